@@ -1,0 +1,172 @@
+"""Compile a body once, and keep the machine code where every process can load it.
+
+numba's own disk cache is keyed by one file's time stamp: it is stale when an imported callee changes (numba#1833) and
+processes race for its index (numba#10128). Here an entry is a file of its own, named by the content of everything that
+the function was made from, and put in place with one rename: it is right or it is absent.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import pickle
+import sys
+import tempfile
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import compiler
+from numba.core.caching import NullCache
+from numba.core.serialize import dumps
+
+_dispatchers: dict[int, tuple[Callable[..., Any], Any]] = {}
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """numba's compiled form of a function: GIL released, no fast-math, nothing fused; from the cache where it can be."""
+    key = id(function)  # the entry keeps the function alive, so its id stays its own
+    if key not in _dispatchers:
+        dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+        dispatcher._cache = SourceCache(function, options)
+        _dispatchers[key] = function, dispatcher
+    return _dispatchers[key][1]
+
+
+def cache_folder() -> Path:
+    """NFOLD_CACHE_DIR, or nfold's folder in the user's cache; a private temporary one where neither can be written."""
+    chosen = os.environ.get("NFOLD_CACHE_DIR")
+    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return _temporary_folder()
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    # A fresh name each time: a predictable one in /tmp would let another user plant code there.
+    holder = tempfile.TemporaryDirectory(prefix="nfold-cache-")
+    _kept.append(holder)
+    return Path(holder.name)
+
+
+_kept: list[Any] = []
+
+
+class SourceCache(NullCache):  # type: ignore[misc]
+    """A compiled function's entries on disk: one file for each signature, named by content."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._function = function
+        self._options = options
+
+    @functools.cached_property
+    def _source(self) -> str:
+        return fingerprint(self._function)
+
+    def _path(self, sig: Any, target: Any) -> Path:
+        parts = (
+            self._source,
+            str(sig),
+            repr(sorted(self._options.items())),
+            repr(target.codegen().magic_tuple()),
+            sys.version,
+            numba.__version__,
+            llvmlite.__version__,
+            repr(numba.config.OPT),
+        )
+        name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return cache_folder() / f"{self._function.__name__.strip('<>')}-{name}.nbc"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled signature, or None where it is not there or cannot be read (it is then compiled again)."""
+        try:
+            payload = pickle.loads(self._path(sig, target_context).read_bytes())
+            target_context.refresh()
+            return compiler.CompileResult._rebuild(target_context, *payload)
+        except FileNotFoundError:
+            return None
+        except Exception:  # a damaged entry costs a compilation, never a run
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Put the compiled signature in place with one rename; do without where the disk refuses."""
+        if any(not lifted.can_cache for lifted in data.lifted) or data.library.has_dynamic_globals:
+            return
+        path = self._path(sig, data.target_context)
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+                file.write(dumps(data._reduce()))
+            os.replace(file.name, path)
+        except OSError:
+            pass
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """A hash of everything the function's machine code is made from: its own code and, transitively, what it names."""
+    digest = hashlib.sha256()
+    _absorb(function, digest, set(), home=function.__module__)
+    return digest.hexdigest()
+
+
+def _absorb(value: Any, digest: Any, seen: set[int], home: str) -> None:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    value = getattr(value, "py_func", value)  # a dispatcher
+    value = getattr(value, "_defn", value)  # an intrinsic
+    if isinstance(value, types.FunctionType):
+        if value.__module__ != home:  # its @overload may stand beside it, named by nobody
+            _absorb_module(sys.modules.get(value.__module__), digest)
+        closed = inspect.getclosurevars(value)
+        _absorb_code(value.__code__, digest)
+        digest.update(repr((value.__defaults__, value.__kwdefaults__)).encode())
+        for name, met in sorted({**closed.globals, **closed.nonlocals}.items()):
+            digest.update(name.encode())
+            _absorb(met, digest, seen, home)
+    elif isinstance(value, types.ModuleType):
+        _absorb_module(value, digest)
+    elif isinstance(value, type) or callable(value):
+        _absorb_module(inspect.getmodule(value), digest)
+        digest.update(getattr(value, "__qualname__", repr(type(value))).encode())
+    elif isinstance(value, tuple | list):
+        for item in value:
+            _absorb(item, digest, seen, home)
+    else:
+        digest.update(value.tobytes() if hasattr(value, "tobytes") else repr(value).encode())
+
+
+def _absorb_code(code: types.CodeType, digest: Any) -> None:
+    digest.update(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _absorb_code(constant, digest)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def _absorb_module(module: types.ModuleType | None, digest: Any) -> None:
+    # A library is known by its version, code of this project or of a user by its text.
+    if module is None:
+        return
+    digest.update(module.__name__.encode())
+    package = sys.modules.get(module.__name__.partition(".")[0])
+    if version := getattr(package, "__version__", None):
+        digest.update(str(version).encode())
+    else:
+        digest.update(_text(getattr(module, "__file__", None) or ""))
+
+
+@functools.cache
+def _text(path: str) -> bytes:
+    return Path(path).read_bytes() if path.endswith(".py") else b""

@@ -1,0 +1,363 @@
+"""What a kernel is: plan -> body -> finish, and the decorator that makes one from a function.
+
+A kernel says *what* to compute over the indices 0 .. n; who computes which of them is not its business.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+Body = Callable[..., Any]
+
+CHUNKS = 256  # a plan's default: 4 chunks a lane still even out 64 lanes, and a message a chunk would not pay
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One call's work, checked: how many indices, in chunks of what grain, from which inputs into what output.
+
+    indices: how many indices there are; chunk c holds c*grain .. min((c+1)*grain, indices).
+    inputs:  what the body takes after (lo, hi, out): arrays, and scalars that pickle small.
+    shape, dtype: the output's (where the kernel reduces: of one chunk's partial result).
+    grain:   indices to a chunk. It never depends on the number of workers, so neither does the result.
+    out:     the caller's own array for the result, or None.
+    elementwise: index i of the output depends on index i of the inputs alone, so `out` may be one of them.
+    work:    how much there is to do, in the kernel's unit; the indices where left out.
+    order:   the chunks in the order in which lanes take them (largest first evens out the tail), or None.
+    """
+
+    indices: int
+    inputs: tuple[Any, ...] = ()
+    shape: tuple[int, ...] | None = None
+    dtype: Any = np.float64
+    grain: int | None = None
+    out: np.ndarray[Any, Any] | None = None
+    elementwise: bool = False
+    work: float | None = None
+    order: np.ndarray[Any, Any] | None = None
+
+    @property
+    def step(self) -> int:
+        """The grain, or the default of 1/256 of the indices."""
+        return max(1, -(-self.indices // CHUNKS)) if self.grain is None else self.grain
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.indices // self.step)
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        """The first index of a chunk, and the one behind its last."""
+        return chunk * self.step, min((chunk + 1) * self.step, self.indices)
+
+    @property
+    def writes_into_out(self) -> bool:
+        """Whether the body may fill the caller's `out` itself: right dtype, and not one of its own inputs."""
+        if self.out is None or self.out.dtype != np.dtype(self.dtype):
+            return False
+        arrays = [x for x in self.inputs if isinstance(x, np.ndarray)]
+        if self.elementwise:
+            arrays = [x for x in arrays if not _same_elements(x, self.out)]
+        return not any(np.may_share_memory(self.out, x) for x in arrays)
+
+
+def _same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and (a.shape, a.strides) == (
+        b.shape,
+        b.strides,
+    )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a body: a function, and whether numba compiles it (it then releases the GIL)."""
+
+    function: Body
+    compiled: bool = False
+
+    def load(self) -> Body:
+        """The function to call, compiled where it is to be."""
+        if not self.compiled:
+            return self.function
+        from kernels.compilation import compiled
+
+        return compiled(self.function)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Kernel:
+    """A parallel computation that is an ordinary function to its caller: `kernel(*args)` runs it on one core.
+
+    `kernel.python`, `kernel.nogil` … are the same kernel held to one variant; the bare kernel takes the fastest
+    that this interpreter can run. Everything that can be wrong with the arguments is raised by `plan`, before any
+    work begins.
+    """
+
+    name: str
+    module: str
+    variants: dict[str, Variant]
+    planner: Callable[..., Plan]
+    reduce: Callable[[Any], Any] | None = None
+    finisher: Callable[[Any, Plan], Any] | None = None
+    example: Callable[[int], tuple[Any, ...]] = lambda size: (size,)
+    cost: Callable[[int], float] = float
+    check: Callable[..., None] | None = None
+    unit: str = "indices"
+    bound: str = "compute"
+    chosen: str | None = None
+    __doc__: str | None = field(default=None, compare=False)
+
+    def __call__(self, *args: Any, **kw: Any) -> Any:
+        """Run on this thread alone."""
+        plan = self.plan(*args, **kw)
+        out = self.allocate(plan)
+        body = self.variants[self.variant].load()
+        for chunk in range(plan.chunks):
+            lo, hi = plan.bounds(chunk)
+            body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs)
+        return self.finish(out, plan)
+
+    def plan(self, *args: Any, **kw: Any) -> Plan:
+        """Check the caller's arguments and say what there is to do."""
+        try:
+            inspect.signature(self.planner).bind(*args, **kw)
+        except TypeError as error:
+            raise TypeError(f"{self.name}{inspect.signature(self.planner)}: {error}") from None
+        return self.planner(*args, **kw)
+
+    def output_shape(self, plan: Plan) -> tuple[int, ...]:
+        """The shape of the array that the chunks fill: a row for each chunk where the kernel reduces."""
+        if self.reduce:
+            return (plan.chunks, *(plan.shape or ()))
+        return (plan.indices,) if plan.shape is None else plan.shape
+
+    def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
+        """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
+        if plan.writes_into_out and plan.out is not None:
+            return plan.out
+        out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype)
+        return out
+
+    def finish(self, out: Any, plan: Plan) -> Any:
+        """Turn the filled output, in chunk order, into the caller's value."""
+        value = self.reduce(out) if self.reduce else out
+        if self.finisher:
+            value = self.finisher(value, plan)
+        if plan.out is not None:
+            if value is not plan.out:
+                plan.out[...] = value
+            return plan.out
+        return value.item() if isinstance(value, np.generic) else value
+
+    @property
+    def variant(self) -> str:
+        """The variant that runs: the one this kernel is held to, or the fastest that can run here."""
+        if self.chosen:
+            return self.chosen
+        return [name for name, v in self.variants.items() if not v.compiled or numba_is_here()][-1]
+
+    def held_to(self, variant: str | None) -> Kernel:
+        """The same kernel, held to one variant; None leaves it as it is."""
+        if variant is None or variant == self.chosen:
+            return self
+        if variant not in self.variants:
+            raise ValueError(
+                f"{self.name} has no variant {variant!r}; choose from {', '.join(self.variants)}"
+                + nearest(variant, self.variants)
+            )
+        if self.variants[variant].compiled and not numba_is_here():
+            raise ValueError(f"variant {variant!r} needs numba, which is not installed; use variant 'python'")
+        return replace(self, chosen=variant)
+
+    def __getattr__(self, name: str) -> Kernel:
+        if name.startswith("_") or name not in self.__dict__.get("variants", ()):
+            raise AttributeError(
+                f"kernel has no attribute or variant {name!r}{nearest(name, self.__dict__.get('variants', {}))}"
+            )
+        return self.held_to(name)
+
+    def also(self, variant: str, *, compiled: bool = False) -> Callable[[Body], Body]:
+        """Add a faster variant: the decorated function is its body. The last one added is the fastest."""
+
+        def add(function: Body) -> Body:
+            self.variants.pop(variant, None)
+            self.variants[variant] = Variant(function, compiled)
+            return function
+
+        return add
+
+    @property
+    def path(self) -> str:
+        """`package.module:name`, by which `find` finds this kernel."""
+        return f"{self.module}:{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.path}" + (f" ({self.chosen})>" if self.chosen else ">")
+
+    def __reduce__(self) -> Any:
+        # By name where that leads back here; by value (cloudpickle's affair) for __main__, closures and lambdas.
+        if self.module != "__main__":
+            try:
+                if find(self.path).variants is self.variants:
+                    return _found, (self.path, self.chosen)
+            except ValueError:
+                pass
+        state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
+        return _rebuilt, (state,)
+
+
+def _found(path: str, chosen: str | None) -> Kernel:
+    return find(path).held_to(chosen)
+
+
+def _rebuilt(state: dict[str, Any]) -> Kernel:
+    return Kernel(**state)
+
+
+@functools.cache
+def numba_is_here() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:
+    """`; did you mean 'x'?` for the most similar of the words, or nothing."""
+    close = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def as_index(value: Any, name: str, least: int = 0) -> int:
+    """The value as an int; a ValueError that names it where it is not a whole number >= least."""
+    try:
+        index = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, not {value!r}") from None
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    if index < least:
+        raise ValueError(f"{name} must be at least {least}, not {index}")
+    return index
+
+
+def _plan_from_arguments(body: Body, dtype: Any, grain: int | None) -> Callable[..., Plan]:
+    """A planner for a kernel that gives none: an index for each element along the first array's first axis."""
+    takes = list(inspect.signature(body).parameters)[3:]
+
+    def plan(*args: Any) -> Plan:
+        inputs = tuple(np.asarray(x) if isinstance(x, list) else x for x in args)
+        if len(inputs) != len(takes):
+            raise ValueError(f"{body.__name__} takes {len(takes)} inputs ({', '.join(takes)}), not {len(inputs)}")
+        for name, x in zip(takes, inputs, strict=True):
+            if not isinstance(x, np.ndarray | np.generic | int | float | complex):
+                raise ValueError(f"{name} must be an array or a number, not {type(x).__name__}")
+            if isinstance(x, np.ndarray) and x.dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects, which no worker can share; use a numeric dtype")
+        arrays = [x for x in inputs if isinstance(x, np.ndarray) and x.ndim]
+        if arrays:
+            return Plan(len(arrays[0]), inputs, dtype=dtype, grain=grain)
+        if not inputs:
+            raise ValueError(f"{body.__name__} has no input to count indices by; give it plan=")
+        return Plan(as_index(inputs[0], takes[0]), inputs, dtype=dtype, grain=grain)
+
+    plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in takes]
+    )
+    return plan
+
+
+def _random_operands(body: Body) -> Callable[[int], tuple[Any, ...]]:
+    count = len(inspect.signature(body).parameters) - 3
+    return lambda size: tuple(np.random.default_rng(20261122).random((count, size)))
+
+
+def kernel(
+    body: Body | None = None,
+    *,
+    plan: Callable[..., Plan] | None = None,
+    reduce: Callable[[Any], Any] | None = None,
+    finish: Callable[[Any, Plan], Any] | None = None,
+    dtype: Any = np.float64,
+    grain: int | None = None,
+    compiled: bool = True,
+    example: Callable[[int], tuple[Any, ...]] | None = None,
+    cost: Callable[[int], float] = float,
+    check: Callable[..., None] | None = None,
+    unit: str = "indices",
+    bound: str = "compute",
+) -> Any:
+    """Make a kernel of `body(lo, hi, out, *inputs)`, with a `python` and (through numba) a `nogil` variant.
+
+    The body fills what belongs to the indices lo .. hi of `out` and touches nothing else, so that running a chunk
+    twice changes nothing. With `reduce`, `out` is the chunk's own row: assign its partial result to out[0], and
+    `reduce(partials)` makes the value from all of them in chunk order.
+
+    plan:     (*args) -> Plan, for anything but "one float64 for each element of the first array (or up to the first
+              number)". It raises ValueError for what it cannot take.
+    finish:   (out, plan) -> value, for anything but the filled array itself.
+    dtype:    of the output. grain: indices to a chunk; 1/256 of them where left out.
+    compiled: False leaves only the `python` variant, for a body that numba cannot take.
+    example:  size -> args, for the command line; random arrays of that length where left out (the size itself
+              where there is a plan).
+    cost:     size -> work, in `unit`; grows with the time that one core takes.
+    check:    (value, *args) raises AssertionError where the value is wrong.
+    bound:    what limits it on a perfect machine: "compute" or "memory".
+    """
+    if body is None:
+        return functools.partial(
+            kernel,
+            plan=plan,
+            reduce=reduce,
+            finish=finish,
+            dtype=dtype,
+            grain=grain,
+            compiled=compiled,
+            example=example,
+            cost=cost,
+            check=check,
+            unit=unit,
+            bound=bound,
+        )
+    if len(inspect.signature(body).parameters) < 3:
+        raise ValueError(f"{body.__name__} must take (lo, hi, out, *inputs), not {inspect.signature(body)}")
+    if grain is not None:
+        as_index(grain, "grain", least=1)
+    variants = {"python": Variant(body)}
+    if compiled:
+        variants["nogil"] = Variant(body, compiled=True)
+    made = Kernel(
+        name=body.__name__,
+        module=body.__module__,
+        variants=variants,
+        planner=plan or _plan_from_arguments(body, dtype, grain),
+        reduce=reduce,
+        finisher=finish,
+        example=example or ((lambda size: (size,)) if plan else _random_operands(body)),
+        cost=cost,
+        check=check,
+        unit=unit,
+        bound=bound,
+        __doc__=(plan.__doc__ if plan else None) or body.__doc__,
+    )
+    return made
+
+
+def find(path: str) -> Kernel:
+    """The kernel called `package.module:name`; a ValueError that says what is missing where there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"cannot import {module!r} for kernel {path!r}: {error}") from error
+    names = {k for k, v in vars(found).items() if isinstance(v, Kernel)}
+    found = getattr(found, name, None)
+    if not isinstance(found, Kernel):
+        raise ValueError(f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names)))
+    return found
