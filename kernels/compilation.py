@@ -23,19 +23,45 @@ import llvmlite
 import numba
 from numba.core import compiler
 from numba.core.caching import NullCache
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 _dispatchers: dict[int, tuple[Callable[..., Any], Any]] = {}
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """numba's compiled form of a function: GIL released, no fast-math, nothing fused; from the cache where it can be."""
+    """numba's compiled form of a function: GIL released, no fast-math, nothing fused; from the cache where it can be.
+
+    Plain Python functions that it calls are compiled with it, so a body and its helpers need no decorator and the same
+    source still runs as Python.
+    """
+    if not isinstance(function, types.FunctionType):  # numba's own already
+        return function
     key = id(function)  # the entry keeps the function alive, so its id stays its own
     if key not in _dispatchers:
-        dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+        names = dict(function.__globals__)
+        cells = tuple(types.CellType(_for_numba(cell.cell_contents)) for cell in function.__closure__ or ())
+        twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
+        twin.__kwdefaults__ = function.__kwdefaults__
+        twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
+        dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(twin)
         dispatcher._cache = SourceCache(function, options)
         _dispatchers[key] = function, dispatcher
+        # After the entry above: a helper may call itself, or its caller.
+        named = inspect.getclosurevars(function).globals
+        names.update({name: _for_numba(met) for name, met in named.items()})
     return _dispatchers[key][1]
+
+
+def _for_numba(value: Any) -> Any:
+    """The compiled form of a plain helper function; anything that numba knows by itself stays as it is."""
+    if not isinstance(value, types.FunctionType):
+        return value
+    try:
+        cpu_target.typing_context.resolve_value_type(value)  # a library's function, or one with an @overload
+    except ValueError:
+        return compiled(value)
+    return value
 
 
 def cache_folder() -> Path:

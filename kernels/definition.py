@@ -79,18 +79,30 @@ def _same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a body: a function, and whether numba compiles it (it then releases the GIL)."""
+    """One way to run a body: a function, and whether numba compiles it (it then releases the GIL).
 
-    function: Body
+    A function whose module needs numba to be imported is given as "package.module:name".
+    """
+
+    function: Body | str
     compiled: bool = False
+
+    def source(self) -> Body:
+        """The Python function of the body."""
+        if isinstance(self.function, str):
+            module, _, name = self.function.partition(":")
+            found: Body = getattr(importlib.import_module(module), name)
+            return found
+        return self.function
 
     def load(self) -> Body:
         """The function to call, compiled where it is to be."""
         if not self.compiled:
-            return self.function
+            return self.source()
         from kernels.compilation import compiled
 
-        return compiled(self.function)
+        made: Body = compiled(self.source())
+        return made
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -185,15 +197,10 @@ class Kernel:
             )
         return self.held_to(name)
 
-    def also(self, variant: str, *, compiled: bool = False) -> Callable[[Body], Body]:
-        """Add a faster variant: the decorated function is its body. The last one added is the fastest."""
-
-        def add(function: Body) -> Body:
-            self.variants.pop(variant, None)
-            self.variants[variant] = Variant(function, compiled)
-            return function
-
-        return add
+    def also(self, variant: str, function: Body | str, *, compiled: bool = False) -> None:
+        """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
+        self.variants.pop(variant, None)
+        self.variants[variant] = Variant(function, compiled)
 
     @property
     def path(self) -> str:
