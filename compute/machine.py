@@ -1,0 +1,181 @@
+"""What this machine lets this process use: CPUs, memory, shared memory; and what a report says about it.
+
+`os.cpu_count` and `os.process_cpu_count` know nothing of a container's quota (cpython#149452), and most libraries read
+only the root of the control groups (loky#634). Here every ancestor on the process's own path counts, in versions 1 and
+2 and in both at once. Files are read under `root`, so that a test can draw a machine of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path("/")
+UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page
+
+
+def usable_cpus(root: Path = ROOT) -> int:
+    """How many workers can compute at once: affinity, every control group's quota, and PYTHON_CPU_COUNT; at least 1."""
+    # A part of a CPU counts as one: with 1.5 CPUs two workers that share the chunks get 1.5 CPUs of work done in
+    # a second, one worker 1.0. (Both are stopped for a part of each period: the quota is in the report.)
+    counts = [len(allowed_cpus()), *(math.ceil(quota) for quota in cpu_quotas(root))]
+    if asked := sys._xoptions.get("cpu_count") or os.environ.get("PYTHON_CPU_COUNT"):
+        counts += [int(asked)] if str(asked).isdecimal() else []  # "default" says nothing
+    return max(1, min(counts))
+
+
+def allowed_cpus() -> list[int]:
+    """The numbers of the CPUs that this process may run on (all of them where the system has no affinity)."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def cpu_quotas(root: Path = ROOT) -> list[float]:
+    """The CPU quota, in CPUs, of each control group above this process that has one."""
+    quotas = []
+    for version, folder in _groups(root, "cpu"):
+        if version == 2:
+            quota, _, period = _text(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):  # neither "max" nor -1
+            quotas.append(int(quota) / int(period))
+    return quotas
+
+
+def cores(root: Path = ROOT) -> list[list[int]]:
+    """The allowed CPUs by physical core: hardware threads of one core stand together. One a core where unknown."""
+    siblings: dict[str, list[int]] = {}
+    for cpu in allowed_cpus():
+        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        shared = _text(topology / "core_cpus_list") or _text(topology / "thread_siblings_list") or str(cpu)
+        siblings.setdefault(shared, []).append(cpu)
+    return list(siblings.values())
+
+
+def memory_available(root: Path = ROOT) -> int:
+    """Bytes that can still be allocated: what the system has, and what is left under each control group's limit."""
+    import psutil
+
+    left = [int(psutil.virtual_memory().available)]
+    for version, folder in _groups(root, "memory"):
+        limit = _text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        used = _text(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
+        if limit.isdecimal() and used.isdecimal() and int(limit) < UNLIMITED:
+            # The page cache counts as used, but what is not in use of it is given up on demand.
+            name = "inactive_file" if version == 2 else "total_inactive_file"
+            cache = re.search(rf"^{name} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+            left.append(int(limit) - int(used) + (int(cache[1]) if cache else 0))
+    return max(0, min(left))
+
+
+def shared_memory_free(folder: Path = Path("/dev/shm")) -> int | None:
+    """Bytes free for shared-memory segments, or None where they do not live in a file system."""
+    try:
+        space = os.statvfs(folder)
+    except (OSError, AttributeError):  # macOS and Windows keep them elsewhere
+        return None
+    return space.f_bavail * space.f_frsize
+
+
+def describe(root: Path = ROOT) -> dict[str, Any]:
+    """The machine as a report gives it: plain values for JSON, None for what this system does not tell."""
+    gil = getattr(sys, "_is_gil_enabled", None)
+    cpuinfo = _text(root / "proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    quotas = cpu_quotas(root)
+    return {
+        "cpus": usable_cpus(root),
+        "cpus_present": os.cpu_count(),
+        "cores": len(cores(root)),
+        "quota": min(quotas) if quotas else None,
+        "model": model[1] if model else platform.processor() or platform.machine(),
+        "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)) if cpuinfo else None,
+        "caches": _caches(root),
+        "memory": _total_memory(),
+        "memory_available": memory_available(root),
+        "shm": shared_memory_free(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "gil": True if gil is None else bool(gil()),
+        **{name: _version(name) for name in ("numpy", "numba", "joblib", "nfold")},
+        "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """(version, folder) of this process's control group for a controller, and of each of its ancestors."""
+    mounts = _mounts(root)
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        version = 2 if number == "0" else 1
+        if version == 1 and controller not in controllers.split(","):
+            continue
+        top, seen_from = mounts.get(controller if version == 1 else "", (None, "/"))
+        if top is None:
+            top = root / "sys/fs/cgroup" / (controller if version == 1 else "")
+        # A container often sees only its own part of the tree, mounted as if it were the root.
+        inside = os.path.relpath(path, seen_from)
+        folder = top if inside.startswith("..") else top / inside
+        while folder != top:
+            yield version, folder
+            folder = folder.parent
+        yield version, top
+
+
+def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
+    """Controller ("" for version 2) -> (where it is mounted, which path of the hierarchy is seen there)."""
+    found: dict[str, tuple[Path, str]] = {}
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        place, _, kind = line.partition(" - ")
+        fields, (system, _, options) = place.split(), (kind.split() + [""] * 3)[:3]
+        if system in ("cgroup", "cgroup2") and len(fields) > 4:
+            for name in options.split(",") if system == "cgroup" else [""]:
+                found.setdefault(name, (root / fields[4].lstrip("/"), fields[3]))
+    return found
+
+
+def _caches(root: Path) -> dict[str, int] | None:
+    """Bytes by cache of the first CPU, such as {"L1d": 49152, "L2": 1048576}; None where unreadable."""
+    sizes = {}
+    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        size = re.fullmatch(r"(\d+)([KMG]?)", _text(folder / "size"))
+        if size:
+            suffix = {"Data": "d", "Instruction": "i"}.get(_text(folder / "type"), "")
+            unit = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[2]]
+            sizes[f"L{_text(folder / 'level')}{suffix}"] = int(size[1]) * unit
+    return sizes or None
+
+
+def _total_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _version(distribution: str) -> str | None:
+    import importlib.metadata  # a tenth of numpy's import time, for a report alone
+
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _text(path: Path) -> str:
+    """A small file's text without its last newline, or nothing where it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
