@@ -29,6 +29,7 @@ class Plan:
     indices: how many indices there are; chunk c holds c*grain .. min((c+1)*grain, indices).
     inputs:  what the body takes after (lo, hi, out): arrays, and scalars that pickle small.
     shape, dtype: the output's (where the kernel reduces: of one chunk's partial result).
+    value_shape: the result's, where the bodies see the same elements in another shape.
     grain:   indices to a chunk. It never depends on the number of workers, so neither does the result.
     out:     the caller's own array for the result, or None.
     elementwise: index i of the output depends on index i of the inputs alone, so `out` may be one of them.
@@ -40,6 +41,7 @@ class Plan:
     inputs: tuple[Any, ...] = ()
     shape: tuple[int, ...] | None = None
     dtype: Any = np.float64
+    value_shape: tuple[int, ...] | None = None
     grain: int | None = None
     out: np.ndarray[Any, Any] | None = None
     elementwise: bool = False
@@ -63,6 +65,8 @@ class Plan:
     def writes_into_out(self) -> bool:
         """Whether the body may fill the caller's `out` itself: right dtype, and not one of its own inputs."""
         if self.out is None or self.out.dtype != np.dtype(self.dtype):
+            return False
+        if self.value_shape is not None and not self.out.flags.c_contiguous:
             return False
         arrays = [x for x in self.inputs if isinstance(x, np.ndarray)]
         if self.elementwise:
@@ -155,7 +159,7 @@ class Kernel:
     def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
         """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
         if plan.writes_into_out and plan.out is not None:
-            return plan.out
+            return plan.out if plan.value_shape is None else plan.out.reshape(self.output_shape(plan))
         out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype)
         return out
 
@@ -164,8 +168,10 @@ class Kernel:
         value = self.reduce(out) if self.reduce else out
         if self.finisher:
             value = self.finisher(value, plan)
+        if plan.value_shape is not None:
+            value = value.reshape(plan.value_shape)
         if plan.out is not None:
-            if value is not plan.out:
+            if not _same_elements(np.asarray(value), plan.out):
                 plan.out[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
