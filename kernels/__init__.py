@@ -2,5 +2,7 @@
 
 from kernels.definition import Kernel, Plan, find, kernel
 from kernels.escape_time import mandelbrot
+from kernels.matrix import matmul, matvec
+from kernels.streams import transpose, triad
 
-__all__ = ["Kernel", "Plan", "find", "kernel", "mandelbrot"]
+__all__ = ["Kernel", "Plan", "find", "kernel", "mandelbrot", "matmul", "matvec", "transpose", "triad"]

@@ -66,11 +66,12 @@ class Plan:
         """Whether the body may fill the caller's `out` itself: right dtype, and not one of its own inputs."""
         if self.out is None or self.out.dtype != np.dtype(self.dtype):
             return False
-        if self.value_shape is not None and not self.out.flags.c_contiguous:
-            return False
+        seen = self.out if self.value_shape is None else self.out.reshape(self.shape or -1)
+        if not np.may_share_memory(seen, self.out) and seen.size:
+            return False  # in the bodies' shape it is a copy
         arrays = [x for x in self.inputs if isinstance(x, np.ndarray)]
         if self.elementwise:
-            arrays = [x for x in arrays if not _same_elements(x, self.out)]
+            arrays = [x for x in arrays if not _same_elements(x, seen)]
         return not any(np.may_share_memory(self.out, x) for x in arrays)
 
 
@@ -169,7 +170,7 @@ class Kernel:
         if self.finisher:
             value = self.finisher(value, plan)
         if plan.value_shape is not None:
-            value = value.reshape(plan.value_shape)
+            value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
         if plan.out is not None:
             if not _same_elements(np.asarray(value), plan.out):
                 plan.out[...] = value

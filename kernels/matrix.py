@@ -1,0 +1,260 @@
+"""Products: matmul and matvec, each filling the tiles or rows of its result that a chunk holds.
+
+`python` is the plain definition. `nogil` compiles the loops; `blas` hands each tile or band to the library that numpy
+is linked with, whose own threads are not this module's affair.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.definition import Plan, as_index, kernel
+from kernels.operands import (
+    CHUNK_ELEMENTS,
+    MOST_CHUNKS,
+    SEED,
+    Array,
+    as_float64,
+    as_out,
+    broadcast,
+    square,
+    stacked,
+    tile_at,
+    tiles,
+)
+
+# Tiles of the product, chosen by its shape alone. The largest pays for packing k x (TALL + WIDE) operands with
+# 2 k TALL WIDE flops; the smallest keeps a chunk above half a million flops (10 us), which leaves a product of
+# 128 x 128 in 8 chunks, and one of 4096 x 4096 in 64.
+TALL, WIDE = 512, 512
+LEAST_TALL, LEAST_WIDE = 32, 64
+CHUNK_FLOPS = 1 << 19
+ENOUGH_TILES = 64
+
+
+def tile_shape(rows: int, columns: int, depth: int) -> tuple[int, int]:
+    """Rows and columns of a tile: halved until there are enough of them, or they would be too small to pay."""
+    tall, wide = TALL, WIDE
+    while tiles(rows, columns, tall, wide) < ENOUGH_TILES:
+        split_columns = wide > tall or tall <= LEAST_TALL
+        smaller = (tall, wide // 2) if split_columns else (tall // 2, wide)
+        if smaller[0] < LEAST_TALL or smaller[1] < LEAST_WIDE or 2 * smaller[0] * smaller[1] * depth < CHUNK_FLOPS:
+            break
+        tall, wide = smaller
+    return tall, wide
+
+
+def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
+    """The matrix product A @ B in float64.
+
+    Shapes: as numpy.matmul takes them: (…, n, k) with (…, k, m), leading axes broadcast; a one-dimensional A is a row
+    and B a column, whose axis the result loses. Any k, 0 included.
+    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied, except to
+    see the leading axes of a strided stack as one; other dtypes are converted, one copy each.
+    out: an array for the result, as in numpy; it may overlap A or B.
+    Error: each element within k·eps·(|A| @ |B|); NaN and infinities go where numpy has them.
+    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    """
+    a, b, target = as_float64(A, "A"), as_float64(B, "B"), as_out(out)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"{'A' if a.ndim == 0 else 'B'} is a single number; multiply with * instead of matmul")
+    a2 = a[None, :] if a.ndim == 1 else a
+    b2 = b[:, None] if b.ndim == 1 else b
+    (n, k), (k_of_b, m) = a2.shape[-2:], b2.shape[-2:]
+    if k != k_of_b:
+        raise ValueError(
+            f"shapes do not match: A's {a.shape} has {k} columns and B's {b.shape} has {k_of_b} rows; make them equal"
+        )
+    core = ((n,) if a.ndim > 1 else ()) + ((m,) if b.ndim > 1 else ())
+    outer = _outer({"A": (a.shape, a2.shape[:-2]), "B": (b.shape, b2.shape[:-2])}, core, target)
+    stack_a, which_a = stacked(a2, 2, outer)
+    stack_b, which_b = stacked(b2, 2, outer)
+    tall, wide = tile_shape(n, m, max(k, 1))
+    each = tiles(n, m, tall, wide)
+    flops = 2.0 * len(which_a) * n * k * m
+    return Plan(
+        indices=len(which_a) * each,
+        inputs=(stack_a, stack_b, which_a, which_b, tall, wide),
+        shape=(len(which_a), n, m),
+        value_shape=(*outer, *core),
+        # Of small matrices, as many to a chunk as make it pay.
+        grain=1
+        if each > 1
+        else max(1, int(CHUNK_FLOPS / (2.0 * (n * k * m + n + m + k) + 1)), len(which_a) // MOST_CHUNKS),
+        out=target,
+        work=flops,
+    )
+
+
+def _outer(
+    operands: dict[str, tuple[tuple[int, ...], tuple[int, ...]]], core: tuple[int, ...], out: Array | None
+) -> tuple[int, ...]:
+    """The leading axes of a product: those of the operands (whole shape, leading axes) broadcast, and out's."""
+    leading = {name: axes for name, (_, axes) in operands.items()}
+    if out is None:
+        return broadcast(leading)
+    if out.shape[out.ndim - len(core) :] != core or out.ndim < len(core):
+        expected = (*broadcast(leading), *core)
+        raise ValueError(f"out has shape {out.shape}, and the product has {expected}; use np.empty({expected})")
+    return broadcast(leading, out.shape[: out.ndim - len(core)])
+
+
+def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
+    """Freivalds' check (1977): C x = A (B x) for random x = ±1; a wrong element escapes one x in two, eight in 256.
+
+    A product with NaN or infinities in it is compared with numpy's.
+    """
+    c, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(B, np.float64)
+    a2, b2 = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
+    if not np.isfinite(c).all() or c.size == 0:
+        np.testing.assert_allclose(c, np.matmul(a, b), rtol=1e-9)
+        return
+    outer = np.broadcast_shapes(a2.shape[:-2], b2.shape[:-2])
+    c2 = np.broadcast_to(c, c.shape).reshape(
+        *c.shape[: c.ndim - (a.ndim > 1) - (b.ndim > 1)], a2.shape[-2], b2.shape[-1]
+    )
+    assert c2.shape[c2.ndim - 2 - len(outer) : -2] == outer, f"the product has shape {c.shape}"
+    k, m = b2.shape[-2:]
+    signs = np.random.default_rng(SEED).choice([-1.0, 1.0], (m, 8))
+    error = np.abs(c2 @ signs - a2 @ (b2 @ signs))
+    lengths_a = np.sqrt(np.einsum("...ij,...ij->...i", a2, a2))
+    length_b = np.sqrt(np.einsum("...ij,...ij->...", b2, b2) * m)
+    allowed = 2 * (k + m) * np.finfo(float).eps * lengths_a * length_b[..., None]
+    assert (error <= allowed[..., None]).all(), f"A @ B is wrong by up to {error.max():.3g}"
+
+
+@kernel(
+    plan=plan_matmul,
+    example=lambda size: (square(as_index(size, "size")), square(as_index(size, "size"), SEED + 1)),
+    cost=lambda size: 2.0 * size**3,
+    check=check_matmul,
+    unit="flop",
+)
+def matmul(
+    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
+) -> None:
+    """Fill tiles lo..hi of the products: out[s] = A[which_a[s]] @ B[which_b[s]]; touch nothing else.
+
+    Rows of B that a block of `deep` of them holds stay in cache while every row of the tile takes them up.
+    """
+    deep = 64
+    depth = A.shape[2]
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+        a, b = which_a[s], which_b[s]
+        for i in range(top, bottom):
+            for j in range(left, right):
+                out[s, i, j] = 0.0
+        for first in range(0, depth, deep):
+            for i in range(top, bottom):
+                for p in range(first, min(first + deep, depth)):
+                    factor = A[a, i, p]
+                    for j in range(left, right):
+                        out[s, i, j] += factor * B[b, p, j]
+
+
+def matmul_blas(
+    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
+) -> None:
+    """The same tiles by numpy.matmul; many small matrices in one call, of which it gathers this chunk's operands."""
+    if tall >= out.shape[1] and wide >= out.shape[2] and hi - lo > 1:
+        np.matmul(A[which_a[lo:hi]], B[which_b[lo:hi]], out=out[lo:hi])
+        return
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+        rows, columns = _for_blas(A[which_a[s], top:bottom]), _for_blas(B[which_b[s], :, left:right])
+        np.matmul(rows, columns, out=out[s, top:bottom, left:right])
+
+
+def _for_blas(matrix: Array) -> Array:
+    """The matrix, copied where neither of its strides is one element: numpy would fall back to a slow loop."""
+    return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
+
+
+matmul.also("blas", matmul_blas)
+
+
+def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
+    """The product of a matrix and a vector, in float64: result[…, i] = Σ_j A[…, i, j]·x[…, j].
+
+    Shapes: as numpy.matvec (2.2 and later) takes them: (…, m, n) with (…, n), leading axes broadcast.
+    Operands, copies and `out`: as for matmul.
+    Error: each element within n·eps·(|A| · |x|). Work is cut by rows: one long row stays on one worker.
+    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    """
+    a, b, target = as_float64(A, "A"), as_float64(x, "x"), as_out(out)
+    if a.ndim < 2:
+        raise ValueError(f"A must have at least two dimensions, not {a.ndim}; for a product of vectors use matmul")
+    if b.ndim < 1:
+        raise ValueError("x must have at least one dimension; multiply by a single number with *")
+    m, n = a.shape[-2:]
+    if n != b.shape[-1]:
+        raise ValueError(
+            f"shapes do not match: A's {a.shape} has {n} columns and x's {b.shape} has {b.shape[-1]} elements; "
+            "make them equal"
+        )
+    outer = _outer({"A": (a.shape, a.shape[:-2]), "x": (b.shape, b.shape[:-1])}, (m,), target)
+    stack_a, which_a = stacked(a, 2, outer)
+    stack_x, which_x = stacked(b, 1, outer)
+    rows = len(which_a) * m
+    return Plan(
+        indices=rows,
+        inputs=(stack_a, stack_x, which_a, which_x),
+        shape=(len(which_a), m),
+        value_shape=(*outer, m),
+        grain=max(1, CHUNK_ELEMENTS // (n + 1), rows // MOST_CHUNKS),
+        out=target,
+        work=2.0 * rows * n,
+    )
+
+
+def check_matvec(value: Any, A: Any, x: Any, out: Any = None) -> None:
+    """Up to 64 elements against exact sums (math.fsum) of the products; NaN and infinities where numpy has them."""
+    y, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(x, np.float64)
+    a, b = np.broadcast_to(a, (*y.shape, a.shape[-1])), np.broadcast_to(b, (*y.shape[:-1], b.shape[-1]))
+    if not y.size:
+        return
+    for place in np.unique(np.linspace(0, y.size - 1, 64).astype(np.intp)):
+        at = np.unravel_index(place, y.shape)
+        products = a[at] * b[at[:-1]]
+        if np.isfinite(products).all():
+            allowed = 2 * (len(products) + 1) * np.finfo(float).eps * np.abs(products).sum()
+            assert abs(math.fsum(products) - y[at]) <= allowed, f"element {at} is {y[at]}"
+        else:
+            np.testing.assert_equal(y[at], products.sum())
+
+
+@kernel(
+    plan=plan_matvec,
+    example=lambda size: (square(as_index(size, "size")), square(as_index(size, "size"), SEED + 1)[:1].ravel()),
+    cost=lambda size: 2.0 * size**2,
+    check=check_matvec,
+    unit="flop",
+    bound="memory",
+)
+def matvec(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
+    """Fill the elements lo..hi of the products, counted through the stack; touch nothing else."""
+    rows, length = A.shape[1], A.shape[2]
+    for index in range(lo, hi):
+        s, i = divmod(index, rows)
+        a, v = which_a[s], which_x[s]
+        total = 0.0
+        for j in range(length):
+            total += A[a, i, j] * x[v, j]
+        out[s, i] = total
+
+
+def matvec_blas(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
+    """The same elements by numpy.matmul, a band of rows of one matrix at a time."""
+    rows = A.shape[1]
+    while lo < hi:
+        s, top = divmod(lo, rows)
+        bottom = min(rows, top + hi - lo)
+        np.matmul(_for_blas(A[which_a[s], top:bottom]), x[which_x[s]], out=out[s, top:bottom])
+        lo += bottom - top
+
+
+matvec.also("blas", matvec_blas)
