@@ -1,0 +1,313 @@
+"""matmul and matvec against numpy, exact integers and longdouble, over shapes, dtypes, strides and out=."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kernels.matrix
+from kernels import matmul, matvec
+
+EPS = np.finfo(float).eps
+VARIANTS = ["python", "nogil", "blas"]
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+few = settings(max_examples=40, deadline=None)
+
+sides = st.integers(0, 9)
+MATMUL_SHAPES = [
+    ((3, 4), (4, 5)),
+    ((4,), (4,)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((2, 3, 4), (4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (5, 4, 6)),
+    ((4,), (2, 3, 4, 5)),
+    ((2, 3, 4), (4,)),
+    ((0, 4), (4, 5)),
+    ((3, 0), (0, 5)),
+    ((0,), (0,)),
+    ((0, 3, 4), (4, 5)),
+    ((1, 700), (700, 1)),
+    ((700, 1), (1, 90)),
+    ((1, 1), (1, 1)),
+]
+MATVEC_SHAPES = [
+    ((3, 4), (4,)),
+    ((2, 3, 4), (4,)),
+    ((3, 4), (2, 4)),
+    ((2, 1, 3, 4), (5, 4)),
+    ((0, 4), (4,)),
+    ((3, 0), (0,)),
+]
+
+
+def numbers(shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape)
+
+
+def exact_matvec(A, x):
+    return np.einsum("...ij,...j->...i", A, x)
+
+
+def within(value, expected, depth, scale):
+    """Whether each element is within depth·eps of the magnitudes that were summed."""
+    return (np.abs(value - expected) <= (depth + 1) * EPS * scale).all()
+
+
+@every_variant
+@pytest.mark.parametrize(("a", "b"), MATMUL_SHAPES, ids=str)
+def test_matmul_takes_numpys_shapes(variant, a, b):
+    A, B = numbers(a), numbers(b, 1)
+    value, expected = matmul.held_to(variant)(A, B), np.matmul(A, B)
+    assert np.shape(value) == expected.shape
+    np.testing.assert_allclose(value, expected, rtol=0, atol=800 * EPS)
+    matmul.check(value, A, B)
+
+
+@every_variant
+@pytest.mark.parametrize(("a", "x"), MATVEC_SHAPES, ids=str)
+def test_matvec_takes_numpys_shapes(variant, a, x):
+    A, v = numbers(a), numbers(x, 1)
+    value, expected = matvec.held_to(variant)(A, v), exact_matvec(A, v)
+    assert value.shape == expected.shape
+    np.testing.assert_allclose(value, expected, rtol=0, atol=10 * EPS)
+    matvec.check(value, A, v)
+
+
+@few
+@given(n=sides, k=sides, m=sides, stack=st.sampled_from([(), (1,), (3,), (2, 3)]), variant=st.sampled_from(VARIANTS))
+def test_products_of_small_integers_are_exact(n, k, m, stack, variant):
+    rng = np.random.default_rng(n * 100 + k * 10 + m)
+    A, B = rng.integers(-99, 99, (*stack, n, k)), rng.integers(-99, 99, (k, m))
+    np.testing.assert_array_equal(matmul.held_to(variant)(A, B), A @ B)
+    np.testing.assert_array_equal(
+        matvec.held_to(variant)(A, B.T[0] if m else np.zeros(k)), A @ (B.T[0] if m else np.zeros(k))
+    )
+
+
+@every_variant
+@pytest.mark.parametrize("side", [1, 31, 64, 129])
+def test_large_integers_are_exact_over_many_tiles(variant, side):
+    rng = np.random.default_rng(side)
+    A, B = rng.integers(-(2**20), 2**20, (side, side + 3)), rng.integers(-(2**20), 2**20, (side + 3, side + 40))
+    np.testing.assert_array_equal(matmul.held_to(variant)(A, B), A @ B)
+
+
+@pytest.mark.parametrize("variant", ["nogil", "blas"])
+@pytest.mark.parametrize(("n", "k", "m"), [(257, 511, 301), (600, 40, 1030), (1, 3000, 7), (70, 1200, 1)])
+def test_products_are_within_n_eps_of_longdouble(variant, n, k, m):
+    A, B = numbers((n, k)), numbers((k, m), 1)
+    scale = np.abs(A) @ np.abs(B)
+    assert within(matmul.held_to(variant)(A, B), A.astype(np.longdouble) @ B.astype(np.longdouble), k, scale)
+    assert within(
+        matvec.held_to(variant)(A, B[:, 0]), A.astype(np.longdouble) @ B[:, 0].astype(np.longdouble), k, scale[:, 0]
+    )
+
+
+def views(matrix):
+    """The same matrix in other layouts."""
+    wide = np.zeros((2 * matrix.shape[0], 3 * matrix.shape[1]))
+    wide[::2, ::3] = matrix
+    readonly = matrix.copy()
+    readonly.setflags(write=False)
+    return {
+        "fortran": np.asfortranarray(matrix),
+        "every second": wide[::2, ::3],
+        "backwards": matrix[::-1, ::-1].copy()[::-1, ::-1],
+        "read-only": readonly,
+        "swapped bytes": matrix.astype(">f8"),
+        "lists": matrix.tolist(),
+        "unaligned": np.frombuffer(b"x" + matrix.tobytes(), dtype=np.uint8)[1:].view(float).reshape(matrix.shape),
+    }
+
+
+@every_variant
+@pytest.mark.parametrize("view", list(views(np.ones((1, 1)))))
+def test_any_layout_gives_the_same_product(variant, view):
+    A, B = numbers((37, 21)), numbers((21, 70), 1)
+    np.testing.assert_allclose(
+        matmul.held_to(variant)(views(A)[view], views(B)[view]), A @ B, rtol=0, atol=22 * EPS, strict=True
+    )
+    np.testing.assert_allclose(matvec.held_to(variant)(views(A)[view], B[:, 3]), A @ B[:, 3], rtol=0, atol=22 * EPS)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        bool,
+        np.int8,
+        np.uint8,
+        np.int16,
+        np.int32,
+        np.uint32,
+        np.int64,
+        np.uint64,
+        np.float16,
+        np.float32,
+        np.longdouble,
+    ],
+)
+def test_any_dtype_that_float64_holds(dtype):
+    A, B = np.abs(numbers((6, 7)) * 50).astype(dtype), np.ones((7, 3), dtype)
+    value = matmul(A, B)
+    assert value.dtype == np.float64
+    np.testing.assert_allclose(value, A.astype(float) @ B.astype(float), rtol=1e-15)
+
+
+@every_variant
+def test_nan_and_infinities_go_where_numpy_has_them(variant):
+    A, B = numbers((40, 50)), numbers((50, 60), 1)
+    A[3, 4], A[5, 6], A[7, 8], B[9, 10] = np.nan, np.inf, -np.inf, np.inf
+    A[11, 12], B[12, 13] = np.inf, 0.0  # inf·0 is NaN
+    with np.errstate(invalid="ignore"):
+        expected = A @ B
+        np.testing.assert_allclose(matmul.held_to(variant)(A, B), expected, rtol=1e-12)
+        np.testing.assert_allclose(matvec.held_to(variant)(A, B[:, 10]), expected[:, 10], rtol=1e-12)
+
+
+@every_variant
+def test_out_is_filled_and_returned(variant):
+    A, B = numbers((5, 6)), numbers((6, 7), 1)
+    product = matmul.held_to(variant)
+    out = np.full((5, 7), np.nan)
+    assert product(A, B, out=out) is out
+    assert product.plan(A, B, out=out).writes_into_out
+    np.testing.assert_allclose(out, A @ B, rtol=1e-12)
+    every_second = np.full((10, 14), np.nan)
+    assert product(A, B, out=(every_second[::2, ::2],)).base is every_second
+    np.testing.assert_allclose(every_second[::2, ::2], A @ B, rtol=1e-12)
+    assert np.isnan(every_second[1::2]).all()
+    single = np.empty((5, 7), np.float32)
+    assert product(A, B, out=single) is single
+    np.testing.assert_allclose(single, A @ B, rtol=1e-5)
+    stack = np.empty((3, 5, 7))
+    product(A, B, out=stack)  # numpy, too, broadcasts to out
+    np.testing.assert_allclose(stack, np.broadcast_to(A @ B, (3, 5, 7)), rtol=1e-12)
+    tail = np.empty((5, 2))[:, 0]
+    assert matvec.held_to(variant)(A, B[:, 0], out=tail) is tail
+    np.testing.assert_allclose(tail, A @ B[:, 0], rtol=1e-12)
+
+
+@every_variant
+def test_out_may_overlap_the_operands(variant):
+    A, B = numbers((6, 6)), numbers((6, 6), 1)
+    expected = A @ B
+    out = A.copy()
+    assert matmul.held_to(variant)(out, B, out=out) is out
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
+    band = np.concatenate([A, A[:1]])
+    matmul.held_to(variant)(band[:6], B, out=band[1:])
+    np.testing.assert_allclose(band[1:], expected, rtol=1e-12)
+    x = B[:, 0].copy()
+    matvec.held_to(variant)(A, x, out=x)
+    np.testing.assert_allclose(x, expected[:, 0], rtol=1e-12)
+
+
+@every_variant
+def test_running_a_chunk_twice_changes_nothing_and_touches_only_its_tiles(variant):
+    A, B = numbers((150, 90)), numbers((90, 140), 1)
+    plan = matmul.plan(A, B)
+    body = matmul.variants[variant].load()
+    once = matmul.held_to(variant)(A, B)
+    assert plan.chunks > 3
+    filled = np.full(plan.shape, np.nan)
+    for chunk in range(plan.chunks):
+        before = np.isfinite(filled).sum()
+        body(*plan.bounds(chunk), filled, *plan.inputs)
+        after = np.isfinite(filled).sum()
+        body(*plan.bounds(chunk), filled, *plan.inputs)
+        assert np.isfinite(filled).sum() == after > before
+    np.testing.assert_array_equal(filled[0], once)
+
+
+@given(rows=st.integers(0, 9000), columns=st.integers(0, 9000), depth=st.integers(1, 9000))
+def test_tiles_cover_the_product_once_and_are_worth_a_chunk(rows, columns, depth):
+    tall, wide = kernels.matrix.tile_shape(rows, columns, depth)
+    count = kernels.operands.tiles(rows, columns, tall, wide)
+    area = 0
+    for tile in range(count):
+        matrix, top, bottom, left, right = kernels.operands.tile_at(tile, rows, columns, tall, wide)
+        assert matrix == 0
+        assert 0 <= top < bottom <= rows
+        assert 0 <= left < right <= columns
+        area += (bottom - top) * (right - left)
+    assert area == rows * columns
+    assert count <= 600
+
+
+@pytest.mark.parametrize(
+    ("operands", "complaint"),
+    [
+        ((np.ones((2, 3)), np.ones((2, 3))), r"A's \(2, 3\) has 3 columns and B's \(2, 3\) has 2 rows"),
+        ((np.ones((2, 2, 3)), np.ones((4, 3, 2))), "do not broadcast together"),
+        ((3.0, np.ones((2, 2))), "A is a single number; multiply with"),
+        ((np.ones((2, 2)), 1), "B is a single number"),
+        ((np.ones((2, 2)) * 1j, np.ones((2, 2))), "A must hold real numbers, not complex128; pass A.real"),
+        (([["a"]], [[1]]), "A must hold real numbers, not <U1"),
+        (([[2**70]], [[1]]), "not object; convert it"),
+        (([[1, 2], [3]], [[1]]), "rows of equal length"),
+        (([[2**53 + 1]], [[1]]), "A holds 9007199254740993, beyond the integers of float64"),
+        (([[1]], [[-(2**60)]]), "B holds -1152921504606846976"),
+        ((np.array([[np.longdouble(1) / 3]]), [[1]]), "which float64 cannot hold; round it first"),
+        ((np.ma.masked_equal([[1, 2]], 1), [[1], [2]]), r"mask would be lost; pass A.filled"),
+        ((np.array([["2020-01-01"]], "M8[D]"), [[1]]), "must hold real numbers"),
+    ],
+)
+def test_bad_operands_are_named(operands, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        matmul(*operands)
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "complaint"),
+    [
+        (np.empty((2, 3)), ValueError, r"out has shape \(2, 3\), and the product has \(2, 2\)"),
+        (np.empty((2, 2), int), ValueError, "int64, which cannot hold float64"),
+        (np.broadcast_to(np.empty(2), (2, 2)), ValueError, "read-only"),
+        ([[0, 0], [0, 0]], TypeError, "out must be an array, not list"),
+    ],
+)
+def test_bad_out_is_named(out, error, complaint):
+    with pytest.raises(error, match=complaint):
+        matmul(np.ones((2, 2)), np.ones((2, 2)), out=out)
+
+
+def test_out_may_not_be_smaller_than_the_stack():
+    with pytest.raises(ValueError, match="out has the wrong shape"):
+        matmul(np.ones((3, 2, 2)), np.ones((2, 2)), out=np.ones((1, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("operands", "complaint"),
+    [
+        ((np.ones(3), np.ones(3)), "A must have at least two dimensions, not 1"),
+        ((np.ones((2, 3)), 2.0), "x must have at least one dimension"),
+        ((np.ones((2, 3)), np.ones(2)), r"3 columns and x's \(2,\) has 2 elements; make them equal"),
+    ],
+)
+def test_matvec_names_bad_shapes(operands, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        matvec(*operands)
+
+
+@pytest.mark.parametrize("product", [matmul, matvec], ids=lambda kernel: kernel.name)
+def test_checks_find_a_wrong_element(product):
+    operands = product.example(50)
+    value = product(*operands)
+    product.check(value, *operands)
+    value[(0,) * value.ndim] += 1e-9
+    with pytest.raises(AssertionError):
+        product.check(value, *operands)
+
+
+def test_work_is_counted_in_flops():
+    A, B = matmul.example(64)
+    assert matmul.plan(A, B).work == matmul.cost(64) == 2 * 64**3
+    assert matvec.plan(A, B[0]).work == matvec.cost(64) == 2 * 64**2
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, "ten"])
+def test_example_refuses_bad_sizes(size):
+    with pytest.raises(ValueError, match="size must be"):
+        matmul.example(size)
