@@ -1,0 +1,59 @@
+"""What to measure: which backends with how many workers, for how long. Everything wrong with it is found here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compute import backends, machine
+from compute.backends.backend import Backend
+from compute.backends.serial import Serial
+
+BUDGET = 10.0  # seconds
+MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
+
+
+def configurations(on: Sequence[Backend | str] | Backend | str, workers: Sequence[int] | None = None) -> list[Backend]:
+    """The backends to open, each once: Serial first, then every one of `on` with every number of workers.
+
+    ValueError, with the remedy, for a name that is none, a count under 1, and an empty list.
+    """
+    on = [on] if isinstance(on, str | Backend) else on
+    if workers is not None and not len(workers):
+        raise ValueError("workers is empty; give counts such as [1, 2], or leave it out")
+    found: dict[Backend, None] = {Serial(): None}
+    for one in on:
+        backend = backends.named(one) if isinstance(one, str) else one
+        if not isinstance(backend, Backend):
+            raise ValueError(f"on= takes backends such as Threads(2), or their names, not {backend!r}")
+        counts = workers if workers is not None else worker_counts() if isinstance(one, str) else [backend.workers]
+        # Serial has one worker whatever is asked of the others, and is there already.
+        found |= dict.fromkeys(backend.with_workers(count) for count in counts if not isinstance(backend, Serial))
+    return list(found)
+
+
+def worker_counts() -> list[int]:
+    """1, 2, 4 … and the usable CPUs."""
+    usable = machine.usable_cpus()
+    return sorted({*(2**k for k in range(usable.bit_length())), usable} - {2 ** usable.bit_length()})
+
+
+def limits(budget: float | None, rounds: int | None) -> tuple[float, int]:
+    """The budget in seconds (infinite where rounds alone decide), the most rounds; ValueError for what is neither."""
+    if budget is None:
+        budget = BUDGET if rounds is None else math.inf
+    elif not isinstance(budget, int | float) or isinstance(budget, bool) or not (math.isfinite(budget) and budget > 0):
+        raise ValueError(f"budget must be a number of seconds above 0, not {budget!r}; leave it out for {BUDGET:g} s")
+    if rounds is None:
+        return float(budget), MOST_ROUNDS
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
+        raise ValueError(f"rounds must be a whole number from 1 on, not {rounds!r}; leave it out to use the budget")
+    return float(budget), rounds
+
+
+def about_workers(chosen: Sequence[Backend]) -> list[str]:
+    """A warning where there are more workers than CPUs."""
+    most, usable = max(backend.workers for backend in chosen), machine.usable_cpus()
+    if most <= usable:
+        return []
+    return [f"{most} workers share {usable} usable CPUs: their speedup cannot exceed {usable}"]

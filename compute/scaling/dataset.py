@@ -1,0 +1,259 @@
+"""Point and Scaling: what was measured, as plain data that goes to JSON ("nfold/1") and comes back unchanged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from compute.scaling import files
+
+SCHEMA = "nfold/1"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration (kernel, size, variant, backend, workers) and what it reached. Seconds are wall seconds.
+
+    seconds:    the median of samples, one sample a round. seconds_ci: its 95 % interval, None with too few rounds.
+    speedup:    median(baseline) / median(samples) with its 95 % interval from paired rounds; baseline says of what:
+                "serial" (the same variant on Serial), "one worker" (of the same backend), or None (nothing to compare).
+    efficiency: speedup / workers. ceiling, attainable, ledger, verdict: None where they were not measured.
+    work, unit, rate: what a run computes, in the kernel's unit, and how much of it a second.
+    cpu_per_wall: a lane's CPU seconds per wall second, mean over lanes, median over rounds: near 1 where lanes compute
+                all the time, near 1/N where N lanes take turns at the GIL.
+    sections:   median seconds of the caller: plan, transfer, dispatch, finish.
+    startup, compile: seconds that opening the pool and compiling or loading the kernel in it took; not in `seconds`.
+    notes:      what this configuration met, in words.
+    """
+
+    kernel: str
+    size: int | None
+    variant: str
+    backend: str
+    workers: int
+    seconds: float
+    samples: tuple[float, ...]
+    speedup: float | None = None
+    speedup_ci: tuple[float, float] | None = None
+    efficiency: float | None = None
+    ceiling: float | None = None
+    attainable: float | None = None
+    ledger: Mapping[str, float] | None = None
+    verdict: str | None = None
+    seconds_ci: tuple[float, float] | None = None
+    baseline: str | None = None
+    rounds: int | None = None
+    unit: str | None = None
+    work: float | None = None
+    rate: float | None = None
+    cpu_per_wall: float | None = None
+    sections: Mapping[str, float] | None = None
+    startup: float | None = None
+    compile: float | None = None
+    arguments: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> tuple[str, int | None]:
+        """What it is compared within: the kernel and the size."""
+        return self.kernel, self.size
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Points measured on one machine, in the order in which they are shown; warnings are what a reader must know.
+
+    `str(scaling)` is the table, `to_json` and `from_json` keep it; compute.report shows it in other forms.
+    """
+
+    points: tuple[Point, ...]
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from compute.scaling.table import plain
+
+        return plain(self)
+
+    def __add__(self, other: Scaling) -> Scaling:
+        """The points of both, with this one's machine."""
+        warnings = (*self.warnings, *(w for w in other.warnings if w not in self.warnings))
+        return Scaling(self.points + other.points, self.machine, warnings)
+
+    def to_json(self, path: files.StrPath) -> None:
+        """Write the dataset; the file is whole or it is not there."""
+        files.write(path, self.as_json())
+
+    def as_json(self) -> str:
+        """The dataset as the text of a JSON object, schema "nfold/1"."""
+        data = {
+            "schema": SCHEMA,
+            "machine": dict(self.machine),
+            "warnings": list(self.warnings),
+            "points": [asdict(point) for point in self.points],
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, path: files.StrPath) -> Scaling:
+        """Read what to_json wrote. ValueError, in one line, that names the file, what is wrong and the remedy."""
+        data = read_object(path)
+        if "benchmarks" in data:
+            raise ValueError(f"{path} is pytest-benchmark's, not nfold's own; read it with `nfold report {path}`")
+        return from_data(data, path)
+
+
+def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
+    """A Scaling from a JSON object of schema "nfold/1"; path is for errors."""
+    schema = data.get("schema")
+    if schema != SCHEMA:
+        told = f"has schema {schema!r}, not {SCHEMA!r}" if schema else f"has no schema (nfold writes {SCHEMA!r})"
+        raise ValueError(f"{path} {told}; measure again with this version, or give a file that nfold wrote")
+    points = _item(data, "points", list, path)
+    if not points:
+        raise ValueError(f"{path} holds no points; measure again")
+    machine = _item(data, "machine", dict, path)
+    warnings = data.get("warnings") or []
+    if not (isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
+        raise ValueError(f"{path}: 'warnings' must be a list of texts; measure again")
+    return Scaling(
+        tuple(_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
+        machine,
+        tuple(warnings),
+    )
+
+
+def read_object(path: files.StrPath) -> dict[str, Any]:
+    """The JSON object of a results file; ValueError, in one line, where there is none to be read."""
+    try:
+        text = Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {str(path)!r}; measure one with --json {path}") from None
+    except (OSError, ValueError) as error:
+        reason = "it is not text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", 0) or error
+        raise ValueError(f"cannot read {str(path)!r}: {reason}; give a JSON file of results") from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty; measure again")
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        # A file that begins like an object and whose error is at its very end was not written to its end.
+        cut = text.lstrip().startswith("{") and (
+            error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()) - len("false")
+        )
+        if cut and not text.rstrip().endswith("}"):
+            raise ValueError(
+                f"{path} is cut off at line {error.lineno}; measure again, or copy the file again"
+            ) from None
+        raise ValueError(
+            f"{path} is not JSON (line {error.lineno}: {error.msg}); give a file that nfold wrote"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON that nfold wrote ({error}); measure again") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a JSON {type(data).__name__}, not an object; give a file that nfold wrote")
+    return data
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it holds {word}")
+
+
+def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
+    if key not in data:
+        raise ValueError(f"{path} has no {key!r}; give a file that nfold wrote, or measure again")
+    if not isinstance(data[key], kind):
+        want = "a list" if kind is list else "an object"
+        raise ValueError(f"{path}: {key!r} must be {want}, not {_shown(data[key])}; measure again")
+    return data[key]
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and x >= 0
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) and x >= 0
+
+
+def _is_time(x: Any) -> bool:
+    return _is_number(x) and x > 0
+
+
+def _is_signed(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+Kind = tuple[str, Callable[[Any], bool]]
+
+TEXT: Kind = "a text", lambda x: isinstance(x, str)
+COUNT: Kind = "a whole number from 0 on", _is_count
+NUMBER: Kind = "a number from 0 on", _is_number
+TIME: Kind = "a number of seconds above 0", _is_time
+TIMES: Kind = "a list of seconds above 0", lambda x: isinstance(x, list | tuple) and bool(x) and all(map(_is_time, x))
+TEXTS: Kind = "a list of texts", lambda x: isinstance(x, list | tuple) and all(isinstance(i, str) for i in x)
+INTERVAL: Kind = (
+    "[low, high]",
+    lambda x: isinstance(x, list | tuple) and len(x) == 2 and all(map(_is_number, x)) and x[0] <= x[1],
+)
+SECONDS_BY_NAME: Kind = "an object of numbers", lambda x: isinstance(x, dict) and all(map(_is_signed, x.values()))
+
+REQUIRED: dict[str, Kind] = {
+    "kernel": TEXT,
+    "variant": TEXT,
+    "backend": TEXT,
+    "workers": ("a whole number from 1 on", lambda x: _is_count(x) and x > 0),
+    "seconds": TIME,
+    "samples": TIMES,
+}
+OR_NULL: dict[str, Kind] = {  # of the Fixed keys; the others of Point may also be absent
+    "size": COUNT,
+    "speedup": NUMBER,
+    "speedup_ci": INTERVAL,
+    "efficiency": NUMBER,
+    "ceiling": NUMBER,
+    "attainable": NUMBER,
+    "ledger": SECONDS_BY_NAME,
+    "verdict": TEXT,
+}
+EXTRA: dict[str, Kind] = {
+    "seconds_ci": INTERVAL,
+    "baseline": TEXT,
+    "rounds": COUNT,
+    "unit": TEXT,
+    "work": NUMBER,
+    "rate": NUMBER,
+    "cpu_per_wall": NUMBER,
+    "sections": SECONDS_BY_NAME,
+    "startup": NUMBER,
+    "compile": NUMBER,
+    "arguments": TEXT,
+    "notes": TEXTS,
+}
+
+
+def _point(data: Any, where: str) -> Point:
+    """A Point from its JSON object; keys that this version does not know are left out."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} must be an object, not {_shown(data)}; measure again")
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(Point)):
+        want, holds = REQUIRED.get(name) or OR_NULL.get(name) or EXTRA[name]
+        if name not in data and name not in EXTRA:
+            raise ValueError(f"{where} has no {name!r}; measure again with this version")
+        value = data.get(name)
+        if value is None and name not in REQUIRED:
+            continue
+        if not holds(value):
+            raise ValueError(f"{where}: {name!r} must be {want}, not {_shown(value)}; measure again")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return Point(**{"size": None, **values})
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,102 @@
+"""pytest-benchmark's JSON as a Scaling: its benchmarks whose extra_info says what was run where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from compute.scaling import points
+from compute.scaling.dataset import COUNT, OR_NULL, REQUIRED, TIMES, Kind, Point, Scaling, from_data, read_object
+from compute.scaling.files import StrPath
+
+NOT_INTERLEAVED = (
+    "pytest-benchmark ran each configuration by itself, not in turns: the speedups hold a drift of the clock speed"
+    " between them (nfold scale interleaves)"
+)
+KEYS: dict[str, Kind] = {name: REQUIRED[name] for name in ("kernel", "variant", "backend", "workers")}
+
+
+def read(path: StrPath) -> Scaling:
+    """The results in a file, nfold's own or pytest-benchmark's. ValueError, in one line, where it holds neither."""
+    data = read_object(path)
+    return from_benchmarks(data, path) if "benchmarks" in data else from_data(data, path)
+
+
+def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
+    """A Scaling from pytest-benchmark's JSON object; path is for errors."""
+    benchmarks = data["benchmarks"]
+    if not (isinstance(benchmarks, list) and all(isinstance(one, dict) for one in benchmarks)):
+        raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
+    found: dict[tuple[Any, ...], Point] = {}
+    warnings = [NOT_INTERLEAVED]
+    strangers = []
+    for one in benchmarks:
+        point = _point(one, path)
+        if point is None:
+            strangers.append(str(one.get("name", "?")))
+            continue
+        key = (*point.group, point.variant, point.backend, point.workers)
+        if key in found:  # the same configuration, run twice: more samples of one thing
+            point = replace(found[key], samples=found[key].samples + point.samples)
+        found[key] = point
+    if not found:
+        raise ValueError(
+            f"no benchmark in {path} says in extra_info which kernel, variant, backend and workers it ran; use nfold's"
+            " `scaling` fixture, or nfold scale"
+        )
+    if strangers:
+        some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
+    made = points.compared(found.values(), paired=False)
+    return Scaling(made, _machine(data), (*warnings, *_about_baselines(made)))
+
+
+def _point(one: Mapping[str, Any], path: StrPath) -> Point | None:
+    """The benchmark as a Point of samples only; None where it is not about a kernel at all."""
+    info = one.get("extra_info")
+    if not isinstance(info, dict) or not KEYS.keys() & info.keys():
+        return None
+    stats = one.get("stats")
+    if not isinstance(stats, dict):
+        stats = {}
+    samples = stats.get("data") or [stats.get("median")]
+    asked = {**KEYS, "size": OR_NULL["size"]}
+    for name, (want, holds) in asked.items():
+        if not holds(info.get(name)) and not (name == "size" and info.get(name) is None):
+            raise ValueError(
+                f"{path}: extra_info[{name!r}] of {one.get('name')} must be {want}, not {info.get(name)!r}; use nfold's"
+                " `scaling` fixture, which fills it"
+            )
+    values: dict[str, Any] = {name: info.get(name) for name in asked}
+    if not TIMES[1](samples):
+        raise ValueError(f"{path}: {one.get('name')} holds no times; run pytest --benchmark-json={path} again")
+    return Point(**values, seconds=samples[0], samples=tuple(samples))
+
+
+def _about_baselines(made: tuple[Point, ...]) -> list[str]:
+    warnings = []
+    for p in made:
+        work = f"{p.kernel} ({p.variant})" if p.size is None else f"{p.kernel} {p.size:,} ({p.variant})"
+        if p.baseline == points.ONE_WORKER:
+            warnings.append(f"{work} has no serial run: {p.backend}'s speedup is against its own one worker")
+        elif p.baseline is None:
+            warnings.append(f"{work} has neither a serial run nor one worker on {p.backend}: no speedup")
+    return list(dict.fromkeys(warnings))
+
+
+def _machine(data: Mapping[str, Any]) -> dict[str, Any]:
+    """pytest-benchmark's machine_info under the names of nfold's own description."""
+    info = data.get("machine_info")
+    info = info if isinstance(info, dict) else {}
+    cpu = info.get("cpu") if isinstance(info.get("cpu"), dict) else {}
+    assert isinstance(cpu, dict)
+    machine = {
+        "cpus": cpu.get("count") if COUNT[1](cpu.get("count")) else None,
+        "model": cpu.get("brand_raw") or info.get("processor"),
+        "python": info.get("python_version"),
+        "platform": "-".join(str(info[key]) for key in ("system", "release") if info.get(key)),
+        "date": data.get("datetime"),
+        "source": f"pytest-benchmark {data.get('version') or ''}".strip(),
+    }
+    return {key: value for key, value in machine.items() if value}

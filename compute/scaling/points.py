@@ -1,0 +1,48 @@
+"""From samples to Points: every figure that follows from the samples of a run and of its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from compute.scaling import statistics
+from compute.scaling.dataset import Point
+
+SERIAL, ONE_WORKER = "serial", "one worker"
+
+
+def compared(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ...]:
+    """The points with seconds, rate, speedup, intervals and efficiency worked out from their samples.
+
+    The baseline of a point is the same kernel, size and variant on Serial; where that was not measured, one worker of
+    the same backend; else the speedup stays None. paired: sample i of every point comes from round i.
+    """
+    points = tuple(points)
+    known = {(p.kernel, p.size, p.variant, p.backend, p.workers): p for p in points}
+
+    def baseline(p: Point) -> tuple[str | None, Point | None]:
+        work = (p.kernel, p.size, p.variant)
+        for called, key in (SERIAL, (*work, SERIAL, 1)), (ONE_WORKER, (*work, p.backend, 1)):
+            if key in known:
+                return called, known[key]
+        return None, None
+
+    return tuple(_against(p, *baseline(p), paired) for p in points)
+
+
+def _against(p: Point, called: str | None, baseline: Point | None, paired: bool) -> Point:
+    seconds = statistics.median(p.samples)
+    p = replace(
+        p,
+        seconds=seconds,
+        seconds_ci=statistics.median_interval(p.samples),
+        rounds=len(p.samples),
+        rate=p.work / seconds if p.work else None,
+        baseline=called,
+    )
+    if baseline is None:
+        return p
+    # A point against itself is 1 in every round, also where rounds say nothing about each other.
+    together = paired or baseline.samples == p.samples
+    speedup, interval = statistics.ratio_of_medians(baseline.samples, p.samples, paired=together)
+    return replace(p, speedup=speedup, speedup_ci=interval, efficiency=speedup / p.workers)
