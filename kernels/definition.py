@@ -13,7 +13,7 @@ import inspect
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -292,6 +292,24 @@ def _random_operands(body: Body) -> Callable[[int], tuple[Any, ...]]:
     return lambda size: tuple(np.random.default_rng(20261122).random((count, size)))
 
 
+@overload
+def kernel(body: Body) -> Kernel: ...
+@overload
+def kernel(
+    body: None = ...,
+    *,
+    plan: Callable[..., Plan] | None = ...,
+    reduce: Callable[[Any], Any] | None = ...,
+    finish: Callable[[Any, Plan], Any] | None = ...,
+    dtype: Any = ...,
+    grain: int | None = ...,
+    compiled: bool = ...,
+    example: Callable[[int], tuple[Any, ...]] | None = ...,
+    cost: Callable[[int], float] = ...,
+    check: Callable[..., None] | None = ...,
+    unit: str = ...,
+    bound: str = ...,
+) -> Callable[[Body], Kernel]: ...
 def kernel(
     body: Body | None = None,
     *,
@@ -373,5 +391,7 @@ def find(path: str) -> Kernel:
     names = {k for k, v in vars(found).items() if isinstance(v, Kernel)}
     found = getattr(found, name, None)
     if not isinstance(found, Kernel):
-        raise ValueError(f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names)))
+        raise ValueError(
+            f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names))
+        )
     return found

@@ -1,0 +1,138 @@
+"""The contract: a Backend is a frozen value that says who computes; open() makes it a live Pool."""
+
+from __future__ import annotations
+
+import functools
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from compute import dispatch, machine
+from compute.arena import Arena, Kind
+from compute.dispatch import Result
+from compute.lanes import Job, Outcome
+from kernels.definition import Kernel
+
+
+@dataclass(frozen=True)
+class Backend(ABC):
+    """Who computes which chunk. A value: `eval(repr(backend)) == backend`.
+
+    workers: how many; all usable CPUs where left out. A ValueError where that is not a whole number of at least 1.
+    """
+
+    workers: int = field(default_factory=machine.usable_cpus)
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int):
+            raise ValueError(f"workers must be a whole number, not {self.workers!r}")
+        if self.workers < 1:
+            raise ValueError(
+                f"workers must be at least 1, not {self.workers}; leave it out to use all {machine.usable_cpus()} CPUs"
+            )
+
+    @abstractmethod
+    def open(self) -> Pool:
+        """A pool with its workers started and ready to run; a context manager that stops them."""
+
+    def with_workers(self, workers: int) -> Self:
+        """The same backend with another number of workers."""
+        return replace(self, workers=workers)
+
+    def refuses(self, kernel: Kernel) -> str | None:
+        """Why this backend cannot run the kernel in its chosen variant, or None."""
+        return None
+
+
+class Pool(ABC):
+    """Live workers of one backend. `with backend.open() as pool: pool.run(kernel, *args)`.
+
+    startup is how long opening took, in seconds. A pool may be used from several threads; its runs then take turns.
+    """
+
+    arena_kind: ClassVar[Kind] = "heap"
+
+    def __init__(self, backend: Backend) -> None:
+        began = time.perf_counter()
+        self.backend = backend
+        self.arena = Arena(self.arena_kind)
+        self._turn = dispatch.Turn()
+        self.start()
+        self.startup = time.perf_counter() - began
+
+    @property
+    def workers(self) -> int:
+        return self.backend.workers
+
+    def run(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> Result:
+        """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
+        kernel = self._admitted(kernel, variant)
+        with self._turn, one_blas_thread(kernel):
+            return dispatch.execute(self, kernel, args, kw)
+
+    def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
+        """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
+        kernel = self._admitted(kernel, variant)
+        with self._turn, one_blas_thread(kernel):
+            return dispatch.warm(self, kernel, args, kw)
+
+    def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
+        kernel = dispatch.as_kernel(kernel).held_to(variant)
+        kernel = kernel.held_to(kernel.variant)
+        reason = self.backend.refuses(kernel)
+        if reason:
+            raise ValueError(reason)
+        return kernel
+
+    def start(self) -> None:
+        """Start the workers."""
+
+    @abstractmethod
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
+
+    def stop_lanes(self, job: Job) -> None:
+        """After an interrupt, the stop flag being set: wait until every lane has noticed."""
+
+    def repair(self) -> None:
+        """Replace the workers that died."""
+
+    def close(self) -> None:
+        """Stop the workers; nothing of them is left. Arrays that were handed out stay valid."""
+        self.arena.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<open {self.backend!r}>"
+
+
+def one_blas_thread(kernel: Kernel) -> Any:
+    """Hold BLAS to one thread while lanes run Python bodies, which may call it: lanes are what is counted.
+
+    The limit is the process's (threadpoolctl#220); compiled bodies do not call BLAS and pay nothing.
+    """
+    if kernel.variants[kernel.variant].compiled:
+        return nullcontext()
+    return _limited_blas()
+
+
+@contextmanager
+def _limited_blas() -> Iterator[None]:
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

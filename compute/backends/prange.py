@@ -1,0 +1,91 @@
+"""numba's own threads (OpenMP, TBB or its workqueue): one prange iteration a lane."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.backends.backend import Backend, Pool
+from compute.lanes import (
+    SLICE_OVER,
+    Control,
+    Job,
+    Outcome,
+    compiled_lane_source,
+    in_slices,
+    mark_worker,
+    run_lane,
+)
+from kernels.definition import Kernel
+
+
+@dataclass(frozen=True)
+class Prange(Backend):
+    """Lanes on numba's parallel threads; compiled variants only. `Prange(4)`"""
+
+    name = "prange"
+
+    def open(self) -> PrangePool:
+        return PrangePool(self)
+
+    def refuses(self, kernel: Kernel) -> str | None:
+        if not kernel.variants[kernel.variant].compiled:
+            return f"prange runs compiled variants only, and {kernel.name}'s {kernel.variant!r} is not; use threads"
+        return None
+
+
+# numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
+_launching = threading.Lock()
+
+
+class PrangePool(Pool):
+    def start(self) -> None:
+        import numba
+
+        if self.workers > numba.config.NUMBA_NUM_THREADS:
+            raise ValueError(
+                f"numba has {numba.config.NUMBA_NUM_THREADS} threads here, not {self.workers};"
+                f" set NUMBA_NUM_THREADS={self.workers} before Python starts"
+            )
+        self._set_threads = numba.set_num_threads
+        self._regions: dict[tuple[int, str], tuple[Kernel, Callable[..., Any]]] = {}
+
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        region = self._region(job.kernel)
+        states = np.full(job.lanes, SLICE_OVER)
+        for lane in range(job.lanes):
+            mark_worker(job, lane)
+        with _launching:
+            # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
+            self._set_threads(job.lanes)
+            while (states == SLICE_OVER).any():
+                region(job.control, job.out, job.inputs, in_slices(), states)
+        control = Control(job.control)
+        if any(control.current(lane) is not None for lane in range(job.lanes)):
+            # A parallel region swallows exceptions. The chunk is not done: run again here, it raises.
+            control.offer(np.flatnonzero(control.done == 0))
+            return [run_lane(job, 0, in_slices)]
+        return [Outcome(lane) for lane in range(job.lanes)]
+
+    def _region(self, kernel: Kernel) -> Callable[..., Any]:
+        key = (id(kernel.variants), kernel.variant)
+        if key not in self._regions:
+            from kernels.compilation import compiled
+
+            self._regions[key] = kernel, compiled(make_region(compiled_lane_source(kernel)), parallel=True)
+        return self._regions[key][1]
+
+
+def make_region(lane: Callable[..., int]) -> Callable[..., None]:
+    """A function that runs the lane loop once for each state, side by side when compiled."""
+    from numba import prange
+
+    def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
+        for me in prange(len(states)):
+            states[me] = lane(control, me, out, inputs, until)
+
+    return region

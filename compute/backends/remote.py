@@ -1,0 +1,134 @@
+"""A job's way to another process: arrays as references into segments, the kernel by name or by value, errors back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+import weakref
+from dataclasses import replace
+
+import cloudpickle
+import numpy as np
+
+from compute.arena import ArrayRef, Segment, reference, segment_of
+from compute.lanes import Job, Outcome, run_lane
+from kernels.definition import Kernel
+
+PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
+
+
+class Sender:
+    """The caller's side: turns jobs into messages of some hundred bytes, and remembers which segments are known there."""
+
+    def __init__(self) -> None:
+        self._kernels: dict[tuple[int, str], tuple[Kernel, bytes]] = {}
+        self._sent: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
+        self._known: set[tuple[int, int]] = set()
+
+    def message(self, job: Job) -> bytes:
+        """The job, pickled: the same for every lane."""
+        arrays = [job.control, job.out, *(x for x in job.inputs if isinstance(x, np.ndarray))]
+        for segment in filter(None, map(segment_of, arrays)):
+            self._sent[segment.serial] = segment
+        gone = self._known - set(self._sent)
+        self._known = set(self._sent)
+        inputs = tuple(reference(x) if isinstance(x, np.ndarray) else x for x in job.inputs)
+        body = (self._kernel(job.kernel), reference(job.control), reference(job.out), inputs, gone)
+        return pickle.dumps(body, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _kernel(self, kernel: Kernel) -> bytes:
+        key = (id(kernel.variants), kernel.variant)
+        if key not in self._kernels:
+            self._kernels[key] = kernel, cloudpickle.dumps(kernel)
+        return self._kernels[key][1]
+
+
+_segments: dict[tuple[int, int], Segment] = {}
+_loaded: dict[bytes, Kernel] = {}
+
+
+def perform(message: bytes, me: int) -> bytes:
+    """A worker's side: run lane `me` of the job in the message; return the pickled Outcome."""
+    try:
+        pickled, control, out, inputs, gone = pickle.loads(message)
+        for serial in gone:
+            _segments.pop(serial, None)
+        if pickled not in _loaded:
+            _loaded[pickled] = pickle.loads(pickled)
+        job = Job(
+            _loaded[pickled],
+            control.open(_segments),
+            out.open(_segments),
+            tuple(x.open(_segments) if isinstance(x, ArrayRef) else x for x in inputs),
+        )
+        outcome = run_lane(job, me)
+    except BaseException as error:
+        outcome = Outcome(me, error)
+    return _pickled(outcome)
+
+
+def _pickled(outcome: Outcome) -> bytes:
+    """The outcome, its error carrying the traceback of this process as a note."""
+    error = outcome.error
+    if error is None:
+        return pickle.dumps(outcome)
+    lines = "".join(traceback.format_exception(error))
+    error.add_note(f"in worker process {os.getpid()}:\n{lines}")
+    try:
+        pickled: bytes = cloudpickle.dumps(outcome)
+        pickle.loads(pickled)
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.add_note(f"in worker process {os.getpid()}:\n{lines}")
+        return pickle.dumps(replace(outcome, error=stand_in))
+    return pickled
+
+
+def settle(parent: int) -> None:
+    """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def _die_with(parent: int) -> None:
+    """Leave as soon as the parent has died. A busy lane cannot delay it: compiled ones hold no GIL, others lend it."""
+    if hasattr(os, "pidfd_open"):
+        import select
+
+        try:
+            select.select([os.pidfd_open(parent)], [], [])
+        except ProcessLookupError:
+            os._exit(1)
+        except OSError:  # no pidfds in this kernel or sandbox
+            _poll(parent)
+    else:
+        _poll(parent)
+    os._exit(1)
+
+
+def _poll(parent: int) -> None:
+    while True:
+        time.sleep(PARENT_CHECK)
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            return
+        except OSError:
+            pass
+
+
+def describe_exit(code: int | None) -> str:
+    """`SIGKILL` or `exit code 3`, from a process's exit code."""
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"

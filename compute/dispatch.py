@@ -1,0 +1,201 @@
+"""run(kernel, …, on=backend) -> Result: the one place where a run's steps follow each other.
+
+Pools supply workers; `execute` plans, places the arrays, sends the lanes over the chunks, sends them again over what a
+dead worker left unfinished, and finishes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from compute.arena import Arena
+from compute.lanes import Control, Job, Outcome, inside_a_lane
+from compute.timeline import SPAN, Timeline
+from kernels.definition import Kernel, Plan
+
+ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
+
+
+class Lanes(Protocol):
+    """What `execute` needs of a pool."""
+
+    arena: Arena
+
+    @property
+    def workers(self) -> int: ...
+
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
+
+    def stop_lanes(self, job: Job) -> None:
+        """After an interrupt: stop every lane and wait for it."""
+
+    def repair(self) -> None:
+        """Replace the workers that died."""
+
+
+class Opens(Protocol):
+    """What `run` needs of a backend."""
+
+    def open(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's value, its seconds from call to value, and its timeline. Failed chunks never get this far."""
+
+    value: Any
+    seconds: float
+    timeline: Timeline = field(repr=False)
+
+
+class WorkerDied(RuntimeError):
+    """A chunk whose worker died on every attempt, or a pool whose workers die before they work."""
+
+
+def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw: Any) -> Result:
+    """Run a kernel once on a backend, opened for it and closed after it.
+
+    variant: "python", "nogil" …; the fastest where left out. Everything else goes to the kernel. Errors in the arguments
+    are raised before a worker starts.
+    """
+    kernel = as_kernel(kernel).held_to(variant)
+    kernel.plan(*args, **kw)
+    with on.open() as pool:
+        result: Result = pool.run(kernel, *args, **kw)
+    return result
+
+
+def as_kernel(kernel: Any) -> Kernel:
+    """The kernel itself; a TypeError with the remedy for a plain function."""
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"{kernel!r} is not a kernel; decorate its body with @kernels.kernel")
+    return kernel
+
+
+class Turn:
+    """A pool's runs take turns; a run inside a lane of the same pool would wait for itself, and is told so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if inside_a_lane() and self._lock.locked():
+            raise RuntimeError("a kernel's body cannot run on the pool that is running it; call the kernel itself")
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> Result:
+    """All the steps of a run on an open pool."""
+    sections: dict[str, float] = {}
+    events: list[str] = []
+    began = last = time.perf_counter()
+
+    def section(name: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        sections[name], last = now - last, now
+
+    plan = kernel.plan(*args, **kw)
+    section("plan")
+    job = place(pool, kernel, plan)
+    section("transfer")
+    control = Control(job.control)
+    if plan.chunks:
+        _run_all_chunks(pool, job, plan, events)
+    section("dispatch")
+    value = kernel.finish(job.out, plan)
+    section("finish")
+    spans = control.spans() if plan.chunks else np.empty(0, SPAN)
+    timeline = Timeline(spans, control.totals(), sections, tuple(events))
+    pool.arena.forget_idle()
+    return Result(value, last - began, timeline)
+
+
+def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
+    """Put a plan's arrays where the pool's lanes see them, and lay out the control."""
+    arena = pool.arena
+    inputs = tuple(arena.place(x) if isinstance(x, np.ndarray) else x for x in plan.inputs)
+    if plan.out is not None and not arena.sees(plan.out):
+        out = arena.empty(kernel.output_shape(plan), plan.dtype)
+    else:
+        out = kernel.allocate(plan, arena.empty)
+    words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
+    Control(words).lay_out(plan, pool.workers)
+    return Job(kernel, words, out, inputs)
+
+
+def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> float:
+    """Make every worker load the kernel for arguments like these, without running a chunk; return the seconds."""
+    began = time.perf_counter()
+    plan = kernel.plan(*args, **kw)
+    job = place(pool, kernel, plan)
+    Control(job.control).offer([])
+    for outcome in pool.lanes(job):
+        if outcome.error is not None:
+            raise outcome.error
+    pool.arena.forget_idle()
+    return time.perf_counter() - began
+
+
+def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> None:
+    """Send the lanes over the chunks, and again over those that died with their worker."""
+    control = Control(job.control)
+    attempts: Counter[int] = Counter()
+    while True:
+        try:
+            outcomes = pool.lanes(job)
+        except BaseException:  # Ctrl-C above all
+            control.stop()
+            pool.stop_lanes(job)
+            raise
+        deaths = [outcome for outcome in outcomes if outcome.death]
+        if deaths:
+            pool.repair()
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise _explained(outcome, job.kernel, plan)
+        missing = np.flatnonzero(control.done == 0)
+        if not len(missing):
+            events.extend(_told(death, plan, "no chunk was lost") for death in deaths if death.chunk is None)
+            return
+        if not deaths:
+            raise RuntimeError(f"{len(missing)} chunks of {job.kernel.name} were not run, and no worker died")
+        for death in deaths:
+            lost = death.chunk if death.chunk is not None else int(missing[0])
+            attempts[lost] += 1
+            events.append(_told(death, plan, f"attempt {attempts[lost]} of {ATTEMPTS}"))
+            if attempts[lost] == ATTEMPTS:
+                lo, hi = plan.bounds(lost)
+                raise WorkerDied(
+                    f"chunk {lost} (indices {lo}..{hi}) of {job.kernel.name} was tried {ATTEMPTS} times, and each time its"
+                    f" worker died ({death.death}); run it on Serial() to see why"
+                )
+        control.offer(missing)
+
+
+def _told(death: Outcome, plan: Plan, then: str) -> str:
+    where = "between chunks"
+    if death.chunk is not None:
+        lo, hi = plan.bounds(death.chunk)
+        where = f"in chunk {death.chunk} (indices {lo}..{hi})"
+    return f"the worker of lane {death.lane} died ({death.death}) {where}: {then}"
+
+
+def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
+    error = outcome.error
+    assert error is not None
+    if outcome.chunk is not None:
+        lo, hi = plan.bounds(outcome.chunk)
+        error.add_note(f"in chunk {outcome.chunk} (indices {lo}..{hi}) of {kernel.name}, variant {kernel.variant!r}")
+    return error

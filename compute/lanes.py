@@ -1,0 +1,341 @@
+"""The one loop that every worker runs: take a ticket, run that chunk's body, mark it done, until none is left.
+
+A run's tickets, done words, stop flag and statistics lie in one int64 array, the *control*, in memory that every lane
+sees. Words that different lanes write stand on lines of their own (LINE words), so that lanes do not slow each other.
+
+    control:  ticket | header | a line for each lane | done: a word a chunk | order: a word a chunk | spans: 3 a chunk
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.timeline import SPAN, LaneTotals
+from kernels.definition import Kernel, Plan, numba_is_here
+
+LINE = 16  # words: 128 bytes, because x86 prefetches cache lines in pairs
+SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can show
+SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
+TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
+STRIDE = 64  # chunks between looks at the clock where chunks are not recorded: at most 64 x SPAN_FLOOR = 6.4 ms
+FOREVER = 2**62  # ns
+SLICE = 50_000_000  # ns that the caller's own lane stays away from Python, where Ctrl-C is waiting
+
+# Words of the header (line 1) and of a lane's line.
+TICKET = 0
+STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS = (LINE + k for k in range(8))
+CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT = range(10)
+
+EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
+
+Words = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Control:
+    """The caller's hand on a control array: lay it out, read what the lanes wrote."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+    @staticmethod
+    def length(lanes: int, chunks: int) -> int:
+        return LINE * (2 + lanes) + chunks * (2 + 3 * (chunks <= SPANS_BOUND))
+
+    def lay_out(self, plan: Plan, lanes: int) -> None:
+        """Make everything ready for a first pass over all chunks, in the plan's order."""
+        words = self.words
+        words[: LINE * (2 + lanes) + plan.chunks] = 0
+        words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = plan.chunks, lanes, plan.step, plan.indices
+        words[SPANS] = plan.chunks <= SPANS_BOUND
+        for lane in range(lanes):
+            words[self.line(lane) + RECORDS] = words[SPANS]
+        words[TICKETS] = plan.chunks
+        if plan.order is not None:
+            self.offer(plan.order)
+
+    def offer(self, chunks: Any) -> None:
+        """Begin a pass over these chunks, in this order."""
+        words = self.words
+        at = self._done_at + int(words[CHUNKS])
+        words[at : at + len(chunks)] = chunks
+        words[TICKETS], words[ORDERED], words[TICKET] = len(chunks), 1, 0
+        for lane in range(self.lanes):
+            words[self.line(lane) + CURRENT] = words[self.line(lane) + NEXT] = 0
+
+    @property
+    def lanes(self) -> int:
+        return int(self.words[LANES])
+
+    @property
+    def _done_at(self) -> int:
+        return LINE * (2 + self.lanes)
+
+    @staticmethod
+    def line(lane: int) -> int:
+        return LINE * (2 + lane)
+
+    @property
+    def done(self) -> Words:
+        """A word for each chunk: 1 + the lane that finished it, or 0. Progress bars read it while lanes write."""
+        return self.words[self._done_at : self._done_at + int(self.words[CHUNKS])]
+
+    def current(self, lane: int) -> int | None:
+        """The chunk that a lane has begun and not finished."""
+        return int(self.words[self.line(lane) + CURRENT]) - 1 if self.words[self.line(lane) + CURRENT] else None
+
+    def started(self, lane: int) -> int:
+        """When it began it, in ns; where chunks are short, when it last looked at the clock."""
+        return int(self.words[self.line(lane) + STARTED])
+
+    def process(self, lane: int) -> int:
+        """The process that runs a lane, once it has begun; 0 before."""
+        return int(self.words[self.line(lane) + PROCESS])
+
+    def stop(self) -> None:
+        """Ask every lane to stop: each does so after the chunk that it is in."""
+        self.words[STOP] = 1
+
+    def totals(self) -> tuple[LaneTotals, ...]:
+        """What each lane that ran wrote of itself."""
+        rows = self.words[self.line(0) : self.line(self.lanes)].reshape(self.lanes, LINE)
+        return tuple(
+            LaneTotals(
+                lane=lane,
+                process=int(row[PROCESS]),
+                thread=int(row[THREAD]),
+                chunks=int(row[TAKEN]),
+                start=float(row[START]) / 1e9,
+                stop=float(row[STOPPED]) / 1e9,
+                cpu=float(row[CPU]) / 1e9,
+            )
+            for lane, row in enumerate(rows)
+            if row[STOPPED]
+        )
+
+    def spans(self) -> np.ndarray[Any, Any]:
+        """One row a chunk where every lane recorded, else none."""
+        lanes = range(self.lanes)
+        if not self.words[SPANS] or not all(self.words[self.line(lane) + RECORDS] for lane in lanes):
+            return np.empty(0, SPAN)
+        chunks = int(self.words[CHUNKS])
+        at = self._done_at + 2 * chunks
+        times = self.words[at : at + 3 * chunks].reshape(chunks, 3) / 1e9
+        spans = np.empty(chunks, SPAN)
+        spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
+        spans["start"], spans["stop"], spans["cpu"] = times.T
+        return spans
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a lane needs: a kernel held to one variant, the arrays, and the control. All arrays are the lane's own views."""
+
+    kernel: Kernel
+    control: Words
+    out: np.ndarray[Any, Any]
+    inputs: tuple[Any, ...]
+
+    @property
+    def lanes(self) -> int:
+        return int(self.control[LANES])
+
+
+def make_lane(
+    body: Callable[..., Any],
+    target: Callable[..., Any],
+    take: Callable[..., Any],
+    load: Callable[..., Any],
+    store: Callable[..., Any],
+    clock: Callable[[], int],
+    cpu_clock: Callable[[], int],
+) -> Callable[..., int]:
+    """The lane loop around a body; the same source runs as Python and, with LLVM's atomics, compiled.
+
+    lane(control, me, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
+    the clock is past `until`; it may be called again to go on.
+    """
+
+    def lane(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+        line = LINE * (2 + me)
+        # int(): a body run as Python gets Python's integers, not numpy's slow and overflowing ones.
+        chunks, tickets = int(control[CHUNKS]), int(control[TICKETS])
+        grain, indices = int(control[GRAIN]), int(control[INDICES])
+        done_at = LINE * (2 + int(control[LANES]))
+        order_at = done_at + chunks
+        spans_at = order_at + chunks
+        recording = control[line + RECORDS] != 0
+        began = last = clock()
+        cpu_began = cpu_last = cpu_clock()
+        if control[line + START] == 0:
+            control[line + START] = began
+        control[line + STARTED] = began
+        taken = 0
+        state = EXHAUSTED
+        while True:
+            if load(control, STOP) != 0:
+                state = TOLD_TO_STOP
+                break
+            ticket = int(take(control, me))
+            if ticket >= tickets:
+                break
+            chunk = ticket
+            if control[ORDERED] != 0:
+                chunk = int(control[order_at + ticket])
+            store(control, line + CURRENT, chunk + 1)
+            lo = chunk * grain
+            body(lo, min(lo + grain, indices), target(out, chunk), *inputs)
+            store(control, done_at + chunk, me + 1)
+            store(control, line + CURRENT, 0)
+            taken += 1
+            if recording:
+                now, cpu_now = clock(), cpu_clock()
+                span = spans_at + 3 * chunk
+                control[span], control[span + 1], control[span + 2] = last, now, cpu_now - cpu_last
+                last, cpu_last = now, cpu_now
+                if taken == TRIAL and last - began < TRIAL * SPAN_FLOOR:
+                    recording = False
+                    control[line + RECORDS] = 0
+            elif taken % STRIDE == 0:
+                last = clock()
+            else:
+                continue
+            control[line + STARTED] = last
+            if last > until:
+                state = SLICE_OVER
+                break
+        control[line + TAKEN] += taken
+        control[line + CPU] += cpu_clock() - cpu_began
+        control[line + STOPPED] = clock()
+        return state
+
+    return lane
+
+
+def _whole(out: Any, chunk: Any) -> Any:
+    return out
+
+
+def _own_row(out: Any, chunk: Any) -> Any:
+    return out[chunk : chunk + 1]
+
+
+def _take_in_turn(control: Any, me: Any) -> Any:
+    """Without numba there is no shared counter: lane k of N takes tickets k, k + N, k + 2N …"""
+    line = LINE * (2 + me)
+    control[line + NEXT] += 1
+    return me + (control[line + NEXT] - 1) * control[LANES]
+
+
+def _load(control: Any, index: Any) -> Any:
+    return control[index]
+
+
+def _store(control: Any, index: Any, value: Any) -> None:
+    control[index] = value
+
+
+def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
+    """The lane loop to compile for a kernel held to a compiled variant."""
+    from kernels import atomics
+
+    def take(control: Any, me: Any) -> Any:
+        return atomics.fetch_add(control, TICKET, 1)
+
+    variant = kernel.variants[kernel.variant]
+    target = _own_row if kernel.reduce else _whole
+    return make_lane(
+        variant.source(),
+        target,
+        take,
+        atomics.load,
+        atomics.store,
+        atomics.monotonic_ns,
+        atomics.thread_cpu_ns,
+    )
+
+
+@functools.cache
+def _shared_counter() -> Callable[..., Any]:
+    from kernels import atomics
+    from kernels.compilation import compiled
+
+    def take(control: Any, me: Any) -> Any:
+        return atomics.fetch_add(control, TICKET, 1)
+
+    made: Callable[..., Any] = compiled(take)
+    return made
+
+
+_lanes: dict[tuple[int, str, bool], tuple[Kernel, Callable[..., int]]] = {}
+
+
+def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
+    """The lane function for a kernel's chosen variant, made once a process."""
+    alone = lanes == 1
+    key = (id(kernel.variants), kernel.variant, alone)
+    if key not in _lanes:
+        variant = kernel.variants[kernel.variant]
+        if variant.compiled:
+            from kernels.compilation import compiled
+
+            made = compiled(compiled_lane_source(kernel))
+        else:
+            take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
+            target = _own_row if kernel.reduce else _whole
+            made = make_lane(variant.load(), target, take, _load, _store, time.perf_counter_ns, time.thread_time_ns)
+        _lanes[key] = kernel, made  # keeps the kernel, so that its id stays its own
+    return _lanes[key][1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one lane's part of a pass ended: well, with an error in a chunk, or with its worker's death."""
+
+    lane: int
+    error: BaseException | None = None
+    chunk: int | None = None
+    death: str | None = None
+
+
+_inside = threading.local()
+
+
+def inside_a_lane() -> bool:
+    """Whether this thread is a lane at this moment: what it starts in turn runs serially."""
+    return getattr(_inside, "lane", False)
+
+
+def mark_worker(job: Job, me: int) -> None:
+    """Write who runs a lane: this process and this thread."""
+    line = Control.line(me)
+    job.control[line + PROCESS], job.control[line + THREAD] = os.getpid(), threading.get_native_id()
+
+
+def run_lane(job: Job, me: int, until: Callable[[], int] = itertools.repeat(FOREVER).__next__) -> Outcome:
+    """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
+    mark_worker(job, me)
+    _inside.lane = True
+    try:
+        lane = lane_of(job.kernel, job.lanes)
+        while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
+            pass
+    except BaseException as error:
+        job.control[STOP] = 1
+        return Outcome(me, error, Control(job.control).current(me))
+    finally:
+        _inside.lane = False
+    return Outcome(me)
+
+
+def in_slices() -> int:
+    """`until` for a lane on the caller's own thread: it comes back to Python often enough for Ctrl-C."""
+    return time.perf_counter_ns() + SLICE

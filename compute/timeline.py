@@ -1,0 +1,56 @@
+"""What happened in a run: who ran which chunk, when, on how much CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SPAN = np.dtype(
+    [("chunk", np.int64), ("lane", np.int64), ("start", np.float64), ("stop", np.float64), ("cpu", np.float64)]
+)
+
+
+@dataclass(frozen=True)
+class LaneTotals:
+    """One lane's whole part: which worker it was, its chunks, and its seconds on time.perf_counter's clock.
+
+    cpu is the CPU time of the worker's thread between start and stop; cpu / wall is near 1 for a lane that computed
+    all the time, near 1/N for one of N lanes that took turns at the GIL.
+    """
+
+    lane: int
+    process: int
+    thread: int
+    chunks: int
+    start: float
+    stop: float
+    cpu: float
+
+    @property
+    def wall(self) -> float:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """A run as its lanes wrote it.
+
+    spans:    one row a chunk (dtype SPAN, seconds; by chunk number), or none where chunks were too many or too short
+              for recording to cost under 0.5 % of them; the lanes' totals are there always.
+    lanes:    one LaneTotals a worker that reported.
+    sections: seconds of the caller by section: plan, transfer, dispatch (the lanes' time as the caller saw it), finish.
+    events:   what went wrong and was mended, in words, in order.
+    """
+
+    spans: np.ndarray[Any, Any]
+    lanes: tuple[LaneTotals, ...]
+    sections: Mapping[str, float] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all lanes."""
+        return sum(lane.cpu for lane in self.lanes)
