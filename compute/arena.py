@@ -1,7 +1,7 @@
 """Arrays that every lane can see: in the heap, in multiprocessing.shared_memory, or in a memory-mapped file.
 
-A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name as
-soon as it exists where the system lets other processes open it through the owner's descriptor (/proc/PID/fd on Linux):
+A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
+as soon as it exists where the system lets other processes open it through the owner's descriptor (/proc/PID/fd on Linux):
 no way of dying leaves anything behind. Elsewhere it keeps its name until the last view of it is gone. A view keeps its
 segment mapped, so no view ever points at nothing.
 """
@@ -61,8 +61,8 @@ def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
                 raise
             free = machine.shared_memory_free()
             warnings.warn(
-                f"shared memory has {_bytes(free or 0)} free and {_bytes(size)} are needed: using a memory-mapped file in"
-                f" {folder or tempfile.gettempdir()} instead; make /dev/shm larger (docker run --shm-size) to avoid it",
+                f"shared memory has {_bytes(free or 0)} free and {_bytes(size)} are needed: using a memory-mapped file"
+                f" in {folder or tempfile.gettempdir()} instead; make /dev/shm larger (docker run --shm-size) to avoid it",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -203,8 +203,8 @@ def reference(array: Array) -> ArrayRef:
 class Arena:
     """Where a pool's arrays live. What one run needed is kept for the next, and no more than that.
 
-    empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else a copy
-    that they can. Memory is checked against what is free before any of it is taken.
+    empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
+    a copy that they can. Memory is checked against what is free before any of it is taken.
     """
 
     def __init__(self, kind: Kind, folder: str | None = None) -> None:

@@ -63,8 +63,8 @@ class WorkerDied(RuntimeError):
 def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw: Any) -> Result:
     """Run a kernel once on a backend, opened for it and closed after it.
 
-    variant: "python", "nogil" …; the fastest where left out. Everything else goes to the kernel. Errors in the arguments
-    are raised before a worker starts.
+    variant: "python", "nogil" …; the fastest where left out. Everything else goes to the kernel. Errors in the
+    arguments are raised before a worker starts.
     """
     kernel = as_kernel(kernel).held_to(variant)
     kernel.plan(*args, **kw)
@@ -178,8 +178,8 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> Non
             if attempts[lost] == ATTEMPTS:
                 lo, hi = plan.bounds(lost)
                 raise WorkerDied(
-                    f"chunk {lost} (indices {lo}..{hi}) of {job.kernel.name} was tried {ATTEMPTS} times, and each time its"
-                    f" worker died ({death.death}); run it on Serial() to see why"
+                    f"chunk {lost} (indices {lo}..{hi}) of {job.kernel.name} was tried {ATTEMPTS} times, and each time"
+                    f" its worker died ({death.death}); run it on Serial() to see why"
                 )
         control.offer(missing)
 

@@ -9,7 +9,6 @@ sees. Words that different lanes write stand on lines of their own (LINE words),
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import threading
 import time
@@ -137,7 +136,7 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a lane needs: a kernel held to one variant, the arrays, and the control. All arrays are the lane's own views."""
+    """What a lane needs: a kernel held to one variant, the arrays, and the control. The arrays are the lane's own views."""
 
     kernel: Kernel
     control: Words
@@ -320,7 +319,7 @@ def mark_worker(job: Job, me: int) -> None:
     job.control[line + PROCESS], job.control[line + THREAD] = os.getpid(), threading.get_native_id()
 
 
-def run_lane(job: Job, me: int, until: Callable[[], int] = itertools.repeat(FOREVER).__next__) -> Outcome:
+def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
     _inside.lane = True

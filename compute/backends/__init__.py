@@ -15,7 +15,7 @@ BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (Serial, Threads,
 
 
 def named(name: str, workers: int | None = None) -> Backend:
-    """The backend of that name, with all usable CPUs where `workers` is left out; a ValueError with the nearest name."""
+    """The backend of that name, with all usable CPUs where `workers` is left out; ValueError with the nearest name."""
     if name not in BACKENDS:
         raise ValueError(
             f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}{nearest(name, list(BACKENDS))}"

@@ -1,4 +1,4 @@
-"""joblib's workers: loky processes, or its threads. joblib starts them and hands out one task a lane; lanes do the rest."""
+"""joblib's workers: loky processes, or its threads. joblib starts them and hands out a task a lane; lanes do the rest."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ PRELOAD = ["numba", "kernels.compilation", "kernels.atomics", "compute.backends.
 class Processes(Backend):
     """Lanes in worker processes. `Processes(4)`, `Processes(2, start="spawn", timeout=10)`
 
-    start:   how workers come to be: "forkserver" (from a clean server that has numba loaded; the default where the system
-             has it), "spawn" (each from nothing), or "fork" (copies of this process; refused once it has threads).
+    start:   how workers come to be: "forkserver" (from a clean server that has numba loaded; the default where the
+             system has it), "spawn" (each from nothing), or "fork" (copies of this process; refused once it has threads).
     timeout: seconds that one chunk may take before its worker counts as hung, is killed, and the chunk is run again.
     """
 
@@ -64,7 +64,7 @@ def check_timeout(timeout: float | None) -> None:
 
 @dataclass
 class _Worker:
-    """A worker process, its pipe, and what is known of it: "idle", "sending" (a message may be half sent) or "running"."""
+    """A worker process, its pipe, and its state: "idle", "sending" (a message may be half sent) or "running"."""
 
     process: Any
     pipe: Connection
@@ -79,8 +79,8 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
-                f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held for ever;"
-                " use start='forkserver', or open this pool before anything that uses threads"
+                f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held for"
+                " ever; use start='forkserver', or open this pool before anything that uses threads"
             )
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)

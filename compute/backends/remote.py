@@ -22,7 +22,7 @@ PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wak
 
 
 class Sender:
-    """The caller's side: turns jobs into messages of some hundred bytes, and remembers which segments are known there."""
+    """The caller's side: turns jobs into short messages, and remembers which segments are known there."""
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[int, str], tuple[Kernel, bytes]] = {}
