@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from compute import machine
+from compute import backends, machine
 from compute.backends.backend import Backend, Pool
+from compute.backends.serial import Serial
 from compute.dispatch import Result, as_kernel
 from compute.scaling import answers, calibration, points, statistics
 from compute.scaling.configurations import MOST_ROUNDS, about_workers, configurations, limits
@@ -36,6 +37,7 @@ class Work:
 
     variants: None takes the one that the kernel is held to, else every one that can run here and in the budget.
     size:     what the report calls its size; where left out, the first argument's length or number.
+    on:       names of the backends to run it on, of those that are open; all of them where left out.
     """
 
     kernel: Kernel
@@ -43,6 +45,11 @@ class Work:
     kw: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[str] | None = None
     size: int | None = None
+    on: Sequence[str] | None = None
+
+    def configurations(self, pools: Sequence[Pool]) -> list[Pool]:
+        """The pools that it is to run on; Serial, its baseline, always."""
+        return [p for p in pools if self.on is None or p.backend.name in (Serial.name, *self.on)]
 
 
 def scale(
@@ -79,7 +86,10 @@ def scale_all(
     rounds: int | None = None,
     progress: Progress | None = None,
 ) -> Scaling:
-    """`scale` for several works, one after the other on the same pools, each with its share of the budget."""
+    """`scale` for several works, one after the other on the same pools, each with its share of the budget.
+
+    A share is of what is left, by the number of configurations.
+    """
     budget, rounds = limits(budget, rounds)
     chosen = configurations(on, workers)
     for work in works:
@@ -93,11 +103,12 @@ def scale_all(
         deadline = time.perf_counter() + budget
         measured: list[Point] = []
         warnings = about_workers(chosen)
-        for number, work in enumerate(works):
+        on_each = [work.configurations(pools) for work in works]
+        for number, (work, mine) in enumerate(zip(works, on_each, strict=True)):
             now = time.perf_counter()
-            share = max(deadline - now, 0.0) / (len(works) - number)
+            share = max(deadline - now, 0.0) * len(mine) / sum(map(len, on_each[number:]))
             tell_all = functools.partial(_tell_part, tell, number, len(works))
-            trial = _Trial(work, pools, rounds, now, share, tell_all)
+            trial = _Trial(work, mine, rounds, now, share, tell_all)
             measured += trial.points()
             warnings += (text for text in trial.warnings if text not in warnings)
         tell(len(works), len(works), "done")
@@ -113,6 +124,8 @@ def _check(work: Work) -> None:
     plan = as_kernel(work.kernel).plan(*work.args, **work.kw)
     for variant in work.variants or ():
         work.kernel.held_to(variant)
+    for name in work.on or ():
+        backends.named(name)
     if plan.out is not None and any(np.may_share_memory(plan.out, x) for x in plan.inputs if isinstance(x, np.ndarray)):
         raise ValueError("out= is one of the inputs, so that each run would change the next one's; give another array")
 

@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """One kernel at one size: a title, rows, and the lines to be read under them."""
+    """One kernel: a title, rows, and the lines to be read under them."""
 
     title: str
     rows: tuple[Row, ...]
@@ -37,11 +37,21 @@ class Group:
 
 
 def groups(scaling: Scaling) -> list[Group]:
-    """The points by kernel and size, in the order in which they were measured."""
-    by_work: dict[tuple[str, int | None], list[Point]] = {}
+    """The points by kernel, in the order in which they were measured; by size too where a variant has more than one."""
+    by_kernel: dict[str, list[Point]] = {}
     for point in scaling.points:
-        by_work.setdefault(point.group, []).append(point)
-    return [Group(_title(found), _rows(found), tuple(_notes(found))) for found in by_work.values()]
+        by_kernel.setdefault(point.kernel, []).append(point)
+    found = [part for points in by_kernel.values() for part in _by_size(points)]
+    return [Group(_title(part), _rows(part), tuple(_notes(part))) for part in found]
+
+
+def _by_size(points: list[Point]) -> list[list[Point]]:
+    if len({(p.variant, p.size) for p in points}) == len({p.variant for p in points}):
+        return [points]  # python is measured at a smaller size than nogil: still one story
+    by_size: dict[int | None, list[Point]] = {}
+    for point in points:
+        by_size.setdefault(point.size, []).append(point)
+    return list(by_size.values())
 
 
 def heading(scaling: Scaling) -> str:
@@ -89,8 +99,13 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _title(found: Sequence[Point]) -> str:
-    kernel, size = found[0].group
-    title = kernel if size is None else f"{kernel} · size {size:,}"
+    """`count_primes · size 1,000,000 · median of 12 rounds`; a size a variant where they differ."""
+    sizes = {p.variant: f"{p.size:,}" for p in (row.point for row in _rows(found)) if p.size is not None}
+    title = found[0].kernel
+    if len(set(sizes.values())) == 1:
+        title += f" · size {next(iter(sizes.values()))}"
+    elif sizes:
+        title += " · size " + ", ".join(f"{size} ({variant})" for variant, size in sizes.items())
     rounds = sorted({p.rounds for p in found if p.rounds})
     if rounds:
         many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]}–{rounds[-1]}"
@@ -102,8 +117,8 @@ def _rows(found: Iterable[Point]) -> tuple[Row, ...]:
     """Variants together, the fastest first; in each the backends as they came, serial first, by workers."""
     found = list(found)
     backends = {p.backend: -1 if p.backend == "serial" else k for k, p in reversed(list(enumerate(found)))}
-    fastest = {v: min(p.seconds for p in found if p.variant == v) for v in {p.variant for p in found}}
-    found.sort(key=lambda p: (fastest[p.variant], p.variant, backends[p.backend], p.workers))
+    fastest = {v: max(p.rate or 1 / p.seconds for p in found if p.variant == v) for v in {p.variant for p in found}}
+    found.sort(key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
     before = [None, *(p.variant for p in found)]
     return tuple(Row(p, _cells(p), k > 0 and p.variant != before[k]) for k, p in enumerate(found))
 
@@ -131,10 +146,8 @@ def speedup(p: Point) -> str:
 
 
 def ratio(value: float) -> str:
-    """Two decimals, which is what a speedup of a few rounds carries; fewer from 100 on, two digits under 0.1."""
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
+    """`1.93`, `12.3`, `128`, `0.042`: what a speedup of a few rounds carries."""
+    return three_digits(value) if value >= 0.1 or value == 0 else f"{value:.2g}"
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,58 @@
+"""Reports: pure functions of a Scaling, one file a format: `render(scaling, "text")`, `write(scaling, {"html": path})`.
+
+Each format is a module here with `render(scaling) -> str | bytes`; it is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+from compute.scaling import files
+from compute.scaling.dataset import Scaling
+from compute.scaling.files import StrPath, check_output_path
+from kernels.definition import nearest
+
+__all__ = ["FORMATS", "check_output_path", "ready", "render", "write"]
+
+FORMATS = {"text": "text", "markdown": "markdown", "csv": "csv", "html": "html", "png": "plots", "json": "json"}
+NEEDS = {"html": ("plotly", "nfold[html]"), "png": ("matplotlib", "nfold[plots]")}
+
+
+def ready(outputs: Mapping[str, StrPath | None]) -> None:
+    """Before measuring: ValueError where a format is none, its library is missing, or its path cannot be written.
+
+    outputs: format -> path; a path of None asks for nothing. Leaves no file behind.
+    """
+    taken: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if name not in FORMATS:
+            raise ValueError(f"no report is called {name!r}; choose from {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+        if path is None:
+            continue
+        library, extra = NEEDS.get(name, (None, None))
+        if library and importlib.util.find_spec(library) is None:
+            raise ValueError(f"the {name} report needs {library}, which is not installed; run pip install '{extra}'")
+        check_output_path(path)
+        place = Path(path).resolve()
+        if place in taken:
+            raise ValueError(
+                f"the {taken[place]} and the {name} report both go to {str(path)!r}; give each its own file"
+            )
+        taken[place] = name
+
+
+def render(scaling: Scaling, form: str) -> str | bytes:
+    """The report in one of FORMATS: text, or bytes for a picture."""
+    module = importlib.import_module(f"compute.report.{FORMATS[form]}")
+    content: str | bytes = module.render(scaling)
+    return content
+
+
+def write(scaling: Scaling, outputs: Mapping[str, StrPath | None]) -> None:
+    """Write each report to its path, whole or not at all; a path of None asks for nothing."""
+    for form, path in outputs.items():
+        if path is not None:
+            files.write(path, render(scaling, form))

@@ -1,0 +1,8 @@
+"""nfold's own JSON, schema "nfold/1"."""
+
+from compute.scaling.dataset import Scaling
+
+
+def render(scaling: Scaling) -> str:
+    """The dataset itself; `Scaling.from_json` reads it back."""
+    return scaling.as_json()
