@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from compute.arena import Arena
-from compute.lanes import Control, Job, Outcome, inside_a_lane
+from compute.control import Control
+from compute.lanes import Job, Outcome, inside_a_lane
 from compute.timeline import SPAN, Timeline
 from kernels.definition import Kernel, Plan
 

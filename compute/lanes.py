@@ -1,10 +1,4 @@
-"""The one loop that every worker runs: take a ticket, run that chunk's body, mark it done, until none is left.
-
-A run's tickets, done words, stop flag and statistics lie in one int64 array, the *control*, in memory that every lane
-sees. Words that different lanes write stand on lines of their own (LINE words), so that lanes do not slow each other.
-
-    control:  ticket | header | a line for each lane | done: a word a chunk | order: a word a chunk | spans: 3 a chunk
-"""
+"""The one loop that every worker runs: take a ticket, run that chunk's body, mark it done, until none is left."""
 
 from __future__ import annotations
 
@@ -18,125 +12,42 @@ from typing import Any
 
 import numpy as np
 
-from compute.timeline import SPAN, LaneTotals
-from kernels.definition import Kernel, Plan, numba_is_here
+from compute.control import (
+    CHUNKS,
+    CPU,
+    CURRENT,
+    GRAIN,
+    INDICES,
+    LANES,
+    LINE,
+    NEXT,
+    ORDERED,
+    PROCESS,
+    RECORDS,
+    START,
+    STARTED,
+    STOP,
+    STOPPED,
+    TAKEN,
+    THREAD,
+    TICKET,
+    TICKETS,
+    Control,
+    Words,
+)
+from kernels.definition import Kernel, numba_is_here
 
-LINE = 16  # words: 128 bytes, because x86 prefetches cache lines in pairs
-SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can show
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
 STRIDE = 64  # chunks between looks at the clock where chunks are not recorded: at most 64 x SPAN_FLOOR = 6.4 ms
 FOREVER = 2**62  # ns
 SLICE = 50_000_000  # ns that the caller's own lane stays away from Python, where Ctrl-C is waiting
-
-# Words of the header (line 1) and of a lane's line.
-TICKET = 0
-STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS = (LINE + k for k in range(8))
-CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT = range(10)
-
 EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
-
-Words = np.ndarray[Any, np.dtype[np.int64]]
-
-
-class Control:
-    """The caller's hand on a control array: lay it out, read what the lanes wrote."""
-
-    def __init__(self, words: Words) -> None:
-        self.words = words
-
-    @staticmethod
-    def length(lanes: int, chunks: int) -> int:
-        return LINE * (2 + lanes) + chunks * (2 + 3 * (chunks <= SPANS_BOUND))
-
-    def lay_out(self, plan: Plan, lanes: int) -> None:
-        """Make everything ready for a first pass over all chunks, in the plan's order."""
-        words = self.words
-        words[: LINE * (2 + lanes) + plan.chunks] = 0
-        words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = plan.chunks, lanes, plan.step, plan.indices
-        words[SPANS] = plan.chunks <= SPANS_BOUND
-        for lane in range(lanes):
-            words[self.line(lane) + RECORDS] = words[SPANS]
-        words[TICKETS] = plan.chunks
-        if plan.order is not None:
-            self.offer(plan.order)
-
-    def offer(self, chunks: Any) -> None:
-        """Begin a pass over these chunks, in this order."""
-        words = self.words
-        at = self._done_at + int(words[CHUNKS])
-        words[at : at + len(chunks)] = chunks
-        words[TICKETS], words[ORDERED], words[TICKET] = len(chunks), 1, 0
-        for lane in range(self.lanes):
-            words[self.line(lane) + CURRENT] = words[self.line(lane) + NEXT] = 0
-
-    @property
-    def lanes(self) -> int:
-        return int(self.words[LANES])
-
-    @property
-    def _done_at(self) -> int:
-        return LINE * (2 + self.lanes)
-
-    @staticmethod
-    def line(lane: int) -> int:
-        return LINE * (2 + lane)
-
-    @property
-    def done(self) -> Words:
-        """A word for each chunk: 1 + the lane that finished it, or 0. Progress bars read it while lanes write."""
-        return self.words[self._done_at : self._done_at + int(self.words[CHUNKS])]
-
-    def current(self, lane: int) -> int | None:
-        """The chunk that a lane has begun and not finished."""
-        return int(self.words[self.line(lane) + CURRENT]) - 1 if self.words[self.line(lane) + CURRENT] else None
-
-    def started(self, lane: int) -> int:
-        """When it began it, in ns; where chunks are short, when it last looked at the clock."""
-        return int(self.words[self.line(lane) + STARTED])
-
-    def process(self, lane: int) -> int:
-        """The process that runs a lane, once it has begun; 0 before."""
-        return int(self.words[self.line(lane) + PROCESS])
-
-    def stop(self) -> None:
-        """Ask every lane to stop: each does so after the chunk that it is in."""
-        self.words[STOP] = 1
-
-    def totals(self) -> tuple[LaneTotals, ...]:
-        """What each lane that ran wrote of itself."""
-        rows = self.words[self.line(0) : self.line(self.lanes)].reshape(self.lanes, LINE)
-        return tuple(
-            LaneTotals(
-                lane=lane,
-                process=int(row[PROCESS]),
-                thread=int(row[THREAD]),
-                chunks=int(row[TAKEN]),
-                start=float(row[START]) / 1e9,
-                stop=float(row[STOPPED]) / 1e9,
-                cpu=float(row[CPU]) / 1e9,
-            )
-            for lane, row in enumerate(rows)
-            if row[STOPPED]
-        )
-
-    def spans(self) -> np.ndarray[Any, Any]:
-        """One row a chunk where every lane recorded, else none."""
-        lanes = range(self.lanes)
-        if not self.words[SPANS] or not all(self.words[self.line(lane) + RECORDS] for lane in lanes):
-            return np.empty(0, SPAN)
-        chunks = int(self.words[CHUNKS])
-        at = self._done_at + 2 * chunks
-        times = self.words[at : at + 3 * chunks].reshape(chunks, 3) / 1e9
-        spans = np.empty(chunks, SPAN)
-        spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
-        spans["start"], spans["stop"], spans["cpu"] = times.T
-        return spans
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a lane needs: a kernel held to one variant, the arrays, and the control. The arrays are the lane's own views."""
+    """What a lane needs: a kernel held to one variant, the arrays, and the control; the lane's own views of them."""
 
     kernel: Kernel
     control: Words

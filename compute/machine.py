@@ -107,7 +107,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "gil": True if gil is None else bool(gil()),
-        **{name: _version(name) for name in ("numpy", "numba", "joblib", "nfold")},
+        **{name: version(name) for name in ("numpy", "numba", "joblib", "nfold")},
         "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
@@ -164,7 +164,7 @@ def _total_memory() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _version(distribution: str) -> str | None:
+def version(distribution: str) -> str | None:
     import importlib.metadata  # a tenth of numpy's import time, for a report alone
 
     try:

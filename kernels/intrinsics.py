@@ -335,3 +335,126 @@ def select(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
         return builder.select(*args)
 
     return made(mask, a, b), codegen
+
+
+# ---------------------------------------------------------------- moving lanes
+
+
+@intrinsic
+def pack(typingctx: Any, array: Any, index: Any, mask: Any, vector: Any) -> Any:
+    """`pack(array, index, mask, vector)`: store the lanes where the mask is true, one behind the other, from index on.
+
+    Returns the index behind the last. What lies up to index + lanes may be overwritten with anything: leave that much
+    room. For dtypes of 8 bytes.
+    """
+    _check_array(array)
+    if not isinstance(vector, Vector) or vector.dtype != array.dtype or vector.dtype.bitwidth != 64:
+        raise TypingError(f"cannot pack {vector} into {array}")
+    if not isinstance(mask, Mask) or mask.lanes != vector.lanes:
+        raise TypingError(f"{mask} does not fit {vector}")
+    part = min(vector.lanes, vector_width(np.float64))
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        store_part = _pack_by_instruction if _squeeze_for(part) else _pack_by_scalars
+        array, position, mask, vector = args
+        for first in range(0, sig.args[3].lanes, part):
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), part), list(range(first, first + part)))
+            some = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+            where = builder.shuffle_vector(mask, ir.Constant(mask.type, ir.Undefined), lanes)
+
+            def place(at: Any, kind: Any) -> Any:
+                return _place(context, builder, sig.args[0], array, at, kind)
+
+            position = store_part(builder, place, position, where, some)
+        return position
+
+    return types.intp(array, types.intp, mask, vector), codegen
+
+
+def _pack_by_scalars(builder: Any, place: Any, position: Any, where: Any, some: Any) -> Any:
+    """Every lane is stored; a lane that is not wanted is overwritten by the next."""
+    for lane in range(some.type.count):
+        number = ir.IntType(32)(lane)
+        builder.store(builder.extract_element(some, number), place(position, some.type.element))
+        wanted = builder.zext(builder.extract_element(where, number), position.type)
+        position = builder.add(position, wanted)
+    return position
+
+
+def _pack_by_instruction(builder: Any, place: Any, position: Any, where: Any, some: Any) -> Any:
+    """The wanted lanes are moved to the front of a register, which is stored whole."""
+    lanes = some.type.count
+    number = builder.zext(builder.bitcast(where, ir.IntType(lanes)), position.type)
+    floats = builder.bitcast(some, ir.VectorType(ir.DoubleType(), lanes))
+    front = builder.bitcast(_squeeze_for(lanes)(builder, floats, where, number), some.type)
+    builder.store(front, place(position, some.type)).align = 8
+    return builder.add(position, _call(builder, "llvm.ctpop.i64", position.type, number))
+
+
+def _squeeze_for(lanes: int) -> Any:
+    """How the wanted lanes of so many doubles come to the front in one instruction, or None where there is none."""
+    features = target_features()
+    if lanes == 8 and "avx512f" in features:
+        return _squeeze_avx512
+    return _squeeze_avx2 if lanes == 4 and "avx2" in features else None
+
+
+def _squeeze_avx512(builder: Any, floats: Any, where: Any, number: Any) -> Any:
+    # Into a register: storing with the same instruction (vcompresspd to memory) is microcode on Zen 4.
+    return _call(builder, "llvm.x86.avx512.mask.compress.v8f64", floats.type, floats, ir.Constant(floats.type, None), where)
+
+
+def _squeeze_avx2(builder: Any, floats: Any, where: Any, number: Any) -> Any:
+    """A permutation looked up by the mask: AVX2 moves 4-byte lanes by variable positions, so each double is two."""
+    row = ir.VectorType(ir.IntType(32), 8)
+    rows = []
+    for mask in range(16):
+        wanted = [lane for lane in range(4) if mask >> lane & 1] + [0] * 4
+        rows.append(ir.Constant(row, [2 * lane + half for lane in wanted[:4] for half in (0, 1)]))
+    table = cgutils.global_constant(builder.module, "permutations", ir.Constant(ir.ArrayType(row, 16), rows))
+    order = builder.load(builder.gep(table, [ir.IntType(64)(0), number]))
+    halves = builder.bitcast(floats, ir.VectorType(ir.FloatType(), 8))
+    return builder.bitcast(_call(builder, "llvm.x86.avx2.permps", halves.type, halves, order), floats.type)
+
+
+@intrinsic
+def halves(typingctx: Any, vector: Any) -> Any:
+    """`halves(vector)`: its lower and its upper lanes, as two vectors."""
+    if not isinstance(vector, Vector) or vector.lanes % 2:
+        raise TypingError(f"halves takes a vector of an even number of lanes, not {vector}")
+    made = Vector(vector.dtype, vector.lanes // 2)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nothing = ir.Constant(args[0].type, ir.Undefined)
+        kind = ir.VectorType(ir.IntType(32), made.lanes)
+        parts = [
+            builder.shuffle_vector(args[0], nothing, ir.Constant(kind, list(range(first, first + made.lanes))))
+            for first in (0, made.lanes)
+        ]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(made, 2)(vector), codegen
+
+
+@intrinsic
+def joined(typingctx: Any, lower: Any, upper: Any) -> Any:
+    """`joined(lower, upper)`: one vector of the lanes of two."""
+    _same(lower, upper)
+    made = Vector(lower.dtype, 2 * lower.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), made.lanes)
+        return builder.shuffle_vector(*args, ir.Constant(kind, list(range(made.lanes))))
+
+    return made(lower, upper), codegen
+
+
+@intrinsic
+def as_int32(typingctx: Any, vector: Any) -> Any:
+    """`as_int32(vector)`: floats that are whole numbers within int32, as such."""
+    made = Vector(types.int32, vector.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fptosi(args[0], context.get_value_type(made))
+
+    return made(vector), codegen

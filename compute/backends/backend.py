@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from compute import dispatch, machine
-from compute.arena import Arena, Kind
+from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome
+from compute.segments import Kind
 from kernels.definition import Kernel
 
 

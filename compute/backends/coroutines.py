@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from compute.backends.backend import Backend, Pool
-from compute.lanes import SLICE_OVER, Control, Job, Outcome, lane_of, mark_worker
+from compute.control import Control
+from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
 
 
 @dataclass(frozen=True)

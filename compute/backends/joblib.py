@@ -1,4 +1,4 @@
-"""joblib's workers: loky processes, or its threads. joblib starts them and hands out a task a lane; lanes do the rest."""
+"""joblib's workers: loky processes, or its threads. joblib starts them and gives each a task a lane."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, ClassVar, Literal
 
 import psutil
 
-from compute.arena import Arena, Kind
+from compute.arena import Arena
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.lanes import Control, Job, Outcome, in_slices, run_lane
+from compute.control import Control
+from compute.lanes import Job, Outcome, in_slices, run_lane
+from compute.segments import Kind
 from kernels.definition import nearest
 
 WORKERS = ("loky", "threading")

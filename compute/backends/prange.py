@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from compute.backends.backend import Backend, Pool
+from compute.control import STOP, Control
 from compute.lanes import (
     SLICE_OVER,
-    Control,
     Job,
     Outcome,
     compiled_lane_source,
@@ -21,6 +21,9 @@ from compute.lanes import (
     run_lane,
 )
 from kernels.definition import Kernel
+
+
+FAILED = 3  # a lane's state beside those of compute.lanes
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ class PrangePool(Pool):
             while (states == SLICE_OVER).any():
                 region(job.control, job.out, job.inputs, in_slices(), states)
         control = Control(job.control)
-        if any(control.current(lane) is not None for lane in range(job.lanes)):
-            # A parallel region swallows exceptions. The chunk is not done: run again here, it raises.
-            control.offer(np.flatnonzero(control.done == 0))
+        failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
+        if failed:  # what was raised is lost in a parallel region: the same chunk raises it again here
+            control.offer(failed)
             return [run_lane(job, 0, in_slices)]
         return [Outcome(lane) for lane in range(job.lanes)]
 
@@ -84,8 +87,15 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
     from numba import prange
 
+    def guarded(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+        try:
+            return lane(control, me, out, inputs, until)
+        except Exception:
+            control[STOP] = 1
+            return FAILED
+
     def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
         for me in prange(len(states)):
-            states[me] = lane(control, me, out, inputs, until)
+            states[me] = guarded(control, me, out, inputs, until)
 
     return region

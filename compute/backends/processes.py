@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.lanes import Control, Job, Outcome
+from compute.control import Control
+from compute.lanes import Job, Outcome
 from kernels.definition import nearest
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -35,7 +36,7 @@ class Processes(Backend):
     """Lanes in worker processes. `Processes(4)`, `Processes(2, start="spawn", timeout=10)`
 
     start:   how workers come to be: "forkserver" (from a clean server that has numba loaded; the default where the
-             system has it), "spawn" (each from nothing), or "fork" (copies of this process; refused once it has threads).
+             system has it), "spawn" (each from nothing), or "fork" (copies of this process; not once it has threads).
     timeout: seconds that one chunk may take before its worker counts as hung, is killed, and the chunk is run again.
     """
 
@@ -79,8 +80,8 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
-                f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held for"
-                " ever; use start='forkserver', or open this pool before anything that uses threads"
+                f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
+                " for ever; use start='forkserver', or open this pool before anything that uses threads"
             )
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)

@@ -14,8 +14,8 @@ from dataclasses import replace
 import cloudpickle
 import numpy as np
 
-from compute.arena import ArrayRef, Segment, reference, segment_of
 from compute.lanes import Job, Outcome, run_lane
+from compute.segments import ArrayRef, Segment, reference, segment_of
 from kernels.definition import Kernel
 
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death

@@ -1,0 +1,215 @@
+"""Segments: memory in multiprocessing.shared_memory or in a memory-mapped file that other processes can map too.
+
+A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
+as soon as it exists where the system lets other processes open it through its owner's descriptor (/proc/PID/fd on
+Linux): no way of dying leaves anything behind. Elsewhere it keeps its name until the last view of it is gone. A view
+keeps its segment mapped, so no view ever points at nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import mmap
+import os
+import sys
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, Literal
+
+import numpy as np
+
+from compute import machine
+
+Kind = Literal["heap", "shared", "mapped"]
+Array = np.ndarray[Any, Any]
+
+NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only at birth
+_serials = itertools.count(1)
+
+
+class Segment(mmap.mmap):
+    """Mapped memory that other processes can map too; unmapped, and given back, when its last view is gone."""
+
+    address: str  # how another process opens it: a path, or "shm:NAME"
+    serial: tuple[int, int]  # owner's pid and a number: its name in the workers' tables
+    start: int  # where it is mapped here
+
+    @classmethod
+    def over(cls, descriptor: int, size: int, address: str, serial: tuple[int, int]) -> Segment:
+        segment = cls(descriptor, size)
+        segment.address, segment.serial = address, serial
+        segment.start = np.frombuffer(segment, np.uint8).ctypes.data
+        return segment
+
+
+def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
+    """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
+    size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+    if kind == "shared":
+        try:
+            return _create_shared(size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES):
+                raise
+            free = machine.shared_memory_free()
+            warnings.warn(
+                f"shared memory has {_bytes(free or 0)} free and {_bytes(size)} are needed: using a memory-mapped file"
+                f" in {folder or tempfile.gettempdir()} instead; a larger /dev/shm (docker run --shm-size) avoids it",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return _create_mapped(size, folder)
+
+
+def _create_shared(size: int) -> Segment:
+    memory = SharedMemory(create=True, size=size)
+    try:
+        # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
+        return _from_descriptor(os.dup(memory._fd), size, f"shm:{memory.name}", memory.unlink)  # type: ignore[attr-defined]
+    except BaseException:
+        memory.unlink()
+        raise
+    finally:
+        memory.close()
+
+
+def _create_mapped(size: int, folder: str | None) -> Segment:
+    descriptor, path = tempfile.mkstemp(prefix="nfold-", dir=folder)
+    try:
+        return _from_descriptor(descriptor, size, path, lambda: os.unlink(path))
+    except OSError as error:
+        os.unlink(path)
+        if error.errno == errno.ENOSPC:
+            raise MemoryError(
+                f"{_bytes(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
+                " or point TMPDIR at a larger disk"
+            ) from None
+        raise
+
+
+def _from_descriptor(descriptor: int, size: int, address: str, unlink: Callable[[], None]) -> Segment:
+    """Take over an open descriptor and the duty to unlink."""
+    owner = os.getpid()
+    serial = (owner, next(_serials))
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.ftruncate(descriptor, size)
+        if NAMELESS:
+            address = f"/proc/{owner}/fd/{descriptor}"
+        segment = Segment.over(descriptor, size, address, serial)
+        if NAMELESS:
+            unlink()
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if NAMELESS:
+        # Not at exit: views may be alive until the very end, and the system frees what has no name.
+        weakref.finalize(segment, _free_pages, owner, descriptor).atexit = False
+    else:
+        weakref.finalize(segment, _free_name, owner, descriptor, unlink)
+    return segment
+
+
+def _free_pages(owner: int, descriptor: int) -> None:
+    if os.getpid() == owner:  # a forked child's copy is not the child's to free
+        os.ftruncate(descriptor, 0)  # at once, whoever else still maps them
+        os.close(descriptor)
+
+
+def _free_name(owner: int, descriptor: int, unlink: Callable[[], None]) -> None:
+    if os.getpid() == owner:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            unlink()
+
+
+def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
+    """Map another process's segment, without becoming responsible for it."""
+    if not address.startswith("shm:"):
+        descriptor = os.open(address, os.O_RDWR)
+        try:
+            return Segment.over(descriptor, size, address, serial)
+        finally:
+            os.close(descriptor)
+    name = address.removeprefix("shm:")
+    if sys.version_info >= (3, 13):
+        memory = SharedMemory(name, track=False)
+    else:
+        memory = SharedMemory(name)
+        resource_tracker.unregister(memory._name, "shared_memory")  # type: ignore[attr-defined]  # cpython#82300
+    try:
+        return Segment.over(memory._fd, size, address, serial)  # type: ignore[attr-defined]
+    finally:
+        memory.close()
+
+
+@dataclass(frozen=True)
+class ArrayRef:
+    """An array in a segment, as it is sent to another process: some hundred bytes, whatever the array's size."""
+
+    address: str
+    segment_size: int
+    serial: tuple[int, int]
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: Any
+
+    def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
+        """The array, mapped through the process's table of segments."""
+        if self.serial not in segments:
+            segments[self.serial] = attach_segment(self.address, self.segment_size, self.serial)
+        return np.ndarray(
+            self.shape, self.dtype, np.frombuffer(segments[self.serial], np.uint8), self.offset, self.strides
+        )
+
+
+def segment_of(array: Array) -> Segment | None:
+    """The segment that holds an array's memory, or None for the heap."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return base if isinstance(base, Segment) else None
+
+
+def reference(array: Array) -> ArrayRef:
+    """How another process finds this array. ValueError for one that lies in the heap."""
+    segment = segment_of(array)
+    if segment is None:
+        raise ValueError("an array in this process's heap cannot be seen by another process")
+    return ArrayRef(
+        segment.address,
+        len(segment),
+        segment.serial,
+        array.__array_interface__["data"][0] - segment.start,
+        array.shape,
+        array.strides,
+        array.dtype,
+    )
+
+
+def check_memory(size: int) -> None:
+    """MemoryError where `size` bytes are more than there are, before any of it is touched."""
+    if size < 2**24:  # asking the system would cost more than so little memory is worth
+        return
+    free = machine.memory_available()
+    if size > free:
+        raise MemoryError(f"{_bytes(size)} are needed and {_bytes(free)} are free; use a smaller size")
+
+
+def _bytes(size: float) -> str:
+    unit = 0
+    while size >= 1000 and unit < 6:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {['bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'][unit]}"
