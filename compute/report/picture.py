@@ -23,7 +23,7 @@ def render(matrix: np.ndarray[Any, Any]) -> bytes:
     places = places.reshape(matrix.shape)
     if matrix.dtype.kind in "iu":
         shares = np.cumsum(np.bincount(places.ravel()))
-        pixels = colormaps["twilight_shifted"]((shares / max(shares[-1], 1))[places], bytes=True)
+        pixels = colormaps["inferno"]((shares / max(shares[-1], 1))[places], bytes=True)
         if len(values) > 1:
             pixels[places == len(values) - 1] = (0, 0, 0, 255)
     else:

@@ -1,0 +1,74 @@
+"""The speedup of two workers at about one second of serial work, in interleaved rounds.
+
+Prints a table and keeps it in bench/results/, with the machine and the date. Targets on two idle CPUs, on threads,
+processes and joblib: at least 1.9 for count_primes and mandelbrot, 1.85 for matmul; python on threads stays near 1.0.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from contextlib import ExitStack
+from pathlib import Path
+
+from compute.scaling.calibrate import calibrate
+
+import kernels
+from compute import Joblib, Processes, Serial, Threads, machine
+
+ROUNDS = 9
+SECONDS = 1.0
+RESULTS = Path(__file__).parent / "results"
+ASKED = [
+    *((name, "nogil", [Threads(2), Processes(2), Joblib(2)]) for name in ("count_primes", "mandelbrot", "matmul")),
+    ("count_primes", "python", [Threads(2)]),
+    ("mandelbrot", "python", [Threads(2)]),
+]
+
+
+def measure(name, variant, backends):
+    """Rows of (kernel, size, variant, backend, seconds, speedup, cpu per wall): medians over interleaved rounds."""
+    kernel = kernels.REGISTRY[name].held_to(variant)
+    size = calibrate(kernel, SECONDS, variant)
+    args = kernel.example(size)
+    with ExitStack() as stack:
+        pools = {backend: stack.enter_context(backend.open()) for backend in [Serial(), *backends]}
+        for pool in pools.values():
+            pool.warm(kernel, *args)
+            kernel.check(pool.run(kernel, *args).value, *args)
+        rounds = []
+        for _ in range(ROUNDS):
+            order = random.sample(list(pools), len(pools))
+            rounds.append({backend: pools[backend].run(kernel, *args) for backend in order})
+    for backend in pools:
+        seconds = [results[backend].seconds for results in rounds]
+        speedups = [results[Serial()].seconds / results[backend].seconds for results in rounds]
+        shares = [lane.cpu / lane.wall for results in rounds for lane in results[backend].timeline.lanes]
+        median = statistics.median
+        yield name, size, variant, repr(backend), median(seconds), median(speedups), median(shares)
+
+
+def main() -> None:
+    told = machine.describe()
+    lines = [
+        f"{told['model']}, {told['cpus']} usable CPUs, {told['platform']}; Python {told['python']},"
+        f" numba {told['numba']}, joblib {told['joblib']}; {told['date']};"
+        f" load before it {told['load'][0] if told['load'] else 'unknown'}.",
+        f"Medians of {ROUNDS} interleaved rounds; speedup is the median of the rounds' own ratios to Serial().",
+        "",
+        "| kernel | size | variant | backend | seconds | speedup | CPU per wall of a lane |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for asked in ASKED:
+        for name, size, variant, backend, seconds, speedup, share in measure(*asked):
+            lines.append(f"| {name} | {size} | {variant} | {backend} | {seconds:.3f} | {speedup:.2f} | {share:.2f} |")
+            print(lines[-1], flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"speedup-{told['date'][:10]}.md"
+    path.write_text("# Speedup of two workers\n\n" + "\n".join(lines) + "\n")
+    print(f"kept in {path}")
+
+
+if __name__ == "__main__":  # spawned workers import this file
+    main()

@@ -1,0 +1,344 @@
+"""The command line: words in, the rooms below at work, tables out. The only code that prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+KernelWord = Annotated[
+    str, typer.Argument(metavar="KERNEL", help="A name that nfold list shows, or package.module:name for your own.")
+]
+WorkersWords = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="LIST", help="Worker counts, such as 1,2,4.  [default: 1, 2, 4 … all CPUs]"),
+]
+VariantWords = Annotated[
+    str | None,
+    typer.Option("--variant", metavar="LIST", help="Such as python,nogil.  [default: the fastest]"),
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the results, for nfold report.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a point, for a spreadsheet.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables for a README.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with figures to explore.")]
+Png = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the speedups.")]
+
+
+class Refusal(Exception):
+    """What cannot be done as asked: one line for the user."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Until the measuring begins, a ValueError or TypeError is about what the user asked for."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise Refusal(str(error)) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, 1 (it failed), 2 (it cannot be done as asked), 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without × still gets its table
+    words = sys.argv[1:] if argv is None else argv
+    # A negative number is a value, never an option; behind a blank the parser takes it for one.
+    words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
+    try:
+        code = int(app(words, prog_name="nfold", standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:  # the reader has seen enough; the interpreter's own flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Refusal, MemoryError) as error:
+        return _complain(str(error))
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's
+            return _complain(f"{error.format_message()} (nfold --help shows what there is)")
+        from compute.dispatch import WorkerDied
+        from compute.scaling.answers import WrongAnswer
+
+        if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
+            return _complain(str(error), code=1)
+        raise  # a kernel's own error, with its chunk and its traceback
+    if code == 130:
+        print("nfold: interrupted", file=sys.stderr)
+    return code
+
+
+def _complain(message: str, code: int = 2) -> int:
+    print("nfold: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from compute import machine
+
+        print(f"nfold {machine.version('nfold') or 'not installed'}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 30s, 2m.")] = "1m",
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """How close do N workers get to N times faster on this machine, and where did the rest go?
+
+    Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
+    minute; prints the tables and keeps nfold-report.json and nfold-report.png in the current folder.
+
+    \b
+    Examples:
+      nfold                                      the main job
+      nfold scale mandelbrot                     one kernel, on threads and processes
+      nfold scale matmul 2000 --on threads,prange --variant nogil,blas --budget 30s
+      nfold scale mymodule:mykernel --png my.png one of your own, in the current folder
+      nfold run count_primes 1e9 --workers 2     one run: value, seconds, what each lane did
+      nfold report nfold-report.json --html report.html
+    """
+    if context.invoked_subcommand:
+        return
+    from compute import arguments, report
+
+    outputs = {"json": Path("nfold-report.json"), "png": Path("nfold-report.png")}
+    with refusing():
+        seconds = arguments.budget(budget)
+        report.ready(outputs)
+    from compute.survey import survey
+
+    with _progress() as tell:
+        scaling = survey(seconds, tell)
+    report.write(scaling, outputs)
+    _show(scaling)
+    print(f"\nkept in {' and '.join(map(str, outputs.values()))}", file=sys.stderr)
+
+
+@app.command()
+def scale(
+    kernel: KernelWord,
+    size: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SIZE]", help="A whole number: 1000, 1_000 or 1e9.  [default: a twentieth of a second on one core]"
+        ),
+    ] = None,
+    on: Annotated[
+        str, typer.Option("--on", metavar="LIST", help="Backends; nfold list shows them.")
+    ] = "threads,processes",
+    workers: WorkersWords = None,
+    variant: VariantWords = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long to measure: 30s, 2m, 500ms.")
+    ] = "10s",
+    json: Json = None,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    png: Png = None,
+) -> None:
+    """Measure how far one kernel scales: every backend, variant and worker count, in interleaved rounds.
+
+    SIZE is n for the primes, the side of the square for images and matrices, and the length for vectors.
+
+    \b
+    Examples:
+      nfold scale count_primes 1e8
+      nfold scale mandelbrot --on threads,prange,processes,joblib --workers 1,2
+      nfold scale triad 1e6 --variant python,nogil --on threads --budget 5s
+      nfold scale mymodule:mykernel --json mine.json --png mine.png
+    """
+    from compute import arguments, report
+    from compute.scaling.calibration import calibrate
+    from compute.scaling.rounds import Work, scale_all
+
+    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
+    with refusing():
+        found = arguments.kernel(kernel)
+        number = None if size is None else arguments.size(size)
+        backends = arguments.backends(on)
+        counts = arguments.worker_counts(workers)
+        variants = arguments.variants(variant, found)
+        seconds = arguments.budget(budget)
+        report.ready(outputs)
+        if number is None:
+            # All variants do the same work, so it is the slowest that decides how much.
+            number = min(calibrate(found, seconds / 200, name) for name in variants)
+        work = Work(found, arguments.operands(found, number), variants=variants, size=number)
+    with _progress() as tell:
+        scaling = scale_all([work], on=backends, workers=counts, budget=seconds, progress=tell)
+    report.write(scaling, outputs)
+    _show(scaling)
+
+
+@app.command()
+def run(
+    kernel: KernelWord,
+    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="BACKEND", help="Who computes; nfold list shows them.")
+    ] = "threads",
+    workers: Annotated[
+        str | None, typer.Option("--workers", metavar="N", help="How many workers.  [default: all CPUs]")
+    ] = None,
+    variant: Annotated[str | None, typer.Option("--variant", metavar="NAME", help="[default: the fastest]")] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Draw the value, where it is a matrix.")
+    ] = None,
+) -> None:
+    """Run a kernel once: its value, the seconds, and what each lane did.
+
+    \b
+    Examples:
+      nfold run count_primes 1e9 --workers 2
+      nfold run mandelbrot 800 --on processes --png mandelbrot.png
+      nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
+    """
+    from compute import arguments, report
+    from compute.scaling import table
+
+    with refusing():
+        found = arguments.kernel(kernel).held_to(variant)
+        number = arguments.size(size, least=0)
+        backend = arguments.backend(on, None if workers is None else arguments.worker_count(workers))
+        if reason := backend.refuses(found):
+            raise ValueError(reason)
+        args = arguments.operands(found, number)
+        if png and not arguments.gives_matrix(found, args):
+            raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
+        report.ready({"png": png})
+    with backend.open() as pool:
+        compiling = pool.warm(found, *args)
+        result = pool.run(found, *args)
+        startup = pool.startup
+    if png:
+        from compute.report import picture
+
+        picture.write(png, result.value)
+    _tell(result)
+    print(
+        f"{found.name} · {found.variant} · {backend.name} · start-up {table.seconds(startup)} and compiling or loading"
+        f" {table.seconds(compiling)} not counted"
+    )
+
+
+@app.command("report")
+def show_report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="From --json, or pytest --benchmark-json.")],
+    json: Json = None,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    png: Png = None,
+) -> None:
+    """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
+
+    \b
+    Examples:
+      nfold report nfold-report.json
+      nfold report nfold-bench.json --markdown table.md --png scaling.png
+    """
+    from functools import reduce
+
+    from compute import report
+    from compute.scaling import imported
+    from compute.scaling.dataset import Scaling
+
+    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
+    with refusing():
+        scaling = reduce(Scaling.__add__, map(imported.read, files))
+        report.ready(outputs)
+    report.write(scaling, outputs)
+    _show(scaling)
+
+
+@app.command("list")
+def show_list() -> None:
+    """Show the kernels, with their variants, and the backends."""
+    import kernels
+    from compute.backends import BACKENDS
+
+    print("kernels")
+    for name, kernel in kernels.REGISTRY.items():
+        print(f"  {name:13} {', '.join(kernel.variants):20} {_in_short(kernel.__doc__)}")
+    print("\nbackends")
+    for name, backend in BACKENDS.items():
+        print(f"  {name:13} {_in_short(sys.modules[backend.__module__].__doc__)}")
+
+
+def _in_short(text: str | None) -> str:
+    return textwrap.shorten((text or "").strip().partition("\n")[0].rstrip(".:"), 80, placeholder=" …")
+
+
+def _show(scaling: Any) -> None:
+    """Print the tables: with colours on a terminal, plain words in a pipe."""
+    from rich.console import Console
+
+    from compute.report import text
+
+    text.show(scaling, Console(highlight=False, width=None if sys.stdout.isatty() else 100))
+
+
+def _tell(result: Any) -> None:
+    """Print what a run gave, and what each lane did."""
+    import numpy as np
+
+    from compute.scaling import table
+
+    value = result.value
+    if isinstance(value, np.ndarray):
+        print(f"value    {value.dtype} array of shape {value.shape}")
+        print(np.array2string(value, threshold=100, edgeitems=3))
+    else:
+        print(f"value    {value}")
+    print(f"time     {table.seconds(result.seconds)}")
+    for lane in result.timeline.lanes:
+        share = lane.cpu / lane.wall if lane.wall > 0 else 0.0
+        many = f"{lane.chunks} chunk{'' if lane.chunks == 1 else 's'}"
+        print(f"lane {lane.lane:<3} {many}, {table.seconds(lane.wall)}, CPU/wall {share:.2f}")
+    for event in result.timeline.events:
+        print(f"! {event}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, float, str], None]]:
+    """tell(done, total, label), shown as a bar where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, label: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    # Drawn between the runs alone: a thread that redraws would run beside what is timed.
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,
+    ) as bar:
+        task = bar.add_task("starting")
+
+        def tell(done: float, total: float, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{label:50.50}", refresh=True)
+
+        yield tell
