@@ -157,13 +157,16 @@ class _Trial:
     share: float
     tell: Callable[[float, str], None]
     warnings: list[str] = field(default_factory=list)
+    ready: float = 0.0  # seconds until everything was warm and checked
 
     def points(self) -> list[Point]:
         """A Point, of samples only, for each configuration."""
         contenders = [c for kernel in self._kernels() for c in self._warmed(kernel)]
         self._check_answers(contenders)
+        ready = time.perf_counter()
+        self.ready = ready - self.began
         rounds = self._rounds(contenders)
-        self._say_what_the_budget_did(len(rounds), sum(result.seconds for result in rounds[0]))
+        self._say_what_the_budget_did(len(rounds), (time.perf_counter() - ready) / len(rounds))
         return [self._point(c, [results[k] for results in rounds]) for k, c in enumerate(contenders)]
 
     def _kernels(self) -> list[Kernel]:
@@ -242,18 +245,16 @@ class _Trial:
     def _part(self) -> float:
         return min(1.0, 1 - self._left() / self.share) if 0 < self.share < math.inf else 0.0
 
-    def _say_what_the_budget_did(self, rounds: int, seconds: float) -> None:
+    def _say_what_the_budget_did(self, rounds: int, took: float) -> None:
         if rounds == self.most and self._left() >= 0:
             return
         name, share = self.work.kernel.name, f"{self.share:.2g} s"
         if rounds == 1:
-            self.warnings.append(
-                f"{name}: the budget, {share} of it here, was spent after one round of {seconds:.2g} s"
-            )
+            self.warnings.append(f"{name}: the budget, {share} of it here, was spent after one round of {took:.2g} s")
         elif self.most < MOST_ROUNDS or rounds < statistics.FEWEST_ROUNDS:
             self.warnings.append(f"{name}: stopped at the budget, {share} of it here, after {rounds} rounds")
         if rounds < min(statistics.FEWEST_ROUNDS, self.most):
-            enough = (statistics.FEWEST_ROUNDS + 1) * seconds * 1.1  # the checking is a round of its own
+            enough = (self.ready + statistics.FEWEST_ROUNDS * took) * 1.1
             self.warnings[-1] += f"; an interval needs {statistics.FEWEST_ROUNDS}, in about {enough:.2g} s"
 
     def _point(self, c: _Contender, results: Sequence[Result]) -> Point:
@@ -273,6 +274,8 @@ class _Trial:
             work=float(plan.indices if plan.work is None else plan.work),
             cpu_per_wall=statistics.median(shares) if shares else None,
             sections={name: statistics.median([t.sections.get(name, 0.0) for t in timelines]) for name in names},
+            processes=len({lane.process for lane in timelines[0].lanes}) or None,
+            threads=len({(lane.process, lane.thread) for lane in timelines[0].lanes}) or None,
             startup=c.pool.startup,
             compile=c.compiling,
             arguments=", ".join(

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from compute.scaling.dataset import Point, Scaling
+from compute.scaling.statistics import FEWEST_ROUNDS
 
 COLUMNS = ("backend", "variant", "workers", "time", "speedup", "efficiency", "CPU/wall")
 NUMBERS = COLUMNS[2:]  # to the right
 STEPS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
 NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
 
 
@@ -42,7 +44,12 @@ def groups(scaling: Scaling) -> list[Group]:
     for point in scaling.points:
         by_kernel.setdefault(point.kernel, []).append(point)
     found = [part for points in by_kernel.values() for part in _by_size(points)]
-    return [Group(_title(part), _rows(part), tuple(_notes(part))) for part in found]
+    return [_group(_rows(part)) for part in found]
+
+
+def _group(rows: tuple[Row, ...]) -> Group:
+    points = [row.point for row in rows]
+    return Group(_title(points), rows, tuple(_notes(points)))
 
 
 def _by_size(points: list[Point]) -> list[list[Point]]:
@@ -100,7 +107,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _title(found: Sequence[Point]) -> str:
     """`count_primes · size 1,000,000 · median of 12 rounds`; a size a variant where they differ."""
-    sizes = {p.variant: f"{p.size:,}" for p in (row.point for row in _rows(found)) if p.size is not None}
+    sizes = {p.variant: f"{p.size:,}" for p in found if p.size is not None}
     title = found[0].kernel
     if len(set(sizes.values())) == 1:
         title += f" · size {next(iter(sizes.values()))}"
@@ -175,11 +182,11 @@ def three_digits(value: float) -> str:
 
 def _notes(found: Sequence[Point]) -> Iterable[str]:
     yield from _rates(found)
-    yield from _turns(found)
+    yield from filter(None, (_waiting(p, found) for p in found))
     for p in found:
         yield from (f"{p.backend} · {p.variant} · {p.workers} workers: {note}" for note in p.notes)
     if any(p.rounds and p.speedup_ci is None and p.speedup is not None for p in found):
-        yield "No interval where there are fewer than 6 rounds."
+        yield f"No interval where there are fewer than {FEWEST_ROUNDS} rounds."
 
 
 def _rates(found: Sequence[Point]) -> Iterable[str]:
@@ -188,22 +195,24 @@ def _rates(found: Sequence[Point]) -> Iterable[str]:
         yield "On one core: " + ", ".join(told) + "."
 
 
-def _turns(found: Sequence[Point]) -> Iterable[str]:
-    """What CPU/wall near 1/N means, for the lanes of one process; with the compiled variant as the control."""
-    for p in found:
-        most = max(q.workers for q in found if (q.backend, q.variant) == (p.backend, p.variant))
-        if p.workers != most or not takes_turns(p):
-            continue
-        text = (
-            f"{p.backend} · {p.variant}: each of {p.workers} lanes was on a CPU {percent(p.cpu_per_wall)} of the time,"
-            f" about 1/{p.workers}: they took turns"
+def _waiting(p: Point, found: Sequence[Point]) -> str | None:
+    """What a CPU/wall under 1 means, for the most workers of a backend: one thread, the GIL, or something else."""
+    mine = [q for q in found if (q.backend, q.variant, q.size) == (p.backend, p.variant, p.size)]
+    if p.cpu_per_wall is None or p.cpu_per_wall >= BUSY or p.workers != max(q.workers for q in mine):
+        return None
+    told = f"{p.backend} · {p.variant}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
+    if p.threads == 1 < p.workers:
+        return f"{told}: all {p.workers} share one thread."
+    others = [q for q in found if q.variant != p.variant and (q.backend, q.workers) == (p.backend, p.workers)]
+    control = next((q for q in others if q.cpu_per_wall is not None and q.cpu_per_wall >= BUSY), None)
+    if takes_turns(p) and p.processes == 1 and p.variant == "python":
+        told += f", about 1/{p.workers}: they take turns, consistent with the GIL"
+        return (
+            f"{told} ({control.variant}, which releases it: {percent(control.cpu_per_wall)})."
+            if control
+            else f"{told}."
         )
-        control = next(
-            (q for q in found if q.variant != p.variant and (q.backend, q.workers) == (p.backend, p.workers)), None
-        )
-        if control and control.cpu_per_wall is not None and control.cpu_per_wall > 0.8:
-            text += f", as the GIL makes them; {control.variant}, which releases it, {percent(control.cpu_per_wall)}"
-        yield text + "."
+    return f"{told}; the rest it waited, for a CPU that others used or for a lock."
 
 
 def takes_turns(p: Point) -> bool:
