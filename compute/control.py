@@ -20,7 +20,7 @@ SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can sh
 # Words of the header (line 1) and of a lane's line.
 TICKET = 0
 STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS = (LINE + k for k in range(8))
-CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT = range(10)
+CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT, INSIDE = range(11)
 
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
@@ -85,6 +85,14 @@ class Control:
     def process(self, lane: int) -> int:
         """The process that runs a lane, once it has begun; 0 before."""
         return int(self.words[self.line(lane) + PROCESS])
+
+    def is_over(self) -> bool:
+        """Whether every chunk is done and every lane that came has left: nobody touches the arrays any more."""
+        return bool(self.done.all()) and not self.is_busy()
+
+    def is_busy(self) -> bool:
+        """Whether any lane is in the loop."""
+        return bool(self.words[self.line(0) + INSIDE : self._done_at : LINE].any())
 
     def stop(self) -> None:
         """Ask every lane to stop: each does so after the chunk that it is in."""

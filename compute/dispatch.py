@@ -6,10 +6,10 @@ dead worker left unfinished, and finishes.
 
 from __future__ import annotations
 
-import threading
+import functools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from compute.arena import Arena
 from compute.control import Control
-from compute.lanes import Job, Outcome, inside_a_lane
-from compute.timeline import SPAN, Timeline
+from compute.lanes import Job, Outcome, inside_a_lane, run_lane
+from compute.timeline import Timeline
 from kernels.definition import Kernel, Plan
 
 ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
@@ -30,7 +30,8 @@ class Lanes(Protocol):
     arena: Arena
 
     @property
-    def workers(self) -> int: ...
+    def workers(self) -> int:
+        """How many lanes there are."""
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
@@ -50,11 +51,16 @@ class Opens(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """A run's value, its seconds from call to value, and its timeline. Failed chunks never get this far."""
+    """A run's value, its seconds from call to value, and its timeline."""
 
     value: Any
     seconds: float
-    timeline: Timeline = field(repr=False)
+    record: Callable[[], Timeline] = field(repr=False)
+
+    @functools.cached_property
+    def timeline(self) -> Timeline:
+        """What happened; put together when it is first asked for."""
+        return self.record()
 
 
 class WorkerDied(RuntimeError):
@@ -68,6 +74,8 @@ def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw:
     arguments are raised before a worker starts.
     """
     kernel = as_kernel(kernel).held_to(variant)
+    if inside_a_lane():
+        return execute(Nested(), kernel, args, kw)
     kernel.plan(*args, **kw)
     with on.open() as pool:
         result: Result = pool.run(kernel, *args, **kw)
@@ -81,19 +89,22 @@ def as_kernel(kernel: Any) -> Kernel:
     return kernel
 
 
-class Turn:
-    """A pool's runs take turns; a run inside a lane of the same pool would wait for itself, and is told so."""
+class Nested:
+    """What a run inside a lane gets, whatever it asked for: this thread alone. The CPUs are taken already."""
+
+    workers = 1
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.arena = Arena("heap")
 
-    def __enter__(self) -> None:
-        if inside_a_lane() and self._lock.locked():
-            raise RuntimeError("a kernel's body cannot run on the pool that is running it; call the kernel itself")
-        self._lock.acquire()
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        return [run_lane(job, 0)]
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    def stop_lanes(self, job: Job) -> None:
+        pass
+
+    def repair(self) -> None:
+        pass
 
 
 def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> Result:
@@ -111,16 +122,14 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     section("plan")
     job = place(pool, kernel, plan)
     section("transfer")
-    control = Control(job.control)
     if plan.chunks:
         _run_all_chunks(pool, job, plan, events)
     section("dispatch")
     value = kernel.finish(job.out, plan)
     section("finish")
-    spans = control.spans() if plan.chunks else np.empty(0, SPAN)
-    timeline = Timeline(spans, control.totals(), sections, tuple(events))
     pool.arena.forget_idle()
-    return Result(value, last - began, timeline)
+    written = Control(job.control.copy())  # the arena lends the original to the next run
+    return Result(value, last - began, lambda: Timeline(written.spans(), written.totals(), sections, tuple(events)))
 
 
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:

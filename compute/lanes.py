@@ -18,6 +18,7 @@ from compute.control import (
     CURRENT,
     GRAIN,
     INDICES,
+    INSIDE,
     LANES,
     LINE,
     NEXT,
@@ -88,6 +89,7 @@ def make_lane(
         if control[line + START] == 0:
             control[line + START] = began
         control[line + STARTED] = began
+        store(control, line + INSIDE, 1)
         taken = 0
         state = EXHAUSTED
         while True:
@@ -125,6 +127,7 @@ def make_lane(
         control[line + TAKEN] += taken
         control[line + CPU] += cpu_clock() - cpu_began
         control[line + STOPPED] = clock()
+        store(control, line + INSIDE, 0)
         return state
 
     return lane
@@ -233,16 +236,17 @@ def mark_worker(job: Job, me: int) -> None:
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
-    _inside.lane = True
+    was_inside, _inside.lane = inside_a_lane(), True
     try:
         lane = lane_of(job.kernel, job.lanes)
         while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
             pass
     except BaseException as error:
         job.control[STOP] = 1
+        job.control[Control.line(me) + INSIDE] = 0
         return Outcome(me, error, Control(job.control).current(me))
     finally:
-        _inside.lane = False
+        _inside.lane = was_inside
     return Outcome(me)
 
 

@@ -128,6 +128,7 @@ class Kernel:
     example: Callable[[int], tuple[Any, ...]] = lambda size: (size,)
     cost: Callable[[int], float] = float
     check: Callable[..., None] | None = None
+    memory: Callable[[int], float] = lambda size: 0.0
     unit: str = "indices"
     bound: str = "compute"
     chosen: str | None = None
@@ -146,10 +147,14 @@ class Kernel:
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
         try:
-            inspect.signature(self.planner).bind(*args, **kw)
-        except TypeError as error:
-            raise TypeError(f"{self.name}{inspect.signature(self.planner)}: {error}") from None
-        return self.planner(*args, **kw)
+            return self.planner(*args, **kw)
+        except TypeError:
+            takes = inspect.signature(self.planner)
+            try:
+                takes.bind(*args, **kw)
+            except TypeError as error:
+                raise TypeError(f"{self.name}{takes}: {error}") from None
+            raise
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
         """The shape of the array that the chunks fill: a row for each chunk where the kernel reduces."""
@@ -195,7 +200,7 @@ class Kernel:
             )
         if self.variants[variant].compiled and not numba_is_here():
             raise ValueError(f"variant {variant!r} needs numba, which is not installed; use variant 'python'")
-        return replace(self, chosen=variant)
+        return _held(self, variant)
 
     def __getattr__(self, name: str) -> Kernel:
         if name.startswith("_") or name not in self.__dict__.get("variants", ()):
@@ -227,6 +232,11 @@ class Kernel:
                 pass
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
         return _rebuilt, (state,)
+
+
+@functools.lru_cache(maxsize=256)  # making one costs as much as dispatching a small run
+def _held(kernel: Kernel, variant: str) -> Kernel:
+    return replace(kernel, chosen=variant)
 
 
 def _found(path: str, chosen: str | None) -> Kernel:
@@ -307,6 +317,7 @@ def kernel(
     example: Callable[[int], tuple[Any, ...]] | None = ...,
     cost: Callable[[int], float] = ...,
     check: Callable[..., None] | None = ...,
+    memory: Callable[[int], float] | None = ...,
     unit: str = ...,
     bound: str = ...,
 ) -> Callable[[Body], Kernel]: ...
@@ -322,6 +333,7 @@ def kernel(
     example: Callable[[int], tuple[Any, ...]] | None = None,
     cost: Callable[[int], float] = float,
     check: Callable[..., None] | None = None,
+    memory: Callable[[int], float] | None = None,
     unit: str = "indices",
     bound: str = "compute",
 ) -> Any:
@@ -340,6 +352,7 @@ def kernel(
               where there is a plan).
     cost:     size -> work, in `unit`; grows with the time that one core takes.
     check:    (value, *args) raises AssertionError where the value is wrong.
+    memory:   size -> bytes that the example of that size and its result take, known before any of it is taken.
     bound:    what limits it on a perfect machine: "compute" or "memory".
     """
     if body is None:
@@ -354,6 +367,7 @@ def kernel(
             example=example,
             cost=cost,
             check=check,
+            memory=memory,
             unit=unit,
             bound=bound,
         )
@@ -374,6 +388,7 @@ def kernel(
         example=example or ((lambda size: (size,)) if plan else _random_operands(body)),
         cost=cost,
         check=check,
+        memory=memory or (lambda size: 8.0 * size),
         unit=unit,
         bound=bound,
         __doc__=(plan.__doc__ if plan else None) or body.__doc__,

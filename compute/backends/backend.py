@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Self
 from compute import dispatch, machine
 from compute.arena import Arena
 from compute.dispatch import Result
-from compute.lanes import Job, Outcome
+from compute.lanes import Job, Outcome, inside_a_lane
 from compute.segments import Kind
 from kernels.definition import Kernel
 
@@ -61,7 +62,7 @@ class Pool(ABC):
         began = time.perf_counter()
         self.backend = backend
         self.arena = Arena(self.arena_kind)
-        self._turn = dispatch.Turn()
+        self._turn = threading.Lock()
         self.start()
         self.startup = time.perf_counter() - began
 
@@ -72,6 +73,8 @@ class Pool(ABC):
     def run(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
         kernel = self._admitted(kernel, variant)
+        if inside_a_lane():
+            return dispatch.execute(dispatch.Nested(), kernel, args, kw)
         with self._turn, one_blas_thread(kernel):
             return dispatch.execute(self, kernel, args, kw)
 

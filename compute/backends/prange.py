@@ -22,7 +22,6 @@ from compute.lanes import (
 )
 from kernels.definition import Kernel
 
-
 FAILED = 3  # a lane's state beside those of compute.lanes
 
 
