@@ -277,11 +277,17 @@ for _function, _sign in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), (
 
 
 def _logical(function: Any, name: str) -> None:
+    """Teach numba an operator on two masks, or, bit by bit, on two vectors of integers."""
+
+    def is_bits(kind: Any) -> bool:
+        return isinstance(kind, Mask) or (isinstance(kind, Vector) and isinstance(kind.dtype, types.Integer))
+
     @type_callable(function)
     def typing(context: Any) -> Any:
-        return lambda a, b: a if isinstance(a, Mask) and a == b else None
+        return lambda a, b: a if a == b and is_bits(a) else None
 
-    lower_builtin(function, Mask, Mask)(lambda context, builder, sig, args: getattr(builder, name)(*args))
+    for kind in (Mask, Vector):
+        lower_builtin(function, kind, kind)(lambda context, builder, sig, args: getattr(builder, name)(*args))
 
 
 _logical(operator.and_, "and_")
@@ -322,6 +328,16 @@ def bit_count(typingctx: Any, word: Any) -> Any:
         return _call(builder, "llvm.ctpop.i64", ir.IntType(64), args[0])
 
     return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx: Any, word: Any) -> Any:
+    """`lowest_bit(word)`: the position of the lowest 1 of a uint64 that is not 0, as a uint64."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder, "llvm.cttz.i64", ir.IntType(64), args[0], ir.IntType(1)(1))
+
+    return types.uint64(types.uint64), codegen
 
 
 @intrinsic
@@ -458,3 +474,15 @@ def as_int32(typingctx: Any, vector: Any) -> Any:
         return builder.fptosi(args[0], context.get_value_type(made))
 
     return made(vector), codegen
+
+
+@intrinsic
+def count_where(typingctx: Any, counts: Any, mask: Any) -> Any:
+    """`count_where(counts, mask)`: int64 counts, one more in the lanes where the mask is true."""
+    if not isinstance(counts, Vector) or counts.dtype != types.int64:
+        raise TypingError(f"counts must be a vector of int64, not {counts}")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.sub(args[0], builder.sext(args[1], args[0].type))  # true is -1 when widened with its sign
+
+    return counts(counts, mask), codegen
