@@ -1,0 +1,107 @@
+"""The wheel that the sieve (kernels/sieve.py) turns on: what numbers a byte stands for, how multiples fall on it.
+
+Byte i stands for the eight numbers 30 i + RESIDUES[k] (bit k) that 2, 3 and 5 do not divide; the idea and the layout are
+primesieve's. With a prime p = 30 q + r and a cofactor m = 30 t + w, both prime to 30,
+
+    p m = 30 (p t + q w) + r w,   so it is bit (r w) mod 30 of byte p t + q w + (r w) div 30.
+
+The eight cofactors of one t make a *block* of p bytes from p t on: one multiple on each bit, at a distance that is the
+same in every block of that prime.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+RESIDUES = np.array([1, 7, 11, 13, 17, 19, 23, 29], np.uint64)
+_R = [int(r) for r in RESIDUES]
+
+
+def _index_of_residue() -> Array:
+    index = np.zeros(30, np.uint64)
+    index[_R] = range(8)
+    return index
+
+
+INDEX_OF_RESIDUE = _index_of_residue()
+
+# Where in each of its blocks a prime's multiple on bit k lies: byte q * FACTOR[c, k] + CARRY[c, k], residue c.
+FACTOR = np.array([[next(w for w in _R if r * w % 30 == s) for s in _R] for r in _R], np.uint64)
+CARRY = np.array([[next(w for w in _R if r * w % 30 == s) * r // 30 for s in _R] for r in _R], np.uint64)
+
+# A walk from multiple to multiple leaves out those of 7 as well: 48 cofactors in every 210 (primesieve's largest).
+COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
+
+
+def _next_cofactor() -> Array:
+    """What to add to a cofactor (mod 210) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
+    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(210)], np.uint64)
+
+
+def _walk() -> Array:
+    """For residue c and the j-th cofactor, entry 48 c + j: bit of the multiple | carry << 3 | gap << 8 to the next one.
+
+    The next multiple lies q * gap + carry bytes on.
+    """
+    entries = []
+    for r in _R:
+        for j, m in enumerate(COFACTORS):
+            after = COFACTORS[j + 1] if j < 47 else 211
+            carry = r * after // 30 - r * m // 30
+            entries.append(_R.index(r * m % 30) | carry << 3 | (after - m) << 8)
+    return np.array(entries, np.uint32)
+
+
+NEXT_COFACTOR = _next_cofactor()
+INDEX_OF_COFACTOR = np.array([COFACTORS.index(m) if m in COFACTORS else 0 for m in range(210)], np.uint64)
+WALK = _walk()
+
+# Bits of a byte whose numbers are below, or above, a remainder mod 30: to cut a window's first and last byte.
+FROM_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r >= m) for m in range(30)], np.uint8)
+UP_TO_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r <= m) for m in range(30)], np.uint8)
+
+# ---------------------------------------------------------------- patterns of the smallest primes
+# Their multiples repeat, so they are not crossed off one by one: groups of them are laid over the segment with ANDs of
+# whole vectors (primesieve's pre-sieve), eight patterns in one pass.
+
+PATTERN_PASSES = (
+    2  # 7 .. 163 in 16 patterns, 123 KiB: a third pass (to 251, 400 KiB) leaves no room in an L2 of 512 KiB
+)
+PATTERN_SLACK = 256  # a pattern is that much longer than its period, so that a run of vectors never meets its end
+
+
+def _pattern_groups(passes: int) -> list[tuple[int, ...]]:
+    """Three triples of the smallest primes, then pairs: the smallest with the largest, so that no pattern is long."""
+    primes = [p for p in range(7, 1000) if all(p % d for d in range(2, 32) if d < p)]
+    pairs = 8 * passes - 3
+    small, rest = primes[:9], primes[9 : 9 + 2 * pairs]
+    triples = [(small[i], small[5 - i], small[8 - i]) for i in range(3)]
+    return triples + [(rest[i], rest[-1 - i]) for i in range(pairs)]
+
+
+PATTERN_GROUPS = _pattern_groups(PATTERN_PASSES)
+LAST_PATTERN_PRIME = max(max(group) for group in PATTERN_GROUPS)
+
+
+@functools.cache
+def patterns() -> tuple[Array, Array]:
+    """All patterns behind one another (uint8), and of each the first byte and the period (int64, shape (groups, 2))."""
+    places: list[tuple[int, int]] = []
+    tables: list[Array] = []
+    for group in PATTERN_GROUPS:
+        period = math.prod(group)
+        table = np.full(period, 255, np.uint8)
+        for p in group:
+            for bit, r in enumerate(_R):
+                # Byte i of the pattern stands for 30 i + r, which p divides once in p bytes.
+                first = next(i for i in range(p) if (30 * i + r) % p == 0)
+                table[first::p] &= ~np.uint8(1 << bit)
+        places.append((sum(len(t) for t in tables), period))
+        tables.append(np.resize(table, period + PATTERN_SLACK))
+    return np.concatenate(tables), np.array(places, np.int64)
