@@ -1,0 +1,346 @@
+"""What every pool does beside computing: work side by side, tell what happened, pass errors on, refuse bad input."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import traceback
+
+import numpy as np
+import pytest
+from every_case import BACKENDS, FORK
+from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, spin, squares, who
+
+from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
+from compute.control import SPANS_BOUND
+from kernels import kernel, mandelbrot
+
+SIDE_BY_SIDE = [
+    Threads(2),
+    Threads(3),
+    Prange(2),
+    Processes(2, start="forkserver"),
+    Processes(3, start="spawn"),
+    Joblib(2),
+    Joblib(2, arrays="memmap"),
+    Joblib(2, kind="threading"),
+]
+PATIENCE = 30.0  # s that a chunk waits for the others: only a failing test gets there
+
+
+@pytest.fixture(scope="module", params=BACKENDS, ids=repr)
+def pool(request):
+    with request.param.open() as pool:
+        yield pool
+
+
+def variants_on(pool):
+    return ["nogil"] if isinstance(pool.backend, Prange) else ["python", "nogil"]
+
+
+# Parallelism: a chunk that ends only when all the others have begun.
+
+
+@pytest.mark.parametrize("backend", SIDE_BY_SIDE, ids=repr)
+def test_workers_compute_at_the_same_moment(backend):
+    with backend.open() as pool:
+        met = pool.run(meeting, backend.workers, PATIENCE, variant="nogil")  # none lets the GIL go to meet another
+    assert met.value.tolist() == [1.0] * backend.workers
+    assert len({(lane.process, lane.thread) for lane in met.timeline.lanes}) >= 1
+    assert sorted(lane.chunks for lane in met.timeline.lanes) == [1] * backend.workers
+
+
+@pytest.mark.parametrize("backend", [Processes(2, start="forkserver"), Joblib(2)], ids=repr)
+def test_processes_run_python_bodies_at_the_same_moment(backend):
+    with backend.open() as pool:
+        assert pool.run(meeting, 2, PATIENCE, variant="python").value.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("backend", [Serial(), Coroutines(2), Threads(1)], ids=repr)
+def test_one_thread_is_not_parallel(backend):
+    assert run(meeting, 2, 0.02, on=backend).value.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("backend", SIDE_BY_SIDE, ids=repr)
+def test_lanes_are_distinct_threads_or_processes(backend):
+    if isinstance(backend, Prange):
+        pytest.skip("prange runs no Python body, which alone can ask who it is")
+    workers = backend.workers
+    with backend.open() as pool:
+        found = pool.run(who, 40 * workers)
+    processes, threads = np.divmod(found.value, 10**9)
+    assert len(set(threads)) == workers
+    ours = isinstance(backend, Threads) or (isinstance(backend, Joblib) and backend.kind == "threading")
+    assert (set(processes) == {os.getpid()}) if ours else (os.getpid() not in set(processes))
+    if not ours:
+        assert len(set(processes)) == workers
+    assert {(lane.process, lane.thread) for lane in found.timeline.lanes} == set(
+        zip(processes.tolist(), threads.tolist(), strict=True)
+    )
+
+
+# The timeline.
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+def test_long_chunks_are_all_on_the_timeline(pool, variant):
+    if variant not in variants_on(pool):
+        pytest.skip("prange runs no Python body")
+    chunks, long = 12, 1_000_000
+    pool.run(spin, 1, long, variant=variant)
+    result = pool.run(spin, chunks, long, variant=variant)
+    spans, lanes = result.timeline.spans, result.timeline.lanes
+    assert spans["chunk"].tolist() == list(range(chunks))
+    assert set(spans["lane"].tolist()) <= set(range(pool.workers))
+    assert (spans["stop"] - spans["start"] >= 0.9 * long / 1e9).all()
+    assert (spans["cpu"] >= 0).all()
+    assert (spans["cpu"] <= (spans["stop"] - spans["start"]) * 1.01 + 1e-4).all()
+    for lane in lanes:
+        own = np.sort(spans[spans["lane"] == lane.lane], order="start")
+        assert len(own) == lane.chunks
+        assert (own["start"][1:] >= own["stop"][:-1] - 1e-9).all()  # a lane does one thing at a time
+        assert (own["start"] >= lane.start - 1e-9).all()
+        assert (own["stop"] <= lane.stop + 1e-9).all()
+        assert lane.cpu <= lane.wall * 1.01 + 1e-3
+    assert sum(lane.chunks for lane in lanes) == chunks
+    assert result.timeline.events == ()
+
+
+def test_a_sleeping_chunk_has_wall_time_and_no_cpu_time(pool):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+    timeline = pool.run(who, 30).timeline
+    assert timeline.cpu < sum(lane.wall for lane in timeline.lanes) / 2
+
+
+@pytest.mark.parametrize("chunks", [1, 100, SPANS_BOUND, SPANS_BOUND + 1])
+def test_short_chunks_are_counted_but_not_recorded(pool, chunks):
+    timeline = pool.run(nothing, chunks).timeline
+    assert sum(lane.chunks for lane in timeline.lanes) == chunks
+    if chunks >= 100 * pool.workers:  # where each lane has had the time to notice that they are short
+        assert len(timeline.spans) == 0
+
+
+def test_there_are_no_spans_beyond_the_bound():
+    with Threads(2).open() as pool:
+        assert len(pool.run(spin, SPANS_BOUND + 1, 10, variant="nogil").timeline.spans) == 0
+
+
+def test_the_callers_seconds_are_split_into_sections(pool):
+    result = pool.run(squares, np.ones(1000))
+    assert list(result.timeline.sections) == ["plan", "transfer", "dispatch", "finish"]
+    assert all(seconds >= 0 for seconds in result.timeline.sections.values())
+    assert math.isclose(sum(result.timeline.sections.values()), result.seconds, rel_tol=0.05, abs_tol=1e-4)
+
+
+def test_the_chunk_grid_does_not_depend_on_the_workers():
+    chunks = set()
+    for workers in (1, 2, 3, 5):
+        with Threads(workers).open() as pool:
+            timeline = pool.run(squares, np.ones(1000)).timeline
+            chunks.add(sum(lane.chunks for lane in timeline.lanes))
+    assert chunks == {250}
+
+
+def test_a_run_of_no_chunks(pool):
+    result = pool.run(nothing, 0)
+    assert result.value.shape == (0,)
+    assert len(result.timeline.spans) == 0
+
+
+# Errors in a body.
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+def test_an_error_in_a_body_reaches_the_caller_with_its_chunk(pool, variant):
+    if variant not in variants_on(pool):
+        pytest.skip("prange runs no Python body")
+    with pytest.raises(ValueError, match="no good") as caught:
+        pool.run(fails, 40, 17, variant=variant)
+    notes = "".join(caught.value.__notes__)
+    assert f"in chunk 17 (indices 17..18) of fails, variant '{variant}'" in notes
+    told = "".join(traceback.format_exception(caught.value))
+    if variant == "python":
+        assert 'raise ValueError("no good")' in told
+        assert "in fails" in told
+    assert pool.run(nothing, 50, variant=variant).value.tolist() == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("which", "expected", "says"),
+    [
+        (0, Told, "so it is"),
+        (1, (Awkward, RuntimeError), "one and two"),
+        (2, (Told, RuntimeError), "with a lambda"),
+        (3, SystemExit, "3"),
+        (4, MemoryError, "of the body's own"),
+    ],
+)
+def test_any_error_reaches_the_caller_with_the_original_traceback(pool, which, expected, says):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+    with pytest.raises(expected, match=says) as caught:
+        pool.run(fails_deep, 30, 4, which)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "in deep" in told
+    assert "in chunk 4 (indices 4..5) of fails_deep, variant 'python'" in told
+    if which == 1:
+        assert "Awkward" in told
+    assert pool.run(who, 3).value.shape == (3,)
+
+
+def test_an_errors_own_arguments_survive(pool):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+    with pytest.raises(Told) as caught:
+        pool.run(fails_deep, 30, 4, 0)
+    assert caught.value.args == ("so it is", 42)
+
+
+def test_a_planners_error_comes_before_any_work(pool):
+    with pytest.raises(ValueError, match="max_iter must be at least 1, not 0"):
+        pool.run(mandelbrot, (3, 3), max_iter=0)
+    with pytest.raises(TypeError, match="mandelbrot"):
+        pool.run(mandelbrot)
+
+
+# Bad input to backends and to run.
+
+MAKERS = [Threads, Prange, Processes, Joblib, Coroutines]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("workers", [0, -1, True, False, "2", 1.5, 2.0, math.nan, None, [2], 2 + 0j], ids=repr)
+def test_bad_worker_counts_are_named(make, workers):
+    with pytest.raises(ValueError, match="workers must be") as caught:
+        make(workers)
+    assert repr(workers) in str(caught.value)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_numpys_integers_are_worker_counts(make):
+    backend = make(np.int64(2))
+    assert backend == make(2)
+    assert repr(backend) == repr(make(2))
+
+
+def test_serial_takes_no_worker_count():
+    with pytest.raises(TypeError):
+        Serial(2)
+    with pytest.raises(ValueError, match="serial has one worker, not 2"):
+        Serial().with_workers(2)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, "1", True, [1], 1j], ids=repr)
+def test_bad_timeouts_are_named(timeout):
+    with pytest.raises(ValueError, match="timeout must be") as caught:
+        Processes(2, timeout=timeout)
+    assert repr(timeout) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Processes(2, start="spwan"), "start must be one of .*'spwan'.*did you mean 'spawn'"),
+        (lambda: Processes(2, start=None), "start must be one of .*None"),
+        (lambda: Processes(2, start=["fork"]), "start must be one of"),
+        (lambda: Joblib(2, kind="lokky"), "kind must be one of loky, threading, not 'lokky'.*'loky'"),
+        (lambda: Joblib(2, arrays="share"), "arrays must be one of shared, memmap, not 'share'.*'shared'"),
+        (lambda: Joblib(2, arrays=None), "arrays must be one of"),
+        (lambda: named("thread"), "no backend 'thread'.*did you mean 'threads'"),
+        (lambda: named("threads", 0), "workers must be at least 1"),
+        (lambda: run(nothing, 1, on=Threads(1), variant="nogill"), "no variant 'nogill'.*did you mean 'nogil'"),
+        (lambda: run(nothing, 1, on=Threads(1), variant="blas"), "no variant 'blas'; choose from python, nogil"),
+        (lambda: run(nothing, 1, on=Prange(1), variant="python"), "prange runs compiled variants only"),
+        (lambda: run(who, 1, on=Prange(1)), "prange runs compiled variants only"),
+        (lambda: run(mandelbrot, (-1, 2), on=Processes(2)), "height must be at least 0, not -1"),
+    ],
+)
+def test_bad_settings_are_named_with_the_remedy(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_more_lanes_than_numba_has_threads():
+    import numba
+
+    with pytest.raises(ValueError, match="NUMBA_NUM_THREADS="):
+        run(nothing, 1, on=Prange(numba.config.NUMBA_NUM_THREADS + 1))
+
+
+def test_a_plain_function_is_not_a_kernel():
+    def plain(lo, hi, out):
+        pass
+
+    for bad in (plain, "mandelbrot", None):
+        with pytest.raises(TypeError, match="is not a kernel; decorate its body with @kernels.kernel"):
+            run(bad, 1, on=Threads(1))
+
+
+@pytest.mark.parametrize("on", [Threads, "threads", 2, None], ids=repr)
+def test_what_is_not_a_backend_is_named(on):
+    with pytest.raises((TypeError, ValueError), match="on"):
+        run(nothing, 1, on=on)
+
+
+def test_fork_is_refused_once_there_are_threads():
+    with Threads(2).open(), pytest.raises((ValueError, RuntimeError), match="forkserver"):
+        FORK.open()
+
+
+def test_errors_come_before_any_worker_starts(monkeypatch):
+    monkeypatch.setattr(Processes, "open", lambda self: pytest.fail("a pool was opened"))
+    with pytest.raises(ValueError):
+        run(mandelbrot, (-1, 3), on=Processes(2))
+
+
+# Sharing a pool, and closing it.
+
+
+def test_two_dispatches_from_two_threads_at_once_are_both_right(pool):
+    x, found = np.arange(2000.0), {}
+
+    def dispatch(k):
+        found[k] = [pool.run(squares, x + k).value for _ in range(5)]
+
+    threads = [threading.Thread(target=dispatch, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(3):
+        for value in found[k]:
+            np.testing.assert_array_equal(value, (x + k) ** 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+def test_a_closed_pool_says_so_and_closing_twice_is_harmless(backend):
+    with backend.open() as pool:
+        pass
+    pool.close()
+    with pytest.raises((RuntimeError, ValueError), match="closed"):
+        pool.run(nothing, 3)
+
+
+def test_a_body_that_runs_on_its_own_pool_gets_its_own_lane_alone():
+    with Threads(2).open() as pool:
+
+        @kernel(compiled=False, grain=1)
+        def outer(lo, hi, out, x):
+            result = pool.run(squares, x)
+            out[lo] = result.value[lo] + 1000 * (len(result.timeline.lanes) - 1)
+
+        assert pool.run(outer, np.arange(4.0)).value.tolist() == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize("backend", [Threads(2), Processes(2), Joblib(2)], ids=repr)
+def test_a_run_inside_a_worker_goes_serial(backend):
+    @kernel(compiled=False, grain=1)
+    def outer(lo, hi, out, x):
+        from compute import Threads, run
+
+        result = run(squares, x, on=Threads(2))
+        out[lo] = result.value[lo] + 1000 * (len(result.timeline.lanes) - 1)
+
+    assert run(outer, np.arange(4.0), on=backend).value.tolist() == [0, 1, 4, 9]

@@ -1,0 +1,40 @@
+"""One table: every kernel in every variant on every backend, equal to one core to the bit and to an answer from elsewhere."""
+
+from pathlib import Path
+
+import every_case
+import pytest
+from every_case import BACKENDS, FORK, cases
+
+import compute
+from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
+
+
+@pytest.fixture(scope="module", params=BACKENDS, ids=repr)
+def pool(request):
+    with request.param.open() as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("case", cases(), ids=repr)
+def test_every_kernel_on_every_backend(pool, case):
+    case.check(pool)
+
+
+def test_every_kernel_on_forked_workers(script):
+    done = script(Path(every_case.__file__).read_text())
+    assert done.stdout.splitlines()[-1] == f"ran {len(cases())} failed 0", done.stdout
+
+
+def test_the_table_has_every_backend_and_every_public_kernel():
+    assert {type(b) for b in [*BACKENDS, FORK]} >= {Serial, Threads, Prange, Processes, Joblib, Coroutines}
+    assert {"mandelbrot", "matmul", "matvec", "transpose", "triad", "squares", "total"} <= {
+        c.kernel.name for c in cases()
+    }
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, FORK, Processes(2, timeout=1.5)], ids=repr)
+def test_a_backend_is_the_value_that_its_repr_says(backend):
+    assert eval(repr(backend), vars(compute)) == backend
+    assert hash(eval(repr(backend), vars(compute))) == hash(backend)
+    assert backend.with_workers(backend.workers) == backend
