@@ -3,6 +3,19 @@
 from kernels.definition import Kernel, Plan, find, kernel
 from kernels.escape_time import mandelbrot
 from kernels.matrix import matmul, matvec
+from kernels.sieve import count_primes, primes
 from kernels.streams import transpose, triad
 
-__all__ = ["Kernel", "Plan", "find", "kernel", "mandelbrot", "matmul", "matvec", "transpose", "triad"]
+__all__ = [
+    "Kernel",
+    "Plan",
+    "count_primes",
+    "find",
+    "kernel",
+    "mandelbrot",
+    "matmul",
+    "matvec",
+    "primes",
+    "transpose",
+    "triad",
+]

@@ -1,6 +1,6 @@
 """The wheel that the sieve (kernels/sieve.py) turns on: what numbers a byte stands for, how multiples fall on it.
 
-Byte i stands for the eight numbers 30 i + RESIDUES[k] (bit k) that 2, 3 and 5 do not divide; the idea and the layout are
+Byte i stands for the eight numbers 30 i + RESIDUES[k] (bit k) that 2, 3 and 5 do not divide; idea and layout are
 primesieve's. With a prime p = 30 q + r and a cofactor m = 30 t + w, both prime to 30,
 
     p m = 30 (p t + q w) + r w,   so it is bit (r w) mod 30 of byte p t + q w + (r w) div 30.

@@ -216,10 +216,10 @@ class TestArguments:
 
     @pytest.mark.parametrize("bad", [-1, 2.0, 1e9, "7", None, True, np.float64(3), float("nan"), LARGEST + 1, 10**30])
     def test_bad_values_are_named(self, kernel, bad):
-        with pytest.raises(ValueError, match="^n must be") as told:
+        with pytest.raises(ValueError, match=r"^n must be") as told:
             kernel(bad)
         assert str(bad) in str(told.value) or repr(bad) in str(told.value)
-        with pytest.raises(ValueError, match="^start must be"):
+        with pytest.raises(ValueError, match=r"^start must be"):
             kernel(10, start=bad)
 
     def test_a_missing_or_strange_argument(self, kernel):
