@@ -55,7 +55,8 @@ class Control:
         words[at : at + len(chunks)] = chunks
         words[TICKETS], words[ORDERED], words[TICKET], words[STOP] = len(chunks), 1, 0, 0
         for lane in range(self.lanes):
-            words[self.line(lane) + CURRENT] = words[self.line(lane) + NEXT] = 0
+            line = self.line(lane)
+            words[line + CURRENT] = words[line + NEXT] = words[line + STARTED] = words[line + INSIDE] = 0
 
     @property
     def lanes(self) -> int:
@@ -79,7 +80,7 @@ class Control:
         return int(self.words[self.line(lane) + CURRENT]) - 1 if self.words[self.line(lane) + CURRENT] else None
 
     def started(self, lane: int) -> int:
-        """When it began it, in ns; where chunks are short, when it last looked at the clock."""
+        """When it began its latest chunk, in ns (one of its latest, where chunks are short); 0 before it ran."""
         return int(self.words[self.line(lane) + STARTED])
 
     def process(self, lane: int) -> int:

@@ -28,6 +28,7 @@ class Lanes(Protocol):
     """What `execute` needs of a pool."""
 
     arena: Arena
+    die_together: bool  # whether one worker's death takes the others with it
 
     @property
     def workers(self) -> int:
@@ -93,6 +94,7 @@ class Nested:
     """What a run inside a lane gets, whatever it asked for: this thread alone. The CPUs are taken already."""
 
     workers = 1
+    die_together = False
 
     def __init__(self) -> None:
         self.arena = Arena("heap")
@@ -159,47 +161,60 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any])
 
 
 def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> None:
-    """Send the lanes over the chunks, and again over those that died with their worker."""
+    """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = Control(job.control)
     attempts: Counter[int] = Counter()
+    suspects: list[int] = []
     while True:
-        try:
-            outcomes = pool.lanes(job)
-        except BaseException:  # Ctrl-C above all
-            control.stop()
-            pool.stop_lanes(job)
-            raise
-        deaths = [outcome for outcome in outcomes if outcome.death]
-        if deaths:
-            pool.repair()
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise _explained(outcome, job.kernel, plan)
+        deaths = _pass(pool, job, plan)
         missing = np.flatnonzero(control.done == 0)
-        if not len(missing):
-            events.extend(_told(death, plan, "no chunk was lost") for death in deaths if death.chunk is None)
-            return
-        if not deaths:
-            raise RuntimeError(f"{len(missing)} chunks of {job.kernel.name} were not run, and no worker died")
         for death in deaths:
-            lost = death.chunk if death.chunk is not None else int(missing[0])
-            attempts[lost] += 1
-            events.append(_told(death, plan, f"attempt {attempts[lost]} of {ATTEMPTS}"))
-            if attempts[lost] == ATTEMPTS:
-                lo, hi = plan.bounds(lost)
-                raise WorkerDied(
-                    f"chunk {lost} (indices {lo}..{hi}) of {job.kernel.name} was tried {ATTEMPTS} times, and each time"
-                    f" its worker died ({death.death}); run it on Serial() to see why"
-                )
-        control.offer(missing)
+            # One that died between its ticket and its chunk says nothing of the chunk: blame the first that is left.
+            lost = death.chunk if death.chunk is not None or not len(missing) else int(missing[0])
+            events.append(_told(death, plan))
+            if lost is not None:
+                attempts[lost] += 1
+                if attempts[lost] == ATTEMPTS:
+                    raise _hopeless(lost, death, job.kernel, plan)
+        if not len(missing):
+            return
+        if pool.die_together:  # one of these killed the others' workers too: alone, the innocent are done
+            suspects += [death.chunk for death in deaths if death.chunk is not None]
+            suspects = [chunk for chunk in suspects if control.done[chunk] == 0]
+        control.offer(suspects[:1] or missing)
 
 
-def _told(death: Outcome, plan: Plan, then: str) -> str:
+def _pass(pool: Lanes, job: Job, plan: Plan) -> list[Outcome]:
+    """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
+    try:
+        outcomes = pool.lanes(job)
+    except BaseException:  # Ctrl-C above all
+        Control(job.control).stop()
+        pool.stop_lanes(job)
+        raise
+    deaths = [outcome for outcome in outcomes if outcome.death]
+    if deaths:
+        pool.repair()
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise _explained(outcome, job.kernel, plan)
+    return deaths
+
+
+def _hopeless(chunk: int, death: Outcome, kernel: Kernel, plan: Plan) -> WorkerDied:
+    lo, hi = plan.bounds(chunk)
+    return WorkerDied(
+        f"chunk {chunk} (indices {lo}..{hi}) of {kernel.name} was tried {ATTEMPTS} times, and each time its worker died"
+        f" ({death.death}); run it on Serial() to see why"
+    )
+
+
+def _told(death: Outcome, plan: Plan) -> str:
     where = "between chunks"
     if death.chunk is not None:
         lo, hi = plan.bounds(death.chunk)
-        where = f"in chunk {death.chunk} (indices {lo}..{hi})"
-    return f"the worker of lane {death.lane} died ({death.death}) {where}: {then}"
+        where = f"in chunk {death.chunk} (indices {lo}..{hi}), which was run again"
+    return f"the worker of lane {death.lane} died ({death.death}) {where}"
 
 
 def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:

@@ -57,6 +57,7 @@ class Pool(ABC):
     """
 
     arena_kind: ClassVar[Kind] = "heap"
+    die_together: bool = False
 
     def __init__(self, backend: Backend) -> None:
         began = time.perf_counter()

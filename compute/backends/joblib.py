@@ -1,4 +1,8 @@
-"""joblib's workers: loky processes, or its threads. joblib starts them and gives each a task a lane."""
+"""joblib's workers: the processes of its executor (loky), or its threads. They are given one task a lane.
+
+The executor is used as joblib.Parallel uses it, but one of the pool's own: Parallel shares a single one in the process,
+whose size changes under the feet of whoever asked before, and leaves a folder in /dev/shm for every call.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ import pickle
 import signal
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import psutil
+from typing import Any, Literal
 
 from compute.arena import Arena
 from compute.backends import remote
@@ -21,31 +24,34 @@ from compute.lanes import Job, Outcome, in_slices, run_lane
 from compute.segments import Kind
 from kernels.definition import nearest
 
-WORKERS = ("loky", "threading")
+KINDS = ("loky", "threading")
 ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
-ARRIVAL = 0.05  # s that a worker's first task lasts: long enough for every other worker to get one too
+ARRIVAL = 0.02  # s that a worker's first task lasts: long enough for every other worker to get one too
 
 
 @dataclass(frozen=True)
 class Joblib(Backend):
-    """Lanes as joblib tasks. `Joblib(4)`, `Joblib(2, arrays="memmap")`, `Joblib(2, kind="threading")`
+    """Lanes as tasks of joblib's workers. `Joblib(4)`, `Joblib(2, arrays="memmap")`, `Joblib(2, kind="threading")`
 
-    kind:   "loky" (processes) or "threading".
-    arrays: for loky, how it sees arrays: "shared" (multiprocessing.shared_memory) or "memmap" (a memory-mapped file, as
-            joblib itself does with large arguments).
+    kind:    "loky" (processes) or "threading".
+    arrays:  for loky, how it sees arrays: "shared" (multiprocessing.shared_memory) or "memmap" (a memory-mapped file,
+             as joblib itself does with large arguments).
+    timeout: for loky, seconds that one chunk may take before its worker counts as hung; as for Processes.
     """
 
     kind: Literal["loky", "threading"] = "loky"
     arrays: Literal["shared", "memmap"] = "shared"
+    timeout: float | None = None
     name = "joblib"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field, value, known in (("kind", self.kind, WORKERS), ("arrays", self.arrays, tuple(ARRAYS))):
+        for field, value, known in (("kind", self.kind, KINDS), ("arrays", self.arrays, tuple(ARRAYS))):
             if value not in known:
                 raise ValueError(
                     f"{field} must be one of {', '.join(known)}, not {value!r}{nearest(str(value), list(known))}"
                 )
+        remote.check_timeout(self.timeout)
 
     def open(self) -> Pool:
         return LokyPool(self) if self.kind == "loky" else JoblibThreadPool(self)
@@ -53,82 +59,102 @@ class Joblib(Backend):
 
 class LokyPool(Pool):
     backend: Joblib
-    # loky keeps one executor a process, and asking for another size replaces workers: so all open pools ask for the
-    # largest. joblib runs a single job in the caller, so that is two at least.
-    _widths: ClassVar[list[int]] = []
+    die_together = True  # loky kills every worker when one dies
 
     def start(self) -> None:
         self.arena = Arena(ARRAYS[self.backend.arrays])
-        self._sender = remote.Sender()
-        self._widths.append(self.workers)
+        self._executor: Any = None
         try:
-            self._muster(self.workers, _arrive)
+            self.repair()
         except BaseException:
-            self.close()
+            self._shut_down()
             raise
 
-    def _muster(self, lanes: int, *task: Any) -> list[Any]:
-        import joblib
+    def repair(self) -> None:
+        """Put a new executor in the place of a broken one."""
+        from joblib.externals.loky import ProcessPoolExecutor
 
-        parallel = joblib.Parallel(n_jobs=max(2, *self._widths), batch_size=1, pre_dispatch="all", max_nbytes=None)
-        call, *arguments = task
-        return list(parallel(joblib.delayed(call)(*arguments, me, os.getpid()) for me in range(lanes)))
+        self._shut_down()
+        self._sender = remote.Sender()
+        self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
+        for arrived in [self._executor.submit(time.sleep, ARRIVAL) for _ in range(self.workers)]:
+            arrived.result()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        from joblib.externals.loky.process_executor import BrokenProcessPool
+        from joblib.externals.loky import BrokenProcessPool
 
-        control = Control(job.control)
+        message = self._sender.message(job)
+        sent = time.perf_counter()
         try:
-            return list(map(pickle.loads, self._muster(job.lanes, _perform, self._sender.message(job))))
-        except BrokenProcessPool as error:
-            self.stop_lanes(job)
-            death = str(error).partition("exit codes of the workers are")[2].strip(" {}.\n") or "killed"
-            dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane in range(job.lanes)]
-            return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
+            tasks = [self._executor.submit(remote.perform, message, lane) for lane in range(job.lanes)]
+        except BrokenProcessPool as error:  # it broke while it was idle
+            return [Outcome(0, death=_exit_codes(error))]
+        hung = self._watch(tasks, job, sent)
+        errors = [task.exception() for task in tasks]
+        broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
+        if broken is None:
+            return [pickle.loads(task.result()) for task in tasks]
+        self.stop_lanes(job)
+        death = hung or _exit_codes(broken)
+        control = Control(job.control)
+        dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane, error in enumerate(errors) if error]
+        return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
+
+    def _watch(self, tasks: list[Future[bytes]], job: Job, sent: float) -> str | None:
+        """Wait for the lanes to end; kill one that is hung, and say so."""
+        timeout = self.backend.timeout
+        hung = None
+        while True:
+            _, running = wait(tasks, None if timeout is None else timeout / 8)
+            if not running or timeout is None:
+                return hung
+            control = Control(job.control)
+            for lane, task in enumerate(tasks):
+                if task in running and remote.is_hung(control, lane, sent, timeout):
+                    hung = f"killed after {timeout} s in one chunk"
+                    _kill(control.process(lane))
 
     def stop_lanes(self, job: Job) -> None:
-        """loky kills every worker when one dies or the caller is interrupted: see them dead before going on."""
+        """See every lane's process dead, so that nothing more is written, before going on."""
         for lane in range(job.lanes):
             pid = Control(job.control).process(lane)
             while pid and _is_alive(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _kill(pid)
                 time.sleep(0.001)
 
-    def close(self) -> None:
-        from joblib.externals.loky import get_reusable_executor
+    def _shut_down(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, kill_workers=True)
 
-        self._widths.remove(self.workers)
-        if not self._widths:
-            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    def close(self) -> None:
+        self._shut_down()
         super().close()
 
 
+def _settle(parent: int) -> None:
+    """A loky worker's first act: become one of ours, with numba loaded."""
+    remote.settle(parent)
+    with contextlib.suppress(ImportError):
+        import numba  # noqa: F401
+
+
+def _exit_codes(error: BaseException) -> str:
+    """`SIGKILL(-9)` from loky's message."""
+    return str(error).partition("exit codes of the workers are")[2].strip(" {}.\n") or "killed"
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def _is_alive(pid: int) -> bool:
+    import psutil
+
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-_settled = False
-
-
-def _arrive(me: int, parent: int) -> None:
-    """A loky worker's first task: become one of ours, with numba loaded."""
-    global _settled
-    if not _settled:
-        remote.settle(parent)
-        _settled = True
-        with contextlib.suppress(ImportError):
-            import numba  # noqa: F401
-    time.sleep(ARRIVAL)
-
-
-def _perform(message: bytes, me: int, parent: int) -> bytes:
-    if not _settled:  # a worker that replaces another
-        _arrive(me, parent)
-    return remote.perform(message, me)
 
 
 class JoblibThreadPool(Pool):
@@ -139,6 +165,5 @@ class JoblibThreadPool(Pool):
         return list(parallel(joblib.delayed(run_lane)(job, me, in_slices) for me in range(job.lanes)))
 
     def stop_lanes(self, job: Job) -> None:
-        control = Control(job.control)
-        while any(control.current(lane) is not None for lane in range(job.lanes)):
+        while Control(job.control).is_busy():
             time.sleep(0.001)

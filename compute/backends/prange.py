@@ -95,6 +95,6 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
 
     def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
         for me in prange(len(states)):
-            states[me] = guarded(control, me, out, inputs, until)
+            states[me] = guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
 
     return region

@@ -51,16 +51,10 @@ class Processes(Backend):
             raise ValueError(
                 f"start must be one of {', '.join(methods)}, not {self.start!r}{nearest(str(self.start), methods)}"
             )
-        check_timeout(self.timeout)
+        remote.check_timeout(self.timeout)
 
     def open(self) -> ProcessPool:
         return ProcessPool(self)
-
-
-def check_timeout(timeout: float | None) -> None:
-    """ValueError for a timeout that is not a positive number of seconds."""
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}; leave it out to wait for ever")
 
 
 @dataclass
@@ -124,6 +118,7 @@ class ProcessPool(Pool):
         self._forget_dead()
         self._start_missing()
         message = self._sender.message(job)
+        self._sent = time.perf_counter()
         outcomes = []
         for lane, worker in self._workers.items():
             worker.state = "sending"
@@ -156,14 +151,10 @@ class ProcessPool(Pool):
                     outcomes.append(self._reap(lane, job))
             elif worker.process.sentinel in ready:
                 outcomes.append(self._reap(lane, job))
-            elif timeout is not None and self._is_hung(job, lane, timeout):
+            elif timeout is not None and remote.is_hung(Control(job.control), lane, self._sent, timeout):
                 worker.process.kill()
                 outcomes.append(self._reap(lane, job, f"killed after {timeout} s in one chunk"))
         return outcomes
-
-    def _is_hung(self, job: Job, lane: int, timeout: float) -> bool:
-        control = Control(job.control)
-        return control.current(lane) is not None and time.perf_counter_ns() - control.started(lane) > timeout * 1e9
 
     def _reap(self, lane: int, job: Job, death: str | None = None) -> Outcome:
         """Bury a dead worker; only then may what it had begun be given to others."""

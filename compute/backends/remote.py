@@ -14,10 +14,12 @@ from dataclasses import replace
 import cloudpickle
 import numpy as np
 
+from compute.control import Control
 from compute.lanes import Job, Outcome, run_lane
 from compute.segments import ArrayRef, Segment, reference, segment_of
 from kernels.definition import Kernel
 
+LOADING = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
 
 
@@ -122,6 +124,18 @@ def _poll(parent: int) -> None:
             return
         except OSError:
             pass
+
+
+def check_timeout(timeout: float | None) -> None:
+    """ValueError for a timeout that is not a positive number of seconds."""
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}; leave it out to wait for ever")
+
+
+def is_hung(control: Control, lane: int, sent: float, timeout: float) -> bool:
+    """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
+    now, began = time.perf_counter(), control.started(lane) / 1e9
+    return now - began > timeout if began else now - sent > timeout + LOADING
 
 
 def describe_exit(code: int | None) -> str:
