@@ -63,8 +63,8 @@ class Plan:
 
     @property
     def writes_into_out(self) -> bool:
-        """Whether the body may fill the caller's `out` itself: right dtype, and not one of its own inputs."""
-        if self.out is None or self.out.dtype != np.dtype(self.dtype):
+        """Whether the body may fill the caller's `out` itself: right dtype, aligned, and not one of its own inputs."""
+        if self.out is None or self.out.dtype != np.dtype(self.dtype) or not self.out.flags.aligned:
             return False
         seen = self.out if self.value_shape is None else self.out.reshape(self.shape or -1)
         if not np.may_share_memory(seen, self.out) and seen.size:
