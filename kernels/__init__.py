@@ -6,7 +6,12 @@ from kernels.matrix import matmul, matvec
 from kernels.sieve import count_primes, primes
 from kernels.streams import transpose, triad
 
+REGISTRY: dict[str, Kernel] = {
+    made.name: made for made in (count_primes, primes, mandelbrot, matmul, matvec, transpose, triad)
+}
+
 __all__ = [
+    "REGISTRY",
     "Kernel",
     "Plan",
     "count_primes",
