@@ -75,6 +75,8 @@ def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw:
     arguments are raised before a worker starts.
     """
     kernel = as_kernel(kernel).held_to(variant)
+    if isinstance(on, type) or not hasattr(on, "open"):
+        raise TypeError(f"on must be a backend such as Threads(2), not {on!r}")
     if inside_a_lane():
         return execute(Nested(), kernel, args, kw)
     kernel.plan(*args, **kw)

@@ -113,7 +113,7 @@ def make_lane(
                 span = spans_at + 3 * chunk
                 control[span], control[span + 1], control[span + 2] = last, now, cpu_now - cpu_last
                 last, cpu_last = now, cpu_now
-                if taken == TRIAL and last - began < TRIAL * SPAN_FLOOR:
+                if control[line + TAKEN] + taken == TRIAL and last - control[line + START] < TRIAL * SPAN_FLOOR:
                     recording = False
                     control[line + RECORDS] = 0
             elif taken % STRIDE == 0:

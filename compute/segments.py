@@ -14,13 +14,10 @@ import itertools
 import mmap
 import os
 import sys
-import tempfile
 import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +48,8 @@ class Segment(mmap.mmap):
 
 def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
+    import tempfile
+
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
     if kind == "shared":
         try:
@@ -69,6 +68,8 @@ def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
 
 
 def _create_shared(size: int) -> Segment:
+    from multiprocessing.shared_memory import SharedMemory
+
     memory = SharedMemory(create=True, size=size)
     try:
         # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
@@ -81,6 +82,8 @@ def _create_shared(size: int) -> Segment:
 
 
 def _create_mapped(size: int, folder: str | None) -> Segment:
+    import tempfile
+
     descriptor, path = tempfile.mkstemp(prefix="nfold-", dir=folder)
     try:
         return _from_descriptor(descriptor, size, path, lambda: os.unlink(path))
@@ -140,6 +143,9 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
             return Segment.over(descriptor, size, address, serial)
         finally:
             os.close(descriptor)
+    from multiprocessing import resource_tracker
+    from multiprocessing.shared_memory import SharedMemory
+
     name = address.removeprefix("shm:")
     if sys.version_info >= (3, 13):
         memory = SharedMemory(name, track=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +17,7 @@ from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome, inside_a_lane
 from compute.segments import Kind
-from kernels.definition import Kernel
+from kernels.definition import Kernel, as_index
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Backend(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, bool) or not isinstance(self.workers, int):
-            raise ValueError(f"workers must be a whole number, not {self.workers!r}")
+        object.__setattr__(self, "workers", as_index(self.workers, "workers", least=-sys.maxsize))
         if self.workers < 1:
             raise ValueError(
                 f"workers must be at least 1, not {self.workers}; leave it out to use all {machine.usable_cpus()} CPUs"
@@ -64,6 +64,7 @@ class Pool(ABC):
         self.backend = backend
         self.arena = Arena(self.arena_kind)
         self._turn = threading.Lock()
+        self._is_open = True
         self.start()
         self.startup = time.perf_counter() - began
 
@@ -86,6 +87,8 @@ class Pool(ABC):
             return dispatch.warm(self, kernel, args, kw)
 
     def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
+        if not self._is_open:
+            raise RuntimeError(f"this pool is closed; open another: with {self.backend!r}.open() as pool")
         kernel = dispatch.as_kernel(kernel).held_to(variant)
         kernel = kernel.held_to(kernel.variant)
         reason = self.backend.refuses(kernel)
@@ -106,9 +109,17 @@ class Pool(ABC):
     def repair(self) -> None:
         """Replace the workers that died."""
 
+    def stop(self) -> None:
+        """Stop the workers."""
+
     def close(self) -> None:
-        """Stop the workers; nothing of them is left. Arrays that were handed out stay valid."""
-        self.arena.close()
+        """Stop the workers; nothing of them is left. Arrays handed out stay valid. Twice is as good as once."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                self.stop()
+            finally:
+                self.arena.close()
 
     def __enter__(self) -> Self:
         return self

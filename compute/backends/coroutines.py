@@ -6,9 +6,7 @@ backend shows. Handing over costs no system call and needs nothing of the operat
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from compute.backends.backend import Backend, Pool
@@ -28,6 +26,9 @@ class Coroutines(Backend):
 
 class CoroutinePool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -38,10 +39,14 @@ class CoroutinePool(Pool):
 
 
 async def _gather(job: Job) -> list[Outcome]:
+    import asyncio
+
     return await asyncio.gather(*(_lane(job, me) for me in range(job.lanes)))
 
 
 async def _lane(job: Job, me: int) -> Outcome:
+    import asyncio
+
     mark_worker(job, me)
     lane = lane_of(job.kernel, job.lanes)
     try:

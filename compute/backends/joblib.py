@@ -12,7 +12,6 @@ import pickle
 import signal
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,8 +99,10 @@ class LokyPool(Pool):
         dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane, error in enumerate(errors) if error]
         return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
 
-    def _watch(self, tasks: list[Future[bytes]], job: Job, sent: float) -> str | None:
+    def _watch(self, tasks: Sequence[Any], job: Job, sent: float) -> str | None:
         """Wait for the lanes to end; kill one that is hung, and say so."""
+        from concurrent.futures import wait
+
         timeout = self.backend.timeout
         hung = None
         while True:
@@ -126,9 +127,8 @@ class LokyPool(Pool):
         if self._executor is not None:
             self._executor.shutdown(wait=True, kill_workers=True)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._shut_down()
-        super().close()
 
 
 def _settle(parent: int) -> None:

@@ -6,7 +6,6 @@ is run again; when the parent dies, the workers leave.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import sys
@@ -16,14 +15,16 @@ import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
 from compute.control import Control
 from compute.lanes import Job, Outcome
 from kernels.definition import nearest
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
@@ -40,11 +41,13 @@ class Processes(Backend):
     timeout: seconds that one chunk may take before its worker counts as hung, is killed, and the chunk is run again.
     """
 
-    start: StartMethod = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    start: StartMethod = "spawn" if sys.platform == "win32" else "forkserver"
     timeout: float | None = None
     name = "processes"
 
     def __post_init__(self) -> None:
+        import multiprocessing
+
         super().__post_init__()
         methods = multiprocessing.get_all_start_methods()
         if self.start not in methods:
@@ -71,6 +74,8 @@ class ProcessPool(Pool):
     backend: Processes
 
     def start(self) -> None:
+        import multiprocessing
+
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
@@ -136,6 +141,8 @@ class ProcessPool(Pool):
 
     def _wait(self, running: dict[int, _Worker], job: Job) -> list[Outcome]:
         """Wait until something happens to one of the workers; say what."""
+        from multiprocessing.connection import wait
+
         timeout = self.backend.timeout
         ready = wait(
             [waits for worker in running.values() for waits in (worker.pipe, worker.process.sentinel)],
@@ -187,7 +194,7 @@ class ProcessPool(Pool):
                 worker.pipe.close()
                 worker.process.close()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         try:
             for worker in self._workers.values():
                 worker.pipe.close()  # the end of its messages is a worker's sign to leave
@@ -195,7 +202,6 @@ class ProcessPool(Pool):
                 worker.process.join()
         finally:
             self._kill_all()
-            super().close()
 
     def _kill_all(self) -> None:
         while self._workers:

@@ -11,7 +11,6 @@ import traceback
 import weakref
 from dataclasses import replace
 
-import cloudpickle
 import numpy as np
 
 from compute.control import Control
@@ -45,6 +44,8 @@ class Sender:
     def _kernel(self, kernel: Kernel) -> bytes:
         key = (id(kernel.variants), kernel.variant)
         if key not in self._kernels:
+            import cloudpickle
+
             self._kernels[key] = kernel, cloudpickle.dumps(kernel)
         return self._kernels[key][1]
 
@@ -80,6 +81,8 @@ def _pickled(outcome: Outcome) -> bytes:
         return pickle.dumps(outcome)
     lines = "".join(traceback.format_exception(error))
     error.add_note(f"in worker process {os.getpid()}:\n{lines}")
+    import cloudpickle
+
     try:
         pickled: bytes = cloudpickle.dumps(outcome)
         pickle.loads(pickled)
@@ -128,8 +131,10 @@ def _poll(parent: int) -> None:
 
 def check_timeout(timeout: float | None) -> None:
     """ValueError for a timeout that is not a positive number of seconds."""
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}; leave it out to wait for ever")
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
 
 
 def is_hung(control: Control, lane: int, sent: float, timeout: float) -> bool:

@@ -71,13 +71,11 @@ class ThreadPool(Pool):
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C changes nothing: the lanes are stopping
                 time.sleep(0.001)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         for jobs in self._jobs:
             jobs.put(None)
         for thread in self._threads:
             thread.join()
-        self._jobs, self._threads = [], []
-        super().close()
 
 
 def _serve(
