@@ -101,4 +101,4 @@ def _size_within(kernel: Kernel, size: int, held: float, memory: float) -> int:
     """The largest size whose arrays fit, foretold from this size and from half of it; LARGEST where nothing grows."""
     half = size // 2
     power = math.log(held / max(_bytes(kernel, kernel.example(half)), 1.0), size / half) if held else 0.0
-    return LARGEST if power < 0.1 else max(1, int(size * (memory / held) ** (1 / power)))
+    return LARGEST if power < 0.1 or memory == math.inf else max(1, int(size * (memory / held) ** (1 / power)))

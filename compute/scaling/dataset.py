@@ -144,11 +144,11 @@ def read_object(path: files.StrPath) -> dict[str, Any]:
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        # A file that begins like an object and whose error is at its very end was not written to its end.
-        cut = text.lstrip().startswith("{") and (
-            error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()) - len("false")
+        rest = text[error.pos :].strip()
+        unfinished = error.msg.startswith(("Unterminated", "Invalid \\")) or any(
+            word.startswith(rest) for word in ("true", "false", "null", "-", ".", "e-", "e+")
         )
-        if cut and not text.rstrip().endswith("}"):
+        if text.lstrip().startswith("{") and unfinished:
             raise ValueError(
                 f"{path} is cut off at line {error.lineno}; measure again, or copy the file again"
             ) from None

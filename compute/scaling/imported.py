@@ -75,14 +75,17 @@ def _point(one: Mapping[str, Any], path: StrPath) -> Point | None:
 
 
 def _about_baselines(made: tuple[Point, ...]) -> list[str]:
-    warnings = []
+    """A warning for each kernel, size and variant without a serial run, with the backends that it touches."""
+    touched: dict[tuple[str, str | None], dict[str, None]] = {}
     for p in made:
-        work = f"{p.kernel} ({p.variant})" if p.size is None else f"{p.kernel} {p.size:,} ({p.variant})"
-        if p.baseline == points.ONE_WORKER:
-            warnings.append(f"{work} has no serial run: {p.backend}'s speedup is against its own one worker")
-        elif p.baseline is None:
-            warnings.append(f"{work} has neither a serial run nor one worker on {p.backend}: no speedup")
-    return list(dict.fromkeys(warnings))
+        if p.baseline != points.SERIAL:
+            work = f"{p.kernel} ({p.variant})" if p.size is None else f"{p.kernel} {p.size:,} ({p.variant})"
+            touched.setdefault((work, p.baseline), {})[p.backend] = None
+    consequence = {points.ONE_WORKER: "speedup is against one worker of its own for", None: "no speedup for"}
+    return [
+        f"{work} has no serial run: {consequence[baseline]} {', '.join(backends)}"
+        for (work, baseline), backends in touched.items()
+    ]
 
 
 def _machine(data: Mapping[str, Any]) -> dict[str, Any]:

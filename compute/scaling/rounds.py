@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from compute.dispatch import Result, as_kernel
 from compute.scaling import answers, calibration, points, statistics
 from compute.scaling.configurations import MOST_ROUNDS, about_workers, configurations, limits
 from compute.scaling.dataset import Point, Scaling
+from compute.timeline import Timeline
 from kernels.definition import Kernel, numba_is_here
 
 ON = ("threads", "processes")
@@ -143,6 +144,13 @@ class _Contender:
         return f"{self.kernel.name} · {self.kernel.variant} · {self.pool.backend.name} {self.pool.workers}"
 
 
+class _Ran(NamedTuple):
+    """What is kept of a Result: not its value, because a round of large ones would fill the memory."""
+
+    seconds: float
+    timeline: Timeline
+
+
 @dataclass
 class _Trial:
     """One work on every pool: warm, check, then rounds until its share of the budget is spent.
@@ -165,7 +173,8 @@ class _Trial:
         self._check_answers(contenders)
         ready = time.perf_counter()
         self.ready = ready - self.began
-        rounds = self._rounds(contenders)
+        with _garbage_set_aside():
+            rounds = self._rounds(contenders)
         self._say_what_the_budget_did(len(rounds), (time.perf_counter() - ready) / len(rounds))
         return [self._point(c, [results[k] for results in rounds]) for k, c in enumerate(contenders)]
 
@@ -217,21 +226,22 @@ class _Trial:
             else:
                 answers.compare(c.kernel, c.pool.backend, value, references[c.kernel.variant])
 
-    def _rounds(self, contenders: Sequence[_Contender]) -> list[list[Result]]:
+    def _rounds(self, contenders: Sequence[_Contender]) -> list[list[_Ran]]:
         """The results of each full round, by contender."""
         shuffle = np.random.default_rng(0)
-        rounds: list[list[Result]] = []
+        rounds: list[list[_Ran]] = []
         took = 0.0
         while len(rounds) < self.most and (not rounds or self._left() >= took):
             began = time.perf_counter()
-            results: dict[int, Result] = {}
+            results: dict[int, _Ran] = {}
             with _no_garbage_collection():
                 for k in shuffle.permutation(len(contenders)):
                     if rounds and self._left() < 0:
                         return rounds  # without the half round
                     part = (len(rounds) + len(results) / len(contenders)) / self.most
                     self.tell(max(part, self._part()), contenders[k].label)
-                    results[k] = _without_value(self._run(contenders[k]))
+                    result = self._run(contenders[k])
+                    results[k] = _Ran(result.seconds, result.timeline)
             rounds.append([results[k] for k in range(len(contenders))])
             took = time.perf_counter() - began
         return rounds
@@ -257,7 +267,7 @@ class _Trial:
             enough = (self.ready + statistics.FEWEST_ROUNDS * took) * 1.1
             self.warnings[-1] += f"; an interval needs {statistics.FEWEST_ROUNDS}, in about {enough:.2g} s"
 
-    def _point(self, c: _Contender, results: Sequence[Result]) -> Point:
+    def _point(self, c: _Contender, results: Sequence[_Ran]) -> Point:
         plan = c.kernel.plan(*self.work.args, **self.work.kw)
         timelines = [result.timeline for result in results]
         shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
@@ -285,11 +295,6 @@ class _Trial:
         )
 
 
-def _without_value(result: Result) -> Result:
-    # A round of large results would fill the memory.
-    return Result(None, result.seconds, result.timeline)
-
-
 def _size(work: Work, indices: int) -> int:
     """What the command line would call the size: the number, the side, or the first array's length."""
     if work.size is not None:
@@ -308,6 +313,19 @@ def _in_words(value: Any) -> str:
         return f"{value.dtype}{list(value.shape)}"
     text = repr(value)
     return text if len(text) <= 40 else type(value).__name__
+
+
+@contextmanager
+def _garbage_set_aside() -> Iterator[None]:
+    """Collect once, and let later collections pass over all that is here already: with numba loaded that is 0.1 s."""
+    frozen_by_others = gc.get_freeze_count()
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen_by_others:
+            gc.unfreeze()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ COLUMNS = ("backend", "variant", "workers", "time", "speedup", "efficiency", "CP
 NUMBERS = COLUMNS[2:]  # to the right
 STEPS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+LEAST = 0.01  # of a speedup: below it digits say nothing more
 BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
 NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
 
@@ -149,12 +150,16 @@ def speedup(p: Point) -> str:
     if p.baseline == p.backend:
         return "1"
     text = ratio(p.speedup)
-    return text if p.speedup_ci is None else f"{text} [{ratio(p.speedup_ci[0])}, {ratio(p.speedup_ci[1])}]"
+    return (
+        text
+        if p.speedup_ci is None or p.speedup < LEAST
+        else f"{text} [{ratio(p.speedup_ci[0])}, {ratio(p.speedup_ci[1])}]"
+    )
 
 
 def ratio(value: float) -> str:
-    """`1.93`, `12.3`, `128`, `0.042`: what a speedup of a few rounds carries."""
-    return three_digits(value) if value >= 0.1 or value == 0 else f"{value:.2g}"
+    """`1.93`, `12.3`, `128`, `0.04`: what a speedup of a few rounds carries."""
+    return three_digits(value) if value >= LEAST else f"<{LEAST}"
 
 
 def percent(value: float | None) -> str:
@@ -176,8 +181,8 @@ def amount(value: float, unit: str) -> str:
 
 def three_digits(value: float) -> str:
     """`1.23`, `12.3`, `123`, `1235`"""
-    decimals = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:.{min(decimals, 2)}f}" if float(f"{value:.2e}") < 1000 else f"{value:.0f}"
+    rounded = float(f"{value:.2e}")
+    return f"{value:.{2 - min(max(math.floor(math.log10(rounded)), 0), 2) if rounded else 2}f}"
 
 
 def _notes(found: Sequence[Point]) -> Iterable[str]:

@@ -1,0 +1,42 @@
+"""Figures that follow from samples."""
+
+from dataclasses import replace
+
+import pytest
+from invented import a_point
+
+from compute.scaling.points import compared
+
+SERIAL = a_point(samples=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], work=7.0)
+
+
+def test_everything_that_follows_from_the_samples():
+    serial, two = compared([SERIAL, a_point("threads", 2, [s / 1.6 for s in SERIAL.samples], work=7.0)])
+    assert (serial.seconds, serial.seconds_ci, serial.rounds, serial.rate) == (3.5, (1.0, 6.0), 6, 2.0)
+    assert (serial.speedup, serial.speedup_ci, serial.efficiency, serial.baseline) == (1.0, (1.0, 1.0), 1.0, "serial")
+    assert two.speedup == pytest.approx(1.6)
+    assert two.speedup_ci == pytest.approx((1.6, 1.6))  # the drift is the same in both, round by round
+    assert (two.efficiency, two.baseline) == (pytest.approx(0.8), "serial")
+
+
+@pytest.mark.parametrize("other", [{"kernel": "primes"}, {"size": 513}, {"variant": "python"}])
+def test_the_baseline_is_the_same_kernel_size_and_variant(other):
+    _, two = compared([SERIAL, a_point("threads", 2, **other)])
+    assert (two.speedup, two.speedup_ci, two.efficiency, two.baseline) == (None, None, None, None)
+
+
+def test_one_worker_stands_in_for_serial_only_where_there_is_none():
+    one, two = a_point("threads", 1, [2.0] * 6), a_point("threads", 2, [1.0] * 6)
+    assert [(p.speedup, p.baseline) for p in compared([one, two])] == [(1.0, "one worker"), (2.0, "one worker")]
+    assert [(p.speedup, p.baseline) for p in compared([SERIAL, one, two])][1:] == [(1.75, "serial"), (3.5, "serial")]
+
+
+def test_three_rounds_give_a_speedup_and_no_interval():
+    _, two = compared([a_point(samples=[2.0] * 3), a_point("threads", 2, [1.0] * 3)])
+    assert (two.speedup, two.speedup_ci, two.seconds_ci, two.rounds) == (2.0, None, None, 3)
+
+
+def test_comparing_twice_changes_nothing():
+    once = compared([SERIAL, a_point("threads", 2)])
+    assert compared(once) == once
+    assert compared(replace(p, seconds=0.1) for p in once) == once

@@ -1,0 +1,344 @@
+"""What scale does and in which order, on pools that only say how long they took; and once on real ones."""
+
+import gc
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from compute import Coroutines, Processes, Serial, Threads, machine
+from compute.backends.backend import Backend, Pool
+from compute.dispatch import Result
+from compute.scaling import calibration, rounds
+from compute.scaling.answers import WrongAnswer
+from compute.scaling.configurations import configurations, worker_counts
+from compute.scaling.dataset import Scaling
+from compute.scaling.rounds import Work, scale, scale_all
+from compute.timeline import SPAN, LaneTotals, Timeline
+from kernels import Plan, kernel
+
+
+def in_full(value, n):
+    assert len(value) == n, "not in full"
+
+
+@kernel(check=in_full, unit="numbers")
+def squares(lo, hi, out, n):
+    for i in range(lo, hi):
+        out[i] = i * i
+
+
+class Clock:
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+CLOCK, LOG = Clock(), []
+
+
+@dataclass(frozen=True)
+class Pretended(Backend):
+    """A backend whose runs take each / workers seconds on the tests' clock."""
+
+    name: ClassVar[str] = "pretended"
+    each: float = 1.0
+    wrong: bool = False
+    refused: str = ""
+
+    def open(self):
+        return PretendedPool(self)
+
+    def refuses(self, kernel):
+        return f"pretended will not run {kernel.variant}" if kernel.variant == self.refused else None
+
+
+class PretendedPool(Pool):
+    def __init__(self, backend):
+        self.backend, self.startup = backend, 0.5
+        CLOCK.now += self.startup
+        LOG.append(("open", backend.name, backend.workers))
+
+    def lanes(self, job):
+        raise NotImplementedError
+
+    def close(self):
+        LOG.append(("close", self.backend.name, self.workers))
+
+    def warm(self, kernel, *args, **kw):
+        CLOCK.now += 0.25
+        LOG.append(("warm", self.backend.name, self.workers))
+        return 0.25
+
+    def run(self, kernel, *args, **kw):
+        seconds = getattr(self.backend, "each", 1.0) / self.workers * (10 if kernel.variant == "python" else 1)
+        CLOCK.now += seconds
+        LOG.append((kernel.variant, self.backend.name, self.workers))
+        value = kernel.held_to("python")(*args, **kw) + getattr(self.backend, "wrong", False)
+        lanes = tuple(LaneTotals(k, 1, k, 1, 0.0, seconds, seconds * 0.9) for k in range(self.workers))
+        timeline = Timeline(np.empty(0, SPAN), lanes, {"plan": 0.125}, ("a worker died",))
+        return Result(value, seconds, lambda: timeline)
+
+
+@pytest.fixture(autouse=True)
+def pretend(request, monkeypatch):
+    """Time as the pretended pools say, Serial pretended too, 8 CPUs; not for a test that is marked real."""
+    LOG.clear()
+    if "real" in request.node.name:
+        return
+    monkeypatch.setattr(rounds, "time", CLOCK)
+    monkeypatch.setattr(Serial, "open", lambda self: PretendedPool(self))
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: 8)
+
+
+def runs():
+    return [entry for entry in LOG if entry[0] in squares.variants]
+
+
+ONE, TWO = Pretended(1), Pretended(2)
+
+
+def test_pools_open_once_warm_check_then_every_configuration_once_a_round_and_close():
+    scale(squares.nogil, 10, on=[ONE, TWO], rounds=7)
+    pools = [("serial", 1), ("pretended", 1), ("pretended", 2)]
+    assert LOG[:6] == [("open", *pool) for pool in pools] + [("warm", *pool) for pool in pools]
+    assert LOG[-3:] == [("close", *pool) for pool in reversed(pools)]
+    entries = runs()
+    assert len(entries) == 3 * 8
+    orders = [tuple(entries[k : k + 3]) for k in range(0, 24, 3)]
+    assert orders[0] == tuple(("nogil", *pool) for pool in pools)  # the checking: Serial gives the reference
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len(set(orders[1:])) > 1  # shuffled
+
+
+def test_a_point_holds_what_the_rounds_gave():
+    scaling = scale(squares.nogil, 10, on=[TWO], rounds=7)
+    serial, two = scaling.points
+    assert (serial.backend, serial.workers, serial.samples) == ("serial", 1, (1.0,) * 7)
+    assert (two.kernel, two.size, two.variant, two.backend, two.workers) == ("squares", 10, "nogil", "pretended", 2)
+    assert (two.seconds, two.samples, two.rounds, two.speedup, two.speedup_ci) == (0.5, (0.5,) * 7, 7, 2.0, (2.0, 2.0))
+    assert (two.efficiency, two.startup, two.compile, two.sections) == (1.0, 0.5, 0.25, {"plan": 0.125})
+    assert two.cpu_per_wall == pytest.approx(0.9)
+    assert (two.work, two.unit, two.rate, two.arguments) == (10.0, "numbers", 20.0, "10")
+    assert (two.processes, two.threads, two.notes) == (1, 2, ("a worker died",))
+    assert scaling.machine["cpus"] == 8
+    assert scaling.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("budget", "rounds_run", "warned"),
+    [
+        (
+            0.001,
+            1,
+            "the budget, 0.001 s of it here, was spent after one round of 1.5 s; an interval needs 6, in about 12 s",
+        ),
+        (8.0, 4, "stopped at the budget, 8 s of it here, after 4 rounds; an interval needs 6, in about 12 s"),
+        (11.0, 6, None),  # 0.5 s of warming, 1.5 s of checking, 1.5 s a round
+        (1000.0, 100, None),
+    ],
+)
+def test_the_budget_ends_the_rounds_and_says_so(budget, rounds_run, warned):
+    scaling = scale(squares.nogil, 10, on=[TWO], budget=budget)
+    assert [p.rounds for p in scaling.points] == [rounds_run] * 2
+    assert scaling.warnings == (() if warned is None else (f"squares: {warned}",))
+
+
+def test_rounds_asked_for_and_not_reached_are_told():
+    scaling = scale(squares.nogil, 10, on=[TWO], rounds=50, budget=20.0)
+    assert scaling.points[0].rounds == 12
+    assert scaling.warnings == ("squares: stopped at the budget, 20 s of it here, after 12 rounds",)
+
+
+def test_a_round_that_the_budget_ends_halfway_is_not_counted(monkeypatch):
+    run = PretendedPool.run
+
+    def held_up(self, *args, **kw):
+        CLOCK.now += 30.0 * (len(runs()) == 4)  # the first run of the second round
+        return run(self, *args, **kw)
+
+    monkeypatch.setattr(PretendedPool, "run", held_up)
+    scaling = scale(squares.nogil, 10, on=[TWO], budget=20.0)
+    assert [len(p.samples) for p in scaling.points] == [1, 1]
+    assert len(runs()) == 5
+
+
+def test_variants_are_measured_in_the_same_rounds_each_against_its_own_baseline():
+    scaling = scale(squares, 10, on=[TWO], variants=["python", "nogil"], rounds=6)
+    assert [(p.variant, p.backend, p.seconds, p.speedup) for p in scaling.points] == [
+        ("python", "serial", 10.0, 1.0), ("python", "pretended", 5.0, 2.0),
+        ("nogil", "serial", 1.0, 1.0), ("nogil", "pretended", 0.5, 2.0),
+    ]  # fmt: skip
+    assert Counter(runs()[4:]) == dict.fromkeys(runs()[:4], 6)
+
+
+def test_left_to_itself_it_takes_every_variant_that_the_budget_can_bear(monkeypatch):
+    monkeypatch.setattr(calibration, "predict", lambda *_, **__: 10.0)
+    assert {p.variant for p in scale(squares, 10, on=[TWO], budget=1000.0).points} == {"python", "nogil"}
+    scaling = scale(squares, 10, on=[TWO], budget=20.0)
+    assert {p.variant for p in scaling.points} == {"nogil"}
+    assert "left out squares's python variant: one serial run would take about 10 s" in scaling.warnings[0]
+
+
+def test_a_held_kernel_keeps_to_its_variant():
+    assert {p.variant for p in scale(squares.python, 10, on=[TWO], rounds=1).points} == {"python"}
+
+
+def test_a_backend_that_refuses_a_variant_is_left_out_with_its_reason():
+    scaling = scale(squares, 10, on=[Pretended(2, refused="python")], variants=["python", "nogil"], rounds=6)
+    assert [(p.variant, p.backend) for p in scaling.points] == [
+        ("python", "serial"), ("nogil", "serial"), ("nogil", "pretended"),
+    ]  # fmt: skip
+    assert scaling.warnings == ("pretended will not run python",)
+
+
+def test_a_wrong_answer_stops_everything_before_it_is_timed_and_closes_the_pools():
+    with pytest.raises(WrongAnswer, match=r"squares .nogil. on Pretended.* 10 of 10 elements differ, the first at .0,"):
+        scale(squares.nogil, 10, on=[Pretended(2, wrong=True)], rounds=6)
+    assert len(runs()) == 2
+    assert LOG[-2:] == [("close", "pretended", 2), ("close", "serial", 1)]
+
+
+def test_the_kernels_own_check_is_asked_before_anything_is_timed(monkeypatch):
+    monkeypatch.setattr(PretendedPool, "run", lambda self, *_, **__: Result(np.zeros(3), 1.0, None))
+    with pytest.raises(WrongAnswer, match="fails its own check: not in full"):
+        scale(squares.nogil, 10, on=[TWO], rounds=6)
+
+
+def test_progress_never_goes_back_and_ends_at_the_whole():
+    told = []
+    works = [Work(squares.nogil, (10,)), Work(squares.python, (20,))]
+    scale_all(works, on=[ONE, TWO], budget=300.0, progress=lambda *args: told.append(args))
+    shares = [done / total for done, total, _ in told]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    labels = {label for _, _, label in told}
+    assert {"opening Serial()", "squares · nogil · pretended 2", "squares · python · serial 1 · checking"} <= labels
+
+
+def test_works_share_pools_and_the_budget_by_their_configurations():
+    works = [Work(squares.nogil, (10,)), Work(squares.nogil, (20,), on=[], size=21)]
+    scaling = scale_all(works, on=[ONE, TWO], budget=400.0, rounds=1000)
+    assert [(p.size, p.backend, p.workers) for p in scaling.points] == [
+        (10, "serial", 1), (10, "pretended", 1), (10, "pretended", 2), (21, "serial", 1),
+    ]  # fmt: skip
+    assert sum(entry[0] == "open" for entry in LOG) == 3
+    first, last = scaling.points[0], scaling.points[-1]
+    assert first.rounds == pytest.approx(300 / 2.5, abs=3)
+    assert last.rounds == pytest.approx(100 / 1.0, abs=3)
+
+
+def test_garbage_is_not_collected_while_something_is_timed(monkeypatch):
+    during = []
+    run = PretendedPool.run
+
+    def watched(self, *args, **kw):
+        during.append(gc.isenabled())
+        return run(self, *args, **kw)
+
+    monkeypatch.setattr(PretendedPool, "run", watched)
+    scale(squares.nogil, 10, on=[], rounds=2)
+    assert during == [True, False, False]
+    assert gc.isenabled()
+
+
+def test_more_workers_than_cpus_is_a_warning():
+    scaling = scale(squares.nogil, 10, on=[Pretended(9)], rounds=6)
+    assert scaling.warnings == ("9 workers share 8 usable CPUs: their speedup cannot exceed 8",)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"on": ["thread"]}, "no backend 'thread'.*did you mean 'threads'"),
+        ({"on": [3]}, r"on= takes backends such as Threads\(2\), or their names, not 3"),
+        ({"workers": [0]}, "workers must be at least 1, not 0"),
+        ({"workers": [1.5]}, "workers must be a whole number, not 1.5"),
+        ({"workers": [True]}, "workers must be a whole number, not True"),
+        ({"workers": []}, "workers is empty; give counts"),
+        ({"budget": 0}, "budget must be a number of seconds above 0, not 0"),
+        ({"budget": -1.0}, "budget must be .* not -1.0"),
+        ({"budget": math.nan}, "budget must be .* not nan"),
+        ({"budget": math.inf}, "budget must be .* not inf"),
+        ({"budget": "3"}, "budget must be .* not '3'"),
+        ({"rounds": 0}, "rounds must be a whole number from 1 on, not 0"),
+        ({"rounds": 1.5}, "rounds must be .* not 1.5"),
+        ({"variants": ["pyhton"]}, "no variant 'pyhton'.*did you mean 'python'"),
+    ],
+)
+def test_bad_input_is_told_before_a_worker_starts(options, told):
+    with pytest.raises(ValueError, match=told):
+        scale(squares, 10, **{"on": ["threads"], **options})
+    assert LOG == []
+
+
+def test_bad_arguments_of_the_kernel_are_told_before_a_worker_starts():
+    with pytest.raises(ValueError, match="n must be an array or a number, not str"):
+        scale(squares, "ten", on=[TWO])
+    with pytest.raises(TypeError, match="is not a kernel"):
+        scale(len, 10, on=[TWO])
+    with pytest.raises(ValueError, match="no backend 'thread'"):
+        scale_all([Work(squares, (10,), on=["thread"])], on=[TWO])
+    assert LOG == []
+
+
+def test_an_output_that_is_an_input_is_told():
+    @kernel(compiled=False, plan=lambda a, out=None: Plan(len(a), (a,), out=out, elementwise=True))
+    def doubled(lo, hi, out, a):
+        out[lo:hi] = 2 * a[lo:hi]
+
+    a = np.ones(10)
+    with pytest.raises(ValueError, match="out= is one of the inputs, so that each run would change the next"):
+        scale(doubled, a, out=a, on=[TWO])
+    assert LOG == []
+
+
+def test_configurations():
+    assert configurations([Threads(3), Threads(3), "serial"]) == [Serial(), Threads(3)]
+    assert configurations(["threads", Coroutines(5)]) == [
+        Serial(), Threads(1), Threads(2), Threads(4), Threads(8), Coroutines(5),
+    ]  # fmt: skip
+    assert configurations([Threads(9), Serial()], [1, 2]) == [Serial(), Threads(1), Threads(2)]
+    assert configurations("threads", [2]) == configurations(Threads(2)) == [Serial(), Threads(2)]
+
+
+@pytest.mark.parametrize(("cpus", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_worker_counts_double_up_to_the_cpus(monkeypatch, cpus, counts):
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: cpus)
+    assert worker_counts() == counts
+
+
+@pytest.mark.parametrize(
+    ("args", "size", "told"),
+    [
+        ((7,), 7, "7"),
+        (((3, 4),), 3, "(3, 4)"),
+        ((np.zeros((5, 2)), np.ones(2)), 5, "float64[5, 2], float64[2]"),
+        ((np.float64(1.5),), 11, "np.float64(1.5)"),
+        (("x" * 50,), 11, "str"),
+    ],
+)
+def test_what_a_report_calls_a_size_and_the_arguments(args, size, told):
+    assert rounds._size(Work(squares, args), 11) == size
+    assert ", ".join(map(rounds._in_words, args)) == told
+
+
+def test_real_pools_give_a_dataset_that_survives_its_json(tmp_path):
+    asked = [Threads(2), Coroutines(2), Processes(2)]
+    scaling = scale(squares, 3000, on=asked, variants=["python", "nogil"], rounds=6)
+    assert [(p.variant, p.backend, p.workers) for p in scaling.points] == [
+        (variant, backend, workers)
+        for variant in ("python", "nogil")
+        for backend, workers in (("serial", 1), ("threads", 2), ("coroutines", 2), ("processes", 2))
+    ]
+    for p in scaling.points:
+        assert len(p.samples) == 6
+        assert p.speedup > 0
+        assert p.speedup_ci[0] <= p.speedup_ci[1]
+        assert p.threads == (1 if p.backend in ("serial", "coroutines") else p.threads)
+    scaling.to_json(tmp_path / "a.json")
+    assert Scaling.from_json(tmp_path / "a.json") == scaling
