@@ -133,19 +133,17 @@ def operands(of: Kernel, number: int) -> tuple[Any, ...]:
 
 
 def memory_needed(of: Kernel, number: int) -> float:
-    """Bytes of the kernel's example arguments and output at a size: what it states, else what two small sizes tell."""
-    stated = getattr(of, "memory", None)
-    if stated is not None:
-        return float(stated(number))
+    """Bytes of the kernel's example arguments and output: what it states, or two small sizes foretell."""
+    stated = float(of.memory(number))
     low, high = PROBES
     if number <= high:
-        return 0.0
+        return stated
     try:
         few, many = (_bytes_held(of, probe) for probe in PROBES)
     except Exception:  # not a size that this kernel takes: its plan will say so of the real one
-        return 0.0
+        return stated
     power = math.log2(max(many, 1) / max(few, 1)) / math.log2(high / low)
-    return float(many * (number / high) ** max(power, 0.0))
+    return max(stated, float(many * (number / high) ** max(power, 0.0)))
 
 
 def _bytes_held(of: Kernel, number: int) -> float:

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         code = 130
     except BrokenPipeError:  # the reader has seen enough; the interpreter's own flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except (Refusal, MemoryError) as error:
         return _complain(str(error))
     except Exception as error:

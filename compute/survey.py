@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import kernels
 from compute.scaling.calibration import calibrate
-from compute.scaling.dataset import Scaling
+from compute.scaling.dataset import Point, Scaling
 from compute.scaling.rounds import Work, scale_all
 from kernels.definition import Kernel
 
@@ -42,31 +42,41 @@ PARTS = (
 def survey(budget: float, progress: Progress) -> Scaling:
     """Measure every registered kernel; takes about `budget` seconds, with compiling and starting workers."""
     deadline = time.perf_counter() + budget
-    works = [_works(part, budget / RUNS, progress) for part in PARTS]
+    works: dict[tuple[str, str], Work] = {}
+    for part in PARTS:
+        for kernel in _kernels(part):
+            if (kernel.name, part.variant) not in works:
+                progress(0, 1, f"finding a size for {kernel.name} · {part.variant}")
+                works[kernel.name, part.variant] = _work(kernel, part.variant, budget / RUNS)
     measured = []
     for number, part in enumerate(PARTS):
         done, rest = sum(p.share for p in PARTS[:number]), sum(p.share for p in PARTS[number:])
         seconds = (deadline - time.perf_counter()) * part.share / rest - OPENING * budget
+        chosen = [works[kernel.name, part.variant] for kernel in _kernels(part)]
         tell = functools.partial(_tell, progress, done, part.share)
-        measured.append(scale_all(works[number], on=part.on, budget=max(seconds, OPENING * budget), progress=tell))
-    return functools.reduce(Scaling.__add__, measured)
+        measured.append(scale_all(chosen, on=part.on, budget=max(seconds, OPENING * budget), progress=tell))
+    return functools.reduce(_joined, measured)
 
 
-def _works(part: Part, seconds: float, progress: Progress) -> list[Work]:
-    """The part's kernels, each of a size at which one serial run takes about that long."""
-    return [
-        _work(kernel, part.variant, seconds, progress)
-        for name, kernel in kernels.REGISTRY.items()
-        if part.only in (None, name)
-    ]
+def _kernels(part: Part) -> list[Kernel]:
+    return [kernel for name, kernel in kernels.REGISTRY.items() if part.only in (None, name)]
 
 
-@functools.cache
-def _work(kernel: Kernel, variant: str, seconds: float, progress: Progress) -> Work:
-    progress(0, 1, f"finding a size for {kernel.name} · {variant}")
+def _work(kernel: Kernel, variant: str, seconds: float) -> Work:
+    """The kernel at a size at which one serial run takes about that long."""
     size = calibrate(kernel, seconds, variant)
     return Work(kernel, kernel.example(size), variants=[variant], size=size)
 
 
 def _tell(progress: Progress, done: float, share: float, part: float, whole: float, label: str) -> None:
     progress(done + share * part / whole, 1, label)
+
+
+def _joined(first: Scaling, second: Scaling) -> Scaling:
+    """Both, without what the second measured again (the serial baseline, against which its speedups stay)."""
+    known = {_configuration(point) for point in first.points}
+    return first + replace(second, points=tuple(p for p in second.points if _configuration(p) not in known))
+
+
+def _configuration(p: Point) -> tuple[object, ...]:
+    return p.kernel, p.size, p.variant, p.backend, p.workers

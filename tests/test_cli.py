@@ -1,0 +1,279 @@
+"""The command line as its user meets it: what it prints, what it leaves, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import kernels
+from compute import survey
+from compute.cli import main
+from compute.scaling.dataset import Scaling
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "300ms"]
+
+words = str.split
+
+USER_MODULE = """
+from kernels import kernel
+
+@kernel
+def twice(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * x[i]
+
+@kernel
+def broken(lo, hi, out, x):
+    raise ZeroDivisionError("as planned")
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def nfold(*argv: str, **options) -> subprocess.Popen:
+    """`python -m compute argv` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "compute", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("scale matmul -3", "SIZE must be at least 1, not -3"),
+        ("scale matmul 1.5", "SIZE must be a whole number"),
+        ("scale matmul nan", "SIZE must be a whole number"),
+        ("run matmul 1e7", "matmul of size 10000000 needs 2.4 PB and"),
+        ("scale mandelbrot 1e12", "use a smaller size"),
+        ("scale matmull", "did you mean 'matmul'"),
+        ("scale nowhere.at_all:kernel", "cannot import 'nowhere.at_all'"),
+        ("scale matmul --on thread", "did you mean 'threads'"),
+        ("scale matmul --workers 0", "--workers must be at least 1, not 0"),
+        ("scale matmul --workers -1", "--workers must be at least 1, not -1"),
+        ("scale matmul --variant nogill", "did you mean 'nogil'"),
+        ("scale matmul --budget nan", "--budget must be a time"),
+        ("--budget nan", "--budget must be a time"),
+        ("scale matmul --png nowhere/x.png", "cannot write 'nowhere/x.png'"),
+        ("scale matmul --json .", "cannot write '.'"),
+        ("scale matmul --json same --csv same", "'same'"),
+        ("run matmul 10 --on prange --variant python", "prange"),
+        ("run count_primes 100 --png x.png", "--png draws a matrix"),
+        ("run mandelbrot 0 --png x.png", "--png draws a matrix"),
+        ("run matmul", "Missing argument 'SIZE'"),
+        ("scale", "Missing argument 'KERNEL'"),
+        ("sclae matmul", "No such command 'sclae'"),
+        ("--no-such-option", "No such option: --no-such-option"),
+        ("report nothing.json", "there is no file 'nothing.json'"),
+        ("report", "Missing argument"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(line, told, capsys, tmp_path):
+    assert main(words(line)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "is empty"),
+        ("not JSON", "is not JSON"),
+        ('{"schema": "nfold/1", "machine": {}, "points": [{"kernel"', "is cut off"),
+        ('{"schema": "other/7", "machine": {}, "points": []}', "'other/7'"),
+        ('{"benchmarks": []}', "no benchmark in"),
+        ("[1, 2]", "a JSON list"),
+    ],
+)
+def test_results_that_cannot_be_read_are_refused(content, told, capsys, tmp_path):
+    (tmp_path / "bad.json").write_text(content)
+    assert main(["report", "bad.json"]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert "bad.json" in err
+    assert err.count("\n") == 1
+
+
+def test_an_output_path_is_tried_before_anything_is_measured(capsys, monkeypatch):
+    monkeypatch.setattr("compute.scaling.rounds.scale_all", lambda *_, **__: pytest.fail("measured"))
+    assert main(["scale", "matmul", "16", "--csv", "no/such/folder.csv"]) == 2
+    assert "no/such" in capsys.readouterr().err
+
+
+def test_scale_prints_the_table_and_writes_what_was_asked_for(capsys, tmp_path):
+    outputs = [f"--{form}={form}.out" for form in ("json", "csv", "markdown", "png")]
+    assert main(["scale", "mandelbrot", "16", *SMALL, *outputs]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""  # no progress bar where there is no terminal
+    assert "mandelbrot" in out
+    assert "CPU/wall" in out
+    points = Scaling.from_json(tmp_path / "json.out").points
+    assert [(p.kernel, p.size, p.variant, p.backend, p.workers) for p in points] == [
+        ("mandelbrot", 16, "python", backend, workers)
+        for backend, workers in [("serial", 1), ("threads", 1), ("threads", 2)]
+    ]
+    assert (tmp_path / "csv.out").read_text().count("\n") == 4
+    assert "| threads | python | 2 |" in (tmp_path / "markdown.out").read_text()
+    assert (tmp_path / "png.out").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_shows_results_again_and_in_other_forms(capsys, tmp_path):
+    assert main(["scale", "triad", "32", *SMALL, "--json", "a.json"]) == 0
+    assert main(["scale", "matvec", "32", *SMALL, "--json", "b.json"]) == 0
+    first = capsys.readouterr().out
+    assert main(["report", "a.json", "b.json", "--csv", "both.csv"]) == 0
+    again = capsys.readouterr().out
+    assert [line for line in again.splitlines() if line.startswith("threads")] == [
+        line for line in first.splitlines() if line.startswith("threads")
+    ]
+    assert (tmp_path / "both.csv").read_text().count("\n") == 7
+
+
+def test_sizes_budgets_and_lists_are_taken_as_people_write_them(capsys):
+    twice = "scale triad 1_6 --variant python,python --on threads,threads --workers 2,2 --budget 0.1s"
+    assert main(words(twice)) == 0
+    assert main(words("scale triad 1.6e1 --variant python --on serial --workers 1 --budget 100ms")) == 0
+    out = capsys.readouterr().out
+    assert out.count("size 16") == 2
+    assert sum(line.startswith("threads ") and " python " in line for line in out.splitlines()) == 1
+
+
+def test_a_size_is_found_where_none_is_given(capsys):
+    assert main(["scale", "matvec", *SMALL]) == 0
+    assert "matvec · size" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("on", ["threads", "serial", "coroutines"])
+def test_run_tells_the_value_the_time_and_each_lane(on, capsys):
+    assert main(["run", "count_primes", "1e5", "--variant", "python", "--on", on, "--workers", "1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["value", "9592"]
+    assert out[1].split()[0] == "time"
+    assert out[2].startswith("lane 0")
+    assert "CPU/wall" in out[2]
+
+
+def test_run_shortens_a_large_array(capsys):
+    assert main(["run", "triad", "1000", "--on", "threads", "--workers", "2", "--variant", "python"]) == 0
+    out = capsys.readouterr().out
+    assert "float64 array of shape (1000" in out
+    assert len(out.splitlines()) < 20
+
+
+def test_run_draws_the_mandelbrot_set(tmp_path, capsys):
+    assert main(words("run mandelbrot 24 --variant python --workers 2 --png set.png")) == 0
+    assert "value" in capsys.readouterr().out
+    from matplotlib.image import imread
+
+    picture = imread(tmp_path / "set.png")
+    assert picture.shape == (24, 24, 4)
+    assert picture[12, 12, :3].sum() == 0  # the point -0.69 - 0.06i belongs to the set
+    assert 0 < picture[0, 0, :3].sum() < picture[12, 3, :3].sum()  # far away is darker than close by
+
+
+def test_list_shows_every_kernel_and_backend(capsys):
+    from compute.backends import BACKENDS
+
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in [*kernels.REGISTRY, *BACKENDS])
+
+
+@pytest.mark.parametrize("line", ["--help", "scale --help", "run -h", "report -h", "list -h"])
+def test_help_has_examples_and_needs_no_terminal(line, capsys):
+    assert main(words(line)) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Usage: nfold")
+    assert line == "list -h" or "nfold " in out.partition("Examples:")[2]
+
+
+def test_the_main_job_measures_every_kernel_and_keeps_both_files(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, "REGISTRY", {name: kernels.REGISTRY[name] for name in ("mandelbrot", "triad")})
+    assert main(["--budget", "2s"]) == 0
+    out = capsys.readouterr().out
+    assert (tmp_path / "nfold-report.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads((tmp_path / "nfold-report.json").read_text())
+    assert data["schema"] == "nfold/1"
+    found = [(p["kernel"], p["size"], p["variant"], p["backend"], p["workers"]) for p in data["points"]]
+    assert len(set(found)) == len(found)
+    nogil, python = ({f[3] for f in found if (f[0], f[2]) == ("triad", v)} for v in ("nogil", "python"))
+    assert nogil == {"threads", "prange", "processes", "joblib", "serial"}
+    assert python == {"threads", "processes", "serial"}
+    assert "coroutines" in {f[3] for f in found if f[0] == "mandelbrot"}
+    assert "triad" in out
+
+
+def test_the_main_job_tries_its_files_first(capsys, tmp_path, monkeypatch):
+    (tmp_path / "nfold-report.json").mkdir()
+    monkeypatch.setattr(survey, "survey", lambda *_: pytest.fail("measured"))
+    assert main([]) == 2
+    assert "nfold-report.json" in capsys.readouterr().err
+
+
+def test_a_kernel_in_the_current_folder_runs_in_workers_too(tmp_path, no_leaks):
+    (tmp_path / "mine.py").write_text(USER_MODULE)
+    done = nfold(
+        "run", "mine:twice", "1000", "--on", "processes", "--workers", "2", "--variant", "python", cwd=tmp_path
+    )
+    out, err = done.communicate(timeout=60)
+    assert (done.returncode, err) == (0, "")
+    assert "float64 array of shape (1000,)" in out
+
+
+def test_an_error_in_a_body_keeps_its_traceback_and_names_the_chunk(tmp_path):
+    (tmp_path / "mine.py").write_text(USER_MODULE)
+    done = nfold("run", "mine:broken", "10", "--variant", "python", "--on", "threads", cwd=tmp_path)
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert out == ""
+    assert "ZeroDivisionError: as planned" in err
+    assert "mine.py" in err
+    assert "chunk" in err
+
+
+def test_ctrl_c_ends_with_130_and_one_line(tmp_path, no_leaks):
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom kernels import kernel\n"
+        "@kernel(compiled=False)\ndef slow(lo, hi, out, x):\n    print('begun', flush=True)\n    time.sleep(0.2)\n"
+    )
+    job = nfold("scale", "slow:slow", "100", "--on", "threads", "--budget", "60s", cwd=tmp_path)
+    assert job.stdout.readline() == "begun\n"
+    time.sleep(0.3)
+    job.send_signal(signal.SIGINT)
+    _, err = job.communicate(timeout=30)
+    assert (job.returncode, err) == (130, "nfold: interrupted\n")
+
+
+def test_a_reader_that_leaves_hears_no_complaint():
+    job = nfold("list")
+    job.stdout.close()
+    assert job.stderr.read() == ""
+    job.stderr.close()
+    assert job.wait(timeout=30) == 1
+
+
+def test_version_and_list_need_neither_numba_nor_matplotlib(script):
+    script(
+        "import sys\nfrom compute.cli import main\n"
+        "assert main(['list']) == 0\nassert main(['--version']) == 0\n"
+        "assert not {'numba', 'matplotlib', 'joblib', 'rich'} & set(sys.modules), sorted(sys.modules)\n"
+    )
