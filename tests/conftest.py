@@ -6,6 +6,7 @@ import gc
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
+import re
 import subprocess
 import sys
 import time
@@ -50,10 +51,8 @@ def names() -> set[str]:
 
 
 def _belongs_elsewhere(name: str) -> bool:
-    owner = name.removeprefix("sem.loky-").partition("-")[0]
-    return (
-        name.startswith("sem.loky-") and owner != str(os.getpid()) and owner.isdigit() and psutil.pid_exists(int(owner))
-    )
+    owner = re.match(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)", name)
+    return owner is not None and int(owner[1]) != os.getpid() and psutil.pid_exists(int(owner[1]))
 
 
 class Leaks:

@@ -53,6 +53,7 @@ def escape_times(shape, center=-0.75 + 0j, width=3.0, max_iter=1000) -> np.ndarr
 
 
 x = np.random.default_rng(9).random(1000)
+y = np.random.default_rng(9).random((150, 150))  # its products are rounded: equal bits mean an equal order of sums
 
 # name -> [(args, keywords, the answer)]
 ANSWERS: dict[str, list[tuple[tuple, dict, Any]]] = {
@@ -70,8 +71,14 @@ ANSWERS: dict[str, list[tuple[tuple, dict, Any]]] = {
     "matmul": [
         ((integers(65, 40), integers(40, 70, seed=6)), {}, integers(65, 40) @ integers(40, 70, seed=6)),
         ((integers(3, 9, 8), integers(8, 5)), {}, integers(3, 9, 8) @ integers(8, 5)),
+        ((np.asfortranarray(y), y.T), {}, None),
+        ((y[::-1, ::2], np.asfortranarray(y)[1::2]), {}, None),
     ],
-    "matvec": [((integers(300, 200), integers(200)), {}, integers(300, 200) @ integers(200))],
+    "matvec": [
+        ((integers(300, 200), integers(200)), {}, integers(300, 200) @ integers(200)),
+        ((np.asfortranarray(y), y[0]), {}, None),
+        ((y.T[::2], y[:, 1]), {}, None),
+    ],
     "transpose": [((integers(130, 70),), {}, integers(130, 70).T)],
     "triad": [((integers(90, 91), integers(90, 91, seed=7), 3.0), {}, integers(90, 91) + 3 * integers(90, 91, seed=7))],
     "squares": [((x,), {}, x * x), ((x[:0],), {}, x[:0])],

@@ -11,10 +11,10 @@ def spin(lo, hi, out, ns):
 
 
 def all_here(words):
+    arrived = 0
     for k in range(len(words)):
-        if load(words, k) == 0:
-            return False
-    return True
+        arrived += load(words, k)
+    return arrived == len(words)
 
 
 def meeting(lo, hi, out, words, patience):
