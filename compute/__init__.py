@@ -1,22 +1,56 @@
-"""Run any kernel on any backend, and measure how close N workers get to N times faster."""
+"""Run any kernel on any backend, and measure how close N workers get to N times faster.
 
-from compute.arena import shared
-from compute.backends import BACKENDS, Backend, Coroutines, Joblib, Pool, Prange, Processes, Serial, Threads, named
-from compute.dispatch import Result, WorkerDied, run
+A name's module is imported when the name is first used (as scientific-python's SPEC 1 does it): a script that runs one
+kernel on threads does not pay for processes, joblib and statistics.
+"""
 
-__all__ = [
-    "BACKENDS",
-    "Backend",
-    "Coroutines",
-    "Joblib",
-    "Pool",
-    "Prange",
-    "Processes",
-    "Result",
-    "Serial",
-    "Threads",
-    "WorkerDied",
-    "named",
-    "run",
-    "shared",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compute.arena import shared as shared
+    from compute.backends import BACKENDS as BACKENDS
+    from compute.backends import named as named
+    from compute.backends.backend import Backend as Backend
+    from compute.backends.backend import Pool as Pool
+    from compute.backends.coroutines import Coroutines as Coroutines
+    from compute.backends.joblib import Joblib as Joblib
+    from compute.backends.prange import Prange as Prange
+    from compute.backends.processes import Processes as Processes
+    from compute.backends.serial import Serial as Serial
+    from compute.backends.threads import Threads as Threads
+    from compute.dispatch import Result as Result
+    from compute.dispatch import WorkerDied as WorkerDied
+    from compute.dispatch import run as run
+    from compute.scaling.dataset import Scaling as Scaling
+    from compute.scaling.rounds import scale as scale
+
+_HOMES = {
+    "arena": ["shared"],
+    "backends": ["BACKENDS", "named", "Backend", "Pool"],
+    "backends.serial": ["Serial"],
+    "backends.threads": ["Threads"],
+    "backends.prange": ["Prange"],
+    "backends.processes": ["Processes"],
+    "backends.joblib": ["Joblib"],
+    "backends.coroutines": ["Coroutines"],
+    "dispatch": ["Result", "WorkerDied", "run"],
+    "scaling.dataset": ["Scaling"],
+    "scaling.rounds": ["scale"],
+}
+_HOME = {name: f"compute.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'compute' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

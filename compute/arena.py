@@ -34,6 +34,8 @@ class Arena:
         if dtype.hasobject:
             raise ValueError(f"dtype {dtype} holds Python objects, which no other process can see; use a numeric dtype")
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        if any(extent < 0 for extent in shape):
+            raise ValueError(f"shape {shape} has a negative extent; each must be at least 0")
         size = dtype.itemsize
         for extent in shape:
             size *= int(extent)
@@ -60,7 +62,9 @@ class Arena:
         """The array where every lane can see it: itself, or one copy."""
         if self.sees(array):
             return array
-        placed = self.empty(array.shape, array.dtype)
+        # Axes keep their order in memory: a library that is handed the copy takes the same way through it, to the bit.
+        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        placed = self.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
         np.copyto(placed, array)
         return placed
 

@@ -31,6 +31,8 @@ StartMethod = Literal["forkserver", "spawn", "fork"]
 # What every worker needs: the fork server imports it once, and its children have it at birth.
 PRELOAD = ["numba", "kernels.compilation", "kernels.atomics", "compute.backends.processes", "threadpoolctl"]
 
+DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
+
 
 @dataclass(frozen=True)
 class Processes(Backend):
@@ -95,6 +97,8 @@ class ProcessPool(Pool):
     def _start_missing(self) -> None:
         """Start a worker for each lane that has none, side by side; return when all are ready."""
         started = [lane for lane in range(self.workers) if lane not in self._workers]
+        if started and os.name == "posix":
+            _check_descriptors(DESCRIPTORS * (len(started) + 1))
         for lane in started:
             here, there = self._context.Pipe()
             inherited = [worker.pipe for worker in self._workers.values()] if self.backend.start == "fork" else []
@@ -210,6 +214,21 @@ class ProcessPool(Pool):
             worker.process.join()
             worker.process.close()
             worker.pipe.close()
+
+
+def _check_descriptors(count: int) -> None:
+    """OSError with the remedy where so many files cannot be opened: the fork server would die of it half-way."""
+    held: list[int] = []
+    try:
+        while len(held) < count:
+            held.append(os.dup(2))
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Too many open files: workers need {count} more; raise `ulimit -n`, or use fewer workers"
+        ) from None
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 _starting = threading.Lock()
