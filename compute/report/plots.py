@@ -123,7 +123,7 @@ def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
     backends = dict.fromkeys(p.backend for _, points in panels for p in points)
     handles = [Line2D([], [], color=FAINT, linestyle=DOTTED, label="N-fold")]
     handles += [Line2D([], [], color=_colour(name), marker="o", markersize=4, label=name) for name in backends]
-    columns = max(2, int(_width(len(panels), PANEL) / 1.05))  # inches for a name and its line
+    columns = max(2, int(_width(len(panels), PANEL) / 1.3))  # inches for a name and its line
     figure, axes = _grid(len(panels), PANEL, 2.6, legend=0.1 + 0.2 * math.ceil(len(handles) / columns))
     for number, (ax, (title, points)) in enumerate(zip(axes, panels, strict=True)):
         _entitle(ax, title)
@@ -196,7 +196,7 @@ def _rows(panels: Sequence[Panel]) -> Figure:
         ax.set_yticks(places, [f"{backend} · {variant}" for backend, variant in series], fontsize=8, color=INK)
         ax.set_ylim(places[-1] + 0.6, -0.6)
         ax.set_xlim(0, top * 1.2)
-        ticks = range(most + 1) if most <= 8 else [0, 1, most]
+        ticks = range(most + 1) if most <= 8 else [0, most]
         ax.set_xticks(ticks, [str(n) for n in ticks])
         _bare(ax)
     counts = sorted({p.workers for _, points in panels for p in points})
@@ -229,7 +229,7 @@ def _grid(panels: int, width: float, height: float, legend: float) -> tuple[Figu
     engine = ConstrainedLayoutEngine(
         rect=(0, legend / size[1], 1, 1 - (0.6 + legend) / size[1]), hspace=0.06, wspace=0.05
     )
-    figure = Figure(figsize=size, layout=engine)
+    figure = Figure(figsize=size, dpi=DPI, layout=engine)
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for ax in axes[panels:]:
         ax.set_axis_off()
@@ -245,5 +245,5 @@ def _png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(data, format="png", dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
     return data.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def write(path: StrPath, content: str | bytes) -> None:
 
 def _beside(target: Path) -> Path:
     # The same folder, so that the rename stays within one file system; a short name, so that a long one still fits.
-    return target.parent / f".nfold-{secrets.token_hex(8)}.tmp"
+    return target.parent / f".nfold-{os.urandom(8).hex()}.tmp"
 
 
 def _is_stream(path: str) -> bool:

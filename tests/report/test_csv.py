@@ -1,0 +1,42 @@
+"""CSV comes back as the numbers that went in."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+from invented import a_point, a_scaling
+
+from compute.report import csv as report
+from compute.scaling.dataset import Scaling
+
+
+def test_a_row_a_point_and_every_number_whole():
+    scaling = a_scaling()
+    rows = list(csv.DictReader(io.StringIO(report.render(scaling))))
+    assert len(rows) == len(scaling.points)
+    for row, p in zip(rows, scaling.points, strict=True):
+        assert (row["kernel"], int(row["size"]), row["variant"], row["backend"]) == (
+            p.kernel,
+            p.size,
+            p.variant,
+            p.backend,
+        )
+        assert (float(row["seconds"]), float(row["speedup"]), int(row["workers"])) == (p.seconds, p.speedup, p.workers)
+        assert (float(row["speedup_low"]), float(row["speedup_high"])) == p.speedup_ci
+        assert tuple(map(float, row["samples"].split())) == p.samples
+
+
+def test_what_was_not_measured_is_empty_and_commas_are_quoted():
+    point = replace(a_point(), notes=("a, b", 'c "d"'), ledger={"useful": 1.5}, sections={"plan": 0.5})
+    (row,) = csv.DictReader(io.StringIO(report.render(Scaling((point,)))))
+    assert (row["speedup"], row["speedup_low"], row["ceiling"], row["ledger_idle"]) == ("", "", "", "")
+    assert (row["ledger_useful"], row["seconds_plan"], row["notes"]) == ("1.5", "0.5", 'a, b; c "d"')
+
+
+@pytest.mark.parametrize("scaling", [a_scaling(), Scaling((a_point(),))])
+def test_the_head_is_always_the_same(scaling):
+    head = report.render(scaling).splitlines()[0]
+    assert head.startswith(
+        "kernel,size,variant,backend,workers,seconds,samples,speedup,speedup_low,speedup_high,efficiency"
+    )

@@ -1,0 +1,89 @@
+"""Pictures: that nothing lies on anything else, and that the colours mean what they say."""
+
+import io
+
+import numpy as np
+import pytest
+from invented import a_scaling
+from matplotlib.image import imread
+
+from compute.report import plots
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure that render draws."""
+    drawn = []
+    png = plots._png
+    monkeypatch.setattr(plots, "_png", lambda figure: (drawn.append(figure), png(figure))[1])
+    return drawn
+
+
+def boxes(figure):
+    """The frames, in pixels, of all that is written on a figure, by what it says."""
+    renderer = figure.canvas.get_renderer()
+    texts = list(figure.texts)
+    for ax in figure.axes:
+        if ax.axison:
+            texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+            texts += [*ax.get_xticklabels(), *ax.get_yticklabels()]
+    for legend in figure.legends:
+        texts += legend.get_texts()
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in texts if t.get_text() and t.get_visible()]
+
+
+@pytest.mark.parametrize("kernels", [1, 4])
+@pytest.mark.parametrize("counts", [(1,), (1, 2), (1, 64), (1, 2, 3), (1, 2, 4, 8, 16, 24, 32, 48, 64)])
+def test_no_words_overlap_and_none_leave_the_picture(figures, counts, kernels):
+    plots.render(a_scaling(counts, [f"kernel_number_{k}" for k in range(kernels)]))
+    (figure,) = figures
+    placed = boxes(figure)
+    width, height = figure.canvas.get_width_height()
+    for text, box in placed:
+        assert box.x0 >= -1, text
+        assert box.y0 >= -1, text
+        assert box.x1 <= width + 1, text
+        assert box.y1 <= height + 1, text
+    for k, (text, box) in enumerate(placed):
+        for other, another in placed[k + 1 :]:
+            across = min(box.x1, another.x1) - max(box.x0, another.x0)
+            down = min(box.y1, another.y1) - max(box.y0, another.y0)
+            assert across < 1 or down < 1, (text, other)
+
+
+def test_backends_have_colours_of_their_own_in_every_picture():
+    assert len({plots._colour(name) for name in plots.KNOWN}) == len(plots.KNOWN)
+
+
+def test_lines_are_the_speedups(figures):
+    scaling = a_scaling((1, 2, 4), ["primes"])
+    plots.render(scaling)
+    nogil, python = figures[0].axes[:2]
+    assert (nogil.texts[0].get_text(), python.texts[0].get_text()) == ("nogil", "python")
+    threads = [p.speedup for p in scaling.points if (p.backend, p.variant) == ("threads", "nogil")]
+    assert any(len(line.get_ydata()) == 3 and np.allclose(line.get_ydata(), threads) for line in nogil.lines)
+
+
+def image(data):
+    return imread(io.BytesIO(data))
+
+
+def test_a_picture_has_a_pixel_a_number_and_the_largest_is_black():
+    counts = np.array([[1, 2, 3], [50, 1000, 1000]], np.int32)
+    pixels = image(plots.picture(counts))
+    assert pixels.shape == (2, 3, 4)
+    black = (pixels[..., :3] == 0).all(axis=-1)
+    assert (black == (counts == 1000)).all()
+    assert len({tuple(pixel) for pixel in pixels[0]}) == 3
+    assert (pixels[..., 3] == 1).all()
+
+
+@pytest.mark.parametrize("value", [np.full((3, 4), 7), np.zeros((1, 1), int), np.arange(12.0).reshape(3, 4) - 6])
+def test_any_matrix_has_a_picture(value):
+    assert image(plots.picture(value)).shape == (*value.shape, 4)
+
+
+@pytest.mark.parametrize("value", [3, np.zeros(5), np.zeros((0, 3)), np.zeros((2, 2, 2)), np.array([["a"]])])
+def test_what_is_no_matrix_of_numbers_is_told(value):
+    with pytest.raises(ValueError, match="a picture needs a matrix of numbers, not"):
+        plots.picture(value)
