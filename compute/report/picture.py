@@ -1,4 +1,4 @@
-"""A matrix as a picture, a pixel an element: what `nfold run mandelbrot 800 --png` draws."""
+"""A matrix of counts as a picture: the Mandelbrot set."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ import numpy as np
 
 from compute.scaling import files
 
+COLOURS = "twilight_shifted"  # dark far away, light where counts rise, dark again along the edge of the set
 
-def render(matrix: np.ndarray[Any, Any]) -> bytes:
-    """The PNG of a matrix of real numbers, dark to bright; the largest value of an integer matrix is black.
 
-    Integers are counts (escape times) and spread over many powers of ten: they are coloured by rank, so that every
-    part of the picture has its share of the colours.
+def render(value: Any) -> bytes:
+    """A PNG of a matrix of counts, a pixel each: colours by the logarithm of the count, the largest count black.
+
+    For the Mandelbrot set: its points never escape, so theirs is the largest count. ValueError for what is no matrix of
+    real numbers.
     """
-    from matplotlib import colormaps
+    import matplotlib
     from matplotlib.image import imsave
 
-    values, places = np.unique(matrix, return_inverse=True)
-    places = places.reshape(matrix.shape)
-    if matrix.dtype.kind in "iu":
-        shares = np.cumsum(np.bincount(places.ravel()))
-        pixels = colormaps["inferno"]((shares / max(shares[-1], 1))[places], bytes=True)
-        if len(values) > 1:
-            pixels[places == len(values) - 1] = (0, 0, 0, 255)
-    else:
-        low, high = float(values[0]), float(values[-1])
-        pixels = colormaps["viridis"]((matrix - low) / ((high - low) or 1.0), bytes=True)
-    picture = io.BytesIO()
-    imsave(picture, pixels, format="png")
-    return picture.getvalue()
+    counts = np.asarray(value)
+    if counts.ndim != 2 or not counts.size or counts.dtype.kind not in "iuf":
+        raise ValueError(f"a picture needs a matrix of numbers, not {counts.dtype}{list(counts.shape)}")
+    shades = np.log1p(np.maximum(counts.astype(np.float64), 0.0))
+    outside = counts < counts.max()
+    seen = shades[outside]
+    # The darkest shade is the least count that is there, or a deep zoom would be all one colour.
+    low, high = (float(seen.min()), float(np.quantile(seen, 0.999))) if seen.size else (0.0, 1.0)
+    colours = matplotlib.colormaps[COLOURS](np.clip((shades - low) / ((high - low) or 1.0), 0, 1) * 0.96)
+    if seen.size:
+        colours[~outside] = 0, 0, 0, 1
+    data = io.BytesIO()
+    imsave(data, colours, format="png")
+    return data.getvalue()
 
 
-def write(path: files.StrPath, matrix: np.ndarray[Any, Any]) -> None:
-    """Write the picture, whole or not at all."""
-    files.write(path, render(matrix))
+def write(path: files.StrPath, value: Any) -> None:
+    """Write the picture; the file is whole or it is not there."""
+    files.write(path, render(value))

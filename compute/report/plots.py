@@ -1,4 +1,4 @@
-"""Pictures: speedup against workers for every kernel, and a matrix of counts (the Mandelbrot set) in colours."""
+"""The scaling as a picture: speedup against workers, a panel a kernel."""
 
 from __future__ import annotations
 
@@ -55,30 +55,6 @@ def _head(figure: Figure, inches: float, text: str, **style: Any) -> None:
     """A line of the heading, that far below the top: in a tall picture too it stays by the panels."""
     width, height = figure.get_size_inches()
     figure.text(0.1 / width, 1 - inches / height, text, ha="left", va="top", **style)
-
-
-def picture(value: Any) -> bytes:
-    """A PNG of a matrix of counts, a pixel each: colours by the logarithm of the count, the largest count black.
-
-    For the Mandelbrot set: its points never escape, so theirs is the largest count.
-    """
-    import matplotlib
-    from matplotlib.image import imsave
-
-    counts = np.asarray(value)
-    if counts.ndim != 2 or not counts.size or counts.dtype.kind not in "iuf":
-        raise ValueError(f"a picture needs a matrix of numbers, not {counts.dtype}{list(counts.shape)}")
-    shades = np.log1p(np.maximum(counts.astype(np.float64), 0.0))
-    outside = counts < counts.max()
-    seen = shades[outside]
-    # The darkest shade is the least count that is there, or a deep zoom would be all one colour.
-    low, high = (float(seen.min()), float(np.quantile(seen, 0.999))) if seen.size else (0.0, 1.0)
-    colours = matplotlib.colormaps["twilight_shifted"](np.clip((shades - low) / ((high - low) or 1.0), 0, 1) * 0.96)
-    if seen.size:
-        colours[~outside] = 0, 0, 0, 1
-    data = io.BytesIO()
-    imsave(data, colours, format="png")
-    return data.getvalue()
 
 
 def _panels(scaling: Scaling, by_variant: bool) -> list[Panel]:

@@ -12,6 +12,7 @@ from typing import Any
 from compute.scaling import files
 
 SCHEMA = "nfold/1"
+SEVERAL = "these points come from several machines; the first one's name stands above them"
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,11 @@ class Scaling:
         return plain(self)
 
     def __add__(self, other: Scaling) -> Scaling:
-        """The points of both, with this one's machine."""
-        warnings = (*self.warnings, *(w for w in other.warnings if w not in self.warnings))
-        return Scaling(self.points + other.points, self.machine, warnings)
+        """The points of both, with this one's machine; a warning where the other's was another."""
+        warnings = dict.fromkeys((*self.warnings, *other.warnings))
+        if any(self.machine.get(key) != other.machine.get(key) for key in ("model", "cpus", "platform")):
+            warnings[SEVERAL] = None
+        return Scaling(self.points + other.points, self.machine, tuple(warnings))
 
     def to_json(self, path: files.StrPath) -> None:
         """Write the dataset; the file is whole or it is not there."""

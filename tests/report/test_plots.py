@@ -1,11 +1,8 @@
-"""Pictures: that nothing lies on anything else, and that the colours mean what they say."""
-
-import io
+"""The picture of a scaling: nothing lies on anything else, and lines are where the numbers are."""
 
 import numpy as np
 import pytest
 from invented import a_scaling
-from matplotlib.image import imread
 
 from compute.report import plots
 
@@ -62,28 +59,3 @@ def test_lines_are_the_speedups(figures):
     assert (nogil.texts[0].get_text(), python.texts[0].get_text()) == ("nogil", "python")
     threads = [p.speedup for p in scaling.points if (p.backend, p.variant) == ("threads", "nogil")]
     assert any(len(line.get_ydata()) == 3 and np.allclose(line.get_ydata(), threads) for line in nogil.lines)
-
-
-def image(data):
-    return imread(io.BytesIO(data))
-
-
-def test_a_picture_has_a_pixel_a_number_and_the_largest_is_black():
-    counts = np.array([[1, 2, 3], [50, 1000, 1000]], np.int32)
-    pixels = image(plots.picture(counts))
-    assert pixels.shape == (2, 3, 4)
-    black = (pixels[..., :3] == 0).all(axis=-1)
-    assert (black == (counts == 1000)).all()
-    assert len({tuple(pixel) for pixel in pixels[0]}) == 3
-    assert (pixels[..., 3] == 1).all()
-
-
-@pytest.mark.parametrize("value", [np.full((3, 4), 7), np.zeros((1, 1), int), np.arange(12.0).reshape(3, 4) - 6])
-def test_any_matrix_has_a_picture(value):
-    assert image(plots.picture(value)).shape == (*value.shape, 4)
-
-
-@pytest.mark.parametrize("value", [3, np.zeros(5), np.zeros((0, 3)), np.zeros((2, 2, 2)), np.array([["a"]])])
-def test_what_is_no_matrix_of_numbers_is_told(value):
-    with pytest.raises(ValueError, match="a picture needs a matrix of numbers, not"):
-        plots.picture(value)

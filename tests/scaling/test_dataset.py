@@ -165,3 +165,6 @@ def test_two_datasets_are_added_and_a_warning_stands_once():
     both = a_scaling(kernels=["primes"]) + a_scaling(kernels=["triad"])
     assert {p.kernel for p in both.points} == {"primes", "triad"}
     assert len(both.warnings) == 1
+    elsewhere = replace(a_scaling(), machine={"model": "Invented 2"})
+    assert (both + elsewhere).warnings[1:] == (dataset.SEVERAL,)
+    assert (both + elsewhere).machine == both.machine
