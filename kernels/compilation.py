@@ -167,8 +167,10 @@ def _absorb(value: Any, digest: Any, seen: set[int], home: str) -> None:
     elif isinstance(value, tuple | list):
         for item in value:
             _absorb(item, digest, seen, home)
+    elif hasattr(value, "tobytes"):
+        digest.update(repr((getattr(value, "dtype", None), getattr(value, "shape", None))).encode() + value.tobytes())
     else:
-        digest.update(value.tobytes() if hasattr(value, "tobytes") else repr(value).encode())
+        digest.update(repr(value).encode())
 
 
 def _absorb_code(code: types.CodeType, digest: Any) -> None:
