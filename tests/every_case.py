@@ -78,6 +78,8 @@ ANSWERS: dict[str, list[tuple[tuple, dict, Any]]] = {
         ((integers(300, 200), integers(200)), {}, integers(300, 200) @ integers(200)),
         ((np.asfortranarray(y), y[0]), {}, None),
         ((y.T[::2], y[:, 1]), {}, None),
+        ((np.asfortranarray(y)[:99], y[0]), {}, None),
+        ((y[:, :99], y[0, :99]), {}, None),
     ],
     "transpose": [((integers(130, 70),), {}, integers(130, 70).T)],
     "triad": [((integers(90, 91), integers(90, 91, seed=7), 3.0), {}, integers(90, 91) + 3 * integers(90, 91, seed=7))],

@@ -297,7 +297,7 @@ def test_running_out_of_descriptors_is_one_clear_error(script):
 
 
 QUIET_EXIT = """
-import sys
+
 import numpy as np
 from compute import Joblib, Processes, run, shared
 from example_kernels import squares
@@ -307,14 +307,25 @@ for backend in (Processes(2), Processes(2, start="spawn"), Joblib(2), Joblib(2, 
     kept.append(run(squares, shared.array(np.ones(1000)), on=backend).value)
 pool = Processes(2).open()  # not closed: neither is that a reason for noise
 kept.append(pool.run(squares, np.ones(10)).value)
-if len(sys.argv) > 1:
-    raise SystemExit(sys.argv[1])
+"""
+FAILING_EXIT = """
+import numpy as np
+from compute import Processes, shared
+from example_kernels import squares
+
+kept = shared.empty(1000)
+pool = Processes(2).open()
+value = pool.run(squares, np.ones(10)).value
+raise SystemExit("so there")
 """
 
 
 def test_nothing_is_said_at_exit(script, no_leaks):
     script(QUIET_EXIT)
-    failed = script(QUIET_EXIT, "so there", quiet=False)
+
+
+def test_nothing_is_added_to_what_a_failing_script_says(script, no_leaks):
+    failed = script(FAILING_EXIT, quiet=False)
     assert (failed.returncode, failed.stderr) == (1, "so there\n")
 
 

@@ -1,0 +1,237 @@
+"""The compile cache: keyed by content, right or absent, whoever writes to it and whatever has become of its folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.compilation import compiled, fingerprint
+
+ROOT = Path(__file__).parent.parent
+
+MAIN = """
+import sys
+import numpy as np
+import mine
+print(mine.shifted.nogil(np.zeros(3))[0])
+"""
+MINE = """
+import other
+from kernels import kernel
+from other import step as renamed
+
+OFFSET = 0
+TABLE = (0, 0)
+
+def near(x):
+    return x + OFFSET + TABLE[1]
+
+@kernel
+def shifted(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = near(renamed(x[i])) + other.BASE
+"""
+OTHER = """
+BASE = 0
+
+def inner(x):
+    return x + 1
+
+def step(x):
+    return inner(x)
+"""
+
+
+def run_user(folder: Path, cache: Path, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ
+        | {"NFOLD_CACHE_DIR": str(cache), "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTHONDONTWRITEBYTECODE": "1"}
+        | env,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*.nbc"))
+
+
+@pytest.fixture
+def user(tmp_path):
+    """A user's two modules in a folder, and an empty cache folder."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/mine.py").write_text(MINE)
+    (tmp_path / "code/other.py").write_text(OTHER)
+    return tmp_path / "code", tmp_path / "cache"
+
+
+def test_whatever_a_result_depends_on_is_compiled_anew_when_it_changes(user):
+    folder, cache = user
+    assert run_user(folder, cache) == "1.0"
+    made = len(entries(cache))
+    assert made >= 1
+    assert run_user(folder, cache) == "1.0"
+    assert len(entries(cache)) == made  # the second time nothing was compiled
+    for file, old, new, expected in [
+        ("other.py", "x + 1", "x + 10", "10.0"),  # a callee's callee, in another module
+        ("mine.py", "TABLE = (0, 0)", "TABLE = (0, 5)", "15.0"),  # a constant
+    ]:
+        path = folder / file
+        path.write_text(path.read_text().replace(old, new))
+        assert run_user(folder, cache) == expected, f"after {old} became {new}"
+    (folder / "other.py").write_text(OTHER)
+    (folder / "mine.py").write_text(MINE)
+    made = len(entries(cache))
+    assert run_user(folder, cache) == "1.0"
+    assert len(entries(cache)) == made  # and the first entry is still the right one
+
+
+def test_eight_cold_processes_on_one_empty_cache(user):
+    folder, cache = user
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAIN],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"NFOLD_CACHE_DIR": str(cache), "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        )
+        for _ in range(8)
+    ]
+    said = [process.communicate(timeout=90) for process in started]
+    assert said == [(b"1.0\n", b"")] * 8
+    assert [path.name for path in cache.iterdir() if not path.name.endswith(".nbc")] == []
+    assert all(path.stat().st_size > 1000 for path in entries(cache))
+    assert run_user(folder, cache) == "1.0"
+
+
+def half(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: b"no pickle", half, lambda whole: half(whole) + whole], ids=str
+)
+def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
+
+    def make():
+        def add(x):
+            return x + 12345
+
+        return add
+
+    compiled(make())(1)
+    (path,) = entries(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    again = compiled(make())
+    assert again(1) == 12346
+    assert again.stats.cache_misses or again.stats.cache_hits == {}
+    assert entries(tmp_path) == [path]
+    third = compiled(make())  # mended on the way: the entry can be read again
+    assert third(1) == 12346
+    assert third._cache.load_overload(third.signatures[0], third.targetctx) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this kind are POSIX's")
+def test_a_folder_that_cannot_be_written_is_done_without(user, tmp_path):
+    folder, cache = user
+    (tmp_path / "file").write_text("in the way")
+    assert run_user(folder, tmp_path / "file" / "below") == "1.0"  # even root cannot make that one
+    if os.geteuid():
+        cache.mkdir()
+        cache.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        assert run_user(folder, cache) == "1.0"
+        assert list(cache.iterdir()) == []
+
+
+def test_the_cache_folder_is_the_users_own(user):
+    folder, cache = user
+    run_user(folder, cache)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+
+
+def test_closures_of_one_source_have_entries_of_their_own():
+    def make(step):
+        def add(x):
+            return x + step
+
+        return add
+
+    one, two, again = make(1), make(2), make(1)
+    assert fingerprint(one) != fingerprint(two)
+    assert fingerprint(one) == fingerprint(again)
+    assert [compiled(f)(10) for f in (one, two, again)] == [11, 12, 11]
+
+
+def test_arrays_in_a_closure_count_by_their_values():
+    def make(table):
+        def look(i):
+            return table[i]
+
+        return look
+
+    big = np.arange(5000.0)
+    other = big.copy()
+    other[2500] = -1  # where a printed form has an ellipsis
+    assert fingerprint(make(big)) != fingerprint(make(other))
+    assert compiled(make(other))(2500) == -1
+    assert fingerprint(make(np.zeros(4))) != fingerprint(make(np.zeros((2, 2))))  # the same bytes in another shape
+
+
+def test_functions_that_name_each_other_compile():
+    assert compiled(is_even)(10) == 1
+    assert compiled(is_even)(7) == 0
+
+
+def is_even(n):
+    return 1 if n == 0 else is_odd(n - 1)
+
+
+def is_odd(n):
+    return 0 if n == 0 else is_even(n - 1)
+
+
+def test_nothing_is_fused_and_nothing_is_reordered():
+    def fused(a, b, c):
+        return a * b + c
+
+    a = 1.0 + 2.0**-30
+    assert compiled(fused)(a, a, -1.0) == a * a - 1.0  # a fused multiply-add would keep the bits below
+
+    def sum_of(x):
+        total = 0.0
+        for value in x:
+            total += value
+        return total
+
+    x = np.random.default_rng(0).random(1000) * 10.0 ** np.arange(-10, 0).repeat(100)
+    assert compiled(sum_of)(x) == sum(x.tolist(), 0.0)
+
+
+def test_division_by_zero_is_numpys():
+    def divide(a, b):
+        return a / b
+
+    assert compiled(divide)(1.0, 0.0) == np.inf
+
+
+def test_a_helper_with_defaults_and_keywords():
+    def scaled(x, by=3.0, plus=1.0):
+        return x * by + plus
+
+    def outer(x):
+        return scaled(x) + scaled(x, 2.0) + scaled(x, plus=0.5)
+
+    assert compiled(outer)(2.0) == outer(2.0)
