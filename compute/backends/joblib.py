@@ -25,7 +25,7 @@ from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
-ARRIVAL = 0.02  # s that a worker's first task lasts: long enough for every other worker to get one too
+ARRIVAL = 0.01  # s that a worker's first task lasts, so that the others are given one too
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,10 @@ class LokyPool(Pool):
         self._shut_down()
         self._sender = remote.Sender()
         self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
-        for arrived in [self._executor.submit(time.sleep, ARRIVAL) for _ in range(self.workers)]:
-            arrived.result()
+        arrived: set[int] = set()
+        while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
+            tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
+            arrived |= {task.result() for task in tasks}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         from joblib.externals.loky import BrokenProcessPool
@@ -136,6 +138,11 @@ def _settle(parent: int) -> None:
     remote.settle(parent)
     with contextlib.suppress(ImportError):
         import numba  # noqa: F401
+
+
+def _arrive() -> int:
+    time.sleep(ARRIVAL)
+    return os.getpid()
 
 
 def _exit_codes(error: BaseException) -> str:
