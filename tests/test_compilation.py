@@ -121,7 +121,9 @@ def half(whole: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda whole: b"", lambda whole: b"no pickle", half, lambda whole: half(whole) + whole], ids=str
+    "damage",
+    [lambda whole: b"", lambda whole: b"no pickle", half, lambda whole: half(whole) + whole],
+    ids=["empty", "text", "half", "twice"],
 )
 def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
