@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,16 +112,20 @@ def _shared(n: int) -> tuple[Any, ...]:
 @functools.cache
 def _sizes() -> tuple[int, int]:
     """Bytes to an L1 block and to a segment on this machine. They change the speed, never the answer."""
-    block = _cache_size("SC_LEVEL1_DCACHE_SIZE", 32 << 10)
-    segment = _cache_size("SC_LEVEL2_CACHE_SIZE", 512 << 10)
+    block = _cache_size(1, "Data", 32 << 10)
+    segment = _cache_size(2, "Unified", 512 << 10)
     return block, 1 << max(16, (segment // 2).bit_length() - 1)
 
 
-def _cache_size(name: str, usual: int) -> int:
-    try:
-        return os.sysconf(name) or usual
-    except (AttributeError, ValueError, OSError):  # no sysconf, or one that does not know caches
-        return usual
+def _cache_size(level: int, kind: str, usual: int) -> int:
+    """Bytes of the first CPU's cache of a level, as Linux tells them; what is usual where nothing does."""
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (cache / "level").read_text() == f"{level}\n" and (cache / "type").read_text() == f"{kind}\n":
+                return int((cache / "size").read_text().rstrip("K\n")) << 10
+        except (OSError, ValueError):
+            continue
+    return usual
 
 
 # ---------------------------------------------------------------- sieving primes

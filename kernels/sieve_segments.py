@@ -38,17 +38,23 @@ from kernels.sieve_wheel import (
 Array = np.ndarray[Any, Any]
 
 U = np.uint64
-ZERO, ONE, THREE, SEVEN, EIGHT, THIRTY = U(0), U(1), U(3), U(7), U(8), U(30)
+ZERO, ONE, TWO, THREE, SEVEN, EIGHT, TWELVE, FIFTEEN, THIRTY, THIRTY_ONE = (U(k) for k in (0, 1, 2, 3, 7, 8, 12, 15, 30, 31))
 
 
 MARGIN = U(1 << 16)  # bytes before and behind a segment, into which blocks of small primes may reach
 SMALL_LIMIT = U(40_000)  # below MARGIN; beyond it a prime has too few multiples in an L1 block to pay for the visit
 PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
+MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
+SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
+MEDIUM_SEGMENTS = U(2)  # beyond twice a segment's bytes a prime misses so many segments that buckets cost less
+PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
+OUTSIDE = U(512)  # bytes behind the second margin, for multiples outside the segment
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
 BUCKET_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
 BUCKET_MASK = (ONE << BUCKET_SHIFT) - ONE
+BATCH = 1024  # primes that walk together: 24 KiB of places
 
 
 # ---------------------------------------------------------------- the two bodies
@@ -56,18 +62,19 @@ BUCKET_MASK = (ONE << BUCKET_SHIFT) - ONE
 
 def count_in_chunk(
     lo: Any, hi: Any, out: Any, start: Any, n: Any, sieving: Any, patterns: Any, places: Any, block: Any, segment: Any
-) -> Any:
-    """Assign to out[0] how many of the window's primes above 5 the wheel turns lo .. hi hold."""
-    turn, end, segment = U(start // 30 + lo), U(start // 30 + hi), U(segment)
-    state = open_chunk(turn, end, segment, sieving)
-    total = count_of_2_3_5(start, n) if lo == 0 else 0
-    index = U(0)
-    while turn < end:
-        size = min(segment, end - turn)
-        sieve_segment(turn, size, index, U(start), U(n), sieving, patterns, places, U(block), state)
-        total += count_bits(state[0], size)
+) -> None:
+    """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold."""
+    total = 0
+    if lo == 0:
+        for p in (2, 3, 5):
+            total += start <= p <= n
+    turn, end = U(start // 30 + lo), U(start // 30 + hi)
+    chunk = open_chunk(turn, end, U(segment), sieving)
+    for index in range((hi - lo + segment - 1) // segment):
+        size = min(U(segment), end - turn)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
+        total += count_bits(chunk[0], size)
         turn += size
-        index += ONE
     out[0] = total
 
 
@@ -84,10 +91,8 @@ def list_in_chunk(
     segment: Any,
     grain: Any,
     slots: Any,
-) -> Any:
+) -> None:
     """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
-    turn, end, segment = U(start // 30 + lo), U(start // 30 + hi), U(segment)
-    state = open_chunk(turn, end, segment, sieving)
     slot = U(slots[lo // grain])
     at = slot + ONE
     if lo == 0:
@@ -95,43 +100,52 @@ def list_in_chunk(
             if start <= p <= n:
                 out[at] = p
                 at += ONE
-    index = U(0)
-    while turn < end:
-        size = min(segment, end - turn)
-        sieve_segment(turn, size, index, U(start), U(n), sieving, patterns, places, U(block), state)
-        at = list_bits(state[0], size, turn, out, at)
+    turn, end = U(start // 30 + lo), U(start // 30 + hi)
+    chunk = open_chunk(turn, end, U(segment), sieving)
+    for index in range((hi - lo + segment - 1) // segment):
+        size = min(U(segment), end - turn)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
+        at = list_bits(chunk[0], size, turn, out, at)
         turn += size
-        index += ONE
     out[slot] = at - slot - ONE
-
-
-def count_of_2_3_5(start: Any, n: Any) -> Any:
-    """How many of the primes that the wheel leaves out the window holds."""
-    total = 0
-    for p in (2, 3, 5):
-        if start <= p <= n:
-            total += 1
-    return total
 
 
 # ---------------------------------------------------------------- a chunk and its segments
 
 
 def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
-    """The chunk's working arrays, and where among the sieving primes each size begins."""
+    """A segment's bytes between two margins, the small and medium primes with their blocks, and the filled buckets."""
     first = first_above(sieving, U(LAST_PATTERN_PRIME))
     active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
-    medium = max(small, min(active, first_above(sieving, segment)))
-    buffer = np.full(MARGIN + (min(segment, end - turn) + SEVEN) // EIGHT * EIGHT + MARGIN + U(STEP), 255, np.uint8)
+    medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
+    buffer = np.full(MARGIN + min(segment, end - turn) + MARGIN + OUTSIDE, 255, np.uint8)
     spill = np.full(MARGIN, 255, np.uint8)
     blocks = np.empty(medium - first, np.uint64)
-    for j in range(first, medium):
-        # The block in which the chunk begins, from the buffer's (small) or the segment's (medium) first byte.
-        blocks[j - first] = (MARGIN if j < small else ZERO) - turn % U(sieving[j])
+    # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
+    begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
+    begin_blocks(turn, sieving[small:medium], blocks[small - first :], 0)
     cursors = np.zeros((end - turn + segment - ONE) // segment, np.uint64)
     pages, links = fill_buckets(turn, end - turn, segment, sieving[medium:active], cursors)
-    return buffer, spill, blocks, sieving[first:small], sieving[small:medium], cursors, pages, links
+    return buffer, spill, sieving[first:small], sieving[small:medium], blocks, cursors, pages, links
+
+
+def begin_blocks(turn: Any, primes: Any, blocks: Any, origin: Any) -> None:
+    """For each prime, the first byte of the block in which the wheel turn `turn` lies, where that turn is `origin`."""
+    for j in range(len(primes)):
+        _, rest = divide(np.int64(turn), np.int64(primes[j]))
+        blocks[j] = origin - rest
+
+
+def divide(number: Any, p: Any) -> Any:
+    """Quotient (as a float) and remainder for number < 2^55 and p > 7, so that LLVM makes vectors of a loop of it."""
+    quotient = np.floor(float(number) * (1.0 / float(p)))  # one off at most
+    rest = number - np.int64(quotient) * p
+    if rest < 0:
+        rest, quotient = rest + p, quotient - 1.0
+    if rest >= p:
+        rest, quotient = rest - p, quotient + 1.0
+    return quotient, rest
 
 
 def first_above(primes: Any, limit: Any) -> Any:
@@ -147,28 +161,31 @@ def first_above(primes: Any, limit: Any) -> Any:
 
 
 def sieve_segment(
+    index: Any,
     turn: Any,
     size: Any,
-    index: Any,
     start: Any,
     n: Any,
     sieving: Any,
     patterns: Any,
     places: Any,
     block: Any,
-    state: Any,
-) -> Any:
-    """Leave a 1 for each prime of the window in the `size` bytes behind the buffer's margin, from wheel turn `turn`."""
-    buffer, spill, blocks, small, medium, cursors, pages, links = state
+    chunk: Any,
+) -> None:
+    """Leave a 1 for each prime of the window in the `size` bytes behind the margin; `turn` is the first one's."""
+    buffer, spill, small, medium, blocks, cursors, pages, links = chunk
+    segment = buffer[MARGIN:]
     for at in range(ZERO, size, PATTERN_BLOCK):
-        lay_patterns(buffer, MARGIN + at, MARGIN + min(at + PATTERN_BLOCK, size), turn + at, patterns, places)
-    take_over(buffer, size, spill)
-    cross_off_small(buffer, size, block, small, blocks)
-    keep_spill(buffer, size, spill)
-    cross_off_medium(buffer[MARGIN:], size, medium, blocks[len(small) :])
-    empty_bucket(buffer[MARGIN:], index, cursors, pages, links)
-    restore_sieving_primes(buffer, turn, size, sieving)
-    cut_window(buffer, turn, size, start, n)
+        behind = min(at + PATTERN_BLOCK, size)
+        lay_patterns(segment, at, behind, turn + at, patterns, places)
+    take_over(segment, size, spill)
+    for at in range(ZERO, size, block):
+        cross_off_small(buffer, MARGIN + min(at + block, size), small, blocks)
+    leave_segment(segment, size, blocks[: len(small)], spill)
+    cross_off_medium(segment, size, medium, blocks[len(small) :])
+    empty_bucket(segment, index, cursors, pages, links)
+    restore_sieving_primes(segment, turn, size, sieving)
+    cut_window(segment, turn, size, start, n)
 
 
 def restore_sieving_primes(buffer: Any, turn: Any, size: Any, sieving: Any) -> Any:
@@ -180,20 +197,21 @@ def restore_sieving_primes(buffer: Any, turn: Any, size: Any, sieving: Any) -> A
         j = first_above(sieving, turn * THIRTY)
     while j < U(len(sieving)) and U(sieving[j]) < (turn + size) * THIRTY:
         p = U(sieving[j])
-        buffer[MARGIN + p // THIRTY - turn] |= ONE << INDEX_OF_RESIDUE[p % THIRTY]
+        buffer[p // THIRTY - turn] |= ONE << INDEX_OF_RESIDUE[p % THIRTY]
         j += ONE
 
 
 def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
     """Clear the number 1, what lies outside start .. n in the window's end bytes, and a word behind the segment."""
     if start // THIRTY >= turn:
-        buffer[MARGIN + start // THIRTY - turn] &= FROM_REMAINDER[start % THIRTY]
+        buffer[start // THIRTY - turn] &= FROM_REMAINDER[start % THIRTY]
     if n // THIRTY < turn + size:
-        buffer[MARGIN + n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
+        buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
     if turn == ZERO:
-        buffer[MARGIN] &= np.uint8(0xFE)
-    for i in range(MARGIN + size, MARGIN + size + EIGHT):
-        buffer[i] = 0
+        buffer[0] &= np.uint8(0xFE)
+    if size % EIGHT:
+        for i in range(size, size + EIGHT):
+            buffer[i] = 0
 
 
 # ---------------------------------------------------------------- patterns of the smallest primes
@@ -257,128 +275,193 @@ def distances(p: Any) -> Any:
     )
 
 
-def cross_off_small(buffer: Any, size: Any, block: Any, primes: Any, blocks: Any) -> Any:
-    """Cross off in L1-sized blocks; a prime's last block reaches into the right margin, and the spill keeps that."""
-    for begin in range(MARGIN, MARGIN + size, block):
-        end = min(begin + block, MARGIN + size)
-        for j in range(U(len(primes))):
-            p = U(primes[j])
-            d0, d1, d2, d3, d4, d5, d6, d7 = distances(p)
-            b = blocks[j]
-            while b < end:
-                buffer[b + d0] &= np.uint8(0xFE)
-                buffer[b + d1] &= np.uint8(0xFD)
-                buffer[b + d2] &= np.uint8(0xFB)
-                buffer[b + d3] &= np.uint8(0xF7)
-                buffer[b + d4] &= np.uint8(0xEF)
-                buffer[b + d5] &= np.uint8(0xDF)
-                buffer[b + d6] &= np.uint8(0xBF)
-                buffer[b + d7] &= np.uint8(0x7F)
-                b += p
-            blocks[j] = b
-    for j in range(U(len(primes))):
-        blocks[j] -= size
-
-
-def take_over(buffer: Any, size: Any, spill: Any) -> Any:
-    """Cross off what the segment before this one spilled; make the margin ready for this one's spill."""
-    for i in range(min(MARGIN, size)):
-        buffer[MARGIN + i] &= spill[i]
-    for i in range(MARGIN):
-        buffer[MARGIN + size + i] = 255
-
-
-def keep_spill(buffer: Any, size: Any, spill: Any) -> Any:
-    """Keep what small primes crossed off behind the segment, for the next."""
-    for i in range(MARGIN):
-        spill[i] = buffer[MARGIN + size + i]
-
-
-def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> Any:
-    """Cross off in the whole segment; multiples outside it all fall on the byte behind it."""
+def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
+    """Cross off, of each prime, the blocks that begin before `end`; blocks[j] is where its next one begins."""
     for j in range(U(len(primes))):
         p = U(primes[j])
         d0, d1, d2, d3, d4, d5, d6, d7 = distances(p)
-        b = blocks[j]  # the block's first byte lies at or before the segment's: 0, or wrapped round from below it
-        cross_off_block_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
-        if b + p <= size:  # wraps round too
+        b = blocks[j]
+        while b < end:
+            buffer[b + d0] &= np.uint8(0xFE)
+            buffer[b + d1] &= np.uint8(0xFD)
+            buffer[b + d2] &= np.uint8(0xFB)
+            buffer[b + d3] &= np.uint8(0xF7)
+            buffer[b + d4] &= np.uint8(0xEF)
+            buffer[b + d5] &= np.uint8(0xDF)
+            buffer[b + d6] &= np.uint8(0xBF)
+            buffer[b + d7] &= np.uint8(0x7F)
             b += p
-            while b + p <= size:
-                segment[b + d0] &= np.uint8(0xFE)
-                segment[b + d1] &= np.uint8(0xFD)
-                segment[b + d2] &= np.uint8(0xFB)
-                segment[b + d3] &= np.uint8(0xF7)
-                segment[b + d4] &= np.uint8(0xEF)
-                segment[b + d5] &= np.uint8(0xDF)
-                segment[b + d6] &= np.uint8(0xBF)
-                segment[b + d7] &= np.uint8(0x7F)
-                b += p
-            cross_off_block_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
-        blocks[j] = b - size
+        blocks[j] = b
 
 
-def cross_off_block_inside(
+def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
+    """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
+    for i in range(MARGIN):
+        spill[i] = segment[size + i]
+        segment[size + i] = 255
+    for j in range(U(len(blocks))):
+        blocks[j] -= size
+
+
+def take_over(segment: Any, size: Any, spill: Any) -> None:
+    """Cross off what the segment before this one crossed off in its margin."""
+    for i in range(min(MARGIN, size)):
+        segment[i] &= spill[i]
+
+
+def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
+    """Cross off in the whole segment, at a run of primes that fit into it equally often at a time."""
+    j = ZERO
+    while j < U(len(primes)):
+        fits = size // U(primes[j])
+        k = first_above(primes, size // fits) if fits else U(len(primes))
+        cross_off_run(segment, size, fits, primes[j:k], blocks[j:k])
+        j = k
+
+
+def cross_off_run(segment: Any, size: Any, fits: Any, primes: Any, blocks: Any) -> None:
+    """Cross off primes of which `fits` blocks, not one more, have room in the segment.
+
+    All are done alike, so that no branch is foretold wrongly: a block across the segment's beginning, fits - 1 that lie
+    inside wherever the first ends, and two that may lie across its end or behind it. Of a block across an end, what
+    lies inside is done here and the rest with the neighbouring segment.
+    """
+    for j in range(U(len(primes))):
+        p = U(primes[j])
+        d0, d1, d2, d3, d4, d5, d6, d7 = distances(p)
+        b = blocks[j]  # 0, or wrapped round from below it
+        cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
+        b += p
+        for _ in range(ONE, fits):
+            segment[b + d0] &= np.uint8(0xFE)
+            segment[b + d1] &= np.uint8(0xFD)
+            segment[b + d2] &= np.uint8(0xFB)
+            segment[b + d3] &= np.uint8(0xF7)
+            segment[b + d4] &= np.uint8(0xEF)
+            segment[b + d5] &= np.uint8(0xDF)
+            segment[b + d6] &= np.uint8(0xBF)
+            segment[b + d7] &= np.uint8(0x7F)
+            b += p
+        if fits:
+            cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
+            b += p
+        cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
+        blocks[j] = (b if b <= size else b - p) - size
+
+
+def cross_off_inside(
     segment: Any, size: Any, b: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any, d6: Any, d7: Any
-) -> Any:
-    """One block, of which only what lies inside the segment counts."""
-    segment[min(b + d0, size)] &= np.uint8(0xFE)
-    segment[min(b + d1, size)] &= np.uint8(0xFD)
-    segment[min(b + d2, size)] &= np.uint8(0xFB)
-    segment[min(b + d3, size)] &= np.uint8(0xF7)
-    segment[min(b + d4, size)] &= np.uint8(0xEF)
-    segment[min(b + d5, size)] &= np.uint8(0xDF)
-    segment[min(b + d6, size)] &= np.uint8(0xBF)
-    segment[min(b + d7, size)] &= np.uint8(0x7F)
+) -> None:
+    """One block, of which only what lies inside the segment counts; the rest falls on bytes behind the margin.
+
+    No branch, which could not be foretold; and a byte for each bit, else each store would wait for the one before.
+    """
+    segment[inside(b + d0, size, MARGIN + U(0))] &= np.uint8(0xFE)
+    segment[inside(b + d1, size, MARGIN + U(64))] &= np.uint8(0xFD)
+    segment[inside(b + d2, size, MARGIN + U(128))] &= np.uint8(0xFB)
+    segment[inside(b + d3, size, MARGIN + U(192))] &= np.uint8(0xF7)
+    segment[inside(b + d4, size, MARGIN + U(256))] &= np.uint8(0xEF)
+    segment[inside(b + d5, size, MARGIN + U(320))] &= np.uint8(0xDF)
+    segment[inside(b + d6, size, MARGIN + U(384))] &= np.uint8(0xBF)
+    segment[inside(b + d7, size, MARGIN + U(448))] &= np.uint8(0x7F)
+
+
+def inside(at: Any, size: Any, behind: Any) -> Any:
+    """`at` where it lies in the segment, else so many bytes behind the segment."""
+    return at if at < size else size + behind
 
 
 # ---------------------------------------------------------------- large primes
 
 
 def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any, cursors: Any) -> Any:
-    """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
+    """Walk every large prime through the chunk and drop each multiple into its segment's bucket; pages and links.
 
     A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
-    where its next multiple goes, links[page] one more than the page before. Returns all pages, and the links.
+    where its next multiple goes, links[page] one more than the page before.
+    """
+    if len(primes) == 0:
+        return np.empty(0, np.uint32), np.empty(0, np.uint64)
+    count = pages_expected(turns, primes, len(cursors))
+    pages, links = np.empty(count << BUCKET_SHIFT, np.uint32), np.empty(count, np.uint64)
+    done, free = ZERO, ZERO
+    while True:
+        done, free = drop_multiples(turn, turns, segment, primes, done, cursors, pages, links, free)
+        if done == U(len(primes)):
+            return pages, links
+        pages, links = more_room(pages), more_room(links)
+
+
+def pages_expected(turns: Any, primes: Any, segments: Any) -> Any:
+    """Pages enough for all multiples but a rare excess: by Mertens, the sum of 1/p is the difference of log log p."""
+    reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
+    multiples = 48 / 7 * float(turns) * (reciprocals + 2 / float(primes[0]))
+    one_batch = BATCH * 8.0 * (float(turns) / float(primes[0]) + 2)
+    return U((1.02 * multiples + one_batch) / float(BUCKET_MASK + ONE) + 2 * float(segments) + 8)
+
+
+def more_room(full: Any) -> Any:
+    """The same in an array twice as long."""
+    wider = np.empty(2 * len(full), full.dtype)
+    wider[: len(full)] = full
+    return wider
+
+
+def drop_multiples(
+    turn: Any, turns: Any, segment: Any, primes: Any, done: Any, cursors: Any, pages: Any, links: Any, free: Any
+) -> Any:
+    """Fill buckets from prime `done` on, until all are done or pages could run out; where it stopped, and free pages.
+
+    A batch of primes goes from multiple to multiple together, and who leaves the chunk leaves the batch: whether one has
+    a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
     """
     shift = ZERO
     while ONE << shift < segment:
         shift += ONE
-    pages, links = np.empty(ZERO, np.uint32), np.empty(ZERO, np.uint64)
-    free = ZERO
-    origin = turn * THIRTY
-    for j in range(U(len(primes))):
-        p = U(primes[j])
-        m = (origin + p - ONE) // p
-        m += NEXT_COFACTOR[m % U(210)]
-        at = (p * m - origin) // THIRTY
-        base = INDEX_OF_RESIDUE[p % THIRTY] * U(48)
-        q, k = p // THIRTY, base + INDEX_OF_COFACTOR[m % U(210)]
-        while at < turns:
-            step = U(WALK[k])
-            s = at >> shift
-            cursor = cursors[s]
-            if cursor & BUCKET_MASK == ZERO:  # its page is full, or it has none
-                if free == U(len(links)):
-                    pages, links = more_pages(pages, links)
-                links[free] = cursor >> BUCKET_SHIFT
-                cursor = free << BUCKET_SHIFT
-                free += ONE
-            pages[cursor] = (at & (segment - ONE)) << THREE | step & SEVEN
-            cursors[s] = cursor + ONE
-            at += q * (step >> EIGHT) + (step >> THREE & U(31))
-            k += ONE
-            if k == base + U(48):
-                k = base
-    return pages, links
+    walkers = np.empty((3, BATCH), np.uint64)
+    at, step, prime = walkers[0], walkers[1], walkers[2]
+    room = U(len(links)) - (U(BATCH) * EIGHT * (turns // U(primes[0]) + TWO) >> BUCKET_SHIFT) - U(len(cursors))
+    while done < U(len(primes)) and free <= room:
+        batch = primes[done : done + U(BATCH)]
+        count = begin_walk(turn, turns, batch, at, step, prime)
+        while count:
+            left = ZERO
+            for i in range(count):
+                here, entry, q = at[i], U(WALK[step[i]]), prime[i]
+                s = here >> shift
+                cursor = cursors[s]
+                if cursor & BUCKET_MASK == ZERO:  # its page is full, or it has none
+                    links[free] = cursor >> BUCKET_SHIFT
+                    cursor = free << BUCKET_SHIFT
+                    free += ONE
+                pages[cursor] = (here & (segment - ONE)) << THREE | entry & SEVEN
+                cursors[s] = cursor + ONE
+                here += q * (entry >> EIGHT & FIFTEEN) + (entry >> THREE & THIRTY_ONE)
+                at[left], step[left], prime[left] = here, entry >> TWELVE, q
+                left += ONE if here < turns else ZERO
+            count = left
+        done += U(len(batch))
+    return done, free
 
 
-def more_pages(pages: Any, links: Any) -> Any:
-    """Twice as many pages, with what is in them."""
-    count = max(U(64), U(len(links)) * U(2))
-    wider, longer = np.empty(count << BUCKET_SHIFT, np.uint32), np.empty(count, np.uint64)
-    wider[: len(pages)] = pages
-    longer[: len(links)] = links
-    return wider, longer
+def begin_walk(turn: Any, turns: Any, primes: Any, at: Any, step: Any, prime: Any) -> Any:
+    """Each prime's first multiple in the chunk: its byte, its entry in WALK, and p // 30; how many primes have one."""
+    rests, cofactors, turned = np.empty(BATCH, np.int64), np.empty(BATCH, np.int32), np.empty(BATCH, np.int32)
+    for i in range(len(primes)):
+        p = np.int64(primes[i])
+        quotient, rest = divide(np.int64(turn), p)
+        # The first cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
+        beyond = np.ceil(30.0 * float(rest) * (1.0 / float(p)))
+        sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
+        rests[i], cofactors[i], turned[i] = rest, np.int32(30.0 * sevenths + beyond), np.int32(beyond)
+    count = ZERO
+    for i in range(U(len(primes))):
+        p, cofactor = U(primes[i]), U(cofactors[i])
+        first = (p * (U(turned[i]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[i])) // THIRTY
+        at[count], prime[count] = first, p // THIRTY
+        step[count] = U(48) * INDEX_OF_RESIDUE[p % THIRTY] + INDEX_OF_COFACTOR[cofactor]
+        count += ONE if first < turns else ZERO
+    return count
 
 
 def empty_bucket(segment: Any, index: Any, cursors: Any, pages: Any, links: Any) -> Any:
@@ -395,24 +478,24 @@ def empty_bucket(segment: Any, index: Any, cursors: Any, pages: Any, links: Any)
 # ---------------------------------------------------------------- reading the result
 
 
-def words_of(buffer: Any) -> Any:
-    """The buffer behind its left margin, as 64-bit words."""
-    return buffer[MARGIN:].view(np.uint64)
-
-
 def count_bits(buffer: Any, size: Any) -> Any:
     """How many primes the segment's bytes hold."""
-    words = words_of(buffer)
+    words = words_of(buffer, size)
     total = 0
-    for i in range((size + SEVEN) >> THREE):
+    for i in range(len(words)):
         total += bit_count(words[i])
     return total
 
 
+def words_of(buffer: Any, size: Any) -> Any:
+    """The segment's bytes as 64-bit words."""
+    return buffer[MARGIN : MARGIN + (size + SEVEN) // EIGHT * EIGHT].view(np.uint64)
+
+
 def list_bits(buffer: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
     """Write the segment's primes to out from index `at` on; return the index behind the last."""
-    words = words_of(buffer)
-    for i in range((size + SEVEN) >> THREE):
+    words = words_of(buffer, size)
+    for i in range(U(len(words))):
         word = words[i]
         base = (turn + (i << THREE)) * THIRTY
         while word:

@@ -40,26 +40,26 @@ COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
 
 
 def _next_cofactor() -> Array:
-    """What to add to a cofactor (mod 210) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
-    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(210)], np.uint64)
+    """What to add to a cofactor (0 .. 210) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
+    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(211)], np.uint64)
 
 
 def _walk() -> Array:
-    """For residue c and the j-th cofactor, entry 48 c + j: bit of the multiple | carry << 3 | gap << 8 to the next one.
+    """For residue c and the j-th cofactor, entry 48 c + j: the multiple's bit, and how to go on from it.
 
-    The next multiple lies q * gap + carry bytes on.
+    bit | carry << 3 | gap << 8 | next entry << 12; the next multiple lies q * gap + carry bytes on.
     """
     entries = []
-    for r in _R:
+    for c, r in enumerate(_R):
         for j, m in enumerate(COFACTORS):
             after = COFACTORS[j + 1] if j < 47 else 211
             carry = r * after // 30 - r * m // 30
-            entries.append(_R.index(r * m % 30) | carry << 3 | (after - m) << 8)
+            entries.append(_R.index(r * m % 30) | carry << 3 | (after - m) << 8 | (48 * c + (j + 1) % 48) << 12)
     return np.array(entries, np.uint32)
 
 
 NEXT_COFACTOR = _next_cofactor()
-INDEX_OF_COFACTOR = np.array([COFACTORS.index(m) if m in COFACTORS else 0 for m in range(210)], np.uint64)
+INDEX_OF_COFACTOR = np.array([COFACTORS.index(m + d) if m + d < 210 else 0 for m, d in enumerate(map(int, NEXT_COFACTOR))], np.uint64)
 WALK = _walk()
 
 # Bits of a byte whose numbers are below, or above, a remainder mod 30: to cut a window's first and last byte.
