@@ -1,6 +1,7 @@
 """How far from N-fold a run was: rounds measure it, a dataset holds it, statistics say how sure it is.
 
 rounds.py         scale(): every configuration once a round, answers checked first
+trial.py          one work on every pool: warm, check, rounds, points
 configurations.py which backends with how many workers, for how long
 answers.py        whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long

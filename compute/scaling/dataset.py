@@ -26,7 +26,7 @@ class Point:
     work, unit, rate: what a run computes, in the kernel's unit, and how much of it a second.
     cpu_per_wall: a lane's CPU seconds per wall second, mean over lanes, median over rounds: near 1 where lanes compute
                 all the time, near 1/N where N lanes take turns at the GIL.
-    processes, threads: how many of each the lanes ran on.
+    processes:  how many the lanes ran in.
     sections:   median seconds of the caller: plan, transfer, dispatch, finish.
     startup, compile: seconds that opening the pool and compiling or loading the kernel in it took; not in `seconds`.
     notes:      what this configuration met, in words.
@@ -57,7 +57,6 @@ class Point:
     startup: float | None = None
     compile: float | None = None
     processes: int | None = None
-    threads: int | None = None
     arguments: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -238,7 +237,6 @@ EXTRA: dict[str, Kind] = {
     "startup": NUMBER,
     "compile": NUMBER,
     "processes": COUNT,
-    "threads": COUNT,
     "arguments": TEXT,
     "notes": TEXTS,
 }

@@ -187,7 +187,7 @@ def three_digits(value: float) -> str:
 
 def _notes(found: Sequence[Point]) -> Iterable[str]:
     yield from _rates(found)
-    yield from filter(None, (_waiting(p, found) for p in found))
+    yield from _waiting(found)
     for p in found:
         yield from (f"{p.backend} · {p.variant} · {p.workers} workers: {note}" for note in p.notes)
     if any(p.rounds and p.speedup_ci is None and p.speedup is not None for p in found):
@@ -200,24 +200,36 @@ def _rates(found: Sequence[Point]) -> Iterable[str]:
         yield "On one core: " + ", ".join(told) + "."
 
 
-def _waiting(p: Point, found: Sequence[Point]) -> str | None:
-    """What a CPU/wall under 1 means, for the most workers of a backend: one thread, the GIL, or something else."""
-    mine = [q for q in found if (q.backend, q.variant, q.size) == (p.backend, p.variant, p.size)]
-    if p.cpu_per_wall is None or p.cpu_per_wall >= BUSY or p.workers != max(q.workers for q in mine):
-        return None
-    told = f"{p.backend} · {p.variant}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
-    if p.threads == 1 < p.workers:
-        return f"{told}: all {p.workers} share one thread."
-    others = [q for q in found if q.variant != p.variant and (q.backend, q.workers) == (p.backend, p.workers)]
-    control = next((q for q in others if q.cpu_per_wall is not None and q.cpu_per_wall >= BUSY), None)
-    if takes_turns(p) and p.processes == 1 and p.variant == "python":
-        told += f", about 1/{p.workers}: they take turns, consistent with the GIL"
-        return (
-            f"{told} ({control.variant}, which releases it: {percent(control.cpu_per_wall)})."
-            if control
-            else f"{told}."
-        )
-    return f"{told}; the rest it waited, for a CPU that others used or for a lock."
+def _waiting(found: Sequence[Point]) -> Iterable[str]:
+    """What a CPU/wall under 1 means, for the most workers of each backend: one thread, the GIL, or something else."""
+    others = []
+    for p in found:
+        mine = [q for q in found if (q.backend, q.variant, q.size) == (p.backend, p.variant, p.size)]
+        if p.cpu_per_wall is None or p.cpu_per_wall >= BUSY or p.workers != max(q.workers for q in mine):
+            continue
+        serial = next((q for q in found if q.backend == "serial" and q.variant == p.variant), None)
+        quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
+        told = f"{p.backend} · {p.variant}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
+        if p.backend == "coroutines" and quiet:
+            yield f"{told}: all {p.workers} share one thread."
+        elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
+            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, found)}."
+        else:
+            others.append(f"{p.backend} · {p.variant} {percent(p.cpu_per_wall)}")
+    if others:
+        yield f"Lanes waited, for a CPU that other programs used or for a lock; on a CPU: {', '.join(others)}."
+
+
+def _control(p: Point, found: Sequence[Point]) -> str:
+    """The same lanes on a variant that releases the GIL, where they were busy."""
+    for q in found:
+        if (
+            q.variant != p.variant
+            and (q.backend, q.workers) == (p.backend, p.workers)
+            and (q.cpu_per_wall or 0) >= BUSY
+        ):
+            return f" ({q.variant}, which releases it: {percent(q.cpu_per_wall)})"
+    return ""
 
 
 def takes_turns(p: Point) -> bool:

@@ -43,7 +43,6 @@ def a_scaling(
                             _around(rng, serial / speed, rounds),
                             cpu_per_wall=cpu,
                             processes=1 if backend != "processes" else n,
-                            threads=1 if backend == "coroutines" else n,
                             **about,
                         )
                     )

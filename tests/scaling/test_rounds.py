@@ -12,7 +12,7 @@ import pytest
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import Result
-from compute.scaling import calibration, rounds
+from compute.scaling import calibration, trial
 from compute.scaling.answers import WrongAnswer
 from compute.scaling.configurations import configurations, worker_counts
 from compute.scaling.dataset import Scaling
@@ -90,7 +90,7 @@ def pretend(request, monkeypatch):
     LOG.clear()
     if "real" in request.node.name:
         return
-    monkeypatch.setattr(rounds, "time", CLOCK)
+    monkeypatch.setattr(trial, "time", CLOCK)
     monkeypatch.setattr(Serial, "open", lambda self: PretendedPool(self))
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 8)
 
@@ -124,7 +124,7 @@ def test_a_point_holds_what_the_rounds_gave():
     assert (two.efficiency, two.startup, two.compile, two.sections) == (1.0, 0.5, 0.25, {"plan": 0.125})
     assert two.cpu_per_wall == pytest.approx(0.9)
     assert (two.work, two.unit, two.rate, two.arguments) == (10.0, "numbers", 20.0, "10")
-    assert (two.processes, two.threads, two.notes) == (1, 2, ("a worker died",))
+    assert (two.processes, two.notes) == (1, ("a worker died",))
     assert scaling.machine["cpus"] == 8
     assert scaling.warnings == ()
 
@@ -135,9 +135,9 @@ def test_a_point_holds_what_the_rounds_gave():
         (
             0.001,
             1,
-            "the budget, 0.001 s of it here, was spent after one round of 1.5 s; an interval needs 6, in about 12 s",
+            "stopped at the budget of 0.001 s after 1 round of squares · nogil; an interval needs 6, in about 12 s",
         ),
-        (8.0, 4, "stopped at the budget, 8 s of it here, after 4 rounds; an interval needs 6, in about 12 s"),
+        (8.0, 4, "stopped at the budget of 8 s after 4 rounds of squares · nogil; an interval needs 6, in about 12 s"),
         (11.0, 6, None),  # 0.5 s of warming, 1.5 s of checking, 1.5 s a round
         (1000.0, 100, None),
     ],
@@ -145,13 +145,13 @@ def test_a_point_holds_what_the_rounds_gave():
 def test_the_budget_ends_the_rounds_and_says_so(budget, rounds_run, warned):
     scaling = scale(squares.nogil, 10, on=[TWO], budget=budget)
     assert [p.rounds for p in scaling.points] == [rounds_run] * 2
-    assert scaling.warnings == (() if warned is None else (f"squares: {warned}",))
+    assert scaling.warnings == (() if warned is None else (warned,))
 
 
 def test_rounds_asked_for_and_not_reached_are_told():
     scaling = scale(squares.nogil, 10, on=[TWO], rounds=50, budget=20.0)
     assert scaling.points[0].rounds == 12
-    assert scaling.warnings == ("squares: stopped at the budget, 20 s of it here, after 12 rounds",)
+    assert scaling.warnings == ("stopped at the budget of 20 s after 12 rounds of squares · nogil",)
 
 
 def test_a_round_that_the_budget_ends_halfway_is_not_counted(monkeypatch):
@@ -220,16 +220,30 @@ def test_progress_never_goes_back_and_ends_at_the_whole():
     assert {"opening Serial()", "squares · nogil · pretended 2", "squares · python · serial 1 · checking"} <= labels
 
 
-def test_works_share_pools_and_the_budget_by_their_configurations():
-    works = [Work(squares.nogil, (10,)), Work(squares.nogil, (20,), on=[], size=21)]
-    scaling = scale_all(works, on=[ONE, TWO], budget=400.0, rounds=1000)
+def test_works_share_pools_and_get_as_many_rounds_each():
+    works = [Work(squares.nogil, (10,)), Work(squares.python, (20,), on=[], size=21)]
+    scaling = scale_all(works, on=[ONE, TWO], budget=500.0)
     assert [(p.size, p.backend, p.workers) for p in scaling.points] == [
         (10, "serial", 1), (10, "pretended", 1), (10, "pretended", 2), (21, "serial", 1),
     ]  # fmt: skip
     assert sum(entry[0] == "open" for entry in LOG) == 3
     first, last = scaling.points[0], scaling.points[-1]
-    assert first.rounds == pytest.approx(300 / 2.5, abs=3)
-    assert last.rounds == pytest.approx(100 / 1.0, abs=3)
+    assert first.rounds == pytest.approx(last.rounds, abs=1)
+    assert 2.5 * first.rounds + 10 * last.rounds == pytest.approx(500 - 1 - 12.5, abs=12.5)
+
+
+def test_everything_is_checked_before_anything_is_timed():
+    scale_all([Work(squares.nogil, (10,)), Work(squares.python, (20,))], on=[], rounds=3)
+    assert [entry[0] for entry in runs()] == ["nogil", "python", *["nogil"] * 3, *["python"] * 3]
+
+
+def test_the_budget_of_several_works_is_told_once():
+    works = [Work(squares.nogil, (10,)), Work(squares.python, (20,))]
+    scaling = scale_all(works, on=[TWO], budget=20.0)
+    assert scaling.warnings == (
+        "stopped at the budget of 20 s after 1 round of squares · nogil, squares · python; an interval needs 6, in"
+        " about 130 s",
+    )
 
 
 def test_garbage_is_not_collected_while_something_is_timed(monkeypatch):
@@ -323,8 +337,8 @@ def test_worker_counts_double_up_to_the_cpus(monkeypatch, cpus, counts):
     ],
 )
 def test_what_a_report_calls_a_size_and_the_arguments(args, size, told):
-    assert rounds._size(Work(squares, args), 11) == size
-    assert ", ".join(map(rounds._in_words, args)) == told
+    assert trial._size(Work(squares, args), 11) == size
+    assert ", ".join(map(trial._in_words, args)) == told
 
 
 def test_real_pools_give_a_dataset_that_survives_its_json(tmp_path):
@@ -339,6 +353,6 @@ def test_real_pools_give_a_dataset_that_survives_its_json(tmp_path):
         assert len(p.samples) == 6
         assert p.speedup > 0
         assert p.speedup_ci[0] <= p.speedup_ci[1]
-        assert p.threads == (1 if p.backend in ("serial", "coroutines") else p.threads)
+        assert p.processes == (2 if p.backend == "processes" else 1) or p.backend == "processes"
     scaling.to_json(tmp_path / "a.json")
     assert Scaling.from_json(tmp_path / "a.json") == scaling

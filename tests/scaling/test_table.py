@@ -71,8 +71,8 @@ def test_variants_of_different_sizes_stand_together_and_sizes_of_one_variant_apa
     assert [group.title.split(" · ")[1] for group in apart] == ["size 512", "size 1,024", "size 10"]
 
 
-def lanes(variant, cpu_per_wall, workers=2, processes=1, threads=2, backend="threads"):
-    return a_point(backend, workers, variant=variant, cpu_per_wall=cpu_per_wall, processes=processes, threads=threads)
+def lanes(variant, cpu_per_wall, workers=2, processes=1, backend="threads"):
+    return a_point(backend, workers, variant=variant, cpu_per_wall=cpu_per_wall, processes=processes)
 
 
 def told(*points):
@@ -97,8 +97,16 @@ def test_the_gil_is_not_blamed_for_what_it_cannot_do():
     assert "GIL" not in told(lanes("nogil", 0.5))
     assert "GIL" not in told(lanes("python", 0.5, processes=2, backend="processes"))
     assert "GIL" not in told(lanes("python", 0.7))
-    assert told(lanes("nogil", 0.5)).endswith("it waited, for a CPU that others used or for a lock.")
-    assert told(lanes("python", 0.5, threads=1, backend="coroutines")).endswith("all 2 share one thread.")
+    assert told(lanes("nogil", 0.5)) == (
+        "Lanes waited, for a CPU that other programs used or for a lock; on a CPU: threads · nogil 50 %."
+    )
+    assert told(lanes("python", 0.5, backend="coroutines")).endswith("all 2 share one thread.")
+
+
+def test_on_a_machine_where_even_serial_waits_nothing_is_blamed_on_the_gil():
+    text = told(lanes("python", 0.5), lanes("python", 0.6, workers=1, backend="serial"))
+    assert text.endswith("on a CPU: threads · python 50 %, serial · python 60 %.") or "GIL" not in text
+    assert "GIL" not in text
 
 
 def test_busy_lanes_need_no_words():
