@@ -9,28 +9,27 @@ WORKERS = sorted({1, min(2, machine.usable_cpus()), machine.usable_cpus()})
 PARALLEL = [kind(workers) for kind in (Threads, Prange, Processes, Joblib) for workers in WORKERS]
 ALL: list[Backend] = [Serial(), Coroutines(max(WORKERS)), *PARALLEL]
 
-# About ten milliseconds on one core of 2020: long enough to see two workers, short enough for a hundred cases.
+# Up to ten milliseconds on one core of 2024: long enough to see two workers, short enough for a hundred cases.
 COMPILED_SIZES = {
-    "count_primes": 10_000_000,
-    "primes": 5_000_000,
+    "count_primes": 100_000_000,
+    "primes": 10_000_000,
     "mandelbrot": 150,
-    "matmul": 256,
-    "matvec": 2_000,
-    "transpose": 1_500,
-    "triad": 4_000_000,
+    "matmul": 600,
+    "matvec": 3_000,
+    "transpose": 2_000,
+    "triad": 2_000,
 }
-# The python variants of the same kernels take about a hundred times as long an index.
 PYTHON_SIZES = {
-    "count_primes": 50_000,
-    "primes": 50_000,
-    "mandelbrot": 16,
-    "matmul": 32,
+    "count_primes": 3_000_000,
+    "primes": 3_000_000,
+    "mandelbrot": 24,
+    "matmul": 30,
     "matvec": 200,
     "transpose": 200,
-    "triad": 50_000,
+    "triad": 150,
 }
 
 
 def size_of(kernel: str, variant: str) -> int:
-    """A size at which this takes about ten milliseconds on one core."""
+    """A size at which this takes up to ten milliseconds on one core."""
     return (PYTHON_SIZES if variant == "python" else COMPILED_SIZES)[kernel]

@@ -11,7 +11,7 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
-from compute.scaling.calibrate import calibrate
+from compute.scaling.calibration import calibrate
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads, machine

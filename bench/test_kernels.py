@@ -7,6 +7,7 @@ from configurations import PARALLEL, size_of
 
 import kernels
 from compute import Coroutines, Prange, Serial
+from compute.arguments import operands
 
 CASES = [
     pytest.param(name, variant, backend, id=f"{name}-{variant}-{backend}")
@@ -26,4 +27,4 @@ CASES = [
 def test_kernel(scaling, name, variant, backend):
     kernel = kernels.REGISTRY[name]
     size = size_of(name, variant)
-    scaling(kernel, *kernel.example(size), on=backend, variant=variant, size=size)
+    scaling(kernel, *operands(kernel, size), on=backend, variant=variant, size=size)

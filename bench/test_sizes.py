@@ -7,12 +7,13 @@ from configurations import WORKERS
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads
+from compute.arguments import operands
 
 SIZES = {
     "count_primes": [10**4, 10**5, 10**6, 10**7, 10**8],
     "mandelbrot": [16, 32, 64, 128, 256],
     "matmul": [16, 64, 256, 512],
-    "triad": [10**3, 10**4, 10**5, 10**6, 10**7],
+    "triad": [30, 100, 300, 1_000, 3_000],
 }
 BACKENDS = [Serial(), *(kind(max(WORKERS)) for kind in (Threads, Processes, Joblib))]
 
@@ -22,4 +23,4 @@ BACKENDS = [Serial(), *(kind(max(WORKERS)) for kind in (Threads, Processes, Jobl
 @pytest.mark.parametrize(("name", "size"), [(name, size) for name, sizes in SIZES.items() for size in sizes])
 def test_size(scaling, name, size, backend):
     kernel = kernels.REGISTRY[name]
-    scaling(kernel, *kernel.example(size), on=backend, variant="nogil", size=size)
+    scaling(kernel, *operands(kernel, size), on=backend, variant="nogil", size=size)

@@ -15,7 +15,7 @@ import pytest
 import kernels
 from compute import survey
 from compute.cli import main
-from compute.scaling.dataset import Scaling
+from compute.scaling.dataset import Point, Scaling
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "300ms"]
@@ -34,6 +34,14 @@ def twice(lo, hi, out, x):
 def broken(lo, hi, out, x):
     raise ZeroDivisionError("as planned")
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fonts():
+    """matplotlib keeps the files of its fonts open: opened before any test, they are no leak of one."""
+    from compute.report import plots
+
+    plots.render(Scaling((Point("triad", 1, "nogil", "serial", 1, 1.0, (1.0,)),)))
 
 
 @pytest.fixture(autouse=True)
