@@ -11,10 +11,9 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
-from compute.scaling.calibration import calibrate
-
 import kernels
 from compute import Joblib, Processes, Serial, Threads, machine
+from compute.scaling.calibration import calibrate
 
 ROUNDS = 9
 SECONDS = 1.0
