@@ -117,3 +117,14 @@ def test_seconds_must_be_a_number_above_zero(seconds, clock):
 def test_an_unknown_variant_is_told(clock):
     with pytest.raises(ValueError, match=r"no variant 'pyhton'.*did you mean 'python'"):
         calibrate(a_kernel(clock), 1.0, "pyhton")
+
+
+def test_one_look_that_something_else_held_up_does_not_end_the_search(clock, monkeypatch):
+    looks = []
+
+    def held_up(kernel, *args, **kw):
+        looks.append(args[0])
+        return predict(kernel, *args, **kw) + 10.0 * (len(looks) == 2)
+
+    monkeypatch.setattr(calibration, "predict", held_up)
+    assert calibrate(a_kernel(clock, each=1e-6), 1.0, memory=math.inf) == pytest.approx(1_000_000, rel=0.06)
