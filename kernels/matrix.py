@@ -173,7 +173,7 @@ def matmul_blas(
 
 
 def _for_blas(matrix: Array) -> Array:
-    """The matrix, copied where neither of its strides is one element: numpy would fall back to a slow loop."""
+    """The operand, copied where none of its strides is one element: it would be summed in another, slower way."""
     return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
 
 
@@ -257,7 +257,7 @@ def matvec_blas(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array
     while lo < hi:
         s, top = divmod(lo, rows)
         bottom = min(rows, top + hi - lo)
-        np.matmul(_for_blas(A[which_a[s], top:bottom]), x[which_x[s]], out=out[s, top:bottom])
+        np.matmul(_for_blas(A[which_a[s], top:bottom]), _for_blas(x[which_x[s]]), out=out[s, top:bottom])
         lo += bottom - top
 
 
