@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.table import groups, heading
+from compute.scaling.table import groups, heading, ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,11 +168,11 @@ def _rows(panels: Sequence[Panel]) -> Figure:
                 filled = _colour(backend) if p is line[-1] else "white"
                 ax.errorbar([p.speedup or 0.0], [row], xerr=_errors([p]), color=_colour(backend), marker="o",
                             markersize=5, markerfacecolor=filled, elinewidth=1.2, capsize=2)  # fmt: skip
-            ax.text(top * 1.05, row, f"{line[-1].speedup or 0.0:.2f}", va="center", fontsize=8, fontweight="bold")
+            ax.text(top * 1.05, row, ratio(line[-1].speedup or 0.0), va="center", fontsize=8, fontweight="bold")
         ax.set_yticks(places, [f"{backend} · {variant}" for backend, variant in series], fontsize=8, color=INK)
         ax.set_ylim(places[-1] + 0.6, -0.6)
         ax.set_xlim(0, top * 1.2)
-        ticks = range(most + 1) if most <= 8 else [0, most]
+        ticks = range(most + 1) if top <= 8 else [0, most]
         ax.set_xticks(ticks, [str(n) for n in ticks])
         _bare(ax)
     counts = sorted({p.workers for _, points in panels for p in points})
