@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from kernels.intrinsics import vector_width
+from kernels.intrinsics import Vector, vector_width
 
 LANES = vector_width(np.float64)
 
@@ -80,7 +80,7 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 def _literal(value: Any, name: str) -> int:
-    if not isinstance(value, types.IntegerLiteral):
+    if not isinstance(value, types.IntegerLiteral | types.BooleanLiteral):
         raise TypingError(f"{name} must be a constant, not {value}; name it in the module")
     return int(value.literal_value)
 
@@ -135,3 +135,53 @@ def copy_row(typingctx: Any, source: Any, target: Any, count: Any) -> Any:
 def _power_of_two(most: int) -> int:
     """The largest power of two that is no more than that or a vector's lanes."""
     return min(LANES, 1 << (most.bit_length() - 1))
+
+
+@intrinsic
+def load_at(typingctx: Any, address: Any) -> Any:
+    """`load_at(address)`: the LANES numbers there, as a Vector."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return read(builder, builder.inttoptr(args[0], ir.PointerType(_number)), LANES)
+
+    return Vector(types.float64, LANES)(types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_at(typingctx: Any, address: Any, vector: Any, past: Any) -> Any:
+    """`store_at(address, vector, past)`: put a Vector there; where `past` is True past the caches, at a whole vector.
+
+    Past the caches, memory is written without being read first. Whoever stores so calls `finish_stores` afterwards.
+    """
+    put = stream if _literal(past, "past") else write
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        put(builder, args[1], builder.inttoptr(args[0], ir.PointerType(_number)))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, vector, past), codegen
+
+
+@intrinsic
+def finish_stores(typingctx: Any) -> Any:
+    """`finish_stores()`: what was stored past the caches is there before whatever follows; a release is not enough."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """`prefetch(address)`: ask for the cache line at an address; one that is not the program's is ignored."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(call, [builder.inttoptr(args[0], byte), flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen

@@ -17,6 +17,7 @@ SEED = 20261122  # of every example's operands
 # Elements to a chunk of the kernels that move memory: half a megabyte, 20 us of one core at 25 GB/s. A ticket costs
 # 0.03 us, and a matrix of 1000 x 1000 still makes 16 chunks.
 CHUNK_ELEMENTS = 1 << 16
+TILE = 256  # side of a transposed tile: CHUNK_ELEMENTS
 MOST_CHUNKS = 4096  # a timeline keeps a span for each
 
 

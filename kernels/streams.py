@@ -14,6 +14,7 @@ from kernels.operands import (
     CHUNK_ELEMENTS,
     MOST_CHUNKS,
     SEED,
+    TILE,
     Array,
     as_float64,
     as_out,
@@ -24,8 +25,6 @@ from kernels.operands import (
     tile_at,
     tiles,
 )
-
-TILE = 256  # side of a transposed tile: 256 x 256 = CHUNK_ELEMENTS; its rows are half a page, and both sides fit in L2
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:
@@ -160,3 +159,7 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
         for i in range(first, last):
             out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
         lo += last - first
+
+
+transpose.also("nogil", "kernels.streams_lanes:transpose", compiled=True)
+triad.also("nogil", "kernels.streams_lanes:triad", compiled=True)

@@ -1,0 +1,118 @@
+"""The compiled bodies of triad and transpose: whole vectors, and stores that go past the caches where arrays are large.
+
+A plain store of a line that is not in a cache reads it first; triad then moves 32 bytes an element, not 24. STREAM's
+vendors' builds and glibc's memcpy avoid that in the same way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.blocks import LANES, copy_row, finish_stores, load_at, prefetch, store_at, transpose_block
+from kernels.cache import cache_bytes
+from kernels.operands import TILE, Array, tile_at
+
+LARGE = cache_bytes(3)  # bytes: what does not stay in the last-level cache need not go there
+VECTOR = LANES * 8
+LINE = 8  # numbers to a cache line
+# Columns of a tile that are turned at once: memory is read in runs of 2 KB (TILE rows), written in runs of 512 bytes;
+# on Zen 5 that gave 26 GB/s, squares of 128 22, runs of 512 bytes read and 2 KB written 23.
+SPAN = 64
+PITCH = SPAN + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+
+
+def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
+    """Fill the elements lo..hi of out, counted through its rows, with a + s·b; touch nothing else."""
+    width = out.shape[1]
+    step_a, step_b = min(1, a.shape[1] - 1), min(1, b.shape[1] - 1)  # 0 along an axis that is broadcast
+    unit = out.strides[1] == 8 and a.strides[1] * step_a == 8 and b.strides[1] * step_b == 8
+    while lo < hi:
+        row, first = divmod(lo, width)
+        last = min(width, first + hi - lo)
+        row_a, row_b = which_a[row], which_b[row]
+        lo += last - first
+        if unit:
+            to = out.ctypes.data + row * out.strides[0]
+            from_a, from_b = a.ctypes.data + row_a * a.strides[0], b.ctypes.data + row_b * b.strides[0]
+            past = 3 * out.size * 8 > LARGE and to != from_a and to != from_b
+            begin = first + (-(to + first * 8) % VECTOR) // 8 if past else first
+            begin = min(begin, last)
+            end = last - (last - begin) % LANES
+            if past:
+                for i in range(begin * 8, end * 8, VECTOR):
+                    store_at(np.intp(to + i), load_at(np.intp(from_a + i)) + load_at(np.intp(from_b + i)) * s, True)
+            else:
+                for i in range(begin * 8, end * 8, VECTOR):
+                    store_at(np.intp(to + i), load_at(np.intp(from_a + i)) + load_at(np.intp(from_b + i)) * s, False)
+        else:
+            begin = end = last
+        for i in range(first, begin):
+            out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
+        for i in range(end, last):
+            out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
+    finish_stores()
+
+
+def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
+    """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
+
+    SPAN columns of a tile at a time are turned into a buffer that the L2 cache holds, and go from there to memory in
+    whole lines, past the caches where the arrays are large, however `out` is aligned.
+    """
+    past = 2 * out.size * 8 > LARGE
+    by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
+    buffer = np.empty(TILE * PITCH)
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TILE, TILE)
+        m = which[s]
+        target = out.ctypes.data + s * out.strides[1]
+        if by_rows:
+            for first in range(left, right, SPAN):
+                last = min(first + SPAN, right)
+                turn(buffer, A, m, top, bottom, first, last)
+                for r in range(top, bottom):
+                    place = buffer.ctypes.data + (r - top) * PITCH * 8
+                    write_run(target + r * out.strides[0] + first * 8, place, last - first, past)
+        elif by_columns:
+            for r in range(top, bottom):
+                place = A.ctypes.data + m * A.strides[1] + r * A.strides[2] + left * 8
+                write_run(target + r * out.strides[0] + left * 8, place, right - left, past)
+        else:
+            for r in range(top, bottom):
+                for c in range(left, right):
+                    out[r, s, c] = A[c, m, r]
+    finish_stores()
+
+
+def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, right: int) -> None:
+    """A[left:right, m, top:bottom].T into the rows of the buffer, LINE x LANES numbers in registers at a time."""
+    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
+    whole_rows, whole_columns = bottom - (bottom - top) % LANES, right - (right - left) % LINE
+    for c in range(left, whole_columns, LINE):
+        for r in range(top, whole_rows, LANES):
+            for k in range(c + LINE, c + 2 * LINE):  # the lines that are wanted next
+                prefetch(np.intp(source + k * line + r * 8))
+            to = buffer.ctypes.data + ((r - top) * PITCH + c - left) * 8
+            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, LINE)
+        for r in range(whole_rows, bottom):
+            for k in range(c, c + LINE):
+                buffer[(r - top) * PITCH + k - left] = A[k, m, r]
+    for c in range(whole_columns, right):
+        for r in range(top, bottom):
+            buffer[(r - top) * PITCH + c - left] = A[c, m, r]
+
+
+def write_run(target: int, source: int, count: int, past: bool) -> None:
+    """Move count numbers to an address, past the caches where asked, except for the ends that are not whole vectors."""
+    begin = min(-(target // 8) % LANES, count) if past else 0
+    end = count - (count - begin) % LANES
+    for i in range(begin):
+        copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)
+    if past:
+        for i in range(begin * 8, end * 8, VECTOR):
+            store_at(np.intp(target + i), load_at(np.intp(source + i)), True)
+    else:
+        for i in range(begin * 8, end * 8, VECTOR):
+            store_at(np.intp(target + i), load_at(np.intp(source + i)), False)
+    for i in range(end, count):
+        copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)
