@@ -87,12 +87,12 @@ def test_chunks_fill_their_own_pixels_only():
     plan = mandelbrot.plan((5, 7), max_iter=20)
     whole = by_the_definition((5, 7), max_iter=20)
     for variant in mandelbrot.variants.values():
-        out = np.full((5, 7), -1, np.int32)
+        out = np.full(35, -1, np.int32)
         for _ in range(2):  # a chunk may run twice
             variant.load()(9, 25, out, *plan.inputs)
-        assert np.array_equal(out.ravel()[9:25], whole.ravel()[9:25])
-        assert (out.ravel()[:9] == -1).all()
-        assert (out.ravel()[25:] == -1).all()
+        assert np.array_equal(out[9:25], whole.ravel()[9:25])
+        assert (out[:9] == -1).all()
+        assert (out[25:] == -1).all()
 
 
 def test_out_as_in_numpy():
