@@ -33,3 +33,8 @@ PYTHON_SIZES = {
 def size_of(kernel: str, variant: str) -> int:
     """A size at which this takes up to ten milliseconds on one core."""
     return (PYTHON_SIZES if variant == "python" else COMPILED_SIZES)[kernel]
+
+
+def label(backend: Backend) -> str:
+    """A backend for a table: `Processes(2)`."""
+    return f"{type(backend).__name__}({backend.workers})"

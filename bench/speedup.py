@@ -11,6 +11,8 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
+from configurations import label
+
 import kernels
 from compute import Joblib, Processes, Serial, Threads, machine
 from compute.scaling.calibration import calibrate
@@ -44,7 +46,7 @@ def measure(name, variant, backends):
         speedups = [results[Serial()].seconds / results[backend].seconds for results in rounds]
         shares = [lane.cpu / lane.wall for results in rounds for lane in results[backend].timeline.lanes]
         median = statistics.median
-        yield name, size, variant, repr(backend), median(seconds), median(speedups), median(shares)
+        yield name, size, variant, label(backend), median(seconds), median(speedups), median(shares)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from configurations import ALL
+from configurations import ALL, label
 
 from kernels import Plan, kernel
 
@@ -22,14 +22,14 @@ def nothing(lo, hi, out):
 
 
 @pytest.mark.benchmark(group="fork-join", max_time=0.3, min_rounds=20)
-@pytest.mark.parametrize("backend", ALL, ids=repr)
+@pytest.mark.parametrize("backend", ALL, ids=label)
 def test_empty_region(scaling, backend):
     """Seconds of a run with one empty chunk a worker: what it costs to start and to join."""
     scaling(nothing, backend.workers, on=backend, variant="nogil")
 
 
 @pytest.mark.benchmark(group="chunks", max_time=0.3, min_rounds=5)
-@pytest.mark.parametrize("backend", ALL, ids=repr)
+@pytest.mark.parametrize("backend", ALL, ids=label)
 def test_a_million_chunks(scaling, benchmark, backend):
     """Seconds of a run with nothing but chunks; extra_info has the nanoseconds of one."""
     chunks = CHUNKS if backend.name in SHARING else CHUNKS // 1000

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from configurations import PARALLEL, size_of
+from configurations import PARALLEL, label, size_of
 
 import kernels
 from compute import Coroutines, Prange, Serial
 from compute.arguments import operands
 
 CASES = [
-    pytest.param(name, variant, backend, id=f"{name}-{variant}-{backend}")
+    pytest.param(name, variant, backend, id=f"{name}-{variant}-{label(backend)}")
     for name, kernel in kernels.REGISTRY.items()
     for variant in kernel.variants
     for backend in [Serial(), *PARALLEL]

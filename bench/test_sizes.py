@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from configurations import WORKERS
+from configurations import WORKERS, label
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads
@@ -19,7 +19,7 @@ BACKENDS = [Serial(), *(kind(max(WORKERS)) for kind in (Threads, Processes, Jobl
 
 
 @pytest.mark.benchmark(max_time=0.2, min_rounds=6)
-@pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
 @pytest.mark.parametrize(("name", "size"), [(name, size) for name, sizes in SIZES.items() for size in sizes])
 def test_size(scaling, name, size, backend):
     kernel = kernels.REGISTRY[name]
