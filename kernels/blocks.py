@@ -137,14 +137,30 @@ def _power_of_two(most: int) -> int:
     return min(LANES, 1 << (most.bit_length() - 1))
 
 
-@intrinsic
-def load_at(typingctx: Any, address: Any) -> Any:
-    """`load_at(address)`: the LANES numbers there, as a Vector."""
+@intrinsic(prefer_literal=True)
+def load_at(typingctx: Any, address: Any, lanes: Any) -> Any:
+    """`load_at(address, lanes)`: the numbers there, as a Vector."""
+    count = _literal(lanes, "lanes")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return read(builder, builder.inttoptr(args[0], ir.PointerType(_number)), LANES)
+        return read(builder, builder.inttoptr(args[0], ir.PointerType(_number)), count)
 
-    return Vector(types.float64, LANES)(types.intp), codegen
+    return Vector(types.float64, count)(types.intp, lanes), codegen
+
+
+@intrinsic
+def sum_lanes(typingctx: Any, vector: Any) -> Any:
+    """`sum_lanes(vector)`: the sum of its lanes (a power of two of them), halves added to halves."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = args[0]
+        while value.type.count > 1:
+            half = value.type.count // 2
+            low, high = (shuffle(builder, value, value, list(range(k, k + half))) for k in (0, half))
+            value = builder.fadd(low, high)
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return types.float64(vector), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -177,15 +177,15 @@ def _for_blas(matrix: Array) -> Array:
     return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
 
 
-matmul.also("nogil", "kernels.matmul_packed:body", compiled=True)
 matmul.also("blas", matmul_blas)
+matmul.also("nogil", "kernels.matmul_packed:body", compiled=True)  # last, so the bare name: it keeps to one core
 
 
 def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
     """The product of a matrix and a vector, in float64: result[…, i] = Σ_j A[…, i, j]·x[…, j].
 
     Shapes: as numpy.matvec (2.2 and later) takes them: (…, m, n) with (…, n), leading axes broadcast.
-    Operands, copies and `out`: as for matmul.
+    Operands, copies and `out`: as for matmul; a strided x is copied, too.
     Error: each element within n·eps·(|A| · |x|). Work is cut by rows: one long row stays on one worker.
     Raises ValueError for shapes that do not match and operands that float64 does not hold.
     """
@@ -202,14 +202,15 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
         )
     outer = _outer({"A": (a.shape, a.shape[:-2]), "x": (b.shape, b.shape[:-1])}, (m,), target)
     stack_a, which_a = stacked(a, 2, outer)
-    stack_x, which_x = stacked(b, 1, outer)
+    stack_x, which_x = stacked(np.ascontiguousarray(b), 1, outer)
     rows = len(which_a) * m
+    least = 512 if a.strides[-2] == a.itemsize else 1  # of a matrix that lies by columns, 4 KB of each
     return Plan(
         indices=rows,
         inputs=(stack_a, stack_x, which_a, which_x),
         shape=(len(which_a), m),
         value_shape=(*outer, m),
-        grain=max(1, CHUNK_ELEMENTS // (n + 1), rows // MOST_CHUNKS),
+        grain=max(least, CHUNK_ELEMENTS // (n + 1), rows // MOST_CHUNKS),
         out=target,
         work=2.0 * rows * n,
     )
@@ -262,3 +263,4 @@ def matvec_blas(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array
 
 
 matvec.also("blas", matvec_blas)
+matvec.also("nogil", "kernels.matvec_lanes:body", compiled=True)  # the last one is what the bare name runs

@@ -40,10 +40,18 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
             end = last - (last - begin) % LANES
             if past:
                 for i in range(begin * 8, end * 8, VECTOR):
-                    store_at(np.intp(to + i), load_at(np.intp(from_a + i)) + load_at(np.intp(from_b + i)) * s, True)
+                    store_at(
+                        np.intp(to + i),
+                        load_at(np.intp(from_a + i), LANES) + load_at(np.intp(from_b + i), LANES) * s,
+                        True,
+                    )
             else:
                 for i in range(begin * 8, end * 8, VECTOR):
-                    store_at(np.intp(to + i), load_at(np.intp(from_a + i)) + load_at(np.intp(from_b + i)) * s, False)
+                    store_at(
+                        np.intp(to + i),
+                        load_at(np.intp(from_a + i), LANES) + load_at(np.intp(from_b + i), LANES) * s,
+                        False,
+                    )
         else:
             begin = end = last
         for i in range(first, begin):
@@ -110,9 +118,9 @@ def write_run(target: int, source: int, count: int, past: bool) -> None:
         copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)
     if past:
         for i in range(begin * 8, end * 8, VECTOR):
-            store_at(np.intp(target + i), load_at(np.intp(source + i)), True)
+            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), True)
     else:
         for i in range(begin * 8, end * 8, VECTOR):
-            store_at(np.intp(target + i), load_at(np.intp(source + i)), False)
+            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), False)
     for i in range(end, count):
         copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)

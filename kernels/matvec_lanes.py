@@ -1,0 +1,95 @@
+"""matvec's compiled body: several rows at a time against one pass over x, each with vectors of partial sums.
+
+It is bound by reading A once. Several rows share the loads of x and give the prefetchers as many streams; a matrix that
+lies by columns is read by columns, into sums for a band of rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.blocks import LANES, load_at, store_at, sum_lanes
+from kernels.intrinsics import broadcast, fma, has_fma
+from kernels.operands import Array
+
+WIDE = 2 * LANES  # lanes of a row's partial sums: four rows of two registers hide the latency of a multiply-add
+
+
+def _product_and_sum(a: Any, b: Any, c: Any) -> Any:
+    return a * b + c
+
+
+multiply_add = fma if has_fma() else _product_and_sum
+
+
+def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
+    """Fill the elements lo..hi of the products, counted through the stack; touch nothing else."""
+    rows = A.shape[1]
+    while lo < hi:
+        s, top = divmod(lo, rows)
+        bottom = min(rows, top + hi - lo)
+        lo += bottom - top
+        band, vector = A[which_a[s]], x[which_x[s]]
+        if A.strides[2] == 8:
+            by_rows(out[s], band, vector, top, bottom)
+        elif A.strides[1] == 8:
+            by_columns(out[s], band, vector, top, bottom)
+        else:
+            for i in range(top, bottom):
+                total = 0.0
+                for j in range(A.shape[2]):
+                    total += band[i, j] * vector[j]
+                out[s, i] = total
+
+
+def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
+    """out[top:bottom] = A[top:bottom] @ x, rows contiguous: four at a time, then one by one with the same sums."""
+    length, line, v = A.shape[1], A.strides[0], x.ctypes.data
+    whole = length - length % WIDE
+    four = bottom - (bottom - top) % 4
+    for i in range(top, four, 4):
+        a = A.ctypes.data + i * line
+        b, c, d = a + line, a + 2 * line, a + 3 * line
+        of_a = of_b = of_c = of_d = broadcast(0.0, WIDE)
+        for j in range(0, whole * 8, WIDE * 8):
+            of_x = load_at(np.intp(v + j), WIDE)
+            of_a = multiply_add(load_at(np.intp(a + j), WIDE), of_x, of_a)
+            of_b = multiply_add(load_at(np.intp(b + j), WIDE), of_x, of_b)
+            of_c = multiply_add(load_at(np.intp(c + j), WIDE), of_x, of_c)
+            of_d = multiply_add(load_at(np.intp(d + j), WIDE), of_x, of_d)
+        out[i] = sum_lanes(of_a) + tail(A, x, i, whole)
+        out[i + 1] = sum_lanes(of_b) + tail(A, x, i + 1, whole)
+        out[i + 2] = sum_lanes(of_c) + tail(A, x, i + 2, whole)
+        out[i + 3] = sum_lanes(of_d) + tail(A, x, i + 3, whole)
+    for i in range(four, bottom):
+        a = A.ctypes.data + i * line
+        of_a = broadcast(0.0, WIDE)
+        for j in range(0, whole * 8, WIDE * 8):
+            of_a = multiply_add(load_at(np.intp(a + j), WIDE), load_at(np.intp(v + j), WIDE), of_a)
+        out[i] = sum_lanes(of_a) + tail(A, x, i, whole)
+
+
+def tail(A: Array, x: Array, i: int, first: int) -> float:
+    """The products that fill no vector."""
+    total = 0.0
+    for j in range(first, A.shape[1]):
+        total += A[i, j] * x[j]
+    return total
+
+
+def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
+    """out[top:bottom] = A[top:bottom] @ x, columns contiguous: each added to a band of sums that stays in L1."""
+    sums = np.zeros(bottom - top)
+    whole = (bottom - top) // LANES * LANES
+    source, to = A.ctypes.data + top * 8, sums.ctypes.data
+    for j in range(A.shape[1]):
+        factor = broadcast(x[j], LANES)
+        for i in range(0, whole * 8, LANES * 8):
+            a = load_at(np.intp(source + j * A.strides[1] + i), LANES)
+            store_at(np.intp(to + i), multiply_add(a, factor, load_at(np.intp(to + i), LANES)), False)
+        for i in range(whole, bottom - top):
+            sums[i] += A[top + i, j] * x[j]
+    for i in range(bottom - top):
+        out[top + i] = sums[i]
