@@ -62,8 +62,9 @@ class Arena:
         """The array where every lane can see it: itself, or one copy."""
         if self.sees(array):
             return array
-        # Axes keep their order in memory: a library that is handed the copy takes the same way through it, to the bit.
-        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        # Where one axis is contiguous the axes keep their order: BLAS, handed the copy, then sums the same way, to the bit.
+        contiguous = array.itemsize in array.strides
+        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) if contiguous else axis)
         placed = self.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
         np.copyto(placed, array)
         return placed

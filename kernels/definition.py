@@ -147,7 +147,7 @@ class Kernel:
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
         try:
-            return self.planner(*args, **kw)
+            return _checked(self.planner(*args, **kw))
         except TypeError:
             takes = inspect.signature(self.planner)
             try:
@@ -232,6 +232,12 @@ class Kernel:
                 pass
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
         return _rebuilt, (state,)
+
+
+def _checked(plan: Plan) -> Plan:
+    if plan.order is not None and not np.array_equal(np.sort(plan.order), np.arange(plan.chunks)):
+        raise ValueError(f"a plan's order must hold each of its {plan.chunks} chunks once, not {plan.order!r}")
+    return plan
 
 
 @functools.lru_cache(maxsize=256)  # making one costs as much as dispatching a small run
