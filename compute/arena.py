@@ -62,7 +62,7 @@ class Arena:
         """The array where every lane can see it: itself, or one copy."""
         if self.sees(array):
             return array
-        # Where one axis is contiguous the axes keep their order: BLAS, handed the copy, then sums the same way, to the bit.
+        # Where one axis is contiguous the axes keep their order: BLAS then sums the copy in the same way, to the bit.
         contiguous = array.itemsize in array.strides
         axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) if contiguous else axis)
         placed = self.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
