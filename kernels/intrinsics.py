@@ -172,6 +172,20 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), codegen
 
 
+@intrinsic
+def cast_for(typingctx: Any, array: Any, vector: Any) -> Any:
+    """`cast_for(array, vector)`: a vector of unsigned integers in the array's integer dtype, to be stored there."""
+    if not isinstance(array.dtype, types.Integer) or not isinstance(vector.dtype, types.Integer) or vector.dtype.signed:
+        raise TypingError(f"cannot cast {vector} for {array}")
+    made = Vector(array.dtype, vector.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = context.get_value_type(made)
+        return (builder.zext if made.dtype.bitwidth > vector.dtype.bitwidth else builder.trunc)(args[1], kind)
+
+    return made(array, vector), codegen
+
+
 @intrinsic(prefer_literal=True)
 def broadcast(typingctx: Any, scalar: Any, lanes: Any) -> Any:
     """`broadcast(scalar, lanes)`: the same number in every lane."""
