@@ -20,17 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from kernels.intrinsics import bit_count, load, lowest_bit, store
+from kernels.intrinsics import bit_count, broadcast, cast_for, lesser, load, store
 from kernels.sieve_wheel import (
     CARRY,
+    COUNT_OF_BYTE,
     FACTOR,
     FROM_REMAINDER,
     INDEX_OF_COFACTOR,
     INDEX_OF_RESIDUE,
     LAST_PATTERN_PRIME,
     NEXT_COFACTOR,
+    NUMBERS_OF_BYTE,
     PATTERN_SLACK,
-    RESIDUES,
     UP_TO_REMAINDER,
     WALK,
 )
@@ -49,7 +50,6 @@ SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond i
 MEDIUM_SEGMENTS = U(2)  # beyond twice a segment's bytes a prime misses so many segments that buckets cost less
 PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
-OUTSIDE = U(512)  # bytes behind the second margin, for multiples outside the segment
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
 BUCKET_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
@@ -93,21 +93,21 @@ def list_in_chunk(
     slots: Any,
 ) -> None:
     """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
-    slot = U(slots[lo // grain])
-    at = slot + ONE
+    slot = slots[lo // grain]
+    at = slot + 1
     if lo == 0:
         for p in (2, 3, 5):
             if start <= p <= n:
                 out[at] = p
-                at += ONE
+                at += 1
     turn, end = U(start // 30 + lo), U(start // 30 + hi)
     chunk = open_chunk(turn, end, U(segment), sieving)
     for index in range((hi - lo + segment - 1) // segment):
         size = min(U(segment), end - turn)
         sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
-        at = list_bits(chunk[0], size, turn, out, at)
+        at = list_bits(chunk[0][MARGIN:], size, turn, out, at)
         turn += size
-    out[slot] = at - slot - ONE
+    out[slot] = at - slot - 1
 
 
 # ---------------------------------------------------------------- a chunk and its segments
@@ -119,12 +119,12 @@ def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
     active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
     medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
-    buffer = np.full(MARGIN + min(segment, end - turn) + MARGIN + OUTSIDE, 255, np.uint8)
+    buffer = np.full(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), 255, np.uint8)
     spill = np.full(MARGIN, 255, np.uint8)
-    blocks = np.empty(medium - first, np.uint64)
+    blocks = np.empty(medium - first, np.uint32)
     # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
     begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
-    begin_blocks(turn, sieving[small:medium], blocks[small - first :], 0)
+    begin_blocks(turn, sieving[small:medium], blocks[small - first :], np.int64(0))
     cursors = np.zeros((end - turn + segment - ONE) // segment, np.uint64)
     pages, links = fill_buckets(turn, end - turn, segment, sieving[medium:active], cursors)
     return buffer, spill, sieving[first:small], sieving[small:medium], blocks, cursors, pages, links
@@ -225,14 +225,14 @@ def lay_patterns(buffer: Any, lo: Any, hi: Any, turn: Any, patterns: Any, places
 
 def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, again: Any) -> Any:
     """AND eight patterns into buffer[lo:hi]; `again` keeps what earlier patterns left there."""
-    a, a_end, a_period = begin_pattern(places, 0, turn)
-    b, b_end, b_period = begin_pattern(places, 1, turn)
-    c, c_end, c_period = begin_pattern(places, 2, turn)
-    d, d_end, d_period = begin_pattern(places, 3, turn)
-    e, e_end, e_period = begin_pattern(places, 4, turn)
-    f, f_end, f_period = begin_pattern(places, 5, turn)
-    g, g_end, g_period = begin_pattern(places, 6, turn)
-    h, h_end, h_period = begin_pattern(places, 7, turn)
+    a, a_end, a_period = begin_pattern(places[0], turn)
+    b, b_end, b_period = begin_pattern(places[1], turn)
+    c, c_end, c_period = begin_pattern(places[2], turn)
+    d, d_end, d_period = begin_pattern(places[3], turn)
+    e, e_end, e_period = begin_pattern(places[4], turn)
+    f, f_end, f_period = begin_pattern(places[5], turn)
+    g, g_end, g_period = begin_pattern(places[6], turn)
+    h, h_end, h_period = begin_pattern(places[7], turn)
     for i in range(lo, hi, STEP):
         for k in range(0, STEP, LANES):
             left = load(t, a + k, LANES) & load(t, b + k, LANES) & load(t, c + k, LANES) & load(t, d + k, LANES)
@@ -246,9 +246,9 @@ def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, aga
         g, h = go_on(g, g_end, g_period), go_on(h, h_end, h_period)
 
 
-def begin_pattern(places: Any, k: Any, turn: Any) -> Any:
+def begin_pattern(place: Any, turn: Any) -> Any:
     """Where in the table a pattern's byte for a wheel turn lies, where the pattern ends, and its period."""
-    first, period = places[k, 0], places[k, 1]
+    first, period = place[0], place[1]
     return first + turn % period, first + period, period
 
 
@@ -261,26 +261,19 @@ def go_on(at: Any, end: Any, period: Any) -> Any:
 
 
 def distances(p: Any) -> Any:
-    """From a block's first byte to the prime's multiple on bit 0, 1 … 7."""
-    q, c = p // THIRTY, INDEX_OF_RESIDUE[p % THIRTY]
-    return (
-        q * FACTOR[c, 0] + CARRY[c, 0],
-        q * FACTOR[c, 1] + CARRY[c, 1],
-        q * FACTOR[c, 2] + CARRY[c, 2],
-        q * FACTOR[c, 3] + CARRY[c, 3],
-        q * FACTOR[c, 4] + CARRY[c, 4],
-        q * FACTOR[c, 5] + CARRY[c, 5],
-        q * FACTOR[c, 6] + CARRY[c, 6],
-        q * FACTOR[c, 7] + CARRY[c, 7],
-    )
+    """From a block's first byte to the prime's multiple on bit 0, 1 … 7: a vector."""
+    row = np.int64(U(8) * INDEX_OF_RESIDUE[p % THIRTY])
+    return broadcast(np.uint32(p // THIRTY), 8) * load(FACTOR, row, 8) + load(CARRY, row, 8)
 
 
 def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
     """Cross off, of each prime, the blocks that begin before `end`; blocks[j] is where its next one begins."""
+    d = np.empty(8, np.uint32)
     for j in range(U(len(primes))):
         p = U(primes[j])
-        d0, d1, d2, d3, d4, d5, d6, d7 = distances(p)
-        b = blocks[j]
+        store(d, 0, distances(p))
+        d0, d1, d2, d3, d4, d5, d6, d7 = U(d[0]), U(d[1]), U(d[2]), U(d[3]), U(d[4]), U(d[5]), U(d[6]), U(d[7])
+        b = U(blocks[j])
         while b < end:
             buffer[b + d0] &= np.uint8(0xFE)
             buffer[b + d1] &= np.uint8(0xFD)
@@ -294,81 +287,59 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
         blocks[j] = b
 
 
+def take_over(segment: Any, size: Any, spill: Any) -> None:
+    """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
+    for i in range(min(MARGIN, size)):
+        segment[i] &= spill[i]
+    for i in range(MARGIN):
+        segment[size + i] = 255
+
+
 def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
     """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
     for i in range(MARGIN):
         spill[i] = segment[size + i]
-        segment[size + i] = 255
-    for j in range(U(len(blocks))):
+    for j in range(len(blocks)):
         blocks[j] -= size
 
 
-def take_over(segment: Any, size: Any, spill: Any) -> None:
-    """Cross off what the segment before this one crossed off in its margin."""
-    for i in range(min(MARGIN, size)):
-        segment[i] &= spill[i]
-
-
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
-    """Cross off in the whole segment, at a run of primes that fit into it equally often at a time."""
+    """Cross off in the whole segment, at a time a run of primes of which equally many blocks have room in it."""
     j = ZERO
     while j < U(len(primes)):
         fits = size // U(primes[j])
         k = first_above(primes, size // fits) if fits else U(len(primes))
-        cross_off_run(segment, size, fits, primes[j:k], blocks[j:k])
+        cross_off_run(segment, size, fits + TWO, primes[j:k], blocks[j:k])
         j = k
 
 
-def cross_off_run(segment: Any, size: Any, fits: Any, primes: Any, blocks: Any) -> None:
-    """Cross off primes of which `fits` blocks, not one more, have room in the segment.
+def cross_off_run(segment: Any, size: Any, times: Any, primes: Any, blocks: Any) -> None:
+    """Cross off equally many blocks of each prime: no branch is then foretold wrongly.
 
-    All are done alike, so that no branch is foretold wrongly: a block across the segment's beginning, fits - 1 that lie
-    inside wherever the first ends, and two that may lie across its end or behind it. Of a block across an end, what
-    lies inside is done here and the rest with the neighbouring segment.
+    The first block lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below),
+    the last two may lie across its end or behind it. What lies outside falls on bytes of the margin, one for each bit,
+    else each store would wait for the one before; it is done with the neighbouring segment.
     """
+    outside = np.empty(8, np.uint32)
+    for k in range(8):
+        outside[k] = size + U(64 * k)
+    at = np.empty(8, np.uint32)
     for j in range(U(len(primes))):
         p = U(primes[j])
-        d0, d1, d2, d3, d4, d5, d6, d7 = distances(p)
-        b = blocks[j]  # 0, or wrapped round from below it
-        cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
-        b += p
-        for _ in range(ONE, fits):
-            segment[b + d0] &= np.uint8(0xFE)
-            segment[b + d1] &= np.uint8(0xFD)
-            segment[b + d2] &= np.uint8(0xFB)
-            segment[b + d3] &= np.uint8(0xF7)
-            segment[b + d4] &= np.uint8(0xEF)
-            segment[b + d5] &= np.uint8(0xDF)
-            segment[b + d6] &= np.uint8(0xBF)
-            segment[b + d7] &= np.uint8(0x7F)
-            b += p
-        if fits:
-            cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
-            b += p
-        cross_off_inside(segment, size, b, d0, d1, d2, d3, d4, d5, d6, d7)
-        blocks[j] = (b if b <= size else b - p) - size
-
-
-def cross_off_inside(
-    segment: Any, size: Any, b: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any, d6: Any, d7: Any
-) -> None:
-    """One block, of which only what lies inside the segment counts; the rest falls on bytes behind the margin.
-
-    No branch, which could not be foretold; and a byte for each bit, else each store would wait for the one before.
-    """
-    segment[inside(b + d0, size, MARGIN + U(0))] &= np.uint8(0xFE)
-    segment[inside(b + d1, size, MARGIN + U(64))] &= np.uint8(0xFD)
-    segment[inside(b + d2, size, MARGIN + U(128))] &= np.uint8(0xFB)
-    segment[inside(b + d3, size, MARGIN + U(192))] &= np.uint8(0xF7)
-    segment[inside(b + d4, size, MARGIN + U(256))] &= np.uint8(0xEF)
-    segment[inside(b + d5, size, MARGIN + U(320))] &= np.uint8(0xDF)
-    segment[inside(b + d6, size, MARGIN + U(384))] &= np.uint8(0xBF)
-    segment[inside(b + d7, size, MARGIN + U(448))] &= np.uint8(0x7F)
-
-
-def inside(at: Any, size: Any, behind: Any) -> Any:
-    """`at` where it lies in the segment, else so many bytes behind the segment."""
-    return at if at < size else size + behind
+        multiples = distances(p) + broadcast(blocks[j], 8)
+        for _ in range(times):
+            store(at, 0, lesser(multiples, load(outside, 0, 8)))
+            segment[U(at[0])] &= np.uint8(0xFE)
+            segment[U(at[1])] &= np.uint8(0xFD)
+            segment[U(at[2])] &= np.uint8(0xFB)
+            segment[U(at[3])] &= np.uint8(0xF7)
+            segment[U(at[4])] &= np.uint8(0xEF)
+            segment[U(at[5])] &= np.uint8(0xDF)
+            segment[U(at[6])] &= np.uint8(0xBF)
+            segment[U(at[7])] &= np.uint8(0x7F)
+            multiples = multiples + broadcast(np.uint32(p), 8)
+        last = U(blocks[j]) + (times - ONE) * p & U(0xFFFFFFFF)
+        blocks[j] = (last if last <= size else last - p) - size
 
 
 # ---------------------------------------------------------------- large primes
@@ -403,7 +374,8 @@ def pages_expected(turns: Any, primes: Any, segments: Any) -> Any:
 def more_room(full: Any) -> Any:
     """The same in an array twice as long."""
     wider = np.empty(2 * len(full), full.dtype)
-    wider[: len(full)] = full
+    for i in range(len(full)):  # a slice assignment takes numba three seconds to compile
+        wider[i] = full[i]
     return wider
 
 
@@ -492,15 +464,16 @@ def words_of(buffer: Any, size: Any) -> Any:
     return buffer[MARGIN : MARGIN + (size + SEVEN) // EIGHT * EIGHT].view(np.uint64)
 
 
-def list_bits(buffer: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
-    """Write the segment's primes to out from index `at` on; return the index behind the last."""
-    words = words_of(buffer, size)
-    for i in range(U(len(words))):
-        word = words[i]
-        base = (turn + (i << THREE)) * THIRTY
-        while word:
-            k = lowest_bit(word)
-            out[at] = base + THIRTY * (k >> THREE) + RESIDUES[k & SEVEN]
-            at += ONE
-            word &= word - ONE
+def list_bits(segment: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
+    """Write the segment's primes to out from index `at` on, and anything into the seven behind; the index behind the last.
+
+    Byte by byte: all eight numbers that a table has for the byte are written, and the next byte's overwrite the rest.
+    """
+    base = turn * THIRTY
+    for i in range(size):
+        byte = np.int64(segment[i])
+        numbers = cast_for(out, load(NUMBERS_OF_BYTE, byte * 8, 8))
+        store(out, at, numbers + cast_for(out, broadcast(base, 8)))
+        at += COUNT_OF_BYTE[byte]
+        base += THIRTY
     return at

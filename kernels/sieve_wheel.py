@@ -31,9 +31,13 @@ def _index_of_residue() -> Array:
 
 INDEX_OF_RESIDUE = _index_of_residue()
 
+# The numbers that a byte's 1s stand for come from a table: eight places for each byte, the first of them used.
+NUMBERS_OF_BYTE = np.array([([r for k, r in enumerate(_R) if byte >> k & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8)
+COUNT_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
+
 # Where in each of its blocks a prime's multiple on bit k lies: byte q * FACTOR[c, k] + CARRY[c, k], residue c.
-FACTOR = np.array([[next(w for w in _R if r * w % 30 == s) for s in _R] for r in _R], np.uint64)
-CARRY = np.array([[next(w for w in _R if r * w % 30 == s) * r // 30 for s in _R] for r in _R], np.uint64)
+FACTOR = np.array([[next(w for w in _R if r * w % 30 == s) for s in _R] for r in _R], np.uint32)
+CARRY = np.array([[next(w for w in _R if r * w % 30 == s) * r // 30 for s in _R] for r in _R], np.uint32)
 
 # A walk from multiple to multiple leaves out those of 7 as well: 48 cofactors in every 210 (primesieve's largest).
 COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
@@ -70,9 +74,8 @@ UP_TO_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r <= m) for 
 # Their multiples repeat, so they are not crossed off one by one: groups of them are laid over the segment with ANDs of
 # whole vectors (primesieve's pre-sieve), eight patterns in one pass.
 
-PATTERN_PASSES = (
-    2  # 7 .. 163 in 16 patterns, 123 KiB: a third pass (to 251, 400 KiB) leaves no room in an L2 of 512 KiB
-)
+# Two passes: 7 .. 163 in 16 patterns, 123 KiB. A third (to 251, 390 KiB) would fill an L2 of 512 KiB.
+PATTERN_PASSES = 2
 PATTERN_SLACK = 256  # a pattern is that much longer than its period, so that a run of vectors never meets its end
 
 
