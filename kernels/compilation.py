@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import re
 import sys
 import tempfile
 import types
@@ -170,7 +171,8 @@ def _absorb(value: Any, digest: Any, seen: set[int], home: str) -> None:
     elif hasattr(value, "tobytes"):
         digest.update(repr((getattr(value, "dtype", None), getattr(value, "shape", None))).encode() + value.tobytes())
     else:
-        digest.update(repr(value).encode())
+        # An address differs in every process, and no process would find what another has compiled.
+        digest.update(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)).encode())
 
 
 def _absorb_code(code: types.CodeType, digest: Any) -> None:

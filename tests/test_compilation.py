@@ -192,6 +192,27 @@ def test_arrays_in_a_closure_count_by_their_values():
     assert fingerprint(make(np.zeros(4))) != fingerprint(make(np.zeros((2, 2))))  # the same bytes in another shape
 
 
+def test_objects_that_show_their_address_count_the_same_in_every_process():
+    def of(value):
+        def body(lo, hi, out):
+            return value
+
+        return fingerprint(body)
+
+    assert of(object()) == of(object())
+    assert of({"a": object()}) != of({"b": object()})
+
+
+def test_every_kernel_has_the_same_fingerprint_in_every_process():
+    code = (
+        "from kernels import REGISTRY; from kernels.compilation import fingerprint\n"
+        "print({name: fingerprint(made.variants['nogil'].source()) for name, made in REGISTRY.items()})"
+    )
+    command = [sys.executable, "-c", code]
+    found = {subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout for _ in range(2)}
+    assert len(found) == 1
+
+
 def test_functions_that_name_each_other_compile():
     assert compiled(is_even)(10) == 1
     assert compiled(is_even)(7) == 0
