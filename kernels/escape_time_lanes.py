@@ -66,7 +66,7 @@ RING = 1e-6  # of |c|² on either side of 4
 TINY = 1e-280
 
 # These arrays are the body's own: counting references to them at each call took half of the time.
-part = numba.njit(nogil=True, error_model="numpy", _nrt=False)
+part = numba.njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def body(
@@ -146,8 +146,9 @@ def first_look(
     here = leading(stop - index, cx)
     x, y = cx, cy  # which is z after one iteration
     skipped = calm
-    for _ in range(skipped):
-        x, y = iterated(x, y, cx, cy)
+    for _ in range(skipped // 2):
+        for _ in range(2):
+            x, y = iterated(x, y, cx, cy)
     if bits(here & ~in_disk(x, y)):
         x, y, skipped, calm = cx, cy, 0, max(calm - 16, -8)
     x, y, count = follow(x, y, cx, cy, broadcast(1 + skipped, cx), LOOK - skipped)
@@ -176,7 +177,7 @@ def finish(queue: Any, live: int, leavers: Any, history: Any, counts: Any, out: 
     live = without_interior(queue, live)
     n, block, gone = 1 + LOOK, 4, 0
     while live and n < max_iter:
-        block = min(block, (max_iter - n + BLOCKS - 1) // BLOCKS)
+        block = min(block, -(-(max_iter - n) // (4 * BLOCKS)) * 4)
         before = live
         live, gone = sweep(queue, live, leavers, history, n, block, n >= CYCLES_FROM and gone * 8 < live)
         count_leavers(leavers, gone, counts, out, block, max_iter)
@@ -243,9 +244,10 @@ def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int,
             store(history, b * LANES + LOWER, u)
             store(history, (BLOCKS + b) * LANES, y)
             store(history, (BLOCKS + b) * LANES + LOWER, v)
-            for _ in range(block):
-                x, y = iterated(x, y, cx, cy)
-                u, v = iterated_fused(u, v, cu, cv)
+            for _ in range(block // 2):
+                for _ in range(2):  # as a plain loop LLVM unrolled it worse: 5.0 against 6.3 G iterations/s with AVX2
+                    x, y = iterated(x, y, cx, cy)
+                    u, v = iterated_fused(u, v, cu, cv)
             if watch:
                 moved = select((x == load(history, 0, x)) & (y == load(history, BLOCKS * LANES, y)), 0.0, moved)
                 shifted = select(
