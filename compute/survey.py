@@ -13,7 +13,7 @@ from compute.scaling.dataset import Point, Scaling
 from compute.scaling.rounds import Work, scale_all
 from kernels.definition import Kernel
 
-RUNS = 900  # serial runs to a budget: leaves about ten rounds for each of seven kernels on two CPUs
+RUNS = 1500  # serial runs to a budget: leaves about ten rounds for each of seven kernels on two CPUs, and their checks
 OPENING = 0.02  # of the budget, for starting the workers of a part
 
 Progress = Callable[[float, float, str], None]
