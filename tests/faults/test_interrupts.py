@@ -1,0 +1,222 @@
+"""Ctrl-C at any moment, once or twice, and a parent that is killed: no orphan, no segment, no noise, a usable pool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+
+ROOT = Path(__file__).parent.parent.parent
+GONE_WITHIN = 2.0  # s after a parent's SIGKILL: the promise itself
+
+# Interrupts its whole process group, as a terminal does, at random moments of opening, running and closing.
+AT_RANDOM = """
+import os, random, signal, sys, threading, time
+os.setsid()
+import numpy as np
+from compute import *
+from fault_kernels import busy
+
+backend, times, seed, again = eval(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+rng = random.Random(seed)
+
+def interrupt(moment):
+    time.sleep(moment)
+    os.killpg(0, signal.SIGINT)
+    if again >= 0:
+        time.sleep(again)
+        os.killpg(0, signal.SIGINT)
+
+def once(pool, moment):
+    caught, thread = 0, threading.Thread(target=interrupt, args=(moment,))
+    thread.start()
+    try:
+        try:
+            # without the interrupt it would take minutes
+            pool.run(busy, 50_000, 5_000_000, variant=rng.choice(variants))
+            print("never interrupted")
+        except KeyboardInterrupt:
+            caught += 1
+        thread.join()
+    except KeyboardInterrupt:  # the second
+        caught += 1
+        thread.join()
+    for _ in range(200):  # a second one may still be on its way to this thread
+        try:
+            time.sleep(0.0005)
+        except KeyboardInterrupt:
+            caught += 1
+    return caught
+
+variants = ["nogil"] if isinstance(backend, Prange) else ["python", "nogil"]
+with backend.open() as pool:
+    for variant in variants:
+        pool.warm(busy, 10, 1000, variant=variant)
+    for k in range(times):
+        assert once(pool, rng.uniform(0, 0.04)) >= 1
+        assert pool.run(busy, 20, 1000).value.tolist() == list(range(20)), k
+print("done")
+"""
+
+# Nothing is caught: what a user sees who interrupts a script.
+UNCAUGHT = """
+import sys
+from compute import *
+from fault_kernels import busy
+
+with eval(sys.argv[1]).open() as pool:
+    pool.run(busy, 20, 1000)
+    print("busy", flush=True)
+    pool.run(busy, 50_000, 5_000_000)
+"""
+
+OPENING = """
+import sys, time
+from compute import *
+print("opening", flush=True)
+while True:
+    with eval(sys.argv[1]).open() as pool:
+        pass
+"""
+
+
+@contextlib.contextmanager
+def started(text, *args):
+    """The script in a session of its own, so that its group can be interrupted; its stdout is read line by line."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", text, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def in_session(session: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getsid(process.pid) == session and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def wait_until_gone(pids, seconds):
+    deadline = time.monotonic() + seconds
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+    return []
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+ONCE, TWICE = -1.0, 0.003  # s after which the second comes
+
+
+@pytest.mark.parametrize(
+    ("backend", "times", "again"),
+    [
+        ("Threads(2)", 20, ONCE),
+        ("Threads(2)", 10, TWICE),
+        ("Processes(2)", 20, ONCE),
+        ("Processes(2)", 10, TWICE),
+        ("Processes(2, start='spawn')", 2, TWICE),
+        ("Serial()", 2, ONCE),
+        ("Prange(2)", 3, ONCE),
+        ("Prange(2)", 5, TWICE),
+        ("Coroutines(2)", 3, TWICE),
+        ("Joblib(2)", 2, TWICE),
+        ("Joblib(2, kind='threading')", 3, TWICE),
+    ],
+)
+def test_interrupts_at_random_moments(script, no_leaks, backend, times, again):
+    done = script(AT_RANDOM, backend, str(times), "7", str(again), timeout=90)
+    assert done.stdout == "done\n"
+
+
+@pytest.mark.parametrize(
+    "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
+)
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_interrupted_script_says_so_and_nothing_else(no_leaks, backend, interrupts):
+    with started(UNCAUGHT, backend) as process:
+        assert process.stdout.readline() == "busy\n"
+        for _ in range(interrupts):
+            time.sleep(0.03)
+            os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGINT
+        assert said.startswith("Traceback")
+        assert said.rstrip().endswith("KeyboardInterrupt")
+        assert said.count("Traceback") <= interrupts, said
+        assert "resource_tracker" not in said
+        assert wait_until_gone(in_session(process.pid), 5) == []
+
+
+@pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
+def test_an_interrupt_while_a_pool_opens(no_leaks, backend):
+    with started(OPENING, backend) as process:
+        assert process.stdout.readline() == "opening\n"
+        time.sleep(0.35)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGINT
+        assert said.count("Traceback") == 1, said
+        assert said.rstrip().endswith("KeyboardInterrupt")
+        assert wait_until_gone(in_session(process.pid), 5) == []
+
+
+FOUR_POOLS = """
+import os, sys, threading, time
+from compute import Joblib, Processes
+from fault_kernels import busy
+
+pools = [Processes(2, start="fork").open(), Processes(2).open(), Processes(2, start="spawn").open(), Joblib(2).open()]
+for pool in pools:
+    pool.warm(busy, 4, 1000)
+variants = ["python", "nogil", "python", "nogil"]
+threads = [
+    threading.Thread(target=lambda p=p, v=v: p.run(busy, 4, 60_000_000_000, variant=v), daemon=True)
+    for p, v in zip(pools, variants)
+]
+for thread in threads:
+    thread.start()
+time.sleep(0.3)
+print("busy", flush=True)
+time.sleep(60)
+"""
+
+
+def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_killed(no_leaks):
+    with started(FOUR_POOLS) as process:
+        assert process.stdout.readline() == "busy\n"
+        below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+        assert len(below) >= 8
+        process.kill()
+        process.wait()
+        assert wait_until_gone(below, GONE_WITHIN) == []
+        assert process.stderr.read() == ""

@@ -1,0 +1,97 @@
+"""Machines that are small: a /dev/shm of one megabyte, a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def without_privileges() -> str | None:
+    """Why no private /dev/shm can be mounted here, or None."""
+    if not shutil.which("unshare"):
+        return "there is no unshare(1)"
+    tried = subprocess.run(
+        ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True, text=True
+    )
+    return f"the kernel forbids it: {tried.stderr.strip()}" if tried.returncode else None
+
+
+pytestmark = pytest.mark.skipif(bool(without_privileges()), reason=str(without_privileges()))
+
+SMALL = """
+import os, sys, warnings
+import numpy as np
+from compute import Joblib, Processes, run, shared
+from example_kernels import squares
+
+x = np.arange(300_000.0)  # 2.4 MB
+for on in eval(sys.argv[1]):
+    with on.open() as pool:
+        assert pool.run(squares, x[:1000]).value[31] == 961  # so much has room
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            value = pool.run(squares, x).value
+        assert (value == x * x).all()
+        told = [str(w.message) for w in said if issubclass(w.category, RuntimeWarning)]
+        assert told and "--shm-size" in told[0] and "needed" in told[0], told
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    kept = shared.array(x)
+kept[:] = 1
+assert kept.sum() == len(x)
+print(os.listdir("/dev/shm"), os.listdir(os.environ["TMPDIR"]))
+"""
+
+NO_ROOM_AT_ALL = """
+import sys
+import warnings
+import numpy as np
+from compute import Processes
+from example_kernels import squares
+
+warnings.simplefilter("ignore", RuntimeWarning)
+with Processes(2).open() as pool:
+    try:
+        pool.run(squares, np.arange(1_000_000.0))
+    except MemoryError as error:
+        print(error)
+    print(pool.run(squares, np.arange(100.0)).value[9])
+"""
+
+
+def with_small_folders(tmp_path, text, *args, disk="50m"):
+    """Run a script where /dev/shm has 1 MiB, and TMPDIR is a file system of its own."""
+    path, folder = tmp_path / "script.py", tmp_path / "disk"
+    path.write_text(text)
+    folder.mkdir()
+    mounts = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && mount -t tmpfs -o size={disk} tmpfs {folder}"
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f'{mounts} && exec "$@"', "sh", sys.executable, str(path), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TMPDIR": str(folder)},
+    )
+
+
+@pytest.mark.parametrize("backends", ["[Processes(2)]", "[Joblib(2)]"])
+def test_a_small_shared_memory_is_replaced_by_a_file_with_a_warning(tmp_path, no_leaks, backends):
+    done = with_small_folders(tmp_path, SMALL, backends)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == "[] []\n"
+
+
+def test_no_room_anywhere_is_an_error_with_the_figure_and_the_remedy(tmp_path, no_leaks):
+    done = with_small_folders(tmp_path, NO_ROOM_AT_ALL, disk="2m")
+    assert (done.stderr, done.returncode) == ("", 0)
+    error, value = done.stdout.splitlines()
+    assert "8 MB are needed" in error
+    assert "TMPDIR" in error
+    assert value == "81.0"
