@@ -164,5 +164,6 @@ def in_bytes(amount: float) -> str:
 
 def gives_matrix(of: Kernel, args: tuple[Any, ...]) -> bool:
     """Whether the kernel's value is a matrix with something in it, which can be shown as a picture."""
-    shape = of.output_shape(of.plan(*args))
+    plan = of.plan(*args)
+    shape = of.output_shape(plan) if plan.value_shape is None else plan.value_shape
     return of.reduce is None and len(shape) == 2 and min(shape) > 0
