@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
 from compute.segments import Array, Kind, Segment, check_memory, create_segment, segment_of
 
+SMALL = 2**20  # bytes: a segment that costs more to make than to keep
+SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
+
 
 class Arena:
-    """Where a pool's arrays live. What one run needed is kept for the next, and no more than that.
+    """Where a pool's arrays live. What one run needed is kept for the next, and little more than that.
 
     empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
     a copy that they can. Memory is checked against what is free before any of it is taken.
@@ -22,7 +28,8 @@ class Arena:
         self.kind = kind
         self._folder = folder
         self._lock = threading.Lock()
-        self._held: list[_Held] = []
+        self._returned = _Returns()
+        self._idle: dict[Segment, int] = {}  # and for how many runs
 
     def sees(self, array: Array) -> bool:
         """Whether every lane can see this array's memory."""
@@ -47,16 +54,21 @@ class Arena:
 
     def _root(self, size: int) -> Array:
         with self._lock:
-            fitting = [
-                held for held in self._held if held.is_idle() and size <= len(held.segment) <= max(2 * size, 2**16)
-            ]
+            self._collect()
+            fitting = [segment for segment in self._idle if size <= len(segment) <= max(2 * size, 2**16)]
             if fitting:
-                held = min(fitting, key=lambda held: len(held.segment))
+                segment = min(fitting, key=len)
+                del self._idle[segment]
             else:
                 check_memory(size)
-                held = _Held(create_segment(size, self.kind, self._folder))
-                self._held.append(held)
-            return held.lend()
+                segment = create_segment(size, self.kind, self._folder)
+            # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
+            root = np.frombuffer(segment, np.uint8)
+            weakref.finalize(root, self._returned.take, segment).atexit = False
+            return root
+
+    def _collect(self) -> None:
+        self._idle.update(dict.fromkeys(self._returned.all(), 0))
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""
@@ -70,34 +82,37 @@ class Arena:
         return placed
 
     def forget_idle(self) -> None:
-        """Let go of segments that nobody has used since the last call."""
+        """After a run: let go of segments that nobody looks at and that the latest runs did not need."""
+        if self.kind == "heap":
+            return
         with self._lock:
-            self._held = [held for held in self._held if held.used or not held.is_idle()]
-            for held in self._held:
-                held.used = False
+            self._collect()
+            aged = ((segment, age + 1) for segment, age in self._idle.items())
+            self._idle = {segment: age for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)}
 
     def close(self) -> None:
         """Let go of everything; arrays that are still held stay valid."""
         with self._lock:
-            self._held.clear()
+            self._returned.close()
+            self._idle.clear()
 
 
-class _Held:
-    """A segment, and whether anybody looks at it."""
+class _Returns:
+    """Segments whose last view has gone, put here by the garbage collector at any moment: so nothing here may wait."""
 
-    def __init__(self, segment: Segment) -> None:
-        self.segment = segment
-        self.used = True
-        self._root: weakref.ref[Array] | None = None
+    def __init__(self) -> None:
+        self._segments: deque[Segment] | None = deque()
 
-    def is_idle(self) -> bool:
-        return self._root is None or self._root() is None
+    def take(self, segment: Segment) -> None:
+        if self._segments is not None:
+            self._segments.append(segment)
 
-    def lend(self) -> Array:
-        # Every view that numpy makes of this array refers to this very object, so its death is the last view's death.
-        root = np.frombuffer(self.segment, np.uint8)
-        self._root, self.used = weakref.ref(root), True
-        return root
+    def all(self) -> Iterator[Segment]:
+        while self._segments:
+            yield self._segments.popleft()
+
+    def close(self) -> None:
+        self._segments = None
 
 
 class Shared:
@@ -105,11 +120,13 @@ class Shared:
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> Array:
         """np.empty in shared memory, freed when its last view is gone."""
-        return Arena("shared").empty(shape, dtype)
+        with closing(Arena("shared")) as arena:
+            return arena.empty(shape, dtype)
 
     def array(self, values: Any, dtype: Any = None) -> Array:
         """np.array in shared memory: one copy."""
-        return Arena("shared").place(np.asarray(values, dtype))
+        with closing(Arena("shared")) as arena:
+            return arena.place(np.asarray(values, dtype))
 
 
 shared = Shared()

@@ -91,6 +91,10 @@ class Control:
         """Whether every chunk is done and every lane that came has left: nobody touches the arrays any more."""
         return bool(self.done.all()) and not self.is_busy()
 
+    def left(self, lane: int) -> None:
+        """Note for a lane whose worker is dead that it is no longer in the loop."""
+        self.words[self.line(lane) + INSIDE] = 0
+
     def is_busy(self) -> bool:
         """Whether any lane is in the loop."""
         return bool(self.words[self.line(0) + INSIDE : self._done_at : LINE].any())
@@ -102,18 +106,19 @@ class Control:
     def totals(self) -> tuple[LaneTotals, ...]:
         """What each lane that ran wrote of itself."""
         rows = self.words[self.line(0) : self.line(self.lanes)].reshape(self.lanes, LINE)
+        chunks = np.bincount(self.done, minlength=self.lanes + 1)[1:]  # a lane that died did not count its own
         return tuple(
             LaneTotals(
                 lane=lane,
                 process=int(row[PROCESS]),
                 thread=int(row[THREAD]),
-                chunks=int(row[TAKEN]),
+                chunks=int(chunks[lane]),
                 start=float(row[START]) / 1e9,
-                stop=float(row[STOPPED]) / 1e9,
+                stop=float(max(row[STOPPED], row[STARTED])) / 1e9,
                 cpu=float(row[CPU]) / 1e9,
             )
             for lane, row in enumerate(rows)
-            if row[STOPPED]
+            if row[STOPPED] or chunks[lane]
         )
 
     def spans(self) -> np.ndarray[Any, Any]:

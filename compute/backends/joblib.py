@@ -94,7 +94,8 @@ class LokyPool(Pool):
         errors = [task.exception() for task in tasks]
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
-            return [pickle.loads(task.result()) for task in tasks]
+            replies = [task.result() for task in tasks]
+            return [pickle.loads(reply) if reply else Outcome(lane) for lane, reply in enumerate(replies)]
         self.stop_lanes(job)
         death = hung or _exit_codes(broken)
         control = Control(job.control)

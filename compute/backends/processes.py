@@ -6,31 +6,35 @@ is run again; when the parent dies, the workers leave.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import selectors
 import sys
 import threading
 import time
-import types
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from compute import spin
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
+from compute.backends.worker import Worker
 from compute.control import Control
+from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import Job, Outcome
+from compute.segments import reference
 from kernels.definition import nearest
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
 # What every worker needs: the fork server imports it once, and its children have it at birth.
 PRELOAD = ["numba", "kernels.compilation", "kernels.atomics", "compute.backends.processes", "threadpoolctl"]
 
+BACKLOG = 1  # unanswered jobs with which a worker is given another: more, and one that is always late would drown
 DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
 
 
@@ -62,15 +66,6 @@ class Processes(Backend):
         return ProcessPool(self)
 
 
-@dataclass
-class _Worker:
-    """A worker process, its pipe, and its state: "idle", "sending" (a message may be half sent) or "running"."""
-
-    process: Any
-    pipe: Connection
-    state: str = "idle"
-
-
 class ProcessPool(Pool):
     arena_kind = "shared"
     backend: Processes
@@ -78,142 +73,154 @@ class ProcessPool(Pool):
     def start(self) -> None:
         import multiprocessing
 
-        self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
                 " for ever; use start='forkserver', or open this pool before anything that uses threads"
             )
+        self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
         self._sender = remote.Sender()
-        self._workers: dict[int, _Worker] = {}
+        self._bell = self.arena.empty(1, np.int64)
+        self._bell[0] = 0
+        self._spin = spin.spin_time(self.workers)
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, Worker] = {}
         try:
-            self._start_missing()
+            self.repair()
         except BaseException:
             self._kill_all()
+            self._selector.close()
             raise
 
-    def _start_missing(self) -> None:
+    def repair(self) -> None:
         """Start a worker for each lane that has none, side by side; return when all are ready."""
-        started = [lane for lane in range(self.workers) if lane not in self._workers]
-        if started and os.name == "posix":
-            _check_descriptors(DESCRIPTORS * (len(started) + 1))
-        for lane in started:
-            here, there = self._context.Pipe()
-            inherited = [worker.pipe for worker in self._workers.values()] if self.backend.start == "fork" else []
-            process = self._context.Process(
-                target=_serve,
-                args=(there, lane, os.getpid(), [here, *inherited] if self.backend.start == "fork" else []),
-                name=f"nfold-lane-{lane}",
-                daemon=True,
-            )
-            with _without_main():
-                process.start()
-            self._workers[lane] = _Worker(process, here)
-            there.close()
-        for lane in started:
-            worker = self._workers[lane]
-            try:
-                worker.pipe.recv_bytes()
-            except (EOFError, OSError):
-                worker.process.join()
-                raise RuntimeError(
-                    f"a worker process died before it was ready ({remote.describe_exit(worker.process.exitcode)});"
-                    " its messages are above"
-                ) from None
+        missing = [lane for lane in range(self.workers) if lane not in self._workers]
+        if not missing:
+            return
+        if os.name == "posix":
+            _check_descriptors(DESCRIPTORS * (len(missing) + 1))
+        bell = reference(self._bell)
+        # A worker may spin only where the caller, who is at work meanwhile, has a CPU of its own.
+        limit = spin.spin_time(self.workers + 1)
+        for _ in range(ATTEMPTS):
+            for lane in missing:
+                others = [worker.pipe for worker in self._workers.values()]
+                worker = self._workers[lane] = Worker(self._context, lane, bell, limit, others)
+                self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
+                self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
+            codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
+            missing = list(codes)
+            if not missing:
+                return
+        raise WorkerDied(
+            f"worker processes died {ATTEMPTS} times before they were ready ({', '.join(set(codes.values()))});"
+            " what they printed is above"
+        )
+
+    def _await(self, worker: Worker) -> str | None:
+        """Wait until a new worker is ready; how it died, where it did."""
+        try:
+            worker.await_ready()
+        except (EOFError, OSError):
+            self._remove(worker)
+            return remote.describe_exit(worker.bury())
+        return None
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        self._forget_dead()
-        self._start_missing()
+        self._listen(job, 0)  # for what lanes said that came late to the runs before
+        while any(worker.backlog > BACKLOG for worker in self._workers.values()):
+            self._listen(job, None)
+        self.repair()
         message = self._sender.message(job)
         self._sent = time.perf_counter()
         outcomes = []
-        for lane, worker in self._workers.items():
-            worker.state = "sending"
+        for worker in list(self._workers.values()):
             try:
-                worker.pipe.send_bytes(message)
-                worker.state = "running"
+                worker.send(job, message)
             except OSError:
-                outcomes.append(self._reap(lane, job))
-        while running := self._running():
-            outcomes += self._wait(running, job)
+                outcomes.append(self._reap(worker, job))
+        self._bell[0] += 1
+        control = Control(job.control)
+        # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
+        if not spin.until_over(job.control, self._spin):
+            patience = None if self.backend.timeout is None else self.backend.timeout / 8
+            while self._owing(job) and not control.is_over():
+                outcomes += self._listen(job, patience)
         return outcomes
 
-    def _running(self) -> dict[int, _Worker]:
-        return {lane: worker for lane, worker in self._workers.items() if worker.state == "running"}
+    def _owing(self, job: Job) -> list[Worker]:
+        return [worker for worker in self._workers.values() if worker.owes(job)]
 
-    def _wait(self, running: dict[int, _Worker], job: Job) -> list[Outcome]:
-        """Wait until something happens to one of the workers; say what."""
-        from multiprocessing.connection import wait
-
-        timeout = self.backend.timeout
-        ready = wait(
-            [waits for worker in running.values() for waits in (worker.pipe, worker.process.sentinel)],
-            None if timeout is None else timeout / 8,
-        )
+    def _listen(self, job: Job, patience: float | None) -> list[Outcome]:
+        """Wait until some worker says something, dies, or is found hung; what became of its part in this job."""
         outcomes = []
-        for lane, worker in running.items():
-            if worker.pipe in ready:
-                try:
-                    outcomes.append(pickle.loads(worker.pipe.recv_bytes()))
-                    worker.state = "idle"
-                except (EOFError, OSError):
-                    outcomes.append(self._reap(lane, job))
-            elif worker.process.sentinel in ready:
-                outcomes.append(self._reap(lane, job))
-            elif timeout is not None and remote.is_hung(Control(job.control), lane, self._sent, timeout):
-                worker.process.kill()
-                outcomes.append(self._reap(lane, job, f"killed after {timeout} s in one chunk"))
+        lanes = {key.data for key, _ in self._selector.select(patience)}
+        for worker in [self._workers[lane] for lane in lanes]:
+            try:
+                of, reply = worker.receive()
+            except (EOFError, OSError):
+                outcomes.append(self._reap(worker, job))
+                continue
+            if of is job:
+                outcomes.append(pickle.loads(reply) if reply else Outcome(worker.lane))
+        timeout = self.backend.timeout
+        if timeout is not None and patience:
+            for worker in self._owing(job):
+                if remote.is_hung(Control(job.control), worker.lane, self._sent, timeout):
+                    worker.process.kill()
+                    outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))
         return outcomes
 
-    def _reap(self, lane: int, job: Job, death: str | None = None) -> Outcome:
+    def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:
         """Bury a dead worker; only then may what it had begun be given to others."""
-        worker = self._workers.pop(lane)
-        worker.process.join()
-        worker.pipe.close()
-        death = death or remote.describe_exit(worker.process.exitcode)
-        worker.process.close()
-        return Outcome(lane, chunk=Control(job.control).current(lane), death=death)
+        self._remove(worker)
+        code = worker.bury()
+        control = Control(job.control)
+        control.left(worker.lane)
+        return Outcome(worker.lane, chunk=control.current(worker.lane), death=death or remote.describe_exit(code))
+
+    def _remove(self, worker: Worker) -> None:
+        del self._workers[worker.lane]
+        for file in (worker.pipe, worker.process.sentinel):
+            with contextlib.suppress(KeyError):  # it died before it was listened to
+                self._selector.unregister(file)
 
     def stop_lanes(self, job: Job) -> None:
+        control = Control(job.control)
         try:
-            for lane, worker in list(self._workers.items()):
-                if worker.state == "sending":  # it may hold half a message, which no later one could mend
+            for worker in list(self._workers.values()):
+                if worker.is_talking:  # half a message may be in the pipe, which no later one could mend
                     worker.process.kill()
-                    self._reap(lane, job)
-            while running := self._running():
-                self._wait(running, job)
+                    self._reap(worker, job)
+            while control.is_busy():
+                time.sleep(0.001)
+                for worker in list(self._workers.values()):
+                    if not worker.process.is_alive():
+                        self._reap(worker, job)
         except KeyboardInterrupt:  # asked twice: do not wait for the chunks to end
             self._kill_all()
 
-    def repair(self) -> None:
-        self._start_missing()
-
-    def _forget_dead(self) -> None:
-        """Notice workers that died while they had nothing to do."""
-        for lane, worker in list(self._workers.items()):
-            if not worker.process.is_alive():
-                del self._workers[lane]
-                worker.pipe.close()
-                worker.process.close()
-
     def stop(self) -> None:
+        workers = list(self._workers.values())
         try:
-            for worker in self._workers.values():
+            for worker in workers:
+                self._remove(worker)
                 worker.pipe.close()  # the end of its messages is a worker's sign to leave
-            for worker in self._workers.values():
+            for worker in workers:
                 worker.process.join()
         finally:
-            self._kill_all()
+            for worker in workers:
+                worker.process.kill()
+                worker.bury()
+            self._selector.close()
 
     def _kill_all(self) -> None:
-        while self._workers:
-            _, worker = self._workers.popitem()
+        for worker in list(self._workers.values()):
             worker.process.kill()
-            worker.process.join()
-            worker.process.close()
-            worker.pipe.close()
+            self._remove(worker)
+            worker.bury()
 
 
 def _check_descriptors(count: int) -> None:
@@ -229,36 +236,3 @@ def _check_descriptors(count: int) -> None:
     finally:
         for descriptor in held:
             os.close(descriptor)
-
-
-_starting = threading.Lock()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep multiprocessing from running the caller's script again in each worker.
-
-    Nothing of it is needed there: what is defined in __main__ travels by value. So a script needs no
-    `if __name__ == "__main__"`, and its imports are not paid for by every worker.
-    """
-    with _starting:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-def _serve(pipe: Connection, lane: int, parent: int, inherited: list[Connection]) -> None:
-    """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed."""
-    for other in inherited:
-        other.close()  # a fork's copies of the parent's ends: while they are open, nobody's pipe ever ends
-    remote.settle(parent)
-    try:
-        pipe.send_bytes(b"ready")
-        while True:
-            pipe.send_bytes(remote.perform(pipe.recv_bytes(), lane))
-    except (EOFError, OSError):
-        pass
-    os._exit(0)  # nothing here is worth a slow good-bye: no buffers, no tracker, no views
