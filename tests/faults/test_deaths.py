@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import signal
-import threading
-import time
 
 import numpy as np
 import pytest
+from chaos import chaotic_run, kill_at_random
 from example_kernels import nothing, squares
 from fault_kernels import POINTS, WAYS, answer, begun, busy, risky
 
@@ -52,16 +50,28 @@ def test_a_death_anywhere_by_any_means(forkserver, way, point):
     assert forkserver.run(squares, np.arange(9.0)).value.tolist() == [k * k for k in range(9)]
 
 
-@pytest.fixture(scope="module", params=[SPAWN, Joblib(2, timeout=HANGS)], ids=repr)
-def slow_starter(request):
-    with request.param.open() as pool:
+@pytest.fixture(scope="module")
+def spawned():
+    with SPAWN.open() as pool:
         yield pool
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_two_deaths_in_one_run(slow_starter, pair):
+def test_two_deaths_in_one_run_of_spawned_workers(spawned, pair):
     # Two in a run, because it takes half a second to replace a worker.
-    check(slow_starter.run(risky, CHUNKS, {chunk: (point, way, 1) for chunk, (way, point) in enumerate(pair)}, 2))
+    check(spawned.run(risky, CHUNKS, {chunk: (point, way, 1) for chunk, (way, point) in enumerate(pair)}, 2))
+
+
+@pytest.fixture(scope="module")
+def loky():
+    with Joblib(2, timeout=HANGS).open() as pool:
+        yield pool
+
+
+# All of them under loky are chaos.py's: every death replaces every worker there, which takes seconds.
+@pytest.mark.parametrize(("way", "point"), zip(itertools.cycle(WAYS), POINTS, strict=False))
+def test_a_death_of_a_loky_worker(loky, way, point):
+    check(loky.run(risky, CHUNKS, {2: (point, way, 1)}))
 
 
 FORK = """
@@ -85,15 +95,19 @@ def test_deaths_of_forked_workers(script, no_leaks):
     assert "chunk 5 (indices 40..48) of risky was tried 3 times" in script(FORK).stdout
 
 
-@pytest.mark.parametrize("backend", [Processes(3), Joblib(3)], ids=repr)
-@pytest.mark.parametrize("victims", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("backend", "victims"), [*((Processes(3), k) for k in (1, 2, 3)), *((Joblib(3), k) for k in (2, 3))], ids=repr
+)
 def test_one_or_all_but_one_or_all_workers_killed_at_once(backend, victims):
     with backend.open() as pool:
         check(pool.run(risky, CHUNKS, dict.fromkeys(range(victims), ("mid-write", "SIGKILL", 1)), 3))
 
 
-@pytest.mark.parametrize("backend", [Processes(2), Joblib(2)], ids=repr)
-@pytest.mark.parametrize(("poison", "together"), [(0, 0), (1, 2), (CHUNKS - 1, 0)])
+@pytest.mark.parametrize(
+    ("backend", "poison", "together"),
+    [(Processes(2), 0, 0), (Processes(2), 1, 2), (Processes(2), CHUNKS - 1, 0), (Joblib(2), 1, 2)],
+    ids=repr,
+)
 def test_a_chunk_that_always_kills_is_named(backend, poison, together):
     with backend.open() as pool:
         with pytest.raises(WorkerDied, match=rf"chunk {poison} \(indices {8 * poison}\.\..*tried 3 times") as caught:
@@ -140,45 +154,9 @@ def test_workers_killed_while_they_have_nothing_to_do(backend):
         assert {lane.process for lane in again.timeline.lanes}.isdisjoint(lane.process for lane in found.timeline.lanes)
 
 
-def kill_at_random(pool, run, seed, kills):
-    """Run with a thread beside it that kills some worker at some moments; the pids come from the processes below us."""
-    from conftest import children
-
-    rng = random.Random(seed)
-    moments = sorted(rng.uniform(0, 0.02) for _ in range(kills))
-    over = threading.Event()
-
-    def killer():
-        began = time.monotonic()
-        for moment in moments:
-            over.wait(max(0.0, began + moment - time.monotonic()))
-            if over.is_set():
-                return
-            if workers := sorted(children()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(rng.choice(workers), rng.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
-
-    thread = threading.Thread(target=killer)
-    thread.start()
-    try:
-        return run()
-    finally:
-        over.set()
-        thread.join()
-
-
 def test_a_hundred_runs_with_kills_at_random_moments():
-    expected = list(range(40))
-    deaths = 0
     with Processes(2).open() as pool:
-        for seed in range(100):
-            variant = ("python", "nogil")[seed % 2]
-            result = kill_at_random(
-                pool, lambda v=variant: pool.run(busy, 40, 400_000, variant=v), seed, kills=1 + seed % 2
-            )
-            assert result.value.tolist() == expected, seed
-            deaths += len(result.timeline.events)
-    assert deaths > 20
+        assert sum(len(chaotic_run(pool, seed).timeline.events) for seed in range(100)) > 20
 
 
 def test_compiled_bodies_die_and_are_run_again():

@@ -38,9 +38,9 @@ def interrupt(moment):
 
 def once(pool, moment):
     caught, thread = 0, threading.Thread(target=interrupt, args=(moment,))
-    thread.start()
     try:
         try:
+            thread.start()
             # without the interrupt it would take minutes
             pool.run(busy, 50_000, 5_000_000, variant=rng.choice(variants))
             print("never interrupted")
