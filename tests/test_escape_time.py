@@ -1,14 +1,22 @@
 """mandelbrot: the definition to the bit, on every variant, and every bad argument named before work starts."""
 
+import hashlib
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("numba")
+
 from kernels import find
 from kernels.escape_time import check_pixels, iterations, mandelbrot
+from kernels.intrinsics import target_features
 
 VARIANTS = list(mandelbrot.variants)
 
@@ -167,3 +175,128 @@ def test_bad_out_is_named():
         mandelbrot((1, 1), out=read_only)
     with pytest.raises(TypeError, match="mandelbrot"):
         mandelbrot()
+
+
+# ---------------------------------------------------------------- to the bit
+
+# Six views, 210,000 pixels: whole set, outside alone, inside of a disk of period 3, the tip where |c| is 2, the cusp
+# (where orbits crawl), and a zoom whose pixels are closer than float64's numbers.
+SIDES = (183, 191)
+VIEWS = [
+    (SIDES, -0.75 + 0j, 3.0, 70),
+    (SIDES, -0.7436 + 0.1318j, 0.0005, 130),
+    (SIDES, -0.1226 + 0.7449j, 0.2, 120),
+    (SIDES, -2.0 + 0j, 1e-5, 60),
+    (SIDES, 0.25 + 0j, 0.01, 110),
+    (SIDES, -0.10109636384562216 + 0.95628651080914j, 3e-15, 150),
+]
+
+
+def counts_by_numpy(cx, cy, max_iter):
+    """The definition once more, all points at a time: numpy's float64 rounds as Python's, and fuses nothing."""
+    x, y, at, counts = np.zeros(len(cx)), np.zeros(len(cx)), np.arange(len(cx)), np.full(len(cx), max_iter, np.int32)
+    for n in range(1, max_iter + 1):
+        x, y = (x * x - y * y) + cx, 2 * x * y + cy
+        gone = x * x + y * y > 4
+        counts[at[gone]] = n
+        at, x, y, cx, cy = (field[~gone] for field in (at, x, y, cx, cy))
+    return counts
+
+
+def by_numpy(shape, center, width, max_iter):
+    h, w = shape
+    d = width / w
+    cx, cy = np.meshgrid(center.real + (np.arange(w) - (w - 1) / 2) * d, center.imag - (np.arange(h) - (h - 1) / 2) * d)
+    return counts_by_numpy(cx.ravel(), cy.ravel(), max_iter).reshape(shape)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=[str(view[1]) for view in VIEWS])
+def test_to_the_bit_against_the_scalar_loop(view):
+    expected = mandelbrot.python(*view)
+    assert len(np.unique(expected)) > 5  # there is something to see
+    assert np.array_equal(mandelbrot(*view), expected)
+    assert np.array_equal(by_numpy(*view), expected)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 32, 33, 34, 129, 1000, 3001])
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [
+        (-0.75 + 0j, 3.0),
+        (-1.7548 + 0j, 0.03),  # cycles of period 3 and 6
+        (-1.2499 + 0.001j, 1e-3),  # the end of the disk of period 2
+        (0.2499 + 0.0001j, 2e-3),
+        (-0.743643887037151 + 0.131825904205330j, 1e-12),
+        (2j, 1e-7),
+        (-2 + 0j, 1e-15),
+    ],
+)
+def test_to_the_bit_at_every_depth(center, width, max_iter):
+    view = (29, 71), center, width, max_iter
+    assert np.array_equal(mandelbrot(*view), by_numpy(*view))
+
+
+def test_rows_with_hardly_an_imaginary_part():
+    # x·y may fall below the normal numbers there, where doubling is not exact.
+    for height in (5e-324, 1e-300, 3e-290):
+        view = (3, 97), complex(-0.75, height), 97 * height, 200
+        assert np.array_equal(mandelbrot(*view), by_numpy(*view))
+
+
+def test_the_shortcut_takes_no_point_that_leaves():
+    # On both sides of the edges of the cardioid and of the disk of period 2, as close as the shortcut goes and closer.
+    turns = np.exp(2j * np.pi * np.linspace(0, 1, 120))
+    multipliers = np.concatenate([turns * reach for reach in (1 - 1e-3, 1 - 5e-5, 1.0, 1 + 1e-3, 1.01, 1.05)])
+    points = np.concatenate([multipliers / 2 - multipliers**2 / 4, -1 + multipliers / 4])
+    expected = counts_by_numpy(points.real, points.imag, 2000)
+    assert 0.2 < (expected == 2000).mean() < 0.9
+    assert [mandelbrot((1, 1), c, 1.0, 2000).item() for c in points.tolist()] == expected.tolist()
+
+
+# Other machines: what numba compiles for, and how many lanes a vector is taken to have; with this machine 2, 4 and 8.
+OTHERS = [
+    ("generic", "", 2),
+    ("x86-64-v2", "+sse4.2,+popcnt", 4),
+    ("x86-64-v3", "+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+sse4.2", 4)
+    if "avx512f" in target_features()
+    else ("x86-64-v2", "+sse4.2,+popcnt", 8),
+]
+
+OTHER_MACHINE = """
+import hashlib, re, sys
+import kernels.intrinsics
+kernels.intrinsics.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
+from kernels.compilation import compiled
+from kernels.escape_time import mandelbrot
+from kernels.escape_time_lanes import WIDTH, body
+assert WIDTH == int(sys.argv[1])
+for line in sys.stdin:
+    print(hashlib.sha256(mandelbrot.nogil(*eval(line))).hexdigest())
+# Doubling is exact, so 2·x·y + cy may be one instruction, in vectors; nothing else may.
+fused = set(re.findall(r"vfn?m(?:add|sub)\\w+", "".join(compiled(body).inspect_asm().values())))
+assert fused <= {"vfmadd132pd", "vfmadd213pd", "vfmadd231pd"} if "+fma" in sys.argv[2] else not fused, fused
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 processors")
+def test_other_machines_and_widths_give_the_same_bits(tmp_path):
+    views = [*VIEWS, ((29, 71), -1.7548 + 0j, 0.03, 1000), ((29, 71), -2 + 0j, 1e-15, 300), ((1, 5000), 0.3j, 1.0, 200)]
+    expected = [hashlib.sha256(mandelbrot(*view)).hexdigest() for view in views]
+    runs = []
+    for cpu, features, lanes in OTHERS:
+        settings = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "NFOLD_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", OTHER_MACHINE, str(lanes), features]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        process.stdin.write("".join(f"{view!r}\n" for view in views))
+        process.stdin.close()
+        runs.append((cpu, process))
+    for cpu, process in runs:
+        with process:
+            assert process.stdout.read().split() == expected, cpu
+        assert process.returncode == 0, cpu
