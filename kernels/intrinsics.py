@@ -173,6 +173,17 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def as_words(typingctx: Any, vector: Any) -> Any:
+    """`as_words(vector)`: the same bits as a vector of uint64."""
+    made = Vector(types.uint64, vector.lanes * vector.dtype.bitwidth // 64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(made))
+
+    return made(vector), codegen
+
+
+@intrinsic
 def cast_for(typingctx: Any, array: Any, vector: Any) -> Any:
     """`cast_for(array, vector)`: a vector of unsigned integers in the array's integer dtype, to be stored there."""
     if not isinstance(array.dtype, types.Integer) or not isinstance(vector.dtype, types.Integer) or vector.dtype.signed:
@@ -363,22 +374,18 @@ def bits(typingctx: Any, mask: Any) -> Any:
 
 @intrinsic
 def bit_count(typingctx: Any, word: Any) -> Any:
-    """`bit_count(word)`: how many bits of a uint64 are 1, as an int64."""
+    """`bit_count(word)`: how many bits of a uint64, or of all lanes of a vector of uint64, are 1, as an int64."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return call_llvm(builder, "llvm.ctpop.i64", ir.IntType(64), args[0])
+        if not isinstance(word, Vector):
+            return call_llvm(builder, "llvm.ctpop.i64", ir.IntType(64), args[0])
+        suffix = _suffix(args[0].type)
+        counts = call_llvm(builder, f"llvm.ctpop.{suffix}", args[0].type, args[0])
+        return call_llvm(builder, f"llvm.vector.reduce.add.{suffix}", ir.IntType(64), counts)
 
+    if isinstance(word, Vector) and word.dtype == types.uint64:
+        return types.int64(word), codegen
     return types.int64(types.uint64), codegen
-
-
-@intrinsic
-def lowest_bit(typingctx: Any, word: Any) -> Any:
-    """`lowest_bit(word)`: the position of the lowest 1 of a uint64 that is not 0, as a uint64."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return call_llvm(builder, "llvm.cttz.i64", ir.IntType(64), args[0], ir.IntType(1)(1))
-
-    return types.uint64(types.uint64), codegen
 
 
 @intrinsic

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.intrinsics import bit_count, broadcast, cast_for, lesser, load, store
+from kernels.intrinsics import as_words, bit_count, broadcast, cast_for, lesser, load, store
 from kernels.sieve_wheel import (
     CARRY,
     COUNT_OF_BYTE,
@@ -52,9 +52,10 @@ PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the n
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
-BUCKET_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
-BUCKET_MASK = (ONE << BUCKET_SHIFT) - ONE
+PAGE_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
+PAGE_MASK = (ONE << PAGE_SHIFT) - ONE
 BATCH = 1024  # primes that walk together: 24 KiB of places
+REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
 
 
 # ---------------------------------------------------------------- the two bodies
@@ -73,7 +74,7 @@ def count_in_chunk(
     for index in range((hi - lo + segment - 1) // segment):
         size = min(U(segment), end - turn)
         sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
-        total += count_bits(chunk[0], size)
+        total += count_bits(chunk[0][MARGIN:], size)
         turn += size
     out[0] = total
 
@@ -119,8 +120,10 @@ def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
     active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
     medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
-    buffer = np.full(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), 255, np.uint8)
-    spill = np.full(MARGIN, 255, np.uint8)
+    buffer = np.empty(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), np.uint8)
+    spill = np.empty(MARGIN, np.uint8)
+    for i in range(MARGIN):
+        spill[i] = 255
     blocks = np.empty(medium - first, np.uint32)
     # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
     begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
@@ -202,42 +205,41 @@ def restore_sieving_primes(buffer: Any, turn: Any, size: Any, sieving: Any) -> A
 
 
 def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
-    """Clear the number 1, what lies outside start .. n in the window's end bytes, and a word behind the segment."""
+    """Clear the number 1, what lies outside start .. n in the window's end bytes, and a vector behind the segment."""
     if start // THIRTY >= turn:
         buffer[start // THIRTY - turn] &= FROM_REMAINDER[start % THIRTY]
     if n // THIRTY < turn + size:
         buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
     if turn == ZERO:
         buffer[0] &= np.uint8(0xFE)
-    if size % EIGHT:
-        for i in range(size, size + EIGHT):
-            buffer[i] = 0
+    for i in range(size, size + U(LANES)):
+        buffer[i] = 0
 
 
 # ---------------------------------------------------------------- patterns of the smallest primes
 
 
-def lay_patterns(buffer: Any, lo: Any, hi: Any, turn: Any, patterns: Any, places: Any) -> Any:
+def lay_patterns(buffer: Any, lo: Any, hi: Any, turn: Any, patterns: Any, places: Any) -> None:
     """Overwrite buffer[lo:hi] (and up to STEP behind), from wheel turn `turn` on, with what the patterns leave."""
     for group in range(0, len(places), 8):
-        lay_eight(buffer, np.int64(lo), np.int64(hi), np.int64(turn), patterns, places[group : group + 8], group > 0)
+        lay_eight(buffer, np.int64(lo), np.int64(hi), np.int64(turn), patterns, places, group)
 
 
-def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, again: Any) -> Any:
-    """AND eight patterns into buffer[lo:hi]; `again` keeps what earlier patterns left there."""
-    a, a_end, a_period = begin_pattern(places[0], turn)
-    b, b_end, b_period = begin_pattern(places[1], turn)
-    c, c_end, c_period = begin_pattern(places[2], turn)
-    d, d_end, d_period = begin_pattern(places[3], turn)
-    e, e_end, e_period = begin_pattern(places[4], turn)
-    f, f_end, f_period = begin_pattern(places[5], turn)
-    g, g_end, g_period = begin_pattern(places[6], turn)
-    h, h_end, h_period = begin_pattern(places[7], turn)
+def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, group: Any) -> None:
+    """AND eight patterns into buffer[lo:hi]; all but the first group keep what earlier patterns left there."""
+    a, a_end, a_period = begin_pattern(places, group, turn)
+    b, b_end, b_period = begin_pattern(places, group + 1, turn)
+    c, c_end, c_period = begin_pattern(places, group + 2, turn)
+    d, d_end, d_period = begin_pattern(places, group + 3, turn)
+    e, e_end, e_period = begin_pattern(places, group + 4, turn)
+    f, f_end, f_period = begin_pattern(places, group + 5, turn)
+    g, g_end, g_period = begin_pattern(places, group + 6, turn)
+    h, h_end, h_period = begin_pattern(places, group + 7, turn)
     for i in range(lo, hi, STEP):
         for k in range(0, STEP, LANES):
             left = load(t, a + k, LANES) & load(t, b + k, LANES) & load(t, c + k, LANES) & load(t, d + k, LANES)
             right = load(t, e + k, LANES) & load(t, f + k, LANES) & load(t, g + k, LANES) & load(t, h + k, LANES)
-            if again:
+            if group:
                 left = left & load(buffer, i + k, LANES)
             store(buffer, i + k, left & right)
         a, b = go_on(a, a_end, a_period), go_on(b, b_end, b_period)
@@ -246,9 +248,9 @@ def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, aga
         g, h = go_on(g, g_end, g_period), go_on(h, h_end, h_period)
 
 
-def begin_pattern(place: Any, turn: Any) -> Any:
+def begin_pattern(places: Any, k: Any, turn: Any) -> Any:
     """Where in the table a pattern's byte for a wheel turn lies, where the pattern ends, and its period."""
-    first, period = place[0], place[1]
+    first, period = places[k, 0], places[k, 1]
     return first + turn % period, first + period, period
 
 
@@ -352,23 +354,26 @@ def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any, cursors: Any)
     where its next multiple goes, links[page] one more than the page before.
     """
     if len(primes) == 0:
-        return np.empty(0, np.uint32), np.empty(0, np.uint64)
+        return np.empty(0, np.uint32), np.empty(0, np.uint32)
     count = pages_expected(turns, primes, len(cursors))
-    pages, links = np.empty(count << BUCKET_SHIFT, np.uint32), np.empty(count, np.uint64)
-    done, free = ZERO, ZERO
+    pages, links = np.empty(count << PAGE_SHIFT, np.uint32), np.empty(count, np.uint32)
+    places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
+    starts = np.empty(REFILL, np.int64), np.empty(REFILL, np.int64), np.empty(REFILL, np.int64), np.empty(REFILL, np.int64)
+    done, walking, free = ZERO, ZERO, ZERO
     while True:
-        done, free = drop_multiples(turn, turns, segment, primes, done, cursors, pages, links, free)
-        if done == U(len(primes)):
+        done, walking, free = drop_multiples(
+            turn, turns, segment, primes, done, places, walking, starts, cursors, pages, links, free
+        )
+        if done == U(len(primes)) and walking == ZERO:
             return pages, links
         pages, links = more_room(pages), more_room(links)
 
 
-def pages_expected(turns: Any, primes: Any, segments: Any) -> Any:
+def pages_expected(turns: Any, primes: Any, buckets: Any) -> Any:
     """Pages enough for all multiples but a rare excess: by Mertens, the sum of 1/p is the difference of log log p."""
     reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
     multiples = 48 / 7 * float(turns) * (reciprocals + 2 / float(primes[0]))
-    one_batch = BATCH * 8.0 * (float(turns) / float(primes[0]) + 2)
-    return U((1.02 * multiples + one_batch) / float(BUCKET_MASK + ONE) + 2 * float(segments) + 8)
+    return U(1.02 * multiples / float(ONE << PAGE_SHIFT) + 3 * float(buckets) + 8)
 
 
 def more_room(full: Any) -> Any:
@@ -380,88 +385,102 @@ def more_room(full: Any) -> Any:
 
 
 def drop_multiples(
-    turn: Any, turns: Any, segment: Any, primes: Any, done: Any, cursors: Any, pages: Any, links: Any, free: Any
+    turn: Any,
+    turns: Any,
+    segment: Any,
+    primes: Any,
+    done: Any,
+    places: Any,
+    walking: Any,
+    starts: Any,
+    cursors: Any,
+    pages: Any,
+    links: Any,
+    free: Any,
 ) -> Any:
-    """Fill buckets from prime `done` on, until all are done or pages could run out; where it stopped, and free pages.
+    """Go on filling buckets until no prime walks any more, or pages could run out: primes begun, walking; free pages.
 
-    A batch of primes goes from multiple to multiple together, and who leaves the chunk leaves the batch: whether one has
+    Many primes go from multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has
     a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
     """
+    at, step, prime = places
     shift = ZERO
     while ONE << shift < segment:
         shift += ONE
-    walkers = np.empty((3, BATCH), np.uint64)
-    at, step, prime = walkers[0], walkers[1], walkers[2]
-    room = U(len(links)) - (U(BATCH) * EIGHT * (turns // U(primes[0]) + TWO) >> BUCKET_SHIFT) - U(len(cursors))
-    while done < U(len(primes)) and free <= room:
-        batch = primes[done : done + U(BATCH)]
-        count = begin_walk(turn, turns, batch, at, step, prime)
-        while count:
-            left = ZERO
-            for i in range(count):
-                here, entry, q = at[i], U(WALK[step[i]]), prime[i]
-                s = here >> shift
-                cursor = cursors[s]
-                if cursor & BUCKET_MASK == ZERO:  # its page is full, or it has none
-                    links[free] = cursor >> BUCKET_SHIFT
-                    cursor = free << BUCKET_SHIFT
-                    free += ONE
-                pages[cursor] = (here & (segment - ONE)) << THREE | entry & SEVEN
-                cursors[s] = cursor + ONE
-                here += q * (entry >> EIGHT & FIFTEEN) + (entry >> THREE & THIRTY_ONE)
-                at[left], step[left], prime[left] = here, entry >> TWELVE, q
-                left += ONE if here < turns else ZERO
-            count = left
-        done += U(len(batch))
-    return done, free
+    while free + U(len(cursors)) + TWO <= U(len(links)):
+        if walking <= U(BATCH - REFILL) and done < U(len(primes)):
+            batch = primes[done : done + U(REFILL)]
+            walking = begin_walk(turn, turns, batch, starts, places, walking)
+            done += U(len(batch))
+        elif walking == ZERO:
+            break
+        left = ZERO
+        for i in range(walking):
+            here, entry, q = at[i], U(WALK[step[i]]), prime[i]
+            bucket = here >> shift
+            cursor = cursors[bucket]
+            if cursor & PAGE_MASK == ZERO:  # its page is full, or it has none
+                links[free] = cursor >> PAGE_SHIFT
+                cursor = free << PAGE_SHIFT
+                free += ONE
+            pages[cursor] = (here & (segment - ONE)) << THREE | entry & SEVEN
+            cursors[bucket] = cursor + ONE
+            here += q * (entry >> EIGHT & FIFTEEN) + (entry >> THREE & THIRTY_ONE)
+            at[left], step[left], prime[left] = here, entry >> TWELVE, q
+            left += ONE if here < turns else ZERO
+        walking = left
+    return done, walking, free
 
 
-def begin_walk(turn: Any, turns: Any, primes: Any, at: Any, step: Any, prime: Any) -> Any:
-    """Each prime's first multiple in the chunk: its byte, its entry in WALK, and p // 30; how many primes have one."""
-    rests, cofactors, turned = np.empty(BATCH, np.int64), np.empty(BATCH, np.int32), np.empty(BATCH, np.int32)
-    for i in range(len(primes)):
+def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, walking: Any) -> Any:
+    """Put primes that have a multiple in the chunk behind those `walking`; how many walk then.
+
+    A place is the multiple's byte, its entry in WALK, and p // 30.
+    """
+    rests, beyonds, cofactors, reach = starts
+    at, step, prime = places
+    for i in range(len(primes)):  # in vectors
         p = np.int64(primes[i])
         quotient, rest = divide(np.int64(turn), p)
-        # The first cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
-        beyond = np.ceil(30.0 * float(rest) * (1.0 / float(p)))
+        # The first odd cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
+        beyond = 2.0 * np.floor(0.5 * np.ceil(30.0 * float(rest) * (1.0 / float(p)))) + 1.0
         sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
-        rests[i], cofactors[i], turned[i] = rest, np.int32(30.0 * sevenths + beyond), np.int32(beyond)
-    count = ZERO
-    for i in range(U(len(primes))):
+        rests[i], beyonds[i] = rest, np.int64(beyond)
+        cofactors[i], reach[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
+    likely, end = walking, np.int64(turns * THIRTY)
+    for i in range(U(len(primes))):  # the largest primes' next odd multiple is mostly behind the chunk already
+        prime[likely] = i
+        likely += ONE if reach[i] < end else ZERO
+    for k in range(walking, likely):
+        i = prime[k]
         p, cofactor = U(primes[i]), U(cofactors[i])
-        first = (p * (U(turned[i]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[i])) // THIRTY
-        at[count], prime[count] = first, p // THIRTY
-        step[count] = U(48) * INDEX_OF_RESIDUE[p % THIRTY] + INDEX_OF_COFACTOR[cofactor]
-        count += ONE if first < turns else ZERO
-    return count
+        first = (p * (U(beyonds[i]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[i])) // THIRTY
+        at[walking], prime[walking] = first, p // THIRTY
+        step[walking] = U(48) * INDEX_OF_RESIDUE[p % THIRTY] + INDEX_OF_COFACTOR[cofactor]
+        walking += ONE if first < turns else ZERO
+    return walking
 
 
-def empty_bucket(segment: Any, index: Any, cursors: Any, pages: Any, links: Any) -> Any:
+def empty_bucket(segment: Any, index: Any, cursors: Any, pages: Any, links: Any) -> None:
     """Cross off the multiples that were dropped into a segment's bucket."""
     end = cursors[index]
     while end != ZERO:
-        page = (end - ONE) >> BUCKET_SHIFT
-        for i in range(page << BUCKET_SHIFT, end):
+        page = (end - ONE) >> PAGE_SHIFT
+        for i in range(page << PAGE_SHIFT, end):
             multiple = U(pages[i])
             segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
-        end = links[page] << BUCKET_SHIFT
+        end = U(links[page]) << PAGE_SHIFT
 
 
 # ---------------------------------------------------------------- reading the result
 
 
-def count_bits(buffer: Any, size: Any) -> Any:
-    """How many primes the segment's bytes hold."""
-    words = words_of(buffer, size)
+def count_bits(segment: Any, size: Any) -> Any:
+    """How many primes the segment's bytes hold; there are zeros behind them up to a whole vector."""
     total = 0
-    for i in range(len(words)):
-        total += bit_count(words[i])
+    for i in range(0, np.int64(size), LANES):
+        total += bit_count(as_words(load(segment, i, LANES)))
     return total
-
-
-def words_of(buffer: Any, size: Any) -> Any:
-    """The segment's bytes as 64-bit words."""
-    return buffer[MARGIN : MARGIN + (size + SEVEN) // EIGHT * EIGHT].view(np.uint64)
 
 
 def list_bits(segment: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:

@@ -44,8 +44,8 @@ COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
 
 
 def _next_cofactor() -> Array:
-    """What to add to a cofactor (0 .. 210) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
-    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(211)], np.uint64)
+    """What to add to a cofactor (0 .. 211) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
+    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(212)], np.uint64)
 
 
 def _walk() -> Array:
@@ -63,7 +63,7 @@ def _walk() -> Array:
 
 
 NEXT_COFACTOR = _next_cofactor()
-INDEX_OF_COFACTOR = np.array([COFACTORS.index(m + d) if m + d < 210 else 0 for m, d in enumerate(map(int, NEXT_COFACTOR))], np.uint64)
+INDEX_OF_COFACTOR = np.array([COFACTORS.index((m + int(d)) % 210) for m, d in enumerate(NEXT_COFACTOR)], np.uint64)
 WALK = _walk()
 
 # Bits of a byte whose numbers are below, or above, a remainder mod 30: to cut a window's first and last byte.
