@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench clean
+.PHONY: report test check bench speedup clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -20,6 +20,10 @@ check: $(DEV)
 bench: $(DEV)
 	$(BIN)/pytest bench --benchmark-only --benchmark-json=nfold-bench.json
 	$(BIN)/nfold report nfold-bench.json
+
+# Longer measurements; each writes its table under bench/results with machine and date.
+speedup: $(DEV)
+	$(BIN)/python bench/speedup.py
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

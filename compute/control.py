@@ -118,7 +118,7 @@ class Control:
                 cpu=float(row[CPU]) / 1e9,
             )
             for lane, row in enumerate(rows)
-            if row[STOPPED] or chunks[lane]
+            if row[START] and (row[STOPPED] or chunks[lane])
         )
 
     def spans(self) -> np.ndarray[Any, Any]:

@@ -271,7 +271,7 @@ with Processes(2).open() as pool:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     import os
     used = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 4, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 16, hard))
     held = []
     try:
         for _ in range(50):

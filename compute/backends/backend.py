@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 from compute import dispatch, machine
@@ -20,7 +20,7 @@ from compute.segments import Kind
 from kernels.definition import Kernel, as_index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Backend(ABC):
     """Who computes which chunk. A value: `eval(repr(backend)) == backend`.
 
@@ -36,6 +36,12 @@ class Backend(ABC):
             raise ValueError(
                 f"workers must be at least 1, not {self.workers}; leave it out to use all {machine.usable_cpus()} CPUs"
             )
+
+    def __repr__(self) -> str:
+        """What evaluates to this backend: its workers, and what is not as it is by default."""
+        others = [field for field in fields(self) if field.name != "workers"]
+        said = [f"{field.name}={value!r}" for field in others if (value := getattr(self, field.name)) != field.default]
+        return f"{type(self).__name__}({', '.join([repr(self.workers), *said])})"
 
     @abstractmethod
     def open(self) -> Pool:

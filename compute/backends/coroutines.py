@@ -14,7 +14,7 @@ from compute.control import Control
 from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Coroutines(Backend):
     """Lanes as coroutines of one loop on the caller's thread. `Coroutines(4)`"""
 

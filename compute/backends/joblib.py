@@ -18,7 +18,7 @@ from typing import Any, Literal
 from compute.arena import Arena
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.control import Control
+from compute.control import TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
 from compute.segments import Kind
 from kernels.definition import nearest
@@ -28,7 +28,7 @@ ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
 ARRIVAL = 0.01  # s that a worker's first task lasts, so that the others are given one too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Joblib(Backend):
     """Lanes as tasks of joblib's workers. `Joblib(4)`, `Joblib(2, arrays="memmap")`, `Joblib(2, kind="threading")`
 
@@ -84,7 +84,7 @@ class LokyPool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
         from joblib.externals.loky import BrokenProcessPool
 
-        message = self._sender.message(job)
+        message, control = self._sender.message(job), Control(job.control)
         sent = time.perf_counter()
         try:
             tasks = [self._executor.submit(remote.perform, message, lane) for lane in range(job.lanes)]
@@ -94,11 +94,12 @@ class LokyPool(Pool):
         errors = [task.exception() for task in tasks]
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
+            if not control.words[TICKETS] and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
+                return self.lanes(job)  # a warming that one worker did for another
             replies = [task.result() for task in tasks]
             return [pickle.loads(reply) if reply else Outcome(lane) for lane, reply in enumerate(replies)]
         self.stop_lanes(job)
         death = hung or _exit_codes(broken)
-        control = Control(job.control)
         dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane, error in enumerate(errors) if error]
         return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
 

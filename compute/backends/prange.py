@@ -25,7 +25,7 @@ from kernels.definition import Kernel
 FAILED = 3  # a lane's state beside those of compute.lanes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prange(Backend):
     """Lanes on numba's parallel threads; compiled variants only. `Prange(4)`"""
 

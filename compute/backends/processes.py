@@ -38,7 +38,7 @@ BACKLOG = 1  # unanswered jobs with which a worker is given another: more, and o
 DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Processes(Backend):
     """Lanes in worker processes. `Processes(4)`, `Processes(2, start="spawn", timeout=10)`
 

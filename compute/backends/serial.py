@@ -9,12 +9,15 @@ from compute.backends.backend import Backend, Pool
 from compute.lanes import Job, Outcome, in_slices, run_lane
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Serial(Backend):
     """The caller's own thread; no workers. `Serial()`"""
 
-    workers: int = field(default=1, init=False, repr=False)
+    workers: int = field(default=1, init=False)
     name = "serial"
+
+    def __repr__(self) -> str:
+        return "Serial()"
 
     def open(self) -> SerialPool:
         return SerialPool(self)

@@ -21,7 +21,7 @@ from compute.control import Control, Words
 from compute.lanes import Job, Outcome, in_slices, run_lane
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Threads(Backend):
     """Lanes on threads that share this process's memory. `Threads(4)`"""
 
