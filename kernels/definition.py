@@ -86,11 +86,13 @@ def _same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 class Variant:
     """One way to run a body: a function, and whether numba compiles it (it then releases the GIL).
 
-    A function whose module needs numba to be imported is given as "package.module:name".
+    A function whose module needs numba to be imported is given as "package.module:name". A variant may have a planner
+    of its own, with the kernel's arguments, where another grain suits it.
     """
 
     function: Body | str
     compiled: bool = False
+    planner: Callable[..., Plan] | None = None
 
     def source(self) -> Body:
         """The Python function of the body."""
@@ -147,7 +149,7 @@ class Kernel:
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
         try:
-            return _checked(self.planner(*args, **kw))
+            return _checked((self.variants[self.variant].planner or self.planner)(*args, **kw))
         except TypeError:
             takes = inspect.signature(self.planner)
             try:
@@ -209,10 +211,12 @@ class Kernel:
             )
         return self.held_to(name)
 
-    def also(self, variant: str, function: Body | str, *, compiled: bool = False) -> None:
+    def also(
+        self, variant: str, function: Body | str, *, compiled: bool = False, plan: Callable[..., Plan] | None = None
+    ) -> None:
         """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
         self.variants.pop(variant, None)
-        self.variants[variant] = Variant(function, compiled)
+        self.variants[variant] = Variant(function, compiled, plan)
 
     @property
     def path(self) -> str:

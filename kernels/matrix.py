@@ -7,7 +7,7 @@ is linked with, whose own threads are not this module's affair.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,28 +26,39 @@ from kernels.operands import (
     tiles,
 )
 
-# Tiles of the product, chosen by its shape alone. A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide
-# flops: on Zen 5 with AVX-512 (120 GFLOP/s) sides of 528, 264 and 132 cost 13, 25 and 40 percent of its time, on AVX2
-# half of that. Sides are multiples of 24, which every block of registers divides.
-SIDE = 528
-MULTIPLE = 24
-ENOUGH_TILES = 16  # 2 to 8 lanes end together; of 4096 x 4096 there are 64 anyway
+
+class Tiling(NamedTuple):
+    """How a product is cut: into tiles of at most these sides, at least so many of them, in multiples of a length."""
+
+    tall: int
+    wide: int
+    enough: int
+    multiple: int
+
+
+# A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
+# of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
+# 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
+PACKED = Tiling(528, 528, 16, 24)
+# OpenBLAS packs whole operands in each call, and more slowly: on Zen 5 bands of 512 x 4096 cost it 1 percent, of
+# 256 x 4096 five, tiles of 528 x 528 seven.
+BLAS = Tiling(512, 4096, 4, 64)
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
 
 
-def tile_shape(rows: int, columns: int, depth: int) -> tuple[int, int]:
+def tile_shape(rows: int, columns: int, depth: int, tiling: Tiling = PACKED) -> tuple[int, int]:
     """Rows and columns of a tile: equal parts, halved until there are enough, or they would be too small to pay."""
-    down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
-    while down * across < ENOUGH_TILES:
+    down, across = -(-rows // tiling.tall) or 1, -(-columns // tiling.wide) or 1
+    while down * across < tiling.enough:
         finer = (2 * down, across) if rows * across >= columns * down else (down, 2 * across)
         if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
             break
         down, across = finer
-    return _part(rows, down), _part(columns, across)
+    return _part(rows, down, tiling.multiple), _part(columns, across, tiling.multiple)
 
 
-def _part(length: int, parts: int) -> int:
-    return -(-length // (parts * MULTIPLE)) * MULTIPLE or MULTIPLE
+def _part(length: int, parts: int, multiple: int) -> int:
+    return -(-length // (parts * multiple)) * multiple or multiple
 
 
 def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
@@ -61,6 +72,15 @@ def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
     Error: each element within k·eps·(|A| @ |B|); NaN and infinities go where numpy has them.
     Raises ValueError for shapes that do not match and operands that float64 does not hold.
     """
+    return _plan_matmul(A, B, out, PACKED)
+
+
+def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
+    """The same, in bands of which each is worth the library's packing of whole operands."""
+    return _plan_matmul(A, B, out, BLAS)
+
+
+def _plan_matmul(A: Any, B: Any, out: Any, tiling: Tiling) -> Plan:
     a, b, target = as_float64(A, "A"), as_float64(B, "B"), as_out(out)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"{'A' if a.ndim == 0 else 'B'} is a single number; multiply with * instead of matmul")
@@ -75,7 +95,7 @@ def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
     outer = _outer({"A": (a.shape, a2.shape[:-2]), "B": (b.shape, b2.shape[:-2])}, core, target)
     stack_a, which_a = stacked(a2, 2, outer)
     stack_b, which_b = stacked(b2, 2, outer)
-    tall, wide = tile_shape(n, m, max(k, 1))
+    tall, wide = tile_shape(n, m, max(k, 1), tiling)
     each = tiles(n, m, tall, wide)
     flops = 2.0 * len(which_a) * n * k * m
     return Plan(
@@ -177,7 +197,7 @@ def _for_blas(matrix: Array) -> Array:
     return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
 
 
-matmul.also("blas", matmul_blas)
+matmul.also("blas", matmul_blas, plan=plan_matmul_blas)
 matmul.also("nogil", "kernels.matmul_packed:body", compiled=True)  # last, so the bare name: it keeps to one core
 
 

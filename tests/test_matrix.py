@@ -207,10 +207,10 @@ def test_out_may_overlap_the_operands(variant):
 @every_variant
 def test_running_a_chunk_twice_changes_nothing_and_touches_only_its_tiles(variant):
     A, B = numbers((150, 90)), numbers((90, 140), 1)
-    plan = matmul.plan(A, B)
+    plan = matmul.held_to(variant).plan(A, B)
     body = matmul.variants[variant].load()
     once = matmul.held_to(variant)(A, B)
-    assert plan.chunks > 3
+    assert plan.chunks > 1
     filled = np.full(plan.shape, np.nan)
     for chunk in range(plan.chunks):
         before = np.isfinite(filled).sum()
