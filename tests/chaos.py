@@ -1,7 +1,7 @@
 """make chaos: hundreds of runs whose workers are killed at random moments, and every fault under every start method.
 
-`python tests/chaos.py [RUNS] [SEED]`: a thousand runs where left out, each with one or two kills, half of them of compiled
-bodies. Stops at the first wrong value, with the seed that shows it.
+`python tests/chaos.py [RUNS] [SEED]`: a thousand runs where left out, each with one or two kills, half of them of
+compiled bodies. Stops at the first wrong value, with the seed that shows it.
 """
 
 from __future__ import annotations

@@ -61,11 +61,11 @@ def _plan(chunks, faults, together=0, nap=0.001):
 
     seen = shared.empty(chunks, np.int64)  # how often each chunk was begun
     seen[:] = 0
-    begun.append(seen)
+    begun[:] = [seen]
     return Plan(chunks * SIDE, (np.arange(chunks * SIDE), seen, faults, together, nap), dtype=np.int64, grain=SIDE)
 
 
-begun: list = []
+begun: list = []  # of the latest run
 
 
 @kernel(plan=_plan, compiled=False)

@@ -33,6 +33,12 @@ def check(result, chunks=CHUNKS, deaths=1, names=()):
     assert all("lane" in event for event in events)
 
 
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    begun.clear()
+
+
 SAID = {"SIGKILL": "SIGKILL", "SIGSEGV": "SIGSEGV", "exit": "exit code 0", "SIGSTOP": "killed after"}
 
 
@@ -69,7 +75,7 @@ def loky():
 
 
 # All of them under loky are chaos.py's: every death replaces every worker there, which takes seconds.
-@pytest.mark.parametrize(("way", "point"), zip(itertools.cycle(WAYS), POINTS, strict=False))
+@pytest.mark.parametrize(("way", "point"), list(zip(itertools.cycle(WAYS), POINTS, strict=False)))
 def test_a_death_of_a_loky_worker(loky, way, point):
     check(loky.run(risky, CHUNKS, {2: (point, way, 1)}))
 
