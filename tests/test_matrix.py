@@ -1,5 +1,10 @@
 """matmul and matvec against numpy, exact integers and longdouble, over shapes, dtypes, strides and out=."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +135,50 @@ def test_any_layout_gives_the_same_product(variant, view):
         matmul.held_to(variant)(views(A)[view], views(B)[view]), A @ B, rtol=0, atol=22 * EPS, strict=True
     )
     np.testing.assert_allclose(matvec.held_to(variant)(views(A)[view], B[:, 3]), A @ B[:, 3], rtol=0, atol=22 * EPS)
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("side", [200, 431])
+def test_packing_from_rows_and_from_columns_gives_the_same_bits(layout, side):
+    A, B = numbers((side, 2 * side + 3)), numbers((2 * side + 3, side + 5), 1)
+    expected = matmul.nogil(A, B)
+    assert within(expected, A @ B, 2 * side + 3, np.abs(A) @ np.abs(B))
+    np.testing.assert_array_equal(matmul.nogil(np.array(A, order=layout), np.asfortranarray(B)), expected)
+    out = np.empty((side + 5, side)).T
+    np.testing.assert_array_equal(matmul.nogil(np.array(A, order=layout), B, out=out), expected)
+
+
+def test_matvec_of_a_band_and_a_matrix_that_lies_by_columns():
+    A, x = numbers((1203, 77)), numbers(77, 1)
+    for matrix in (A, np.asfortranarray(A), A[::-1], A[:, ::-1]):
+        assert within(matvec.nogil(matrix, x), matrix @ x, 77, np.abs(matrix) @ np.abs(x))
+
+
+# Run by itself: numba reads the names of the target when it is imported.
+ON_ANOTHER_CPU = """
+import numpy as np
+from kernels import matmul, matvec, transpose, triad
+from kernels.blocks import LANES
+rng = np.random.default_rng(5)
+A, B = rng.integers(-99, 99, (131, 300)).astype(float), rng.integers(-99, 99, (300, 75)).astype(float)
+np.testing.assert_array_equal(matmul.nogil(A, B), A @ B)
+np.testing.assert_array_equal(matvec.nogil(A, B[:, 0]), A @ B[:, 0])
+np.testing.assert_array_equal(transpose.nogil(A), A.T)
+np.testing.assert_array_equal(triad.nogil(A, A, 3.0), A + 3.0 * A)
+print(LANES)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86's instruction sets")
+@pytest.mark.parametrize(("features", "lanes"), [("", "2"), ("+avx", "4")])
+def test_answers_are_the_same_on_a_cpu_with_less(features, lanes):
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ANOTHER_CPU],
+        env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == lanes, done.stderr
 
 
 @pytest.mark.parametrize(

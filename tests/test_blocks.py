@@ -1,0 +1,52 @@
+"""Blocks moved through registers, in a compiled function, against numpy."""
+
+import numpy as np
+import pytest
+
+from kernels.blocks import LANES, copy_row, finish_stores, load_at, prefetch, store_at, sum_lanes, transpose_block
+from kernels.compilation import compiled
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 8, 24])
+def test_transpose_block_of_any_rows(rows):
+    @compiled
+    def turn(source, target):
+        transpose_block(source.ctypes.data, source.shape[1], target.ctypes.data, target.shape[1], rows)
+
+    source, target = np.random.default_rng(0).random((rows, LANES + 3)), np.full((LANES, rows + 2), np.nan)
+    turn(source, target)
+    np.testing.assert_array_equal(target[:, :rows], source[:, :LANES].T)
+    assert np.isnan(target[:, rows:]).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 8, 24, 31])
+def test_copy_row_moves_that_many_and_no_more(count):
+    @compiled
+    def move(source, target):
+        copy_row(source.ctypes.data, target.ctypes.data, count)
+
+    source, target = np.arange(40.0), np.full(40, np.nan)
+    move(source, target)
+    np.testing.assert_array_equal(target[:count], source[:count])
+    assert np.isnan(target[count:]).all()
+
+
+@compiled
+def _through_registers(source, target, past):
+    prefetch(source.ctypes.data)
+    vector = load_at(source.ctypes.data, LANES)
+    if past:
+        store_at(target.ctypes.data, vector + vector, True)
+        finish_stores()
+    else:
+        store_at(target.ctypes.data, vector + vector, False)
+    return sum_lanes(vector)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_load_store_and_sum(past):
+    source, room = np.arange(1.0, LANES + 1), np.zeros(3 * LANES)
+    target = room[-(room.ctypes.data // 8) % LANES :]
+    assert _through_registers(source, target, past) == LANES * (LANES + 1) / 2
+    np.testing.assert_array_equal(target[:LANES], 2 * source)
+    assert room.sum() == 2 * source.sum()
