@@ -1,0 +1,334 @@
+"""The roofline: what fraction of this machine's own limit each kernel reaches, as text and as a picture.
+
+    make bench-peers                     # after the peers
+    .venv/bin/python bench/roofline.py [--budget 40] [--quick] [--png FILE] [--markdown FILE]
+
+A kernel that does F flop on B bytes takes at least max(F / peak, B / bandwidth): peak is that of a loop of multiply-adds
+among registers (`peak.py`), bandwidth that of the fastest triad here, both measured in the same rounds as the kernels.
+F is what the definition asks for and B what it must read and write once, so blocking pays and shortcuts would show.
+Source: Williams, Waterman and Patterson, "Roofline", CACM 52 (2009).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peak import peak
+from peer_groups import MOST_ITER, VIEWS, last_cache
+from peer_rounds import Group, Run, shares
+from peer_table import about, digits
+from peer_tools import Missing, build, stream_run
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from compute import Serial, Threads, machine
+from compute.backends.backend import Pool
+from compute.report.plots import COLOURS, DPI, FAINT, FONT, RULE
+from compute.scaling import statistics
+from kernels import mandelbrot, matmul, matvec, primes, transpose, triad
+from kernels.definition import Kernel
+
+RESULTS = Path(__file__).parent / "results"
+FLOP_AN_ITERATION = 7  # x·x, y·y, x·y, doubling it, one minus, two plus; the test need not be done each time
+COLUMNS = ("kernel", "cores", "flop a byte", "time", "GFLOP/s", "GB/s", "of the limit", "95 % interval", "limited by")
+NOTE = (
+    "The limit of a kernel is the larger of its flop at peak and its bytes at bandwidth. Peak counts a multiply-add as"
+    " two: mandelbrot may fuse nothing, so half is the most it could reach. The iterations of mandelbrot, in a view"
+    " without interior, are those of the definition. count_primes is not here: its work is neither flop nor traffic to"
+    " memory; the peers' table has it."
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run of a kernel asks of the machine."""
+
+    flop: float
+    bytes: float
+
+    @property
+    def intensity(self) -> float:
+        """Flop a byte."""
+        return self.flop / self.bytes
+
+
+def least_seconds(work: Work, peak_rate: float, bandwidth: float) -> float:
+    """The roofline: no run is faster than its flop at peak, or its bytes at bandwidth."""
+    return max(work.flop / peak_rate, work.bytes / bandwidth)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One kernel on one core count, beside what limits it there."""
+
+    kernel: str
+    cores: int
+    work: Work
+    seconds: float
+    fraction: float
+    interval: statistics.Interval | None
+    limited_by: str
+
+
+@dataclass(frozen=True)
+class Roof:
+    """What the machine allows on so many cores: flop/s, bytes/s, and which triad reached them."""
+
+    cores: int
+    peak: float
+    bandwidth: float
+    triad: str
+
+
+def judge(rounds: Sequence[dict[str, Run]], works: dict[str, Work], triads: Sequence[str], cores: int) -> Any:
+    """(Roof, Spots) of the rounds: each round's own limits beside that round's times; medians and intervals."""
+    best = max(triads, key=lambda name: statistics.median([runs[name].rate for runs in rounds]))
+    roof = Roof(
+        cores,
+        statistics.median([runs["peak"].rate for runs in rounds]),
+        statistics.median([runs[best].rate for runs in rounds]),
+        best,
+    )
+    spots = []
+    for name, work in works.items():
+        fractions = [least_seconds(work, r["peak"].rate, r[best].rate) / r[name].seconds for r in rounds]
+        memory = work.bytes / roof.bandwidth >= work.flop / roof.peak
+        spots.append(
+            Spot(
+                name,
+                cores,
+                work,
+                statistics.median([runs[name].seconds for runs in rounds]),
+                statistics.median(fractions),
+                statistics.median_interval(fractions),
+                "bandwidth" if memory else "peak",
+            )
+        )
+    return roof, spots
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def cases(quick: bool) -> dict[str, tuple[Kernel, tuple[Any, ...], dict[str, Any], Work]]:
+    """Kernel, arguments and work by name; streams on arrays of four times the last-level cache."""
+    rng = np.random.default_rng(20261122)
+    elements = 4 * last_cache() // 8 // (16 if quick else 1)
+    side, n, shrunk, last = int(elements**0.5), 512 if quick else 2048, 4 if quick else 1, 10**7 if quick else 10**9
+    a, b = rng.random((2, elements))
+    square, A, B = rng.random((side, side)), rng.random((n, n)), rng.random((n, n))
+    height, center, width = VIEWS[-1]
+    view = (height // shrunk, height // shrunk * 3 // 2), center, width, MOST_ITER
+    iterations = float(mandelbrot(*view).sum(dtype=np.int64))
+    counted = len(primes(last))
+    return {
+        "matmul": (matmul, (A, B), {"out": np.empty((n, n))}, Work(2.0 * n**3, 24.0 * n**2)),
+        "mandelbrot": (mandelbrot, view, {}, Work(FLOP_AN_ITERATION * iterations, 4.0 * np.prod(view[0]))),
+        "matvec": (matvec, (square, a[:side]), {}, Work(2.0 * side**2, 8.0 * (side**2 + 2 * side))),
+        "triad": (triad, (a, b, 3.0), {"out": np.empty(elements)}, Work(2.0 * elements, 24.0 * elements)),
+        "transpose": (transpose, (square,), {"out": np.empty((side, side))}, Work(0.0, 16.0 * side**2)),
+        "primes": (primes, (last,), {}, Work(0.0, 8.0 * counted)),
+    }
+
+
+def group_of(cores: int, pool: Pool, works: dict[str, Any], program: Path | None, elements: int, quick: bool) -> Group:
+    """All contenders of one core count: the two limits, and the kernels."""
+
+    def timed(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], work: Work) -> Callable[[], Run]:
+        def run() -> Run:
+            result = pool.run(kernel, *args, variant="nogil", **kw)
+            if kernel.check:
+                kernel.check(result.value, *args)
+            return Run(result.seconds, work.bytes)
+
+        return run
+
+    def registers() -> Run:
+        indices = cores * (100 if quick else 1000)
+        result = pool.run(peak, indices)
+        assert 0 < result.value < np.inf, "the register loop lost its numbers"
+        return Run(result.seconds, peak.plan(indices).work or 0.0)
+
+    contenders = {"peak": registers, **{name: timed(*case) for name, case in works.items()}}
+    if program:
+        contenders["STREAM"] = lambda: stream_run(program, elements, 5, cores)
+        contenders["STREAM past the caches"] = lambda: stream_run(program, elements, 5, cores, "nontemporal")
+    return Group("roofline", cores, "B", contenders, [])
+
+
+def measure(budget: float, quick: bool) -> tuple[list[Roof], list[Spot], list[str]]:
+    """Roofs and spots on one core and on all usable ones, within so many seconds; and what was left out, and why."""
+    until, skipped = time.perf_counter() + budget, []
+    works, elements = cases(quick), 4 * last_cache() // 8 // (16 if quick else 1)
+    with ExitStack() as stack:
+        program = None
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            program = build("stream_triad.c", folder, "-fopenmp")
+        except Missing as reason:
+            skipped.append(f"STREAM: {reason}; the bandwidth is that of nfold's own triad")
+        backends = [Serial(), Threads()] if machine.usable_cpus() > 1 else [Serial()]
+        groups = []
+        for backend in backends:
+            pool = stack.enter_context(backend.open())
+            groups.append(group_of(backend.workers, pool, works, program, elements, quick))
+            groups[-1].prepare()
+        roofs, spots = [], []
+        for k, group in enumerate(groups):
+            group.measure(shares(until - time.perf_counter(), [other.once for other in groups[k:]])[0])
+            triads = [name for name in ("triad", "STREAM", "STREAM past the caches") if name in group.contenders]
+            asked = {name: work for name, (_, _, _, work) in works.items()}
+            roof, found = judge(group.rounds, asked, triads, group.cores)
+            roofs.append(roof)
+            spots += found
+    return roofs, spots, skipped
+
+
+# ---------------------------------------------------------------- how it is told
+
+
+def told_roof(roof: Roof) -> str:
+    cores = "one core" if roof.cores == 1 else f"{roof.cores} cores"
+    return f"On {cores}: {roof.peak / 1e9:.0f} GFLOP/s among registers, {roof.bandwidth / 1e9:.1f} GB/s ({roof.triad})."
+
+
+def cells(spot: Spot) -> tuple[str, ...]:
+    """One spot, in COLUMNS."""
+    low_high = "–" if spot.interval is None else " – ".join(f"{end * 100:.0f}" for end in spot.interval)
+    return (
+        spot.kernel,
+        str(spot.cores),
+        digits(spot.work.intensity) if spot.work.flop else "0",
+        f"{spot.seconds * 1e3:.1f} ms",
+        digits(spot.work.flop / spot.seconds / 1e9) if spot.work.flop else "–",
+        digits(spot.work.bytes / spot.seconds / 1e9),
+        f"{spot.fraction * 100:.0f} %",
+        low_high,
+        spot.limited_by,
+    )
+
+
+def markdown(roofs: Sequence[Roof], spots: Sequence[Spot], told: dict[str, Any], picture: str | None) -> str:
+    lines = ["# Roofline", "", about(told), "", *(f"- {told_roof(roof)}" for roof in roofs), ""]
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|"]
+    lines += ["| " + " | ".join(cells(spot)) + " |" for spot in spots]
+    lines += ["", NOTE] + (["", f"![the roofline]({picture})"] if picture else [])
+    return "\n".join(lines) + "\n"
+
+
+def picture(roofs: Sequence[Roof], spots: Sequence[Spot], heading: str) -> bytes:
+    """A PNG: the roofs over the flop a byte with the kernels beneath, and beside it each kernel's share of its limit."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context(["default", FONT]):
+        figure = Figure(figsize=(10, 4.6), dpi=DPI, layout="constrained")
+        figure.get_layout_engine().set(rect=(0, 0, 1, 0.88))
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        _draw_roofs(left, roofs, [spot for spot in spots if spot.work.flop])
+        _draw_shares(right, roofs, spots)
+        figure.text(0.01, 0.98, "How near each kernel is to the machine's own limit", va="top", fontsize=13,
+                    fontweight="bold")  # fmt: skip
+        figure.text(0.01, 0.915, heading, va="top", fontsize=8, color=FAINT)
+        data = io.BytesIO()
+        FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
+        return data.getvalue()
+
+
+def _draw_roofs(ax: Any, roofs: Sequence[Roof], spots: Sequence[Spot]) -> None:
+    low = min(spot.work.intensity for spot in spots) / 2
+    high = max(spot.work.intensity for spot in spots) * 3
+    for colour, roof in zip(COLOURS, roofs, strict=False):
+        ridge = roof.peak / roof.bandwidth
+        x = np.array([low, ridge, high])
+        ax.plot(x, np.minimum(roof.peak, x * roof.bandwidth) / 1e9, color=colour, linewidth=1.6)
+        name = "one core" if roof.cores == 1 else f"{roof.cores} cores"
+        ax.annotate(f"{name}: {roof.peak / 1e9:.0f} GFLOP/s, {roof.bandwidth / 1e9:.0f} GB/s", (high, roof.peak / 1e9),
+                    (0, 4), textcoords="offset points", ha="right", fontsize=8, color=colour)  # fmt: skip
+        for spot in spots:
+            if spot.cores == roof.cores:
+                ax.plot(spot.work.intensity, spot.work.flop / spot.seconds / 1e9, "o", color=colour, markersize=5)
+    for spot in spots:
+        if spot.cores == roofs[0].cores:
+            ax.annotate(spot.kernel, (spot.work.intensity, spot.work.flop / spot.seconds / 1e9), (5, -11),
+                        textcoords="offset points", fontsize=8)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylim(top=max(roof.peak for roof in roofs) / 1e9 * 1.8)
+    ax.set_xlabel("flop a byte of memory traffic that there must be")
+    ax.set_ylabel("GFLOP/s")
+    ax.grid(color=RULE, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(which="both", length=0)
+
+
+def _draw_shares(ax: Any, roofs: Sequence[Roof], spots: Sequence[Spot]) -> None:
+    names = list(dict.fromkeys(spot.kernel for spot in spots))
+    thick = 0.8 / len(roofs)
+    for number, (colour, roof) in enumerate(zip(COLOURS, roofs, strict=False)):
+        for spot in spots:
+            if spot.cores != roof.cores:
+                continue
+            place, share = names.index(spot.kernel) + (number - (len(roofs) - 1) / 2) * thick, spot.fraction * 100
+            ax.barh(place, share, height=thick * 0.9, color=colour, alpha=0.85)
+            end = share
+            if spot.interval:
+                low, high = (100 * value for value in spot.interval)
+                ax.plot([low, high], [place, place], color="black", linewidth=1)
+                end = max(share, high)
+            ax.text(end + 1.5, place, f"{share:.0f} %", va="center", fontsize=8)
+    ax.axvline(100, color=FAINT, linestyle=(0, (1, 2)), linewidth=1)
+    limits = {spot.kernel: spot.limited_by for spot in spots}
+    ax.set_yticks(range(len(names)), [f"{name}\n{limits[name]}" for name in names], fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlim(0, max(115.0, *(spot.fraction * 115 for spot in spots)))
+    ax.set_xlabel("% of its limit")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--budget", type=float, default=40, help="seconds for everything (40)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; not kept")
+    parser.add_argument("--png", type=Path, help="where to draw it (bench/results/roofline-DATE.png)")
+    parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/roofline-DATE.md)")
+    asked, told = parser.parse_args(words), machine.describe()
+    roofs, spots, skipped = measure(asked.budget, asked.quick)
+    console = Console()
+    console = console if console.is_terminal else Console(width=120)
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("kernel", "limited by") else "right")
+    for spot in spots:
+        table.add_row(*cells(spot))
+    console.print(about(told), *map(told_roof, roofs), table, NOTE, sep="\n", highlight=False)
+    for reason in skipped:
+        console.print(f"Skipped {reason}", highlight=False, markup=False)
+    usual = None if asked.quick else RESULTS / f"roofline-{told['date'][:10]}"
+    png = asked.png or (usual and usual.with_suffix(".png"))
+    page = asked.markdown or (usual and usual.with_suffix(".md"))
+    if png:
+        png.parent.mkdir(parents=True, exist_ok=True)
+        png.write_bytes(picture(roofs, spots, f"{told['model']}, {told['cpus']} usable CPUs, {told['date'][:10]}"))
+        console.print(f"drawn in {png}", highlight=False)
+    if page:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(markdown(roofs, spots, told, png.name if png else None))
+        console.print(f"kept in {page}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()
