@@ -76,21 +76,20 @@ def body(
     queue, leavers = np.empty(5 * ROOM), np.empty(6 * ROOM)
     history, counts = np.empty(2 * BLOCKS * LANES), np.empty(FEW, np.int64)
     waiting = calm = 0
-    index = lo
-    while index < hi:
-        begin = index // width * width
-        stop = min(index + FEW, hi, begin + width)
-        cx = ((ramp(FEW) + float(index - begin)) - (width - 1) / 2) * step + real
-        cy = imag - (index // width - (height - 1) / 2) * step
-        if needs_definition(cx, cy):
-            for i in range(index, stop):
-                out[i] = escape_count(real + ((i - begin) - (width - 1) / 2) * step, cy, max_iter)
-        else:
+    for row in range(lo // width, -(-hi // width)):
+        begin = row * width
+        cy = imag - (row - (height - 1) / 2) * step
+        for index in range(max(lo, begin), min(hi, begin + width), FEW):
+            stop = min(index + FEW, hi, begin + width)
+            cx = ((ramp(FEW) + float(index - begin)) - (width - 1) / 2) * step + real
+            if needs_definition(cx, cy):
+                for i in range(index, stop):
+                    out[i] = escape_count(real + ((i - begin) - (width - 1) / 2) * step, cy, max_iter)
+                continue
             waiting, calm = first_look(index, stop, out, counts, queue, waiting, calm, cx, broadcast(cy, FEW), max_iter)
-        if waiting > TILE:
-            finish(queue, waiting, leavers, history, counts, out, max_iter)
-            waiting = 0
-        index = stop
+            if waiting > TILE:
+                finish(queue, waiting, leavers, history, counts, out, max_iter)
+                waiting = 0
     finish(queue, waiting, leavers, history, counts, out, max_iter)
 
 
@@ -98,7 +97,7 @@ def body(
 def needs_definition(cx: Any, cy: float) -> bool:
     """Whether one of these points is among the few that the shortcuts do not cover."""
     cc = cx * cx + cy * cy
-    return bits((cc > 4.0 - RING) & (cc < 4.0 + RING)) != 0 or 0.0 < abs(cy) < TINY
+    return bits((cc - 4.0) * (cc - 4.0) < RING * RING) != 0 or 0.0 < abs(cy) < TINY
 
 
 @part

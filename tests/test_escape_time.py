@@ -103,6 +103,13 @@ def test_chunks_fill_their_own_pixels_only():
         assert (out[25:] == -1).all()
 
 
+def test_a_chunk_larger_than_the_queue():
+    view = (130, 131), -0.7436 + 0.1318j, 0.0005, 60
+    plan, out = mandelbrot.plan(*view), np.empty(130 * 131, np.int32)
+    mandelbrot.variants["nogil"].load()(0, out.size, out, *plan.inputs)
+    assert np.array_equal(out.reshape(130, 131), by_numpy(*view))
+
+
 def test_out_as_in_numpy():
     expected = mandelbrot((6, 8), max_iter=40)
     strided = np.zeros((12, 16), np.int32)[::2, ::-2]
