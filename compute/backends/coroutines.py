@@ -32,30 +32,43 @@ class CoroutinePool(Pool):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(_gather(job))
+            return _on_a_loop(job)
         # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _gather(job)).result()
+            return thread.submit(_on_a_loop, job).result()
 
 
-async def _gather(job: Job) -> list[Outcome]:
+def _on_a_loop(job: Job) -> list[Outcome]:
+    """The lanes' outcomes. A Ctrl-C is raised when every lane has noticed: a task that died of it would complain."""
     import asyncio
 
-    return await asyncio.gather(*(_lane(job, me) for me in range(job.lanes)))
+    loop = asyncio.new_event_loop()
+    lanes = [loop.create_task(_lane(job, me)) for me in range(job.lanes)]
+    interrupt: BaseException | None = None
+    while not all(lane.done() for lane in lanes):
+        try:
+            loop.run_until_complete(asyncio.wait(lanes))
+        except KeyboardInterrupt as error:
+            Control(job.control).stop()
+            interrupt = error
+    loop.close()
+    outcomes = [lane.result() for lane in lanes]
+    interrupts = (outcome.error for outcome in outcomes if isinstance(outcome.error, KeyboardInterrupt))
+    if interrupt := next(interrupts, interrupt):
+        raise interrupt
+    return outcomes
 
 
 async def _lane(job: Job, me: int) -> Outcome:
     import asyncio
 
     mark_worker(job, me)
-    lane = lane_of(job.kernel, job.lanes)
+    control = Control(job.control)
     try:
+        lane = lane_of(job.kernel, job.lanes)
         while lane(job.control, me, job.out, job.inputs, 0) == SLICE_OVER:
             await asyncio.sleep(0)
     except BaseException as error:
-        control = Control(job.control)
         control.stop()
-        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-            raise
         return Outcome(me, error, control.current(me))
     return Outcome(me)

@@ -72,13 +72,16 @@ class LokyPool(Pool):
     def repair(self) -> None:
         """Put a new executor in the place of a broken one."""
         from joblib.externals.loky import ProcessPoolExecutor
+        from joblib.externals.loky.backend import resource_tracker
 
         self._shut_down()
+        resource_tracker.ensure_running()  # it would lift the ban on signals below
         self._sender = remote.Sender()
         self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
         arrived: set[int] = set()
         while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
-            tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
+            with remote.deaf_children():
+                tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
             arrived |= {task.result() for task in tasks}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:

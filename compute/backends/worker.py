@@ -38,7 +38,7 @@ class Worker:
             name=f"nfold-lane-{lane}",
             daemon=True,
         )
-        with _without_main():
+        with remote.deaf_children(), _without_main():
             self.process.start()
         there.close()
 
