@@ -72,10 +72,8 @@ class LokyPool(Pool):
     def repair(self) -> None:
         """Put a new executor in the place of a broken one."""
         from joblib.externals.loky import ProcessPoolExecutor
-        from joblib.externals.loky.backend import resource_tracker
 
         self._shut_down()
-        resource_tracker.ensure_running()  # it would lift the ban on signals below
         self._sender = remote.Sender()
         self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
         arrived: set[int] = set()
