@@ -39,16 +39,21 @@ from kernels.sieve_wheel import (
 Array = np.ndarray[Any, Any]
 
 U = np.uint64
-ZERO, ONE, TWO, THREE, SEVEN, EIGHT, TWELVE, FIFTEEN, THIRTY, THIRTY_ONE = (U(k) for k in (0, 1, 2, 3, 7, 8, 12, 15, 30, 31))
+ZERO, ONE, TWO, THREE, SEVEN, EIGHT, TWELVE, FIFTEEN, THIRTY, THIRTY_ONE = (
+    U(k) for k in (0, 1, 2, 3, 7, 8, 12, 15, 30, 31)
+)
 
 
 MARGIN = U(1 << 16)  # bytes before and behind a segment, into which blocks of small primes may reach
 SMALL_LIMIT = U(40_000)  # below MARGIN; beyond it a prime has too few multiples in an L1 block to pay for the visit
-PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
+PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
+# The bits of a byte but one. Names, not calls of np.uint8: a multiple's line then compiles in half the time.
+NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k)) for k in range(8))
+
 MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
 SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
 MEDIUM_SEGMENTS = U(2)  # beyond twice a segment's bytes a prime misses so many segments that buckets cost less
-PATTERN_BLOCK = U(1 << 15)  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
+PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
@@ -71,9 +76,10 @@ def count_in_chunk(
             total += start <= p <= n
     turn, end = U(start // 30 + lo), U(start // 30 + hi)
     chunk = open_chunk(turn, end, U(segment), sieving)
+    buckets = fill_buckets(turn, end - turn, U(segment), chunk[5])
     for index in range((hi - lo + segment - 1) // segment):
         size = min(U(segment), end - turn)
-        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
         total += count_bits(chunk[0][MARGIN:], size)
         turn += size
     out[0] = total
@@ -103,9 +109,10 @@ def list_in_chunk(
                 at += 1
     turn, end = U(start // 30 + lo), U(start // 30 + hi)
     chunk = open_chunk(turn, end, U(segment), sieving)
+    buckets = fill_buckets(turn, end - turn, U(segment), chunk[5])
     for index in range((hi - lo + segment - 1) // segment):
         size = min(U(segment), end - turn)
-        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
         at = list_bits(chunk[0][MARGIN:], size, turn, out, at)
         turn += size
     out[slot] = at - slot - 1
@@ -115,22 +122,19 @@ def list_in_chunk(
 
 
 def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
-    """A segment's bytes between two margins, the small and medium primes with their blocks, and the filled buckets."""
+    """A segment's bytes between two margins, the spill, small and medium primes with their blocks, and large primes."""
     first = first_above(sieving, U(LAST_PATTERN_PRIME))
     active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
     medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
     buffer = np.empty(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), np.uint8)
     spill = np.empty(MARGIN, np.uint8)
-    for i in range(MARGIN):
-        spill[i] = 255
+    fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))
     blocks = np.empty(medium - first, np.uint32)
     # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
     begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
     begin_blocks(turn, sieving[small:medium], blocks[small - first :], np.int64(0))
-    cursors = np.zeros((end - turn + segment - ONE) // segment, np.uint64)
-    pages, links = fill_buckets(turn, end - turn, segment, sieving[medium:active], cursors)
-    return buffer, spill, sieving[first:small], sieving[small:medium], blocks, cursors, pages, links
+    return buffer, spill, sieving[first:small], sieving[small:medium], blocks, sieving[medium:active]
 
 
 def begin_blocks(turn: Any, primes: Any, blocks: Any, origin: Any) -> None:
@@ -174,19 +178,20 @@ def sieve_segment(
     places: Any,
     block: Any,
     chunk: Any,
+    buckets: Any,
 ) -> None:
     """Leave a 1 for each prime of the window in the `size` bytes behind the margin; `turn` is the first one's."""
-    buffer, spill, small, medium, blocks, cursors, pages, links = chunk
+    buffer, spill, small, medium, blocks, _ = chunk
     segment = buffer[MARGIN:]
-    for at in range(ZERO, size, PATTERN_BLOCK):
-        behind = min(at + PATTERN_BLOCK, size)
-        lay_patterns(segment, at, behind, turn + at, patterns, places)
+    for lo in range(0, np.int64(size), PATTERN_BLOCK):
+        for group in range(0, len(places), 8):
+            lay_eight_patterns(segment, lo, min(lo + PATTERN_BLOCK, np.int64(size)), turn, patterns, places, group)
     take_over(segment, size, spill)
     for at in range(ZERO, size, block):
         cross_off_small(buffer, MARGIN + min(at + block, size), small, blocks)
     leave_segment(segment, size, blocks[: len(small)], spill)
     cross_off_medium(segment, size, medium, blocks[len(small) :])
-    empty_bucket(segment, index, cursors, pages, links)
+    empty_bucket(segment, index, buckets)
     restore_sieving_primes(segment, turn, size, sieving)
     cut_window(segment, turn, size, start, n)
 
@@ -211,22 +216,16 @@ def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
     if n // THIRTY < turn + size:
         buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
     if turn == ZERO:
-        buffer[0] &= np.uint8(0xFE)
-    for i in range(size, size + U(LANES)):
-        buffer[i] = 0
+        buffer[0] &= NOT_0
+    fill(buffer, np.int64(size), np.int64(size) + LANES, np.uint8(0))
 
 
 # ---------------------------------------------------------------- patterns of the smallest primes
 
 
-def lay_patterns(buffer: Any, lo: Any, hi: Any, turn: Any, patterns: Any, places: Any) -> None:
-    """Overwrite buffer[lo:hi] (and up to STEP behind), from wheel turn `turn` on, with what the patterns leave."""
-    for group in range(0, len(places), 8):
-        lay_eight(buffer, np.int64(lo), np.int64(hi), np.int64(turn), patterns, places, group)
-
-
-def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, group: Any) -> None:
-    """AND eight patterns into buffer[lo:hi]; all but the first group keep what earlier patterns left there."""
+def lay_eight_patterns(segment: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, group: Any) -> None:
+    """AND eight patterns into segment[lo:hi], and up to STEP behind. The first eight overwrite what is there."""
+    turn = np.int64(turn) + lo
     a, a_end, a_period = begin_pattern(places, group, turn)
     b, b_end, b_period = begin_pattern(places, group + 1, turn)
     c, c_end, c_period = begin_pattern(places, group + 2, turn)
@@ -240,8 +239,8 @@ def lay_eight(buffer: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, gro
             left = load(t, a + k, LANES) & load(t, b + k, LANES) & load(t, c + k, LANES) & load(t, d + k, LANES)
             right = load(t, e + k, LANES) & load(t, f + k, LANES) & load(t, g + k, LANES) & load(t, h + k, LANES)
             if group:
-                left = left & load(buffer, i + k, LANES)
-            store(buffer, i + k, left & right)
+                left = left & load(segment, i + k, LANES)
+            store(segment, i + k, left & right)
         a, b = go_on(a, a_end, a_period), go_on(b, b_end, b_period)
         c, d = go_on(c, c_end, c_period), go_on(d, d_end, d_period)
         e, f = go_on(e, e_end, e_period), go_on(f, f_end, f_period)
@@ -274,98 +273,104 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
     for j in range(U(len(primes))):
         p = U(primes[j])
         store(d, 0, distances(p))
-        d0, d1, d2, d3, d4, d5, d6, d7 = U(d[0]), U(d[1]), U(d[2]), U(d[3]), U(d[4]), U(d[5]), U(d[6]), U(d[7])
+        d0, d1, d2, d3, d4, d5, d6, d7 = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
         b = U(blocks[j])
         while b < end:
-            buffer[b + d0] &= np.uint8(0xFE)
-            buffer[b + d1] &= np.uint8(0xFD)
-            buffer[b + d2] &= np.uint8(0xFB)
-            buffer[b + d3] &= np.uint8(0xF7)
-            buffer[b + d4] &= np.uint8(0xEF)
-            buffer[b + d5] &= np.uint8(0xDF)
-            buffer[b + d6] &= np.uint8(0xBF)
-            buffer[b + d7] &= np.uint8(0x7F)
+            buffer[b + d0] &= NOT_0
+            buffer[b + d1] &= NOT_1
+            buffer[b + d2] &= NOT_2
+            buffer[b + d3] &= NOT_3
+            buffer[b + d4] &= NOT_4
+            buffer[b + d5] &= NOT_5
+            buffer[b + d6] &= NOT_6
+            buffer[b + d7] &= NOT_7
             b += p
         blocks[j] = b
 
 
 def take_over(segment: Any, size: Any, spill: Any) -> None:
     """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
-    for i in range(min(MARGIN, size)):
-        segment[i] &= spill[i]
-    for i in range(MARGIN):
-        segment[size + i] = 255
+    for i in range(0, np.int64(min(MARGIN, size)), LANES):
+        store(segment, i, load(segment, i, LANES) & load(spill, i, LANES))
+    fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
 
 
 def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
     """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
-    for i in range(MARGIN):
-        spill[i] = segment[size + i]
+    for i in range(0, np.int64(MARGIN), LANES):
+        store(spill, i, load(segment, np.int64(size) + i, LANES))
     for j in range(len(blocks)):
         blocks[j] -= size
 
 
+def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
+    """Put the value into array[lo:hi] and up to LANES - 1 bytes behind; quicker to compile than a plain loop."""
+    for i in range(lo, hi, LANES):
+        store(array, i, broadcast(value, LANES))
+
+
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
-    """Cross off in the whole segment, at a time a run of primes of which equally many blocks have room in it."""
-    j = ZERO
-    while j < U(len(primes)):
-        fits = size // U(primes[j])
-        k = first_above(primes, size // fits) if fits else U(len(primes))
-        cross_off_run(segment, size, fits + TWO, primes[j:k], blocks[j:k])
-        j = k
-
-
-def cross_off_run(segment: Any, size: Any, times: Any, primes: Any, blocks: Any) -> None:
-    """Cross off equally many blocks of each prime: no branch is then foretold wrongly.
+    """Cross off in the whole segment, of each prime in a run equally many blocks: no branch is foretold wrongly.
 
     The first block lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below),
     the last two may lie across its end or behind it. What lies outside falls on bytes of the margin, one for each bit,
     else each store would wait for the one before; it is done with the neighbouring segment.
     """
-    outside = np.empty(8, np.uint32)
+    at, outside = np.empty(8, np.uint32), np.empty(8, np.uint32)
     for k in range(8):
         outside[k] = size + U(64 * k)
-    at = np.empty(8, np.uint32)
-    for j in range(U(len(primes))):
+    j, run_end, times = ZERO, ZERO, ZERO
+    while j < U(len(primes)):
         p = U(primes[j])
+        if j == run_end:  # a run of primes that fit into the segment equally often begins
+            fits = size // p
+            run_end = first_above(primes, size // fits) if fits else U(len(primes))
+            times = fits + TWO
         multiples = distances(p) + broadcast(blocks[j], 8)
         for _ in range(times):
             store(at, 0, lesser(multiples, load(outside, 0, 8)))
-            segment[U(at[0])] &= np.uint8(0xFE)
-            segment[U(at[1])] &= np.uint8(0xFD)
-            segment[U(at[2])] &= np.uint8(0xFB)
-            segment[U(at[3])] &= np.uint8(0xF7)
-            segment[U(at[4])] &= np.uint8(0xEF)
-            segment[U(at[5])] &= np.uint8(0xDF)
-            segment[U(at[6])] &= np.uint8(0xBF)
-            segment[U(at[7])] &= np.uint8(0x7F)
+            segment[at[0]] &= NOT_0
+            segment[at[1]] &= NOT_1
+            segment[at[2]] &= NOT_2
+            segment[at[3]] &= NOT_3
+            segment[at[4]] &= NOT_4
+            segment[at[5]] &= NOT_5
+            segment[at[6]] &= NOT_6
+            segment[at[7]] &= NOT_7
             multiples = multiples + broadcast(np.uint32(p), 8)
         last = U(blocks[j]) + (times - ONE) * p & U(0xFFFFFFFF)
         blocks[j] = (last if last <= size else last - p) - size
+        j += ONE
 
 
 # ---------------------------------------------------------------- large primes
 
 
-def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any, cursors: Any) -> Any:
-    """Walk every large prime through the chunk and drop each multiple into its segment's bucket; pages and links.
+def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
+    """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
 
     A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
-    where its next multiple goes, links[page] one more than the page before.
+    where its next multiple goes, links[page] one more than the page before. Returns cursors, pages, links.
     """
+    cursors = np.zeros((turns + segment - ONE) // segment, np.uint64)
     if len(primes) == 0:
-        return np.empty(0, np.uint32), np.empty(0, np.uint32)
+        return cursors, np.empty(0, np.uint32), np.empty(0, np.uint32)
     count = pages_expected(turns, primes, len(cursors))
     pages, links = np.empty(count << PAGE_SHIFT, np.uint32), np.empty(count, np.uint32)
     places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
-    starts = np.empty(REFILL, np.int64), np.empty(REFILL, np.int64), np.empty(REFILL, np.int64), np.empty(REFILL, np.int64)
+    starts = (
+        np.empty(REFILL, np.int64),
+        np.empty(REFILL, np.int64),
+        np.empty(REFILL, np.int64),
+        np.empty(REFILL, np.int64),
+    )
     done, walking, free = ZERO, ZERO, ZERO
     while True:
         done, walking, free = drop_multiples(
             turn, turns, segment, primes, done, places, walking, starts, cursors, pages, links, free
         )
         if done == U(len(primes)) and walking == ZERO:
-            return pages, links
+            return cursors, pages, links
         pages, links = more_room(pages), more_room(links)
 
 
@@ -452,17 +457,18 @@ def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, wal
         prime[likely] = i
         likely += ONE if reach[i] < end else ZERO
     for k in range(walking, likely):
-        i = prime[k]
-        p, cofactor = U(primes[i]), U(cofactors[i])
-        first = (p * (U(beyonds[i]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[i])) // THIRTY
-        at[walking], prime[walking] = first, p // THIRTY
-        step[walking] = U(48) * INDEX_OF_RESIDUE[p % THIRTY] + INDEX_OF_COFACTOR[cofactor]
+        j = U(prime[k])
+        large, cofactor = U(primes[j]), U(cofactors[j])
+        first = (large * (U(beyonds[j]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[j])) // THIRTY
+        at[walking], prime[walking] = first, large // THIRTY
+        step[walking] = U(48) * INDEX_OF_RESIDUE[large % THIRTY] + INDEX_OF_COFACTOR[cofactor]
         walking += ONE if first < turns else ZERO
     return walking
 
 
-def empty_bucket(segment: Any, index: Any, cursors: Any, pages: Any, links: Any) -> None:
+def empty_bucket(segment: Any, index: Any, buckets: Any) -> None:
     """Cross off the multiples that were dropped into a segment's bucket."""
+    cursors, pages, links = buckets
     end = cursors[index]
     while end != ZERO:
         page = (end - ONE) >> PAGE_SHIFT
@@ -484,7 +490,7 @@ def count_bits(segment: Any, size: Any) -> Any:
 
 
 def list_bits(segment: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
-    """Write the segment's primes to out from index `at` on, and anything into the seven behind; the index behind the last.
+    """Write the segment's primes to out from index `at` on, and anything into the seven places behind; the index there.
 
     Byte by byte: all eight numbers that a table has for the byte are written, and the next byte's overwrite the rest.
     """

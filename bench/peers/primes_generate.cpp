@@ -1,47 +1,39 @@
-/* primesieve's generate_primes into std::vector<int64_t>: for each line "START STOP THREADS" of its input, one of JSON.
- *
- *   g++ -O3 -march=native -pthread primes_generate.cpp -lprimesieve -o primes_generate
- *   echo 0 1000000000 1 | ./primes_generate
- *
- * Prints seconds (wall, of the lists alone: the vectors are new each time, as a caller's are), how many primes, and two
- * sums modulo 2^64: of the primes, and of each times its place. generate_primes has no threads of its own; with more
- * than one, each has an equal part of the numbers and a vector of its own, and nobody pays for joining them.
- */
+// The peer of kernels.primes: primesieve's generate_primes into a std::vector<int64_t>, on one core.
+//
+//   g++ -O3 -march=native primes_generate.cpp -lprimesieve -o primes_generate
+//   ./primes_generate N [START] [REPEATS]
+//
+// Prints one line for each repeat, "seconds count last": wall seconds around the call alone (the vector's memory and its
+// first touch included, its release not), how many primes there are in START .. N, and the largest of them.
+// The version of primesieve goes to stderr. Exit code 2 where the arguments are no such numbers.
+
 #include <primesieve.hpp>
 
 #include <chrono>
-#include <cinttypes>
 #include <cstdint>
 #include <cstdio>
-#include <thread>
+#include <cstdlib>
 #include <vector>
 
-static std::vector<std::vector<int64_t>> generate(uint64_t start, uint64_t stop, uint64_t parts) {
-    std::vector<std::vector<int64_t>> lists(parts);
-    const auto fill = [&](uint64_t part) {
-        const uint64_t each = (stop - start) / parts + 1, low = start + part * each;
-        if (low <= stop) primesieve::generate_primes(low, low + each - 1 < stop ? low + each - 1 : stop, &lists[part]);
-    };
-    std::vector<std::thread> others;
-    for (uint64_t part = 1; part < parts; part++) others.emplace_back(fill, part);
-    fill(0);
-    for (std::thread &other : others) other.join();
-    return lists;
+static bool number(const char* text, uint64_t* value) {
+  char* end;
+  *value = std::strtoull(text, &end, 10);
+  return *text != '-' && *text != '\0' && *end == '\0';
 }
 
-int main() {
-    uint64_t start, stop, threads;
-    while (std::scanf("%" SCNu64 " %" SCNu64 " %" SCNu64, &start, &stop, &threads) == 3 && threads > 0) {
-        const auto began = std::chrono::steady_clock::now();
-        const auto lists = generate(start, stop, threads);
-        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
-        uint64_t count = 0, sum = 0, placed = 0;
-        for (const auto &list : lists)
-            for (const int64_t prime : list) count++, sum += prime, placed += count * prime;
-        std::printf("{\"seconds\": %.9f, \"count\": %" PRIu64 ", \"sum\": %" PRIu64 ", \"placed\": %" PRIu64
-                    ", \"version\": \"%s\"}\n",
-                    seconds.count(), count, sum, placed, primesieve::primesieve_version().c_str());
-        std::fflush(stdout);
-    }
-    return 0;
+int main(int argc, char** argv) {
+  uint64_t n = 0, start = 2, repeats = 1;
+  if (argc < 2 || argc > 4 || !number(argv[1], &n) || (argc > 2 && !number(argv[2], &start)) ||
+      (argc > 3 && !number(argv[3], &repeats))) {
+    std::fprintf(stderr, "usage: %s N [START] [REPEATS]\n", argv[0]);
+    return 2;
+  }
+  std::fprintf(stderr, "primesieve %s\n", primesieve::primesieve_version().c_str());
+  for (uint64_t i = 0; i < repeats; i++) {
+    std::vector<int64_t> primes;
+    auto begin = std::chrono::steady_clock::now();
+    primesieve::generate_primes(start, n, &primes);
+    std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    std::printf("%.6f %zu %lld\n", seconds.count(), primes.size(), primes.empty() ? 0LL : (long long)primes.back());
+  }
 }
