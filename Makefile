@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup clean
+.PHONY: report test check bench speedup chaos clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -25,6 +25,11 @@ bench: $(DEV)
 speedup: $(DEV)
 	$(BIN)/python bench/speedup.py
 
+# Beside other people's programs; those that are not here are skipped. About six minutes.
+bench-peers: $(DEV)
+	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/roofline.py
+
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
@@ -33,6 +38,10 @@ $(READY): setup.cfg pyproject.toml
 $(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+# A thousand runs with workers killed at random, and every fault under every start method: about five minutes.
+chaos: $(DEV)
+	$(BIN)/python tests/chaos.py
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png
