@@ -411,7 +411,7 @@ def find(path: str) -> Kernel:
     module, _, name = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise ValueError(f"cannot import {module!r} for kernel {path!r}: {error}") from error
     names = {k for k, v in vars(found).items() if isinstance(v, Kernel)}
     found = getattr(found, name, None)
