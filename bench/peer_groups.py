@@ -80,7 +80,7 @@ def prime_groups(bench: Bench) -> Iterator[Group]:
             yield _counting(title, library, start, stop, goal, cores, pool)
     vectors = None
     try:
-        program = peer_tools.build("primes_generate.cpp", bench.folder, "-pthread", "-lprimesieve")
+        program = peer_tools.build("primesieve_lists.cpp", bench.folder, "-pthread", "-lprimesieve")
         vectors = peer_tools.Generator(program)
         bench.at_end.callback(vectors.close)
     except Missing as reason:

@@ -121,7 +121,7 @@ def signature(numbers: Any) -> tuple[int, int, int]:
 
 
 class Generator:
-    """bench/peers/primes_generate.cpp: one process for all rounds, which tells its own seconds."""
+    """bench/peers/primesieve_lists.cpp: one process for all rounds, which tells its own seconds."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -3,9 +3,9 @@
     make bench-peers                     # after the peers
     .venv/bin/python bench/roofline.py [--budget 40] [--quick] [--png FILE] [--markdown FILE]
 
-A kernel that does F flop on B bytes takes at least max(F / peak, B / bandwidth): peak is that of a loop of multiply-adds
-among registers (`peak.py`), bandwidth that of the fastest triad here, both measured in the same rounds as the kernels.
-F is what the definition asks for and B what it must read and write once, so blocking pays and shortcuts would show.
+A kernel that does F flop on B bytes takes at least max(F / peak, B / bandwidth). Peak is what a loop of multiply-adds
+among registers reaches (`peak.py`), bandwidth what the fastest triad here does; both are in every round. F is what the
+definition asks for and B what it must read and write once: what blocking saves counts for a kernel.
 Source: Williams, Waterman and Patterson, "Roofline", CACM 52 (2009).
 """
 
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peak import peak
 from peer_groups import MOST_ITER, VIEWS, last_cache
 from peer_rounds import Group, Run, shares
 from peer_table import about, digits
@@ -40,6 +39,7 @@ from kernels.definition import Kernel
 
 RESULTS = Path(__file__).parent / "results"
 FLOP_AN_ITERATION = 7  # x·x, y·y, x·y, doubling it, one minus, two plus; the test need not be done each time
+REPEATS = 3  # of a kernel in a round: some take milliseconds
 COLUMNS = ("kernel", "cores", "flop a byte", "time", "GFLOP/s", "GB/s", "of the limit", "95 % interval", "limited by")
 NOTE = (
     "The limit of a kernel is the larger of its flop at peak and its bytes at bandwidth. Peak counts a multiply-add as"
@@ -146,12 +146,17 @@ def group_of(cores: int, pool: Pool, works: dict[str, Any], program: Path | None
 
     def timed(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], work: Work) -> Callable[[], Run]:
         def run() -> Run:
-            result = pool.run(kernel, *args, variant="nogil", **kw)
-            if kernel.check:
-                kernel.check(result.value, *args)
-            return Run(result.seconds, work.bytes)
+            seconds = []
+            for _ in range(REPEATS):
+                result = pool.run(kernel, *args, variant="nogil", **kw)
+                seconds.append(result.seconds)
+            assert kernel.check is not None
+            kernel.check(result.value, *args)
+            return Run(statistics.median(seconds), work.bytes)
 
         return run
+
+    from peak import peak  # imports numba
 
     def registers() -> Run:
         indices = cores * (100 if quick else 1000)
@@ -161,8 +166,8 @@ def group_of(cores: int, pool: Pool, works: dict[str, Any], program: Path | None
 
     contenders = {"peak": registers, **{name: timed(*case) for name, case in works.items()}}
     if program:
-        contenders["STREAM"] = lambda: stream_run(program, elements, 5, cores)
-        contenders["STREAM past the caches"] = lambda: stream_run(program, elements, 5, cores, "nontemporal")
+        contenders["STREAM"] = lambda: stream_run(program, elements, REPEATS, cores)
+        contenders["STREAM past the caches"] = lambda: stream_run(program, elements, REPEATS, cores, "nontemporal")
     return Group("roofline", cores, "B", contenders, [])
 
 
@@ -227,7 +232,7 @@ def markdown(roofs: Sequence[Roof], spots: Sequence[Spot], told: dict[str, Any],
 
 
 def picture(roofs: Sequence[Roof], spots: Sequence[Spot], heading: str) -> bytes:
-    """A PNG: the roofs over the flop a byte with the kernels beneath, and beside it each kernel's share of its limit."""
+    """A PNG: roofs over the flop a byte with the kernels beneath, and beside it each kernel's share of its limit."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -261,10 +266,12 @@ def _draw_roofs(ax: Any, roofs: Sequence[Roof], spots: Sequence[Spot]) -> None:
                 ax.plot(spot.work.intensity, spot.work.flop / spot.seconds / 1e9, "o", color=colour, markersize=5)
     for spot in spots:
         if spot.cores == roofs[0].cores:
-            ax.annotate(spot.kernel, (spot.work.intensity, spot.work.flop / spot.seconds / 1e9), (5, -11),
-                        textcoords="offset points", fontsize=8)  # fmt: skip
+            ax.annotate(spot.kernel, (spot.work.intensity, spot.work.flop / spot.seconds / 1e9), (0, -13),
+                        textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
     ax.set_ylim(top=max(roof.peak for roof in roofs) / 1e9 * 1.8)
     ax.set_xlabel("flop a byte of memory traffic that there must be")
     ax.set_ylabel("GFLOP/s")
@@ -293,7 +300,7 @@ def _draw_shares(ax: Any, roofs: Sequence[Roof], spots: Sequence[Spot]) -> None:
     limits = {spot.kernel: spot.limited_by for spot in spots}
     ax.set_yticks(range(len(names)), [f"{name}\n{limits[name]}" for name in names], fontsize=8)
     ax.invert_yaxis()
-    ax.set_xlim(0, max(115.0, *(spot.fraction * 115 for spot in spots)))
+    ax.set_xlim(0, max(115.0, *((max(spot.fraction, *(spot.interval or (0.0,))) * 100 + 15) for spot in spots)))
     ax.set_xlabel("% of its limit")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(length=0)
