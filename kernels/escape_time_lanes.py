@@ -10,14 +10,16 @@ Why it is exact:
 - A test may come late, because |z|² > 4 never ends once it is true: |z'| >= |z|² - |c| >= 2 + 2e-7 for |c| <= 2 - 2e-7,
   |z'| >= |z|(|z| - 1) for |z| >= |c| >= 2 + 2e-7, and rounding moves z by 1e-15; a NaN is not <= 4 either. The points
   of that thin ring |c| ≈ 2 take the definition itself.
-- A state that repeats to the bit repeats for ever (Brent's cycle search: the state at the beginning of a sweep is
-  compared with those after it).
+- A state that comes again to the bit comes again for ever: those in a sweep are compared with that at its beginning.
 - Inside the main cardioid and the disk of period 2 the orbit of 0 goes to an attracting cycle, and float64's does too
   where the multiplier is below 1 - 5e-5: a step moves z by 1e-15 at most, the set's edge is farther than 5e-5 from the
   orbit, so it strays by 2e-15/5e-5 of hyperbolic length, which the iteration never stretches: 0.1 in 2^31 steps.
-- 2·x·y + cy is also fma(x·y, 2, cy): doubling is exact, so one rounding is left either way. Half of the lanes take this
-  form, which uses the multipliers where the other uses the adders. Rows with 0 < |cy| < 1e-280, where x·y may fall
-  below the normal numbers, take the definition.
+- 2·x·y + cy is also fma(x·y, 2, cy): doubling is exact, so the same two roundings are left. Some lanes take this form,
+  which uses the multipliers where the other uses the adders. Rows with 0 < |cy| < 1e-280, where x·y may fall below the
+  normal numbers, take the definition.
+
+Packing the lanes that live on is stream compaction as path tracers do it (Wald, "Active Thread Compaction for GPU Path
+Tracing", HPG 2011); the cycle search is Brent's ("An improved Monte Carlo factorization algorithm", BIT 20, 1980).
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ X, Y, CX, CY, AT, AGE = (field * ROOM for field in range(6))  # where a queue's 
 
 LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 too many lanes idled
 BLOCKS = 4  # states kept in a sweep: who leaves is followed from the last of them before
+YS = BLOCKS * LANES  # where their y begin, behind their x
 SWEEP_COST = 25.0  # twice what a sweep costs apart from its iterations, in iterations
 CYCLES_FROM = 128  # iterations before states are compared: few cycles close earlier
 
@@ -225,35 +228,32 @@ def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int,
     kept = gone = 0
     for g in range(0, live, LANES):
         h = g + LOWER
-        x, y, cx, cy = (
-            load(queue, X + g, LOWER),
-            load(queue, Y + g, LOWER),
-            load(queue, CX + g, LOWER),
-            load(queue, CY + g, LOWER),
-        )
-        u, v, cu, cv = (
-            load(queue, X + h, UPPER),
-            load(queue, Y + h, UPPER),
-            load(queue, CX + h, UPPER),
-            load(queue, CY + h, UPPER),
-        )
+        x, y = load(queue, X + g, LOWER), load(queue, Y + g, LOWER)
+        cx, cy = load(queue, CX + g, LOWER), load(queue, CY + g, LOWER)
+        u, v = load(queue, X + h, UPPER), load(queue, Y + h, UPPER)
+        cu, cv = load(queue, CX + h, UPPER), load(queue, CY + h, UPPER)
         moved, shifted = broadcast(1.0, LOWER), broadcast(1.0, UPPER)
         for b in range(BLOCKS):
             store(history, b * LANES, x)
             store(history, b * LANES + LOWER, u)
-            store(history, (BLOCKS + b) * LANES, y)
-            store(history, (BLOCKS + b) * LANES + LOWER, v)
-            for _ in range(block // 2):
-                for _ in range(2):  # as a plain loop LLVM unrolled it worse: 5.0 against 6.3 G iterations/s with AVX2
-                    x, y = iterated(x, y, cx, cy)
-                    u, v = iterated_fused(u, v, cu, cv)
+            store(history, YS + b * LANES, y)
+            store(history, YS + b * LANES + LOWER, v)
+            # Two to a turn: a plain loop LLVM unrolled worse itself, 5.0 against 6.3 G iterations/s with AVX2.
+            if h < live:
+                for _ in range(block // 2):
+                    for _ in range(2):
+                        x, y = iterated(x, y, cx, cy)
+                        u, v = iterated_fused(u, v, cu, cv)
+            else:  # the upper lanes are empty, and the lower ones faster without them
+                for _ in range(block // 2):
+                    for _ in range(2):
+                        x, y = iterated(x, y, cx, cy)
             if watch:
-                moved = select((x == load(history, 0, x)) & (y == load(history, BLOCKS * LANES, y)), 0.0, moved)
-                shifted = select(
-                    (u == load(history, LOWER, u)) & (v == load(history, BLOCKS * LANES + LOWER, v)), 0.0, shifted
-                )
+                moved = select((x == load(history, 0, x)) & (y == load(history, YS, y)), 0.0, moved)
+                shifted = select((u == load(history, LOWER, u)) & (v == load(history, YS + LOWER, v)), 0.0, shifted)
         kept, gone = part_ways(queue, g, live, kept, leavers, gone, history, 0, n, block, x, y, cx, cy, moved)
-        kept, gone = part_ways(queue, h, live, kept, leavers, gone, history, LOWER, n, block, u, v, cu, cv, shifted)
+        if h < live:
+            kept, gone = part_ways(queue, h, live, kept, leavers, gone, history, LOWER, n, block, u, v, cu, cv, shifted)
     return kept, gone
 
 
@@ -289,9 +289,9 @@ def put_leavers(
     leavers: Any, gone: int, leaving: Any, history: Any, first: int, n: int, block: int, cx: Any, cy: Any, at: Any
 ) -> Any:
     """Queue those that left the disk, in the last state that the history has of them inside."""
-    x, y, age = load(history, first, cx), load(history, BLOCKS * LANES + first, cx), broadcast(float(n), cx)
+    x, y, age = load(history, first, cx), load(history, YS + first, cx), broadcast(float(n), cx)
     for b in range(1, BLOCKS):
-        later_x, later_y = load(history, b * LANES + first, cx), load(history, (BLOCKS + b) * LANES + first, cx)
+        later_x, later_y = load(history, b * LANES + first, cx), load(history, YS + b * LANES + first, cx)
         inside = in_disk(later_x, later_y)
         x, y = select(inside, later_x, x), select(inside, later_y, y)
         age = select(inside, float(n + b * block), age)
