@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup chaos clean
+.PHONY: report test check bench speedup bench-peers chaos clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -24,6 +24,10 @@ bench: $(DEV)
 # Longer measurements; each writes its table under bench/results with machine and date.
 speedup: $(DEV)
 	$(BIN)/python bench/speedup.py
+
+bench-dispatch: $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(BIN)/python bench/overhead.py
 
 # Beside other people's programs; those that are not here are skipped. About six minutes.
 bench-peers: $(DEV)

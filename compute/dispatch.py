@@ -169,6 +169,8 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> Non
     suspects: list[int] = []
     while True:
         deaths = _pass(pool, job, plan)
+        if not deaths and control.done.all():
+            return
         missing = np.flatnonzero(control.done == 0)
         for death in deaths:
             # One that died between its ticket and its chunk says nothing of the chunk: blame the first that is left.
