@@ -13,13 +13,13 @@ import numpy as np
 
 from kernels.definition import Plan, as_index, kernel
 from kernels.operands import (
-    CHUNK_ELEMENTS,
     MOST_CHUNKS,
     SEED,
     Array,
     as_float64,
     as_out,
     broadcast,
+    chunk_elements,
     square,
     stacked,
     tile_at,
@@ -230,7 +230,7 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
         inputs=(stack_a, stack_x, which_a, which_x),
         shape=(len(which_a), m),
         value_shape=(*outer, m),
-        grain=max(least, CHUNK_ELEMENTS // (n + 1), rows // MOST_CHUNKS),
+        grain=max(least, chunk_elements(rows * n) // (n + 1)),
         out=target,
         work=2.0 * rows * n,
     )

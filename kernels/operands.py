@@ -14,11 +14,16 @@ Array = np.ndarray[Any, Any]
 
 SEED = 20261122  # of every example's operands
 
-# Elements to a chunk of the kernels that move memory: half a megabyte, 20 us of one core at 25 GB/s. A ticket costs
-# 0.03 us, and a matrix of 1000 x 1000 still makes 16 chunks.
-CHUNK_ELEMENTS = 1 << 16
-TILE = 256  # side of a transposed tile: CHUNK_ELEMENTS
+# Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
+# one core 15 us, and a chunk that Python hands out costs 4; two megabytes still make 64 chunks of 4096 x 4096.
+LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 18
+TILE = 256  # side of a transposed tile, which has LEAST_ELEMENTS
 MOST_CHUNKS = 4096  # a timeline keeps a span for each
+
+
+def chunk_elements(elements: int) -> int:
+    """How many of the elements make a chunk."""
+    return max(min(max(elements // 16, LEAST_ELEMENTS), MOST_ELEMENTS), elements // MOST_CHUNKS)
 
 
 def as_float64(value: Any, name: str) -> Array:

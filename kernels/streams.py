@@ -11,8 +11,6 @@ import numpy as np
 
 from kernels.definition import Plan, as_index, kernel
 from kernels.operands import (
-    CHUNK_ELEMENTS,
-    MOST_CHUNKS,
     SEED,
     TILE,
     Array,
@@ -20,6 +18,7 @@ from kernels.operands import (
     as_out,
     as_scalar,
     broadcast,
+    chunk_elements,
     square,
     stacked,
     tile_at,
@@ -50,7 +49,7 @@ def plan_transpose(A: Any, out: Any = None) -> Plan:
         inputs=(a.reshape(rows, count, columns), np.arange(count).reshape(middle).transpose().ravel()),
         shape=(columns, count, rows),
         value_shape=shape,
-        grain=max(1, CHUNK_ELEMENTS // (min(rows, TILE) * min(columns, TILE) + 1), count * each // MOST_CHUNKS),
+        grain=max(1, round(chunk_elements(a.size) / max(1, min(rows, TILE) * min(columns, TILE)))),
         out=target,
         work=16.0 * a.size,
     )
@@ -113,7 +112,7 @@ def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
         inputs=(rows_a, rows_b, scale, which_a, which_b),
         shape=(len(which_a), seen[-1]),
         value_shape=shape,
-        grain=max(CHUNK_ELEMENTS, size // MOST_CHUNKS),
+        grain=chunk_elements(size),
         out=target,
         elementwise=True,
         work=24.0 * size,
