@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup bench-peers chaos clean
+.PHONY: report test check bench speedup bench-dispatch bench-peers chaos clean
 report: $(READY)
 	$(BIN)/nfold
 

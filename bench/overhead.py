@@ -127,7 +127,7 @@ def chunk_cost(pools, others) -> list[str]:
 
 
 def fork_join(pools, others) -> list[str]:
-    """A region: wake the workers, have each find nothing to do, know that they have. A run: the same with all around it."""
+    """A region: wake the workers, let each find nothing to do, know that they did. A run: that and all around it."""
 
     def repeated(call: Callable[[], object]) -> Callable[[], float]:
         return lambda: statistics.median(clocked(call) for _ in range(REPEATS))

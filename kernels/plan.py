@@ -1,0 +1,71 @@
+"""Plan: one call's work, checked, before anybody does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CHUNKS = 256  # a plan's default: 4 chunks a lane still even out 64 lanes, and a message a chunk would not pay
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One call's work, checked: how many indices, in chunks of what grain, from which inputs into what output.
+
+    indices: how many indices there are; chunk c holds c*grain .. min((c+1)*grain, indices).
+    inputs:  what the body takes after (lo, hi, out): arrays, and scalars that pickle small.
+    shape, dtype: the output's (where the kernel reduces: of one chunk's partial result).
+    value_shape: the result's, where the bodies see the same elements in another shape.
+    grain:   indices to a chunk. It never depends on the number of workers, so neither does the result.
+    out:     the caller's own array for the result, or None.
+    elementwise: index i of the output depends on index i of the inputs alone, so `out` may be one of them.
+    work:    how much there is to do, in the kernel's unit; the indices where left out.
+    order:   the chunks in the order in which lanes take them (largest first evens out the tail), or None.
+    """
+
+    indices: int
+    inputs: tuple[Any, ...] = ()
+    shape: tuple[int, ...] | None = None
+    dtype: Any = np.float64
+    value_shape: tuple[int, ...] | None = None
+    grain: int | None = None
+    out: np.ndarray[Any, Any] | None = None
+    elementwise: bool = False
+    work: float | None = None
+    order: np.ndarray[Any, Any] | None = None
+
+    @property
+    def step(self) -> int:
+        """The grain, or the default of 1/256 of the indices."""
+        return max(1, -(-self.indices // CHUNKS)) if self.grain is None else self.grain
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.indices // self.step)
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        """The first index of a chunk, and the one behind its last."""
+        return chunk * self.step, min((chunk + 1) * self.step, self.indices)
+
+    @property
+    def writes_into_out(self) -> bool:
+        """Whether the body may fill the caller's `out` itself: right dtype, aligned, and not one of its own inputs."""
+        if self.out is None or self.out.dtype != np.dtype(self.dtype) or not self.out.flags.aligned:
+            return False
+        seen = self.out if self.value_shape is None else self.out.reshape(self.shape or -1)
+        if not np.may_share_memory(seen, self.out) and seen.size:
+            return False  # in the bodies' shape it is a copy
+        arrays = [x for x in self.inputs if isinstance(x, np.ndarray)]
+        if self.elementwise:
+            arrays = [x for x in arrays if not same_elements(x, seen)]
+        return not any(np.may_share_memory(self.out, x) for x in arrays)
+
+
+def same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays are views of the same elements in the same places."""
+    return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and (a.shape, a.strides) == (
+        b.shape,
+        b.strides,
+    )
