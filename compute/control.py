@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from compute.timeline import SPAN, LaneTotals
-from kernels.definition import Plan
+from kernels.plan import Plan
 
 LINE = 16  # words: 128 bytes, because x86 prefetches cache lines in pairs
 SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can show

@@ -19,7 +19,8 @@ from compute.arena import Arena
 from compute.control import Control
 from compute.lanes import Job, Outcome, inside_a_lane, run_lane
 from compute.timeline import Timeline
-from kernels.definition import Kernel, Plan
+from kernels.definition import Kernel
+from kernels.plan import Plan
 
 ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
 

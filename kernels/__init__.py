@@ -1,8 +1,9 @@
 """Kernels worth scaling: each an ordinary function on one core, and the same loop on any backend of `compute`."""
 
-from kernels.definition import Kernel, Plan, find, kernel
+from kernels.definition import Kernel, find, kernel
 from kernels.escape_time import mandelbrot
 from kernels.matrix import matmul, matvec
+from kernels.plan import Plan
 from kernels.sieve import count_primes, primes
 from kernels.streams import transpose, triad
 

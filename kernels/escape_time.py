@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.definition import Plan, as_index, kernel
+from kernels.definition import as_index, kernel
+from kernels.plan import Plan
 
 Image = np.ndarray[Any, Any]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.definition import Plan, as_index, kernel
+from kernels.definition import as_index, kernel
 from kernels.operands import (
     MOST_CHUNKS,
     SEED,
@@ -25,6 +25,7 @@ from kernels.operands import (
     tile_at,
     tiles,
 )
+from kernels.plan import Plan
 
 
 class Tiling(NamedTuple):

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.definition import Plan, as_index, kernel, numba_is_here
+from kernels.definition import as_index, kernel, numba_is_here
+from kernels.plan import Plan
 from kernels.sieve_answers import check_count, check_list, most_primes
 from kernels.sieve_wheel import LAST_PATTERN_PRIME, patterns
 

@@ -32,7 +32,9 @@ def _index_of_residue() -> Array:
 INDEX_OF_RESIDUE = _index_of_residue()
 
 # The numbers that a byte's 1s stand for come from a table: eight places for each byte, the first of them used.
-NUMBERS_OF_BYTE = np.array([([r for k, r in enumerate(_R) if byte >> k & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8)
+NUMBERS_OF_BYTE = np.array(
+    [([r for k, r in enumerate(_R) if byte >> k & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8
+)
 COUNT_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
 
 # Where in each of its blocks a prime's multiple on bit k lies: byte q * FACTOR[c, k] + CARRY[c, k], residue c.

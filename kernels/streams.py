@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.definition import Plan, as_index, kernel
+from kernels.definition import as_index, kernel
 from kernels.operands import (
     SEED,
     TILE,
@@ -24,6 +24,7 @@ from kernels.operands import (
     tile_at,
     tiles,
 )
+from kernels.plan import Plan
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:

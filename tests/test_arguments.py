@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import kernels
 from compute import arguments, machine
-from kernels.definition import Plan
+from kernels.plan import Plan
 
 
 @pytest.mark.parametrize(

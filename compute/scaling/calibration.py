@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from compute.scaling import statistics
-from kernels.definition import Kernel, Plan
+from kernels.definition import Kernel
+from kernels.plan import Plan
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
 LARGEST_STEP = 64.0  # in predicted time, from one size to the next: small sizes foretell large ones badly
