@@ -79,9 +79,12 @@ class Group:
         return runs
 
     def prepare(self) -> None:
-        """Two rounds that do not count: the first compiles, loads and touches, the second says what one takes."""
+        """Two rounds that do not count: the first compiles, loads and touches, the second says what one takes.
+
+        Of long ones one is enough: what it takes beside its work is little, and known by the next round.
+        """
         self.run_once()
-        if self.once < 1 or len(self.contenders) > 2:
+        if self.once < 3:
             self.run_once()
 
     def measure(self, seconds: float, most: int = MOST_ROUNDS) -> None:

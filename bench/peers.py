@@ -100,7 +100,7 @@ def main(words: list[str] | None = None) -> None:
     console.print(peer_table.summary(rows), highlight=False, markup=False)
     fewest = min(row.rounds for row in rows)
     if fewest < MOST_ROUNDS and any(row.interval is None for row in rows):
-        console.print(f"Some rows had {fewest} round{chr(115) * (fewest > 1)} only: for intervals give it more time with --budget.")
+        console.print(f"Fewest rounds of a row: {fewest}; for an interval give it more time with --budget.")
     if path := asked.markdown or (None if asked.quick else RESULTS / f"peers-{told['date'][:10]}.md"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(peer_table.markdown(rows, told, bench.skipped))
