@@ -15,10 +15,7 @@ from kernels.operands import TILE, Array, tile_at
 LARGE = cache_bytes(3)  # bytes: what does not stay in the last-level cache need not go there
 VECTOR = LANES * 8
 LINE = 8  # numbers to a cache line
-# Columns of a tile that are turned at once: memory is read in runs of 2 KB (TILE rows), written in runs of 512 bytes;
-# on Zen 5 that gave 26 GB/s, squares of 128 22, runs of 512 bytes read and 2 KB written 23.
-SPAN = 64
-PITCH = SPAN + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+PITCH = TILE + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
 
 
 def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
@@ -64,8 +61,8 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
 
-    SPAN columns of a tile at a time are turned into a buffer that the L2 cache holds, and go from there to memory in
-    whole lines, past the caches where the arrays are large, however `out` is aligned.
+    A tile is turned into a buffer that the L2 cache holds, and goes from there to memory in whole lines, however `out`
+    is aligned, and past the caches where the arrays are large.
     """
     past = 2 * out.size * 8 > LARGE
     by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
@@ -75,12 +72,10 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
         m = which[s]
         target = out.ctypes.data + s * out.strides[1]
         if by_rows:
-            for first in range(left, right, SPAN):
-                last = min(first + SPAN, right)
-                turn(buffer, A, m, top, bottom, first, last)
-                for r in range(top, bottom):
-                    place = buffer.ctypes.data + (r - top) * PITCH * 8
-                    write_run(target + r * out.strides[0] + first * 8, place, last - first, past)
+            turn(buffer, A, m, top, bottom, left, right)
+            for r in range(top, bottom):
+                place = buffer.ctypes.data + (r - top) * PITCH * 8
+                write_run(target + r * out.strides[0] + left * 8, place, right - left, past)
         elif by_columns:
             for r in range(top, bottom):
                 place = A.ctypes.data + m * A.strides[1] + r * A.strides[2] + left * 8
