@@ -17,8 +17,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -158,8 +157,7 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
         memory.close()
 
 
-@dataclass(frozen=True)
-class ArrayRef:
+class ArrayRef(NamedTuple):
     """An array in a segment, as it is sent to another process: some hundred bytes, whatever the array's size."""
 
     address: str

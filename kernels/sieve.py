@@ -116,7 +116,8 @@ def _sizes() -> tuple[int, int]:
     """Bytes to an L1 block and to a segment on this machine. They change the speed, never the answer."""
     block = _cache_size(1, "Data", 32 << 10)
     segment = _cache_size(2, "Unified", 512 << 10)
-    return block, 1 << max(16, (segment // 2).bit_length() - 1)
+    # Half of L2: the patterns and the primes' blocks pass through the other half.
+    return block, 1 << min(max((segment // 2).bit_length() - 1, 16), 20)
 
 
 def _cache_size(level: int, kind: str, usual: int) -> int:

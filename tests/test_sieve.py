@@ -154,6 +154,28 @@ def test_sieve_sizes_do_not_change_the_answer():
     assert counts == [count_primes(**args)] * 3
 
 
+def test_buckets_grow_where_the_estimate_is_short(monkeypatch):
+    """Run as Python, which the large primes' part allows: every multiple that 2, 3, 5 and 7 leave, and no other."""
+    segments = pytest.importorskip("kernels.sieve_segments")
+    monkeypatch.setattr(segments, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
+    monkeypatch.setattr(segments, "PAGE_SHIFT", np.uint64(4))
+    monkeypatch.setattr(segments, "PAGE_MASK", np.uint64(15))
+    first, turns, segment = 10**9 + 7, 1 << 11, 1 << 9
+    sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
+    cursors, pages, links = segments.fill_buckets(np.uint64(first), np.uint64(turns), np.uint64(segment), sieving)
+    assert len(links) > 3 * len(cursors) + 8
+    found = []
+    for bucket, cursor in enumerate(cursors.tolist()):
+        while cursor:
+            page = (cursor - 1) // 16
+            places = [bucket * segment * 8 + int(place) for place in pages[16 * page : cursor]]
+            found += [30 * (first + place // 8) + (1, 7, 11, 13, 17, 19, 23, 29)[place % 8] for place in places]
+            cursor = int(links[page]) * 16
+    low, high = 30 * first, 30 * (first + turns)
+    right = [p * m for p in sieving.tolist() for m in range(-(-low // p), -(-high // p)) if math.gcd(m, 210) == 1]
+    assert sorted(found) == sorted(right)
+
+
 # ---------------------------------------------------------------- chunks
 
 
