@@ -68,6 +68,7 @@ def test_lanes_are_distinct_threads_or_processes(backend):
         pytest.skip("prange runs no Python body, which alone can ask who it is")
     workers = backend.workers
     with backend.open() as pool:
+        pool.warm(who, 40 * workers)  # a lane that is still loading when the others are done would have no chunk
         found = pool.run(who, 40 * workers)
     processes, threads = np.divmod(found.value, 10**9)
     assert len(set(threads)) == workers
