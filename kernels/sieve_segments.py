@@ -5,8 +5,7 @@ A segment of bytes (their numbers: kernels/sieve_wheel.py) fits a core's L2. Mul
     smallest  patterns, laid over the segment with ANDs of whole vectors
     small     in blocks of the segment that fit L1, eight multiples at a time, at distances fixed for that prime
     medium    the same over the whole segment, its two ragged ends cut off without a branch
-    large     once a chunk, walking from multiple to multiple; each one is dropped into its segment's bucket, and the
-              buckets are emptied when their segment's turn comes (Oliveira e Silva's buckets)
+    large     once a chunk, through buckets: kernels/sieve_buckets.py
 
 The four sizes, the patterns and the buckets are primesieve's (Kim Walisch); the blocks of eight, with the bit as the
 loop's constant and the distance as its variable, so that no wheel position is kept, are this module's.
@@ -21,27 +20,24 @@ from typing import Any
 import numpy as np
 
 from kernels.intrinsics import as_words, bit_count, broadcast, cast_for, lesser, load, store
+from kernels.sieve_buckets import empty_bucket, fill_buckets
 from kernels.sieve_wheel import (
     CARRY,
     COUNT_OF_BYTE,
     FACTOR,
     FROM_REMAINDER,
-    INDEX_OF_COFACTOR,
     INDEX_OF_RESIDUE,
     LAST_PATTERN_PRIME,
-    NEXT_COFACTOR,
     NUMBERS_OF_BYTE,
     PATTERN_SLACK,
     UP_TO_REMAINDER,
-    WALK,
+    divide,
 )
 
 Array = np.ndarray[Any, Any]
 
 U = np.uint64
-ZERO, ONE, TWO, THREE, SEVEN, EIGHT, TWELVE, FIFTEEN, THIRTY, THIRTY_ONE = (
-    U(k) for k in (0, 1, 2, 3, 7, 8, 12, 15, 30, 31)
-)
+ZERO, ONE, TWO, THREE, THIRTY = (U(k) for k in (0, 1, 2, 3, 30))
 
 
 # The bits of a byte but one. Names, not calls of np.uint8: a multiple's line then compiles in half the time.
@@ -54,11 +50,6 @@ MEDIUM_SEGMENTS = U(2)  # beyond twice a segment's bytes a prime misses so many 
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
-
-PAGE_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
-PAGE_MASK = (ONE << PAGE_SHIFT) - ONE
-BATCH = 1024  # primes that walk together: 24 KiB of places
-REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
 
 
 # ---------------------------------------------------------------- the two bodies
@@ -140,17 +131,6 @@ def begin_blocks(turn: Any, primes: Any, blocks: Any, origin: Any) -> None:
     for j in range(len(primes)):
         _, rest = divide(np.int64(turn), np.int64(primes[j]))
         blocks[j] = origin - rest
-
-
-def divide(number: Any, p: Any) -> Any:
-    """Quotient (as a float) and remainder for number < 2^55 and p > 7, so that LLVM makes vectors of a loop of it."""
-    quotient = np.floor(float(number) * (1.0 / float(p)))  # one off at most
-    rest = number - np.int64(quotient) * p
-    if rest < 0:
-        rest, quotient = rest + p, quotient - 1.0
-    if rest >= p:
-        rest, quotient = rest - p, quotient + 1.0
-    return quotient, rest
 
 
 def first_above(primes: Any, limit: Any) -> Any:
@@ -339,142 +319,6 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
         last = U(blocks[j]) + (times - ONE) * p & U(0xFFFFFFFF)
         blocks[j] = (last if last <= size else last - p) - size
         j += ONE
-
-
-# ---------------------------------------------------------------- large primes
-
-
-def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
-    """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
-
-    A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
-    where its next multiple goes, links[page] one more than the page before. Returns cursors, pages, links.
-    """
-    cursors = np.zeros((turns + segment - ONE) // segment, np.uint64)
-    if len(primes) == 0:
-        return cursors, np.empty(0, np.uint32), np.empty(0, np.uint32)
-    count = pages_expected(turns, primes, len(cursors))
-    pages, links = np.empty(count << PAGE_SHIFT, np.uint32), np.empty(count, np.uint32)
-    places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
-    starts = (
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-    )
-    done, walking, free = ZERO, ZERO, ZERO
-    while True:
-        done, walking, free = drop_multiples(
-            turn, turns, segment, primes, done, places, walking, starts, cursors, pages, links, free
-        )
-        if done == U(len(primes)) and walking == ZERO:
-            return cursors, pages, links
-        pages, links = more_room(pages), more_room(links)
-
-
-def pages_expected(turns: Any, primes: Any, buckets: Any) -> Any:
-    """Pages enough for all multiples but a rare excess: by Mertens, the sum of 1/p is the difference of log log p."""
-    reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
-    multiples = 48 / 7 * float(turns) * (reciprocals + 2 / float(primes[0]))
-    return U(1.02 * multiples / float(ONE << PAGE_SHIFT) + 3 * float(buckets) + 8)
-
-
-def more_room(full: Any) -> Any:
-    """The same in an array twice as long."""
-    wider = np.empty(2 * len(full), full.dtype)
-    for i in range(len(full)):  # a slice assignment takes numba three seconds to compile
-        wider[i] = full[i]
-    return wider
-
-
-def drop_multiples(
-    turn: Any,
-    turns: Any,
-    segment: Any,
-    primes: Any,
-    done: Any,
-    places: Any,
-    walking: Any,
-    starts: Any,
-    cursors: Any,
-    pages: Any,
-    links: Any,
-    free: Any,
-) -> Any:
-    """Go on filling buckets until no prime walks any more, or pages could run out: primes begun, walking; free pages.
-
-    Many primes go from multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has
-    a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
-    """
-    at, step, prime = places
-    shift = ZERO
-    while ONE << shift < segment:
-        shift += ONE
-    most_begun = U(len(cursors)) + (U(BATCH) >> PAGE_SHIFT)  # pages, in one round
-    while free + most_begun <= U(len(links)):
-        if walking <= U(BATCH - REFILL) and done < U(len(primes)):
-            batch = primes[done : done + U(REFILL)]
-            walking = begin_walk(turn, turns, batch, starts, places, walking)
-            done += U(len(batch))
-        elif walking == ZERO:
-            break
-        left = ZERO
-        for i in range(walking):
-            here, entry, q = at[i], U(WALK[step[i]]), prime[i]
-            bucket = here >> shift
-            cursor = cursors[bucket]
-            if cursor & PAGE_MASK == ZERO:  # its page is full, or it has none
-                links[free] = cursor >> PAGE_SHIFT
-                cursor = free << PAGE_SHIFT
-                free += ONE
-            pages[cursor] = (here & (segment - ONE)) << THREE | entry & SEVEN
-            cursors[bucket] = cursor + ONE
-            here += q * (entry >> EIGHT & FIFTEEN) + (entry >> THREE & THIRTY_ONE)
-            at[left], step[left], prime[left] = here, entry >> TWELVE, q
-            left += ONE if here < turns else ZERO
-        walking = left
-    return done, walking, free
-
-
-def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, walking: Any) -> Any:
-    """Put primes that have a multiple in the chunk behind those `walking`; how many walk then.
-
-    A place is the multiple's byte, its entry in WALK, and p // 30.
-    """
-    rests, beyonds, cofactors, reach = starts
-    at, step, prime = places
-    for i in range(len(primes)):  # in vectors
-        p = np.int64(primes[i])
-        quotient, rest = divide(np.int64(turn), p)
-        # The first odd cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
-        beyond = 2.0 * np.floor(0.5 * np.ceil(30.0 * float(rest) * (1.0 / float(p)))) + 1.0
-        sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
-        rests[i], beyonds[i] = rest, np.int64(beyond)
-        cofactors[i], reach[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
-    likely, end = walking, np.int64(turns * THIRTY)
-    for i in range(U(len(primes))):  # the largest primes' next odd multiple is mostly behind the chunk already
-        prime[likely] = i
-        likely += ONE if reach[i] < end else ZERO
-    for k in range(walking, likely):
-        j = U(prime[k])
-        large, cofactor = U(primes[j]), U(cofactors[j])
-        first = (large * (U(beyonds[j]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[j])) // THIRTY
-        at[walking], prime[walking] = first, large // THIRTY
-        step[walking] = U(48) * INDEX_OF_RESIDUE[large % THIRTY] + INDEX_OF_COFACTOR[cofactor]
-        walking += ONE if first < turns else ZERO
-    return walking
-
-
-def empty_bucket(segment: Any, index: Any, buckets: Any) -> None:
-    """Cross off the multiples that were dropped into a segment's bucket."""
-    cursors, pages, links = buckets
-    end = cursors[index]
-    while end != ZERO:
-        page = (end - ONE) >> PAGE_SHIFT
-        for i in range(page << PAGE_SHIFT, end):
-            multiple = U(pages[i])
-            segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
-        end = U(links[page]) << PAGE_SHIFT
 
 
 # ---------------------------------------------------------------- reading the result

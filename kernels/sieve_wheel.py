@@ -110,3 +110,17 @@ def patterns() -> tuple[Array, Array]:
         places.append((sum(len(t) for t in tables), period))
         tables.append(np.resize(table, period + PATTERN_SLACK))
     return np.concatenate(tables), np.array(places, np.int64)
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def divide(number: Any, p: Any) -> Any:
+    """Quotient (as a float) and remainder for number < 2^55 and p > 7, so that LLVM makes vectors of a loop of it."""
+    quotient = np.floor(float(number) * (1.0 / float(p)))  # one off at most
+    rest = number - np.int64(quotient) * p
+    if rest < 0:
+        rest, quotient = rest + p, quotient - 1.0
+    if rest >= p:
+        rest, quotient = rest - p, quotient + 1.0
+    return quotient, rest

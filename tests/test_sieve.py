@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kernels import sieve_buckets
 from kernels.sieve import LARGEST, count_primes, primes, sieving_primes
 from kernels.sieve_answers import (
     PRIMES_UP_TO_POWER_OF_TEN,
@@ -156,13 +157,12 @@ def test_sieve_sizes_do_not_change_the_answer():
 
 def test_buckets_grow_where_the_estimate_is_short(monkeypatch):
     """Run as Python, which the large primes' part allows: every multiple that 2, 3, 5 and 7 leave, and no other."""
-    segments = pytest.importorskip("kernels.sieve_segments")
-    monkeypatch.setattr(segments, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
-    monkeypatch.setattr(segments, "PAGE_SHIFT", np.uint64(4))
-    monkeypatch.setattr(segments, "PAGE_MASK", np.uint64(15))
+    monkeypatch.setattr(sieve_buckets, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
+    monkeypatch.setattr(sieve_buckets, "PAGE_SHIFT", np.uint64(4))
+    monkeypatch.setattr(sieve_buckets, "PAGE_MASK", np.uint64(15))
     first, turns, segment = 10**9 + 7, 1 << 11, 1 << 9
     sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
-    cursors, pages, links = segments.fill_buckets(np.uint64(first), np.uint64(turns), np.uint64(segment), sieving)
+    cursors, pages, links = sieve_buckets.fill_buckets(np.uint64(first), np.uint64(turns), np.uint64(segment), sieving)
     assert len(links) > 3 * len(cursors) + 8
     found = []
     for bucket, cursor in enumerate(cursors.tolist()):
