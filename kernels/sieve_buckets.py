@@ -2,8 +2,8 @@
 
 A prime much larger than a segment misses most segments, so it is not asked in each: its multiples in the whole chunk
 are sorted by segment first, and a segment crosses off what lies in its bucket. Buckets are Oliveira e Silva's idea;
-cofactors prime to 210, so that one multiple in seven less is met, primesieve's. Here many primes walk at once, without a
-branch that depends on where a prime is, and where they begin is found with vectors of floats.
+cofactors prime to 210, so that one multiple in seven less is met, primesieve's. Here many primes walk at once, without
+a branch that depends on where a prime is, and where they begin is found with vectors of floats.
 Everything is unsigned 64-bit, as in kernels/sieve_segments.py.
 """
 
