@@ -22,7 +22,7 @@ from kernels.sieve_wheel import LAST_PATTERN_PRIME, patterns
 
 Array = np.ndarray[Any, Any]
 
-# So far a prime's first multiple behind the window fits 64 bits, and the bounds that size results are proven (to 10^19).
+# Up to here a prime's first multiple behind the window fits 64 bits, and the bounds that size results are proven.
 LARGEST = 10**18
 
 # The grid, which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.

@@ -32,11 +32,13 @@ def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
     A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
     where its next multiple goes, links[page] one more than the page before. Returns cursors, pages, links.
     """
-    cursors = np.zeros((turns + segment - ONE) // segment, np.uint64)
+    cursors = np.empty(np.int64((turns + segment - ONE) // segment), np.uint64)
+    for i in range(len(cursors)):
+        cursors[i] = 0
     if len(primes) == 0:
         return cursors, np.empty(0, np.uint32), np.empty(0, np.uint32)
     count = pages_expected(turns, primes, len(cursors))
-    pages, links = np.empty(count << PAGE_SHIFT, np.uint32), np.empty(count, np.uint32)
+    pages, links = np.empty(np.int64(count << PAGE_SHIFT), np.uint32), np.empty(np.int64(count), np.uint32)
     places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
     starts = (
         np.empty(REFILL, np.int64),
@@ -63,7 +65,7 @@ def pages_expected(turns: Any, primes: Any, buckets: Any) -> Any:
 
 def more_room(full: Any) -> Any:
     """The same in an array twice as long."""
-    wider = np.empty(2 * len(full), full.dtype)
+    wider = np.empty(2 * len(full), np.uint32)
     for i in range(len(full)):  # a slice assignment takes numba three seconds to compile
         wider[i] = full[i]
     return wider

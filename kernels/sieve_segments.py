@@ -118,7 +118,7 @@ def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
     buffer = np.empty(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), np.uint8)
     spill = np.empty(MARGIN, np.uint8)
     fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))
-    blocks = np.empty(medium - first, np.uint32)
+    blocks = np.empty(np.int64(medium - first), np.uint32)
     # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
     begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
     begin_blocks(turn, sieving[small:medium], blocks[small - first :], np.int64(0))
