@@ -32,17 +32,22 @@ def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which
         s, top = divmod(lo, rows)
         bottom = min(rows, top + hi - lo)
         lo += bottom - top
-        band, vector = A[which_a[s]], x[which_x[s]]
         if A.strides[2] == 8:
-            by_rows(out[s], band, vector, top, bottom)
-        elif A.strides[1] == 8:
-            by_columns(out[s], band, vector, top, bottom)
+            by_rows(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
+        elif A.strides[1] == 8 and rows > 1:
+            by_columns(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
         else:
-            for i in range(top, bottom):
-                total = 0.0
-                for j in range(A.shape[2]):
-                    total += band[i, j] * vector[j]
-                out[s, i] = total
+            by_copied_rows(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
+
+
+def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
+    """out[top:bottom] = A[top:bottom] @ x of any strides, to the bit as of the copy that some backends make."""
+    row, one = np.empty((1, A.shape[1])), np.empty(1)
+    for i in range(top, bottom):
+        for j in range(A.shape[1]):
+            row[0, j] = A[i, j]
+        by_rows(one, row, x, 0, 1)
+        out[i] = one[0]
 
 
 def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:

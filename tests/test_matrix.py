@@ -154,6 +154,15 @@ def test_matvec_of_a_band_and_a_matrix_that_lies_by_columns():
         assert within(matvec.nogil(matrix, x), matrix @ x, 77, np.abs(matrix) @ np.abs(x))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 50])
+def test_matvec_of_a_strided_matrix_is_that_of_its_copy_to_the_bit(rows):
+    A, x = numbers((120, 330)), numbers(120, 1)
+    strided = A.T[::3][:rows]
+    np.testing.assert_array_equal(matvec.nogil(strided, x), matvec.nogil(strided.copy(order="C"), x))
+    if rows == 1:
+        np.testing.assert_array_equal(matvec.nogil(A.T[:1], x), matvec.nogil(A.T[:1].copy(order="C"), x))
+
+
 # Run by itself: numba reads the names of the target when it is imported.
 ON_ANOTHER_CPU = """
 import numpy as np
