@@ -51,7 +51,26 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         # After the entry above: a helper may call itself, or its caller.
         named = inspect.getclosurevars(function).globals
         names.update({name: _for_numba(met) for name, met in named.items()})
+        if _is_called_back(function):
+            dispatcher._cache = NullCache()  # its code holds the address of a caller's, which numba does not restore
     return _dispatchers[key][1]
+
+
+def _is_called_back(function: types.FunctionType) -> bool:
+    """Whether a function that this one calls calls this one in turn; to call oneself does not count."""
+    seen, waiting = {function}, list(_helpers(function) - {function})
+    while waiting:
+        helper = waiting.pop()
+        seen.add(helper)
+        if function in _helpers(helper):
+            return True
+        waiting += _helpers(helper) - seen
+    return False
+
+
+def _helpers(function: types.FunctionType) -> set[types.FunctionType]:
+    named = inspect.getclosurevars(function).globals.values()
+    return {met for met in named if isinstance(met, types.FunctionType) and id(met) in _dispatchers}
 
 
 def _for_numba(value: Any) -> Any:
