@@ -40,7 +40,7 @@ from kernels.definition import Kernel, numba_is_here
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
-STRIDE = 64  # chunks between looks at the clock where chunks are not recorded: at most 64 x SPAN_FLOOR = 6.4 ms
+STRIDE = 64  # chunks at most between looks at the clock where chunks are not recorded; one where they are long
 FOREVER = 2**62  # ns
 SLICE = 50_000_000  # ns that the caller's own lane stays away from Python, where Ctrl-C is waiting
 EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
@@ -90,7 +90,7 @@ def make_lane(
             control[line + START] = began
         control[line + STARTED] = began
         store(control, line + INSIDE, 1)
-        taken = 0
+        taken, look, stride = 0, 1, 1
         state = EXHAUSTED
         while True:
             if load(control, STOP) != 0:
@@ -114,10 +114,12 @@ def make_lane(
                 control[span], control[span + 1], control[span + 2] = last, now, cpu_now - cpu_last
                 last, cpu_last = now, cpu_now
                 if control[line + TAKEN] + taken == TRIAL and last - control[line + START] < TRIAL * SPAN_FLOOR:
-                    recording = False
+                    recording, look = False, taken + 1
                     control[line + RECORDS] = 0
-            elif taken % STRIDE == 0:
-                last = clock()
+            elif taken == look:
+                now = clock()
+                stride = min(2 * stride, STRIDE) if now - last < SPAN_FLOOR else 1
+                last, look = now, taken + stride
             else:
                 continue
             control[line + STARTED] = last
@@ -184,7 +186,8 @@ def _shared_counter() -> Callable[..., Any]:
     def take(control: Any, me: Any) -> Any:
         return atomics.fetch_add(control, TICKET, 1)
 
-    made: Callable[..., Any] = compiled(take)
+    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for.
+    made: Callable[..., Any] = compiled(take, nogil=False)
     made(np.zeros(LINE, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
     return made
 

@@ -33,6 +33,8 @@ _dispatchers: dict[int, tuple[Callable[..., Any], Any]] = {}
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """numba's compiled form of a function: GIL released, no fast-math, nothing fused; from the cache where it can be.
 
+    options are numba's, in place of these.
+
     Plain Python functions that it calls are compiled with it, so a body and its helpers need no decorator and the same
     source still runs as Python.
     """
@@ -45,7 +47,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
         twin.__kwdefaults__ = function.__kwdefaults__
         twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
-        dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(twin)
+        dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy"} | options)(twin)
         dispatcher._cache = SourceCache(function, options)
         _dispatchers[key] = function, dispatcher
         # After the entry above: a helper may call itself, or its caller.

@@ -31,7 +31,7 @@ CHUNKS, LONG = 40, 400_000  # 16 ms of work for one core
 
 def kill_at_random(pool: Any, run: Callable[[], Any], seed: int, kills: int) -> Any:
     """Run, with a thread beside it that kills some process below this one at some moments."""
-    from conftest import children
+    from leaks import children
 
     rng = random.Random(seed)
     moments = sorted(rng.uniform(0, 0.02) for _ in range(kills))

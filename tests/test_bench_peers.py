@@ -97,7 +97,7 @@ def test_one_round_is_measured_however_little_time_there_is(monkeypatch):
     assert len(group.rounds) == 1
 
 
-@given(st.floats(0, 1e4), st.lists(st.floats(0.01, 100), min_size=1, max_size=8))
+@given(st.just(0.0) | st.floats(1e-6, 1e4), st.lists(st.floats(0.01, 100), min_size=1, max_size=8))
 def test_shares_give_all_as_many_rounds_and_no_more_than_there_is(seconds, once):
     given_seconds = shares(seconds, once)
     assert sum(given_seconds) <= seconds * (1 + 1e-9)
