@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -118,10 +119,18 @@ def settle(parent: int) -> None:
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends."""
+    """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends.
+
+    The blocked signal is inherited; but the system may hand it to a thread that does not block it (BLAS has some), and
+    Python would raise it here all the same: so it is only noted.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    noted: list[Any] = []
+    was: Any = None
+    if threading.current_thread() is threading.main_thread():
+        was = signal.signal(signal.SIGINT, lambda *event: noted.append(event))
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
@@ -130,6 +139,10 @@ def deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if was is not None:
+            signal.signal(signal.SIGINT, was)
+        if noted and callable(was):
+            was(*noted[0])
 
 
 def _die_with(parent: int) -> None:
