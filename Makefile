@@ -43,7 +43,7 @@ $(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# A thousand runs with workers killed at random, and every fault under every start method: about five minutes.
+# A thousand runs with workers killed at random, and every fault under every start method. Takes many minutes.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
 
