@@ -30,6 +30,18 @@ class Point:
     sections:   median seconds of the caller: plan, transfer, dispatch, finish.
     startup, compile: seconds that opening the pool and compiling or loading the kernel in it took; not in `seconds`.
     notes:      what this configuration met, in words.
+    ceiling:    the speedup that the machine allowed a perfect kernel of this kind at these workers, in the same rounds;
+                attainable is speedup / ceiling. memory_share: the kind, from 0 (computes) to 1 (streams memory).
+    ledger:     core-seconds of the median round by where they went (compute.scaling.ledger); unknown: the entries that
+                could not be read here, each folded into its neighbour. They sum to workers × seconds of that round.
+    efficiencies: the POP tree: global, parallel, load_balance, communication, computation.
+    details:    per-lane sums of the median round: voluntary and involuntary switches, minor faults, nested CPU seconds.
+    chunks, chunk_seconds: how many, and the CPU seconds of the average one.
+    pinned:     the CPU of each lane; None where lanes were not pinned.
+    cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence.
+    contaminated: how many of the rounds were marked as disturbed from outside.
+    mode:       "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is then
+                workers × baseline / seconds).
     """
 
     kernel: str
@@ -59,6 +71,16 @@ class Point:
     processes: int | None = None
     arguments: str | None = None
     notes: tuple[str, ...] = ()
+    memory_share: float | None = None
+    unknown: tuple[str, ...] = ()
+    efficiencies: Mapping[str, float] | None = None
+    details: Mapping[str, float] | None = None
+    chunks: int | None = None
+    chunk_seconds: float | None = None
+    pinned: tuple[int, ...] | None = None
+    cause: str | None = None
+    contaminated: int | None = None
+    mode: str | None = None
 
     @property
     def group(self) -> tuple[str, int | None]:
@@ -70,12 +92,19 @@ class Point:
 class Scaling:
     """Points measured on one machine, in the order in which they are shown; warnings are what a reader must know.
 
+    laws:       what the points of each (kernel, size, variant, backend) say about more workers (compute.scaling.laws).
+    conditions: by kernel and round, what disturbed it from outside (compute.scaling.noise).
+    harness:    seconds: the timer's resolution, and what measuring adds to a run.
+
     `str(scaling)` is the table, `to_json` and `from_json` keep it; compute.report shows it in other forms.
     """
 
     points: tuple[Point, ...]
     machine: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    laws: tuple[Mapping[str, Any], ...] = ()
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    harness: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         from compute.scaling.table import plain
@@ -87,7 +116,14 @@ class Scaling:
         warnings = dict.fromkeys((*self.warnings, *other.warnings))
         if any(self.machine.get(key) != other.machine.get(key) for key in ("model", "cpus", "platform")):
             warnings[SEVERAL] = None
-        return Scaling(self.points + other.points, self.machine, tuple(warnings))
+        return Scaling(
+            self.points + other.points,
+            self.machine,
+            tuple(warnings),
+            self.laws + other.laws,
+            self.conditions + other.conditions,
+            self.harness or other.harness,
+        )
 
     def to_json(self, path: files.StrPath) -> None:
         """Write the dataset; the file is whole or it is not there."""
@@ -100,6 +136,9 @@ class Scaling:
             "machine": dict(self.machine),
             "warnings": list(self.warnings),
             "points": [asdict(point) for point in self.points],
+            "laws": [dict(law) for law in self.laws],
+            "conditions": [dict(condition) for condition in self.conditions],
+            "harness": dict(self.harness),
         }
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -129,6 +168,9 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
         tuple(_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
         machine,
         tuple(warnings),
+        tuple(_objects(data, "laws", path)),
+        tuple(_objects(data, "conditions", path)),
+        _item({"harness": {}, **data}, "harness", dict, path),
     )
 
 
@@ -175,6 +217,14 @@ def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
         want = "a list" if kind is list else "an object"
         raise ValueError(f"{path}: {key!r} must be {want}, not {_shown(data[key])}; measure again")
     return data[key]
+
+
+def _objects(data: Mapping[str, Any], key: str, path: Any) -> list[dict[str, Any]]:
+    """The objects of a list that may be absent."""
+    found: list[dict[str, Any]] = _item({key: [], **data}, key, list, path)
+    if not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{path}: {key!r} must be a list of objects; measure again")
+    return found
 
 
 def _is_count(x: Any) -> bool:
@@ -239,6 +289,16 @@ EXTRA: dict[str, Kind] = {
     "processes": COUNT,
     "arguments": TEXT,
     "notes": TEXTS,
+    "memory_share": NUMBER,
+    "unknown": TEXTS,
+    "efficiencies": SECONDS_BY_NAME,
+    "details": SECONDS_BY_NAME,
+    "chunks": COUNT,
+    "chunk_seconds": NUMBER,
+    "pinned": ("a list of CPU numbers", lambda x: isinstance(x, list | tuple) and all(map(_is_count, x))),
+    "cause": TEXT,
+    "contaminated": COUNT,
+    "mode": TEXT,
 }
 
 
