@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kernels.cache import cache_bytes
 from kernels.definition import as_index, kernel, numba_is_here
 from kernels.plan import Plan
 from kernels.sieve_answers import check_count, check_list, most_primes
@@ -22,8 +22,9 @@ from kernels.sieve_wheel import LAST_PATTERN_PRIME, patterns
 
 Array = np.ndarray[Any, Any]
 
-# Up to here a prime's first multiple behind the window fits 64 bits, and the bounds that size results are proven.
-LARGEST = 10**18
+# What an int64 holds, in which primes come: its root fits the sieving primes' 32 bits, its wheel turns `divide`, what
+# lies behind a window 64 bits unsigned; and up to 10^19 the bounds that size results are proven.
+LARGEST = 2**63 - 1
 
 # The grid, which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
 CHUNKS = 256
@@ -41,8 +42,8 @@ PLAIN_SIEVE_TO = 1 << 22  # sieving primes that numpy finds within 20 ms are not
 def plan_count(n: int, start: int = 2) -> Plan:
     """How many primes there are in start .. n, both included; 0 where that is empty.
 
-    n and start are whole numbers from 0 to 10^18; ValueError for anything else. Memory: 4 bytes for each prime up to
-    the square root of n (200 MB at 10^18); for each lane about half its L2 cache, above 10^12 up to 50 MB more.
+    n and start are whole numbers from 0 to 2^63 - 1; ValueError for anything else. Memory: 4 bytes for each prime up to
+    the square root of n (200 MB at 10^18); for each lane about half its L2 cache, above 10^12 up to 60 MB more.
     """
     n, start = as_window(n, start)
     if n < start:
@@ -60,7 +61,7 @@ def plan_count(n: int, start: int = 2) -> Plan:
 def plan_list(n: int, start: int = 2) -> Plan:
     """The primes in start .. n, both included, ascending: an int64 array, empty where there are none.
 
-    n and start are whole numbers from 0 to 10^18; ValueError for anything else. The result is allocated once: each
+    n and start are whole numbers from 0 to 2^63 - 1; ValueError for anything else. The result is allocated once: each
     chunk's part is sized by proven bounds (Büthe; Montgomery and Vaughan), 1 % too large at 10^9, up to five times in
     windows near 10^18, and the gaps are closed in place at the end. Else memory as for count_primes.
     """
@@ -83,11 +84,11 @@ def plan_list(n: int, start: int = 2) -> Plan:
 
 
 def as_window(n: Any, start: Any) -> tuple[int, int]:
-    """The window's ends as ints, start at least 2; a ValueError names the one that is not a whole number to 10^18."""
+    """The window's ends as ints, start at least 2; a ValueError names the one that is not such a whole number."""
     n, start = as_index(n, "n"), as_index(start, "start")
     for name, value in (("n", n), ("start", start)):
         if value > LARGEST:
-            raise ValueError(f"{name} must be at most 10^18, not {value}")
+            raise ValueError(f"{name} must be at most {LARGEST} (2^63 - 1, an int64), not {value}")
     return n, max(start, 2)
 
 
@@ -108,24 +109,10 @@ def _shared(n: int) -> tuple[Any, ...]:
     return (sieving_primes(max(math.isqrt(n), LAST_PATTERN_PRIME)), *patterns(), *_sizes())
 
 
-@functools.cache
 def _sizes() -> tuple[int, int]:
     """Bytes to an L1 block and to a segment on this machine. They change the speed, never the answer."""
-    block = _cache_size(1, "Data", 32 << 10)
-    segment = _cache_size(2, "Unified", 512 << 10)
     # Half of L2: the patterns and the primes' blocks pass through the other half.
-    return block, 1 << min(max((segment // 2).bit_length() - 1, 16), 20)
-
-
-def _cache_size(level: int, kind: str, usual: int) -> int:
-    """Bytes of the first CPU's cache of a level, as Linux tells them; what is usual where nothing does."""
-    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        try:
-            if (cache / "level").read_text() == f"{level}\n" and (cache / "type").read_text() == f"{kind}\n":
-                return int((cache / "size").read_text().rstrip("K\n")) << 10
-        except (OSError, ValueError):
-            continue
-    return usual
+    return cache_bytes(1), 1 << min(max((cache_bytes(2) // 2).bit_length() - 1, 16), 20)
 
 
 # ---------------------------------------------------------------- sieving primes

@@ -46,7 +46,7 @@ def li_excess(x: float) -> float:
 
 
 def most_primes(low: int, high: int) -> int:
-    """At least as many as there are primes in low .. high: the least of three bounds. 0 <= low <= high <= 10^18."""
+    """At least as many as there are primes in low .. high: the least of three bounds. 0 <= low <= high < 10^19."""
     numbers = high - low + 1
     bounds = [8 * (high // 30 - low // 30 + 1) + 3]  # the wheel's
     if numbers > 1:

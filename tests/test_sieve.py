@@ -25,6 +25,7 @@ from kernels.sieve_answers import (
     logarithmic_integral,
     most_primes,
 )
+from kernels.sieve_wheel import divide
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -32,7 +33,7 @@ few = settings(max_examples=60, deadline=None)
 slow = pytest.mark.skipif(not os.environ.get("NFOLD_SLOW_TESTS"), reason="slow; set NFOLD_SLOW_TESTS=1 to run it")
 
 # Ends of windows in which 32-bit, float64 or signed 64-bit arithmetic would go wrong.
-EDGES = [2**31, 2**32, 2**53, 10**12, 65_537**2, 999_999_937**2, LARGEST - 1_500]
+EDGES = [2**31, 2**32, 2**53, 10**12, 65_537**2, 999_999_937**2, 10**18, LARGEST - 1_500]
 
 
 def naive(start: int, n: int) -> list[int]:
@@ -69,9 +70,8 @@ def test_larger_powers_of_ten(k):
 @pytest.mark.parametrize("k", [9, 12, 15, pytest.param(18, marks=slow)])
 def test_a_wide_window_behind_a_power_of_ten(k):
     """Every size of sieving prime, several segments and chunks; the counts are primesieve's."""
-    start = min(10**k, LARGEST - 10**8)
-    right = {9: 4_814_936, 12: 3_618_282, 15: 2_893_937, 18: 2_412_724}[k]
-    assert count_primes(start + 10**8, start=start) == right
+    right = {9: 4_814_936, 12: 3_618_282, 15: 2_893_937, 18: 2_414_886}[k]
+    assert count_primes(10**k + 10**8, start=10**k) == right
 
 
 # ---------------------------------------------------------------- windows
@@ -85,6 +85,14 @@ def test_windows_where_arithmetic_could_overflow(edge):
     assert found.tolist() == right
     assert found.dtype == np.int64
     assert count_primes(n, start=start) == len(right)
+
+
+@few
+@given(st.integers(0, LARGEST // 30), st.integers(167, 2**32 - 1), st.booleans())
+@example(LARGEST // 30, 167, True)
+def test_floats_divide_wheel_turns_exactly(turn, p, at_a_multiple):
+    for number in (turn // p * p, max(turn // p * p - 1, 0)) if at_a_multiple else (turn,):
+        assert divide(number, p) == divmod(number, p)
 
 
 @pytest.mark.parametrize("edge", EDGES[:4])
@@ -199,7 +207,7 @@ def test_chunks_are_pure(variant, kernel, order):
 def test_there_are_chunks_for_many_lanes():
     for n, start in ((10**9, 0), (10**10, 0), (10**12 + 10**9, 10**12)):
         assert count_primes.plan(n, start=start).chunks >= 32
-    assert count_primes.plan(LARGEST, start=LARGEST - 10**9).chunks >= 8
+    assert count_primes.plan(10**18 + 10**9, start=10**18).chunks >= 8
     assert count_primes.plan(10**7).chunks >= 16
 
 
