@@ -41,11 +41,11 @@ def allowed_cpus() -> list[int]:
 def cpu_quotas(root: Path = ROOT) -> list[float]:
     """The CPU quota, in CPUs, of each control group above this process that has one."""
     quotas = []
-    for version, folder in _groups(root, "cpu"):
+    for version, folder in groups(root, "cpu"):
         if version == 2:
-            quota, _, period = _text(folder / "cpu.max").partition(" ")
+            quota, _, period = text(folder / "cpu.max").partition(" ")
         else:
-            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+            quota, period = text(folder / "cpu.cfs_quota_us"), text(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):  # neither "max" nor -1
             quotas.append(int(quota) / int(period))
     return quotas
@@ -56,7 +56,7 @@ def cores(root: Path = ROOT) -> list[list[int]]:
     siblings: dict[str, list[int]] = {}
     for cpu in allowed_cpus():
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        shared = _text(topology / "core_cpus_list") or _text(topology / "thread_siblings_list") or str(cpu)
+        shared = text(topology / "core_cpus_list") or text(topology / "thread_siblings_list") or str(cpu)
         siblings.setdefault(shared, []).append(cpu)
     return list(siblings.values())
 
@@ -66,13 +66,13 @@ def memory_available(root: Path = ROOT) -> int:
     import psutil
 
     left = [int(psutil.virtual_memory().available)]
-    for version, folder in _groups(root, "memory"):
-        limit = _text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
-        used = _text(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
+    for version, folder in groups(root, "memory"):
+        limit = text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        used = text(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
         if limit.isdecimal() and used.isdecimal() and int(limit) < UNLIMITED:
             # The page cache counts as used, but what is not in use of it is given up on demand.
             name = "inactive_file" if version == 2 else "total_inactive_file"
-            cache = re.search(rf"^{name} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+            cache = re.search(rf"^{name} (\d+)$", text(folder / "memory.stat"), re.MULTILINE)
             left.append(int(limit) - int(used) + (int(cache[1]) if cache else 0))
     return max(0, min(left))
 
@@ -89,7 +89,7 @@ def shared_memory_free(folder: Path = Path("/dev/shm")) -> int | None:
 def describe(root: Path = ROOT) -> dict[str, Any]:
     """The machine as a report gives it: plain values for JSON, None for what this system does not tell."""
     gil = getattr(sys, "_is_gil_enabled", None)
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text(root / "proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     quotas = cpu_quotas(root)
     return {
@@ -99,7 +99,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "quota": min(quotas) if quotas else None,
         "model": model[1] if model else platform.processor() or platform.machine(),
         "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)) if cpuinfo else None,
-        "caches": _caches(root),
+        "caches": caches(root),
         "memory": _total_memory(),
         "memory_available": memory_available(root),
         "shm": shared_memory_free(),
@@ -113,10 +113,10 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     }
 
 
-def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+def groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
     """(version, folder) of this process's control group for a controller, and of each of its ancestors."""
     mounts = _mounts(root)
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         version = 2 if number == "0" else 1
@@ -137,7 +137,7 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
 def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
     """Controller ("" for version 2) -> (where it is mounted, which path of the hierarchy is seen there)."""
     found: dict[str, tuple[Path, str]] = {}
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text(root / "proc/self/mountinfo").splitlines():
         place, _, kind = line.partition(" - ")
         fields, (system, _, options) = place.split(), (kind.split() + [""] * 3)[:3]
         if system in ("cgroup", "cgroup2") and len(fields) > 4:
@@ -146,15 +146,15 @@ def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
     return found
 
 
-def _caches(root: Path) -> dict[str, int] | None:
+def caches(root: Path) -> dict[str, int] | None:
     """Bytes by cache of the first CPU, such as {"L1d": 49152, "L2": 1048576}; None where unreadable."""
     sizes = {}
     for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        size = re.fullmatch(r"(\d+)([KMG]?)", _text(folder / "size"))
+        size = re.fullmatch(r"(\d+)([KMG]?)", text(folder / "size"))
         if size:
-            suffix = {"Data": "d", "Instruction": "i"}.get(_text(folder / "type"), "")
+            suffix = {"Data": "d", "Instruction": "i"}.get(text(folder / "type"), "")
             unit = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[2]]
-            sizes[f"L{_text(folder / 'level')}{suffix}"] = int(size[1]) * unit
+            sizes[f"L{text(folder / 'level')}{suffix}"] = int(size[1]) * unit
     return sizes or None
 
 
@@ -173,7 +173,7 @@ def version(distribution: str) -> str | None:
         return None
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
     """A small file's text without its last newline, or nothing where it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
