@@ -40,15 +40,18 @@ def allowed_cpus() -> list[int]:
 
 def cpu_quotas(root: Path = ROOT) -> list[float]:
     """The CPU quota, in CPUs, of each control group above this process that has one."""
-    quotas = []
+    return [quota for _, quota in quotas_by_folder(root)]
+
+
+def quotas_by_folder(root: Path = ROOT) -> Iterator[tuple[Path, float]]:
+    """(the control group's folder, its CPU quota in CPUs), from this process's own upwards, of those that have one."""
     for version, folder in groups(root, "cpu"):
         if version == 2:
             quota, _, period = text(folder / "cpu.max").partition(" ")
         else:
             quota, period = text(folder / "cpu.cfs_quota_us"), text(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):  # neither "max" nor -1
-            quotas.append(int(quota) / int(period))
-    return quotas
+            yield folder, int(quota) / int(period)
 
 
 def cores(root: Path = ROOT) -> list[list[int]]:
