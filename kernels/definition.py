@@ -72,7 +72,8 @@ class Kernel:
     check: Callable[..., None] | None = None
     memory: Callable[[int], float] = lambda size: 0.0
     unit: str = "indices"
-    bound: str = "compute"
+    bound: str | None = None
+    work_of: Callable[[Any], float] | None = None
     chosen: str | None = None
     __doc__: str | None = field(default=None, compare=False)
 
@@ -123,6 +124,12 @@ class Kernel:
                 plan.out[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
+
+    def work(self, plan: Plan, value: Any) -> float:
+        """How much a run did, in `unit`: what its value tells where only that does, else what its plan said."""
+        if self.work_of:
+            return float(self.work_of(value))
+        return float(plan.indices if plan.work is None else plan.work)
 
     @property
     def variant(self) -> str:
@@ -269,7 +276,8 @@ def kernel(
     check: Callable[..., None] | None = ...,
     memory: Callable[[int], float] | None = ...,
     unit: str = ...,
-    bound: str = ...,
+    bound: str | None = ...,
+    work: Callable[[Any], float] | None = ...,
 ) -> Callable[[Body], Kernel]: ...
 def kernel(
     body: Body | None = None,
@@ -285,7 +293,8 @@ def kernel(
     check: Callable[..., None] | None = None,
     memory: Callable[[int], float] | None = None,
     unit: str = "indices",
-    bound: str = "compute",
+    bound: str | None = None,
+    work: Callable[[Any], float] | None = None,
 ) -> Any:
     """Make a kernel of `body(lo, hi, out, *inputs)`, with a `python` and (through numba) a `nogil` variant.
 
@@ -300,10 +309,12 @@ def kernel(
     compiled: False leaves only the `python` variant, for a body that numba cannot take.
     example:  size -> args, for the command line; random arrays of that length where left out (the size itself
               where there is a plan).
-    cost:     size -> work, in `unit`; grows with the time that one core takes.
+    cost:     size -> work, in `unit` (about, where only a result tells); grows with the time that one core takes.
     check:    (value, *args) raises AssertionError where the value is wrong.
     memory:   size -> bytes that the example of that size and its result take, known before any of it is taken.
-    bound:    what limits it on a perfect machine: "compute" or "memory".
+    unit:     what is counted: rates are in `unit`/s. The work of a run is its plan's, the indices where that has none.
+    work:     value -> work of that run, in `unit`, where only the result tells.
+    bound:    what limits it on a perfect machine, "compute" or "memory"; None: not known, to be measured.
     """
     if body is None:
         return functools.partial(
@@ -320,11 +331,14 @@ def kernel(
             memory=memory,
             unit=unit,
             bound=bound,
+            work=work,
         )
     if len(inspect.signature(body).parameters) < 3:
         raise ValueError(f"{body.__name__} must take (lo, hi, out, *inputs), not {inspect.signature(body)}")
     if grain is not None:
         as_index(grain, "grain", least=1)
+    if bound not in (None, "compute", "memory"):
+        raise ValueError(f"bound must be 'compute' or 'memory', not {bound!r}; leave it out where it is not known")
     variants = {"python": Variant(body)}
     if compiled:
         variants["nogil"] = Variant(body, compiled=True)
@@ -341,6 +355,7 @@ def kernel(
         memory=memory or (lambda size: 8.0 * size),
         unit=unit,
         bound=bound,
+        work_of=work,
         __doc__=(plan.__doc__ if plan else None) or body.__doc__,
     )
     return made

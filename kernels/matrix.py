@@ -156,6 +156,7 @@ def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
     cost=lambda size: 2.0 * size**3,
     check=check_matmul,
     unit="flop",
+    bound="compute",
 )
 def matmul(
     lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int

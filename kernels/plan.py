@@ -21,7 +21,8 @@ class Plan:
     grain:   indices to a chunk. It never depends on the number of workers, so neither does the result.
     out:     the caller's own array for the result, or None.
     elementwise: index i of the output depends on index i of the inputs alone, so `out` may be one of them.
-    work:    how much there is to do, in the kernel's unit; the indices where left out.
+    work:    how much there is to do, in the kernel's unit; the indices where left out; a kernel made with `work=`
+             counts it in the result instead.
     order:   the chunks in the order in which lanes take them (largest first evens out the tail), or None.
     """
 

@@ -171,7 +171,7 @@ def _numbers(lo: int, hi: int, start: int, n: int) -> tuple[int, int]:
     return max(first + 30 * lo, start), min(first + 30 * hi, n + 1)
 
 
-@kernel(plan=plan_count, reduce=np.sum, dtype=np.int64, check=check_count, unit="numbers")
+@kernel(plan=plan_count, reduce=np.sum, dtype=np.int64, check=check_count, unit="numbers", bound="compute")
 def count_primes(
     lo: int,
     hi: int,
@@ -199,7 +199,7 @@ def close_gaps(out: Array, plan: Plan) -> Array:
     return out[:at]
 
 
-@kernel(plan=plan_list, finish=close_gaps, dtype=np.int64, check=check_list, unit="numbers")
+@kernel(plan=plan_list, finish=close_gaps, dtype=np.int64, check=check_list, unit="numbers", bound="compute")
 def primes(
     lo: int,
     hi: int,

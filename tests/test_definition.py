@@ -14,7 +14,7 @@ from example_kernels import histogram, ordered, squares, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import Plan, find, kernel
+from kernels import REGISTRY, Plan, find, kernel
 from kernels.definition import as_index, nearest
 
 few = settings(max_examples=60, deadline=None)
@@ -192,3 +192,20 @@ def test_python_variants_run_where_there_is_no_numba(script):
         "except ValueError as error:\n"
         "    assert 'needs numba' in str(error)\n"
     )
+
+
+def test_the_work_of_a_run_is_its_plans_or_what_its_result_tells():
+    x = np.arange(1.0, 6.0)
+    assert squares.work(squares.plan(x), squares(x)) == 5
+    planned = kernel(plan=lambda n: Plan(n, work=2.5), compiled=False)(lambda lo, hi, out: None)
+    assert planned.work(planned.plan(4), None) == 2.5
+    told = kernel(plan=lambda n: Plan(n, work=2.5), compiled=False, work=np.sum)(lambda lo, hi, out: None)
+    assert told.work(told.plan(4), x) == 15
+
+
+def test_what_bounds_a_kernel_is_unknown_unless_it_says_so():
+    assert squares.bound is None
+    assert {k.name for k in REGISTRY.values() if k.bound == "memory"} == {"matvec", "transpose", "triad"}
+    assert all(k.bound for k in REGISTRY.values())
+    with pytest.raises(ValueError, match="bound must be 'compute' or 'memory', not 'cpu'; leave it out"):
+        kernel(bound="cpu")(lambda lo, hi, out: None)

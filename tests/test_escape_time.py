@@ -136,7 +136,13 @@ def test_iterations_are_the_sum_of_the_counts():
 def test_the_registry_finds_it():
     assert find("kernels.escape_time:mandelbrot") is mandelbrot
     assert mandelbrot.example(30) == ((30, 30),)
-    assert mandelbrot.plan(*mandelbrot.example(30)).work == mandelbrot.cost(30)
+
+
+def test_its_work_is_the_iterations_of_the_image():
+    args = mandelbrot.example(200)
+    image, plan = mandelbrot(*args), mandelbrot.plan(*args)
+    assert mandelbrot.work(plan, image) == image.sum(dtype=np.int64)
+    assert mandelbrot.work(plan, image) == pytest.approx(mandelbrot.cost(200), rel=0.01)
 
 
 @pytest.mark.parametrize(
