@@ -137,7 +137,13 @@ class LokyPool(Pool):
 
 
 def _settle(parent: int) -> None:
-    """A loky worker's first act: become one of ours, with numba loaded."""
+    """A loky worker's first act: become one of ours, with numba loaded.
+
+    loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is no leak but
+    the caller's arrays, which are mapped; so it is told never to look.
+    """
+
+    # process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
     remote.settle(parent)
     with contextlib.suppress(ImportError):
         import numba  # noqa: F401
