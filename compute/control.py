@@ -7,6 +7,7 @@ Words that different lanes write stand on lines of their own (LINE words), so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ import numpy as np
 from compute.timeline import SPAN, LaneTotals
 from kernels.plan import Plan
 
-LINE = 16  # words: 128 bytes, because x86 prefetches cache lines in pairs
+LINE = 32  # words: twice the 128 bytes of two cache lines, which x86 prefetches in pairs: what a lane writes for each
+# chunk stands in the first half, what it writes once in the second
 SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can show
 
 # Words of the header (line 1) and of a lane's line.
 TICKET = 0
-STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS = (LINE + k for k in range(8))
+STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS, DETAILED, SENDING = (LINE + k for k in range(10))
 CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT, INSIDE = range(11)
+PIN, LOADING, QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU = range(16, 23)
+UNKNOWN = -1  # in a word that this system does not tell
 
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
@@ -36,12 +40,17 @@ class Control:
     def length(lanes: int, chunks: int) -> int:
         return LINE * (2 + lanes) + chunks * (2 + 3 * (chunks <= SPANS_BOUND))
 
-    def lay_out(self, plan: Plan, lanes: int) -> None:
-        """Make everything ready for a first pass over all chunks, in the plan's order."""
+    def lay_out(self, plan: Plan, lanes: int, *, detailed: bool = False, pins: Sequence[int] = ()) -> None:
+        """Make everything ready for a first pass over all chunks, in the plan's order.
+
+        detailed: whether lanes note what the system knows of them, beside their clocks. pins: the CPU of each lane.
+        """
         words = self.words
         words[: LINE * (2 + lanes) + plan.chunks] = 0
         words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = plan.chunks, lanes, plan.step, plan.indices
-        words[SPANS] = plan.chunks <= SPANS_BOUND
+        words[SPANS], words[DETAILED] = plan.chunks <= SPANS_BOUND, detailed
+        for lane, cpu in enumerate(pins):
+            words[self.line(lane) + PIN] = cpu + 1
         for lane in range(lanes):
             words[self.line(lane) + RECORDS] = words[SPANS]
         words[TICKETS] = plan.chunks
@@ -116,10 +125,31 @@ class Control:
                 start=float(row[START]) / 1e9,
                 stop=float(max(row[STOPPED], row[STARTED])) / 1e9,
                 cpu=float(row[CPU]) / 1e9,
+                loading=float(row[LOADING]) / 1e9,
+                cpu_number=int(row[PIN]) - 1 if row[PIN] else None,
+                **(self._details(row) if self.words[DETAILED] else {}),
             )
             for lane, row in enumerate(rows)
             if row[START] and (row[STOPPED] or chunks[lane])
         )
+
+    @property
+    def sending(self) -> float:
+        """Seconds that the caller spent making and sending messages to workers."""
+        return float(self.words[SENDING]) / 1e9
+
+    @staticmethod
+    def _details(row: Words) -> dict[str, Any]:
+        def known(word: int, factor: float = 1) -> Any:
+            return None if row[word] == UNKNOWN else row[word].item() * factor
+
+        return {
+            "queued": known(QUEUED, 1e-9),
+            "voluntary": known(VOLUNTARY),
+            "involuntary": known(INVOLUNTARY),
+            "faults": known(FAULTS),
+            "process_cpu": known(PROCESS_CPU, 1e-9),
+        }
 
     def spans(self) -> np.ndarray[Any, Any]:
         """One row a chunk where every lane recorded, else none."""

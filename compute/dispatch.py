@@ -30,6 +30,8 @@ class Lanes(Protocol):
 
     arena: Arena
     die_together: bool  # whether one worker's death takes the others with it
+    detailed: bool  # whether lanes note what the system knows of them (see compute.timeline.LaneTotals)
+    pins: Sequence[int]  # the CPU of each lane, or nothing
 
     @property
     def workers(self) -> int:
@@ -98,6 +100,8 @@ class Nested:
 
     workers = 1
     die_together = False
+    detailed = False
+    pins: Sequence[int] = ()
 
     def __init__(self) -> None:
         self.arena = Arena("heap")
@@ -127,6 +131,7 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     section("plan")
     job = place(pool, kernel, plan)
     section("transfer")
+    dispatched = last
     if plan.chunks:
         _run_all_chunks(pool, job, plan, events)
     section("dispatch")
@@ -134,7 +139,11 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     section("finish")
     pool.arena.forget_idle()
     written = Control(job.control.copy())  # the arena lends the original to the next run
-    return Result(value, last - began, lambda: Timeline(written.spans(), written.totals(), sections, tuple(events)))
+
+    def timeline() -> Timeline:
+        return Timeline(written.spans(), written.totals(), sections, tuple(events), dispatched, written.sending)
+
+    return Result(value, last - began, timeline)
 
 
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
@@ -146,7 +155,7 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     else:
         out = kernel.allocate(plan, arena.empty)
     words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
-    Control(words).lay_out(plan, pool.workers)
+    Control(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
     return Job(kernel, words, out, inputs)
 
 

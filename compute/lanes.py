@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -12,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from compute import usage
 from compute.control import (
     CHUNKS,
     CPU,
     CURRENT,
+    DETAILED,
     GRAIN,
     INDICES,
     INSIDE,
@@ -158,19 +161,27 @@ def _store(control: Any, index: Any, value: Any) -> None:
     control[index] = value
 
 
-def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
-    """The lane loop to compile for a kernel held to a compiled variant."""
+@functools.cache
+def _ticket() -> Callable[..., Any]:
+    """The shared counter's next number, as a function to compile."""
     from kernels import atomics
 
     def take(control: Any, me: Any) -> Any:
         return atomics.fetch_add(control, TICKET, 1)
+
+    return take
+
+
+def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
+    """The lane loop to compile for a kernel held to a compiled variant."""
+    from kernels import atomics
 
     variant = kernel.variants[kernel.variant]
     target = _own_row if kernel.reduce else _whole
     return make_lane(
         variant.source(),
         target,
-        take,
+        _ticket(),
         atomics.load,
         atomics.store,
         atomics.monotonic_ns,
@@ -180,13 +191,11 @@ def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
 
 @functools.cache
 def _shared_counter() -> Callable[..., Any]:
-    from kernels import atomics
     from kernels.compilation import compiled
 
-    def take(control: Any, me: Any) -> Any:
-        return atomics.fetch_add(control, TICKET, 1)
-
-    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for.
+    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. A function of its
+    # own, because the lane loop compiles the other one.
+    take = _ticket.__wrapped__()
     made: Callable[..., Any] = compiled(take, nogil=False)
     made(np.zeros(LINE, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
     return made
@@ -224,6 +233,7 @@ class Outcome:
 
 
 _inside = threading.local()
+_nothing = contextlib.nullcontext()
 
 
 def inside_a_lane() -> bool:
@@ -243,8 +253,9 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
     was_inside, _inside.lane = inside_a_lane(), True
     try:
         lane = lane_of(job.kernel, job.lanes)
-        while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
-            pass
+        with usage.noted(job.control, me) if job.control[DETAILED] else _nothing:
+            while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
+                pass
     except BaseException as error:
         job.control[STOP] = 1
         job.control[Control.line(me) + INSIDE] = 0

@@ -18,7 +18,12 @@ class LaneTotals:
     """One lane's whole part: which worker it was, its chunks, and its seconds on time.perf_counter's clock.
 
     cpu is the CPU time of the worker's thread between start and stop; cpu / wall is near 1 for a lane that computed
-    all the time, near 1/N for one of N lanes that took turns at the GIL.
+    all the time, near 1/N for one of N lanes that took turns at the GIL. loading is what its worker spent unpacking the
+    run's message, before the start.
+
+    Of a detailed run, None where the system does not tell: queued, seconds that the thread was ready to run and had no
+    CPU; voluntary and involuntary switches; faults, the minor page faults; process_cpu, CPU seconds of the whole
+    process meanwhile; cpu_number, the CPU that it was pinned to (None where it was not).
     """
 
     lane: int
@@ -28,6 +33,13 @@ class LaneTotals:
     start: float
     stop: float
     cpu: float
+    loading: float = 0.0
+    queued: float | None = None
+    voluntary: int | None = None
+    involuntary: int | None = None
+    faults: int | None = None
+    process_cpu: float | None = None
+    cpu_number: int | None = None
 
     @property
     def wall(self) -> float:
@@ -43,12 +55,15 @@ class Timeline:
     lanes:    one LaneTotals a worker that reported.
     sections: seconds of the caller by section: plan, transfer, dispatch (the lanes' time as the caller saw it), finish.
     events:   what went wrong and was mended, in words, in order.
+    dispatched: when the dispatch section began, on the lanes' clock; sending: how much of it went into messages.
     """
 
     spans: np.ndarray[Any, Any]
     lanes: tuple[LaneTotals, ...]
     sections: Mapping[str, float] = field(default_factory=dict)
     events: tuple[str, ...] = ()
+    dispatched: float = 0.0
+    sending: float = 0.0
 
     @property
     def cpu(self) -> float:

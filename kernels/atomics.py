@@ -90,6 +90,7 @@ def _clock(name: str) -> Any:
 # The clock of time.perf_counter_ns, so that Python's readings and these stand on one axis.
 monotonic_ns = _clock("CLOCK_UPTIME_RAW" if hasattr(time, "CLOCK_UPTIME_RAW") else "CLOCK_MONOTONIC")
 thread_cpu_ns = _clock("CLOCK_THREAD_CPUTIME_ID")
+process_cpu_ns = _clock("CLOCK_PROCESS_CPUTIME_ID")
 
 
 @intrinsic

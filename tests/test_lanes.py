@@ -20,6 +20,8 @@ from kernels import Plan
 class Pool:
     """As much of a pool as placing a job takes."""
 
+    detailed, pins = False, ()
+
     def __init__(self, workers):
         self.workers, self.arena = workers, Arena("heap")
 

@@ -64,6 +64,8 @@ class Pool(ABC):
 
     arena_kind: ClassVar[Kind] = "heap"
     die_together: bool = False
+    detailed: bool = False
+    pins: Sequence[int] = ()
 
     def __init__(self, backend: Backend) -> None:
         began = time.perf_counter()
@@ -91,6 +93,15 @@ class Pool(ABC):
         kernel = self._admitted(kernel, variant)
         with self._turn, one_blas_thread(kernel):
             return dispatch.warm(self, kernel, args, kw)
+
+    @contextmanager
+    def observed(self, pins: Sequence[int] = ()) -> Iterator[None]:
+        """Have the lanes of the runs in here note what the system knows of them, each pinned to its CPU of `pins`."""
+        self.detailed, self.pins = True, tuple(pins)
+        try:
+            yield
+        finally:
+            self.detailed, self.pins = False, ()
 
     def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
         if not self._is_open:

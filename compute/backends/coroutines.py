@@ -6,11 +6,13 @@ backend shows. Handing over costs no system call and needs nothing of the operat
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compute import usage
 from compute.backends.backend import Backend, Pool
-from compute.control import Control
+from compute.control import DETAILED, Control
 from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
 
 
@@ -45,12 +47,14 @@ def _on_a_loop(job: Job) -> list[Outcome]:
     loop = asyncio.new_event_loop()
     lanes = [loop.create_task(_lane(job, me)) for me in range(job.lanes)]
     interrupt: BaseException | None = None
-    while not all(lane.done() for lane in lanes):
-        try:
-            loop.run_until_complete(asyncio.wait(lanes))
-        except KeyboardInterrupt as error:
-            Control(job.control).stop()
-            interrupt = error
+    # One thread: what the system knows of it stands on the first lane's line.
+    with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
+        while not all(lane.done() for lane in lanes):
+            try:
+                loop.run_until_complete(asyncio.wait(lanes))
+            except KeyboardInterrupt as error:
+                Control(job.control).stop()
+                interrupt = error
     loop.close()
     outcomes = [lane.result() for lane in lanes]
     interrupts = (outcome.error for outcome in outcomes if isinstance(outcome.error, KeyboardInterrupt))

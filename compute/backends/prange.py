@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compute.backends.backend import Backend, Pool
-from compute.control import STOP, Control
+from compute.control import DETAILED, LINE, STOP, Control
 from compute.lanes import (
     SLICE_OVER,
     Job,
@@ -86,6 +86,8 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
     from numba import prange
 
+    from compute.native_usage import LINUX, begin, end
+
     def guarded(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
         try:
             return lane(control, me, out, inputs, until)
@@ -93,8 +95,17 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
             control[STOP] = 1
             return FAILED
 
+    def noted(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+        if not LINUX or control[DETAILED] == 0:
+            return guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
+        line = LINE * (2 + me)
+        kept = begin(control, line)
+        state = guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
+        end(control, line, kept)
+        return state
+
     def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
         for me in prange(len(states)):
-            states[me] = guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
+            states[me] = noted(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
 
     return region

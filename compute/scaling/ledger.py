@@ -1,0 +1,118 @@
+"""Where the core-seconds of a run went: N × T, split into entries that sum to it, and the POP efficiencies.
+
+Pure functions of a timeline. What each lane could have computed in a run of T seconds on N workers is N × T:
+
+    useful       the CPU that the serial run of the same round needed for the same work
+    inflation    CPU that the lanes needed beyond that: caches, memory bandwidth, clock speed, contention; negative
+                 where they needed less
+    blocked      a lane was in its loop, not on a CPU and not waiting for one: the GIL, a lock, I/O
+    runqueue     a lane was ready and waited for a CPU that somebody else had
+    idle         a lane had found no chunk left while another one still computed
+    startup      from the call of the lanes to each one's first chunk, and from the last chunk to the caller's noticing
+    transfer     arrays copied into shared memory, messages made, sent and unpacked
+    serial       the caller planned or finished, and nobody else had anything to do
+    unexplained  what is left
+
+Sources: POP Centre of Excellence for the efficiencies; blocked from the run queue's own clock, see compute.usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compute.timeline import LaneTotals, Timeline
+
+ENTRIES = ("useful", "inflation", "blocked", "runqueue", "idle", "startup", "transfer", "serial", "unexplained")
+
+
+def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> dict[str, float]:
+    """The ledger of a run that took `seconds` on so many workers; useful: CPU seconds that its work needs serially.
+
+    In core-seconds, by ENTRIES; they sum to workers × seconds. Where the system does not tell what a lane waited for
+    (see `unknown`), all its waiting is in blocked.
+    """
+    section = timeline.sections
+    lanes = timeline.lanes
+    began = timeline.dispatched
+    over = began + section.get("dispatch", 0.0)
+    last = min(max((lane.stop for lane in lanes), default=over), over)
+    arrivals = [max(0.0, lane.start - began - timeline.sending - lane.loading) for lane in lanes]
+    # A worker that never came was on its way until all was done.
+    absent = max(0, workers - len(lanes)) * max(0.0, last - began - timeline.sending)
+    queued = sum(lane.queued or 0.0 for lane in lanes)
+    cpu = timeline.cpu
+    outside = sum(lane.wall for lane in lanes) - cpu
+    found = {
+        "useful": useful,
+        "inflation": cpu - useful,
+        "blocked": max(0.0, outside - queued),
+        "runqueue": min(queued, max(0.0, outside)),
+        "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
+        "startup": sum(arrivals) + absent + workers * (over - last),
+        "transfer": workers * (section.get("transfer", 0.0) + timeline.sending) + sum(lane.loading for lane in lanes),
+        "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
+    }
+    return found | {"unexplained": workers * seconds - sum(found.values())}
+
+
+def unknown(timeline: Timeline) -> tuple[str, ...]:
+    """The entries that this system does not tell of: each is 0 in the ledger, and in its neighbour instead."""
+    return ("runqueue",) if all(lane.queued is None for lane in timeline.lanes) else ()
+
+
+def details(timeline: Timeline) -> dict[str, float]:
+    """Sums over the lanes of what the system noted; what it does not tell is left out. nested: CPU seconds that the
+    lanes' processes used beside their lanes.
+    """
+    lanes = timeline.lanes
+    sums = {
+        "voluntary": _sum(lane.voluntary for lane in lanes),
+        "involuntary": _sum(lane.involuntary for lane in lanes),
+        "faults": _sum(lane.faults for lane in lanes),
+        "nested": _nested(lanes),
+    }
+    return {name: float(value) for name, value in sums.items() if value is not None}
+
+
+def efficiencies(timeline: Timeline, seconds: float, workers: int, useful: float) -> dict[str, float]:
+    """The POP tree: global = parallel × computation, parallel = load_balance × communication; 1 is perfect.
+
+    load_balance: mean over largest CPU of a worker; communication: that largest over the wall; computation: the serial
+    run's CPU over all workers'. Empty where no lane used any CPU.
+    """
+    used = [lane.cpu for lane in timeline.lanes]
+    most, total = max(used, default=0.0), sum(used)
+    if not (most > 0 and seconds > 0):
+        return {}
+    balance, communication, computation = total / workers / most, most / seconds, useful / total
+    return {
+        "global": balance * communication * computation,
+        "parallel": balance * communication,
+        "load_balance": balance,
+        "communication": communication,
+        "computation": computation,
+    }
+
+
+def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The entries' means over some ledgers: of the two middle rounds, where the median lies between them."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _sum(values: object) -> float | None:
+    known = [value for value in values if value is not None]  # type: ignore[attr-defined]
+    return sum(known) if known else None
+
+
+def _nested(lanes: Sequence[LaneTotals]) -> float | None:
+    """CPU seconds of the lanes' processes that were not the lanes' own threads': each process counted once."""
+    by_process: dict[int, list[LaneTotals]] = {}
+    for lane in lanes:
+        if lane.process_cpu is not None:
+            by_process.setdefault(lane.process, []).append(lane)
+    if not by_process:
+        return None
+    return sum(
+        max(0.0, max(lane.process_cpu or 0.0 for lane in own) - sum(lane.cpu for lane in own))
+        for own in by_process.values()
+    )
