@@ -7,6 +7,7 @@ whose size changes under the feet of whoever asked before, and leaves a folder i
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -142,8 +143,9 @@ def _settle(parent: int) -> None:
     loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is no leak but
     the caller's arrays, which are mapped; so it is told never to look.
     """
+    from joblib.externals.loky import process_executor
 
-    # process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
+    process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
     remote.settle(parent)
     with contextlib.suppress(ImportError):
         import numba  # noqa: F401

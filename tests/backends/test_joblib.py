@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 from example_kernels import squares, who
 
 from compute import Joblib
