@@ -1,0 +1,95 @@
+"""Whether the GIL was taken: a thread that wakes now and then and sees whether it has to queue for it.
+
+The look is not a clock. A thread that comes back from a sleep and finds the GIL free goes on; one that finds it taken
+goes to sleep again, and the kernel counts that as one more voluntary switch of the thread. So a look costs exactly one
+switch where the GIL was free and two or more where it was not. A machine with too few CPUs, a noisy neighbour or a late
+timer makes the wake-up late (an involuntary wait), but adds no voluntary switch: nothing has to be calibrated, and an
+oversubscribed machine is not read as a GIL. Clocks only say for how long a taken GIL stayed so.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from types import TracebackType
+
+try:
+    import resource
+
+    RUSAGE_THREAD: int | None = resource.RUSAGE_THREAD
+except (ImportError, AttributeError):  # Windows has neither, macOS not the second
+    RUSAGE_THREAD = None
+
+PERIOD = 0.002  # s between looks: one costs 20 us of CPU, so 1 % of one CPU; at 1 ms it would be 2 %
+FEWEST_LOOKS = 10  # fewer than one in ten thousand such probes puts a true 0.05 or 0.95 on the wrong side of a half
+ASLEEP = 1  # voluntary switches of a look at a free GIL: falling asleep
+
+
+class Probe:
+    """`with Probe() as probe: work()`; then `probe.taken` is the share of that time in which others held the GIL.
+
+    taken is None where there is no GIL, where the system does not count a thread's switches (macOS, Windows, gVisor),
+    or where there were fewer than FEWEST_LOOKS looks, about 20 ms. It is of this process: workers in other processes
+    have a GIL of their own. One busy Python thread takes it as fully as four do: it costs only where there are more.
+
+    period: seconds between looks, on average. A look that had to queue counts for as many as it missed by that.
+    """
+
+    def __init__(self, period: float = PERIOD) -> None:
+        if not period > 0:
+            raise ValueError(f"period must be above 0 seconds, not {period}; leave it out for {PERIOD}")
+        self._period = period
+        self._free = self._taken = 0.0
+        self._over = threading.Event()  # is_set() takes no lock: looking at it never switches
+        self._thread = threading.Thread(target=self._look, name="nfold-gil-probe", daemon=True)
+
+    @property
+    def looks(self) -> float:
+        """How many looks there were, missed ones included."""
+        return self._free + self._taken
+
+    @property
+    def taken(self) -> float | None:
+        return self._taken / self.looks if self.looks >= FEWEST_LOOKS else None
+
+    def __enter__(self) -> Probe:
+        if has_gil() and RUSAGE_THREAD is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _look(self) -> None:
+        over, period, uneven = self._over, self._period, random.Random().uniform  # not the caller's own generator
+        before = switches()
+        while not over.is_set():
+            # Of uneven length, so as not to keep step with chunks of the same length.
+            nap = period * uneven(0.5, 1.5)
+            woken_at = time.perf_counter() + nap
+            time.sleep(nap)
+            waited = time.perf_counter() - woken_at
+            now = switches()
+            if now - before > ASLEEP:
+                self._taken += 1 + max(waited, 0.0) / period
+            elif now - before == ASLEEP:
+                self._free += 1
+            # else it did not sleep: the thread was late and the moment over, or the system does not count switches
+            before = now
+
+
+def has_gil() -> bool:
+    """Whether this interpreter has a GIL, and has it on."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def switches() -> int:
+    """Voluntary switches of this thread so far."""
+    assert RUSAGE_THREAD is not None
+    return resource.getrusage(RUSAGE_THREAD).ru_nvcsw
