@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from compute.backends.processes import Processes as Processes
     from compute.backends.serial import Serial as Serial
     from compute.backends.threads import Threads as Threads
+    from compute.diagnosis import Finding as Finding
+    from compute.diagnosis import doctor as doctor
     from compute.dispatch import Result as Result
     from compute.dispatch import WorkerDied as WorkerDied
     from compute.dispatch import run as run
@@ -36,6 +38,7 @@ _HOMES = {
     "backends.processes": ["Processes"],
     "backends.joblib": ["Joblib"],
     "backends.coroutines": ["Coroutines"],
+    "diagnosis": ["Finding", "doctor"],
     "dispatch": ["Result", "WorkerDied", "run"],
     "scaling.dataset": ["Scaling"],
     "scaling.rounds": ["scale"],

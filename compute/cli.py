@@ -270,6 +270,33 @@ def show_report(
     _show(scaling)
 
 
+@app.command()
+def doctor(
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the findings.")] = None,
+) -> None:
+    """Look at what decides how far work scales here, each with what it means and what to do about it.
+
+    CPUs, quota, cores, clock, caches, memory, shared memory, the GIL, BLAS, numba, start method, load, virtual machine.
+    What this system does not tell is "unknown". Takes as long as importing numba, about half a second.
+
+    \b
+    Examples:
+      nfold doctor
+      nfold doctor --json doctor.json
+    """
+    from compute.diagnosis import doctor as examined
+    from compute.diagnosis import text
+    from compute.scaling import files
+
+    with refusing():
+        if json:
+            files.check_output_path(json)
+    findings = examined()
+    if json:
+        files.write(json, text.as_json(findings))
+    text.show(findings, _console())
+
+
 @app.command("list")
 def show_list() -> None:
     """Show the kernels, with their variants, and the backends."""
@@ -290,11 +317,16 @@ def _in_short(text: str | None) -> str:
 
 def _show(scaling: Any) -> None:
     """Print the tables: with colours on a terminal, plain words in a pipe."""
-    from rich.console import Console
-
     from compute.report import text
 
-    text.show(scaling, Console(highlight=False, width=None if sys.stdout.isatty() else 100))
+    text.show(scaling, _console())
+
+
+def _console() -> Any:
+    """Where tables go: as wide as the terminal, or as a page where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
 
 def _tell(result: Any) -> None:

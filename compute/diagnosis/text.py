@@ -1,0 +1,49 @@
+"""Findings as text: what is so, what it means, what to do; with colours on a terminal, the same words in a pipe."""
+
+from __future__ import annotations
+
+import io
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.text import Text
+
+from compute.diagnosis.finding import Finding
+
+STYLES = {"ok": "green", "note": "cyan", "warn": "bold yellow", "unknown": "dim"}
+
+
+def render(findings: Sequence[Finding], width: int = 80) -> str:
+    """The findings as text without colours."""
+    text = io.StringIO()
+    show(findings, Console(file=text, width=width, force_terminal=False, color_system=None))
+    return text.getvalue()
+
+
+def show(findings: Sequence[Finding], console: Console) -> None:
+    """Print the findings to a rich console, in its width, and how many there are of each level."""
+    left = 2 + max(map(len, STYLES)), 2 + max((len(found.topic) for found in findings), default=0)
+    for found in findings:
+        head = Text.assemble((found.level.ljust(left[0]), STYLES[found.level]), found.topic.ljust(left[1]))
+        for line in _lines(found, max(console.width - sum(left), 20)):
+            console.print(head + line, soft_wrap=True)
+            head = Text(" " * sum(left))
+    many = [f"{number} {level}" for level in STYLES if (number := sum(f.level == level for f in findings))]
+    console.print(Text("\n" + ", ".join(many), style="dim"))
+
+
+def _lines(found: Finding, width: int) -> Iterator[Text]:
+    """What is so, what it means and what to do, folded at the width."""
+    yield from (Text(line, style="bold") for line in textwrap.wrap(found.value, width))
+    yield from (Text(line, style="dim" * (found.level == "ok")) for line in textwrap.wrap(found.meaning, width))
+    if found.remedy:
+        yield from map(Text, textwrap.wrap(f"→ {found.remedy}", width, subsequent_indent="  "))
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """The findings as the text of a JSON object, schema "nfold-doctor/1"."""
+    data = {"schema": "nfold-doctor/1", "findings": [asdict(found) for found in findings]}
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
