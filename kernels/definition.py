@@ -311,7 +311,8 @@ def kernel(
               where there is a plan).
     cost:     size -> work, in `unit` (about, where only a result tells); grows with the time that one core takes.
     check:    (value, *args) raises AssertionError where the value is wrong.
-    memory:   size -> bytes that the example of that size and its result take, known before any of it is taken.
+    memory:   size -> bytes that the example of that size and its result take, known before any of it is taken, where
+              two small sizes do not foretell it.
     unit:     what is counted: rates are in `unit`/s. The work of a run is its plan's, the indices where that has none.
     work:     value -> work of that run, in `unit`, where only the result tells.
     bound:    what limits it on a perfect machine, "compute" or "memory"; None: not known, to be measured.
@@ -352,7 +353,7 @@ def kernel(
         example=example or ((lambda size: (size,)) if plan else _random_operands(body)),
         cost=cost,
         check=check,
-        memory=memory or (lambda size: 8.0 * size),
+        memory=memory or (lambda size: 0.0),
         unit=unit,
         bound=bound,
         work_of=work,

@@ -171,7 +171,25 @@ def _numbers(lo: int, hi: int, start: int, n: int) -> tuple[int, int]:
     return max(first + 30 * lo, start), min(first + 30 * hi, n + 1)
 
 
-@kernel(plan=plan_count, reduce=np.sum, dtype=np.int64, check=check_count, unit="numbers", bound="compute")
+def memory_shared(n: int) -> float:
+    """Bytes of the sieving primes of 2 .. n."""
+    return 4.0 * most_primes(2, max(math.isqrt(n), LAST_PATTERN_PRIME))
+
+
+def memory_of_list(n: int) -> float:
+    """Bytes of the primes of 2 .. n and of the sieving primes; the slots' own slack is a few per cent more."""
+    return 8.0 * most_primes(2, max(n, 2)) + memory_shared(n)
+
+
+@kernel(
+    plan=plan_count,
+    reduce=np.sum,
+    dtype=np.int64,
+    check=check_count,
+    memory=memory_shared,
+    unit="numbers",
+    bound="compute",
+)
 def count_primes(
     lo: int,
     hi: int,
@@ -199,7 +217,15 @@ def close_gaps(out: Array, plan: Plan) -> Array:
     return out[:at]
 
 
-@kernel(plan=plan_list, finish=close_gaps, dtype=np.int64, check=check_list, unit="numbers", bound="compute")
+@kernel(
+    plan=plan_list,
+    finish=close_gaps,
+    dtype=np.int64,
+    check=check_list,
+    memory=memory_of_list,
+    unit="numbers",
+    bound="compute",
+)
 def primes(
     lo: int,
     hi: int,

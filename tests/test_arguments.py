@@ -151,6 +151,16 @@ def test_memory_is_foretold_without_taking_any(name, size, least):
         arguments.operands(kernels.REGISTRY[name], size)
 
 
+def test_the_primes_memory_is_known():
+    assert arguments.memory_needed(kernels.count_primes, 10**18) == pytest.approx(2.03e8, rel=0.01)  # 4 π(10^9)
+    assert arguments.operands(kernels.count_primes, 10**13) == (10**13,)
+    for n in (10**4, 10**7, 10**8):
+        plan = kernels.primes.plan(n)
+        taken = 8 * plan.shape[0] + plan.inputs[2].nbytes
+        assert arguments.memory_needed(kernels.primes, n) == pytest.approx(taken, rel=0.25)
+    assert arguments.memory_needed(kernels.primes, 10**18) > 8 * 24_739_954_287_740_860  # 8 π(10^18)
+
+
 def test_a_kernel_s_own_word_about_memory_counts():
     @kernels.kernel(
         plan=lambda n: Plan(n), example=lambda size: (size,), memory=lambda size: 3e3 * size, compiled=False

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compute import machine
 from compute.scaling import statistics
 from kernels.definition import Kernel
 from kernels.plan import Plan
@@ -17,14 +18,15 @@ LARGEST_STEP = 64.0  # in predicted time, from one size to the next: small sizes
 AGAIN = 2  # looks at a size that seems to take long enough
 SMALLEST = 16
 LARGEST = 10**15
-MEMORY = 2**28  # bytes: a size whose arrays need more is not for finding out how long something takes
+SHARE = 1 / 8  # of the memory that is free: each of half a dozen open pools holds copies of the arrays
+OPERANDS = 2**28  # bytes: more takes seconds to make, and at that size a memory-bound kernel is in no cache either
 
 
 def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> float:
     """About how many seconds one serial run takes, without the compiling; measured on chunks spread over its indices.
 
-    Stops after `enough` seconds of chunks, or after one chunk where that takes longer. Writes into no array of the
-    caller's.
+    Stops after `enough` seconds of chunks, or after one chunk, run twice, where that takes longer. Writes into no array
+    of the caller's.
     """
     plan = kernel.plan(*args, **kw)
     if not plan.chunks:
@@ -34,27 +36,31 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     order = _spread(plan.chunks)
     if kernel.variants[kernel.variant].compiled:
         _run(kernel, plan, body, scratch, order[0])  # compiles
-    spent, indices = 0.0, 0
+    # The first time, a chunk also pays for the memory page that it opens (up to 10 ms for 2 MiB where memory is in
+    # pieces), which in a whole run it shares with all the chunks beside it: so that time only says how many to look at.
+    looked: list[int] = []
+    first = 0.0
     for chunk in order:
-        lo, hi = plan.bounds(chunk)
-        began = time.perf_counter()
-        _run(kernel, plan, body, scratch, chunk)
-        spent += time.perf_counter() - began
-        indices += hi - lo
-        if spent >= enough:
+        looked.append(chunk)
+        first += _seconds(kernel, plan, body, scratch, chunk)
+        if first >= enough / 2:
             break
-    return spent * plan.indices / indices
+    again = sum(_seconds(kernel, plan, body, scratch, chunk) for chunk in looked)
+    indices = sum(hi - lo for lo, hi in map(plan.bounds, looked))
+    return min(first, again) * plan.indices / indices
 
 
-def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, memory: float = MEMORY) -> int:
+def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, memory: float | None = None) -> int:
     """A size, of two significant digits, at which one serial run takes about that many seconds.
 
     Sizes grow until one takes a quarter of it; the kernel's own cost then says how much further to go. Smaller where
-    the arrays would need more than `memory` bytes. ValueError where seconds is not a positive number.
+    all arrays would need more than `memory` bytes (an eighth of what is free, where left out), or the operands alone
+    more than 256 MiB. ValueError where seconds is not a positive number.
     """
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
     kernel = kernel.held_to(variant)
+    memory = machine.memory_available() * SHARE if memory is None else memory
     size = SMALLEST
     while True:
         args = kernel.example(size)
@@ -65,11 +71,17 @@ def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, mem
         taken = max(taken, 1e-7)  # a clock tick, which keeps the ratio below finite
         last = taken >= seconds / 4
         target = _size_for(kernel, kernel.cost(size) * min(seconds / taken, LARGEST_STEP))
-        roof = _size_within(kernel, size, _bytes(kernel, args), memory)
+        roof = _roof(kernel, size, args, memory)
         larger = statistics.two_digits(min(target, roof, LARGEST))
         if last or larger <= size:
             return max(larger, 1) if last else size
         size = larger
+
+
+def _seconds(kernel: Kernel, plan: Plan, body: Any, out: Any, chunk: int) -> float:
+    began = time.perf_counter()
+    _run(kernel, plan, body, out, chunk)
+    return time.perf_counter() - began
 
 
 def _run(kernel: Kernel, plan: Plan, body: Any, out: Any, chunk: int) -> None:
@@ -96,14 +108,20 @@ def _size_for(kernel: Kernel, cost: float) -> int:
     return low
 
 
-def _bytes(kernel: Kernel, args: tuple[Any, ...]) -> float:
+def _roof(kernel: Kernel, size: int, args: tuple[Any, ...], memory: float) -> int:
+    """The largest size whose arrays fit into `memory`, and whose operands into OPERANDS."""
+    half, whole = _bytes(kernel, kernel.example(size // 2)), _bytes(kernel, args)
+    return min(_size_within(size, *held) for held in zip(half, whole, (OPERANDS, memory), strict=True))
+
+
+def _bytes(kernel: Kernel, args: tuple[Any, ...]) -> tuple[float, float]:
+    """Of the operands alone, and with the output."""
     plan = kernel.plan(*args)
-    output = math.prod(kernel.output_shape(plan)) * np.dtype(plan.dtype).itemsize
-    return float(output + sum(getattr(x, "nbytes", 0) for x in args))
+    operands = float(sum(getattr(x, "nbytes", 0) for x in args))
+    return operands, operands + math.prod(kernel.output_shape(plan)) * np.dtype(plan.dtype).itemsize
 
 
-def _size_within(kernel: Kernel, size: int, held: float, memory: float) -> int:
-    """The largest size whose arrays fit, foretold from this size and from half of it; LARGEST where nothing grows."""
-    half = size // 2
-    power = math.log(held / max(_bytes(kernel, kernel.example(half)), 1.0), size / half) if held else 0.0
-    return LARGEST if power < 0.1 or memory == math.inf else max(1, int(size * (memory / held) ** (1 / power)))
+def _size_within(size: int, half: float, whole: float, memory: float) -> int:
+    """The largest size that fits, foretold from the bytes of this size and of half of it; LARGEST where none grows."""
+    power = math.log(whole / max(half, 1.0), 2) if whole else 0.0
+    return LARGEST if power < 0.1 or memory == math.inf else max(1, int(size * (memory / whole) ** (1 / power)))

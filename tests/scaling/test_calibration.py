@@ -65,6 +65,15 @@ def test_operands_count_as_memory(clock):
     assert calibrate(made, 1.0, memory=1e5) * 16 <= 1.05e5
 
 
+def test_outputs_may_be_larger_than_operands(clock, monkeypatch):
+    """A second of mandelbrot is half a gigabyte of pixels; to make as many random operands would take longer."""
+    monkeypatch.setattr(calibration.machine, "memory_available", lambda: 16e9)
+    assert calibrate(a_kernel(clock, each=1e-8), 1.0) == pytest.approx(1e8, rel=0.06)
+    assert calibrate(a_kernel(clock, each=1e-8), 10.0) == pytest.approx(2e9 / 8, rel=0.06)
+    made = a_kernel(clock, each=1e-8, example=lambda size: (np.empty(size),))
+    assert calibrate(made, 1.0) == pytest.approx(calibration.OPERANDS / 8, rel=0.06)
+
+
 def test_a_kernel_that_costs_nothing_ends_somewhere(clock):
     assert calibrate(a_kernel(clock, each=0.0, width=0), 1.0, memory=math.inf) >= 10**12
 
@@ -73,6 +82,17 @@ def test_prediction_takes_few_chunks_and_is_right(clock):
     made = a_kernel(clock, each=1e-3)
     assert predict(made, 100_000, enough=0.5) == pytest.approx(100.0, rel=0.01)
     assert clock.now < 1.0
+
+
+def test_a_page_that_a_chunk_opens_is_not_laid_to_its_charge(clock):
+    opened = set()
+
+    @kernel(compiled=False, plan=lambda n: Plan(n, (n,)))
+    def opening(lo, hi, out, n):
+        clock.now += (hi - lo) * 1e-6 + 0.01 * (lo not in opened)
+        opened.add(lo)
+
+    assert predict(opening, 100_000, enough=0.05) == pytest.approx(0.1, rel=0.01)
 
 
 def test_prediction_samples_an_uneven_kernel_over_its_whole_range(clock):
