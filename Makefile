@@ -43,7 +43,8 @@ $(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# A thousand runs with workers killed at random, and every fault under every start method. Takes many minutes.
+# A thousand runs with workers killed at random, then every way to die at every point of the lane loop, on the workers of
+# forkserver, spawn and loky (the tests have those of fork). Takes many minutes.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
 

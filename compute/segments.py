@@ -61,9 +61,17 @@ def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
                 f"shared memory has {_bytes(free or 0)} free and {_bytes(size)} are needed: using a memory-mapped file"
                 f" in {folder or tempfile.gettempdir()} instead; a larger /dev/shm (docker run --shm-size) avoids it",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=_of_the_caller(),
             )
     return _create_mapped(size, folder)
+
+
+def _of_the_caller() -> int:
+    """The stacklevel of whoever called into this package, for a warning from the function that calls this one."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("compute", "kernels"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _create_shared(size: int) -> Segment:

@@ -1,4 +1,4 @@
-"""make chaos: hundreds of runs whose workers are killed at random moments, and every fault under every start method.
+"""make chaos: hundreds of runs with workers killed at random moments, and every fault on all kinds of workers but fork.
 
 `python tests/chaos.py [RUNS] [SEED]`: a thousand runs where left out, each with one or two kills, half of them of
 compiled bodies. Stops at the first wrong value, with the seed that shows it.

@@ -39,8 +39,9 @@ for on in eval(sys.argv[1]):
             warnings.simplefilter("always")
             value = pool.run(squares, x).value
         assert (value == x * x).all()
-        told = [str(w.message) for w in said if issubclass(w.category, RuntimeWarning)]
-        assert told and "--shm-size" in told[0] and "needed" in told[0], told
+        told = [w for w in said if issubclass(w.category, RuntimeWarning)]
+        assert told and all("--shm-size" in str(w.message) and "needed" in str(w.message) for w in told), told
+        assert all(w.filename == __file__ for w in told), told  # the line that asked for it, not one of the library
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     kept = shared.array(x)
