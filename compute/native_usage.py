@@ -45,7 +45,11 @@ def begin(control: Any, line: Any) -> Any:
     if pin != 0:
         wanted = np.zeros(SETS, np.int64)
         wanted[(pin - 1) // 64] = np.int64(1) << ((pin - 1) % 64)
-        if _getaffinity(0, 8 * SETS, kept.ctypes) < 0 or _setaffinity(0, 8 * SETS, wanted.ctypes) != 0:
+        if _getaffinity(0, 8 * SETS, kept.ctypes) < 0:
+            kept[:SETS], control[line + PIN] = 0, 0
+        elif (kept[:SETS] == wanted).all():
+            kept[:SETS] = 0
+        elif _setaffinity(0, 8 * SETS, wanted.ctypes) != 0:
             kept[:SETS], control[line + PIN] = 0, 0
     take_readings(kept[SETS:])
     return kept

@@ -52,15 +52,27 @@ def noted(control: Words, me: int) -> Iterator[None]:
 @contextlib.contextmanager
 def pinned(control: Words, line: int) -> Iterator[None]:
     """Hold this thread to the CPU of the lane's line; a pin that the system refuses is taken out of the line."""
-    before: set[int] = set()
-    if control[line + PIN]:
-        try:
-            before = os.sched_getaffinity(0)
-            os.sched_setaffinity(0, {int(control[line + PIN]) - 1})
-        except (OSError, AttributeError):
-            before, control[line + PIN] = set(), 0
-    try:
+    pin = int(control[line + PIN])
+    with held_to(pin - 1 if pin else None) as held:
+        if pin and not held:
+            control[line + PIN] = 0
         yield
+
+
+@contextlib.contextmanager
+def held_to(cpu: int | None) -> Iterator[bool]:
+    """Hold this thread to one CPU, and let it go afterwards; whether it is held. None holds it to none."""
+    before: set[int] = set()
+    held = False
+    if cpu is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            now = os.sched_getaffinity(0)
+            if now != {cpu}:
+                os.sched_setaffinity(0, {cpu})
+                before = now
+            held = True
+    try:
+        yield held
     finally:
         if before:
             os.sched_setaffinity(0, before)

@@ -15,10 +15,11 @@ import numpy as np
 from compute import backends, machine
 from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
-from compute.scaling import points, statistics
+from compute.scaling import ceiling, points, statistics
 from compute.scaling.configurations import about_workers, configurations, limits
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.trial import Pace, Trial, Work
+from compute.scaling.trial import Trial
+from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel
 
 __all__ = ["Work", "scale", "scale_all"]
@@ -36,6 +37,7 @@ def scale(
     variants: Sequence[str] | None = None,
     budget: float | None = None,
     rounds: int | None = None,
+    pin: bool = True,
     progress: Progress | None = None,
     **kw: Any,
 ) -> Scaling:
@@ -46,11 +48,12 @@ def scale(
     variants: names; where left out, the one that the kernel is held to, else all that can run here in the budget.
     budget:   seconds for everything after the pools are open (10 where rounds is left out too). One full round is
               always measured. rounds: how many at most.
+    pin:      whether lanes are held to CPUs of their own while they are measured.
     progress: called as progress(done, total, label) between runs; done / total never falls.
     ValueError, before a worker starts, for anything of this that cannot be; WrongAnswer before anything is timed.
     """
     work = Work(kernel, args, kw, variants)
-    return scale_all([work], on=on, workers=workers, budget=budget, rounds=rounds, progress=progress)
+    return scale_all([work], on=on, workers=workers, budget=budget, rounds=rounds, pin=pin, progress=progress)
 
 
 def scale_all(
@@ -60,6 +63,7 @@ def scale_all(
     workers: Sequence[int] | None = None,
     budget: float | None = None,
     rounds: int | None = None,
+    pin: bool = True,
     progress: Progress | None = None,
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
@@ -77,7 +81,10 @@ def scale_all(
             tell(0, 1, f"opening {backend!r}")
             pools.append(stack.enter_context(backend.open()))
         pace = Pace(budget, len(works) * (most + 1), tell)
-        trials = [Trial(work, work.configurations(pools), pace, budget / len(works) / 2) for work in works]
+        tell(0, 1, "opening the controls")
+        controls = stack.enter_context(ceiling.controls({pool.workers for pool in pools}, pin=pin))
+        affordable = budget / len(works) / 2
+        trials = [Trial(work, work.configurations(pools), pace, affordable, controls, pin) for work in works]
         for trial in trials:
             trial.prepare()
         ready = budget - pace.left

@@ -3,70 +3,28 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from compute import usage
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.dispatch import Result
-from compute.scaling import answers, calibration, statistics
+from compute.scaling import answers, calibration, explain, statistics
+from compute.scaling.ceiling import Ceilings, Control, Kind, pins
 from compute.scaling.dataset import Point
-from compute.timeline import Timeline
+from compute.scaling.explain import Run
+from compute.scaling.probe import Probe
+from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
-
-@dataclass(frozen=True)
-class Work:
-    """One thing to compute, in some variants: `Work(matmul, (A, B))`.
-
-    variants: None takes the one that the kernel is held to, else every one that can run here and in the budget.
-    size:     what the report calls its size; where left out, the first argument's length or number.
-    on:       names of the backends to run it on, of those that are open; all of them where left out.
-    """
-
-    kernel: Kernel
-    args: tuple[Any, ...] = ()
-    kw: Mapping[str, Any] = field(default_factory=dict)
-    variants: Sequence[str] | None = None
-    size: int | None = None
-    on: Sequence[str] | None = None
-
-    def configurations(self, pools: Sequence[Pool]) -> list[Pool]:
-        """The pools that it is to run on; Serial, its baseline, always."""
-        return [p for p in pools if self.on is None or p.backend.name in (Serial.name, *self.on)]
-
-
-class Pace:
-    """Where a measurement stands between its beginning and its end; says so after every step.
-
-    budget: seconds, or infinity. steps: how many rounds, and checks, there are at most.
-    """
-
-    def __init__(self, budget: float, steps: int, tell: Callable[[float, float, str], None]) -> None:
-        self.budget, self._steps, self._tell = budget, steps, tell
-        self._began = time.perf_counter()
-        self._done = 0
-
-    @property
-    def left(self) -> float:
-        """Seconds of the budget."""
-        return self._began + self.budget - time.perf_counter()
-
-    def say(self, label: str) -> None:
-        self._tell(
-            min(max(1 - self.left / self.budget if self.budget < math.inf else 0.0, self._done / self._steps), 1.0),
-            1.0,
-            label,
-        )
-
-    def step(self) -> None:
-        self._done += 1
+CONTROL_SHARE = 0.1  # of a serial run's seconds that a control goes on: what is longer than it meets more
+SUSPICIOUS = 0.1  # of the core-seconds blocked, and the GIL is probed in one more run
 
 
 @dataclass(frozen=True)
@@ -82,11 +40,19 @@ class _Contender:
         return f"{self.kernel.name} · {self.kernel.variant} · {self.pool.backend.name} {self.pool.workers}"
 
 
-class _Ran(NamedTuple):
-    """What is kept of a Result: not its value, because a round of large ones would fill the memory."""
+@dataclass
+class _Rounds:
+    """What the full rounds gave: the runs of each contender, the rates of each control, by round."""
 
-    seconds: float
-    timeline: Timeline
+    runs: list[list[Run]]
+    rates: dict[tuple[Kind, int], list[float]]
+
+    def of(self, contender: int) -> list[Run]:
+        return [one[contender] for one in self.runs]
+
+    @property
+    def ceilings(self) -> Ceilings:
+        return Ceilings(self.rates)
 
 
 @dataclass
@@ -101,11 +67,15 @@ class Trial:
     pools: Sequence[Pool]
     pace: Pace
     affordable: float  # seconds that checking a variant that nobody asked for, and a first round of it, may take
+    controls: Sequence[Control] = ()
+    pin: bool = True
     warnings: list[str] = field(default_factory=list)
     contenders: list[_Contender] = field(default_factory=list)
     once: float = 0.0
     rounds: int = 0
     round: float = 0.0
+    _amounts: list[float] = field(default_factory=list)  # what each contender's run computes, in the kernel's unit
+    _took: list[float] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -120,12 +90,18 @@ class Trial:
         self.pace.step()
 
     def measure(self, most: int, share: float) -> list[Point]:
-        """A Point, of samples only, for each configuration, from as many rounds as fit into the share; at least one."""
+        """A Point, of samples and what explains them, for each configuration, from as many rounds as fit into the
+        share; at least one.
+        """
         began = time.perf_counter()
-        with _garbage_set_aside():
+        with _garbage_set_aside(), ExitStack() as stack:
+            if self.pin:  # the caller, once for all: lanes on its thread would move it to and fro
+                stack.enter_context(usage.held_to(pins(1)[0]))
+            for pool in {id(c.pool): c.pool for c in self.contenders}.values():
+                stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
             rounds = self._rounds(most, began + share)
-        self.rounds, self.round = len(rounds), (time.perf_counter() - began) / len(rounds)
-        return [self._point(c, [results[k] for results in rounds]) for k, c in enumerate(self.contenders)]
+        self.rounds, self.round = len(rounds.runs), (time.perf_counter() - began) / len(rounds.runs)
+        return [self._point(k, rounds) for k in range(len(self.contenders))]
 
     def _kernels(self) -> list[Kernel]:
         """The kernel held to each variant that is to be measured."""
@@ -161,88 +137,85 @@ class Trial:
                 self.warnings.append(reason)
                 continue
             self.pace.say(f"{kernel.name} · {kernel.variant} · warming {pool.backend!r}")
-            yield _Contender(pool, kernel, pool.warm(kernel, *self.work.args, **self.work.kw))
+            yield _Contender(pool, kernel, pool.warm(kernel, *self.work.args_at(pool.workers), **self.work.kw))
 
     def _check_answers(self) -> None:
         """Run everything once. WrongAnswer where a value is not, to the bit, the same variant's on Serial."""
-        references: dict[str, Any] = {}
+        references: dict[tuple[str, int], Any] = {}
         for c in self.contenders:  # Serial is the first of each variant
             self.pace.say(f"{c.label} · checking")
-            value = self._run(c).value
-            if c.kernel.variant not in references:
-                answers.check(c.kernel, value, self.work.args, self.work.kw)
-                references[c.kernel.variant] = np.copy(value) if isinstance(value, np.ndarray) else value
+            args = self._args(c)
+            result = self._run(c)
+            value = result.value
+            asked = c.kernel.variant, c.pool.workers if self.work.grown else 1
+            if asked not in references:
+                answers.check(c.kernel, value, args, self.work.kw)
+                references[asked] = np.copy(value) if isinstance(value, np.ndarray) else value
             else:
-                answers.compare(c.kernel, c.pool.backend, value, references[c.kernel.variant])
+                answers.compare(c.kernel, c.pool.backend, value, references[asked])
+            self._amounts.append(c.kernel.work(c.kernel.plan(*args, **self.work.kw), value))
+            self._took.append(result.seconds)
 
-    def _rounds(self, most: int, deadline: float) -> list[list[_Ran]]:
-        """The results of each full round, by contender."""
+    def _rounds(self, most: int, deadline: float) -> _Rounds:
+        """Full rounds: every contender and every control once in each, in shuffled order."""
         shuffle = np.random.default_rng(0)
-        rounds: list[list[_Ran]] = []
+        rounds = _Rounds([], {control.key: [] for control in self.controls})
+        everybody = [*range(len(self.contenders)), *self.controls]
         took = 0.0
-        while len(rounds) < most and (not rounds or time.perf_counter() + took <= deadline):
+        while len(rounds.runs) < most and (not rounds.runs or time.perf_counter() + took <= deadline):
             began = time.perf_counter()
-            results: dict[int, _Ran] = {}
+            runs: dict[int, Run] = {}
+            rates: dict[tuple[Kind, int], float] = {}
             with _no_garbage_collection():
-                for k in shuffle.permutation(len(self.contenders)):
-                    if rounds and time.perf_counter() > deadline:
+                for number in shuffle.permutation(len(everybody)):
+                    if rounds.runs and time.perf_counter() > deadline:
                         return rounds  # without the half round
-                    self.pace.say(self.contenders[k].label)
-                    result = self._run(self.contenders[k])
-                    results[k] = _Ran(result.seconds, result.timeline)
-            rounds.append([results[k] for k in range(len(self.contenders))])
+                    one = everybody[number]
+                    if isinstance(one, Control):
+                        rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
+                        continue
+                    self.pace.say(self.contenders[one].label)
+                    result = self._run(self.contenders[one])
+                    runs[one] = Run(result.seconds, result.timeline, self._amounts[one])
+            rounds.runs.append([runs[k] for k in range(len(self.contenders))])
+            for key, rate in rates.items():
+                rounds.rates[key].append(rate)
             took = time.perf_counter() - began
             self.pace.step()
         return rounds
 
-    def _run(self, c: _Contender) -> Result:
-        return c.pool.run(c.kernel, *self.work.args, **self.work.kw)
+    @property
+    def _shortest(self) -> float:
+        """Seconds of the quickest of the runs that were checked."""
+        return min(self._took, default=0.0)
 
-    def _point(self, c: _Contender, results: Sequence[_Ran]) -> Point:
-        plan = c.kernel.plan(*self.work.args, **self.work.kw)
-        timelines = [result.timeline for result in results]
-        shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
-        names = dict.fromkeys(name for t in timelines for name in t.sections)
-        return Point(
-            kernel=c.kernel.name,
-            size=_size(self.work, plan.indices),
-            variant=c.kernel.variant,
-            backend=c.pool.backend.name,
-            workers=c.pool.workers,
-            seconds=results[0].seconds,
-            samples=tuple(result.seconds for result in results),
-            unit=c.kernel.unit,
-            work=float(plan.indices if plan.work is None else plan.work),
-            cpu_per_wall=statistics.median(shares) if shares else None,
-            sections={name: statistics.median([t.sections.get(name, 0.0) for t in timelines]) for name in names},
-            processes=len({lane.process for lane in timelines[0].lanes}) or None,
-            startup=c.pool.startup,
-            compile=c.compiling,
-            arguments=", ".join(
-                [*map(_in_words, self.work.args), *(f"{k}={_in_words(v)}" for k, v in self.work.kw.items())]
-            ),
-            notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
+    def _run(self, c: _Contender) -> Result:
+        return c.pool.run(c.kernel, *self._args(c), **self.work.kw)
+
+    def _args(self, c: _Contender) -> tuple[Any, ...]:
+        return self.work.args_at(c.pool.workers)
+
+    def _baseline(self, c: _Contender) -> int:
+        """Where the serial run of the same variant stands among the contenders."""
+        return next(
+            k
+            for k, other in enumerate(self.contenders)
+            if other.kernel.variant == c.kernel.variant and other.pool.backend.name == Serial.name
         )
 
+    def _point(self, number: int, rounds: _Rounds) -> Point:
+        c = self.contenders[number]
+        serial = rounds.of(self._baseline(c))
+        point = explain.point(c.pool, c.kernel, self.work, rounds.of(number), serial, rounds.ceilings)
+        return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
 
-def _size(work: Work, indices: int) -> int:
-    """What the command line would call the size: the number, the side, or the first array's length."""
-    if work.size is not None:
-        return work.size
-    first = work.args[0] if work.args else indices
-    if isinstance(first, tuple | list) and first and isinstance(first[0], int):
-        return first[0]
-    if isinstance(first, int | np.integer):
-        return int(first)
-    return len(first) if isinstance(first, np.ndarray) and first.ndim else indices
-
-
-def _in_words(value: Any) -> str:
-    """An argument for the report: `float64[512, 512]`, or the value itself where that is short."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{list(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 40 else type(value).__name__
+    def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
+        """How much of one more run a probe found the GIL taken, where lanes that share one were blocked."""
+        if (explain.blocked_share(point) or 0.0) < SUSPICIOUS or (point.processes or 1) == point.workers:
+            return {}
+        with Probe() as probe:
+            self._run(c)
+        return {} if probe.taken is None else {"gil": probe.taken}
 
 
 @contextmanager

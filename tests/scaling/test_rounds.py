@@ -1,5 +1,6 @@
 """What scale does and in which order, on pools that only say how long they took; and once on real ones."""
 
+import contextlib
 import gc
 import math
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import Result
-from compute.scaling import calibration, trial
+from compute.scaling import calibration, ceiling, trial, work
 from compute.scaling.answers import WrongAnswer
 from compute.scaling.configurations import configurations, worker_counts
 from compute.scaling.dataset import Scaling
@@ -91,6 +92,9 @@ def pretend(request, monkeypatch):
     if "real" in request.node.name:
         return
     monkeypatch.setattr(trial, "time", CLOCK)
+    monkeypatch.setattr(work, "time", CLOCK)
+    monkeypatch.setattr(ceiling, "controls", lambda *_, **__: contextlib.nullcontext([]))
+    monkeypatch.setattr(trial, "SUSPICIOUS", 2)  # no run with a probe
     monkeypatch.setattr(Serial, "open", lambda self: PretendedPool(self))
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 8)
 
@@ -337,8 +341,8 @@ def test_worker_counts_double_up_to_the_cpus(monkeypatch, cpus, counts):
     ],
 )
 def test_what_a_report_calls_a_size_and_the_arguments(args, size, told):
-    assert trial._size(Work(squares, args), 11) == size
-    assert ", ".join(map(trial._in_words, args)) == told
+    assert Work(squares, args).size_of(11) == size
+    assert Work(squares, args).in_words() == told
 
 
 def test_real_pools_give_a_dataset_that_survives_its_json(tmp_path):

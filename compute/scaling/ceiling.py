@@ -1,0 +1,178 @@
+"""What this machine allowed, at that moment: two controls that scale as well as anything can, at every N, every round.
+
+One computes in registers and touches no memory; one is a triad over arrays larger than the caches. Their rates on N
+pinned lanes against one are the ceilings of the two kinds of work. Source: STREAM for the triad; POP and Hoefler &
+Belli for holding a speedup against what was possible instead of N.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from compute import machine
+from compute.backends.backend import Pool
+from compute.backends.threads import Threads
+from compute.scaling import statistics
+from compute.timeline import Timeline
+from kernels import triad
+from kernels.cache import cache_bytes
+from kernels.definition import Kernel, kernel, numba_is_here
+from kernels.plan import Plan
+
+Kind = Literal["compute", "memory"]
+
+LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's three; between them, the last-level cache
+SPARE = 8  # the triad may take this part of the memory that is free
+CHUNKS = 128  # of the register control: the last one is under 1 % of a lane's part
+STEPS = 8_000  # in a chunk, about 30 us: long against a ticket, and 128 of them are what a round can spare
+
+
+def _plan_registers(indices: int, steps: int) -> Plan:
+    return Plan(indices, (steps,), grain=1)
+
+
+@kernel(plan=_plan_registers, bound="compute", unit="step")
+def registers(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Fill out[lo..hi], after so many steps on eight numbers that never leave the registers."""
+    for i in range(lo, hi):
+        a = b = c = d = 1.0 + i
+        for _ in range(steps):
+            a = a * 0.5 + 1.0
+            b = b * 0.25 + 1.0
+            c = c * 0.125 + 1.0
+            d = d * 0.0625 + 1.0
+        out[i] = a + b + c + d
+
+
+@dataclass(frozen=True)
+class Control:
+    """One of the two, on a pool of threads; `run` returns how many such runs a second its lanes would do."""
+
+    kind: Kind
+    kernel: Kernel
+    pool: Pool
+    args: tuple[Any, ...]
+    kw: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[Kind, int]:
+        return self.kind, self.pool.workers
+
+    def run(self, seconds: float = 0.0) -> float:
+        """Once, and again until so many seconds are over: what is measured beside it lasts long too."""
+        until = time.perf_counter() + seconds
+        rates = [self._rate()]
+        while time.perf_counter() < until:
+            rates.append(self._rate())
+        return len(rates) / sum(1 / rate for rate in rates)  # of equal works the harmonic mean
+
+    def _rate(self) -> float:
+        return rate(self.pool.run(self.kernel, *self.args, **self.kw).timeline)
+
+
+def rate(timeline: Timeline) -> float:
+    """Runs a second: each lane's own rate, summed, so that coming late is no lack of what the machine allows."""
+    chunks = sum(lane.chunks for lane in timeline.lanes)
+    return sum(lane.chunks / lane.wall for lane in timeline.lanes if lane.wall > 0) / chunks
+
+
+@contextmanager
+def controls(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Control]]:
+    """Both controls, warm, at one worker and at each of these counts.
+
+    None where there is no numba to compile them; without the triad where its arrays would take too much memory.
+    """
+    with ExitStack() as stack:
+        made: list[Control] = []
+        if numba_is_here():
+            jobs = [_registers()]
+            if 3 * array_bytes() * SPARE <= machine.memory_available():
+                jobs.append(_triad())
+            for count in sorted({1, *counts}):
+                pool = stack.enter_context(Threads(count).open())
+                stack.enter_context(pool.observed(pins(count) if pin else ()))
+                for kind, body, args, kw in jobs:
+                    pool.warm(body, *args, **kw)
+                    made.append(Control(kind, body, pool, args, kw))
+        for control in made:
+            control.run()  # the first touch of memory, and the lanes' first coming
+        yield made
+
+
+def array_bytes() -> int:
+    """Of each of the triad's arrays: the three together are three times the last-level cache."""
+    return min(max(cache_bytes(3), LEAST_ARRAY), MOST_ARRAY)
+
+
+def _registers() -> tuple[Kind, Kernel, tuple[Any, ...], dict[str, Any]]:
+    return "compute", registers.nogil, (CHUNKS, STEPS), {}
+
+
+def _triad() -> tuple[Kind, Kernel, tuple[Any, ...], dict[str, Any]]:
+    a, b, c = (np.ones(array_bytes() // 8) for _ in range(3))
+    return "memory", triad.nogil, (a, b, 3.0), {"out": c}
+
+
+@functools.cache
+def pins(workers: int) -> tuple[int, ...]:
+    """A CPU for each lane: distinct physical cores, then their further hardware threads; () where there are too few."""
+    cores = machine.cores()
+    depth = max(len(core) for core in cores)
+    order = [core[k] for k in range(depth) for core in cores if k < len(core)]
+    return tuple(order[:workers]) if workers <= min(len(order), machine.usable_cpus()) else ()
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the controls reached: rates[kind, workers] has a rate a round."""
+
+    rates: Mapping[tuple[Kind, int], Sequence[float]]
+
+    def one(self, kind: Kind) -> float | None:
+        """The control's rate on one core, median over rounds."""
+        rates = self.rates.get((kind, 1))
+        return statistics.median(rates) if rates else None
+
+    def of(self, kind: Kind, workers: int) -> float | None:
+        """How much faster so many lanes were than one, median over rounds, each against its own; None if unmeasured.
+
+        At most N: more than that is what a neighbour took from the one.
+        """
+        if workers == 1:
+            return 1.0
+        many, alone = self.rates.get((kind, workers)), self.rates.get((kind, 1))
+        if not (many and alone):
+            return None
+        ratios = [n / one for n, one in zip(many, alone, strict=True)]
+        return min(float(workers), statistics.median(ratios))
+
+    def at(self, workers: int, memory_share: float) -> float | None:
+        """The ceiling of work that spends this share of one core's time on memory and the rest computing."""
+        compute, memory = self.of("compute", workers), self.of("memory", workers)
+        if compute is None:
+            return None
+        if memory is None:
+            return compute
+        return 1 / ((1 - memory_share) / compute + memory_share / memory)
+
+
+def memory_share(kernel: Kernel, plan: Plan, seconds: float, bandwidth: float | None) -> float:
+    """From 0 (computes) to 1 (streams memory): what the kernel says, else its arrays' bytes a second on one core
+    against the triad's (`bandwidth`, in bytes a second).
+
+    What is read twice from memory is counted once, so a share that was measured is a lower bound.
+    """
+    if kernel.bound is not None:
+        return float(kernel.bound == "memory")
+    if not bandwidth or not seconds:
+        return 0.0
+    touched = sum(x.nbytes for x in plan.inputs if isinstance(x, np.ndarray))
+    touched += int(np.prod(kernel.output_shape(plan))) * np.dtype(plan.dtype).itemsize
+    return min(1.0, touched / seconds / bandwidth) if touched > cache_bytes(2) else 0.0

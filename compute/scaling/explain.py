@@ -1,0 +1,122 @@
+"""From the runs of a configuration to its Point: samples, and what explains them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.backends.backend import Pool
+from compute.backends.serial import Serial
+from compute.scaling import ledger, statistics
+from compute.scaling.ceiling import Ceilings, array_bytes, memory_share
+from compute.scaling.dataset import Point
+from compute.scaling.work import Work
+from compute.timeline import Timeline
+from kernels.definition import Kernel, kernel
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is kept of a Result: not its value, because a round of large ones would fill the memory."""
+
+    seconds: float
+    timeline: Timeline
+    work: float
+
+
+def point(
+    pool: Pool, kernel: Kernel, work: Work, runs: Sequence[Run], serial: Sequence[Run], ceilings: Ceilings
+) -> Point:
+    """The Point of a configuration from its runs, one a round; serial: the baseline's, of the same rounds."""
+    timelines = [run.timeline for run in runs]
+    plan = kernel.plan(*work.args_at(pool.workers), **work.kw)
+    shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
+    names = dict.fromkeys(name for t in timelines for name in t.sections)
+    middle = _middle([run.seconds for run in runs])
+    accounts = [_account(runs[k], pool.workers, serial[k]) for k in middle]
+    one = runs[middle[0]].timeline
+    share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
+    pinned = [lane.cpu_number for lane in one.lanes if lane.cpu_number is not None]
+    return Point(
+        kernel=kernel.name,
+        size=work.size_of(plan.indices),
+        variant=kernel.variant,
+        backend=pool.backend.name,
+        workers=pool.workers,
+        seconds=runs[0].seconds,
+        samples=tuple(run.seconds for run in runs),
+        unit=kernel.unit,
+        work=runs[0].work,
+        cpu_per_wall=statistics.median(shares) if shares else None,
+        sections={name: statistics.median([t.sections.get(name, 0.0) for t in timelines]) for name in names},
+        processes=len({lane.process for lane in one.lanes}) or None,
+        startup=pool.startup,
+        arguments=work.in_words(),
+        notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
+        ceiling=ceilings.at(pool.workers, share),
+        memory_share=share,
+        ledger=ledger.mean([account for account, _ in accounts]),
+        unknown=ledger.unknown(one),
+        efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
+        details=ledger.details(one),
+        chunks=plan.chunks,
+        chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
+        pinned=tuple(pinned) if len(pinned) == len(one.lanes) and pinned else None,
+        mode=work.mode,
+    )
+
+
+def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:
+    """CPU seconds of each chunk, in the order of its ticket, median over the serial runs; None where unrecorded."""
+    spans = [run.timeline.spans for run in serial if len(run.timeline.spans)]
+    if not spans:
+        return None
+    order = np.argsort(spans[0]["start"])
+    return np.median([one["cpu"][order] for one in spans], axis=0)  # type: ignore[no-any-return]
+
+
+def blocked_share(p: Point) -> float | None:
+    """The part of a point's core-seconds in which lanes were blocked."""
+    return p.ledger["blocked"] / total if p.ledger and (total := sum(p.ledger.values())) > 0 else None
+
+
+@kernel(grain=1, dtype=np.uint8)
+def _empty(lo: int, hi: int, out: Any, n: int) -> None:
+    """Nothing: what is left is the ticket."""
+
+
+@functools.cache
+def ticket_seconds(compiled: bool) -> float:
+    """What one chunk of nothing costs a lane here."""
+    chunks = 20_000 if compiled else 2_000
+    held = _empty.nogil if compiled else _empty.python
+    with Serial().open() as pool:
+        pool.warm(held, chunks)
+        walls = [pool.run(held, chunks).timeline.lanes[0].wall for _ in range(3)]
+    return min(walls) / chunks
+
+
+def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dict[str, float]]:
+    """A run's ledger and its POP efficiencies, against the CPU that the serial run of the round took for its work."""
+    useful = serial.timeline.cpu * (run.work / serial.work if serial.work else 1.0)
+    return (
+        ledger.entries(run.timeline, run.seconds, workers, useful),
+        ledger.efficiencies(run.timeline, run.seconds, workers, useful),
+    )
+
+
+def _middle(seconds: Sequence[float]) -> list[int]:
+    """The round whose time is the median, or the two around it."""
+    order = [int(k) for k in np.argsort(np.asarray(seconds), kind="stable")]
+    half = len(order) // 2
+    return [order[half]] if len(order) % 2 else [order[half - 1], order[half]]
+
+
+def _bandwidth(ceilings: Ceilings) -> float | None:
+    """Bytes a second of the triad on one core: it reads two arrays and writes one."""
+    rate = ceilings.one("memory")
+    return None if rate is None else rate * 3 * array_bytes()
