@@ -1,0 +1,147 @@
+"""The ledger of invented timelines, to the second; and of real runs in which seconds were planted."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compute import Serial, Threads
+from compute.scaling import ledger
+from compute.timeline import SPAN, LaneTotals, Timeline
+from kernels import Plan, kernel
+
+SECTIONS = {"plan": 0.5, "transfer": 0.25, "dispatch": 8.0, "finish": 0.25}
+
+
+def lane(number, start, stop, cpu, **more):
+    return LaneTotals(number, 1, number, 1, start, stop, cpu, **more)
+
+
+def timeline(*lanes, sections=SECTIONS, sending=0.0):
+    return Timeline(np.empty(0, SPAN), lanes, sections, dispatched=100.0, sending=sending)
+
+
+def test_every_core_second_is_accounted_for():
+    two = timeline(lane(0, 101.0, 107.0, 4.0, queued=1.0), lane(1, 100.5, 105.0, 4.5, queued=0.0))
+    assert ledger.entries(two, 9.0, 2, useful=7.0) == {
+        "useful": 7.0,
+        "inflation": 1.5,  # 4 + 4.5 of CPU, for what takes 7
+        "blocked": 1.0,  # 6 in the loop, 4 of them on a CPU, 1 waiting for one
+        "runqueue": 1.0,
+        "idle": 2.0,  # the first computed until 107, the second had left at 105
+        "startup": 1.0 + 0.5 + 2 * 1.0,  # both ways: from 100 to the lanes' starts, and from 107 to 108
+        "transfer": 0.5,
+        "serial": 1.5,
+        "unexplained": 0.0,
+    }
+    assert ledger.unknown(two) == ()
+
+
+def test_messages_are_transfer_and_not_start_up():
+    one = timeline(lane(0, 103.0, 108.0, 5.0, queued=0.0, loading=1.5), sending=1.0)
+    found = ledger.entries(one, 9.0, 1, useful=5.0)
+    assert found["transfer"] == 0.25 + 1.0 + 1.5
+    assert found["startup"] == 0.5
+    assert sum(found.values()) == 9.0
+
+
+def test_a_worker_that_never_came_was_on_its_way():
+    alone = timeline(lane(0, 100.0, 108.0, 8.0, queued=0.0))
+    assert ledger.entries(alone, 9.0, 2, useful=8.0)["startup"] == 8.0
+
+
+def test_what_the_system_does_not_tell_is_in_its_neighbour_and_said():
+    unknown = timeline(lane(0, 100.0, 108.0, 5.0))
+    found = ledger.entries(unknown, 9.0, 1, useful=5.0)
+    assert (found["blocked"], found["runqueue"]) == (3.0, 0.0)
+    assert ledger.unknown(unknown) == ("runqueue",)
+
+
+def test_time_that_no_section_covers_is_unexplained():
+    assert ledger.entries(timeline(lane(0, 100.0, 108.0, 8.0, queued=0.0)), 10.0, 1, useful=8.0)["unexplained"] == 1.0
+
+
+seconds = st.floats(0, 100)
+
+
+@given(st.lists(st.tuples(seconds, seconds, seconds, seconds), max_size=4), seconds, seconds, st.integers(1, 6))
+def test_it_sums_whatever_the_clocks_said(lanes, useful, wall, workers):
+    made = [lane(k, 100 + start, 100 + start + long, cpu, queued=q) for k, (start, long, cpu, q) in enumerate(lanes)]
+    found = ledger.entries(timeline(*made), wall, workers, useful)
+    assert tuple(found) == ledger.ENTRIES
+    assert sum(found.values()) == pytest.approx(workers * wall, abs=1e-6)
+    assert all(found[name] >= 0 for name in ledger.ENTRIES if name not in ("inflation", "unexplained"))
+
+
+def test_the_pop_tree_multiplies_up():
+    two = timeline(lane(0, 100.0, 108.0, 8.0), lane(1, 100.0, 104.0, 4.0))
+    found = ledger.efficiencies(two, 10.0, 2, useful=9.0)
+    assert found == pytest.approx(
+        {"load_balance": 0.75, "communication": 0.8, "parallel": 0.6, "computation": 0.75, "global": 0.45}
+    )
+    assert ledger.efficiencies(timeline(), 10.0, 2, useful=9.0) == {}
+
+
+def test_cpu_of_threads_that_are_no_lanes_is_counted_once_a_process():
+    two = timeline(lane(0, 100.0, 108.0, 4.0, process_cpu=11.0), lane(1, 100.0, 108.0, 4.0, process_cpu=10.5))
+    assert ledger.details(two) == {"nested": 3.0}
+
+
+def test_the_mean_of_two_rounds():
+    assert ledger.mean([{"useful": 1.0}, {"useful": 2.0}]) == {"useful": 1.5}
+
+
+# Real runs, in which what is to be found was put.
+
+LOCK = threading.Lock()
+
+
+def planned(seconds, chunks=2):
+    return Plan(chunks, (seconds,), grain=1)
+
+
+@kernel(plan=planned, compiled=False)
+def sleeps(lo, hi, out, seconds):
+    time.sleep(seconds * (lo + 1))
+    out[lo] = lo
+
+
+def planned_slowly(seconds):
+    time.sleep(seconds)
+    return Plan(2, (), grain=1)
+
+
+@kernel(plan=planned_slowly, compiled=False)
+def nothing(lo, hi, out):
+    out[lo] = lo
+
+
+def observed(kernel, *args, on):
+    with on.open() as pool:
+        pool.warm(kernel, *args)
+        with pool.observed():
+            result = pool.run(kernel, *args)
+    useful = 0.0
+    return ledger.entries(result.timeline, result.seconds, on.workers, useful), result
+
+
+def test_planted_waiting_is_blocked_and_the_rest_of_the_longer_lane_is_idle():
+    found, _ = observed(sleeps, 0.2, on=Threads(2))
+    assert found["blocked"] == pytest.approx(0.2 + 0.4, rel=0.1)
+    assert found["idle"] == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_planted_serial_section_costs_every_worker():
+    found, _ = observed(nothing, 0.2, on=Threads(2))
+    assert found["serial"] == pytest.approx(2 * 0.2, rel=0.1)
+
+
+def test_an_observed_run_knows_what_a_plain_one_does_not():
+    _, result = observed(sleeps, 0.01, on=Serial())
+    plain = Serial().open().run(sleeps, 0.01).timeline.lanes[0]
+    (known,) = result.timeline.lanes
+    assert (plain.queued, plain.voluntary, plain.process_cpu) == (None, None, None)
+    assert known.process_cpu is not None
