@@ -15,7 +15,8 @@ def compared(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ..
     """The points with seconds, rate, speedup, intervals and efficiency worked out from their samples.
 
     The baseline of a point is the same kernel, size and variant on Serial; where that was not measured, one worker of
-    the same backend; else the speedup stays None. paired: sample i of every point comes from round i.
+    the same backend; else the speedup stays None. paired: sample i of every point comes from round i, and the speedup
+    is the median of the rounds' own ratios; else it is the ratio of the two medians.
     """
     points = tuple(points)
     known = {(p.kernel, p.size, p.variant, p.backend, p.workers): p for p in points}
@@ -44,5 +45,8 @@ def _against(p: Point, called: str | None, baseline: Point | None, paired: bool)
         return p
     # A point against itself is 1 in every round, also where rounds say nothing about each other.
     together = paired or baseline.samples == p.samples
-    speedup, interval = statistics.ratio_of_medians(baseline.samples, p.samples, paired=together)
+    ratio = statistics.paired_ratio if together else statistics.ratio_of_medians
+    # In weak scaling, what N workers did in their time against what one did in its: the work counts too.
+    grown = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
+    speedup, interval = ratio([grown * sample for sample in baseline.samples], p.samples)
     return replace(p, speedup=speedup, speedup_ci=interval, efficiency=speedup / p.workers)

@@ -6,13 +6,15 @@ import pytest
 from invented import a_point
 
 from compute.scaling.points import compared
+from compute.scaling.statistics import median_interval
 
 SERIAL = a_point(samples=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], work=7.0)
 
 
 def test_everything_that_follows_from_the_samples():
     serial, two = compared([SERIAL, a_point("threads", 2, [s / 1.6 for s in SERIAL.samples], work=7.0)])
-    assert (serial.seconds, serial.seconds_ci, serial.rounds, serial.rate) == (3.5, (1.0, 6.0), 6, 2.0)
+    assert (serial.seconds, serial.rounds, serial.rate) == (3.5, 6, 2.0)
+    assert serial.seconds_ci == median_interval(SERIAL.samples)
     assert (serial.speedup, serial.speedup_ci, serial.efficiency, serial.baseline) == (1.0, (1.0, 1.0), 1.0, "serial")
     assert two.speedup == pytest.approx(1.6)
     assert two.speedup_ci == pytest.approx((1.6, 1.6))  # the drift is the same in both, round by round
@@ -29,6 +31,12 @@ def test_one_worker_stands_in_for_serial_only_where_there_is_none():
     one, two = a_point("threads", 1, [2.0] * 6), a_point("threads", 2, [1.0] * 6)
     assert [(p.speedup, p.baseline) for p in compared([one, two])] == [(1.0, "one worker"), (2.0, "one worker")]
     assert [(p.speedup, p.baseline) for p in compared([SERIAL, one, two])][1:] == [(1.75, "serial"), (3.5, "serial")]
+
+
+def test_speedup_is_the_median_of_the_rounds_own_ratios_where_they_pair():
+    two = a_point("threads", 2, [1.0, 1.0, 1.0, 2.0, 2.5, 4.0])
+    assert [p.speedup for p in compared([SERIAL, two])] == [1.0, 2.0]  # of 1, 2, 3, 2, 2 and 1.5
+    assert [p.speedup for p in compared([SERIAL, two], paired=False)] == [1.0, 3.5 / 1.5]
 
 
 def test_three_rounds_give_a_speedup_and_no_interval():
