@@ -17,11 +17,13 @@ import numpy as np
 import kernels
 from compute import machine
 from compute.backends import Backend, named
-from compute.scaling import configurations
+from compute.scaling import calibration, configurations
+from compute.scaling.work import Work, grown
 from kernels.definition import Kernel, nearest
 
 LARGEST_SIZE = 2**63 - 1  # an index is an int64
 WORKERS_A_CPU = 32  # beyond this a run measures the scheduler alone, and processes fill the memory
+MODES = "strong", "weak"
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 PROBES = 256, 512  # sizes that cost microseconds; far enough apart to tell n from n² from n³
 
@@ -130,6 +132,16 @@ def operands(of: Kernel, number: int) -> tuple[Any, ...]:
     args = of.example(number)
     of.plan(*args)
     return args
+
+
+def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: str) -> Work:
+    """What `nfold scale` is to measure: the example of a size, or one that grows with the workers."""
+    if mode not in MODES:
+        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {mode!r}{nearest(mode, MODES)}")
+    if mode == "strong":
+        return Work(of, operands(of, number), variants=variants, size=number)
+    operands(of, calibration.size_for(of, sum(counts) * of.cost(number)))  # all of them are held at once
+    return grown(of, number, counts, variants)
 
 
 def memory_needed(of: Kernel, number: int) -> float:

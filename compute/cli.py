@@ -149,6 +149,11 @@ def scale(
     budget: Annotated[
         str, typer.Option("--budget", metavar="TIME", help="How long to measure: 30s, 2m, 500ms.")
     ] = "10s",
+    mode: Annotated[
+        str,
+        typer.Option("--mode", metavar="MODE", help="strong: the same work for all; weak: it grows with the workers."),
+    ] = "strong",
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Hold lanes to CPUs of their own.")] = True,
     json: Json = None,
     csv: Csv = None,
     markdown: Markdown = None,
@@ -168,7 +173,7 @@ def scale(
     """
     from compute import arguments, report
     from compute.scaling.calibration import calibrate
-    from compute.scaling.rounds import Work, scale_all
+    from compute.scaling.rounds import scale_all
 
     outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
     with refusing():
@@ -182,9 +187,9 @@ def scale(
         if number is None:
             # All variants do the same work, so it is the slowest that decides how much.
             number = min(calibrate(found, seconds / 200, name) for name in variants)
-        work = Work(found, arguments.operands(found, number), variants=variants, size=number)
+        work = arguments.work(found, number, variants, counts, mode)
     with _progress() as tell:
-        scaling = scale_all([work], on=backends, workers=counts, budget=seconds, progress=tell)
+        scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
     report.write(scaling, outputs)
     _show(scaling)
 

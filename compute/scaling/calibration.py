@@ -70,7 +70,7 @@ def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, mem
             taken = min(taken, *(predict(kernel, *args, enough=enough) for _ in range(AGAIN)))
         taken = max(taken, 1e-7)  # a clock tick, which keeps the ratio below finite
         last = taken >= seconds / 4
-        target = _size_for(kernel, kernel.cost(size) * min(seconds / taken, LARGEST_STEP))
+        target = size_for(kernel, kernel.cost(size) * min(seconds / taken, LARGEST_STEP))
         roof = _roof(kernel, size, args, memory)
         larger = statistics.two_digits(min(target, roof, LARGEST))
         if last or larger <= size:
@@ -97,7 +97,7 @@ def _spread(chunks: int) -> list[int]:
     )
 
 
-def _size_for(kernel: Kernel, cost: float) -> int:
+def size_for(kernel: Kernel, cost: float) -> int:
     """The largest size whose cost is at most that; cost grows with size."""
     low, high = 1, 2
     while high < LARGEST and kernel.cost(high) <= cost:

@@ -6,7 +6,7 @@ in their ratio. Source: hyperfine#21 and zenbench for the interleaving, pyperf a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,8 +19,8 @@ from compute.scaling import ceiling, points, statistics
 from compute.scaling.configurations import about_workers, configurations, limits
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.trial import Trial
-from compute.scaling.work import Pace, Work
-from kernels.definition import Kernel
+from compute.scaling.work import Pace, Work, grown
+from kernels.definition import Kernel, as_index
 
 __all__ = ["Work", "scale", "scale_all"]
 
@@ -37,6 +37,7 @@ def scale(
     variants: Sequence[str] | None = None,
     budget: float | None = None,
     rounds: int | None = None,
+    mode: str = "strong",
     pin: bool = True,
     progress: Progress | None = None,
     **kw: Any,
@@ -52,7 +53,13 @@ def scale(
     progress: called as progress(done, total, label) between runs; done / total never falls.
     ValueError, before a worker starts, for anything of this that cannot be; WrongAnswer before anything is timed.
     """
-    work = Work(kernel, args, kw, variants)
+    if mode == "weak":
+        counts = [backend.workers for backend in configurations(on, workers)]
+        work = grown(as_kernel(kernel), _only_size(args, kw), counts, variants)
+    elif mode == "strong":
+        work = Work(kernel, args, kw, variants)
+    else:
+        raise ValueError(f"mode must be 'strong' or 'weak', not {mode!r}")
     return scale_all([work], on=on, workers=workers, budget=budget, rounds=rounds, pin=pin, progress=progress)
 
 
@@ -96,6 +103,12 @@ def scale_all(
     warnings = about_workers(chosen) + [text for trial in trials for text in trial.warnings]
     warnings += _about_budget(trials, budget, most if rounds else None, ready)
     return Scaling(points.compared(measured), machine.describe(), tuple(dict.fromkeys(warnings)))
+
+
+def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:
+    if len(args) != 1 or kw:
+        raise ValueError(f"mode='weak' takes one size, from which the work grows, not {len(args) + len(kw)} arguments")
+    return as_index(args[0], "size", least=1)
 
 
 def _about_budget(trials: Sequence[Trial], budget: float, asked: int | None, ready: float) -> list[str]:

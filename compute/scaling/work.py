@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
+from compute.scaling import calibration
 from kernels.definition import Kernel
 
 
@@ -59,6 +60,17 @@ class Work:
     def in_words(self) -> str:
         """The arguments for the report: `float64[512, 512], s=3.0`."""
         return ", ".join([*map(_in_words, self.args), *(f"{k}={_in_words(v)}" for k, v in self.kw.items())])
+
+
+def grown(kernel: Kernel, size: int, workers: Iterable[int], variants: Sequence[str] | None = None) -> Work:
+    """For weak scaling: the kernel's example of that size for one worker, and of N times its cost for N.
+
+    Sizes are whole numbers, so the work grows by N only nearly: a speedup counts what was really done.
+    """
+    sizes = {count: calibration.size_for(kernel, count * kernel.cost(size)) for count in workers}
+    examples = {count: kernel.example(one) for count, one in sizes.items()}
+    base = kernel.example(size)
+    return Work(kernel, base, variants=variants, size=size, grown={**examples, 1: base})
 
 
 class Pace:
