@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from compute.report.markdown import _escaped  # the same signs as in its own tables
-from compute.scaling.table import seconds, three_digits
+from compute.scaling.words import seconds, three_digits
 
 COLUMNS = ("work", "cores", "ratio", "95 % interval", "goal", "met", "nfold", "peer's", "peer", "rounds")
 NUMBERS = {"cores", "ratio", "95 % interval", "goal", "nfold", "peer's", "rounds"}

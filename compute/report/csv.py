@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from compute.scaling.breakdown import ENTRIES, FACTORS
 from compute.scaling.dataset import Point, Scaling
 
 PAIRS = ("speedup_ci", "seconds_ci")
-LEDGER = ("useful", "inflation", "blocked", "runqueue", "idle", "startup", "transfer", "serial", "unexplained")
-SECTIONS = ("plan", "transfer", "dispatch", "finish")
+PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> the columns' first word, and its keys
+    "ledger": ("ledger", ENTRIES),
+    "sections": ("seconds", ("plan", "transfer", "dispatch", "finish")),
+    "efficiencies": ("efficiency", FACTORS),
+    "details": ("lanes", ("voluntary", "involuntary", "faults", "nested")),
+}
+LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
 
 
 def render(scaling: Scaling) -> str:
-    """The points in their order; a pair is two columns, the samples are one (separated by blanks)."""
+    """The points in their order; a pair is two columns, an object a column a key, a list one (separated by blanks)."""
     rows = [_row(point) for point in scaling.points]
     names = list(_row(Point("", None, "", "", 1, 0.0, ())))
     text = io.StringIO()
@@ -32,12 +39,11 @@ def _row(point: Point) -> dict[str, Any]:
         if name in PAIRS:
             low, high = value or (None, None)
             row |= {name.replace("_ci", "_low"): low, name.replace("_ci", "_high"): high}
-        elif name == "ledger":
-            row |= {f"ledger_{part}": (value or {}).get(part) for part in LEDGER}
-        elif name == "sections":
-            row |= {f"seconds_{part}": (value or {}).get(part) for part in SECTIONS}
-        elif name == "samples":
-            row[name] = " ".join(repr(float(sample)) for sample in value)
+        elif name in PARTS:
+            first, keys = PARTS[name]
+            row |= {f"{first}_{key}": (value or {}).get(key) for key in keys}
+        elif name in LISTS:
+            row[name] = LISTS[name].join(repr(float(x)) if name == "samples" else str(x) for x in value or ())
         else:
-            row[name] = "; ".join(value) if name == "notes" else value
+            row[name] = value
     return row

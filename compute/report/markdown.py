@@ -1,25 +1,48 @@
-"""Markdown tables, as GitHub shows them."""
+"""Markdown as GitHub shows it, fit for a comment: a table a kernel, what explains it folded beneath."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compute.scaling import table
+from compute.scaling import notes, table
 from compute.scaling.dataset import Scaling
+from compute.scaling.notes import Remark
+from compute.scaling.sheet import WORDS, Sheet
 
 
 def render(scaling: Scaling) -> str:
     """A table for each kernel and size, with what there is to know under it."""
     parts = [_escaped(table.heading(scaling)) + "."]
     for group in table.groups(scaling):
-        parts.append(f"### {_escaped(group.title)}")
-        rule = ["---:" if name in table.NUMBERS else "---" for name in table.COLUMNS]
-        rows = [table.COLUMNS, rule, *(map(_escaped, row.cells) for row in group.rows)]
-        parts.append("\n".join(_line(row) for row in rows))
+        parts += [f"### {_escaped(group.title)}", _table(group.sheet)]
+        if group.verdicts:
+            parts.append(_list(group.verdicts))
         parts += map(_escaped, group.notes)
+        parts += (_folded(sheet.title, _table(sheet), _escaped(sheet.note)) for sheet in group.details)
+        if group.laws:
+            parts.append(_folded("Laws", _list(group.laws)))
+    parts += map(_escaped, notes.harness(scaling))
     if scaling.warnings:
         parts.append("\n".join(f"> ⚠ {_escaped(text)}  " for text in scaling.warnings).rstrip())
     return "\n\n".join(parts) + "\n"
+
+
+def _list(remarks: Iterable[Remark]) -> str:
+    return "\n".join(f"- **{_escaped(one.of)}**: {_escaped(one.text)}" for one in remarks)
+
+
+def _folded(title: str, *parts: str) -> str:
+    """What opens at a click. GitHub reads Markdown within only after an empty line."""
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *(part for part in parts if part), "</details>"])
+
+
+def _table(sheet: Sheet) -> str:
+    rule = ["---" if name in WORDS else "---:" for name in sheet.columns]
+    rows = [
+        [f"**{cell}**" if name in row.flagged else cell for name, cell in zip(sheet.columns, cells, strict=True)]
+        for row, cells in ((row, map(_escaped, row.cells)) for row in sheet.rows)
+    ]
+    return "\n".join(_line(row) for row in [sheet.columns, rule, *rows])
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,30 +1,31 @@
-"""The scaling as a picture: speedup against workers, a panel a kernel."""
+"""The scaling as a picture: speedup against workers, a panel a kernel, and beside it where the core-seconds went."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compute.report import bars
+from compute.report.style import FAINT, INK, RULE, colour
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.table import groups, heading, ratio
+from compute.scaling.table import groups, heading
+from compute.scaling.words import ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
-MOST_ACROSS = 3  # panels
+MOST_ACROSS = 3  # panels; with the ledgers' bars each is wider, and there are 2
 PANEL = 3.1  # inches
-INK, FAINT, RULE = "#222222", "#767676", "#e3e3e3"
-# Okabe & Ito's colours, told apart by colour-blind readers; their yellow is left out, too pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-KNOWN = ("threads", "processes", "prange", "joblib", "coroutines", "interpreters", "dask")
-DOTTED = (0, (1, 2))
+BARS = 2.2  # inches more, for the bars
+DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 FONT = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -39,7 +40,10 @@ Panel = tuple[str, list[Point]]
 
 
 def render(scaling: Scaling) -> bytes:
-    """A PNG: for each kernel the speedup against the workers, or side by side where only one or two counts were run."""
+    """A PNG: for each kernel the speedup against the workers, or side by side where only one or two counts were run.
+
+    Where the machine's ceilings and the ledgers are known they are drawn too.
+    """
     from matplotlib import style
 
     with style.context(["default", FONT]):  # whatever the reader's own matplotlibrc says
@@ -81,43 +85,73 @@ def _series(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
     return found
 
 
-def _colour(backend: str) -> str:
-    place = KNOWN.index(backend) if backend in KNOWN else sum(map(ord, backend))
-    return COLOURS[place % len(COLOURS)]
-
-
 def _errors(points: Sequence[Point]) -> Any:
     """The intervals as matplotlib's distances below and above."""
     pairs = [(p.speedup or 0.0, *(p.speedup_ci or (p.speedup or 0.0,) * 2)) for p in points]
     return np.array([[max(s - low, 0.0) for s, low, _ in pairs], [max(high - s, 0.0) for s, _, high in pairs]])
 
 
-def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
-    """Small multiples for three worker counts and more: a line a backend, N-fold dotted, one legend below them all."""
-    from matplotlib.lines import Line2D
+def _top(points: Sequence[Point], least: float) -> float:
+    """The largest speedup to be drawn, intervals and ceilings included."""
+    return max([least, *(p.speedup_ci[1] if p.speedup_ci else p.speedup or 0.0 for p in points),
+                *(p.ceiling or 0.0 for p in points)])  # fmt: skip
 
-    backends = dict.fromkeys(p.backend for _, points in panels for p in points)
-    handles = [Line2D([], [], color=FAINT, linestyle=DOTTED, label="N-fold")]
-    handles += [Line2D([], [], color=_colour(name), marker="o", markersize=4, label=name) for name in backends]
-    columns = max(2, int(_width(len(panels), PANEL) / 1.3))  # inches for a name and its line
-    figure, axes = _grid(len(panels), PANEL, 2.6, legend=0.1 + 0.2 * math.ceil(len(handles) / columns))
-    for number, (ax, (title, points)) in enumerate(zip(axes, panels, strict=True)):
+
+def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
+    """Small multiples for three worker counts and more: a line a backend, N-fold dotted, the ceiling dashed."""
+    figure, pairs = _grid(panels, PANEL, 2.6, _line_handles(panels))
+    across = _across(panels)
+    for number, ((ax, beside), (title, points)) in enumerate(zip(pairs, panels, strict=True)):
         _entitle(ax, title)
         ax.plot([1, counts[-1]], [1, counts[-1]], color=FAINT, linestyle=DOTTED, linewidth=1, zorder=1)
-        for place, ((backend, _), line) in enumerate(_series(points).items()):
+        ceilings = _ceilings(points)
+        ax.plot(list(ceilings), list(ceilings.values()), color=INK, linestyle=DASHED, linewidth=1, zorder=1)
+        series = _series(points)
+        for place, ((backend, _), line) in enumerate(series.items()):
             x, y = [p.workers for p in line], [p.speedup or 0.0 for p in line]
             # Smaller and smaller: of two lines that lie on each other both are seen.
-            ax.errorbar(x, y, yerr=_errors(line), color=_colour(backend), marker="o",
+            ax.errorbar(x, y, yerr=_errors(line), color=colour(backend), marker="o",
                         markersize=max(6 - 0.8 * place, 2), linewidth=1.3, elinewidth=1, capsize=2)  # fmt: skip
         _number_axes(ax, counts, points)
-        if number % MOST_ACROSS == 0:
+        if number % across == 0:
             ax.set_ylabel("speedup")
-        if number >= len(panels) - MOST_ACROSS:
+        if number >= len(panels) - across:
             ax.set_xlabel("workers")
-    figure.legend(
-        handles=handles, loc="lower left", ncols=columns, frameon=False, fontsize=8, bbox_to_anchor=(0.0, 0.0)
-    )
+        if beside is not None:
+            _bars(beside, [line[-1] for line in series.values()], range(len(series)))
+            beside.set_yticks(range(len(series)), [backend for backend, _ in series], fontsize=8, color=INK)
+            beside.set_ylim(max(len(series), 4) - 0.4, -0.6)  # few bars stay bars, not blocks
     return figure
+
+
+def _bars(ax: Axes, points: Sequence[Point], places: Sequence[float]) -> None:
+    """The ledgers of these points, under a title that says at how many workers."""
+    bars.draw(ax, points, places)
+    counts = sorted({p.workers for p in points if p.ledger})
+    many = "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
+    at = f" at {many} worker{'' if many == '1' else 's'}" if many else ""
+    ax.set_title(f"core-seconds{at}", loc="left", fontsize=8, color=FAINT, pad=6)
+    _bare(ax)
+
+
+def _ceilings(points: Sequence[Point]) -> dict[int, float]:
+    """What the machine allowed at each N: the median over the points, which each had controls in their own rounds."""
+    found: dict[int, list[float]] = {}
+    for p in points:
+        if p.ceiling is not None:
+            found.setdefault(p.workers, []).append(p.ceiling)
+    return {n: statistics.median(found[n]) for n in sorted(found)}
+
+
+def _line_handles(panels: Sequence[Panel]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    points = [p for _, some in panels for p in some]
+    handles = [Line2D([], [], color=FAINT, linestyle=DOTTED, label="N-fold")]
+    if any(p.ceiling is not None for p in points):
+        handles.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1, label="allowed here"))
+    names = dict.fromkeys(p.backend for p in points)
+    return handles + [Line2D([], [], color=colour(name), marker="o", markersize=4, label=name) for name in names]
 
 
 def _entitle(ax: Axes, title: str) -> None:
@@ -130,7 +164,7 @@ def _entitle(ax: Axes, title: str) -> None:
 def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> None:
     """Both axes by powers of two from 8 workers on, so that 1, 2 and 4 are not one blot beside 64."""
     most = counts[-1]
-    top = max([most, *(p.speedup_ci[1] if p.speedup_ci else p.speedup or 0.0 for p in points)])
+    top = _top(points, most)
     if most >= 8:
         ax.set_xscale("log", base=2)
         ax.set_yscale("log", base=2)
@@ -153,21 +187,17 @@ def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> No
 def _rows(panels: Sequence[Panel]) -> Figure:
     """Small multiples for one or two worker counts: a row a backend and variant, a dot a count, and its interval."""
     longest = max((_places(list(_series(points)))[-1] for _, points in panels), default=0.0)
-    figure, axes = _grid(len(panels), 3.9, 0.95 + 0.21 * longest, legend=0.3)
-    for ax, (title, points) in zip(axes, panels, strict=True):
+    figure, pairs = _grid(panels, 3.9, 0.95 + 0.21 * longest, _row_handles(panels))
+    for (ax, beside), (title, points) in zip(pairs, panels, strict=True):
         _entitle(ax, title)
         series = _series(points)
+        places = _places(list(series))
         most = max(p.workers for p in points)
         for n in sorted({p.workers for p in points}):
             ax.axvline(n, color=FAINT, linestyle=DOTTED, linewidth=1, zorder=1)
-        top = max([most, *(p.speedup_ci[1] if p.speedup_ci else p.speedup or 0.0 for p in points)])
-        places = _places(list(series))
-        for row, ((backend, _), line) in zip(places, series.items(), strict=True):
-            ax.plot([0, max(p.speedup or 0.0 for p in line)], [row, row], color=RULE, linewidth=1, zorder=0)
-            for p in line:
-                filled = _colour(backend) if p is line[-1] else "white"
-                ax.errorbar([p.speedup or 0.0], [row], xerr=_errors([p]), color=_colour(backend), marker="o",
-                            markersize=5, markerfacecolor=filled, elinewidth=1.2, capsize=2)  # fmt: skip
+        top = _top(points, most)
+        for row, line in zip(places, series.values(), strict=True):
+            _dots(ax, row, line)
             ax.text(top * 1.05, row, ratio(line[-1].speedup or 0.0), va="center", fontsize=8, fontweight="bold")
         ax.set_yticks(places, [f"{backend} · {variant}" for backend, variant in series], fontsize=8, color=INK)
         ax.set_ylim(places[-1] + 0.6, -0.6)
@@ -175,13 +205,40 @@ def _rows(panels: Sequence[Panel]) -> Figure:
         ticks = range(most + 1) if top <= 8 else [0, most]
         ax.set_xticks(ticks, [str(n) for n in ticks])
         _bare(ax)
-    counts = sorted({p.workers for _, points in panels for p in points})
-    told = f"● {counts[-1]} workers" if counts and counts[-1] > 1 else "● one worker"
-    if len(counts) > 1:
-        told = f"○ {counts[0]} worker{'s' if counts[0] > 1 else ''}   " + told
-    figure.text(0.1 / figure.get_figwidth(), 0.1 / figure.get_figheight(), f"{told}   ┄ N-fold   ├─┤ 95 % interval",
-                ha="left", va="bottom", fontsize=8, color=FAINT)  # fmt: skip
+        if beside is not None:
+            _bars(beside, [line[-1] for line in series.values()], places)
+            beside.set_yticks([])
+            beside.set_ylim(*ax.get_ylim())
     return figure
+
+
+def _dots(ax: Axes, row: float, line: Sequence[Point]) -> None:
+    """One backend and variant: a dot a worker count, filled for the most; a stroke where the machine's ceiling is."""
+    ax.plot([0, max(p.speedup or 0.0 for p in line)], [row, row], color=RULE, linewidth=1, zorder=0)
+    for p in line:
+        filled = colour(p.backend) if p is line[-1] else "white"
+        ax.errorbar([p.speedup or 0.0], [row], xerr=_errors([p]), color=colour(p.backend), marker="o",
+                    markersize=5, markerfacecolor=filled, elinewidth=1.2, capsize=2)  # fmt: skip
+    if line[-1].ceiling is not None:
+        ax.plot([line[-1].ceiling], [row], color=INK, marker="|", markersize=10, markeredgewidth=1.4, zorder=3)
+
+
+def _row_handles(panels: Sequence[Panel]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    points = [p for _, some in panels for p in some]
+    counts = sorted({p.workers for p in points})
+    ends = dict.fromkeys((counts[0], counts[-1])) if counts else {}
+    made: list[Any] = [
+        Line2D([], [], color=FAINT, linestyle="", marker="o", markersize=5,
+               markerfacecolor=FAINT if n == counts[-1] else "white",
+               label="one worker" if n == 1 else f"{n} workers")
+        for n in ends
+    ]  # fmt: skip
+    made.append(Line2D([], [], color=FAINT, linestyle=DOTTED, label="N-fold"))
+    if any(p.ceiling is not None for p in points):
+        made.append(Line2D([], [], color=INK, linestyle="", marker="|", markersize=9, label="allowed here"))
+    return [*made, Line2D([], [], color=FAINT, marker="|", markersize=5, label="95 % interval")]
 
 
 def _places(series: Sequence[tuple[str, str]]) -> list[float]:
@@ -190,26 +247,55 @@ def _places(series: Sequence[tuple[str, str]]) -> list[float]:
     return [k + sum(gaps[: k + 1]) for k in range(len(series))]
 
 
-def _width(panels: int, each: float) -> float:
-    return max(max(1, min(panels, MOST_ACROSS)) * each, 4.8)
+def _explained(panels: Sequence[Panel]) -> bool:
+    return any(p.ledger for _, points in panels for p in points)
 
 
-def _grid(panels: int, width: float, height: float, legend: float) -> tuple[Figure, list[Any]]:
-    """A figure with room for a heading and a legend, and its panels from left to right and top to bottom."""
+def _across(panels: Sequence[Panel]) -> int:
+    return max(1, min(len(panels), MOST_ACROSS - _explained(panels)))
+
+
+def _grid(
+    panels: Sequence[Panel], width: float, height: float, marks: list[Any]
+) -> tuple[Figure, list[tuple[Axes, Axes | None]]]:
+    """A figure with a heading's and a legend's room, and its panels from left to right and top to bottom.
+
+    Each is a pair: for the speedup, and beside it for the bars where there are any.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    across = max(1, min(panels, MOST_ACROSS))
-    down = max(1, math.ceil(panels / across))
-    size = _width(panels, width), down * height + 0.6 + legend
-    engine = ConstrainedLayoutEngine(
-        rect=(0, legend / size[1], 1, 1 - (0.6 + legend) / size[1]), hspace=0.06, wspace=0.05
-    )
+    beside = _explained(panels)
+    across = _across(panels)
+    down = max(1, math.ceil(len(panels) / across))
+    wide = max(across * (width + BARS * beside), 4.8)
+    entries = bars.handles([p for _, points in panels for p in points])
+    foot = sum(_legend_height(some, wide) for some in (entries, marks))
+    size = wide, down * height + 0.6 + foot
+    engine = ConstrainedLayoutEngine(rect=(0, foot / size[1], 1, 1 - (0.6 + foot) / size[1]), hspace=0.06, wspace=0.05)
     figure = Figure(figsize=size, dpi=DPI, layout=engine)
-    axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for ax in axes[panels:]:
+    ratios = [width - 1.2, BARS] * across if beside else None  # 1.2 inches are the names of the rows
+    flat = list(figure.subplots(down, across * (1 + beside), squeeze=False, width_ratios=ratios).flat)
+    pairs = list(zip(flat[::2], flat[1::2], strict=True)) if beside else [(ax, None) for ax in flat]
+    for ax in flat[len(panels) * (1 + beside) :]:
         ax.set_axis_off()
-    return figure, axes[:panels]
+    low = 0.0
+    for some in (entries, marks):
+        figure.legend(handles=some, loc="lower left", ncols=_legend_columns(some, wide), frameon=False, fontsize=8,
+                      borderpad=0.2, bbox_to_anchor=(0.0, low / size[1])).set_in_layout(False)  # fmt: skip
+        low += _legend_height(some, wide)
+    return figure, pairs[: len(panels)]
+
+
+def _legend_columns(handles: Sequence[Any], width: float) -> int:
+    """As many as fit, and no fewer in the last line than must be."""
+    most = max(2, int(width / 1.2))  # inches for a name and its mark
+    return max(1, math.ceil(len(handles) / math.ceil(len(handles) / most))) if handles else 1
+
+
+def _legend_height(handles: Sequence[Any], width: float) -> float:
+    """Inches."""
+    return 0.08 + 0.19 * math.ceil(len(handles) / _legend_columns(handles, width)) if handles else 0.0
 
 
 def _bare(ax: Axes) -> None:

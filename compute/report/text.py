@@ -1,43 +1,71 @@
-"""The table on a terminal: colours where there are any, the same words in a pipe."""
+"""The tables on a terminal: colours where there are any, the same words in a pipe."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
-from rich.box import Box
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from compute.scaling import table
+from compute.scaling import notes, table
 from compute.scaling.dataset import Point, Scaling
+from compute.scaling.notes import Remark
+from compute.scaling.sheet import Row, Sheet, fit
 
-WIDE = 96  # columns from which a bar fits beside the table
 BAR = 12  # characters of a whole bar
-GOOD, FAIR = 0.9, 0.8  # of N-fold; 0.8 is the line under which POP asks for a look
-RULED = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # a rule under the head and between variants
+BARS = "of N-fold"  # its head; it is there where the terminal has room
+GOOD, FAIR = 0.9, table.UNDERFULL  # of N-fold
 
 
-def render(scaling: Scaling, width: int = 80) -> str:
+def render(scaling: Scaling, width: int = 80, detail: bool | None = None) -> str:
     """The report as text without colours."""
     text = io.StringIO()
-    show(scaling, Console(file=text, width=width, force_terminal=False, color_system=None))
+    show(scaling, Console(file=text, width=width, force_terminal=False, color_system=None), detail)
     return text.getvalue()
 
 
-def show(scaling: Scaling, console: Console) -> None:
-    """Print the report to a rich console, in its width."""
+def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None:
+    """Print the report to a rich console, in its width.
+
+    detail: with ledgers, efficiencies and laws; None: where there is only one kernel: a long report stays short.
+    """
+    found = table.groups(scaling)
     console.print(Text(table.heading(scaling), style="dim"))
-    for group in table.groups(scaling):
+    for group in found:
         console.print()
         console.print(_titled(group.title))
-        console.print(_table(group, bars=console.width >= WIDE))
+        _print_sheet(group.sheet, console, _style, bars=True)
+        for remark in group.verdicts:
+            console.print(_remark(remark, console.width))
         for note in group.notes:
             console.print(_hanging(Text(note, style="dim"), console.width))
-    if scaling.warnings:
+        if detail or (detail is None and len(found) == 1):
+            _print_details(group, console)
+    closing = [Text(line, style="dim") for line in notes.harness(scaling)]
+    closing += [Text.assemble(("! ", "bold yellow"), warning) for warning in scaling.warnings]
+    if closing:
         console.print()
-    for warning in scaling.warnings:
-        console.print(_hanging(Text.assemble(("! ", "bold yellow"), warning), console.width))
+    for line in closing:
+        console.print(_hanging(line, console.width))
+
+
+def _print_details(group: table.Group, console: Console) -> None:
+    for sheet in group.details:
+        console.print()
+        console.print(Text(sheet.title, style="bold"))
+        _print_sheet(sheet, console, _detail_style)
+        console.print(_hanging(Text(sheet.note, style="dim"), console.width))
+    if group.laws:
+        console.print()
+        console.print(Text("Laws", style="bold"))
+    for remark in group.laws:
+        console.print(_remark(remark, console.width))
+
+
+def _remark(remark: Remark, width: int) -> RenderableType:
+    name = Text(f"{remark.of}: ", style="bold yellow" if remark.trouble else "bold")
+    return _hanging(name + Text(remark.text), width)
 
 
 def _titled(title: str) -> Text:
@@ -45,30 +73,35 @@ def _titled(title: str) -> Text:
     return Text.assemble((name, "bold"), (dot + rest, "dim"))
 
 
-def _table(group: table.Group, bars: bool) -> Table:
-    made = Table(box=RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in table.COLUMNS:
-        made.add_column(name, justify="right" if name in table.NUMBERS else "left", no_wrap=True)
-    if bars:
-        made.add_column("of N-fold", no_wrap=True)
-    for row in group.rows:
-        if row.starts:
-            made.add_section()
-        cells: list[Text] = [
-            Text(cell, style=_style(row.point, name)) for name, cell in zip(table.COLUMNS, row.cells, strict=True)
-        ]
-        made.add_row(*cells, *([_bar(row.point)] if bars else []))
-    return made
+def _print_sheet(sheet: Sheet, console: Console, style: Callable[[Row, str], str], bars: bool = False) -> None:
+    layout = fit(sheet, console.width)
+    gap = " " * layout.gap
+    bars = bars and layout.width + len(gap) + BAR <= console.width
+    lines = [Text(gap.join([*layout.head(), *([BARS] if bars else [])]), style="bold")]
+    lines.append(Text(layout.rule() + f"{gap}{'─' * BAR}" * bars))
+    for k, row in enumerate(sheet.rows):
+        if above := layout.above(row, first=k == 0):
+            lines.append(Text(above, style="bold" if layout.split else ""))
+        cells = zip(layout.padded(row), layout.names, strict=True)
+        line = Text(gap).join(Text(cell, style=style(row, name)) for cell, name in cells)
+        lines.append(line + Text(gap) + _bar(row.point) if bars else line)
+    for line in lines:
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
-def _style(p: Point, column: str) -> str:
-    if p.backend == p.baseline:
+def _style(row: Row, column: str) -> str:
+    if table.is_baseline(row.point):
         return "dim"
     if column == "efficiency":
-        return _colour(p)
+        return _colour(row.point)
     if column == "speedup":
         return "bold"
-    return "red" if column == "CPU/wall" and table.takes_turns(p) else ""
+    return "red" if column in row.flagged else ""
+
+
+def _detail_style(row: Row, column: str) -> str:
+    return "bold red" if column in row.flagged else ""
 
 
 def _colour(p: Point) -> str:
@@ -79,7 +112,7 @@ def _colour(p: Point) -> str:
 
 def _bar(p: Point) -> Text:
     """Efficiency as a bar: whole is N-fold."""
-    if p.efficiency is None or p.backend == p.baseline:
+    if p.efficiency is None or table.is_baseline(p):
         return Text("")
     full = round(min(p.efficiency, 1.0) * BAR)
     return Text.assemble(("━" * full, _colour(p)), ("─" * (BAR - full), "dim"))
@@ -88,4 +121,6 @@ def _bar(p: Point) -> Text:
 def _hanging(text: Text, width: int) -> RenderableType:
     """The text folded at the width, its further lines two to the right."""
     lines = text.wrap(Console(width=width, file=io.StringIO()), width - 2)
+    for line in lines:
+        line.rstrip()
     return Text("\n").join([line if k == 0 else Text("  ") + line for k, line in enumerate(lines)])

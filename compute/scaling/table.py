@@ -1,42 +1,44 @@
-"""A Scaling as words: titles, columns and cells, chosen for reading. The one place that turns seconds into "ms".
+"""A Scaling as tables: a group a kernel, with titles, columns and cells, and what there is to say of them.
 
-compute.report lays the same cells out as terminal table, Markdown and HTML; `plain` is what str(scaling) gives.
+compute.report lays the same cells out on a terminal, as Markdown and as HTML; `plain` is what str(scaling) gives.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from compute.scaling import breakdown, notes, sheet
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.statistics import FEWEST_ROUNDS
+from compute.scaling.notes import Remark
+from compute.scaling.sheet import KEYS, Row, Sheet
+from compute.scaling.words import percent, ratio, seconds
 
-COLUMNS = ("backend", "variant", "workers", "time", "speedup", "efficiency", "CPU/wall")
-NUMBERS = COLUMNS[2:]  # to the right
-STEPS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
-PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-LEAST = 0.01  # of a speedup: below it digits say nothing more
-BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
-NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
-
-
-@dataclass(frozen=True)
-class Row:
-    """A point and its cells, one for each of COLUMNS; starts: whether another variant than the row before it."""
-
-    point: Point
-    cells: tuple[str, ...]
-    starts: bool
+CEILING = ("allowed", "attainable")  # columns for what the machine allowed; left out where it was not measured
+COLUMNS = (*KEYS, "time", "speedup", "efficiency", *CEILING, "CPU/wall")
+SHORT = {"attainable": "of it", "workers": "N", "efficiency": "eff."}
+WIDTH = 80
+UNDERFULL = 0.8  # the line under which POP asks for a look
 
 
 @dataclass(frozen=True)
 class Group:
-    """One kernel: a title, rows, and the lines to be read under them."""
+    """One kernel: a title, its table, and what stands under it.
+
+    verdicts: how near to N-fold, and why not nearer. notes: what else is to be known.
+    details:  sheets of where the core-seconds went and of the efficiencies; laws: sentences about more workers.
+    """
 
     title: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = field(default=())
+    sheet: Sheet
+    verdicts: tuple[Remark, ...] = ()
+    notes: tuple[str, ...] = ()
+    details: tuple[Sheet, ...] = ()
+    laws: tuple[Remark, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self.sheet.rows
 
 
 def groups(scaling: Scaling) -> list[Group]:
@@ -44,13 +46,20 @@ def groups(scaling: Scaling) -> list[Group]:
     by_kernel: dict[str, list[Point]] = {}
     for point in scaling.points:
         by_kernel.setdefault(point.kernel, []).append(point)
-    found = [part for points in by_kernel.values() for part in _by_size(points)]
-    return [_group(_rows(part)) for part in found]
+    parts = [part for points in by_kernel.values() for part in _by_size(points)]
+    return [_group(_sorted(part), scaling, alone=len(parts) == 1) for part in parts]
 
 
-def _group(rows: tuple[Row, ...]) -> Group:
-    points = [row.point for row in rows]
-    return Group(_title(points), rows, tuple(_notes(points)))
+def _group(points: Sequence[Point], scaling: Scaling, alone: bool) -> Group:
+    title = _title(points)
+    return Group(
+        title,
+        _sheet(title, points),
+        tuple(notes.verdicts(points, every=alone)),
+        tuple(notes.further(points, scaling.conditions)),
+        tuple(breakdown.sheets(points)),
+        tuple(breakdown.laws(points, scaling.laws)),
+    )
 
 
 def _by_size(points: list[Point]) -> list[list[Point]]:
@@ -82,28 +91,19 @@ def plain(scaling: Scaling) -> str:
     """The tables as plain text, 80 columns wide unless a word needs more."""
     import textwrap
 
-    lines = [*textwrap.wrap(heading(scaling), 80)]
+    def hanging(text: str) -> list[str]:
+        return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+    lines = textwrap.wrap(heading(scaling), WIDTH)
     for group in groups(scaling):
-        rows = [COLUMNS, *(row.cells for row in group.rows)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
-        lines += [
-            "",
-            *textwrap.wrap(group.title, 80),
-            "",
-            _line(COLUMNS, widths),
-            _line(["─" * w for w in widths], widths),
-        ]
-        lines += (_line(row.cells, widths) for row in group.rows)
-        lines += (line for note in group.notes for line in textwrap.wrap(note, 80, subsequent_indent="  "))
-    if scaling.warnings:
-        lines.append("")
-        lines += (line for text in scaling.warnings for line in textwrap.wrap(f"! {text}", 80, subsequent_indent="  "))
+        lines += ["", *textwrap.wrap(group.title, WIDTH), "", *sheet.plain(group.sheet, WIDTH)]
+        for text in (*(str(remark) for remark in group.verdicts), *group.notes):
+            lines += hanging(text)
+    closing = [*notes.harness(scaling), *(f"! {text}" for text in scaling.warnings)]
+    lines += [""] * bool(closing)
+    for text in closing:
+        lines += hanging(text)
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = zip(cells, widths, COLUMNS, strict=True)
-    return "  ".join(c.rjust(w) if name in NUMBERS else c.ljust(w) for c, w, name in pairs).rstrip()
 
 
 def _title(found: Sequence[Point]) -> str:
@@ -114,6 +114,8 @@ def _title(found: Sequence[Point]) -> str:
         title += f" · size {next(iter(sizes.values()))}"
     elif sizes:
         title += " · size " + ", ".join(f"{size} ({variant})" for variant, size in sizes.items())
+    if any(p.mode == "weak" for p in found):
+        title += " for one worker, N times the work for N"
     rounds = sorted({p.rounds for p in found if p.rounds})
     if rounds:
         many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]}–{rounds[-1]}"
@@ -121,117 +123,55 @@ def _title(found: Sequence[Point]) -> str:
     return title
 
 
-def _rows(found: Iterable[Point]) -> tuple[Row, ...]:
+def _sorted(found: Iterable[Point]) -> list[Point]:
     """Variants together, the fastest first; in each the backends as they came, serial first, by workers."""
     found = list(found)
     backends = {p.backend: -1 if p.backend == "serial" else k for k, p in reversed(list(enumerate(found)))}
     fastest = {v: max(p.rate or 1 / p.seconds for p in found if p.variant == v) for v in {p.variant for p in found}}
-    found.sort(key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
+    return sorted(found, key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
+
+
+def _sheet(title: str, found: Sequence[Point]) -> Sheet:
+    known = any(p.ceiling is not None for p in found)
+    columns = tuple(name for name in COLUMNS if known or name not in CEILING)
     before = [None, *(p.variant for p in found)]
-    return tuple(Row(p, _cells(p), k > 0 and p.variant != before[k]) for k, p in enumerate(found))
-
-
-def _cells(p: Point) -> tuple[str, ...]:
-    return (
-        p.backend,
-        p.variant,
-        str(p.workers),
-        seconds(p.seconds),
-        speedup(p),
-        percent(p.efficiency),
-        f"{p.cpu_per_wall:.2f}" if p.cpu_per_wall is not None else "",
+    rows = tuple(
+        Row(p, tuple(_cells(p)[name] for name in columns), k > 0 and p.variant != before[k], _flagged(p))
+        for k, p in enumerate(found)
     )
+    return Sheet(title, columns, rows, SHORT)
+
+
+def _cells(p: Point) -> dict[str, str]:
+    allowed = p.ceiling is not None and not is_baseline(p)
+    cells = {
+        "time": seconds(p.seconds),
+        "speedup": speedup(p),
+        "efficiency": percent(p.efficiency),
+        "allowed": ratio(p.ceiling) if allowed and p.ceiling is not None else "",
+        "attainable": percent(p.attainable) if allowed and p.attainable is not None else "",
+        "CPU/wall": f"{p.cpu_per_wall:.2f}" if p.cpu_per_wall is not None else "",
+    }
+    return dict(zip(KEYS, sheet.keyed(p), strict=True)) | cells
+
+
+def _flagged(p: Point) -> frozenset[str]:
+    low = {"attainable"} if p.attainable is not None and p.attainable < UNDERFULL else set()
+    return frozenset(low | ({"CPU/wall"} if notes.takes_turns(p) else set()))
+
+
+def is_baseline(p: Point) -> bool:
+    """Whether this is what the others are compared with: its speedup is 1 by definition."""
+    return p.backend == p.baseline
 
 
 def speedup(p: Point) -> str:
     """`1.93 [1.90, 1.95]`; without the interval where rounds were too few, or where it is of the baseline itself."""
     if p.speedup is None:
         return "–"
-    if p.baseline == p.backend:
+    if is_baseline(p):
         return "1"
     text = ratio(p.speedup)
-    return (
-        text
-        if p.speedup_ci is None or p.speedup < LEAST
-        else f"{text} [{ratio(p.speedup_ci[0])}, {ratio(p.speedup_ci[1])}]"
-    )
-
-
-def ratio(value: float) -> str:
-    """`1.93`, `12.3`, `128`, `0.04`: what a speedup of a few rounds carries."""
-    return three_digits(value) if value >= LEAST else f"<{LEAST}"
-
-
-def percent(value: float | None) -> str:
-    """`96 %`"""
-    return "–" if value is None else f"{value * 100:.0f} %" if value >= 0.01 else f"{value * 100:.1g} %"
-
-
-def seconds(value: float) -> str:
-    """`52.1 ms`: three digits and the unit that keeps the number between 1 and 1000."""
-    factor, unit = next((step for step in reversed(STEPS) if value >= step[0] * 0.9995), STEPS[0])
-    return f"{three_digits(value / factor)} {unit}"
-
-
-def amount(value: float, unit: str) -> str:
-    """`1.93 G iterations`"""
-    factor, prefix = next((step for step in PREFIXES if value >= step[0] * 0.9995), (1.0, ""))
-    return f"{three_digits(value / factor)} {prefix}{' ' if prefix and len(unit) > 4 else ''}{unit}".replace("  ", " ")
-
-
-def three_digits(value: float) -> str:
-    """`1.23`, `12.3`, `123`, `1235`"""
-    rounded = float(f"{value:.2e}")
-    return f"{value:.{2 - min(max(math.floor(math.log10(rounded)), 0), 2) if rounded else 2}f}"
-
-
-def _notes(found: Sequence[Point]) -> Iterable[str]:
-    yield from _rates(found)
-    yield from _waiting(found)
-    for p in found:
-        yield from (f"{p.backend} · {p.variant} · {p.workers} workers: {note}" for note in p.notes)
-    if any(p.rounds and p.speedup_ci is None and p.speedup is not None for p in found):
-        yield f"No interval where there are fewer than {FEWEST_ROUNDS} rounds."
-
-
-def _rates(found: Sequence[Point]) -> Iterable[str]:
-    told = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in found if p.backend == "serial" and p.rate and p.unit]
-    if told:
-        yield "On one core: " + ", ".join(told) + "."
-
-
-def _waiting(found: Sequence[Point]) -> Iterable[str]:
-    """What a CPU/wall under 1 means, for the most workers of each backend: one thread, the GIL, or something else."""
-    others = []
-    for p in found:
-        mine = [q for q in found if (q.backend, q.variant, q.size) == (p.backend, p.variant, p.size)]
-        if p.cpu_per_wall is None or p.cpu_per_wall >= BUSY or p.workers != max(q.workers for q in mine):
-            continue
-        serial = next((q for q in found if q.backend == "serial" and q.variant == p.variant), None)
-        quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
-        told = f"{p.backend} · {p.variant}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
-        if p.backend == "coroutines" and quiet:
-            yield f"{told}: all {p.workers} share one thread."
-        elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
-            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, found)}."
-        else:
-            others.append(f"{p.backend} · {p.variant} {percent(p.cpu_per_wall)}")
-    if others:
-        yield f"Lanes waited, for a CPU that other programs used or for a lock; on a CPU: {', '.join(others)}."
-
-
-def _control(p: Point, found: Sequence[Point]) -> str:
-    """The same lanes on a variant that releases the GIL, where they were busy."""
-    for q in found:
-        if (
-            q.variant != p.variant
-            and (q.backend, q.workers) == (p.backend, p.workers)
-            and (q.cpu_per_wall or 0) >= BUSY
-        ):
-            return f" ({q.variant}, which releases it: {percent(q.cpu_per_wall)})"
-    return ""
-
-
-def takes_turns(p: Point) -> bool:
-    """Whether N lanes had about 1/N of a CPU each: what the GIL, one lock or one core does to them."""
-    return p.workers > 1 and p.cpu_per_wall is not None and abs(p.cpu_per_wall * p.workers - 1) <= NEAR
+    if p.speedup_ci is None or text.startswith("<"):
+        return text
+    return f"{text} [{ratio(p.speedup_ci[0])}, {ratio(p.speedup_ci[1])}]"

@@ -5,9 +5,11 @@ import io
 from dataclasses import replace
 
 import pytest
-from invented import a_point, a_scaling
+from invented import a_point, a_scaling, explained
 
 from compute.report import csv as report
+from compute.scaling import ledger
+from compute.scaling.breakdown import ENTRIES
 from compute.scaling.dataset import Scaling
 
 
@@ -40,3 +42,18 @@ def test_the_head_is_always_the_same(scaling):
     assert head.startswith(
         "kernel,size,variant,backend,workers,seconds,samples,speedup,speedup_low,speedup_high,efficiency"
     )
+
+
+def test_what_explains_a_point_has_columns_of_its_own():
+    scaling = explained(a_scaling(kernels=["primes"]))
+    rows = list(csv.DictReader(io.StringIO(report.render(scaling))))
+    for row, p in zip(rows, scaling.points, strict=True):
+        assert {name: float(row[f"ledger_{name}"]) for name in p.ledger} == p.ledger
+        assert {name: float(row[f"efficiency_{name}"]) for name in p.efficiencies} == p.efficiencies
+        assert {name: float(row[f"lanes_{name}"]) for name in p.details} == p.details
+        assert (row["unknown"], row["pinned"]) == (" ".join(p.unknown), " ".join(map(str, p.pinned)))
+        assert (float(row["ceiling"]), float(row["attainable"])) == (p.ceiling, p.attainable)
+
+
+def test_the_ledgers_columns_are_the_ledgers_entries():
+    assert tuple(ENTRIES) == ledger.ENTRIES

@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 import pytest
-from invented import a_point, a_scaling
+from invented import a_point, a_scaling, explained
 
 from compute.report import html
 from compute.scaling.dataset import Scaling
@@ -40,10 +40,10 @@ def test_without_plotly_the_extra_is_named(monkeypatch):
 
 def test_the_tables_are_there_without_the_figures():
     (group, _) = html.table.groups(a_scaling())
-    page = Page(html._table(group))
+    page = Page(html._table(group.sheet))
     assert page.open == []
     assert sum(tag == "tr" for tag, _ in page.tags) == len(group.rows) + 1
-    assert "1.97 [1.95, 1.98]" in page.words
+    assert {cell for row in group.rows for cell in row.cells if cell} <= set(page.words)
 
 
 def test_the_page_fetches_nothing_and_is_well_formed():
@@ -58,4 +58,6 @@ def test_the_page_fetches_nothing_and_is_well_formed():
     assert "http" not in policies[0]
     assert "<script>alert(1)</script>" in page.words  # as words
     assert "<i>" in "".join(page.words)
-    assert sum(attrs.get("class") == "plotly-graph-div" for _, attrs in page.tags) == 3
+    assert sum(attrs.get("class") == "figure" for tag, attrs in page.tags if tag == "script") == 3
+    explained_page = Page(html.render(explained(scaling)))
+    assert sum(attrs.get("class") == "figure" for tag, attrs in explained_page.tags if tag == "script") == 2

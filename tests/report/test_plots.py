@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from invented import a_scaling
+from invented import a_scaling, explained
 
-from compute.report import plots
+from compute.report import bars, plots, style
+from compute.scaling import breakdown
 
 
 @pytest.fixture
@@ -29,10 +30,12 @@ def boxes(figure):
     return [(t.get_text(), t.get_window_extent(renderer)) for t in texts if t.get_text() and t.get_visible()]
 
 
+@pytest.mark.parametrize("with_all", [False, True], ids=["speedup", "explained"])
 @pytest.mark.parametrize("kernels", [1, 4])
 @pytest.mark.parametrize("counts", [(1,), (1, 2), (1, 64), (1, 2, 3), (1, 2, 4, 8, 16, 24, 32, 48, 64)])
-def test_no_words_overlap_and_none_leave_the_picture(figures, counts, kernels):
-    plots.render(a_scaling(counts, [f"kernel_number_{k}" for k in range(kernels)]))
+def test_no_words_overlap_and_none_leave_the_picture(figures, counts, kernels, with_all):
+    scaling = a_scaling(counts, [f"kernel_number_{k}" for k in range(kernels)])
+    plots.render(explained(scaling) if with_all else scaling)
     (figure,) = figures
     placed = boxes(figure)
     width, height = figure.canvas.get_width_height()
@@ -49,7 +52,7 @@ def test_no_words_overlap_and_none_leave_the_picture(figures, counts, kernels):
 
 
 def test_backends_have_colours_of_their_own_in_every_picture():
-    assert len({plots._colour(name) for name in plots.KNOWN}) == len(plots.KNOWN)
+    assert len({style.colour(name) for name in style.KNOWN}) == len(style.KNOWN)
 
 
 def test_lines_are_the_speedups(figures):
@@ -59,3 +62,32 @@ def test_lines_are_the_speedups(figures):
     assert (nogil.texts[0].get_text(), python.texts[0].get_text()) == ("nogil", "python")
     threads = [p.speedup for p in scaling.points if (p.backend, p.variant) == ("threads", "nogil")]
     assert any(len(line.get_ydata()) == 3 and np.allclose(line.get_ydata(), threads) for line in nogil.lines)
+
+
+def test_a_bar_is_the_ledger(figures):
+    scaling = explained(a_scaling((1, 2), ["primes"]))
+    plots.render(scaling)
+    _, beside = figures[0].axes
+    drawn = {}
+    for patch in beside.patches:
+        drawn.setdefault(round(patch.get_y() + patch.get_height() / 2, 3), []).append(patch.get_width())
+    rows = [p for p in scaling.points if p.workers == 2]
+    assert len(drawn) == len(rows)
+    for p, widths in zip(rows, [drawn[place] for place in sorted(drawn)], strict=True):
+        told = [part for part in breakdown.shares(p).values() if abs(part) >= bars.SEEN]
+        assert widths == pytest.approx(told)
+        assert sum(breakdown.shares(p).values()) == pytest.approx(1)
+
+
+def test_the_ceiling_is_drawn_where_it_is(figures):
+    plots.render(explained(a_scaling((1, 2, 4), ["primes"])))
+    line = next(line for line in figures[0].axes[0].lines if line.get_color() == style.INK)
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 4], pytest.approx([1, 1.95, 3.9]))
+    plots.render(explained(a_scaling((1, 2), ["primes"])))
+    marks = [line for line in figures[1].axes[0].lines if line.get_marker() == "|" and line.get_markersize() == 10]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == [1.95] * 9
+
+
+def test_every_entry_has_a_colour_of_its_own():
+    assert set(style.ENTRY_COLOURS) == set(breakdown.ENTRIES)
+    assert len(set(style.ENTRY_COLOURS.values())) == len(breakdown.ENTRIES)

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from invented import a_point, a_scaling
+from invented import a_point, a_scaling, explained
 
 from compute import report
 from compute.scaling.dataset import Scaling
@@ -23,6 +23,8 @@ ODD = {
     ),
     "slower by far": Scaling(compared([a_point(), a_point("dask", 3, [500.0] * 6), a_point("mine", 7, [1e-9] * 6)])),
     "four counts": a_scaling((1, 2, 3, 4)),
+    "all that explains it": explained(a_scaling((1, 2))),
+    "explained, four counts": explained(a_scaling((1, 2, 3, 4), kernels=["a"])),
     "up to 64": a_scaling((1, 2, 4, 8, 16, 32, 48, 64), kernels=["a", "b"]),
 }
 

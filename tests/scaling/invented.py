@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from compute.scaling.dataset import Point, Scaling
+from compute.scaling.notes import FINE as CAUSE_OF_THE_FINE
 from compute.scaling.points import compared
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
@@ -51,6 +53,75 @@ def a_scaling(
         MACHINE,
         ("one thing that a reader must know, told at such a length that it has to be folded",),
     )
+
+
+LOSSES = {  # parts of N × T at the most workers; the rest is useful
+    "threads": {"idle": 0.012, "startup": 0.004, "unexplained": 0.004},
+    "prange": {"inflation": -0.02, "idle": 0.03, "startup": 0.012, "unexplained": 0.004},
+    "processes": {"inflation": 0.01, "idle": 0.02, "startup": 0.012, "transfer": 0.003, "unexplained": -0.002},
+    "joblib": {"inflation": 0.02, "runqueue": 0.02, "startup": 0.01, "transfer": 0.012, "unexplained": 0.004},
+    "coroutines": {"blocked": 0.49, "startup": 0.01, "serial": 0.01, "unexplained": 0.003},
+}
+TURNS = {"blocked": 0.482, "runqueue": 0.013, "startup": 0.002, "unexplained": 0.003}
+FINE, TROUBLED = (
+    "Nothing wrong: useful work took all but a few percent.",
+    ("Blocked 48 % of core-seconds, the nogil variant 1 %: consistent with the GIL; use a compiled or nogil kernel."),
+)
+
+
+def explained(scaling: Scaling | None = None) -> Scaling:
+    """The same points with all that explains them: ceiling, ledger, efficiencies, verdict, laws, conditions."""
+    scaling = scaling or a_scaling()
+    return replace(
+        scaling,
+        points=tuple(_explained(p) for p in scaling.points),
+        laws=tuple(_law(p) for p in scaling.points if p.workers == max(q.workers for q in scaling.points)),
+        conditions=tuple(
+            {"kernel": kernel, "variant": "nogil", "round": n, "steal": 0.0, "others": 0.8 * (n < 3), "throttled": 0,
+             "load": 2.1, "marked": n < 3}
+            for kernel in dict.fromkeys(p.kernel for p in scaling.points)
+            for n in range(12)
+        ),
+        harness={"timer_resolution": 7e-8, "overhead": 31e-6},
+    )  # fmt: skip
+
+
+def _explained(p: Point) -> Point:
+    turns = p.cpu_per_wall is not None and p.cpu_per_wall < 0.8
+    losses = TURNS if turns and p.backend == "threads" else LOSSES.get(p.backend, {})
+    most = p.workers > 1
+    losses = {name: part * (1 if most else 0.2) for name, part in losses.items()}
+    whole = p.workers * p.seconds
+    names = ("useful", "inflation", "blocked", "runqueue", "idle", "startup", "transfer", "serial", "unexplained")
+    ledger = {name: losses.get(name, 0.0) * whole for name in names}
+    ledger["useful"] = whole - sum(ledger.values())
+    ceiling = p.workers * 0.975 ** (p.workers > 1)
+    parallel = 0.5 if turns and most else 0.985
+    return replace(
+        p,
+        ceiling=ceiling,
+        attainable=(p.speedup or 0.0) / ceiling,
+        memory_share=0.0,
+        ledger=ledger,
+        unknown=("runqueue",) if p.backend == "prange" else (),
+        efficiencies={"global": parallel * 0.99, "parallel": parallel, "load_balance": 0.995,
+                      "communication": parallel / 0.995, "computation": 0.99},
+        details={"voluntary": 12.0, "involuntary": 3.0, "faults": 120.0, "nested": 0.0},
+        chunks=64,
+        chunk_seconds=p.seconds / 64,
+        pinned=tuple(range(p.workers)),
+        cause=None if p.backend == "serial" else "gil" if turns else CAUSE_OF_THE_FINE,
+        verdict=None if p.backend == "serial" else TROUBLED if turns else FINE,
+        contaminated=3 if p.variant == "nogil" else 0,
+        mode="strong",
+    )  # fmt: skip
+
+
+def _law(p: Point) -> dict[str, object]:
+    return {
+        "kernel": p.kernel, "size": p.size, "variant": p.variant, "backend": p.backend,
+        "sentences": ["Amdahl: serial fraction 1.1 % [0.8, 1.4].", "USL: not identifiable from 2 worker counts."],
+    }  # fmt: skip
 
 
 def _around(rng: np.random.Generator, seconds: float, rounds: int) -> list[float]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import a_point, a_scaling
+from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
-from compute.scaling import table
+from compute.scaling import breakdown, notes, table, words
 from compute.scaling.dataset import Scaling
 from compute.scaling.points import compared
 
@@ -20,13 +20,13 @@ from compute.scaling.points import compared
     ],
 )  # fmt: skip
 def test_seconds_are_told_in_the_unit_that_reads_best(seconds, told):
-    assert table.seconds(seconds) == told
+    assert words.seconds(seconds) == told
 
 
 @settings(max_examples=100)
 @given(st.floats(1e-9, 999))
 def test_a_time_as_told_is_within_half_a_percent(seconds):
-    number, unit = table.seconds(seconds).split()
+    number, unit = words.seconds(seconds).split()
     factor = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
     assert float(number) * factor == pytest.approx(seconds, rel=0.006)
     assert len(number) <= 4
@@ -42,14 +42,14 @@ def test_a_time_as_told_is_within_half_a_percent(seconds):
     ],
 )
 def test_rates_have_a_prefix(value, unit, told):
-    assert table.amount(value, unit) == told
+    assert words.amount(value, unit) == told
 
 
 @pytest.mark.parametrize(
     ("value", "told"), [(1.934, "1.93"), (12.34, "12.3"), (128.2, "128"), (0.0421, "0.04"), (0.0021, "<0.01")]
 )
 def test_ratios(value, told):
-    assert table.ratio(value) == told
+    assert words.ratio(value) == told
 
 
 def test_a_group_a_kernel_serial_first_and_fastest_variant_first():
@@ -144,3 +144,125 @@ def test_str_is_the_table_in_80_columns():
     assert lines[6] == "serial      nogil          1  49.9 ms                  1       100 %      0.99"
     assert lines[8] == "threads     nogil          2  25.4 ms  1.97 [1.95, 1.99]        98 %      0.98"
     assert lines[-2].startswith("! one thing")
+
+
+def of_two(backend, speedup, cause, variant="nogil", **other):
+    sentence = None if cause is None else f"Said of {cause}."
+    point = a_point(backend, 2, variant=variant, speedup=speedup, cause=cause, verdict=sentence)
+    return replace(point, **{"ceiling": 1.95, "attainable": speedup / 1.95, **other})
+
+
+def remarks(points, every=False):
+    return [str(remark) for remark in notes.verdicts(points, every)]
+
+
+def test_what_is_fine_is_summed_up_and_trouble_gets_its_sentence():
+    points = [
+        of_two("serial", 1.0, None),
+        of_two("threads", 1.91, notes.FINE),
+        of_two("prange", 1.93, notes.FINE),
+        of_two("coroutines", 0.98, "gil"),
+        of_two("processes", 1.9, notes.FINE, "python"),
+    ]
+    trouble = "coroutines · nogil: 0.98× of 2; this machine allows 1.95× → 50 % of attainable. Said of gil."
+    assert remarks(points) == [
+        "prange · nogil: 1.93× of 2; this machine allows 1.95× → 99 % of attainable.",
+        trouble,
+        "Nothing wrong: threads, prange · nogil; processes · python.",
+    ]
+    assert len(remarks(points, every=True)) == 5
+    assert [remark.trouble for remark in notes.verdicts(points, False)] == [False, True, False]
+    assert remarks(points[3:4]) == [trouble]
+    assert remarks([of_two("threads", 1.91, None)]) == []
+
+
+def test_without_a_ceiling_nothing_is_said_of_what_was_attainable():
+    point = of_two("threads", 1.91, "inconclusive", ceiling=None, attainable=None)
+    assert remarks([point]) == ["threads · nogil: 1.91× of 2. Said of inconclusive."]
+
+
+def test_only_the_most_workers_of_each_are_spoken_of():
+    points = explained(a_scaling((1, 2, 4), ["primes"])).points
+    told = remarks(points, every=True)
+    assert len(told) == 10
+    assert all(" of 4; this machine allows 3.90×" in remark for remark in told[:-1])
+
+
+def test_where_there_is_a_verdict_the_waiting_needs_no_words():
+    (group,) = table.groups(explained(a_scaling(kernels=["primes"])))
+    assert not any("on a CPU" in note for note in group.notes)
+    assert sum(TROUBLED in remark.text for remark in group.verdicts) == 3
+    assert not any(FINE in remark.text for remark in group.verdicts)
+
+
+def test_columns_for_the_ceiling_are_there_where_it_is_known():
+    (before,) = table.groups(a_scaling(kernels=["primes"]))
+    (group,) = table.groups(explained(a_scaling(kernels=["primes"])))
+    assert set(group.sheet.columns) - set(before.sheet.columns) == {"allowed", "attainable"}
+    assert [row.cells[6:8] for row in group.rows[:3]] == [("", ""), ("1.00", "100 %"), ("1.95", "101 %")]
+    assert group.rows[0].point.backend == "serial"
+    flagged = {(row.point.backend, row.point.variant) for row in group.rows if "attainable" in row.flagged}
+    assert flagged == {("coroutines", "nogil"), ("threads", "python"), ("coroutines", "python")}
+
+
+def a_round(n, marked=False, **what):
+    quiet = {"kernel": "mandelbrot", "variant": "nogil", "steal": 0.0, "others": 0.0, "throttled": 0, "load": 1.0}
+    return quiet | {"round": n, "marked": marked} | what
+
+
+@pytest.mark.parametrize(
+    ("conditions", "told"),
+    [
+        ([], []),
+        ([a_round(0)], []),
+        ([a_round(0), a_round(1, True, others=0.8), a_round(2, True, others=0.3)],
+         ["2 of 3 rounds were disturbed (other processes used up to 0.8 CPUs)."]),
+        ([a_round(0, True, steal=0.1, throttled=3)],
+         ["1 of 1 round was disturbed (the host took up to 0.1 CPUs and the CPU quota held it back)."]),
+        ([a_round(0, True, kernel="another")], []),
+        ([a_round(0, True, variant="python")], []),
+        ([a_round(0, True)], ["1 of 1 round was disturbed."]),
+    ],
+)  # fmt: skip
+def test_disturbed_rounds_are_counted_with_what_disturbed_them(conditions, told):
+    assert [note for note in notes.further([a_point()], conditions) if "disturbed" in note] == told
+
+
+def test_what_measuring_costs_is_said_once():
+    lines = str(explained()).splitlines()
+    assert lines.count("The timer tells 70.0 ns apart and measuring adds 31.0 µs to a run.") == 1
+    assert "timer" not in str(a_scaling())
+
+
+def test_shares_are_of_the_whole_and_what_is_unknown_is_not_nothing():
+    point = a_point("threads", 2, ledger={"useful": 1.5, "idle": 0.6, "inflation": -0.1}, unknown=("blocked",))
+    known = breakdown.shares(point)
+    assert known == pytest.approx(
+        {name: 0.0 for name in breakdown.ENTRIES if name != "blocked"}
+        | {"useful": 0.75, "idle": 0.3, "inflation": -0.05}
+    )
+    (sheet,) = breakdown.sheets([point])
+    assert sheet.rows[0].cells == ("threads", "nogil", "2", "75", "-5.0", "unknown", "0", "30", *["0"] * 4)
+    assert sheet.note.endswith(breakdown.UNKNOWN_NOTE)
+
+
+def test_no_ledger_no_sheet_and_a_ledger_of_nothing_is_no_division_by_it():
+    assert list(breakdown.sheets([a_point()])) == []
+    assert breakdown.shares(a_point(ledger={"useful": 0.0})) == {}
+
+
+def test_laws_stand_with_what_they_are_of_and_what_holds_for_all_is_said_once():
+    points = [a_point("threads", 2), a_point("prange", 2)]
+    law = {"kernel": "mandelbrot", "size": 512, "variant": "nogil"}
+    found = [
+        law | {"backend": "threads", "sentences": ["A.", "Never."]},
+        law | {"backend": "prange", "sentences": ["B.", "Never."]},
+        law | {"backend": "prange", "kernel": "another", "sentences": ["C."]},
+    ]
+    assert [str(one) for one in breakdown.laws(points, found)] == [
+        "All: Never.",
+        "threads · nogil: A.",
+        "prange · nogil: B.",
+    ]
+    assert [str(one) for one in breakdown.laws(points, found[:1])] == ["threads · nogil: A. Never."]
+    assert list(breakdown.laws(points, [])) == []

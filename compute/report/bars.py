@@ -1,0 +1,43 @@
+"""Where the core-seconds of a configuration went, as one stacked bar: the ledger drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from compute.report.style import DARK, ENTRY_COLOURS, FAINT, INK
+from compute.scaling.breakdown import ENTRIES, shares
+from compute.scaling.dataset import Point
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SEEN = 0.002  # of N × T: a thinner slice cannot be seen
+TOLD = 0.2  # a slice in which its number has room
+THICK = 0.62  # of the distance between two bars
+
+
+def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
+    """A bar for each point at its place: whole is workers × time. What is below nothing goes to the left of 0."""
+    for p, place in zip(points, places, strict=True):
+        right = left = 0.0
+        for name, part in shares(p).items():
+            if abs(part) < SEEN:
+                continue
+            start = right if part > 0 else left
+            ax.barh(place, part, THICK, left=start, color=ENTRY_COLOURS[name], edgecolor="white", linewidth=0.4)
+            if part >= TOLD:
+                ax.text(start + part / 2, place, f"{part * 100:.0f} %", ha="center", va="center", fontsize=7,
+                        color="white" if name in DARK else INK)  # fmt: skip
+            right, left = (right + part, left) if part > 0 else (right, left + part)
+    ax.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
+    ax.set_xlim(min(-0.04, ax.get_xlim()[0]), max(1.04, ax.get_xlim()[1]))
+    ax.axvline(0, color=FAINT, linewidth=0.6)
+
+
+def handles(points: Iterable[Point]) -> list[Any]:
+    """The legend: a patch for each entry that is seen in any bar."""
+    from matplotlib.patches import Patch
+
+    seen = {name for p in points for name, part in shares(p).items() if abs(part) >= SEEN}
+    return [Patch(color=ENTRY_COLOURS[name], label=title) for name, title in ENTRIES.items() if name in seen]

@@ -1,0 +1,92 @@
+"""Where the core-seconds went, how efficient each step was, what the laws say: sheets and sentences from points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from compute.scaling.dataset import Point
+from compute.scaling.notes import Remark
+from compute.scaling.sheet import KEYS, Row, Sheet, keyed
+from compute.scaling.words import percent, share
+
+ENTRIES = {  # of the ledger, and their names in a report
+    "useful": "useful", "inflation": "inflation", "blocked": "blocked", "runqueue": "run queue", "idle": "idle",
+    "startup": "start-up", "transfer": "transfer", "serial": "serial", "unexplained": "unexplained",
+}  # fmt: skip
+SHORT_ENTRIES = {
+    "run queue": "queue", "workers": "N", "unexplained": "unex.", "inflation": "infl.", "transfer": "trans.",
+    "start-up": "start",
+}  # fmt: skip
+LEDGER = "Core-seconds, in % of workers × time"
+LEDGER_NOTE = (
+    "useful: the CPU time of the serial baseline; inflation: CPU time beyond it; blocked: a lane waits for the GIL, a"
+    " lock or data; run queue: for a CPU; idle: for the others' last chunks; start-up: for its first chunk; transfer:"
+    " arrays move; serial: the caller works alone; unexplained: the rest."
+)
+UNKNOWN_NOTE = " unknown: this system does not tell; it is within its neighbours."
+FACTORS = {
+    "global": "global", "parallel": "parallel", "load_balance": "load balance", "communication": "communication",
+    "computation": "computation",
+}  # fmt: skip
+SHORT_FACTORS = {"workers": "N", "communication": "commun.", "load balance": "balance", "computation": "comput."}
+EFFICIENCIES = "Efficiencies"
+EFFICIENCIES_NOTE = (
+    "global = parallel × computation; parallel = load balance × communication (POP). Under 80 % a factor deserves a"
+    " look: marked !"
+)
+LOW = 0.8  # the line that POP draws
+
+
+def sheets(points: Sequence[Point]) -> Iterable[Sheet]:
+    """The ledger and the efficiencies, where there are any."""
+    split = [p for p in points if p.ledger]
+    if split:
+        note = LEDGER_NOTE + UNKNOWN_NOTE * any(p.unknown for p in split)
+        columns = (*KEYS, *ENTRIES.values())
+        yield Sheet(LEDGER, columns, tuple(_rows(split, _ledger_cells)), SHORT_ENTRIES, note)
+    factored = [p for p in points if p.efficiencies]
+    if factored:
+        columns = (*KEYS, *FACTORS.values())
+        yield Sheet(EFFICIENCIES, columns, tuple(_rows(factored, _factor_cells)), SHORT_FACTORS, EFFICIENCIES_NOTE)
+
+
+def _rows(points: Sequence[Point], cells: Any) -> Iterable[Row]:
+    for k, p in enumerate(points):
+        told: dict[str, str] = cells(p)
+        flagged = frozenset(name for name, cell in told.items() if cell.endswith("!"))
+        yield Row(p, (*keyed(p), *told.values()), k > 0 and p.variant != points[k - 1].variant, flagged)
+
+
+def shares(p: Point) -> dict[str, float]:
+    """The ledger's entries as parts of the whole, by name, in their order; without those that could not be read."""
+    ledger = p.ledger or {}
+    whole = sum(ledger.values())
+    return {name: ledger.get(name, 0.0) / whole for name in ENTRIES if name not in p.unknown} if whole > 0 else {}
+
+
+def _ledger_cells(p: Point) -> dict[str, str]:
+    known = shares(p)
+    return {title: share(known[name]) if name in known else "unknown" for name, title in ENTRIES.items()}
+
+
+def _factor_cells(p: Point) -> dict[str, str]:
+    values = {title: (p.efficiencies or {}).get(name) for name, title in FACTORS.items()}
+    return {
+        title: "unknown" if value is None else percent(value) + (" !" if value < LOW else "")
+        for title, value in values.items()
+    }
+
+
+def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
+    """What the laws say of these points' configurations: a remark for each, and first what holds for all of them."""
+    here = {(p.kernel, p.size, p.backend, p.variant) for p in points}
+    mine = [law for law in found if tuple(law.get(key) for key in ("kernel", "size", "backend", "variant")) in here]
+    told = [(f"{law['backend']} · {law['variant']}", [str(one) for one in law.get("sentences") or ()]) for law in mine]
+    shared = [one for one in told[0][1] if all(one in rest for _, rest in told)] if len(told) > 1 else []
+    if shared:
+        yield Remark("All", " ".join(shared))
+    for name, sentences in told:
+        own = [one for one in sentences if one not in shared]
+        if own:
+            yield Remark(name, " ".join(own))

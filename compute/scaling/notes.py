@@ -1,0 +1,150 @@
+"""What is said under a table: how near to N-fold each way came, and why; what disturbed it; what lanes waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compute.scaling.dataset import Point, Scaling
+from compute.scaling.sheet import most_workers
+from compute.scaling.statistics import FEWEST_ROUNDS
+from compute.scaling.words import amount, listed, percent, ratio, seconds
+
+BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
+NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
+FINE = "nothing wrong"  # the cause of a point that has none
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is said of something: `threads · python: 1.01× of 2 … Blocked 48 % …`; trouble: whether to look at it."""
+
+    of: str
+    text: str
+    trouble: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.of}: {self.text}"
+
+
+def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
+    """For each backend and variant at its most workers: headline and verdict. What is fine is summed up in one line.
+
+    every: whether what is fine gets its own line too; else only the best does, so that a long report stays readable.
+    """
+    told = [p for p in most_workers(points) if p.backend != "serial" and p.speedup is not None and p.verdict]
+    if not told:
+        return
+    fine = [p for p in told if p.cause == FINE]
+    best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
+    for p in told:
+        if p not in fine:
+            yield Remark(_name(p), f"{headline(p)}. {p.verdict}", trouble=True)
+        elif every or p is best:
+            yield Remark(_name(p), f"{headline(p)}.")
+    if fine:
+        yield Remark("Nothing wrong", _names(fine) + ".")
+
+
+def headline(p: Point) -> str:
+    """`1.91× of 2; this machine allows 1.95× → 98 % of attainable`"""
+    text = f"{ratio(p.speedup or 0.0)}× of {p.workers}"
+    if p.ceiling is None or p.attainable is None:
+        return text
+    return f"{text}; this machine allows {ratio(p.ceiling)}× → {percent(p.attainable)} of attainable"
+
+
+def further(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """The lines of a kernel: its rates, lanes that waited where no verdict says it better, disturbances."""
+    yield from _rates(points)
+    yield from _waiting(points)
+    for p in points:
+        yield from (f"{_name(p)} · {p.workers} workers: {note}" for note in p.notes)
+    if any(p.rounds and p.speedup_ci is None and p.speedup is not None for p in points):
+        yield f"No interval where there are fewer than {FEWEST_ROUNDS} rounds."
+    yield from _disturbances(points, conditions)
+
+
+def harness(scaling: Scaling) -> Iterable[str]:
+    """What measuring itself costs."""
+    known = scaling.harness
+    parts = [
+        f"the timer tells {seconds(known['timer_resolution'])} apart" if "timer_resolution" in known else "",
+        f"measuring adds {seconds(known['overhead'])} to a run" if "overhead" in known else "",
+    ]
+    told = listed([part for part in parts if part])
+    if told:
+        yield f"{told[0].upper()}{told[1:]}."
+
+
+def _name(p: Point) -> str:
+    return f"{p.backend} · {p.variant}"
+
+
+def _names(points: Sequence[Point]) -> str:
+    """`threads, prange · nogil; processes · python`"""
+    by_variant: dict[str, list[str]] = {}
+    for p in points:
+        by_variant.setdefault(p.variant, []).append(p.backend)
+    return "; ".join(f"{', '.join(dict.fromkeys(backends))} · {variant}" for variant, backends in by_variant.items())
+
+
+def _rates(points: Sequence[Point]) -> Iterable[str]:
+    told = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in points if p.backend == "serial" and p.rate and p.unit]
+    if told:
+        yield "On one core: " + ", ".join(told) + "."
+
+
+def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """`3 of 12 rounds were disturbed (other processes used up to 0.8 CPUs).`"""
+    kernel, variants = points[0].kernel, {p.variant for p in points}
+    here = [c for c in conditions if c.get("kernel") == kernel and c.get("variant", None) in {*variants, None}]
+    marked = [c for c in here if c.get("marked")]
+    if not marked:
+        return
+    worst = {key: max(float(c.get(key) or 0.0) for c in marked) for key in ("others", "steal", "throttled")}
+    reasons = [
+        f"other processes used up to {worst['others']:.1f} CPUs" if worst["others"] >= 0.05 else "",
+        f"the host took up to {worst['steal']:.1f} CPUs" if worst["steal"] >= 0.05 else "",
+        "the CPU quota held it back" if worst["throttled"] > 0 else "",
+    ]
+    told = listed([reason for reason in reasons if reason])
+    were = "round was" if len(here) == 1 else "rounds were"
+    yield f"{len(marked)} of {len(here)} {were} disturbed{f' ({told})' if told else ''}."
+
+
+def _waiting(points: Sequence[Point]) -> Iterable[str]:
+    """What a CPU/wall under 1 means, for the most workers of each backend: one thread, the GIL, or something else."""
+    others = []
+    for p in most_workers(points):
+        if p.verdict or p.cpu_per_wall is None or p.cpu_per_wall >= BUSY:
+            continue
+        serial = next((q for q in points if q.backend == "serial" and q.variant == p.variant), None)
+        quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
+        told = f"{_name(p)}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
+        if p.backend == "coroutines" and quiet:
+            yield f"{told}: all {p.workers} share one thread."
+        elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
+            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, points)}."
+        else:
+            others.append(f"{_name(p)} {percent(p.cpu_per_wall)}")
+    if others:
+        yield f"Lanes waited, for a CPU that other programs used or for a lock; on a CPU: {', '.join(others)}."
+
+
+def _control(p: Point, points: Sequence[Point]) -> str:
+    """The same lanes on a variant that releases the GIL, where they were busy."""
+    for q in points:
+        if (
+            q.variant != p.variant
+            and (q.backend, q.workers) == (p.backend, p.workers)
+            and (q.cpu_per_wall or 0) >= BUSY
+        ):
+            return f" ({q.variant}, which releases it: {percent(q.cpu_per_wall)})"
+    return ""
+
+
+def takes_turns(p: Point) -> bool:
+    """Whether N lanes had about 1/N of a CPU each: what the GIL, one lock or one core does to them."""
+    return p.workers > 1 and p.cpu_per_wall is not None and abs(p.cpu_per_wall * p.workers - 1) <= NEAR
