@@ -112,6 +112,7 @@ def replay(
 
 def bounds(
     chunk_seconds: Sequence[float] | np.ndarray[Any, Any],
+    workers: int,
     *,
     contended: float = CONTENDED,
     memory_share: float = 0.0,
@@ -119,17 +120,20 @@ def bounds(
     startup: float = 0.0,
     serial: float = 0.0,
 ) -> Mapping[str, float]:
-    """The speedups that no number of lanes can exceed, by what sets them: chunk, counter, memory, serial; else inf."""
-    work = _checked(chunk_seconds, 1, memory_share, roof)
-    total = serial + math.fsum(work)
-    fixed = startup + serial
+    """The speedup that each thing alone allows on so many lanes: chunk (the longest), counter, memory, serial.
+
+    serial is Amdahl's law with start-up. No replay exceeds them (the counter's: none in which lanes take turns at it).
+    """
+    work = _checked(chunk_seconds, workers, memory_share, roof)
+    own = math.fsum(work)
+    total, shared = serial + own, own / workers
     floors = {
-        "chunk": fixed + max(work),
-        "counter": fixed + len(work) * contended,
-        "memory": fixed + memory_share * (total - serial) / roof,
-        "serial": fixed,
+        "chunk": max(max(work), shared),
+        "counter": max((len(work) - 1) * contended, shared) if workers > 1 else shared,
+        "memory": max(memory_share * own / roof, shared),
+        "serial": startup + serial + shared,
     }
-    return {name: total / floor if floor else math.inf for name, floor in floors.items()}
+    return {name: total / floor for name, floor in floors.items()}
 
 
 def _checked(chunk_seconds: Any, workers: int, memory_share: float, roof: float) -> list[float]:

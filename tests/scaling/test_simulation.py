@@ -56,7 +56,7 @@ def test_a_lane_that_took_the_last_ticket_has_the_counter_in_its_cache():
 def test_many_lanes_with_tiny_chunks_are_held_by_the_counter():
     run = replay([1.0] * 1000, 64, ticket=12.0, contended=25.0)
     assert run.seconds == pytest.approx(25 * (1000 + 64 - 1) + 12)
-    assert run.speedup < simulation.bounds([1.0] * 1000, contended=25.0)["counter"] == 1 / 25
+    assert run.speedup < simulation.bounds([1.0] * 1000, 64, contended=25.0)["counter"] == 1000 / (25 * 999)
 
 
 def test_streaming_lanes_share_the_roof():
@@ -101,8 +101,8 @@ def test_never_below_its_bounds_and_never_lazy(chunks, workers, ticket, contende
     assert run.seconds >= near * max(sum(chunks) / workers, max(chunks), share * sum(chunks) / roof)
     assert workers * run.seconds == pytest.approx(run.busy + run.idle + run.tickets)
     assert run.busy >= near * sum(chunks)
-    highest = min(simulation.bounds(chunks, contended=min(ticket, contended), memory_share=share, roof=roof).values())
-    assert run.speedup <= highest / near
+    way = {"contended": min(ticket, contended), "memory_share": share, "roof": roof}
+    assert run.speedup <= min(simulation.bounds(chunks, workers, **way).values()) / near
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,14 +119,15 @@ def test_with_free_tickets_it_is_graham_s_list_schedule(chunks, workers):
 
 
 def test_bounds_by_hand():
-    held = simulation.bounds([1.0, 3.0], contended=0.5, memory_share=0.5, roof=2.0, startup=1.0, serial=2.0)
-    assert held == {"chunk": 6 / 6, "counter": 6 / 4, "memory": 6 / 4, "serial": 6 / 3}
-    assert simulation.bounds([1.0, 3.0], contended=0.0) == {
-        "chunk": 4 / 3,
-        "counter": math.inf,
-        "memory": math.inf,
-        "serial": math.inf,
+    way = {"contended": 2.5, "memory_share": 0.5, "roof": 1.0, "startup": 1.0, "serial": 2.0}
+    assert simulation.bounds([1.0, 3.0], 4, **way) == {
+        "chunk": 6 / 3,
+        "counter": 6 / 2.5,
+        "memory": 6 / 2,
+        "serial": 6 / 4,
     }
+    assert set(simulation.bounds([1.0, 1.0], 2, contended=0.0).values()) == {2.0}
+    assert set(simulation.bounds([1.0, 1.0], 1, contended=9.0).values()) == {1.0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""What the points of a configuration say about more workers: Karp–Flatt, Amdahl, Gustafson, the USL, and a projection.
+
+The laws look at times, the replay (compute.scaling.simulation) looks at chunks: each knows what the other does not, so
+they are held against each other. Where the points do not carry a figure it is NOT_IDENTIFIABLE, never a guess.
+
+fitting.py: least squares · models.py: figures with intervals · prospects.py: words · here: which points, and all of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.scaling import fitting, models, prospects, simulation
+from compute.scaling.dataset import Point
+from compute.scaling.models import NOT_IDENTIFIABLE, Measured
+from compute.scaling.points import ONE_WORKER, SERIAL
+
+FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured
+
+Configuration = tuple[str, int | None, str, str, int]
+Seconds = Sequence[float] | np.ndarray[Any, Any]
+
+
+def configuration(p: Point) -> Configuration:
+    """(kernel, size, variant, backend, workers): the key under which `of` looks for a point's chunk seconds."""
+    return p.kernel, p.size, p.variant, p.backend, p.workers
+
+
+def of(
+    points: Iterable[Point],
+    *,
+    chunk_seconds: Mapping[Configuration, Seconds] | None = None,
+    cpus: int | None = None,
+    roof: float | None = None,
+    ticket: float = simulation.ALONE,
+    contended: float = simulation.CONTENDED,
+) -> tuple[Mapping[str, Any], ...]:
+    """One mapping, plain enough for JSON, for each (kernel, size, variant, backend, mode) of two worker counts or more.
+
+    chunk_seconds: CPU seconds of a run's chunks in ticket order, by `configuration`, as far as they were recorded; the
+                   fewest workers' are replayed, because those were slowed least by others.
+    cpus:          counts above it share CPUs and say nothing about more of them: they are left out.
+    roof:          how many lanes' worth of streaming the memory allows, however many lanes there are; for the replay.
+    ticket, contended: seconds, for the replay.
+
+    Speedups are against Serial where it was measured, else one worker, as in Point. Serial fractions, contention and
+    Karp–Flatt are against one worker of the same backend (Serial where that is missing), so that what a backend costs
+    one worker is not read as a serial fraction. In mode "weak" times are of a unit of work: seconds / workers.
+    Every figure x has x_ci, its 95 % interval; None in it, or for x, means without bound.
+
+    kernel, size, variant, backend, mode, baseline
+    counts:     the worker counts that were used; rounds: how many
+    karp_flatt: [[N, e], …] for N above 1
+    trend:      "flat": a serial fraction; "rising": overhead or imbalance; "falling": a cost that two workers pay
+                already; else "not identifiable". rise: what e rose by, as a share of N × T at the most workers
+    amdahl, gustafson: {serial_fraction, seconds: of one worker, limit: the speedup of ever more workers, tested:
+                whether there are counts enough to contradict it} or "not identifiable". Two counts determine it.
+                amdahl is None in mode "weak", gustafson in mode "strong"
+    usl:        {alpha, beta, gamma: runs a second of one worker, roof: γ/α, best_workers: √((1 − α)/β), best_speedup,
+                overhead: [[N, work, contention, coherency], …] as shares of N × T} or "not identifiable"
+    law:        what was projected with: "usl", else "amdahl" or "gustafson", else None
+    projection: [{workers, speedup, low, high, simulated, idle}, …] at FURTHER times the most workers; None where no law
+                is identifiable, and for what was not simulated: without chunks, and in mode "weak". idle: the share of
+                core-seconds of the replay in which lanes found no chunk left
+    replayed:   [[N, speedup], …]: the replay of the measured counts
+    assumption: of the projection, in words. sentences: everything, for a report
+    """
+    points = list(points)
+    serial = {(p.kernel, p.size, p.variant, p.mode): p for p in points if p.backend == SERIAL}
+    groups: dict[tuple[Any, ...], dict[int, Point]] = {}
+    for p in points:
+        if p.backend != SERIAL:
+            groups.setdefault((p.kernel, p.size, p.variant, p.backend, p.mode), {})[p.workers] = p
+    found = []
+    for (kernel, size, variant, _, mode), by_workers in groups.items():
+        shared = [n for n in sorted(by_workers) if cpus is not None and n > cpus]
+        own = {n: p for n, p in by_workers.items() if n not in shared}
+        group = _Group.of(own, serial.get((kernel, size, variant, mode)))
+        if group is not None:
+            replays = _Replays.of(group, chunk_seconds or {}, roof, ticket, contended)
+            found.append(_laws(group, replays, shared, cpus))
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The points of one configuration by worker count, from 1 on, and what was measured of them."""
+
+    points: Mapping[int, Point]
+    serial: Point | None
+    measured: Measured
+
+    @classmethod
+    def of(cls, own: Mapping[int, Point], serial: Point | None) -> _Group | None:
+        """None where there is nothing to compare: one worker count, or no time of one worker."""
+        points = dict(own)
+        if serial is not None:
+            points.setdefault(1, serial)
+        if 1 not in points or len(points) < 2:
+            return None
+        points = {n: points[n] for n in sorted(points)}
+        samples = [p.samples for p in points.values()] + [(serial or points[1]).samples]
+        drawn = fitting.draw(samples)
+        counts, weak = np.array(list(points), np.float64), points[max(points)].mode == "weak"
+        times = drawn[:, :-1] / counts if weak else drawn[:, :-1]
+        return cls(points, serial, Measured(counts, times, drawn[:, -1], min(map(len, samples)), weak))
+
+    @property
+    def largest(self) -> Point:
+        return self.points[max(self.points)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Replays:
+    """The chunks to replay, of a run on so many workers, and what is in their way."""
+
+    chunks: Seconds
+    workers: int
+    ticket: float
+    way: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        group: _Group,
+        recorded: Mapping[Configuration, Seconds],
+        roof: float | None,
+        ticket: float,
+        contended: float,
+    ) -> _Replays | None:
+        """None where no chunks were recorded, and in weak scaling: how the grid grows with the work is not known."""
+        sources = [group.points[1], *filter(None, [group.serial]), *group.points.values()]
+        source = next((p for p in sources if np.sum(recorded.get(configuration(p), 0.0)) > 0), None)
+        if source is None or group.measured.weak:
+            return None
+        last = group.largest
+        way = {
+            "contended": contended,
+            "memory_share": (last.memory_share or 0.0) if roof else 0.0,
+            "roof": roof or math.inf,
+            "startup": max((last.ledger or {}).get("startup", 0.0), 0.0) / last.workers,
+            "serial": sum((last.sections or {}).get(name, 0.0) for name in ("plan", "transfer", "finish")),
+        }
+        return cls(recorded[configuration(source)], source.workers, ticket, way)
+
+    def on(self, workers: int) -> simulation.Replay:
+        return simulation.replay(self.chunks, workers, ticket=self.ticket, **self.way)
+
+    def bounds(self, workers: int) -> Mapping[str, float]:
+        return simulation.bounds(self.chunks, workers, **self.way)
+
+
+def _laws(group: _Group, replays: _Replays | None, shared: Sequence[int], cpus: int | None) -> Mapping[str, Any]:
+    """The mapping of one group."""
+    p, measured = group.largest, group.measured
+    counts = list(group.points)
+    other = "gustafson" if measured.weak else "amdahl"
+    fitted = {"usl": models.usl(measured), other: (models.gustafson if measured.weak else models.amdahl)(measured)}
+    law, model = next(((name, m) for name, m in fitted.items() if m), (None, None))
+    trend, rise = models.trend(measured)
+    e = fitting.karp_flatt(measured.counts, measured.times)[0].tolist()
+    laws: dict[str, Any] = {
+        "kernel": p.kernel,
+        "size": p.size,
+        "variant": p.variant,
+        "backend": p.backend,
+        "mode": p.mode or "strong",
+        "baseline": SERIAL if group.serial else ONE_WORKER,
+        "counts": counts,
+        "rounds": measured.rounds,
+        "karp_flatt": [list(pair) for pair in zip(counts[1:], e, strict=True)],
+        "trend": trend,
+        **models.with_ci("rise", rise),
+        "amdahl": None,
+        "gustafson": None,
+        **{name: m.figures if m else NOT_IDENTIFIABLE for name, m in fitted.items()},
+        "law": law,
+        "projection": _projection([counts[-1] * times for times in FURTHER], model, replays),
+        "replayed": [[n, replays.on(n).speedup] for n in counts] if replays else [],
+    }
+    laws["assumption"] = prospects.assumption(laws, replays.workers if replays else None)
+    laws["sentences"] = [*prospects.of_laws(laws, shared, cpus)]
+    if replays:
+        laws["sentences"] += prospects.of_chunks(laws, len(replays.chunks), replays.bounds)
+    return laws
+
+
+def _projection(further: Sequence[int], model: models.Model | None, replays: _Replays | None) -> list[dict[str, Any]]:
+    if not model and not replays:
+        return []
+    none: tuple[float | None, ...] = (None, None, None)
+    drawn = model.speedups(np.array(further, np.float64)).T if model else [None] * len(further)
+    speedups = [none if one is None else tuple(fitting.estimate(one)) for one in drawn]
+    runs = [replays.on(n) if replays else None for n in further]
+    return [
+        {
+            "workers": n,
+            "speedup": speedup,
+            "low": low,
+            "high": high,
+            "simulated": run.speedup if run else None,
+            "idle": run.idle / (run.workers * run.seconds) if run else None,
+        }
+        for n, (speedup, low, high), run in zip(further, speedups, runs, strict=True)
+    ]

@@ -1,0 +1,143 @@
+"""The laws of one configuration: each fitted, and as figures with intervals; None where the points do not carry it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.scaling import fitting
+from compute.scaling.fitting import Estimate, Floats, estimate
+from compute.scaling.statistics import FEWEST_ROUNDS
+
+NOT_IDENTIFIABLE = "not identifiable"
+FLAT, RISING, FALLING = "flat", "rising", "falling"
+FEWEST_COUNTS = 5  # for the USL: three coefficients, and two counts that can contradict them
+WIDE = 0.5  # of σ or α, which run from 0 to 1: an interval that holds half of all answers is none
+FLAT_WITHIN = 0.10  # of N × T at the most workers: 3 % of noise over twelve rounds cannot exclude a smaller rise
+DUST = 0.01  # of N × T: a rise below it explains nothing, however sure it is
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Worker counts, 1 first; drawn times of a unit of work (fitting.draw), a column a count; the baseline's times."""
+
+    counts: Floats
+    times: Floats
+    base: Floats
+    rounds: int
+    weak: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted law: its figures for the report, and its speedups for worker counts, a row a drawing."""
+
+    figures: Mapping[str, Any]
+    speedups: Callable[[Floats], Floats]
+
+
+def usl(of: Measured) -> Model | None:
+    """The USL; None with fewer than FEWEST_COUNTS counts, too few rounds, or an α that could be anything."""
+    if len(of.counts) < FEWEST_COUNTS or of.rounds < FEWEST_ROUNDS:
+        return None
+    coefficients = alpha, beta, gamma = fitting.usl(of.counts, of.times)
+    if _says_nothing(estimate(alpha)):
+        return None
+    best = fitting.usl_best(alpha, beta)
+    figures = {
+        **with_ci("alpha", estimate(alpha)),
+        **with_ci("beta", estimate(beta)),
+        **with_ci("gamma", estimate(gamma)),
+        **with_ci("roof", estimate(fitting.over(gamma, alpha))),
+        **with_ci("best_workers", estimate(best)),
+        **with_ci("best_speedup", estimate(of.base * fitting.usl_rate(best, *coefficients))),
+        "overhead": _split(of.counts, float(alpha[0]), float(beta[0])),
+    }
+
+    def speedups(counts: Floats) -> Floats:
+        return of.base[:, None] * fitting.usl_rate(counts, *(c[:, None] for c in coefficients))
+
+    return Model(figures, speedups)
+
+
+def _split(counts: Floats, alpha: float, beta: float) -> list[list[float]]:
+    """[N, work, contention, coherency] as shares of N × T. R's usl has ½β(N − 1) here, which does not sum."""
+    found: list[list[float]] = []
+    for n in counts.tolist():
+        parts = 1.0, alpha * (n - 1), beta * n * (n - 1)
+        found.append([int(n), *(part / sum(parts) for part in parts)])
+    return found
+
+
+def amdahl(of: Measured) -> Model | None:
+    """Amdahl's law; None with too few rounds, or a serial fraction that could be anything.
+
+    Two counts determine it: with one count above 1 it is Karp–Flatt with an interval, which nothing can contradict, and
+    which is marked as not tested.
+    """
+    if of.rounds < FEWEST_ROUNDS:
+        return None
+    sigma, seconds = fitting.amdahl(of.counts, of.times)
+    if _says_nothing(estimate(sigma)):
+        return None
+    scale = of.base / seconds  # what one worker takes is not quite what the baseline takes
+
+    def speedups(counts: Floats) -> Floats:
+        drawn = sigma[:, None]
+        return scale[:, None] / (drawn + (1 - drawn) / counts)
+
+    return Model(_one_fraction(of, sigma, seconds, fitting.over(scale, sigma)), speedups)
+
+
+def gustafson(of: Measured) -> Model | None:
+    """Gustafson's law, for weak scaling, on the same terms."""
+    if of.rounds < FEWEST_ROUNDS:
+        return None
+    sigma, seconds = fitting.gustafson(of.counts, of.times * of.counts)
+    if _says_nothing(estimate(sigma)):
+        return None
+    scale = of.base / seconds
+
+    def speedups(counts: Floats) -> Floats:
+        return scale[:, None] * (counts - sigma[:, None] * (counts - 1))
+
+    return Model(_one_fraction(of, sigma, seconds, np.full_like(sigma, np.inf)), speedups)
+
+
+def _one_fraction(of: Measured, sigma: Floats, seconds: Floats, limit: Floats) -> Mapping[str, Any]:
+    return {
+        **with_ci("serial_fraction", estimate(sigma)),
+        "seconds": float(seconds[0]),
+        **with_ci("limit", estimate(limit)),
+        "tested": len(of.counts) > 2,
+    }
+
+
+def trend(of: Measured) -> tuple[str, Estimate | None]:
+    """What Karp–Flatt's e does over N, and by how much as a share of N × T at the most workers (fitting.rise)."""
+    if len(of.counts) < 3 or of.rounds < FEWEST_ROUNDS:
+        return NOT_IDENTIFIABLE, None
+    rise = estimate(fitting.rise(of.counts, of.times))
+    if rise.low > 0 and rise.value > DUST:
+        # Rising from below 0 towards it is no overhead: one worker is slower than each of many.
+        above = estimate(fitting.karp_flatt(of.counts, of.times)[:, -1]).low > 0
+        return (RISING if above else NOT_IDENTIFIABLE), rise
+    if rise.high < 0 and rise.value < -DUST:
+        return FALLING, rise
+    return (FLAT if rise.low > -FLAT_WITHIN and rise.high < FLAT_WITHIN else NOT_IDENTIFIABLE), rise
+
+
+def _says_nothing(fraction: Estimate) -> bool:
+    return fraction.high - fraction.low > WIDE
+
+
+def with_ci(name: str, figure: Estimate | None) -> dict[str, Any]:
+    """{name, name_ci}, with None for what has no bound."""
+    if figure is None:
+        return {name: None, f"{name}_ci": None}
+    value, low, high = (x if math.isfinite(x) else None for x in figure)
+    return {name: value, f"{name}_ci": [low, high]}
