@@ -8,7 +8,9 @@ calibration.py    how long a run would take, and which size takes that long
 dataset.py        Point and Scaling, and their JSON
 imported.py       pytest-benchmark's JSON as the same
 points.py         what follows from samples: speedup, intervals, efficiency
-statistics.py     medians and ratios with intervals
+statistics.py     medians and ratios with intervals; how many rounds would make one narrow
+noise.py          what disturbed a round from outside
+harness.py        the timer's resolution, and what a run of nothing takes
 table.py          the cells of every table, in words
 files.py          files that are whole or absent
 """

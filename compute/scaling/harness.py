@@ -1,0 +1,63 @@
+"""How fine the timer is and what a run costs that computes nothing: what no measured time can be more exact than.
+
+Source: Hoefler & Belli, SC15: a timer's overhead under 5 % of what it times, its resolution ten times finer. pyperf
+warns of values that are too short, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from compute.backends.backend import Pool
+from compute.scaling.statistics import median
+from kernels import Plan, kernel
+
+STEPS = 1000  # of the clock; the smallest of so many is not one that an interrupt lengthened
+RUNS = 21  # of nothing: their median bears ten that something else held up, and they take milliseconds
+MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
+FINER = 10  # times finer than what it times is the timer to be (Hoefler & Belli)
+
+
+def _a_chunk_each(lanes: int) -> Plan:
+    return Plan(lanes, (), shape=(lanes,), grain=1)
+
+
+@kernel(plan=_a_chunk_each)
+def nothing(lo, hi, out):  # type: ignore[no-untyped-def]
+    """A body that computes nothing: what is left is the run itself."""
+
+
+def resolution() -> float:
+    """Seconds of the smallest step of time.perf_counter that can be seen from here, the call of it included."""
+    smallest = float("inf")
+    for _ in range(STEPS):
+        before = after = time.perf_counter()
+        while after == before:
+            after = time.perf_counter()
+        smallest = min(smallest, after - before)
+    return smallest
+
+
+def overhead(pool: Pool, variant: str | None = None) -> float:
+    """Seconds that a run takes on this open pool when its chunks, one a lane, compute nothing: the median of RUNS.
+
+    They are a part of every measured time of that pool. variant: as for pool.run; compiled bodies and Python ones are
+    dispatched each in their own way.
+    """
+    pool.warm(nothing, pool.workers, variant=variant)
+    return median([pool.run(nothing, pool.workers, variant=variant).seconds for _ in range(RUNS + 1)][1:])
+
+
+def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> Iterator[str]:
+    """A line for each reason why a measured time is too short to be trusted; none where it is long enough."""
+    if overhead > MOST_OVERHEAD * seconds:
+        yield (
+            f"{what}: the run itself takes {overhead / seconds:.0%} of {seconds:.2g} s without computing anything;"
+            f" take a size that runs for {overhead / MOST_OVERHEAD:.2g} s or longer"
+        )
+    if seconds < FINER * resolution:
+        yield (
+            f"{what}: {seconds:.2g} s is under {FINER} steps of the timer, which are {resolution:.2g} s each;"
+            f" take a size that runs for {FINER * resolution:.2g} s or longer"
+        )

@@ -1,0 +1,88 @@
+"""The timer's step, a run of nothing, and the warnings about times that are too short for either."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from compute import Processes, Serial, Threads
+from compute.scaling import harness
+
+
+class Clock:
+    """A clock that ticks once in three readings."""
+
+    def __init__(self, *ticks: float) -> None:
+        self.ticks, self.readings = ticks, 0
+
+    def __call__(self) -> float:
+        self.readings += 1
+        whole, rest = divmod(self.readings // 3, len(self.ticks))
+        return whole * sum(self.ticks) + sum(self.ticks[:rest])
+
+
+def test_resolution_is_the_smallest_step_that_is_not_zero(monkeypatch):
+    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=Clock(0.25, 0.125, 0.5)))
+    assert harness.resolution() == 0.125
+
+
+def test_this_clock_has_a_step_and_knows_its_own():
+    assert time.get_clock_info("perf_counter").resolution <= harness.resolution() * (1 + 1e-9)
+
+
+class Pool:
+    """Takes 9 s for the first run and then 1, 2, 3 … s; workers: 4."""
+
+    workers = 4
+
+    def __init__(self) -> None:
+        self.warmed: list[object] = []
+        self.runs: list[object] = []
+
+    def warm(self, kernel, *args, variant):
+        self.warmed.append((kernel, args, variant))
+
+    def run(self, kernel, *args, variant):
+        self.runs.append((kernel, args, variant))
+        return SimpleNamespace(seconds=float(len(self.runs) - 1 or 9))
+
+
+def test_overhead_is_the_median_run_of_nothing_on_a_warm_pool():
+    pool = Pool()
+    assert harness.overhead(pool, "python") == (harness.RUNS + 1) / 2  # of 1 … RUNS; the first run does not count
+    assert pool.warmed == [(harness.nothing, (4,), "python")]
+    assert set(pool.runs) == {(harness.nothing, (4,), "python")}
+
+
+@pytest.mark.parametrize("backend", [Serial(), Threads(2), Processes(2)], ids=repr)
+def test_nothing_has_a_chunk_for_each_lane_on_every_pool(backend):
+    with backend.open() as pool:
+        lanes = pool.run(harness.nothing, pool.workers).timeline.lanes
+        assert sum(lane.chunks for lane in lanes) == pool.workers
+        assert harness.overhead(pool) > 0
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2e-3])
+def test_a_long_time_is_not_warned_of(seconds):
+    assert list(harness.warn("triad", seconds, resolution=1e-7, overhead=1e-4)) == []
+
+
+def test_a_time_that_is_mostly_the_run_itself_is_warned_of():
+    assert list(harness.warn("triad · threads 2", 5e-4, resolution=1e-7, overhead=1e-4)) == [
+        "triad · threads 2: the run itself takes 20% of 0.0005 s without computing anything;"
+        " take a size that runs for 0.002 s or longer"
+    ]
+
+
+def test_a_time_of_a_few_steps_of_the_timer_is_warned_of():
+    assert list(harness.warn("triad", 0.05, resolution=0.015625, overhead=1e-6)) == [
+        "triad: 0.05 s is under 10 steps of the timer, which are 0.016 s each;"
+        " take a size that runs for 0.16 s or longer"
+    ]
+    assert list(harness.warn("triad", 0.15625, resolution=0.015625, overhead=0.0)) == []
+
+
+def test_both_reasons_are_told():
+    assert len(list(harness.warn("triad", 1e-7, resolution=1e-7, overhead=1e-4))) == 2
