@@ -58,8 +58,8 @@ def paired_ratio(above: Samples, below: Samples) -> tuple[float, Interval | None
     """The median of above[i] / below[i], and its 95 % interval; sample i of both comes from round i.
 
     What the runs of a round share (clock speed, a neighbour) cancels within each ratio. It does not in the ratio of the
-    two medians, which may come from different rounds: with a drift of 5 % and noise of 3 % that scatters 1.3 times as
-    much, with a drift of 10 % and noise of 1 % more than twice. The interval is None with fewer than FEWEST_ROUNDS.
+    two medians, which may come from different rounds: over 20 rounds that scatters 1.3 times as much with a drift of
+    5 % and noise of 3 %, and twice as much with 10 % and 1 %. The interval is None with fewer than FEWEST_ROUNDS.
     """
     if len(above) != len(below):
         raise ValueError(f"paired samples must be as many on both sides, not {len(above)} and {len(below)}")
