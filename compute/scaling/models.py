@@ -124,7 +124,7 @@ def trend(of: Measured) -> tuple[str, Estimate | None]:
     rise = estimate(fitting.rise(of.counts, of.times))
     if rise.low > 0 and rise.value > DUST:
         # Rising from below 0 towards it is no overhead: one worker is slower than each of many.
-        above = estimate(fitting.karp_flatt(of.counts, of.times)[:, -1]).low > 0
+        above = fitting.karp_flatt(of.counts, of.times)[0, -1] > 0
         return (RISING if above else NOT_IDENTIFIABLE), rise
     if rise.high < 0 and rise.value < -DUST:
         return FALLING, rise

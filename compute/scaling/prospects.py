@@ -42,7 +42,8 @@ def assumption(laws: Mapping[str, Any], replayed: int | None) -> str:
         parts.append(f"every further core is like the {counts[-1]} measured: clock, caches, its part of the memory")
     if replayed is not None:
         parts.append(
-            f"the replayed chunks take what they took on {_workers(replayed)}, and nothing else is in their way"
+            f"the replayed chunks take what they took on {_workers(replayed)}, and nothing slows them but tickets,"
+            " the caller's own part, and memory where its roof is known"
         )
     if not parts:
         return "Not projected: no law is identifiable."
