@@ -34,7 +34,7 @@ class Probe:
     """`with Probe() as probe: work()`; then `probe.taken` is the share of that time in which others held the GIL.
 
     taken is None where there is no GIL, where the system does not count a thread's switches (macOS, Windows, gVisor),
-    or where there were fewer than FEWEST_LOOKS looks, about 20 ms. It is of this process: workers in other processes
+    or where there were fewer than FEWEST_LOOKS looks, about 10 ms. It is of this process: workers in other processes
     have a GIL of their own. One busy Python thread takes it as fully as four do: it costs only where there are more.
 
     period: seconds between looks, on average. A look speaks for the time since the one before, so that a GIL that

@@ -1,0 +1,132 @@
+"""What is known of one configuration, for a verdict: plain values, from a point, its neighbours and the rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
+NEAR = 0.9  # of N: the controls of a quiet machine reach 0.95 to 0.99 of it
+BASELINE = "serial"  # the backend that the others are compared with
+TOGETHER = "coroutines"  # the backend whose lanes share one thread
+OWN_GIL = "interpreters"  # the backend whose lanes share a process but no GIL
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One configuration as it was measured; None is what nobody knows, and nothing is concluded from it.
+
+    seconds:     median wall of a run. speedup, speedup_ci: against serial. ceiling: the speedup that the machine
+                 allowed a kernel of this kind; attainable: speedup / ceiling.
+    ledger:      core-seconds by entry (compute.scaling.ledger), sum workers × seconds; inflation and unexplained may be
+                 negative. unknown: entries that could not be read; each is within its neighbour.
+    compiled:    whether the variant is compiled and releases the GIL. has_gil: whether this interpreter has one.
+    processes:   how many distinct ones the lanes ran in.
+    chunks, chunk_seconds: how many, and the CPU seconds of the average one; ticket_seconds: what taking one costs.
+    cpus:        usable CPUs. cpus_shared: distinct CPUs that the lanes could run on, the size of the affinity mask.
+    memory_share: 0 computes … 1 streams memory. ceiling_compute, ceiling_memory: the two controls' speedups.
+    nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
+    steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
+                 average. throttled: seconds for which the quota stopped a run, summed over CPUs. quota: in CPUs.
+    gil:         share of the time in which a probe found the GIL taken (compute.scaling.probe).
+    free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
+                 same variant on as many processes.
+    rounds, contaminated: how many were measured, and how many of them were disturbed from outside.
+    """
+
+    kernel: str = ""
+    variant: str = ""
+    backend: str = "threads"
+    workers: int = 2
+    seconds: float = 1.0
+    speedup: float | None = None
+    speedup_ci: tuple[float, float] | None = None
+    ceiling: float | None = None
+    attainable: float | None = None
+    ledger: Mapping[str, float] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    compiled: bool = False
+    has_gil: bool = True
+    processes: int = 1
+    chunks: int | None = None
+    chunk_seconds: float | None = None
+    ticket_seconds: float | None = None
+    cpus: int | None = None
+    cpus_shared: int | None = None
+    memory_share: float | None = None
+    ceiling_compute: float | None = None
+    ceiling_memory: float | None = None
+    nested: float | None = None
+    steal: float | None = None
+    others: float | None = None
+    throttled: float | None = None
+    quota: float | None = None
+    gil: float | None = None
+    free_blocked: float | None = None
+    elsewhere_blocked: float | None = None
+    rounds: int | None = None
+    contaminated: int | None = None
+
+    @property
+    def budget(self) -> float:
+        """Core-seconds of a run."""
+        return self.workers * self.seconds
+
+    def share(self, entry: str) -> float:
+        """The part of the core-seconds that an entry of the ledger took; 0 where it is negative or there is none."""
+        return max(0.0, self.ledger.get(entry, 0.0)) / self.budget if self.budget > 0 else 0.0
+
+    @property
+    def lanes_cpu(self) -> float:
+        """CPU seconds of the lanes themselves."""
+        return max(0.0, self.ledger.get("useful", 0.0) + self.ledger.get("inflation", 0.0))
+
+    @property
+    def stopped(self) -> float:
+        """The part of the core-seconds for which a quota stopped the lanes."""
+        return (self.throttled or 0.0) / self.budget if self.budget > 0 else 0.0
+
+    @property
+    def reached(self) -> float | None:
+        """How much of what was possible: of the ceiling where there is one, else of N-fold."""
+        if self.attainable is not None:
+            return self.attainable
+        if self.speedup is not None:
+            return self.speedup / (self.ceiling or self.workers)
+        return self.share("useful") if self.ledger else None
+
+    @property
+    def places(self) -> int | None:
+        """CPUs that the lanes had to share."""
+        known = [count for count in (self.cpus, self.cpus_shared) if count]
+        return min(known) if known else None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there were more lanes than CPUs for them."""
+        return self.places is not None and self.workers > self.places
+
+    @property
+    def outside(self) -> float:
+        """CPUs that others took from this machine: processes and the hypervisor."""
+        return (self.others or 0.0) + (self.steal or 0.0) * (self.cpus or self.workers)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether memory allows these workers clearly less than their CPUs do, and the kernel lives on memory."""
+        if self.memory_share is None or self.memory_share < STREAMS or self.ceiling_memory is None:
+            return False
+        cores: float = min(self.workers, self.places or self.workers)
+        if self.ceiling_compute is not None and self.ceiling_compute < NEAR * cores:
+            cores = self.ceiling_compute  # disturbed, and the triad with it: that is not the memory's doing
+        return self.ceiling_memory < NEAR * cores
+
+    @property
+    def together(self) -> bool:
+        """Whether all lanes are on one thread."""
+        return self.backend == TOGETHER and self.workers > 1
+
+    @property
+    def shares_gil(self) -> bool:
+        """Whether several lanes have one GIL between them."""
+        return self.has_gil and self.processes < self.workers and self.backend != OWN_GIL

@@ -1,0 +1,150 @@
+"""One sentence of cause, with its evidence and a remedy: why a configuration is not N-fold. Pure functions.
+
+What was reached of what was possible decides whether anything is wrong; the largest avoidable loss of the ledger then
+says what (compute.scaling.losses). Where the evidence does not carry a cause, the verdict says that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from compute.scaling import phrases
+from compute.scaling.evidence import BASELINE, NEAR, Evidence
+from compute.scaling.losses import EXPLAINS, STOPPED, Cause, Loss, losses
+from compute.scaling.words import listed, percent, ratio
+
+__all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]
+
+HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
+LEAST = 0.05  # of the core-seconds: a smaller loss cannot be told from the noise of a run
+PLAIN = 0.2  # of the core-seconds: a loss that stands out however wide the interval of the speedup is
+WIDE = 0.3  # of the speedup: an interval from 1.5 to 2 cannot tell a good run from a bad one
+NARROW = 0.1  # of the speedup: an interval that can
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """cause; the sentence; and losses, the part of the core-seconds that each cause took, the largest first."""
+
+    cause: Cause
+    sentence: str
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+class Measured(Protocol):
+    """What a headline needs: a Point or Evidence."""
+
+    @property
+    def workers(self) -> int: ...
+    @property
+    def speedup(self) -> float | None: ...
+    @property
+    def ceiling(self) -> float | None: ...
+    @property
+    def attainable(self) -> float | None: ...
+
+
+def headline(of: Measured) -> str:
+    """`1.91× of 2; this machine allows 1.95× → 98 % of attainable`; without what was not measured."""
+    if of.speedup is None:
+        return f"{of.workers} worker{'s' * (of.workers != 1)}, and no serial run to compare with"
+    reached = f"{ratio(of.speedup)}× of {of.workers}"
+    if not of.ceiling:
+        return f"{reached} → {percent(of.speedup / of.workers)}"
+    part = of.attainable if of.attainable is not None else of.speedup / of.ceiling
+    return f"{reached}; this machine allows {ratio(of.ceiling)}× → {percent(part)} of attainable"
+
+
+def judge(e: Evidence) -> Verdict:
+    """What took most of the gap between this configuration and what was possible."""
+    found = losses(e)
+    by_cause: dict[str, float] = {}
+    for loss in found:
+        by_cause[loss.cause] = by_cause.get(loss.cause, 0.0) + loss.share
+    said = _said(e, found)
+    if _too_wide(e) and said.share < PLAIN and said.cause != Cause.NOISE:
+        said = Loss(Cause.INCONCLUSIVE, 0.0, _inconclusive(e))
+    return Verdict(said.cause, said.sentence, by_cause)
+
+
+def _said(e: Evidence, found: list[Loss]) -> Loss:
+    reached = e.reached
+    if reached is not None and reached >= HEALTHY:
+        return _nothing_wrong(e, reached)
+    if e.together:  # whatever its ledger looks like
+        return Loss(Cause.ONE_THREAD, 1.0, phrases.one_thread(e))
+    if found and found[0].share >= LEAST:
+        return found[0]
+    return Loss(Cause.UNKNOWN, 0.0, _unknown(e, found))
+
+
+def _nothing_wrong(e: Evidence, reached: float) -> Loss:
+    """The program does what can be done; where that is far under N-fold, what of the machine keeps it there."""
+    told = percent(reached)
+    if e.backend == BASELINE:
+        return _fine("serial: what the others are compared with")
+    if e.speedup is None:
+        return _fine(f"{told} of core-seconds useful: nothing wrong")
+    if e.workers == 1:
+        return _fine(f"{told} of serial's speed: nothing wrong")
+    if e.ceiling is None:
+        return _fine(f"{told} of {e.workers}-fold: nothing wrong")
+    if e.ceiling >= NEAR * e.workers:
+        return _fine(f"{told} of attainable: nothing wrong")
+    return _limit(e, f"{told} of attainable", f"{ratio(e.ceiling)}× of {e.workers}", e.workers - e.ceiling)
+
+
+def _fine(sentence: str) -> Loss:
+    return Loss(Cause.NONE, 0.0, sentence)
+
+
+def _limit(e: Evidence, told: str, allowed: str, missing: float) -> Loss:
+    """What keeps the machine's own ceiling under N-fold; missing: by how many cores."""
+    if e.stopped >= STOPPED or (e.quota is not None and e.quota < e.workers):
+        said = f"{phrases.quota(e)} allows {allowed}; {phrases.more_quota(e)}"
+        return Loss(Cause.QUOTA, 0.0, f"{told}, but {said}")
+    if e.saturated:
+        return Loss(Cause.MEMORY, 0.0, f"{told}, but {phrases.bandwidth(e)}; {phrases.LESS_MEMORY}")
+    if e.crowded:
+        said = f"{phrases.crowd(e)}, good for {allowed}; {phrases.uncrowd(e)}"
+        return Loss(Cause.OVERSUBSCRIPTION, 0.0, f"{told}, but {said}")
+    if e.outside >= EXPLAINS * missing:
+        said = f"{phrases.disturbers(e)}, which left {allowed}; measure again on a quiet machine"
+        return Loss(Cause.NOISE, 0.0, f"{told}, but {said}")
+    why = "cores that share hardware, or a lower clock, may be why"
+    return _fine(f"{told}: nothing wrong, but this machine allows only {allowed}; {why}")
+
+
+def _unknown(e: Evidence, found: list[Loss]) -> str:
+    reached = "" if e.reached is None else f"{percent(e.reached)} of what is possible; "
+    if not e.ledger:
+        return f"{reached}without a ledger, nothing says where the rest went; measure again with one"
+    named = [f"{loss.cause} {percent(loss.share)}" for loss in found[:2] if loss.cause != Cause.UNKNOWN]
+    most = f" (most: {listed(named)})" if named else ""
+    return f"{reached}no single cause took {percent(LEAST)} of core-seconds{most}"
+
+
+def _too_wide(e: Evidence) -> bool:
+    """Whether the interval of the speedup is wide and holds good values and bad ones."""
+    if e.speedup_ci is None or not e.speedup:
+        return False
+    low, high = e.speedup_ci
+    good = HEALTHY * (e.ceiling or e.workers)
+    return high - low > WIDE * e.speedup and low < good <= high
+
+
+def _inconclusive(e: Evidence) -> str:
+    assert e.speedup_ci is not None
+    assert e.speedup
+    low, high = e.speedup_ci
+    # An interval narrows with the root of the rounds.
+    times = math.ceil(((high - low) / e.speedup / NARROW) ** 2)
+    disturbed = f" ({phrases.disturbers(e)})" if phrases.disturbers(e) else ""
+    rounds = f", about {times * e.rounds} rounds," if e.rounds else ""
+    return (
+        f"the speedup is within {ratio(low)} and {ratio(high)}, too wide to say whether anything is wrong{disturbed}; "
+        f"a budget {times} times as long{rounds} would narrow it to {percent(NARROW)}"
+    )
