@@ -29,6 +29,7 @@ from kernels.plan import Plan
 Kind = Literal["compute", "memory"]
 
 LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's three; between them, the last-level cache
+GROWS = 1.05  # from one count to the next, and the machine still gives more: intervals resolve a few percent
 SPARE = 8  # the triad may take this part of the memory that is free
 CHUNKS = 128  # of the register control: the last one is under 1 % of a lane's part
 STEPS = 8_000  # in a chunk, about 30 us: long against a ticket, and 128 of them are what a round can spare
@@ -152,6 +153,12 @@ class Ceilings:
             return None
         ratios = [n / one for n, one in zip(many, alone, strict=True)]
         return min(float(workers), statistics.median(ratios))
+
+    def roof(self, kind: Kind) -> float | None:
+        """The ceiling that more workers do not raise; None where it still grew, or there are too few counts to tell."""
+        counts = sorted(workers for one, workers in self.rates if one == kind)[-2:]
+        ceilings = [found for count in counts if (found := self.of(kind, count)) is not None]
+        return ceilings[-1] if len(ceilings) == 2 and 1 not in counts and ceilings[1] < GROWS * ceilings[0] else None
 
     def at(self, workers: int, memory_share: float) -> float | None:
         """The ceiling of work that spends this share of one core's time on memory and the rest computing."""

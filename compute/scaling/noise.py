@@ -108,6 +108,33 @@ def between(before: Reading, after: Reading) -> Conditions:
     return Conditions(seconds, steal, others, throttled, after.load, running, marked)
 
 
+class Watch:
+    """Readings by round. Rounds that are too short to be judged alone are judged together, SHORTEST seconds of them."""
+
+    def __init__(self, workers: Iterable[int] = ()) -> None:
+        self._workers = tuple(workers)
+        self._before = sample(workers=self._workers)
+        self._pending = 0
+        self._found: list[Conditions] = []
+
+    def round_over(self) -> None:
+        """A round has ended."""
+        self._pending += 1
+        if time.perf_counter() - self._before.at >= SHORTEST:
+            self._settle()
+
+    def conditions(self) -> list[Conditions]:
+        """What each round met that is over."""
+        if self._pending:
+            self._settle()
+        return self._found
+
+    def _settle(self) -> None:
+        after = sample(workers=self._workers)
+        self._found += [between(self._before, after)] * self._pending
+        self._before, self._pending = after, 0
+
+
 def _reasons(
     seconds: float, steal: float | None, others: float | None, throttled: float | None, cpus: int
 ) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 from compute import backends, machine
 from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
-from compute.scaling import ceiling, points, statistics
+from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import about_workers, configurations, limits
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.trial import Trial
@@ -87,6 +87,7 @@ def scale_all(
         for backend in chosen:
             tell(0, 1, f"opening {backend!r}")
             pools.append(stack.enter_context(backend.open()))
+        costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)
         tell(0, 1, "opening the controls")
         controls = stack.enter_context(ceiling.controls({pool.workers for pool in pools}, pin=pin))
@@ -101,8 +102,27 @@ def scale_all(
             measured += trial.measure(most, share)
         tell(1, 1, "done")
     warnings = about_workers(chosen) + [text for trial in trials for text in trial.warnings]
+    shortest = min(measured, key=lambda p: p.seconds)
+    warnings += harness.warn(
+        f"{shortest.kernel} · {shortest.variant} · {shortest.backend}",
+        shortest.seconds,
+        resolution=costs["timer_resolution"],
+        overhead=costs["overhead"],
+    )
     warnings += _about_budget(trials, budget, most if rounds else None, ready)
-    return Scaling(points.compared(measured), machine.describe(), tuple(dict.fromkeys(warnings)))
+    conditions = [
+        {"kernel": trial.work.kernel.name, "round": number, **met.as_dict()}
+        for trial in trials
+        for number, met in enumerate(trial.conditions, 1)
+    ]
+    return Scaling(
+        tuple(measured),
+        machine.describe(),
+        tuple(dict.fromkeys(warnings)),
+        laws=tuple(law for trial in trials for law in trial.laws),
+        conditions=tuple(conditions),
+        harness=costs,
+    )
 
 
 def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:

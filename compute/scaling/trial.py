@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from compute import usage
+from compute import machine, usage
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.dispatch import Result
-from compute.scaling import answers, calibration, explain, statistics
+from compute.scaling import answers, calibration, causes, explain, laws, noise, points, statistics
 from compute.scaling.ceiling import Ceilings, Control, Kind, pins
 from compute.scaling.dataset import Point
 from compute.scaling.explain import Run
+from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
 from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel, numba_is_here
@@ -46,6 +47,7 @@ class _Rounds:
 
     runs: list[list[Run]]
     rates: dict[tuple[Kind, int], list[float]]
+    conditions: list[Conditions] = field(default_factory=list)
 
     def of(self, contender: int) -> list[Run]:
         return [one[contender] for one in self.runs]
@@ -60,7 +62,8 @@ class Trial:
     """One work on the pools that it is for. `prepare`, then `measure`.
 
     once: seconds that the checking took, in which everything ran once; rounds: how many were measured;
-    round: seconds that one took.
+    round: seconds that one took; conditions: what each met;
+    laws: what they say about more workers.
     """
 
     work: Work
@@ -74,8 +77,11 @@ class Trial:
     once: float = 0.0
     rounds: int = 0
     round: float = 0.0
+    conditions: Sequence[Conditions] = ()
+    laws: Sequence[Mapping[str, Any]] = ()
     _amounts: list[float] = field(default_factory=list)  # what each contender's run computes, in the kernel's unit
     _took: list[float] = field(default_factory=list)
+    _processes: set[int] = field(default_factory=set)  # those of the lanes
 
     @property
     def label(self) -> str:
@@ -89,19 +95,26 @@ class Trial:
         self.once = time.perf_counter() - began
         self.pace.step()
 
-    def measure(self, most: int, share: float) -> list[Point]:
+    def measure(self, most: int, share: float) -> Sequence[Point]:
         """A Point, of samples and what explains them, for each configuration, from as many rounds as fit into the
         share; at least one.
         """
         began = time.perf_counter()
         with _garbage_set_aside(), ExitStack() as stack:
-            if self.pin:  # the caller, once for all: lanes on its thread would move it to and fro
-                stack.enter_context(usage.held_to(pins(1)[0]))
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
                 stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
             rounds = self._rounds(most, began + share)
         self.rounds, self.round = len(rounds.runs), (time.perf_counter() - began) / len(rounds.runs)
-        return [self._point(k, rounds) for k in range(len(self.contenders))]
+        self.conditions = rounds.conditions
+        found = points.compared(self._point(k, rounds) for k in range(len(self.contenders)))
+        judged = causes.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
+        self.laws = laws.of(
+            judged,
+            chunk_seconds=self._chunk_times(judged, rounds),
+            cpus=machine.usable_cpus(),
+            roof=rounds.ceilings.roof("memory"),
+        )
+        return judged
 
     def _kernels(self) -> list[Kernel]:
         """The kernel held to each variant that is to be measured."""
@@ -155,6 +168,7 @@ class Trial:
                 answers.compare(c.kernel, c.pool.backend, value, references[asked])
             self._amounts.append(c.kernel.work(c.kernel.plan(*args, **self.work.kw), value))
             self._took.append(result.seconds)
+            self._processes |= {lane.process for lane in result.timeline.lanes}
 
     def _rounds(self, most: int, deadline: float) -> _Rounds:
         """Full rounds: every contender and every control once in each, in shuffled order."""
@@ -162,13 +176,15 @@ class Trial:
         rounds = _Rounds([], {control.key: [] for control in self.controls})
         everybody = [*range(len(self.contenders)), *self.controls]
         took = 0.0
+        watch = noise.Watch(self._processes)
         while len(rounds.runs) < most and (not rounds.runs or time.perf_counter() + took <= deadline):
             began = time.perf_counter()
             runs: dict[int, Run] = {}
             rates: dict[tuple[Kind, int], float] = {}
-            with _no_garbage_collection():
+            with _no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
                 for number in shuffle.permutation(len(everybody)):
                     if rounds.runs and time.perf_counter() > deadline:
+                        rounds.conditions = watch.conditions()
                         return rounds  # without the half round
                     one = everybody[number]
                     if isinstance(one, Control):
@@ -181,7 +197,9 @@ class Trial:
             for key, rate in rates.items():
                 rounds.rates[key].append(rate)
             took = time.perf_counter() - began
+            watch.round_over()
             self.pace.step()
+        rounds.conditions = watch.conditions()
         return rounds
 
     @property
@@ -191,6 +209,15 @@ class Trial:
 
     def _run(self, c: _Contender) -> Result:
         return c.pool.run(c.kernel, *self._args(c), **self.work.kw)
+
+    def _chunk_times(self, found: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
+        """CPU seconds of each chunk of the serial runs, by configuration."""
+        times = {
+            laws.configuration(p): explain.chunk_times(rounds.of(k))
+            for k, p in enumerate(found)
+            if p.backend == Serial.name
+        }
+        return {one: chunks for one, chunks in times.items() if chunks is not None}
 
     def _args(self, c: _Contender) -> tuple[Any, ...]:
         return self.work.args_at(c.pool.workers)

@@ -13,7 +13,7 @@ import pytest
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import Result
-from compute.scaling import calibration, ceiling, trial, work
+from compute.scaling import calibration, causes, ceiling, harness, trial, work
 from compute.scaling.answers import WrongAnswer
 from compute.scaling.configurations import configurations, worker_counts
 from compute.scaling.dataset import Scaling
@@ -94,6 +94,8 @@ def pretend(request, monkeypatch):
     monkeypatch.setattr(trial, "time", CLOCK)
     monkeypatch.setattr(work, "time", CLOCK)
     monkeypatch.setattr(ceiling, "controls", lambda *_, **__: contextlib.nullcontext([]))
+    monkeypatch.setattr(harness, "overhead", lambda pool: 1e-6)
+    monkeypatch.setattr(causes, "ticket_seconds", lambda compiled: 1e-8)
     monkeypatch.setattr(trial, "SUSPICIOUS", 2)  # no run with a probe
     monkeypatch.setattr(Serial, "open", lambda self: PretendedPool(self))
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 8)

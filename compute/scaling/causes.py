@@ -1,0 +1,87 @@
+"""From compared points to their verdicts: each point's evidence, from itself, its neighbours and the rounds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from compute import machine
+from compute.scaling import verdict
+from compute.scaling.ceiling import Ceilings
+from compute.scaling.dataset import Point
+from compute.scaling.evidence import Evidence
+from compute.scaling.explain import blocked_share, ticket_seconds
+from compute.scaling.noise import Conditions
+from kernels.definition import Kernel
+
+
+def judged(
+    points: Sequence[Point], kernel: Kernel, ceilings: Ceilings, rounds: Sequence[Conditions]
+) -> tuple[Point, ...]:
+    """The points of one trial with what they attained, and a verdict each; rounds: what each round met."""
+    contaminated = sum(one.marked is not None for one in rounds)
+    made = []
+    for p in points:
+        attainable = p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None
+        p = replace(p, attainable=attainable, contaminated=contaminated)
+        found = verdict.judge(_evidence(p, points, kernel, ceilings, rounds))
+        made.append(replace(p, cause=str(found.cause), verdict=found.sentence))
+    return tuple(made)
+
+
+def _evidence(
+    p: Point, points: Sequence[Point], kernel: Kernel, ceilings: Ceilings, rounds: Sequence[Conditions]
+) -> Evidence:
+    details = p.details or {}
+    compiled = kernel.variants[p.variant].compiled
+    quotas = machine.cpu_quotas()
+    gil = getattr(sys, "_is_gil_enabled", None)
+    stopped = _mean([one.throttled / one.seconds for one in rounds if one.throttled is not None and one.seconds])
+    return Evidence(
+        kernel=p.kernel,
+        variant=p.variant,
+        backend=p.backend,
+        workers=p.workers,
+        seconds=p.seconds,
+        speedup=p.speedup,
+        speedup_ci=p.speedup_ci,
+        ceiling=p.ceiling,
+        attainable=p.attainable,
+        ledger=p.ledger or {},
+        unknown=p.unknown,
+        compiled=compiled,
+        has_gil=gil is None or bool(gil()),
+        processes=p.processes or 1,
+        chunks=p.chunks,
+        chunk_seconds=p.chunk_seconds,
+        ticket_seconds=ticket_seconds(compiled),
+        cpus=machine.usable_cpus(),
+        cpus_shared=len(machine.allowed_cpus()),
+        memory_share=p.memory_share,
+        ceiling_compute=ceilings.of("compute", p.workers),
+        ceiling_memory=ceilings.of("memory", p.workers),
+        nested=details.get("nested"),
+        steal=_mean([one.steal for one in rounds if one.steal is not None]),
+        others=_mean([one.others for one in rounds if one.others is not None]),
+        throttled=None if stopped is None else stopped * p.seconds,
+        quota=min(quotas) if quotas else None,
+        gil=details.get("gil"),
+        free_blocked=None
+        if compiled
+        else _blocked(points, p, lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled),
+        elsewhere_blocked=_blocked(points, p, lambda q: q.backend == "processes" and q.variant == p.variant),
+        rounds=p.rounds,
+        contaminated=p.contaminated,
+    )
+
+
+def _blocked(points: Sequence[Point], p: Point, alike: Callable[[Point], bool]) -> float | None:
+    """The blocked share of another point with as many workers."""
+    found = (q for q in points if q is not p and q.workers == p.workers and alike(q))
+    other = next(found, None)
+    return None if other is None else blocked_share(other)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
