@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compute.advice import Advice as Advice
+    from compute.advice import advise as advise
     from compute.arena import shared as shared
     from compute.backends import BACKENDS as BACKENDS
     from compute.backends import named as named
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from compute.scaling.rounds import scale as scale
 
 _HOMES = {
+    "advice": ["Advice", "advise"],
     "arena": ["shared"],
     "backends": ["BACKENDS", "named", "Backend", "Pool"],
     "backends.serial": ["Serial"],

@@ -114,6 +114,8 @@ def everything(
       nfold scale mymodule:mykernel --png my.png one of your own, in the current folder
       nfold run count_primes 1e9 --workers 2     one run: value, seconds, what each lane did
       nfold report nfold-report.json --html report.html
+      nfold advise mandelbrot 600                the fastest way to do this work here
+      nfold doctor                               what stands in the way of N-fold here
     """
     if context.invoked_subcommand:
         return
@@ -273,6 +275,48 @@ def show_report(
         report.ready(outputs)
     report.write(scaling, outputs)
     _show(scaling)
+
+
+@app.command()
+def advise(
+    kernel: KernelWord,
+    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="LIST", help="Backends to choose from; nfold list shows them.")
+    ] = "threads,prange,processes,joblib",
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long it may take, about: 30s, 2m.")
+    ] = "20s",
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the measurements.")] = None,
+) -> None:
+    """Say which backend, variant and number of workers is fastest for this work here, and from which size on.
+
+    Measures the kernel at SIZE and at smaller sizes, down to where one core is faster. Where two are as fast within
+    noise it advises the simpler; it never advises what is slower than one core.
+
+    \b
+    Examples:
+      nfold advise mandelbrot 600
+      nfold advise count_primes 1e9 --on threads,processes --budget 1m
+      nfold advise mymodule:mykernel 1e6 --json advice.json
+    """
+    from compute import arguments
+    from compute.advice import advise_for_size, text
+    from compute.scaling import files
+
+    with refusing():
+        found = arguments.kernel(kernel)
+        number = arguments.size(size)
+        names = [backend.name for backend in arguments.backends(on)]
+        seconds = arguments.budget(budget)
+        if json:
+            files.check_output_path(json)
+        args = arguments.operands(found, number)
+    with _progress() as tell:
+        advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=tell)
+    if json:
+        advice.to_json(json)
+    text.show(advice, _console())
 
 
 @app.command()

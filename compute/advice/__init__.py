@@ -1,0 +1,170 @@
+"""Which backend, variant and number of workers for this work on this machine, by measuring: `advise`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compute import machine
+from compute.advice import decision
+from compute.advice.decision import BreakEven, Candidate, Crossing
+from compute.advice.search import Progress, Search, contenders, size_alike
+from compute.backends.backend import Backend
+from compute.dispatch import as_kernel
+from compute.scaling import files, statistics
+from compute.scaling.configurations import limits
+from kernels.definition import Kernel
+
+ON = ("threads", "prange", "processes", "joblib")
+BUDGET = 20.0  # seconds: two for opening and loading everything, the rest for enough rounds at a dozen sizes
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to use for a work, and the measurements that say so.
+
+    use:         `run(kernel, *args, on=advice.use.on, variant=advice.use.variant)`; never slower than serial.
+    equals:      what is as fast within noise. serial: the fastest variant on one core.
+    candidates:  all that was measured at the size `measured` (the asked one, where the budget had room), fastest first.
+    break_evens: from which size on each backend beats serial; empty where only one size could be measured.
+    by_size:     the candidates at every size measured. notes: what a reader must know.
+    """
+
+    kernel: str
+    size: int | None
+    measured: int | None
+    use: Candidate
+    equals: tuple[Candidate, ...]
+    serial: Candidate
+    candidates: tuple[Candidate, ...]
+    break_evens: tuple[BreakEven, ...]
+    by_size: Mapping[int, Sequence[Candidate]]
+    notes: tuple[str, ...]
+    machine: Mapping[str, Any]
+
+    @property
+    def speedup(self) -> float:
+        """Serial's seconds over the advised one's."""
+        return self.serial.seconds / self.use.seconds
+
+    def __str__(self) -> str:
+        from compute.advice.text import render
+
+        return render(self)
+
+    def as_json(self) -> str:
+        """The advice as the text of a JSON object, schema "nfold-advice/1"."""
+        data = {
+            "schema": "nfold-advice/1",
+            "machine": dict(self.machine),
+            "kernel": self.kernel,
+            "size": self.size,
+            "measured": self.measured,
+            "use": _plain(self.use),
+            "equals": [_plain(c) for c in self.equals],
+            "speedup": self.speedup,
+            "candidates": [_plain(c) for c in self.candidates],
+            "break_evens": [
+                {"backend": one.backend, "warm": vars(one.warm), "cold": vars(one.cold)} for one in self.break_evens
+            ],
+            "by_size": [_plain(c) for _, found in sorted(self.by_size.items()) for c in found],
+            "notes": list(self.notes),
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_json(self, path: files.StrPath) -> None:
+        """Write the advice; the file is whole or it is not there."""
+        files.write(path, self.as_json())
+
+
+def advise(
+    kernel: Kernel,
+    *args: Any,
+    on: Sequence[Backend | str] | Backend | str = ON,
+    budget: float = BUDGET,
+    progress: Progress | None = None,
+    **kw: Any,
+) -> Advice:
+    """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
+
+    on:     backends, or their names (each then with 2 to all usable CPUs). budget: seconds, about.
+    Break-even sizes need smaller work of the same kind: they are there where the arguments are like the kernel's own
+    example (a number, square matrices, vectors of one length), and a note says so where they are not.
+    progress: called as progress(done, total, label). ValueError, before a worker starts, for anything that cannot be.
+    """
+    kernel = as_kernel(kernel)
+    kernel.plan(*args, **kw)
+    return _advised(kernel, args, kw, size_alike(kernel, args, kw), on, budget, progress)
+
+
+def advise_for_size(
+    kernel: Kernel,
+    size: int,
+    *,
+    args: tuple[Any, ...] | None = None,
+    on: Sequence[Backend | str] | Backend | str = ON,
+    budget: float = BUDGET,
+    progress: Progress | None = None,
+) -> Advice:
+    """`advise` for the kernel's own example of a size; args: that example, where it has been made already."""
+    kernel = as_kernel(kernel)
+    args = kernel.example(size) if args is None else args
+    kernel.plan(*args)
+    return _advised(kernel, args, {}, size, on, budget, progress)
+
+
+def _advised(
+    kernel: Kernel,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    size: int | None,
+    on: Sequence[Backend | str] | Backend | str,
+    budget: float,
+    progress: Progress | None,
+) -> Advice:
+    seconds, _ = limits(budget, None)
+    found = contenders([on] if isinstance(on, str | Backend) else on)
+    search = Search(kernel, args, kw, size, found, seconds, progress or (lambda done, total, label: None))
+    search.run()
+    candidates = search.by_size[search.measured]
+    use, equals = decision.choose(candidates)
+    if (runs := use.runs) < statistics.FEWEST_ROUNDS:
+        search.notes.append(
+            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals go from the lowest to"
+            " the highest run; give it more for narrower ones"
+        )
+    by_size = {size: found for size, found in search.by_size.items() if size is not None}
+    return Advice(
+        kernel=kernel.name,
+        size=size,
+        measured=search.measured,
+        use=use,
+        equals=tuple(equals),
+        serial=decision.best_serial(candidates),
+        candidates=tuple(candidates),
+        break_evens=tuple(decision.break_evens(by_size, search.yard)) if size is not None else (),
+        by_size=by_size,
+        notes=tuple(dict.fromkeys(search.notes)),
+        machine=machine.describe(),
+    )
+
+
+def _plain(c: Candidate) -> dict[str, Any]:
+    return {
+        "on": repr(c.on),
+        "backend": c.backend,
+        "workers": c.on.workers,
+        "variant": c.variant,
+        "size": c.size,
+        "seconds": c.seconds,
+        "interval": list(c.interval),
+        "runs": c.runs,
+        "opening": c.opening,
+        "loading": c.loading,
+        "cold": c.cold,
+    }
+
+
+__all__ = ["Advice", "BreakEven", "Candidate", "Crossing", "advise", "advise_for_size"]

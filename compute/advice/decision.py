@@ -1,0 +1,265 @@
+"""From measurements to a choice: who is fastest, who is as fast within noise, and from which size on. Pure functions.
+
+warm: the median of runs on a pool that is open and has the kernel loaded.
+cold: opening a pool, loading the kernel in it and running once, in a process that has done nothing of it before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from compute.backends.backend import Backend
+from compute.scaling import statistics
+from compute.scaling.dataset import Point
+
+# What needs the least of its user comes first: no pool, then threads of one process, then processes and their messages.
+SIMPLEST = ("serial", "threads", "prange", "processes", "joblib")
+OWN_LOADING = ("prange", "processes", "joblib")  # what they load serves no one else; the others share one process
+NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
+CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
+FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
+
+Configuration = tuple[str, int, str]  # backend, workers, variant
+
+
+class Yardstick(NamedTuple):
+    """A kernel's cost by size, and the size of a cost: what makes two sizes comparable."""
+
+    cost: Callable[[int], float]
+    size: Callable[[float], int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to do the work, as measured: `run(kernel, *args, on=candidate.on, variant=candidate.variant)`. Seconds.
+
+    interval: of the warm median; the lowest and highest run where they were too few for one.
+    opening:  a pool's, as first opened. loading: the kernel's (and numba's) in it, first time.
+    """
+
+    on: Backend
+    variant: str
+    size: int | None
+    seconds: float
+    interval: tuple[float, float]
+    runs: int
+    opening: float
+    loading: float
+
+    @property
+    def cold(self) -> float:
+        return self.opening + self.loading + self.seconds
+
+    @property
+    def backend(self) -> str:
+        return self.on.name
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """From which size on one way beats another.
+
+    how: "measured" (between two measured sizes), "always" (at each measured size; size is the smallest of them),
+         "projected" (past the largest measured size, by the kernel's own cost), "never" (size is the largest).
+    """
+
+    size: int
+    how: Literal["measured", "always", "projected", "never"]
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The smallest size from which a backend, at its best, beats serial at its best."""
+
+    backend: str
+    warm: Crossing
+    cold: Crossing
+
+
+def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configuration, tuple[float, float]]:
+    """(opening, loading) of each configuration, as if each had been the first and only one in its process.
+
+    Whatever comes second in a process finds done what the first had to do: the fork server runs, the compiled lane loop
+    is there. So each is charged the most that any of its kind took. importing: numba's own, charged to all but serial
+    Python, which needs none of it.
+    """
+    points = list(points)
+    opening: dict[str, float] = {}
+    loading: dict[tuple[str, str], float] = {}
+    for p in points:
+        opening[p.backend] = max(opening.get(p.backend, 0.0), p.startup or 0.0)
+        loading[_loads(p)] = max(loading.get(_loads(p), 0.0), p.compile or 0.0)
+    return {
+        (p.backend, p.workers, p.variant): (
+            opening[p.backend],
+            loading[_loads(p)] + importing * ((p.backend, p.variant) != ("serial", "python")),
+        )
+        for p in points
+    }
+
+
+def _loads(p: Point) -> tuple[str, str]:
+    return p.backend if p.backend in OWN_LOADING else "here", p.variant
+
+
+def candidates(
+    points: Iterable[Point], costs: Mapping[Configuration, tuple[float, float]], on: Iterable[Backend]
+) -> dict[int | None, list[Candidate]]:
+    """Candidates by size, the fastest first; on: the backends that the points are of."""
+    known = {(backend.name, backend.workers): backend for backend in on}
+    runs: dict[int | None, dict[Configuration, list[float]]] = {}
+    for p in points:
+        runs.setdefault(p.size, {}).setdefault((p.backend, p.workers, p.variant), []).extend(p.samples)
+    return {
+        size: sorted(
+            (_candidate(known[key[:2]], key[2], size, samples, *costs[key]) for key, samples in found.items()),
+            key=lambda c: c.seconds,
+        )
+        for size, found in runs.items()
+    }
+
+
+def _candidate(
+    on: Backend, variant: str, size: int | None, samples: list[float], opening: float, loading: float
+) -> Candidate:
+    interval = statistics.median_interval(samples) or (min(samples), max(samples))
+    return Candidate(on, variant, size, statistics.median(samples), interval, len(samples), opening, loading)
+
+
+def choose(found: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
+    """The one to use, and the others that are as fast within noise (their intervals overlap the fastest one's).
+
+    Of those it is the simplest; and never one whose median is above serial's.
+    """
+    serial = best_serial(found)
+    fastest = min(found, key=lambda c: c.seconds)
+    equals = [c for c in found if c.interval[0] <= fastest.interval[1] and c.seconds <= serial.seconds]
+    chosen = min(equals, key=_simplicity)
+    return chosen, sorted((c for c in equals if c is not chosen), key=_simplicity)
+
+
+def best_serial(found: Iterable[Candidate]) -> Candidate:
+    """The fastest variant on one core, which everything else has to beat."""
+    return min((c for c in found if c.backend == "serial"), key=lambda c: c.seconds)
+
+
+def _simplicity(c: Candidate) -> tuple[int, int, float]:
+    return _rank(c.backend), c.on.workers, c.seconds
+
+
+def _rank(backend: str) -> int:
+    return SIMPLEST.index(backend) if backend in SIMPLEST else len(SIMPLEST)
+
+
+def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[BreakEven]:
+    """A BreakEven for each backend but serial."""
+    names = dict.fromkeys(c.backend for found in by_size.values() for c in found if c.backend != "serial")
+    return [
+        BreakEven(
+            name,
+            _crossing(by_size, name, _warm, yard),
+            _crossing(by_size, name, _cold, yard),
+        )
+        for name in sorted(names, key=_rank)
+    ]
+
+
+def _warm(c: Candidate) -> float:
+    return c.seconds
+
+
+def _cold(c: Candidate) -> float:
+    return c.cold
+
+
+def _crossing(
+    by_size: Mapping[int, Sequence[Candidate]],
+    name: str,
+    seconds: Callable[[Candidate], float],
+    yard: Yardstick,
+) -> Crossing:
+    sizes, ours, serial = _curves(by_size, name, seconds)
+    found = crossing(sizes, ours, serial, yard)
+    if found.how != "never":
+        return found
+    best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, "serial"))
+    factor = further(best.seconds, seconds(best), alone.seconds, seconds(alone))
+    if factor is None:
+        return found
+    size = statistics.two_digits(yard.size(factor * yard.cost(sizes[-1])))
+    return Crossing(max(size, sizes[-1]), "projected")
+
+
+def _best(found: Sequence[Candidate], name: str, seconds: Callable[[Candidate], float]) -> Candidate:
+    return min((c for c in found if c.backend == name), key=seconds)
+
+
+def _curves(
+    by_size: Mapping[int, Sequence[Candidate]], name: str, seconds: Callable[[Candidate], float]
+) -> tuple[list[int], list[float], list[float]]:
+    """Sizes, rising, at which the backend and serial were both measured, and the seconds of each at its best."""
+    sizes = sorted(s for s, found in by_size.items() if {name, "serial"} <= {c.backend for c in found})
+    ours, serial = ([seconds(_best(by_size[s], who, seconds)) for s in sizes] for who in (name, "serial"))
+    return sizes, ours, serial
+
+
+def crossing(sizes: Sequence[int], ours: Sequence[float], serial: Sequence[float], yard: Yardstick) -> Crossing:
+    """The smallest size from which `ours` is below `serial` at it and at all that are larger; sizes rise.
+
+    Between the last that loses and the first that wins, times are taken to grow by the same for each unit of cost.
+    """
+    first = _first_win(ours, serial)
+    if first == len(sizes):
+        return Crossing(sizes[-1], "never")
+    if first == 0:
+        return Crossing(sizes[0], "always")
+    behind, ahead = ours[first - 1] - serial[first - 1], serial[first] - ours[first]  # at least 0, above 0
+    low, high = yard.cost(sizes[first - 1]), yard.cost(sizes[first])
+    size = statistics.two_digits(yard.size(low + (high - low) * behind / (behind + ahead)))
+    return Crossing(min(max(size, sizes[first - 1]), sizes[first]), "measured")
+
+
+def _first_win(ours: Sequence[float], serial: Sequence[float]) -> int:
+    """The index from which on all win; as many as there are where the last one loses."""
+    first = len(ours)
+    while first and ours[first - 1] < serial[first - 1]:
+        first -= 1
+    return first
+
+
+def further(ours: float, ours_cold: float, serial: float, serial_cold: float) -> float | None:
+    """How many times the work until a way that costs more once, and less with each unit of work, has paid for itself.
+
+    None where it is not clearly faster warm, or where that is too far from what was measured to be foretold.
+    """
+    if ours > CLEAR * serial:
+        return None
+    factor = ((ours_cold - ours) - (serial_cold - serial)) / (serial - ours)
+    return factor if 1 < factor <= FURTHEST else None
+
+
+def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[int]:
+    """The sizes that would halve, in cost, each interval in which a backend begins to win, where that is still wide."""
+    wanted = set()
+    for name in {c.backend for found in by_size.values() for c in found} - {"serial"}:
+        for seconds in (_warm, _cold):
+            sizes, ours, serial = _curves(by_size, name, seconds)
+            first = _first_win(ours, serial)
+            if 0 < first < len(sizes) and yard.cost(sizes[first]) > NARROW * yard.cost(sizes[first - 1]):
+                wanted.add(statistics.two_digits(math.sqrt(sizes[first - 1] * sizes[first])))
+    return sorted(wanted - set(by_size))
+
+
+def ladder(top: int, seconds: float, floor: float, step: float, yard: Yardstick) -> list[int]:
+    """Sizes below `top`, rising, each a `step` less in cost than the next, down to where serial takes about `floor`."""
+    sizes: list[int] = []
+    factor = 1 / step
+    while seconds * factor > floor / step:
+        size = statistics.two_digits(yard.size(yard.cost(top) * factor))
+        if 0 < size < (sizes[-1] if sizes else top):
+            sizes.append(size)
+        factor /= step
+    return sizes[::-1]
