@@ -26,7 +26,7 @@ from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
-ARRIVAL = 0.01  # s that a worker's first task lasts, so that the others are given one too
+ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,17 +87,19 @@ class LokyPool(Pool):
         from joblib.externals.loky import BrokenProcessPool
 
         message, control = self._sender.message(job), Control(job.control)
+        is_warming = not control.words[TICKETS]
+        perform = _perform_and_stay if is_warming else remote.perform
         sent = time.perf_counter()
         try:
-            tasks = [self._executor.submit(remote.perform, message, lane) for lane in range(job.lanes)]
+            tasks = [self._executor.submit(perform, message, lane) for lane in range(job.lanes)]
         except BrokenProcessPool as error:  # it broke while it was idle
             return [Outcome(0, death=_exit_codes(error))]
         hung = self._watch(tasks, job, sent)
         errors = [task.exception() for task in tasks]
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
-            if not control.words[TICKETS] and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
-                return self.lanes(job)  # a warming that one worker did for another
+            if is_warming and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
+                return self.lanes(job)  # one worker did it for another
             replies = [task.result() for task in tasks]
             return [pickle.loads(reply) if reply else Outcome(lane) for lane, reply in enumerate(replies)]
         self.stop_lanes(job)
@@ -149,6 +151,13 @@ def _settle(parent: int) -> None:
     remote.settle(parent)
     with contextlib.suppress(ImportError):
         import numba  # noqa: F401
+
+
+def _perform_and_stay(message: bytes, lane: int) -> bytes:
+    """remote.perform, and no other task for a moment."""
+    reply = remote.perform(message, lane)
+    time.sleep(ARRIVAL)
+    return reply
 
 
 def _arrive() -> int:
