@@ -91,13 +91,15 @@ def _places(builder: Any, address: Any, stride: Any, count: int) -> list[Any]:
 
 
 @intrinsic(prefer_literal=True)
-def transpose_block(typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any, rows: Any) -> Any:
-    """`transpose_block(source, source_stride, target, target_stride, rows)`: move rows x LANES numbers to LANES x rows.
+def transpose_block(
+    typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any, rows: Any, past: Any
+) -> Any:
+    """`transpose_block(source, source_stride, target, target_stride, rows, past)`: rows x LANES numbers, turned.
 
     Source and target are addresses; strides count elements from row to row. `rows` is a constant of any size: it is
-    done in powers of two.
+    done in powers of two. `past` as for `store_at`, of rows that are whole vectors.
     """
-    count = _literal(rows, "rows")
+    count, put = _literal(rows, "rows"), stream if _literal(past, "past") else write
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         sources = _places(builder, args[0], args[1], count)
@@ -107,12 +109,12 @@ def transpose_block(typingctx: Any, source: Any, source_stride: Any, target: Any
             side = _power_of_two(count - done)
             columns = transposed(builder, [read(builder, place, LANES) for place in sources[done : done + side]])
             for place, column in zip(targets, columns, strict=True):
-                write(builder, column, builder.gep(place, [_word(done)]))
+                put(builder, column, builder.gep(place, [_word(done)]))
             done += side
         return context.get_dummy_value()
 
     intp = types.intp
-    return types.void(intp, intp, intp, intp, rows), codegen
+    return types.void(intp, intp, intp, intp, rows, past), codegen
 
 
 @intrinsic(prefer_literal=True)

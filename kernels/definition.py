@@ -17,6 +17,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from kernels.cache import empty
 from kernels.plan import Plan, same_elements
 
 Body = Callable[..., Any]
@@ -105,7 +106,7 @@ class Kernel:
             return (plan.chunks, *(plan.shape or ()))
         return (plan.indices,) if plan.shape is None else plan.shape
 
-    def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
+    def allocate(self, plan: Plan, empty: Callable[..., Any] = empty) -> np.ndarray[Any, Any]:
         """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
         if plan.writes_into_out and plan.out is not None:
             return plan.out if plan.value_shape is None else plan.out.reshape(self.output_shape(plan))

@@ -83,7 +83,7 @@ def packer(width: int) -> Callable[..., Any]:
                 for p in range(first, done, LANES):
                     at = (i - top) // width * size + (p - first) * width
                     transpose_block(
-                        np.intp(source + i * line + p * 8), line // 8, np.intp(target + at * 8), width, width
+                        np.intp(source + i * line + p * 8), line // 8, np.intp(target + at * 8), width, width, False
                     )
         for i in range(top, bottom, width):
             for p in range(done if i < whole else first, last):

@@ -60,7 +60,8 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         b, c, d = a + line, a + 2 * line, a + 3 * line
         of_a = of_b = of_c = of_d = broadcast(0.0, WIDE)
         for j in range(0, whole * 8, WIDE * 8):
-            for ahead in range(j + AHEAD, j + AHEAD + WIDE * 8, 64):
+            begin = j + AHEAD if j + AHEAD < line else j + AHEAD + 3 * line  # from a row's end to four rows further
+            for ahead in range(begin, begin + WIDE * 8, 64):
                 prefetch(np.intp(a + ahead))
                 prefetch(np.intp(b + ahead))
                 prefetch(np.intp(c + ahead))

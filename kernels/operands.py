@@ -15,11 +15,11 @@ Array = np.ndarray[Any, Any]
 SEED = 20261122  # of every example's operands
 
 # Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
-# one core 15 us, and a chunk that Python hands out costs 4; two megabytes still make 64 chunks of 4096 x 4096.
-LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 18
-# Side of a transposed tile. Memory is read and written in runs of 1 KB, and a tile, 139 KB, fits in any L2. On Zen 5
-# that gave 26 GB/s; tiles of 256 as much; runs of half and a quarter as much 23 and 21; without a buffer 14.
-TILE = 128
+# one core 15 us, and a chunk that Python hands out costs 4 to 7; four megabytes still make 32 chunks of 4096 x 4096.
+LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 19
+# Rows and columns of a transposed tile. On Zen 5, n = 4096, 64 rows written side by side run at 33 GB/s, 128 at 30 and
+# 256 at 26, which meet in the same sets of a cache; and tiles of 64 x 64 at 32, for each begins with a wait for memory.
+TALL, WIDE = 64, 512
 MOST_CHUNKS = 4096  # a timeline keeps a span for each
 
 

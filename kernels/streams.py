@@ -12,7 +12,8 @@ import numpy as np
 from kernels.definition import as_index, kernel
 from kernels.operands import (
     SEED,
-    TILE,
+    TALL,
+    WIDE,
     Array,
     as_float64,
     as_out,
@@ -44,13 +45,13 @@ def plan_transpose(A: Any, out: Any = None) -> Plan:
     columns = a.shape[-1] if a.ndim > 1 else 1
     middle = a.shape[1:-1]
     count = int(np.prod(middle, dtype=np.intp))
-    each = tiles(columns, rows, TILE, TILE)
+    each = tiles(columns, rows, TALL, WIDE)
     return Plan(
         indices=count * each,
         inputs=(a.reshape(rows, count, columns), np.arange(count).reshape(middle).transpose().ravel()),
         shape=(columns, count, rows),
         value_shape=shape,
-        grain=max(1, round(chunk_elements(a.size) / max(1, min(rows, TILE) * min(columns, TILE)))),
+        grain=max(1, round(chunk_elements(a.size) / max(1, min(columns, TALL) * min(rows, WIDE)))),
         out=target,
         work=16.0 * a.size,
     )
@@ -80,7 +81,7 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     """
     side = 8
     for tile in range(lo, hi):
-        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TILE, TILE)
+        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
         m = which[s]
         for i in range(top, bottom, side):
             for j in range(left, right, side):

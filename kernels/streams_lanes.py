@@ -10,12 +10,13 @@ import numpy as np
 
 from kernels.blocks import LANES, copy_row, finish_stores, load_at, prefetch, store_at, transpose_block
 from kernels.cache import cache_bytes
-from kernels.operands import TILE, Array, tile_at
+from kernels.operands import TALL, WIDE, Array, tile_at
 
 LARGE = cache_bytes(3)  # bytes: what does not stay in the last-level cache need not go there
 VECTOR = LANES * 8
 LINE = 8  # numbers to a cache line
-PITCH = TILE + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
+PITCH = RUN + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
 
 
 def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
@@ -61,21 +62,25 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
 
-    A tile is turned into a buffer that the L2 cache holds, and goes from there to memory in whole lines, however `out`
-    is aligned, and past the caches where the arrays are large.
+    Where the rows of `out` begin with a cache line, a tile is turned in registers and written in whole lines; else in a
+    buffer that the L2 cache holds, from where it goes to memory in whole lines but for the ends of its rows.
     """
     past = 2 * out.size * 8 > LARGE
     by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
-    buffer = np.empty(TILE * PITCH)
+    buffer = np.empty(TALL * PITCH)
     for tile in range(lo, hi):
-        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TILE, TILE)
+        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
         m = which[s]
         target = out.ctypes.data + s * out.strides[1]
-        if by_rows:
-            turn(buffer, A, m, top, bottom, left, right)
-            for r in range(top, bottom):
-                place = buffer.ctypes.data + (r - top) * PITCH * 8
-                write_run(target + r * out.strides[0] + left * 8, place, right - left, past)
+        if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and bottom - top >= LANES and right - left >= LINE:
+            turn_by_lines(target, out.strides[0], A, m, top, bottom, left, right, past)
+        elif by_rows:
+            for c in range(left, right, RUN):
+                end = min(c + RUN, right)
+                turn(buffer, A, m, top, bottom, c, end)
+                for r in range(top, bottom):
+                    place = buffer.ctypes.data + (r - top) * PITCH * 8
+                    write_run(target + r * out.strides[0] + c * 8, place, end - c, past)
         elif by_columns:
             for r in range(top, bottom):
                 place = A.ctypes.data + m * A.strides[1] + r * A.strides[2] + left * 8
@@ -87,6 +92,27 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     finish_stores()
 
 
+def turn_by_lines(
+    target: int, pitch: int, A: Array, m: int, top: int, bottom: int, left: int, right: int, past: bool
+) -> None:
+    """A[left:right, m, top:bottom].T into rows of lines at `target`: a line of each at a time, from LINE rows of A.
+
+    Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
+    """
+    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
+    for c in range(left, right, LINE):
+        at = min(c, right - LINE)
+        for r in range(top, bottom, LANES):
+            row = min(r, bottom - LANES)
+            here, there = source + at * line + row * 8, target + row * pitch + at * 8
+            for k in range(LINE, 2 * LINE):  # the lines that are wanted next
+                prefetch(np.intp(here + k * line))
+            if past and at == c:
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, True)
+            else:
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, False)
+
+
 def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, right: int) -> None:
     """A[left:right, m, top:bottom].T into the rows of the buffer, LINE x LANES numbers in registers at a time."""
     source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
@@ -96,7 +122,7 @@ def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, righ
             for k in range(c + LINE, c + 2 * LINE):  # the lines that are wanted next
                 prefetch(np.intp(source + k * line + r * 8))
             to = buffer.ctypes.data + ((r - top) * PITCH + c - left) * 8
-            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, LINE)
+            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, LINE, False)
         for r in range(whole_rows, bottom):
             for k in range(c, c + LINE):
                 buffer[(r - top) * PITCH + k - left] = A[k, m, r]

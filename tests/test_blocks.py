@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kernels.blocks import LANES, copy_row, finish_stores, load_at, prefetch, store_at, sum_lanes, transpose_block
+from kernels.cache import empty
 from kernels.compilation import compiled
 
 
@@ -11,7 +12,7 @@ from kernels.compilation import compiled
 def test_transpose_block_of_any_rows(rows):
     @compiled
     def turn(source, target):
-        transpose_block(source.ctypes.data, source.shape[1], target.ctypes.data, target.shape[1], rows)
+        transpose_block(source.ctypes.data, source.shape[1], target.ctypes.data, target.shape[1], rows, False)
 
     source, target = np.random.default_rng(0).random((rows, LANES + 3)), np.full((LANES, rows + 2), np.nan)
     turn(source, target)
@@ -50,3 +51,13 @@ def test_load_store_and_sum(past):
     assert _through_registers(source, target, past) == LANES * (LANES + 1) / 2
     np.testing.assert_array_equal(target[:LANES], 2 * source)
     assert room.sum() == 2 * source.sum()
+
+
+@pytest.mark.parametrize("shape", [(), 0, 1, 1000, (0, 3), (30, 41)])
+def test_an_empty_array_begins_with_a_cache_line(shape):
+    array = empty(shape, np.float32)
+    assert array.shape == np.empty(shape).shape
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.size == 0 or array.ctypes.data % 64 == 0

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
 from kernels import transpose, triad
+from kernels.streams_lanes import LARGE
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -36,6 +37,26 @@ def test_transpose_of_any_sides(rows, columns):
     np.testing.assert_array_equal(transpose.nogil(A), A.T)
     np.testing.assert_array_equal(transpose.nogil(np.asfortranarray(A)), A.T)
     np.testing.assert_array_equal(transpose.nogil(A[::-1, ::2]), A[::-1, ::2].T)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (64, 512), (72, 65), (200, 531), (1200, 130), None])
+@pytest.mark.parametrize("into", [0, 2])
+def test_transpose_in_whole_lines_and_by_way_of_a_buffer(shape, into):
+    """Rows of `out` begin with a cache line, or do not; the last shape is one that goes past the caches."""
+    A = numbers(shape or (1504, LARGE // 16 // 1504 + 11))
+    room = np.full(A.size + 64, np.nan)
+    begin = -(room.ctypes.data // 8) % 8 + 8 + into
+    out = room[begin : begin + A.size].reshape(A.shape[::-1])
+    assert out.ctypes.data % 64 == 8 * into
+    assert transpose.nogil(A, out=out) is out
+    np.testing.assert_array_equal(out, A.T)
+    assert np.isnan(room[:begin]).all()
+    assert np.isnan(room[begin + A.size :]).all()
+
+
+def test_triad_past_the_caches():
+    a, b = numbers(LARGE // 24 + 100), numbers(LARGE // 24 + 100, 1)
+    np.testing.assert_array_equal(triad.nogil(a, b, 0.3), a + 0.3 * b)
 
 
 @every_variant
