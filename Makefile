@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup bench-dispatch bench-peers chaos clean
+.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -28,6 +28,11 @@ speedup: $(DEV)
 bench-dispatch: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(BIN)/python bench/overhead.py
+
+# Do intervals hold the truth, does the verdict name what was planted, does the ledger find its seconds? Ten minutes.
+proof: $(DEV)
+	$(BIN)/python bench/intervals.py
+	$(BIN)/python bench/proof.py
 
 # Beside other people's programs; those that are not here are skipped. About six minutes.
 bench-peers: $(DEV)

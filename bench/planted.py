@@ -1,0 +1,213 @@
+"""Kernels and circumstances that each have one known reason not to be N-fold, and one that has none.
+
+`make proof` measures each many times and counts how often the verdict names what was planted. A cause is planted with
+the public means that a user has: a kernel of one's own, a backend, a busy machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute import Processes, Threads
+from compute.backends.backend import Backend
+from compute.scaling.verdict import Cause
+from kernels import Plan, kernel
+
+STEPS = 40_000  # of a loop, about 60 us on one core
+CHUNKS = 512
+ROWS, WIDTH = 256, 1 << 16  # doubles: 128 MB an array
+LOCK = threading.Lock()
+
+
+def work(steps: int, x: float) -> float:
+    """So many dependent steps on one number."""
+    for _ in range(steps):
+        x = x * 0.5 + 1.0
+    return x
+
+
+def plan_steps(steps: int) -> Plan:
+    return Plan(CHUNKS, (steps,), grain=1)
+
+
+@kernel(plan=plan_steps, bound="compute")
+def healthy(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work in chunks that are long against a ticket."""
+    for i in range(lo, hi):
+        out[i] = work(steps, 1.0 + i)
+
+
+@kernel(plan=plan_steps, bound="compute")
+def heavy_chunk(lo: int, hi: int, out: Any, steps: int) -> None:
+    """The last chunk is as long as all the others."""
+    for i in range(lo, hi):
+        out[i] = work(steps * (out.size if i == out.size - 1 else 1), 1.0 + i)
+
+
+@kernel(plan=plan_steps, bound="compute")
+def in_python(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work, which as Python holds the GIL."""
+    for i in range(lo, hi):
+        x = 1.0 + i
+        for _ in range(steps // 50):
+            x = x * 0.5 + 1.0
+        out[i] = x
+
+
+@kernel(plan=plan_steps, compiled=False, bound="compute")
+def under_a_lock(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Work that releases the GIL, and holds one lock."""
+    compiled = _compiled_work()
+    for i in range(lo, hi):
+        with LOCK:
+            out[i] = compiled(steps, 1.0 + i)
+
+
+def plan_serially(steps: int) -> Plan:
+    _compiled_work()(steps * CHUNKS // 2, 1.0)
+    return plan_steps(steps)
+
+
+@kernel(plan=plan_serially, bound="compute")
+def serial_section(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work, after half as much that only the caller does."""
+    for i in range(lo, hi):
+        out[i] = work(steps, 1.0 + i)
+
+
+def plan_tiny(chunks: int) -> Plan:
+    return Plan(chunks, (), grain=1)
+
+
+@kernel(plan=plan_tiny, bound="compute")
+def tiny_chunks(lo: int, hi: int, out: Any) -> None:
+    """A million chunks of one addition."""
+    for i in range(lo, hi):
+        out[i] = i + 1.0
+
+
+def plan_rows(a: Any) -> Plan:
+    return Plan(len(a), (a,), shape=(len(a),), grain=1)
+
+
+@kernel(plan=plan_rows)
+def streams_memory(lo: int, hi: int, out: Any, a: Any) -> None:
+    """Four sums over each row, side by side: as fast as rows come from memory."""
+    for i in range(lo, hi):
+        row = a[i]
+        s = t = u = v = 0.0
+        for j in range(0, row.size, 8):  # one number of each cache line: nothing but the line's coming
+            s, t, u, v = t + row[j], u, v, s
+        out[i] = s + t + u + v
+
+
+def plan_pickled(words: list[float], steps: int) -> Plan:
+    return Plan(CHUNKS, (words, steps), grain=1)
+
+
+@kernel(plan=plan_pickled, compiled=False, bound="compute")
+def pickled_argument(lo: int, hi: int, out: Any, words: list[float], steps: int) -> None:
+    """Even work, whose argument is a long list: it goes to every worker as a pickle, in every run."""
+    compiled = _compiled_work()
+    for i in range(lo, hi):
+        out[i] = compiled(steps // 4, words[i])
+
+
+def plan_matrices(side: int) -> Plan:
+    return Plan(16, (np.ones((side, side)),), grain=1)
+
+
+@kernel(plan=plan_matrices, compiled=False, bound="compute")
+def nested_blas(lo: int, hi: int, out: Any, a: Any) -> None:
+    """Products for which every lane lets BLAS use as many threads as there are CPUs."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(os.cpu_count(), user_api="blas"):
+        for i in range(lo, hi):
+            out[i] = (a @ a)[0, 0]
+
+
+_made: list[Any] = []
+
+
+def _compiled_work() -> Any:
+    if not _made:
+        from kernels.compilation import compiled
+
+        _made.append(compiled(work))
+    return _made[0]
+
+
+@contextlib.contextmanager
+def busy_processes() -> Iterator[None]:
+    """A busy process for each CPU, as a neighbour would have."""
+    burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    time.sleep(0.2)
+    try:
+        yield
+    finally:
+        for one in burning:
+            one.kill()
+            one.wait()
+
+
+@contextlib.contextmanager
+def one_cpu() -> Iterator[None]:
+    """An affinity mask of one CPU, for this process and all that it starts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is planted, and the cause that the verdict of its two workers is to name."""
+
+    name: str
+    cause: str
+    kernel: Any
+    args: Callable[[], tuple[Any, ...]]
+    variant: str
+    on: Backend
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def _steps() -> tuple[Any, ...]:
+    return (STEPS,)
+
+
+CASES = (
+    Case("nothing", Cause.NONE, healthy, _steps, "nogil", Threads(2)),
+    Case("nothing, in processes", Cause.NONE, healthy, _steps, "nogil", Processes(2)),
+    Case("one heavy chunk", Cause.IMBALANCE, heavy_chunk, lambda: (STEPS // 2,), "nogil", Threads(2)),
+    Case("a lock", Cause.LOCK, under_a_lock, _steps, "python", Threads(2)),
+    Case("a serial section in plan", Cause.SERIAL, serial_section, _steps, "nogil", Threads(2)),
+    Case("a loop that holds the GIL", Cause.GIL, in_python, _steps, "python", Threads(2)),
+    Case("memory saturated", Cause.MEMORY, streams_memory, lambda: (np.ones((ROWS, WIDTH)),), "nogil", Threads(2)),
+    Case("tiny chunks", Cause.SMALL_CHUNKS, tiny_chunks, lambda: (1_000_000,), "nogil", Threads(2)),
+    Case(
+        "a large pickled argument",
+        Cause.TRANSFER,
+        pickled_argument,
+        lambda: ([1.5] * 1_000_000, STEPS),
+        "python",
+        Processes(2),
+    ),
+    Case("busy processes", Cause.NOISE, healthy, _steps, "nogil", Threads(2), busy_processes),
+    Case("BLAS of two threads under two workers", Cause.NESTED, nested_blas, lambda: (400,), "python", Processes(2)),
+    Case("one CPU for two workers", Cause.OVERSUBSCRIPTION, healthy, _steps, "nogil", Threads(2), one_cpu),
+)

@@ -1,0 +1,141 @@
+"""Does the verdict name what was planted, and does the ledger find its seconds? `make proof`.
+
+Each cause of bench/planted.py is planted many times, in shuffled order, and measured as a user would; a table says how
+often the verdict named it, and what it said otherwise. Then known seconds are planted in runs, and the ledger's entries
+held against them. Prints the tables and keeps them in bench/results/, with machine and date. About ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import planted
+from planted import CASES, Case
+
+from compute import Serial, Threads, machine, scale
+from compute.scaling import ledger
+from kernels import Plan, kernel
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = 20
+ROUNDS = 10  # and so an interval that is narrow enough to say something
+WANTED = 0.95  # of the runs of a cause
+SECONDS = 0.2  # that are planted: long against a clock tick and a wake-up
+
+
+def verdicts(runs: int, cases: list[Case]) -> list[str]:
+    """Plant every cause so many times; lines of a table."""
+    said: dict[str, Counter[str]] = {case.name: Counter() for case in cases}
+    sentences: dict[str, str] = {}
+    order = [case for case in cases for _ in range(runs)]
+    random.Random(0).shuffle(order)
+    for case in order:
+        with case.around():
+            scaling = scale(case.kernel, *case.args(), on=[case.on], variants=[case.variant], rounds=ROUNDS)
+        point = next(p for p in scaling.points if p.workers == case.on.workers)
+        said[case.name][point.cause or "nothing"] += 1
+        if point.cause == case.cause or case.name not in sentences:
+            sentences[case.name] = f"{point.speedup:.2f}×: {point.verdict}"
+    lines = ["| planted | named | otherwise | a verdict |", "|---|---|---|---|"]
+    for case in cases:
+        named = said[case.name][case.cause]
+        others = ", ".join(f"{cause} {count}" for cause, count in said[case.name].items() if cause != case.cause)
+        flag = "" if named >= WANTED * runs else " !"
+        lines.append(f"| {case.name} | {named} of {runs}{flag} | {others or '–'} | {sentences[case.name]} |")
+    return lines
+
+
+def waits(seconds: list[float]) -> Plan:
+    time.sleep(seconds[-1])
+    return Plan(len(seconds) - 1, (seconds,), grain=1)
+
+
+@kernel(plan=waits, compiled=False)
+def sleeps(lo, hi, out, seconds):
+    """Wait as long as the chunk's entry says: blocked, and idle for the lane that has less of it."""
+    time.sleep(seconds[lo])
+    out[lo] = 0.0
+
+
+def found(chunks: list[float], serially: float) -> tuple[dict[str, float], float]:
+    """The ledger of a run on two threads with these seconds planted, and the run's core-seconds."""
+    with Threads(2).open() as pool:
+        pool.warm(sleeps, [*chunks, 0.0])
+        with pool.observed():
+            result = pool.run(sleeps, [*chunks, serially])
+    entries = ledger.entries(result.timeline, result.seconds, 2, useful=result.timeline.cpu)
+    return entries, 2 * result.seconds
+
+
+PLANTED: dict[str, Callable[[], tuple[dict[str, float], float, str, float]]] = {
+    "blocked": lambda: (*found([SECONDS, SECONDS], 0.0), "blocked", 2 * SECONDS),
+    "idle": lambda: (*found([2 * SECONDS, SECONDS], 0.0), "idle", SECONDS),
+    "serial": lambda: (*found([0.01, 0.01], SECONDS), "serial", 2 * SECONDS),
+}
+
+
+def seconds_found(runs: int) -> list[str]:
+    """How far the ledger is from planted seconds, and what it leaves unexplained; lines of a table."""
+    lines = ["| planted | seconds | found, median | farthest off | unexplained, most |", "|---|---|---|---|---|"]
+    for name, plant in PLANTED.items():
+        rows = [plant() for _ in range(runs)]
+        truth = rows[0][3]
+        values = [entries[entry] for entries, _, entry, _ in rows]
+        off = max(abs(value - truth) / truth for value in values)
+        left = max(abs(entries["unexplained"]) / whole for entries, whole, _, _ in rows)
+        flag = " !" if off > 0.05 or left > 0.03 else ""
+        lines.append(f"| {name} | {truth:.3f} | {statistics.median(values):.4f} | {off:.1%}{flag} | {left:.2%} |")
+    lefts = []
+    for backend in (Serial(), Threads(2)):
+        with backend.open() as pool:
+            pool.warm(planted.healthy, planted.STEPS)
+            for _ in range(runs):
+                with pool.observed():
+                    result = pool.run(planted.healthy, planted.STEPS)
+                entries = ledger.entries(result.timeline, result.seconds, backend.workers, result.timeline.cpu)
+                lefts.append(abs(entries["unexplained"]) / (backend.workers * result.seconds))
+    lines.append(f"| nothing | – | – | – | {max(lefts):.2%} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each cause")
+    parser.add_argument("--only", help="the one case whose name begins like this; nothing is kept")
+    asked = parser.parse_args()
+    cases = [case for case in CASES if not asked.only or case.name.startswith(asked.only)]
+    told = machine.describe()
+    began = time.perf_counter()
+    lines = [
+        "# Does the verdict name what was planted?",
+        "",
+        f"{told['model']}, {told['cpus']} usable CPUs, {told['platform']}; Python {told['python']},"
+        f" numba {told['numba']}; {told['date']}; load {told['load'] and told['load'][0]}.",
+        f"Two workers, {ROUNDS} rounds a run, {asked.runs} runs a cause, in shuffled order; ! marks what missed:"
+        f" {WANTED:.0%} of the runs, 5 % of the seconds, 3 % unexplained.",
+        "",
+        *verdicts(asked.runs, cases),
+        "",
+        "## Planted seconds in the ledger",
+        "",
+        *seconds_found(asked.runs),
+        "",
+        f"Took {time.perf_counter() - began:.0f} s.",
+        "",
+    ]
+    print("\n".join(lines))
+    if not asked.only:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"proof-{told['date'][:10]}.md"
+        path.write_text("\n".join(lines))
+        print(f"kept in {path}")
+
+
+if __name__ == "__main__":  # spawned workers import this file
+    main()
