@@ -276,7 +276,9 @@ def _grid(
     figure = Figure(figsize=size, dpi=DPI, layout=engine)
     ratios = [width - 1.2, BARS] * across if beside else None  # 1.2 inches are the names of the rows
     flat = list(figure.subplots(down, across * (1 + beside), squeeze=False, width_ratios=ratios).flat)
-    pairs = list(zip(flat[::2], flat[1::2], strict=True)) if beside else [(ax, None) for ax in flat]
+    pairs: list[tuple[Axes, Axes | None]] = [(ax, None) for ax in flat]
+    if beside:
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
     for ax in flat[len(panels) * (1 + beside) :]:
         ax.set_axis_off()
     low = 0.0

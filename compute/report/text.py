@@ -30,9 +30,10 @@ def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None
 
     detail: with ledgers, efficiencies and laws; None: where there is only one kernel: a long report stays short.
     """
-    found = table.groups(scaling)
+    if detail is None:
+        detail = len({p.kernel for p in scaling.points}) == 1
     console.print(Text(table.heading(scaling), style="dim"))
-    for group in found:
+    for group in table.groups(scaling):
         console.print()
         console.print(_titled(group.title))
         _print_sheet(group.sheet, console, _style, bars=True)
@@ -40,7 +41,7 @@ def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None
             console.print(_remark(remark, console.width))
         for note in group.notes:
             console.print(_hanging(Text(note, style="dim"), console.width))
-        if detail or (detail is None and len(found) == 1):
+        if detail:
             _print_details(group, console)
     closing = [Text(line, style="dim") for line in notes.harness(scaling)]
     closing += [Text.assemble(("! ", "bold yellow"), warning) for warning in scaling.warnings]

@@ -79,14 +79,23 @@ def _factor_cells(p: Point) -> dict[str, str]:
 
 
 def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
-    """What the laws say of these points' configurations: a remark for each, and first what holds for all of them."""
-    here = {(p.kernel, p.size, p.backend, p.variant) for p in points}
-    mine = [law for law in found if tuple(law.get(key) for key in ("kernel", "size", "backend", "variant")) in here]
-    told = [(f"{law['backend']} · {law['variant']}", [str(one) for one in law.get("sentences") or ()]) for law in mine]
-    shared = [one for one in told[0][1] if all(one in rest for _, rest in told)] if len(told) > 1 else []
+    """What the laws say of these points' configurations, in their order; what holds for all of them is said once."""
+    order = list(dict.fromkeys((p.kernel, p.size, p.backend, p.variant) for p in points))
+    mine = [law for law in found if _configuration(law) in order]
+    mine.sort(key=lambda law: order.index(_configuration(law)))
+    told = [[str(sentence) for sentence in law.get("sentences") or ()] for law in mine]
+    assumptions = {str(law["assumption"]) for law in mine if law.get("assumption")}
+    assumed = assumptions.pop() if len(mine) > 1 and len(assumptions) == 1 else ""
+    shared = [one for one in told[0] if all(one in rest for rest in told)] if len(told) > 1 else []
     if shared:
         yield Remark("All", " ".join(shared))
-    for name, sentences in told:
-        own = [one for one in sentences if one not in shared]
+    for law, sentences in zip(mine, told, strict=True):
+        own = [one.replace(assumed, "").rstrip() for one in sentences if one not in shared]
         if own:
-            yield Remark(name, " ".join(own))
+            yield Remark(f"{law['backend']} · {law['variant']}", " ".join(own))
+    if assumed:
+        yield Remark("Assumed", assumed.removeprefix("Assumed: "))
+
+
+def _configuration(law: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(law.get(key) for key in ("kernel", "size", "backend", "variant"))

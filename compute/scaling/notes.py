@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute.scaling.dataset import Point, Scaling
+from compute.scaling.losses import Cause
 from compute.scaling.sheet import most_workers
 from compute.scaling.statistics import FEWEST_ROUNDS
-from compute.scaling.words import amount, listed, percent, ratio, seconds
+from compute.scaling.verdict import headline
+from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
 NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
-FINE = "nothing wrong"  # the cause of a point that has none
+FINE = "nothing wrong"  # what a verdict ends with where there is no more to say
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,23 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
 
     every: whether what is fine gets its own line too; else only the best does, so that a long report stays readable.
     """
-    told = [p for p in most_workers(points) if p.backend != "serial" and p.speedup is not None and p.verdict]
+    told = [p for p in most_workers(points) if p.backend != "serial" and p.verdict]
     if not told:
         return
-    fine = [p for p in told if p.cause == FINE]
+    fine = [p for p in told if p.cause == Cause.NONE]
     best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
     for p in told:
-        if p not in fine:
-            yield Remark(_name(p), f"{headline(p)}. {p.verdict}", trouble=True)
-        elif every or p is best:
-            yield Remark(_name(p), f"{headline(p)}.")
+        sentence = p.verdict or ""
+        if p in fine and sentence.endswith(FINE):  # the headline says how near it came
+            sentence = ""
+        if p not in fine or sentence or every or p is best:
+            yield Remark(_name(p), _sentences(headline(p), sentence), trouble=p not in fine)
     if fine:
-        yield Remark("Nothing wrong", _names(fine) + ".")
+        yield Remark(FINE.capitalize(), _names(fine) + ".")
 
 
-def headline(p: Point) -> str:
-    """`1.91× of 2; this machine allows 1.95× → 98 % of attainable`"""
-    text = f"{ratio(p.speedup or 0.0)}× of {p.workers}"
-    if p.ceiling is None or p.attainable is None:
-        return text
-    return f"{text}; this machine allows {ratio(p.ceiling)}× → {percent(p.attainable)} of attainable"
+def _sentences(*texts: str) -> str:
+    return " ".join(f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" for text in texts if text)
 
 
 def further(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -97,21 +96,15 @@ def _rates(points: Sequence[Point]) -> Iterable[str]:
 
 
 def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    """`3 of 12 rounds were disturbed (other processes used up to 0.8 CPUs).`"""
+    """`3 of 12 rounds were disturbed (the worst: other processes used 0.80 of 2 CPUs).`"""
     kernel, variants = points[0].kernel, {p.variant for p in points}
-    here = [c for c in conditions if c.get("kernel") == kernel and c.get("variant", None) in {*variants, None}]
+    here = [c for c in conditions if c.get("kernel") == kernel and c.get("variant") in {*variants, None}]
     marked = [c for c in here if c.get("marked")]
     if not marked:
         return
-    worst = {key: max(float(c.get(key) or 0.0) for c in marked) for key in ("others", "steal", "throttled")}
-    reasons = [
-        f"other processes used up to {worst['others']:.1f} CPUs" if worst["others"] >= 0.05 else "",
-        f"the host took up to {worst['steal']:.1f} CPUs" if worst["steal"] >= 0.05 else "",
-        "the CPU quota held it back" if worst["throttled"] > 0 else "",
-    ]
-    told = listed([reason for reason in reasons if reason])
-    were = "round was" if len(here) == 1 else "rounds were"
-    yield f"{len(marked)} of {len(here)} {were} disturbed{f' ({told})' if told else ''}."
+    worst = max(marked, key=lambda c: sum(float(c.get(key) or 0.0) for key in ("others", "steal", "throttled")))
+    why = f" ({'the worst: ' * (len(marked) > 1)}{worst['marked']})" if isinstance(worst["marked"], str) else ""
+    yield f"{len(marked)} of {len(here)} rounds {'was' if len(marked) == 1 else 'were'} disturbed{why}."
 
 
 def _waiting(points: Sequence[Point]) -> Iterable[str]:

@@ -47,7 +47,7 @@ def groups(scaling: Scaling) -> list[Group]:
     for point in scaling.points:
         by_kernel.setdefault(point.kernel, []).append(point)
     parts = [part for points in by_kernel.values() for part in _by_size(points)]
-    return [_group(_sorted(part), scaling, alone=len(parts) == 1) for part in parts]
+    return [_group(_sorted(part), scaling, alone=len(by_kernel) == 1) for part in parts]
 
 
 def _group(points: Sequence[Point], scaling: Scaling, alone: bool) -> Group:

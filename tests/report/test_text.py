@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from invented import a_point, a_scaling, explained
@@ -75,6 +76,8 @@ def test_details_are_for_one_kernel_or_where_they_are_asked_for():
     assert "Core-seconds" not in text.render(many)
     assert text.render(many, detail=True).count("Core-seconds") == 2
     assert text.render(one, detail=True) == text.render(one)
+    sizes = [replace(p, size=size) for size in (10, 20) for p in one.points]
+    assert text.render(replace(one, points=tuple(sizes))).count("Core-seconds") == 2
 
 
 def test_a_ledger_sums_to_a_hundred_in_every_row():

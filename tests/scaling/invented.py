@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.notes import FINE as CAUSE_OF_THE_FINE
+from compute.scaling.losses import Cause
 from compute.scaling.points import compared
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
@@ -63,9 +63,9 @@ LOSSES = {  # parts of N × T at the most workers; the rest is useful
     "coroutines": {"blocked": 0.49, "startup": 0.01, "serial": 0.01, "unexplained": 0.003},
 }
 TURNS = {"blocked": 0.482, "runqueue": 0.013, "startup": 0.002, "unexplained": 0.003}
-FINE, TROUBLED = (
-    "Nothing wrong: useful work took all but a few percent.",
-    ("Blocked 48 % of core-seconds, the nogil variant 1 %: consistent with the GIL; use a compiled or nogil kernel."),
+FINE = "98 % of attainable: nothing wrong"
+TROUBLED = (
+    "blocked 48 % of core-seconds, the nogil variant 1 %: consistent with the GIL; use a compiled or nogil kernel"
 )
 
 
@@ -77,8 +77,8 @@ def explained(scaling: Scaling | None = None) -> Scaling:
         points=tuple(_explained(p) for p in scaling.points),
         laws=tuple(_law(p) for p in scaling.points if p.workers == max(q.workers for q in scaling.points)),
         conditions=tuple(
-            {"kernel": kernel, "variant": "nogil", "round": n, "steal": 0.0, "others": 0.8 * (n < 3), "throttled": 0,
-             "load": 2.1, "marked": n < 3}
+            {"kernel": kernel, "variant": "nogil", "round": n, "steal": 0.0, "others": (0.8 + n / 100) * (n < 3),
+             "throttled": 0.0, "load": 2.1, "marked": f"other processes used 0.8{n} of 2 CPUs" if n < 3 else None}
             for kernel in dict.fromkeys(p.kernel for p in scaling.points)
             for n in range(12)
         ),
@@ -110,7 +110,7 @@ def _explained(p: Point) -> Point:
         chunks=64,
         chunk_seconds=p.seconds / 64,
         pinned=tuple(range(p.workers)),
-        cause=None if p.backend == "serial" else "gil" if turns else CAUSE_OF_THE_FINE,
+        cause=None if p.backend == "serial" else Cause.GIL if turns else Cause.NONE,
         verdict=None if p.backend == "serial" else TROUBLED if turns else FINE,
         contaminated=3 if p.variant == "nogil" else 0,
         mode="strong",

@@ -147,7 +147,7 @@ def test_str_is_the_table_in_80_columns():
 
 
 def of_two(backend, speedup, cause, variant="nogil", **other):
-    sentence = None if cause is None else f"Said of {cause}."
+    sentence = {None: None, "none": "98 % of attainable: nothing wrong"}.get(cause, f"took it: {cause}")
     point = a_point(backend, 2, variant=variant, speedup=speedup, cause=cause, verdict=sentence)
     return replace(point, **{"ceiling": 1.95, "attainable": speedup / 1.95, **other})
 
@@ -159,12 +159,12 @@ def remarks(points, every=False):
 def test_what_is_fine_is_summed_up_and_trouble_gets_its_sentence():
     points = [
         of_two("serial", 1.0, None),
-        of_two("threads", 1.91, notes.FINE),
-        of_two("prange", 1.93, notes.FINE),
+        of_two("threads", 1.91, "none"),
+        of_two("prange", 1.93, "none"),
         of_two("coroutines", 0.98, "gil"),
-        of_two("processes", 1.9, notes.FINE, "python"),
+        of_two("processes", 1.9, "none", "python"),
     ]
-    trouble = "coroutines · nogil: 0.98× of 2; this machine allows 1.95× → 50 % of attainable. Said of gil."
+    trouble = "coroutines · nogil: 0.98× of 2; this machine allows 1.95× → 50 % of attainable. Took it: gil."
     assert remarks(points) == [
         "prange · nogil: 1.93× of 2; this machine allows 1.95× → 99 % of attainable.",
         trouble,
@@ -176,9 +176,19 @@ def test_what_is_fine_is_summed_up_and_trouble_gets_its_sentence():
     assert remarks([of_two("threads", 1.91, None)]) == []
 
 
+def test_a_fine_one_of_which_there_is_more_to_say_says_it():
+    points = [
+        of_two("prange", 1.93, "none"),
+        of_two(
+            "threads", 1.4, "none", verdict="97 % of attainable: nothing wrong, but the machine allows only 1.4× of 2"
+        ),
+    ]
+    assert remarks(points)[1].endswith(" 97 % of attainable: nothing wrong, but the machine allows only 1.4× of 2.")
+
+
 def test_without_a_ceiling_nothing_is_said_of_what_was_attainable():
     point = of_two("threads", 1.91, "inconclusive", ceiling=None, attainable=None)
-    assert remarks([point]) == ["threads · nogil: 1.91× of 2. Said of inconclusive."]
+    assert remarks([point]) == ["threads · nogil: 1.91× of 2 → 96 %. Took it: inconclusive."]
 
 
 def test_only_the_most_workers_of_each_are_spoken_of():
@@ -191,7 +201,7 @@ def test_only_the_most_workers_of_each_are_spoken_of():
 def test_where_there_is_a_verdict_the_waiting_needs_no_words():
     (group,) = table.groups(explained(a_scaling(kernels=["primes"])))
     assert not any("on a CPU" in note for note in group.notes)
-    assert sum(TROUBLED in remark.text for remark in group.verdicts) == 3
+    assert sum(TROUBLED[1:] in remark.text for remark in group.verdicts) == 3
     assert not any(FINE in remark.text for remark in group.verdicts)
 
 
@@ -205,7 +215,7 @@ def test_columns_for_the_ceiling_are_there_where_it_is_known():
     assert flagged == {("coroutines", "nogil"), ("threads", "python"), ("coroutines", "python")}
 
 
-def a_round(n, marked=False, **what):
+def a_round(n, marked=None, **what):
     quiet = {"kernel": "mandelbrot", "variant": "nogil", "steal": 0.0, "others": 0.0, "throttled": 0, "load": 1.0}
     return quiet | {"round": n, "marked": marked} | what
 
@@ -215,13 +225,13 @@ def a_round(n, marked=False, **what):
     [
         ([], []),
         ([a_round(0)], []),
-        ([a_round(0), a_round(1, True, others=0.8), a_round(2, True, others=0.3)],
-         ["2 of 3 rounds were disturbed (other processes used up to 0.8 CPUs)."]),
-        ([a_round(0, True, steal=0.1, throttled=3)],
-         ["1 of 1 round was disturbed (the host took up to 0.1 CPUs and the CPU quota held it back)."]),
-        ([a_round(0, True, kernel="another")], []),
-        ([a_round(0, True, variant="python")], []),
-        ([a_round(0, True)], ["1 of 1 round was disturbed."]),
+        ([a_round(0), a_round(1, "others used 0.8", others=0.8), a_round(2, "others used 0.3", others=0.3)],
+         ["2 of 3 rounds were disturbed (the worst: others used 0.8)."]),
+        ([a_round(0, "stolen", steal=0.1, others=None), a_round(1)], ["1 of 2 rounds was disturbed (stolen)."]),
+        ([a_round(0, "x", kernel="another")], []),
+        ([a_round(0, "x", variant="python")], []),
+        ([a_round(0, "x", variant=None)], ["1 of 1 rounds was disturbed (x)."]),
+        ([a_round(0, True)], ["1 of 1 rounds was disturbed."]),
     ],
 )  # fmt: skip
 def test_disturbed_rounds_are_counted_with_what_disturbed_them(conditions, told):
@@ -266,3 +276,24 @@ def test_laws_stand_with_what_they_are_of_and_what_holds_for_all_is_said_once():
     ]
     assert [str(one) for one in breakdown.laws(points, found[:1])] == ["threads · nogil: A. Never."]
     assert list(breakdown.laws(points, [])) == []
+
+
+def test_what_all_projections_assume_is_said_once_and_laws_are_in_the_tables_order():
+    law = {"kernel": "mandelbrot", "size": 512, "variant": "nogil", "assumption": "Assumed: much. Or not."}
+    found = [
+        law | {"backend": backend, "sentences": [f"Projected: {far}. Assumed: much. Or not.", "More."]}
+        for backend, far in (("prange", 3), ("threads", 4))
+    ]
+    points = [a_point("threads", 2), a_point("prange", 2)]
+    assert [str(one) for one in breakdown.laws(points, found)] == [
+        "All: More.",
+        "threads · nogil: Projected: 4.",
+        "prange · nogil: Projected: 3.",
+        "Assumed: much. Or not.",
+    ]
+    another = [found[0], found[1] | {"assumption": "Assumed: else."}]
+    assert [str(one) for one in breakdown.laws(points, another)][1].endswith("Assumed: much. Or not.")
+    assert (
+        str(next(iter(breakdown.laws(points, found[:1]))))
+        == "prange · nogil: Projected: 3. Assumed: much. Or not. More."
+    )
