@@ -132,8 +132,8 @@ def _advised(
     use, equals = decision.choose(candidates)
     if (runs := use.runs) < statistics.FEWEST_ROUNDS:
         search.notes.append(
-            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals go from the lowest to"
-            " the highest run; give it more for narrower ones"
+            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals are guesses, 10 %"
+            " beyond the lowest and highest run; give it more for real ones"
         )
     by_size = {size: found for size, found in search.by_size.items() if size is not None}
     return Advice(

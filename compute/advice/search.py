@@ -31,7 +31,9 @@ STEP = 4.0  # in cost, from one size to the next smaller one
 FLOOR = 20e-6  # seconds on one core: no pool is woken for less than that
 ROUNDS = 15  # of the smaller sizes: medians suffice there
 LOOKS = 3  # closer at the sizes where backends begin to win: each halves the interval
-SMALL = 0.002  # seconds on one core, at which variants that may be a thousand times slower are looked at
+# Seconds that the fastest variant takes where another is looked at first: one that is not compiled may take ten
+# thousand times as long.
+SMALL, SMALL_PYTHON = 1e-3, 1e-5
 TICK = 1e-9  # seconds: what no run is shorter than, so that ratios stay finite
 SLACK = 1.5  # a forecast's error: a variant is left out where all workers could not make up for this much more
 BUSY = 0.25  # of the usable CPUs, wanted by others: from there on workers wait noticeably
@@ -168,9 +170,10 @@ class Search:
         """About the seconds of one run on one core; from a small size where a variant may be far slower."""
         self._tell(f"{kernel.name} · {kernel.variant} · estimating")
         with one_blas_thread(kernel):  # as in the runs that this foretells
-            if self.size is None or fastest <= SMALL:
+            look = SMALL if kernel.variants[kernel.variant].compiled or kernel.variant != "python" else SMALL_PYTHON
+            if self.size is None or fastest <= look:
                 return calibration.predict(kernel, *self.args, **self.kw)
-            small = self._scaled(self.size, SMALL / fastest)
+            small = self._scaled(self.size, look / fastest)
             ratio = kernel.cost(self.size) / max(kernel.cost(small), TICK)
             return calibration.predict(kernel, *kernel.example(small)) * ratio
 
