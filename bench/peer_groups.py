@@ -23,6 +23,7 @@ from compute import machine
 from compute.backends.backend import Pool
 from compute.scaling import statistics
 from kernels import count_primes, mandelbrot, matmul, matvec, primes, transpose, triad
+from kernels.cache import empty
 from kernels.definition import Kernel
 
 REPEATS = 5  # of a memory kernel in a round: STREAM, too, repeats in one process
@@ -236,7 +237,7 @@ def _product(A: Any, B: Any, C: Any, blas: str, cores: int, pool: Pool) -> Group
 
 def stream_groups(bench: Bench) -> Iterator[Group]:
     """matvec, transpose and triad against STREAM's triad, all in bytes/s; arrays of four times the last cache."""
-    program = peer_tools.build("stream_triad.c", bench.folder, "-fopenmp")
+    program = peer_tools.build("streams.c", bench.folder, "-fopenmp")
     cache = last_cache()
     elements = 4 * cache // 8 // (16 if bench.quick else 1)
     if 8 * elements * 10 > machine.memory_available():
@@ -248,14 +249,16 @@ def stream_groups(bench: Bench) -> Iterator[Group]:
 
 
 class Streams:
-    """The arrays of the memory kernels, touched once, and used by every core count."""
+    """The arrays of the memory kernels, aligned as the peer's are, touched once, and used by every core count."""
 
     def __init__(self, bench: Bench, elements: int, side: int) -> None:
-        self.a, self.b = bench.rng.random((2, elements))
-        self.sums = np.empty(elements)
-        self.squares = {n: bench.rng.random((n, n)) for n in (side, side + 104)}  # a power of two is the hardest
-        self.turned = {n: np.empty((n, n)) for n in self.squares}
-        self.x, self.y = bench.rng.random(side), np.empty(side)
+        def drawn(*shape: int) -> Any:
+            return bench.rng.random(out=empty(shape))
+
+        self.a, self.b, self.sums = drawn(elements), drawn(elements), drawn(elements)
+        self.squares = {n: drawn(n, n) for n in (side, side + 104)}  # a power of two is the hardest
+        self.turned = {n: drawn(n, n) for n in self.squares}
+        self.x, self.y = drawn(side), drawn(side)
 
 
 def _streaming(program: Path, arrays: Streams, elements: int, cores: int, pool: Pool) -> Group:
@@ -269,13 +272,14 @@ def _streaming(program: Path, arrays: Streams, elements: int, cores: int, pool: 
         return run
 
     side, odd = arrays.squares
-    plain, past = "STREAM in C", "STREAM past the caches"
+    plain, past, reads = "STREAM in C", "STREAM past the caches", "reading alone in C"
     contenders = {
         "triad": ours(triad, arrays.sums, 24.0 * elements, arrays.a, arrays.b, 3.0),
         "matvec": ours(matvec, arrays.y, 8.0 * (side * side + 2 * side), arrays.squares[side], arrays.x),
         **{f"transpose {n}": ours(transpose, arrays.turned[n], 16.0 * n * n, arrays.squares[n]) for n in (side, odd)},
         plain: lambda: peer_tools.stream_run(program, elements, REPEATS, cores),
         past: lambda: peer_tools.stream_run(program, elements, REPEATS, cores, "nontemporal"),
+        reads: lambda: peer_tools.stream_run(program, elements, REPEATS, cores, "reads"),
     }
     told = f"{elements * 8 / 1e6:.0f} MB an array"
     comparisons = [
@@ -283,6 +287,7 @@ def _streaming(program: Path, arrays: Streams, elements: int, cores: int, pool: 
         Comparison(f"matvec, n = {side}", "matvec", plain, "rate", 0.95),
         *(Comparison(f"transpose, n = {n}", f"transpose {n}", plain, "rate", 0.8) for n in (side, odd)),
         Comparison(f"triad, {told}", "triad", past, "rate", None),
+        Comparison(f"matvec, n = {side}", "matvec", reads, "rate", None),
     ]
     return Group("streams", cores, "B", contenders, comparisons)
 

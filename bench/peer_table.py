@@ -32,7 +32,9 @@ NOTES = {
     " cores (threadpoolctl). In bands means: matmul's tiles over the pool's lanes, BLAS itself on one thread.",
     "streams": "STREAM's triad is started for each round; its own clock, the median of its repeats, arrays touched"
     " before; ours the median of as many runs into an array that is there. Bytes are those that the program reads and"
-    " writes, as STREAM counts them. Plain stores are STREAM's own; past the caches is what a tuned build does.",
+    " writes, as STREAM counts them. Plain stores are STREAM's own; past the caches is what a tuned build does; reading"
+    " alone, the sum of an array, is the limit of a kernel that hardly writes. Both sides' arrays begin with a line of"
+    " the cache and ask for huge pages.",
 }
 
 

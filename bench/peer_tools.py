@@ -156,9 +156,9 @@ def mandelbrot_run(program: Path, view: tuple[Any, ...], threads: int, image: Pa
 
 
 def stream_run(program: Path, elements: int, repeats: int, threads: int, *words: str) -> Run:
-    """One run of STREAM's triad: its own clock, the median of the repeats, in bytes. It checks its own answer."""
+    """One run of STREAM's triad, or of `reads`: its own clock, the median of the repeats. It checks its own answer."""
     rates = [float(line) for line in output_of([program, elements, repeats, *words], threads).split()]
-    counted = 24.0 * (elements // 8 * 8)
+    counted = (8.0 if "reads" in words else 24.0) * (elements // 8 * 8)
     return Run(counted / (statistics.median(rates) * 1e9), counted)
 
 

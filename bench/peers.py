@@ -4,13 +4,14 @@
     .venv/bin/python bench/peers.py [--budget 300] [--only primes,matmul] [--quick] [--markdown FILE]
 
 Prints a table and keeps it, with machine and date, in bench/results/. A peer that is not on this machine is skipped
-with the reason: C and C++ peers need a compiler, the primes' peer libprimesieve. `--primesieve LIBRARY` takes another
-libprimesieve.so than the system's. What is compiled goes to a temporary folder.
+with the reason: C and C++ peers need a compiler, the primes' peer libprimesieve. `--primesieve LIBRARY`, or the
+environment's PRIMESIEVE, takes another libprimesieve.so than the system's. What is compiled goes to a temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from compute import Serial, Threads, machine
 from compute.backends.backend import Backend
 
 RESULTS = Path(__file__).parent / "results"
-WIDE = 150  # columns that the table needs where no terminal says how many there are
+WIDE = 170  # columns that the table needs where no terminal says how many there are
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -37,7 +38,12 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between: {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; not kept")
     parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/peers-DATE.md)")
-    parser.add_argument("--primesieve", metavar="LIBRARY", help="a libprimesieve.so (the system's)")
+    parser.add_argument(
+        "--primesieve",
+        metavar="LIBRARY",
+        default=os.environ.get("PRIMESIEVE"),
+        help="a libprimesieve.so ($PRIMESIEVE, or the system's)",
+    )
     asked = parser.parse_args(words)
     asked.only = [part.strip() for part in asked.only.split(",")]
     if unknown := [part for part in asked.only if part not in PARTS]:

@@ -36,8 +36,10 @@ from compute.report.plots import DPI, FONT
 from compute.report.style import COLOURS, FAINT, RULE
 from compute.scaling import statistics
 from kernels import mandelbrot, matmul, matvec, primes, transpose, triad
+from kernels.cache import empty
 from kernels.definition import Kernel
 
+READS = "reading alone"
 RESULTS = Path(__file__).parent / "results"
 FLOP_AN_ITERATION = 7  # x·x, y·y, x·y, doubling it, one minus, two plus; the test need not be done each time
 REPEATS = 3  # of a kernel in a round: some take milliseconds
@@ -83,12 +85,16 @@ class Spot:
 
 @dataclass(frozen=True)
 class Roof:
-    """What the machine allows on so many cores: flop/s, bytes/s, and which triad reached them."""
+    """What the machine allows on so many cores: flop/s, bytes/s and by which triad; bytes/s of reading alone.
+
+    A kernel that hardly writes (matvec) cannot do more than that, where it is less than a triad's.
+    """
 
     cores: int
     peak: float
     bandwidth: float
     triad: str
+    reads: float | None = None
 
 
 def judge(rounds: Sequence[dict[str, Run]], works: dict[str, Work], triads: Sequence[str], cores: int) -> Any:
@@ -99,6 +105,7 @@ def judge(rounds: Sequence[dict[str, Run]], works: dict[str, Work], triads: Sequ
         statistics.median([runs["peak"].rate for runs in rounds]),
         statistics.median([runs[best].rate for runs in rounds]),
         best,
+        statistics.median([runs[READS].rate for runs in rounds]) if READS in rounds[0] else None,
     )
     spots = []
     for name, work in works.items():
@@ -126,8 +133,13 @@ def cases(quick: bool) -> dict[str, tuple[Kernel, tuple[Any, ...], dict[str, Any
     rng = np.random.default_rng(20261122)
     elements = 4 * last_cache() // 8 // (16 if quick else 1)
     side, n, shrunk, last = int(elements**0.5), 512 if quick else 2048, 4 if quick else 1, 10**7 if quick else 10**9
-    a, b = rng.random((2, elements))
-    square, A, B = rng.random((side, side)), rng.random((n, n)), rng.random((n, n))
+    a, b, total = rng.random(out=empty(elements)), rng.random(out=empty(elements)), empty(elements)
+    square, turned, A, B = (
+        rng.random(out=empty((side, side))),
+        empty((side, side)),
+        rng.random((n, n)),
+        rng.random((n, n)),
+    )
     height, center, width = VIEWS[-1]
     view = (height // shrunk, height // shrunk * 3 // 2), center, width, MOST_ITER
     iterations = float(mandelbrot(*view).sum(dtype=np.int64))
@@ -136,8 +148,8 @@ def cases(quick: bool) -> dict[str, tuple[Kernel, tuple[Any, ...], dict[str, Any
         "matmul": (matmul, (A, B), {"out": np.empty((n, n))}, Work(2.0 * n**3, 24.0 * n**2)),
         "mandelbrot": (mandelbrot, view, {}, Work(FLOP_AN_ITERATION * iterations, 4.0 * np.prod(view[0]))),
         "matvec": (matvec, (square, a[:side]), {}, Work(2.0 * side**2, 8.0 * (side**2 + 2 * side))),
-        "triad": (triad, (a, b, 3.0), {"out": np.empty(elements)}, Work(2.0 * elements, 24.0 * elements)),
-        "transpose": (transpose, (square,), {"out": np.empty((side, side))}, Work(0.0, 16.0 * side**2)),
+        "triad": (triad, (a, b, 3.0), {"out": total}, Work(2.0 * elements, 24.0 * elements)),
+        "transpose": (transpose, (square,), {"out": turned}, Work(0.0, 16.0 * side**2)),
         "primes": (primes, (last,), {}, Work(0.0, 8.0 * counted)),
     }
 
@@ -169,6 +181,7 @@ def group_of(cores: int, pool: Pool, works: dict[str, Any], program: Path | None
     if program:
         contenders["STREAM"] = lambda: stream_run(program, elements, REPEATS, cores)
         contenders["STREAM past the caches"] = lambda: stream_run(program, elements, REPEATS, cores, "nontemporal")
+        contenders[READS] = lambda: stream_run(program, elements, REPEATS, cores, "reads")
     return Group("roofline", cores, "B", contenders, [])
 
 
@@ -180,7 +193,7 @@ def measure(budget: float, quick: bool) -> tuple[list[Roof], list[Spot], list[st
         program = None
         try:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            program = build("stream_triad.c", folder, "-fopenmp")
+            program = build("streams.c", folder, "-fopenmp")
         except Missing as reason:
             skipped.append(f"STREAM: {reason}; the bandwidth is that of nfold's own triad")
         backends = [Serial(), Threads()] if machine.usable_cpus() > 1 else [Serial()]
@@ -205,7 +218,9 @@ def measure(budget: float, quick: bool) -> tuple[list[Roof], list[Spot], list[st
 
 def told_roof(roof: Roof) -> str:
     cores = "one core" if roof.cores == 1 else f"{roof.cores} cores"
-    return f"On {cores}: {roof.peak / 1e9:.0f} GFLOP/s among registers, {roof.bandwidth / 1e9:.1f} GB/s ({roof.triad})."
+    reads = "" if roof.reads is None else f"; reading alone, in C, {roof.reads / 1e9:.1f} GB/s"
+    told = f"{roof.peak / 1e9:.0f} GFLOP/s among registers, {roof.bandwidth / 1e9:.1f} GB/s ({roof.triad}){reads}"
+    return f"On {cores}: {told}."
 
 
 def cells(spot: Spot) -> tuple[str, ...]:
