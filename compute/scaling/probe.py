@@ -24,6 +24,7 @@ except (ImportError, AttributeError):  # Windows has neither, macOS not the seco
 
 PERIOD = 0.002  # s between looks: one costs 20 us of CPU, so 1 % of one CPU; at 1 ms it would be 2 %
 FEWEST_LOOKS = 5  # one in nine hundred such probes puts a true 0.05 or 0.95 on the wrong side of a half
+ENOUGH = 0.1  # s, in place of that many looks: compiled lanes that never give the GIL up allow one look in a whole run
 LONGEST = 2  # switch intervals that a look may have been late to count in full: a lane in Python gives the GIL up after
 # one, and twice that covers a queue; beyond it, the kernel had stopped somebody. Beside three busy processes on two
 # CPUs, worst of 25 probes: GIL-free lanes came to 0.40 without this bound and to 0.26 with it, lanes in Python to 0.92.
@@ -34,8 +35,8 @@ class Probe:
     """`with Probe() as probe: work()`; then `probe.taken` is the share of that time in which others held the GIL.
 
     taken is None where there is no GIL, where the system does not count a thread's switches (macOS, Windows, gVisor),
-    or where there were fewer than FEWEST_LOOKS looks, about 10 ms. It is of this process: workers in other processes
-    have a GIL of their own. One busy Python thread takes it as fully as four do: it costs only where there are more.
+    or where the time was too short to tell, about 10 ms. It is of this process: workers in other processes have a GIL
+    of their own. One busy Python thread takes it as fully as four do: it costs only where there are more.
 
     period: seconds between looks, on average. A look speaks for the time since the one before, so that a GIL that
             makes looks rare does not count for less.
@@ -48,16 +49,21 @@ class Probe:
         self._longest = LONGEST * sys.getswitchinterval()
         self._seconds = {False: 0.0, True: 0.0}  # by whether the GIL was taken
         self.looks = 0
+        self.watched = 0.0  # seconds
+        self._ready = threading.Event()
         self._over = threading.Event()  # is_set() takes no lock: looking at it never switches
         self._thread = threading.Thread(target=self._look, name="nfold-gil-probe", daemon=True)
 
     @property
     def taken(self) -> float | None:
-        return self._seconds[True] / sum(self._seconds.values()) if self.looks >= FEWEST_LOOKS else None
+        if self.looks < FEWEST_LOOKS and self.watched < ENOUGH:
+            return None
+        return self._seconds[True] / sum(self._seconds.values())
 
     def __enter__(self) -> Probe:
         if has_gil() and RUSAGE_THREAD is not None:
             self._thread.start()
+            self._ready.wait()  # else a call that never gives the GIL up is over before the first look
         return self
 
     def __exit__(
@@ -69,19 +75,19 @@ class Probe:
 
     def _look(self) -> None:
         over, period, uneven = self._over, self._period, random.Random().uniform  # not the caller's own generator
-        before = switches()
+        before, at = switches(), time.perf_counter()
+        self._ready.set()
         while not over.is_set():
             # Of uneven length, so as not to keep step with chunks of the same length.
             nap = period * uneven(0.5, 1.5)
-            woken_at = time.perf_counter() + nap
             time.sleep(nap)
-            late = min(max(time.perf_counter() - woken_at, 0.0), self._longest)
-            now = switches()
-            if now - before >= ASLEEP:
-                self._seconds[now - before > ASLEEP] += nap + late
+            took, slept = time.perf_counter() - at, switches() - before
+            before, at = before + slept, at + took
+            if slept >= ASLEEP:
+                self._seconds[slept > ASLEEP] += min(took, nap + self._longest)
+                self.watched += took
                 self.looks += 1
             # else it did not sleep: the thread came too late to, or the system does not count switches
-            before = now
 
 
 def has_gil() -> bool:
