@@ -2,81 +2,107 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 import kernels
+from compute import machine
+from compute.arena import Arena
+from compute.backends.prange import Prange
+from compute.backends.processes import Processes
+from compute.backends.serial import Serial
 from compute.scaling.calibration import calibrate
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.configurations import worker_counts
+from compute.scaling.dataset import Scaling
 from compute.scaling.rounds import Work, scale_all
-from kernels.definition import Kernel
+from kernels.definition import Kernel, numba_is_here
+from kernels.plan import Plan
 
-RUNS = 1500  # serial runs to a budget: leaves about ten rounds for each of seven kernels on two CPUs, and their checks
-OPENING = 0.02  # of the budget, for starting the workers of a part
+ROUNDS = 10  # of each kernel that should fit even if no worker count were faster than one core; an interval needs six
+MEASURING = 0.6  # of the budget, for them; the rest is for finding sizes, opening pools, checking answers
+SMALL = 16  # a size at which compiling is all that takes time
+ALIKE = 7  # kernels compile side by side; beyond that more processes only take memory
 
 Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Kernels in one variant on the same backends, and how much of the budget they get against the other parts."""
+    """Kernels in one variant on the same backends; only: the one kernel that it is about."""
 
     variant: str
     on: Sequence[str]
-    share: float
     only: str | None = None
 
 
 PARTS = (
     # Compiled code runs side by side anywhere: the question is who does it best.
-    Part("nogil", ("threads", "prange", "processes", "joblib"), 0.70),
+    Part("nogil", ("threads", "prange", "processes", "joblib")),
     # The GIL is one row against another: threads take turns at it, processes have one each.
-    Part("python", ("threads", "processes"), 0.26),
+    Part("python", ("threads", "processes")),
     # One loop on one thread keeps work that computes at one core; one kernel is enough to see it.
-    Part("nogil", ("coroutines",), 0.04, only="mandelbrot"),
+    Part("nogil", ("coroutines",), only="mandelbrot"),
 )
 
 
 def survey(budget: float, progress: Progress) -> Scaling:
-    """Measure every registered kernel; takes about `budget` seconds, with compiling and starting workers."""
+    """Measure every registered kernel; takes about `budget` seconds, and what has to be compiled takes extra."""
+    progress(0, 1, "loading every kernel; what has changed is compiled, once, which can take a minute more")
+    compile_side_by_side(list(kernels.REGISTRY))
     deadline = time.perf_counter() + budget
-    works: dict[tuple[str, str], Work] = {}
+    wanted = _wanted()
+    runs = sum(1 + len(on) * len(worker_counts()) for on in wanted.values())
+    works = []
+    for (name, variant), on in wanted.items():
+        progress(0, 1, f"finding a size for {name} · {variant}")
+        works.append(_work(kernels.REGISTRY[name], variant, on, MEASURING * budget / ROUNDS / runs))
+    backends = list(dict.fromkeys(on for part in PARTS for on in part.on))
+    return scale_all(works, on=backends, budget=max(deadline - time.perf_counter(), 0.1), progress=progress)
+
+
+def _wanted() -> dict[tuple[str, str], list[str]]:
+    """The backends on which each (kernel, variant) is to be measured."""
+    found: dict[tuple[str, str], list[str]] = {}
     for part in PARTS:
-        for kernel in _kernels(part):
-            if (kernel.name, part.variant) not in works:
-                progress(0, 1, f"finding a size for {kernel.name} · {part.variant}")
-                works[kernel.name, part.variant] = _work(kernel, part.variant, budget / RUNS)
-    measured = []
-    for number, part in enumerate(PARTS):
-        done, rest = sum(p.share for p in PARTS[:number]), sum(p.share for p in PARTS[number:])
-        seconds = (deadline - time.perf_counter()) * part.share / rest - OPENING * budget
-        chosen = [works[kernel.name, part.variant] for kernel in _kernels(part)]
-        tell = functools.partial(_tell, progress, done, part.share)
-        measured.append(scale_all(chosen, on=part.on, budget=max(seconds, OPENING * budget), progress=tell))
-    return functools.reduce(_joined, measured)
+        for name in kernels.REGISTRY:
+            if part.only in (None, name):
+                found.setdefault((name, part.variant), []).extend(part.on)
+    return found
 
 
-def _kernels(part: Part) -> list[Kernel]:
-    return [kernel for name, kernel in kernels.REGISTRY.items() if part.only in (None, name)]
-
-
-def _work(kernel: Kernel, variant: str, seconds: float) -> Work:
+def _work(kernel: Kernel, variant: str, on: Sequence[str], seconds: float) -> Work:
     """The kernel at a size at which one serial run takes about that long."""
     size = calibrate(kernel, seconds, variant)
-    return Work(kernel, kernel.example(size), variants=[variant], size=size)
+    return Work(kernel, kernel.example(size), variants=[variant], size=size, on=on)
 
 
-def _tell(progress: Progress, done: float, share: float, part: float, whole: float, label: str) -> None:
-    progress(done + share * part / whole, 1, label)
+def compile_side_by_side(names: Sequence[str]) -> None:
+    """Have every kernel's compiled code in the cache, whatever the backend: each CPU compiles the next of them."""
+    if numba_is_here():
+        with Processes(min(machine.usable_cpus(), ALIKE, len(names))).open() as pool:
+            pool.run(compiling, names)
 
 
-def _joined(first: Scaling, second: Scaling) -> Scaling:
-    """Both, without what the second measured again (the serial baseline, against which its speedups stay)."""
-    known = {_configuration(point) for point in first.points}
-    return first + replace(second, points=tuple(p for p in second.points if _configuration(p) not in known))
-
-
-def _configuration(p: Point) -> tuple[object, ...]:
-    return p.kernel, p.size, p.variant, p.backend, p.workers
+@kernels.kernel(plan=lambda names: Plan(len(names), (tuple(names),), dtype=np.bool_, grain=1), compiled=False)
+def compiling(lo: int, hi: int, out: Any, names: tuple[str, ...]) -> None:
+    """Compile or load the kernels lo .. hi, for arrays as threads have them and as worker processes see them."""
+    if multiprocessing.parent_process() is not None:
+        # numba makes a lock for its threads, whose name would outlive this worker under any other start method.
+        with contextlib.suppress(ValueError):
+            multiprocessing.set_start_method("fork", force=True)
+    for name in names[lo:hi]:
+        of = kernels.REGISTRY[name].held_to("nogil")
+        args = of.example(SMALL)
+        with Serial().open() as pool:
+            pool.warm(of, *args)
+            pool.arena = Arena("shared")  # its copies can be written, which to numba is another type
+            pool.warm(of, *args)
+        with Prange(1).open() as pool:
+            pool.warm(of, *args)
+    out[lo:hi] = True

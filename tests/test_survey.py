@@ -1,0 +1,48 @@
+"""What the main job sets out to measure: everything at once, each kernel small enough for its rounds."""
+
+from __future__ import annotations
+
+import pytest
+
+import kernels
+from compute import Processes, survey
+from compute.scaling.configurations import worker_counts
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a survey of 60 seconds asks to be measured, on a machine where a kernel's size says how long it takes."""
+    calls = []
+    monkeypatch.setattr(survey, "scale_all", lambda works, **kw: calls.append((works, kw)))
+    monkeypatch.setattr(survey, "compile_side_by_side", lambda names: calls.append(names))
+    monkeypatch.setattr(survey, "calibrate", lambda kernel, seconds, variant: int(seconds * 1e4))
+    survey.survey(60.0, lambda *_: None)
+    compiled, (works, options) = calls
+    assert compiled == list(kernels.REGISTRY)
+    return works, options
+
+
+def test_every_kernel_is_measured_in_both_variants_on_the_same_pools(asked):
+    works, options = asked
+    assert {(w.kernel.name, *w.variants) for w in works} == {
+        (n, v) for n in kernels.REGISTRY for v in ("nogil", "python")
+    }
+    for work in works:
+        compiled = ["threads", "prange", "processes", "joblib"] + ["coroutines"] * (work.kernel.name == "mandelbrot")
+        assert list(work.on) == (compiled if work.variants == ["nogil"] else ["threads", "processes"])
+    assert set(options["on"]) == {on for work in works for on in work.on}
+
+
+def test_ten_rounds_fit_even_if_nothing_is_faster_than_one_core(asked):
+    works, options = asked
+    assert 0 < options["budget"] <= 60
+    a_round = sum(work.size / 1e4 * (1 + len(work.on) * len(worker_counts())) for work in works)
+    assert 10 * a_round <= 0.61 * options["budget"]
+    assert 10 * a_round > 0.4 * options["budget"]
+
+
+def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
+    with Processes(2).open() as pool:
+        result = pool.run(survey.compiling, ["triad", "transpose"])
+    assert result.value.tolist() == [True, True]
+    assert sum(lane.chunks for lane in result.timeline.lanes) == 2
