@@ -189,7 +189,7 @@ def test_candidates_are_sorted_and_their_cold_time_is_the_sum():
     assert list(found) == [7]
     threads, serial = found[7]
     assert (threads.on, threads.seconds, threads.runs) == (Threads(2), 0.6, 3)
-    assert threads.interval == pytest.approx((0.5 * 0.9, 0.7 * 1.1))  # too few runs for a real one
+    assert threads.interval == pytest.approx((0.5 * (1 - 0.5 / 3), 0.7 * (1 + 0.5 / 3)))  # too few runs for a real one
     assert threads.cold == pytest.approx(0.25 + 0.5 + 0.6)
     assert (serial.on, serial.seconds) == (Serial(), 2.0)
 
@@ -262,11 +262,18 @@ def test_the_text_fits_its_width_and_shows_the_measurements_and_the_break_evens(
     assert "mandelbrot · size 1,000" in lines
     rows = [line.split() for line in lines]
     assert ["Threads(2)", "nogil", "12.1", "ms", "12.0–12.2", "ms", "1.90", "600", "ms", "612", "ms"] in rows
+    assert ["Processes(2)", "nogil", "13.5", "ms", "13.4–13.6", "ms", "1.70", "1.20", "s", "1.21", "s"] in rows
     assert ["threads", "34", "30", "or", "less"] in rows
     assert ["processes", "120", "34,000", "(projected)"] in rows
     assert ["joblib", "not", "up", "to", "1,000", "not", "up", "to", "1,000"] in rows
     assert ["30", "20.0", "µs", "50.0", "µs", "–", "–"] in rows
     assert "something to know" in lines
+
+
+def test_an_interval_is_told_in_one_unit():
+    serial = candidate(Serial(), 0.002, width=0.9)
+    told = text.render(invented(use=serial, serial=serial, candidates=(serial,)))
+    assert "0.20–3.80 ms" in told
 
 
 def test_equals_are_named_and_the_simplest_preferred():

@@ -52,7 +52,7 @@ class Advice:
     def __str__(self) -> str:
         from compute.advice.text import render
 
-        return render(self)
+        return render(self).rstrip()
 
     def as_json(self) -> str:
         """The advice as the text of a JSON object, schema "nfold-advice/1"."""
@@ -132,8 +132,8 @@ def _advised(
     use, equals = decision.choose(candidates)
     if (runs := use.runs) < statistics.FEWEST_ROUNDS:
         search.notes.append(
-            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals are guesses, 10 %"
-            " beyond the lowest and highest run; give it more for real ones"
+            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals are wide guesses;"
+            " give it more for real ones"
         )
     by_size = {size: found for size, found in search.by_size.items() if size is not None}
     return Advice(

@@ -19,7 +19,7 @@ from compute.scaling.dataset import Point
 SIMPLEST = ("serial", "threads", "prange", "processes", "joblib")
 OWN_LOADING = ("prange", "processes", "joblib")  # what they load serves no one else; the others share one process
 NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
-FEW = 0.1  # of a time: what fewer runs than an interval needs may be off by
+FEW = 0.5  # of a time: what one run may be off by, and of two the half of it
 CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
 FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
 
@@ -37,7 +37,7 @@ class Yardstick(NamedTuple):
 class Candidate:
     """One way to do the work, as measured: `run(kernel, *args, on=candidate.on, variant=candidate.variant)`. Seconds.
 
-    interval: of the warm median; the lowest and highest run, and FEW more, where they were too few for one.
+    interval: of the warm median; where runs were too few for one, a guess well beyond the lowest and highest.
     opening:  a pool's, as first opened. loading: the kernel's (and numba's) in it, first time.
     """
 
@@ -126,7 +126,10 @@ def candidates(
 def _candidate(
     on: Backend, variant: str, size: int | None, samples: list[float], opening: float, loading: float
 ) -> Candidate:
-    interval = statistics.median_interval(samples) or (min(samples) * (1 - FEW), max(samples) * (1 + FEW))
+    interval = statistics.median_interval(samples) or (
+        min(samples) * (1 - FEW / len(samples)),
+        max(samples) * (1 + FEW / len(samples)),
+    )
     return Candidate(on, variant, size, statistics.median(samples), interval, len(samples), opening, loading)
 
 

@@ -190,7 +190,7 @@ class Search:
         self.measured = min(max(smaller, 1), self.size)
         enough = statistics.two_digits(least / FIRST)
         self.notes.append(
-            f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s; one of about {enough} s has room"
+            f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s; one of about {enough:,} s has room"
         )
         return self.kernel.example(self.measured)
 

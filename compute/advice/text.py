@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compute.advice.decision import Candidate, Crossing
-from compute.scaling.words import ratio, seconds
+from compute.scaling.words import STEPS, ratio, seconds, three_digits
 
 if TYPE_CHECKING:
     from compute.advice import Advice
@@ -104,9 +104,10 @@ def _candidates(advice: Advice) -> Table:
 
 
 def _interval(low: float, high: float) -> str:
-    """`13.3–23.2 ms`; both units where they differ."""
-    (below, unit), (above, other) = seconds(low).split(), seconds(high).split()
-    return f"{below}–{above} {other}" if unit == other else f"{below} {unit}–{above} {other}"
+    """`13.3–23.2 ms`, in the unit of the higher end."""
+    above, unit = seconds(high).split()
+    scale = next(step for step, name in STEPS if name == unit)
+    return f"{three_digits(low / scale)}–{above} {unit}"
 
 
 def _break_evens(advice: Advice) -> Table:
