@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
 NEAR = 0.9  # of N: the controls of a quiet machine reach 0.95 to 0.99 of it
+REFUTED = 1.1  # of the ceiling: a kernel that is faster was not held by it; two quiet measurements differ by less
 BASELINE = "serial"  # the backend that the others are compared with
 TOGETHER = "coroutines"  # the backend whose lanes share one thread
 OWN_GIL = "interpreters"  # the backend whose lanes share a process but no GIL
@@ -87,13 +88,20 @@ class Evidence:
         return (self.throttled or 0.0) / self.budget if self.budget > 0 else 0.0
 
     @property
+    def roof(self) -> float | None:
+        """The ceiling, unless the kernel was faster: then it was measured at a worse moment, and says nothing."""
+        if not self.ceiling or (self.speedup is not None and self.speedup > REFUTED * self.ceiling):
+            return None
+        return self.ceiling
+
+    @property
     def reached(self) -> float | None:
         """How much of what was possible: of the ceiling where there is one, else of N-fold."""
-        if self.attainable is not None:
-            return self.attainable
-        if self.speedup is not None:
-            return self.speedup / (self.ceiling or self.workers)
-        return self.share("useful") if self.ledger else None
+        if self.speedup is None:
+            return self.share("useful") if self.ledger else None
+        if self.roof is None:
+            return self.speedup / self.workers
+        return self.speedup / self.roof if self.attainable is None else self.attainable
 
     @property
     def places(self) -> int | None:

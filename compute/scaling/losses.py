@@ -66,7 +66,7 @@ class Claims:
         # While the callers plan, one core does what it would have done serially as well.
         self._cut("serial", self.left.get("serial", 0.0) / e.workers)
         # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
-        self._cut("inflation", max(0.0, 1 - e.ceiling / e.workers) if e.ceiling is not None else 0.0)
+        self._cut("inflation", max(0.0, 1 - e.roof / e.workers) if e.roof is not None else 0.0)
 
     def take(self, *entries: str, most: float = math.inf) -> float:
         """The share that these entries still hold, up to `most`; it is gone from them afterwards."""
@@ -147,6 +147,8 @@ def _noise(e: Evidence, claims: Claims) -> Iterator[Loss]:
     outside, took = e.outside / e.workers, 0.0
     if outside >= EXPLAINS * sum(claims.left.get(entry, 0.0) for entry in ("runqueue", *_folded(e))):
         took += claims.take_waits()
+    if outside >= EXPLAINS * claims.left.get("startup", 0.0):  # a lane queues for its first chunk too
+        took += claims.take("startup", most=max(0.0, outside - took))
     took += claims.take("inflation", "unexplained", most=e.steal or 0.0)
     yield Loss(Cause.NOISE, took, f"{phrases.disturbers(e)}{_figures(e, 'runqueue')}; measure again on a quiet machine")
 

@@ -22,7 +22,7 @@ try:
 except (ImportError, AttributeError):  # Windows has neither, macOS not the second
     RUSAGE_THREAD = None
 
-PERIOD = 0.002  # s between looks: one costs 20 us of CPU, so 1 % of one CPU; at 1 ms it would be 2 %
+PERIOD = 0.002  # s between looks: one costs 20 to 40 us of CPU, so 1 to 2 % of one CPU; a timed run is not to be probed
 FEWEST_LOOKS = 5  # one in nine hundred such probes puts a true 0.05 or 0.95 on the wrong side of a half
 ENOUGH = 0.1  # s, in place of that many looks: compiled lanes that never give the GIL up allow one look in a whole run
 LONGEST = 2  # switch intervals that a look may have been late to count in full: a lane in Python gives the GIL up after

@@ -90,11 +90,11 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
         return _fine(f"{told} of core-seconds useful: nothing wrong")
     if e.workers == 1:
         return _fine(f"{told} of serial's speed: nothing wrong")
-    if e.ceiling is None:
+    if e.roof is None:
         return _fine(f"{told} of {e.workers}-fold: nothing wrong")
-    if e.ceiling >= NEAR * e.workers:
+    if e.roof >= NEAR * e.workers:
         return _fine(f"{told} of attainable: nothing wrong")
-    return _limit(e, f"{told} of attainable", f"{ratio(e.ceiling)}× of {e.workers}", e.workers - e.ceiling)
+    return _limit(e, f"{told} of attainable", f"{ratio(e.roof)}× of {e.workers}", e.workers - e.roof)
 
 
 def _fine(sentence: str) -> Loss:
@@ -132,7 +132,7 @@ def _too_wide(e: Evidence) -> bool:
     if e.speedup_ci is None or not e.speedup:
         return False
     low, high = e.speedup_ci
-    good = HEALTHY * (e.ceiling or e.workers)
+    good = HEALTHY * (e.roof or e.workers)
     return high - low > WIDE * e.speedup and low < good <= high
 
 

@@ -224,6 +224,15 @@ def test_lanes_that_waited_at_the_end_for_one_that_queued_are_not_unbalanced():
     assert cause(runqueue=0.03, idle=0.3, others=0.4) == Cause.IMBALANCE
 
 
+def test_a_start_up_behind_other_processes_is_noise_as_far_as_they_ran():
+    assert cause(startup=0.4, runqueue=0.05, others=0.9) == Cause.NOISE
+    assert judge(of(startup=0.3, others=0.4)).losses == {
+        "noise": pytest.approx(0.2),
+        "start-up": pytest.approx(0.1),
+    }
+    assert cause(startup=0.3, others=0.05) == Cause.START_UP
+
+
 @pytest.mark.parametrize("known", [{}, {"others": 0.05}, {"steal": 0.0, "others": 0.0}])
 def test_a_queue_behind_nobody_known_is_of_unknown_cause(known):
     verdict = judge(of(runqueue=0.3, **known))
@@ -292,6 +301,12 @@ def test_a_low_ceiling_that_nothing_explains():
         "99 % of attainable: nothing wrong, but this machine allows only 1.40× of 2; "
         "cores that share hardware, or a lower clock, may be why"
     )
+
+
+def test_a_ceiling_that_the_kernel_itself_refutes_says_nothing():
+    assert judge(of(speedup=1.95, ceiling=1.2)).sentence == "98 % of 2-fold: nothing wrong"
+    assert cause(4, backend="coroutines", speedup=1.0, ceiling=0.8, blocked=0.75) == Cause.ONE_THREAD
+    assert judge(of(speedup=1.3, idle=0.1, inflation=0.25, ceiling=1.1)).losses["unknown"] == pytest.approx(0.25)
 
 
 def test_what_the_machine_denied_everybody_is_not_held_against_the_kernel():
@@ -403,4 +418,4 @@ def test_every_lost_core_second_is_some_causes(shares, workers):
     evidence = of(workers, **shares, ceiling=None)
     lost = sum(shares.values()) - shares["serial"] / workers
     assert sum(loss.share for loss in losses(evidence)) == pytest.approx(lost, abs=1e-9)
-    assert judge(replace(evidence, attainable=1.0)).cause == Cause.NONE
+    assert judge(replace(evidence, speedup=0.95 * workers)).cause == Cause.NONE
