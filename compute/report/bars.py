@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SEEN = 0.002  # of N × T: a thinner slice cannot be seen
-TOLD = 0.2  # a slice in which its number has room
+TOLD = 0.18  # of the longest bar: a slice in which its number has room
 THICK = 0.62  # of the distance between two bars
 
 
 def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
     """A bar for each point at its place: whole is workers × time. What is below nothing goes to the left of 0."""
+    longest = max((sum(map(abs, shares(p).values())) for p in points), default=1.0)
     for p, place in zip(points, places, strict=True):
         right = left = 0.0
         for name, part in shares(p).items():
@@ -26,7 +27,7 @@ def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
                 continue
             start = right if part > 0 else left
             ax.barh(place, part, THICK, left=start, color=ENTRY_COLOURS[name], edgecolor="white", linewidth=0.4)
-            if part >= TOLD:
+            if part >= TOLD * longest:
                 ax.text(start + part / 2, place, f"{part * 100:.0f} %", ha="center", va="center", fontsize=7,
                         color="white" if name in DARK else INK)  # fmt: skip
             right, left = (right + part, left) if part > 0 else (right, left + part)

@@ -17,6 +17,7 @@ from compute.scaling.words import percent, seconds
 FEW = 2  # worker counts: so many are rows of dots, more are lines
 ROW = 26  # pixels of a dot's or a bar's row
 AROUND = 130  # pixels of axis, legend and margins
+LEGEND = 40  # pixels more, for the ledger's longer one
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "margin": {"l": 10, "r": 10, "t": 36, "b": 10},
@@ -80,7 +81,7 @@ def ledgers(points: Sequence[Point], name: str) -> str:
         title=_title("Core-seconds at the most workers"),
         barmode="relative",
         bargap=0.35,
-        height=ROW * len(told) + AROUND,
+        height=ROW * len(told) + AROUND + LEGEND,
         xaxis={"tickformat": ".0%", "zeroline": True, "zerolinecolor": FAINT},
         yaxis={"autorange": "reversed", "automargin": True},
     )

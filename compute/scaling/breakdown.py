@@ -21,8 +21,8 @@ SHORT_ENTRIES = {
 LEDGER = "Core-seconds, in % of workers × time"
 LEDGER_NOTE = (
     "useful: the CPU time of the serial baseline; inflation: CPU time beyond it; blocked: a lane waits for the GIL, a"
-    " lock or data; run queue: for a CPU; idle: for the others' last chunks; start-up: for its first chunk; transfer:"
-    " arrays move; serial: the caller works alone; unexplained: the rest."
+    " lock or data; run queue: for a CPU; idle: for the others' last chunks; start-up: for its first chunk, and until"
+    " the caller sees that all are done; transfer: arrays move; serial: the caller works alone; unexplained: the rest."
 )
 UNKNOWN_NOTE = " unknown: this system does not tell; it is within its neighbours."
 FACTORS = {

@@ -31,27 +31,44 @@ class Remark:
 
 
 def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
-    """For each backend and variant at its most workers: headline and verdict. What is fine is summed up in one line.
+    """How near to N-fold each backend and variant came at its most workers, and why not nearer.
 
-    every: whether what is fine gets its own line too; else only the best does, so that a long report stays readable.
+    every: whether each gets its headline. Else only the best does, and of the others only what is wrong is told, once
+    where it is the same: the figures stand in the table, and a long report stays readable. What is fine is one line.
     """
     told = [p for p in most_workers(points) if p.backend != "serial" and p.verdict]
     if not told:
         return
-    fine = [p for p in told if p.cause == Cause.NONE]
     best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
-    for p in told:
-        sentence = p.verdict or ""
-        if p in fine and sentence.endswith(FINE):  # the headline says how near it came
-            sentence = ""
-        if p not in fine or sentence or every or p is best:
-            yield Remark(_name(p), _sentences(headline(p), sentence), trouble=p not in fine)
+    yield from (Remark(_name(p), _whole(p), p.cause != Cause.NONE) for p in (told if every else [best]))
+    if not every:
+        alike: dict[str, list[Point]] = {}
+        for p in told:
+            if p is not best and _further(p):
+                alike.setdefault(_further(p), []).append(p)
+        yield from (Remark(_names(of), text + ".", of[0].cause != Cause.NONE) for text, of in alike.items())
+    fine = [p for p in told if p.cause == Cause.NONE]
     if fine:
         yield Remark(FINE.capitalize(), _names(fine) + ".")
 
 
-def _sentences(*texts: str) -> str:
-    return " ".join(f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" for text in texts if text)
+def _further(p: Point) -> str:
+    """The verdict, or nothing where it only says that all is well."""
+    verdict = p.verdict or ""
+    return "" if p.cause == Cause.NONE and verdict.endswith(FINE) else verdict
+
+
+def _whole(p: Point) -> str:
+    """Headline and verdict; what the one ends with and the other begins with is said once."""
+    first, then = headline(p), _further(p)
+    both = f"{percent(p.attainable)} of attainable"
+    if first.endswith(both) and then.startswith(both):
+        return _sentence(first + then.removeprefix(both))
+    return " ".join(_sentence(text) for text in (first, then) if text)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def further(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:

@@ -167,23 +167,41 @@ def test_what_is_fine_is_summed_up_and_trouble_gets_its_sentence():
     trouble = "coroutines · nogil: 0.98× of 2; this machine allows 1.95× → 50 % of attainable. Took it: gil."
     assert remarks(points) == [
         "prange · nogil: 1.93× of 2; this machine allows 1.95× → 99 % of attainable.",
-        trouble,
+        "coroutines · nogil: took it: gil.",
         "Nothing wrong: threads, prange · nogil; processes · python.",
     ]
-    assert len(remarks(points, every=True)) == 5
     assert [remark.trouble for remark in notes.verdicts(points, False)] == [False, True, False]
+    assert remarks(points, every=True)[2] == trouble
+    assert len(remarks(points, every=True)) == 5
     assert remarks(points[3:4]) == [trouble]
     assert remarks([of_two("threads", 1.91, None)]) == []
 
 
+def test_the_same_trouble_is_told_once():
+    points = [
+        of_two("threads", 1.93, "none"),
+        of_two("prange", 1.1, "lock"),
+        of_two("joblib", 1.2, "lock"),
+        of_two("joblib", 1.0, "lock", "python"),
+        of_two("threads", 1.0, "gil", "python"),
+    ]
+    assert remarks(points)[1:3] == [
+        "prange, joblib · nogil; joblib · python: took it: lock.",
+        "threads · python: took it: gil.",
+    ]
+
+
 def test_a_fine_one_of_which_there_is_more_to_say_says_it():
+    more = "97 % of attainable: nothing wrong, but the machine allows only 1.44× of 2"
     points = [
         of_two("prange", 1.93, "none"),
-        of_two(
-            "threads", 1.4, "none", verdict="97 % of attainable: nothing wrong, but the machine allows only 1.4× of 2"
-        ),
+        of_two("threads", 1.4, "none", verdict=more, ceiling=1.44, attainable=1.4 / 1.44),
     ]
-    assert remarks(points)[1].endswith(" 97 % of attainable: nothing wrong, but the machine allows only 1.4× of 2.")
+    assert remarks(points)[1] == f"threads · nogil: {more}."
+    assert remarks(points, every=True)[1] == (
+        "threads · nogil: 1.40× of 2; this machine allows 1.44× → 97 % of attainable: nothing wrong,"
+        " but the machine allows only 1.44× of 2."
+    )
 
 
 def test_without_a_ceiling_nothing_is_said_of_what_was_attainable():
