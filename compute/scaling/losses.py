@@ -149,7 +149,9 @@ def _noise(e: Evidence, claims: Claims) -> Iterator[Loss]:
         took += claims.take_waits()
     if outside >= EXPLAINS * claims.left.get("startup", 0.0):  # a lane queues for its first chunk too
         took += claims.take("startup", most=max(0.0, outside - took))
-    took += claims.take("inflation", "unexplained", most=e.steal or 0.0)
+    # Stolen time is no CPU time of a lane, and no time in a queue either: it looks like blocking. On old kernels it is
+    # CPU time.
+    took += claims.take("blocked", "inflation", "unexplained", most=e.steal or 0.0)
     yield Loss(Cause.NOISE, took, f"{phrases.disturbers(e)}{_figures(e, 'runqueue')}; measure again on a quiet machine")
 
 

@@ -21,6 +21,7 @@ __all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
 LEAST = 0.05  # of the core-seconds: a smaller loss cannot be told from the noise of a run
 PLAIN = 0.2  # of the core-seconds: a loss that stands out however wide the interval of the speedup is
+BESIDE = 0.5  # of a loss to noise or to nobody knows what: a known one as large as this is worth a look before it
 WIDE = 0.3  # of the speedup: an interval from 1.5 to 2 cannot tell a good run from a bad one
 NARROW = 0.1  # of the speedup: an interval that can
 
@@ -77,8 +78,18 @@ def _said(e: Evidence, found: list[Loss]) -> Loss:
     if e.together:  # whatever its ledger looks like
         return Loss(Cause.ONE_THREAD, 1.0, phrases.one_thread(e))
     if found and found[0].share >= LEAST:
-        return found[0]
+        return _first(found)
     return Loss(Cause.UNKNOWN, 0.0, _unknown(e, found))
+
+
+def _first(found: list[Loss]) -> Loss:
+    """The largest loss; but noise, and what nothing explains, give way to a cause that stands out beside them."""
+    worst = found[0]
+    if worst.cause not in (Cause.NOISE, Cause.UNKNOWN):
+        return worst
+    own = (loss for loss in found if loss.cause not in (Cause.NOISE, Cause.UNKNOWN))
+    plain = (loss for loss in own if loss.share >= max(PLAIN, BESIDE * worst.share))
+    return next(plain, worst)
 
 
 def _nothing_wrong(e: Evidence, reached: float) -> Loss:

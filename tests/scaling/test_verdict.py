@@ -211,9 +211,25 @@ def test_noise_as_a_loss_and_as_the_ceiling():
     )
 
 
+def test_what_nothing_explains_gives_way_too():
+    assert cause(runqueue=0.35, blocked=0.33, gil=0.98) == Cause.GIL
+    assert cause(unexplained=0.4, idle=0.21) == Cause.IMBALANCE
+    assert cause(unexplained=0.4, idle=0.19) == Cause.UNKNOWN
+
+
+def test_noise_gives_way_to_what_would_also_be_there_without_it():
+    noisy = {"runqueue": 0.33, "others": 1.5, "variant": "python"}
+    assert cause(blocked=0.3, gil=0.98, **noisy) == Cause.GIL
+    assert cause(blocked=0.3, gil=0.02, **noisy) == Cause.LOCK
+    assert cause(blocked=0.3, **noisy) == Cause.NOISE  # whatever blocked them
+    assert cause(blocked=0.15, gil=0.98, **noisy) == Cause.NOISE
+    assert cause(blocked=0.22, gil=0.98, **noisy | {"runqueue": 0.5}) == Cause.NOISE
+
+
 def test_stolen_time_is_noise_wherever_it_shows():
     assert cause(inflation=0.2, steal=0.2) == Cause.NOISE
     assert cause(unexplained=0.2, steal=0.2) == Cause.NOISE
+    assert cause(blocked=0.2, steal=0.2, compiled=True) == Cause.NOISE
 
 
 def test_lanes_that_waited_at_the_end_for_one_that_queued_are_not_unbalanced():
