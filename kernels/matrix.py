@@ -41,9 +41,10 @@ class Tiling(NamedTuple):
 # of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
 # 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
 PACKED = Tiling(528, 528, 16, 24)
-# OpenBLAS packs whole operands in each call, and more slowly: on Zen 5 bands of 512 x 4096 cost it 1 percent, of
-# 256 x 4096 five, tiles of 528 x 528 seven.
-BLAS = Tiling(512, 4096, 4, 64)
+# OpenBLAS packs whole operands in each call. One thread on Zen 5, of the speed of a single call: 4096 x 4096 in tiles of
+# 2048 x 1024 1.01, in bands of 512 x 4096 0.96; 2048 x 2048 in quarters 0.99, in four bands of rows 0.98; 1024 x 1024
+# in quarters 0.96, in bands 0.94.
+BLAS = Tiling(2048, 1024, 4, 64)
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
 
 
@@ -77,7 +78,7 @@ def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
 
 
 def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
-    """The same, in bands of which each is worth the library's packing of whole operands."""
+    """The same, in tiles of which each is worth the library's packing of its operands."""
     return _plan_matmul(A, B, out, BLAS)
 
 
