@@ -8,8 +8,9 @@ DEV := .venv/.ready-dev
 report: $(READY)
 	$(BIN)/nfold
 
+# Two files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -10,10 +10,12 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
+OWNER = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)")
 PATIENCE = 5.0  # s for processes that were told to go, and for other programs' short-lived names
 
 
@@ -44,13 +46,28 @@ def descriptors() -> dict[int, str]:
 
 
 def names() -> set[str]:
-    """The entries of /dev/shm, but for those that say that they belong to another living process."""
-    return {entry.name for entry in SHARED_MEMORY.iterdir() if not _belongs_elsewhere(entry.name)}
+    """The entries of /dev/shm."""
+    return {entry.name for entry in SHARED_MEMORY.iterdir()}
 
 
-def _belongs_elsewhere(name: str) -> bool:
-    owner = re.match(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)", name)
-    return owner is not None and int(owner[1]) != os.getpid() and psutil.pid_exists(int(owner[1]))
+def in_use_elsewhere(found: set[str]) -> set[str]:
+    """Those of the names that a living process holds which is not of this family: another session of tests, above all.
+
+    It says so in its name, or the process has it mapped.
+    """
+    family = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
+    others = {p.pid for p in psutil.process_iter(["ppid"]) if p.pid not in family and p.info["ppid"] != 1}  # no orphans
+    said = {name for name in found if (owner := OWNER.match(name)) and int(owner[1]) in others}
+    mapped = set().union(*(_mapped(pid) for pid in others)) if found - said else set()
+    return said | (found & mapped)
+
+
+def _mapped(pid: int) -> set[str]:
+    """The names in /dev/shm that a process has mapped."""
+    try:
+        return set(re.findall(r" /dev/shm/(\S+)$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE))
+    except OSError:  # it has gone, or is not ours to look into
+        return set()
 
 
 class Leaks:
@@ -60,17 +77,18 @@ class Leaks:
         gc.collect()
         self.children, self.descriptors, self.names = children(), descriptors(), names()
 
-    def found(self) -> dict[str, object]:
+    def found(self) -> dict[str, Any]:
         """What is there in addition, once everything that is on its way out has had the time to go."""
         gc.collect()
         deadline = time.monotonic() + PATIENCE
         while True:
             now = descriptors()
-            extra = {
+            extra: dict[str, Any] = {
                 "processes": {pid: _command(pid) for pid in children() - self.children},
                 "descriptors": {n: target for n, target in now.items() if self.descriptors.get(n) != target},
                 "names in /dev/shm": names() - self.names,
             }
+            extra["names in /dev/shm"] -= in_use_elsewhere(extra["names in /dev/shm"])
             extra = {what: those for what, those in extra.items() if those}
             if not extra or time.monotonic() > deadline:
                 return extra

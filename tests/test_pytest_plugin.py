@@ -13,6 +13,8 @@ import pytest
 from compute.scaling import imported
 
 ROOT = Path(__file__).parent.parent
+# Under pytest-xdist, which these sessions know nothing of, pytest-benchmark would switch itself off.
+SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
 BENCHMARK = ["-p", "pytest_benchmark.plugin"]
 
 SUITE = """
@@ -57,7 +59,7 @@ def suite(tmp_path):
             text=True,
             timeout=60,
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+            env=SURROUNDINGS | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
         )
 
     return run

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,17 +70,17 @@ with Processes(2).open() as pool:
 
 def with_small_folders(tmp_path, text, *args, disk="50m"):
     """Run a script where /dev/shm has 1 MiB, and TMPDIR is a file system of its own."""
-    path, folder = tmp_path / "script.py", tmp_path / "disk"
+    path = tmp_path / "script.py"
     path.write_text(text)
-    folder.mkdir()
-    mounts = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && mount -t tmpfs -o size={disk} tmpfs {folder}"
-    return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", f'{mounts} && exec "$@"', "sh", sys.executable, str(path), *args],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TMPDIR": str(folder)},
-    )
+    with tempfile.TemporaryDirectory(prefix="n") as folder:  # short, because the paths of sockets end at 107 characters
+        mounts = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && mount -t tmpfs -o size={disk} tmpfs {folder}"
+        return subprocess.run(
+            ["unshare", "-rm", "sh", "-c", f'{mounts} && exec "$@"', "sh", sys.executable, str(path), *args],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TMPDIR": folder},
+        )
 
 
 @pytest.mark.parametrize("backends", ["[Processes(2)]", "[Joblib(2)]"])
