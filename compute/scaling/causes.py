@@ -66,6 +66,7 @@ def _evidence(
         others=_mean([one.others for one in rounds if one.others is not None]),
         throttled=None if stopped is None else stopped * p.seconds,
         quota=min(quotas) if quotas else None,
+        voluntary=details.get("voluntary"),
         gil=details.get("gil"),
         free_blocked=None
         if compiled

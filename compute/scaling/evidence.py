@@ -29,6 +29,7 @@ class Evidence:
     nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
     steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
                  average. throttled: seconds for which the quota stopped a run, summed over CPUs. quota: in CPUs.
+    voluntary:   how often the lanes went to sleep in a run; nobody is blocked who never did.
     gil:         share of the time in which a probe found the GIL taken (compute.scaling.probe).
     free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
                  same variant on as many processes.
@@ -62,6 +63,7 @@ class Evidence:
     others: float | None = None
     throttled: float | None = None
     quota: float | None = None
+    voluntary: float | None = None
     gil: float | None = None
     free_blocked: float | None = None
     elsewhere_blocked: float | None = None
@@ -102,6 +104,11 @@ class Evidence:
         if self.roof is None:
             return self.speedup / self.workers
         return self.speedup / self.roof if self.attainable is None else self.attainable
+
+    @property
+    def awake(self) -> bool:
+        """Whether no lane ever slept: what looks blocked was then stolen from a whole CPU, or was a wait for one."""
+        return self.voluntary == 0 and "runqueue" not in self.unknown  # a system that hides queues may not count sleeps
 
     @property
     def places(self) -> int | None:

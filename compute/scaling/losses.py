@@ -24,6 +24,7 @@ INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads s
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
 
 
+LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
 NAMES = {"runqueue": "queued for a CPU", "inflation": "CPU inflation", "idle": "idle"}  # of entries, in a sentence
 
 
@@ -96,7 +97,7 @@ def losses(e: Evidence) -> list[Loss]:
 
 def taken_by_gil(e: Evidence) -> bool:
     """Whether blocked lanes wait for the GIL: several share one, and a probe or the other variant says so."""
-    if not e.shares_gil or _same(e, e.elsewhere_blocked) or _same(e, e.free_blocked):
+    if not e.shares_gil or e.awake or _same(e, e.elsewhere_blocked) or _same(e, e.free_blocked):
         return False
     if e.gil is not None:
         return e.gil >= TAKEN
@@ -149,10 +150,14 @@ def _noise(e: Evidence, claims: Claims) -> Iterator[Loss]:
         took += claims.take_waits()
     if outside >= EXPLAINS * claims.left.get("startup", 0.0):  # a lane queues for its first chunk too
         took += claims.take("startup", most=max(0.0, outside - took))
-    # Stolen time is no CPU time of a lane, and no time in a queue either: it looks like blocking. On old kernels it is
-    # CPU time.
+    # Time stolen from a CPU is neither CPU time of the lane on it nor time in a queue, so it looks like blocking; on
+    # some kernels it is CPU time.
+    took += claims.take("blocked") if e.awake else 0.0
     took += claims.take("blocked", "inflation", "unexplained", most=e.steal or 0.0)
-    yield Loss(Cause.NOISE, took, f"{phrases.disturbers(e)}{_figures(e, 'runqueue')}; measure again on a quiet machine")
+    said = phrases.disturbers(e) or "the machine was disturbed"
+    if e.awake and e.share("blocked") >= LEAST_FIGURE:
+        said += f", off the CPU {percent(e.share('blocked'))} of core-seconds without ever having slept"
+    yield Loss(Cause.NOISE, took, f"{said}{_figures(e, 'runqueue')}; measure again on a quiet machine")
 
 
 def _blocked(e: Evidence, claims: Claims) -> Iterator[Loss]:
@@ -253,13 +258,15 @@ def _rest(e: Evidence, claims: Claims) -> Iterator[Loss]:
 
 def _figures(e: Evidence, *entries: str) -> str:
     """`, queued for a CPU 40 % of core-seconds`: those of the entries that are worth a word."""
-    told = [f"{NAMES.get(entry, entry)} {percent(e.share(entry))}" for entry in entries if e.share(entry) >= 0.01]
+    told = [
+        f"{NAMES.get(entry, entry)} {percent(e.share(entry))}" for entry in entries if e.share(entry) >= LEAST_FIGURE
+    ]
     return f", {listed(told)} of core-seconds" if told else ""
 
 
 def _folded(e: Evidence) -> tuple[str, ...]:
     """The entry that holds the waits for a CPU where they cannot be told from others."""
-    return ("blocked",) if "runqueue" in e.unknown and not taken_by_gil(e) else ()
+    return ("blocked",) if e.awake or ("runqueue" in e.unknown and not taken_by_gil(e)) else ()
 
 
 CLAIMANTS: tuple[Callable[[Evidence, Claims], Iterable[Loss]], ...] = (

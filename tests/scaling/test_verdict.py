@@ -211,6 +211,20 @@ def test_noise_as_a_loss_and_as_the_ceiling():
     )
 
 
+def test_lanes_that_never_slept_were_not_blocked():
+    verdict = judge(of(blocked=0.3, compiled=True, voluntary=0, steal=0.02))
+    assert verdict.cause == Cause.NOISE
+    assert verdict.sentence == (
+        "the hypervisor took 2 % of the CPU time, off the CPU 30 % of core-seconds without ever having slept; "
+        "measure again on a quiet machine"
+    )
+    assert judge(of(blocked=0.3, voluntary=0)).sentence.startswith("the machine was disturbed, off the CPU 30 %")
+    assert cause(**PYTHON, gil=0.99, free_blocked=0.01, voluntary=0) == Cause.NOISE
+    assert cause(**PYTHON, gil=0.99, free_blocked=0.01, voluntary=40) == Cause.GIL
+    assert cause(blocked=0.3, compiled=True, voluntary=0, unknown=("runqueue",)) == Cause.LOCK  # not counted, it may be
+    assert cause(4, blocked=0.3, runqueue=0.3, cpus=2, cpus_shared=2, voluntary=0) == Cause.OVERSUBSCRIPTION
+
+
 def test_what_nothing_explains_gives_way_too():
     assert cause(runqueue=0.35, blocked=0.33, gil=0.98) == Cause.GIL
     assert cause(unexplained=0.4, idle=0.21) == Cause.IMBALANCE
