@@ -33,8 +33,14 @@ def until_rung(bell: Words, heard: int, limit: int) -> None:
         _compiled()[1](bell, heard, limit)
 
 
+def add(words: Words, index: int, value: int) -> int:
+    """Add to a word that others add to at the same moment; what was there before. Needs numba."""
+    before: int = _compiled()[2](words, index, value)
+    return before
+
+
 @functools.cache
-def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _compiled() -> tuple[Callable[..., Any], ...]:
     from kernels import atomics
     from kernels.compilation import compiled
 
@@ -61,4 +67,7 @@ def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
         while atomics.load(bell, 0) == heard and atomics.monotonic_ns() < until:
             atomics.pause()
 
-    return compiled(over), compiled(rung)
+    def added(words: Any, index: Any, value: Any) -> Any:
+        return atomics.fetch_add(words, index, value)
+
+    return compiled(over), compiled(rung), compiled(added)

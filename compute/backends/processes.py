@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import selectors
 import sys
 import threading
@@ -22,8 +21,8 @@ import numpy as np
 from compute import spin
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.backends.worker import Worker
-from compute.control import Control
+from compute.backends.worker import BELL, Tally, Worker
+from compute.control import LINE, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import Job, Outcome
 from compute.segments import reference
@@ -82,8 +81,8 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
         self._sender = remote.Sender()
-        self._bell = self.arena.empty(1, np.int64)
-        self._bell[0] = 0
+        self._board = self.arena.empty(LINE * (1 + self.workers), np.int64)
+        self._board[:] = 0
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
@@ -101,13 +100,14 @@ class ProcessPool(Pool):
             return
         if os.name == "posix":
             _check_descriptors(DESCRIPTORS * (len(missing) + 1))
-        bell = reference(self._bell)
+        board = reference(self._board)
         # A worker may spin only where the caller, who is at work meanwhile, has a CPU of its own.
         limit = spin.spin_time(self.workers + 1)
         for _ in range(ATTEMPTS):
             for lane in missing:
                 others = [worker.pipe for worker in self._workers.values()]
-                worker = self._workers[lane] = Worker(self._context, lane, bell, limit, others)
+                tally = Tally(self._board, lane, afresh=True)
+                worker = self._workers[lane] = Worker(self._context, lane, board, tally, limit, others)
                 self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
                 self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
@@ -129,9 +129,10 @@ class ProcessPool(Pool):
         return None
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        self._listen(job, 0)  # for what lanes said that came late to the runs before
+        patience = None if self.backend.timeout is None else self.backend.timeout / 8
+        self._listen(job, 0)  # for who died meanwhile, and what came late of the runs before
         while any(worker.backlog > BACKLOG for worker in self._workers.values()):
-            self._listen(job, None)
+            self._doze(job, patience)
         self.repair()
         message = self._sender.message(job)
         self._sent = time.perf_counter()
@@ -141,36 +142,41 @@ class ProcessPool(Pool):
                 worker.send(job, message)
             except OSError:
                 outcomes.append(self._reap(worker, job))
-        self._bell[0] += 1
+        self._board[BELL] += 1
+        if spin.until_over(job.control, self._spin):
+            return outcomes
         control = Control(job.control)
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
-        if not spin.until_over(job.control, self._spin):
-            patience = None if self.backend.timeout is None else self.backend.timeout / 8
-            while self._owing(job) and not control.is_over():
-                outcomes += self._listen(job, patience)
+        while not control.is_over():
+            if not any(worker.backlog for worker in self._workers.values()):
+                return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
+            outcomes += self._doze(job, patience)
         return outcomes
 
-    def _owing(self, job: Job) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker.owes(job)]
-
-    def _listen(self, job: Job, patience: float | None) -> list[Outcome]:
-        """Wait until some worker says something, dies, or is found hung; what became of its part in this job."""
-        outcomes = []
-        lanes = {key.data for key, _ in self._selector.select(patience)}
-        for worker in [self._workers[lane] for lane in lanes]:
-            try:
-                of, reply = worker.receive()
-            except (EOFError, OSError):
-                outcomes.append(self._reap(worker, job))
-                continue
-            if of is job:
-                outcomes.append(pickle.loads(reply) if reply else Outcome(worker.lane))
+    def _doze(self, job: Job, patience: float | None) -> list[Outcome]:
+        """Sleep until some worker answers, dies, or is found hung; what became of its part in this job."""
+        asleep = [worker.will_tell() for worker in self._workers.values()]
+        outcomes = self._listen(job, patience if all(asleep) else 0)
         timeout = self.backend.timeout
-        if timeout is not None and patience:
-            for worker in self._owing(job):
+        if timeout is not None:
+            for worker in [worker for worker in self._workers.values() if worker.backlog]:
                 if remote.is_hung(Control(job.control), worker.lane, self._sent, timeout):
                     worker.process.kill()
                     outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))
+        return outcomes
+
+    def _listen(self, job: Job, patience: float | None) -> list[Outcome]:
+        """Hear all that is said, waiting for the first word; what became of the workers' parts in this job."""
+        outcomes = []
+        while ready := self._selector.select(patience):
+            for worker in [self._workers[lane] for lane in {key.data for key, _ in ready}]:
+                try:
+                    outcome = worker.receive()
+                except (EOFError, OSError):
+                    outcome = self._reap(worker, job)
+                if outcome is not None:
+                    outcomes.append(outcome)
+            patience = 0
         return outcomes
 
     def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:

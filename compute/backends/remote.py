@@ -36,16 +36,18 @@ class Sender:
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
-        arrays = [job.control, job.out, *(x for x in job.inputs if isinstance(x, np.ndarray))]
-        for segment in filter(None, map(segment_of, arrays)):
-            if segment.serial not in self._known:
-                self._known.add(segment.serial)
-                weakref.finalize(segment, self._gone.append, segment.serial).atexit = False
+        arrays = [self._found(x) if isinstance(x, np.ndarray) else x for x in (job.control, job.out, *job.inputs)]
         gone = [self._gone.popleft() for _ in range(len(self._gone))]
         self._known.difference_update(gone)
-        inputs = tuple(reference(x) if isinstance(x, np.ndarray) else x for x in job.inputs)
-        body = (self._kernel(job.kernel), reference(job.control), reference(job.out), inputs, gone)
-        return pickle.dumps(body, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((self._kernel(job.kernel), gone, *arrays), protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _found(self, array: np.ndarray[Any, Any]) -> ArrayRef:
+        """How the workers find an array; the end of its segment will be told to them."""
+        found = reference(array)
+        if found.serial not in self._known:
+            self._known.add(found.serial)
+            weakref.finalize(segment_of(array), self._gone.append, found.serial).atexit = False
+        return found
 
     def _kernel(self, kernel: Kernel) -> bytes:
         key = (id(kernel.variants), kernel.variant)
@@ -59,7 +61,7 @@ class Sender:
 _segments: dict[tuple[int, int], Segment] = {}
 _loaded: dict[bytes, Kernel] = {}
 _jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
-JOBS = 4  # a repeated run takes turns between two controls
+JOBS = 32  # a repeated run takes turns between pairs of a few segments: with three, six of them
 
 
 def perform(message: bytes, me: int) -> bytes:
@@ -75,19 +77,15 @@ def perform(message: bytes, me: int) -> bytes:
 
 def _remember(message: bytes) -> None:
     """Open the job in a message; forget the jobs whose segments are gone, or that are too many."""
-    pickled, control, out, inputs, gone = pickle.loads(message)
+    pickled, gone, *arrays = pickle.loads(message)
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
     if pickled not in _loaded:
         _loaded[pickled] = pickle.loads(pickled)
-    _jobs[message] = Job(
-        _loaded[pickled],
-        control.open(_segments),
-        out.open(_segments),
-        tuple(x.open(_segments) if isinstance(x, ArrayRef) else x for x in inputs),
-    )
+    control, out, *inputs = (x.open(_segments) if isinstance(x, ArrayRef) else x for x in arrays)
+    _jobs[message] = Job(_loaded[pickled], control, out, tuple(inputs))
 
 
 def _pickled(outcome: Outcome) -> bytes:

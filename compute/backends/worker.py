@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import pickle
 import sys
 import threading
 import types
@@ -13,28 +15,73 @@ from typing import TYPE_CHECKING, Any
 
 from compute import spin
 from compute.backends import remote
-from compute.lanes import Job
+from compute.control import LINE, Words
+from compute.lanes import Job, Outcome
 from compute.segments import ArrayRef
+from kernels.definition import numba_is_here
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 
+BELL = 0  # on the board that a pool and its workers share: jobs sent so far; then a line for each lane's tally
+ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
+
+
+NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
+
+
+class Tally:
+    """How many jobs a worker has answered, and how often it was asked to tell of its next answer: one word.
+
+    Both sides add to it, and each add shows what was there before; so of an answer and an ask that meet, one sees the
+    other, and no wake-up is lost. Without numba there is no such add: then every answer is told, and nobody asks.
+    """
+
+    def __init__(self, board: Words, lane: int, afresh: bool = False) -> None:
+        self._board, self._at = board, LINE * (1 + lane)
+        self._asks = 0
+        if afresh:
+            board[self._at] = 0
+
+    @property
+    def answers(self) -> int:
+        return int(self._board[self._at]) % ASK
+
+    def answer(self) -> bool:
+        """The worker's side: count an answer; whether to tell of it."""
+        if not numba_is_here():
+            self._board[self._at] += 1
+            return True
+        asks = spin.add(self._board, self._at, 1) // ASK
+        known, self._asks = self._asks, asks
+        return asks != known
+
+    def ask(self) -> int:
+        """The pool's side: ask to be told of the next answer; how many there were until then."""
+        return spin.add(self._board, self._at, ASK) % ASK if numba_is_here() else self.answers
+
+
 class Worker:
     """A worker process, the pipe to it, and the jobs that it has not answered yet, oldest first.
 
-    A job that is owed is held: its arrays are not lent again while a worker that comes late may still look at them.
+    It answers on its tally; through the pipe it tells of errors, and of an answer where it was asked to. A job that is
+    owed is held: its arrays are not lent again while a worker that comes late may still look at them.
     """
 
-    def __init__(self, context: Any, lane: int, bell: ArrayRef, limit: int, others: Sequence[Connection]) -> None:
+    def __init__(
+        self, context: Any, lane: int, board: ArrayRef, tally: Tally, limit: int, others: Sequence[Connection]
+    ) -> None:
         self.lane = lane
+        self._tally = tally
+        self._sent = 0
         self.is_talking = True  # whether something is half said: true for good when a Ctrl-C came between
-        self._owed: deque[Job] = deque()
+        self._owed: deque[tuple[int, Job]] = deque()
         self.pipe, there = context.Pipe()
         inherited = [self.pipe, *others] if context.get_start_method() == "fork" else []
         self.process = context.Process(
             target=_serve,
-            args=(there, lane, os.getpid(), bell, limit, inherited),
+            args=(there, lane, os.getpid(), board, limit, inherited),
             name=f"nfold-lane-{lane}",
             daemon=True,
         )
@@ -51,24 +98,31 @@ class Worker:
         """Give it a job. OSError where it is dead."""
         self.is_talking = True
         self.pipe.send_bytes(message)
-        self._owed.append(job)
+        self._sent += 1
+        self._owed.append((self._sent, job))
         self.is_talking = False
 
-    def receive(self) -> tuple[Job, bytes]:
-        """Its next answer, and to what; EOFError or OSError where it is dead and has said all that it had to."""
+    def receive(self) -> Outcome | None:
+        """What it says of the job that it was sent last, if anything; EOFError or OSError where it is dead."""
         self.is_talking = True
-        reply = self.pipe.recv_bytes()
-        answered = self._owed.popleft(), reply
+        said = self.pipe.recv_bytes()
         self.is_talking = False
-        return answered
+        if int.from_bytes(said[:NUMBER], "big") != self._sent:
+            return None
+        outcome: Outcome = pickle.loads(said[NUMBER:])
+        return outcome
+
+    def will_tell(self) -> bool:
+        """Ask it to tell of its next answer; False where it has given one since we last looked."""
+        return not self._owed or self._tally.ask() < self._owed[0][0]
 
     @property
     def backlog(self) -> int:
         """How many jobs it has not answered."""
+        answers = self._tally.answers
+        while self._owed and self._owed[0][0] <= answers:
+            self._owed.popleft()
         return len(self._owed)
-
-    def owes(self, job: Job) -> bool:
-        return any(owed is job for owed in self._owed)
 
     def bury(self) -> int | None:
         """Wait for its end, let go of everything; its exit code."""
@@ -99,21 +153,24 @@ def _without_main() -> Iterator[None]:
 
 
 def _serve(
-    pipe: Connection, lane: int, parent: int, bell: ArrayRef, limit: int, inherited: Sequence[Connection]
+    pipe: Connection, lane: int, parent: int, board: ArrayRef, limit: int, inherited: Sequence[Connection]
 ) -> None:
     """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed."""
     for other in inherited:
         other.close()  # a fork's copies of the parent's ends: while they are open, nobody's pipe ever ends
     remote.settle(parent)
-    rings = bell.open({})
-    heard = int(rings[0])
+    words = board.open({})
+    tally = Tally(words, lane)
+    rung = int(words[BELL])
     try:
         pipe.send_bytes(b"ready")
-        while True:
+        for number in itertools.count(1):
             message = pipe.recv_bytes()
-            heard += 1
-            pipe.send_bytes(remote.perform(message, lane))
-            spin.until_rung(rings, heard, limit)
+            if error := remote.perform(message, lane):
+                pipe.send_bytes(number.to_bytes(NUMBER, "big") + error)
+            if tally.answer():
+                pipe.send_bytes(b"")
+            spin.until_rung(words, rung + number, limit)
     except (EOFError, OSError):
         pass
     os._exit(0)  # nothing here is worth a slow good-bye: no buffers, no tracker, no views
