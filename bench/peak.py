@@ -8,7 +8,8 @@ import numpy as np
 
 from kernels import Plan, kernel
 from kernels.blocks import sum_lanes
-from kernels.intrinsics import broadcast, fma, has_fma, load, vector_width
+from kernels.intrinsics import broadcast, fma, load
+from kernels.target import has_fma, vector_width
 
 # Vectors in flight: two units of four cycles each need eight. Twelve, their factor and their term fit 16 registers.
 CHAINS = 12

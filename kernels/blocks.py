@@ -16,7 +16,8 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from kernels.intrinsics import Vector, vector_width
+from kernels.intrinsics import Vector
+from kernels.target import vector_width
 
 LANES = vector_width(np.float64)
 

@@ -37,14 +37,12 @@ from kernels.intrinsics import (
     bits,
     broadcast,
     fma,
-    has_fma,
     load,
     ramp,
     select,
     store,
-    vector_registers,
-    vector_width,
 )
+from kernels.target import has_fma, vector_registers, vector_width
 
 # Vectors in flight: a step waits 8 or 9 cycles for itself and keeps the units busy for 2. They are two parts, which use
 # different units (see `iterated_fused`). x, y, cx and cy of 8 vectors fill 32 registers; of 16 registers, 5 vectors

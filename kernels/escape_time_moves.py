@@ -13,17 +13,8 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from kernels.intrinsics import (
-    Mask,
-    Vector,
-    address_of,
-    call_llvm,
-    check_contiguous,
-    lanes_of,
-    splat,
-    target_features,
-    vector_width,
-)
+from kernels.intrinsics import Mask, Vector, address_of, call_llvm, check_contiguous, lanes_of, splat
+from kernels.target import target_features, vector_width
 
 
 @intrinsic(prefer_literal=True)

@@ -4,7 +4,8 @@ A `Vector` holds `lanes` numbers of one dtype, a `Mask` as many truth values. Bo
 body: they live in registers, take + - * / and comparisons, and are gone with the function. Lanes are a constant of the
 module or of an enclosing function:
 
-    from kernels.intrinsics import broadcast, fma, load, store, vector_width
+    from kernels.intrinsics import broadcast, fma, load, store
+    from kernels.target import vector_width
 
     LANES = vector_width(np.float64)              # what one register holds here: 8, 4 or 2
 
@@ -15,8 +16,7 @@ module or of an enclosing function:
 
 More lanes than a register holds are as good: LLVM splits such a vector over several registers, and the independent
 halves hide each other's latency. Fewer are as right. Every operation rounds as the scalar one does; nothing is fused
-but what `fma` says. The width is that of the target numba compiles for (NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count),
-which is part of the compile cache's key.
+but what `fma` says.
 """
 
 # numba is untyped where it is extended.
@@ -27,42 +27,13 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.datamodel.registry import register_default
 from numba.core.errors import TypingError
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic, lower_builtin, type_callable
 from numba.np.arrayobj import make_array
-
-# ---------------------------------------------------------------- the machine
-
-
-def target_features() -> frozenset[str]:
-    """LLVM's names of the instruction sets that numba compiles for: 'avx2', 'fma', 'neon' …"""
-    listed = cpu_target.target_context.codegen().magic_tuple()[2]
-    return frozenset(name[1:] for name in listed.split(",") if name.startswith("+"))
-
-
-def vector_width(dtype: Any) -> int:
-    """How many numbers of a dtype one vector register holds on the machine that numba compiles for."""
-    features = target_features()
-    # 16 bytes is what x86-64 and ARMv8 have at the least, and what LLVM can spell anywhere else.
-    register = 64 if "avx512f" in features else 32 if "avx" in features else 16
-    return max(1, register // int(np.dtype(dtype).itemsize))
-
-
-def vector_registers() -> int:
-    """How many vector registers there are: 32 with AVX-512 and on ARM, else 16."""
-    return 32 if target_features() & {"avx512f", "neon"} else 16
-
-
-def has_fma() -> bool:
-    """Whether `fma` is one instruction; where it is not it is right, but a slow library call a lane."""
-    return bool(target_features() & {"fma", "avx512f", "neon"})
-
 
 # ---------------------------------------------------------------- the types
 

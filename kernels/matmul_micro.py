@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.blocks import LANES, read, shuffle, write
-from kernels.intrinsics import has_fma, vector_registers
+from kernels.target import has_fma, vector_registers
 
 # The block whose accumulators fill the registers, beside which B's row takes one for each vector and A's numbers two
 # (with one, LLVM spilled an accumulator, at half the speed). Of 32 registers 24, of 16 twelve: enough independent sums

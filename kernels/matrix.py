@@ -24,6 +24,7 @@ from kernels.operands import (
     stacked,
     tile_at,
     tiles,
+    vector,
 )
 from kernels.plan import Plan
 
@@ -41,9 +42,9 @@ class Tiling(NamedTuple):
 # of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
 # 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
 PACKED = Tiling(528, 528, 16, 24)
-# OpenBLAS packs whole operands in each call. One thread on Zen 5, of the speed of a single call: 4096 x 4096 in tiles of
-# 2048 x 1024 1.01, in bands of 512 x 4096 0.96; 2048 x 2048 in quarters 0.99, in four bands of rows 0.98; 1024 x 1024
-# in quarters 0.96, in bands 0.94.
+# OpenBLAS packs whole operands in each call. One thread on Zen 5, of the speed of a single call: 4096 x 4096 in tiles
+# of 2048 x 1024 1.01, in bands of 512 x 4096 0.96; 2048 x 2048 in quarters 0.99, in four bands of rows 0.98; 1024 x
+# 1024 in quarters 0.96, in bands 0.94.
 BLAS = Tiling(2048, 1024, 4, 64)
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
 
@@ -257,7 +258,7 @@ def check_matvec(value: Any, A: Any, x: Any, out: Any = None) -> None:
 
 @kernel(
     plan=plan_matvec,
-    example=lambda size: (square(as_index(size, "size")), square(as_index(size, "size"), SEED + 1)[:1].ravel()),
+    example=lambda size: (square(as_index(size, "size")), vector(as_index(size, "size"), SEED + 1)),
     cost=lambda size: 2.0 * size**2,
     check=check_matvec,
     unit="flop",

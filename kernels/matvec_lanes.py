@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from kernels.blocks import LANES, load_at, prefetch, store_at, sum_lanes
-from kernels.intrinsics import broadcast, fma, has_fma
+from kernels.intrinsics import broadcast, fma
 from kernels.operands import Array
+from kernels.target import has_fma
 
 WIDE = 2 * LANES  # lanes of a row's partial sums: four rows of two registers hide the latency of a multiply-add
 AHEAD = 1024  # bytes: on Zen 5 asking for A that early gives 3 percent, 4 KB nothing

@@ -130,3 +130,8 @@ def tile_at(tile: int, rows: int, columns: int, tall: int, wide: int) -> tuple[i
 def square(size: int, seed: int = SEED) -> Array:
     """A size x size matrix of numbers in [-1, 1), the same in every run."""
     return np.random.default_rng(seed).random((size, size)) * 2 - 1
+
+
+def vector(size: int, seed: int = SEED) -> Array:
+    """The first row of that matrix, alone."""
+    return np.random.default_rng(seed).random(size) * 2 - 1

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 
 from kernels import find
 from kernels.escape_time import check_pixels, iterations, mandelbrot
-from kernels.intrinsics import target_features
+from kernels.target import target_features
 
 VARIANTS = list(mandelbrot.variants)
 
@@ -277,8 +277,8 @@ OTHERS = [
 
 OTHER_MACHINE = """
 import hashlib, re, sys
-import kernels.intrinsics
-kernels.intrinsics.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
+import kernels.target
+kernels.target.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
 from kernels.compilation import compiled
 from kernels.escape_time import mandelbrot
 from kernels.escape_time_lanes import WIDTH, body

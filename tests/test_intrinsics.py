@@ -15,9 +15,8 @@ from kernels.intrinsics import (
     ramp,
     select,
     store,
-    vector_registers,
-    vector_width,
 )
+from kernels.target import vector_registers, vector_width
 
 WIDTHS = [1, 2, 3, 4, 8, 16, 32, 64]
 
