@@ -137,7 +137,7 @@ def operands(of: Kernel, number: int) -> tuple[Any, ...]:
 def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: str) -> Work:
     """What `nfold scale` is to measure: the example of a size, or one that grows with the workers."""
     if mode not in MODES:
-        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {mode!r}{nearest(mode, MODES)}")
+        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {mode!r}{nearest(mode, list(MODES))}")
     if mode == "strong":
         return Work(of, operands(of, number), variants=variants, size=number)
     operands(of, calibration.size_for(of, sum(counts) * of.cost(number)))  # all of them are held at once

@@ -220,7 +220,7 @@ def run(
       nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
     """
     from compute import arguments, report
-    from compute.scaling import table
+    from compute.scaling import words as worded
 
     with refusing():
         found = arguments.kernel(kernel).held_to(variant)
@@ -242,8 +242,8 @@ def run(
         picture.write(png, result.value)
     _tell(result)
     print(
-        f"{found.name} · {found.variant} · {backend.name} · start-up {table.seconds(startup)} and compiling or loading"
-        f" {table.seconds(compiling)} not counted"
+        f"{found.name} · {found.variant} · {backend.name} · start-up {worded.seconds(startup)} and compiling or loading"
+        f" {worded.seconds(compiling)} not counted"
     )
 
 
@@ -382,7 +382,7 @@ def _tell(result: Any) -> None:
     """Print what a run gave, and what each lane did."""
     import numpy as np
 
-    from compute.scaling import table
+    from compute.scaling import words as worded
 
     value = result.value
     if isinstance(value, np.ndarray):
@@ -390,11 +390,11 @@ def _tell(result: Any) -> None:
         print(np.array2string(value, threshold=100, edgeitems=3))
     else:
         print(f"value    {value}")
-    print(f"time     {table.seconds(result.seconds)}")
+    print(f"time     {worded.seconds(result.seconds)}")
     for lane in result.timeline.lanes:
         share = lane.cpu / lane.wall if lane.wall > 0 else 0.0
         many = f"{lane.chunks} chunk{'' if lane.chunks == 1 else 's'}"
-        print(f"lane {lane.lane:<3} {many}, {table.seconds(lane.wall)}, CPU/wall {share:.2f}")
+        print(f"lane {lane.lane:<3} {many}, {worded.seconds(lane.wall)}, CPU/wall {share:.2f}")
     for event in result.timeline.events:
         print(f"! {event}")
 

@@ -20,8 +20,8 @@ class Point:
     """One configuration (kernel, size, variant, backend, workers) and what it reached. Seconds are wall seconds.
 
     seconds:    the median of samples, one sample a round. seconds_ci: its 95 % interval, None with too few rounds.
-    speedup:    the median of the rounds' own ratios baseline / sample, with its 95 % interval (where rounds do not pair,
-                as in imported files: the ratio of the medians); baseline says of what: "serial" (the same variant on
+    speedup:    the median of the rounds' own ratios baseline / sample, with its 95 % interval (where rounds do not
+                pair, as in imported files: the ratio of the medians); baseline says of what: "serial" (the variant on
                 Serial), "one worker" (of the same backend), or None (nothing to compare).
     efficiency: speedup / workers. ceiling, attainable, ledger, verdict: None where they were not measured.
     work, unit, rate: what a run computes, in the kernel's unit, and how much of it a second.

@@ -80,6 +80,12 @@ class Evidence:
         return max(0.0, self.ledger.get(entry, 0.0)) / self.budget if self.budget > 0 else 0.0
 
     @property
+    def share_waited(self) -> float:
+        """The part of the core-seconds in which lanes may have waited for the GIL: for their first chunk, too."""
+        starting = 0.0 if self.compiled or not self.shares_gil else self.share("startup")
+        return self.share("blocked") + starting
+
+    @property
     def lanes_cpu(self) -> float:
         """CPU seconds of the lanes themselves."""
         return max(0.0, self.ledger.get("useful", 0.0) + self.ledger.get("inflation", 0.0))

@@ -84,6 +84,13 @@ def blocked_share(p: Point) -> float | None:
     return p.ledger["blocked"] / total if p.ledger and (total := sum(p.ledger.values())) > 0 else None
 
 
+def waited_share(p: Point) -> float:
+    """The part of a point's core-seconds in which lanes waited in their loop or for their first chunk."""
+    if not p.ledger or not (total := sum(p.ledger.values())) > 0:
+        return 0.0
+    return (p.ledger["blocked"] + p.ledger["startup"]) / total
+
+
 @kernel(grain=1, dtype=np.uint8)
 def _empty(lo: int, hi: int, out: Any, n: int) -> None:
     """Nothing: what is left is the ticket."""

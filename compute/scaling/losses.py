@@ -106,11 +106,11 @@ def taken_by_gil(e: Evidence) -> bool:
 
 def _same(e: Evidence, control: float | None) -> bool:
     """Whether a control, which has no GIL to wait for, blocks so much that its reason is the reason here too."""
-    return control is not None and control > SAME * e.share("blocked")
+    return control is not None and control > SAME * e.share_waited
 
 
 def _free(e: Evidence, control: float | None) -> bool:
-    return control is not None and control <= FREE * e.share("blocked")
+    return control is not None and control <= FREE * e.share_waited
 
 
 def _quota(e: Evidence, claims: Claims) -> Iterator[Loss]:
@@ -163,6 +163,10 @@ def _noise(e: Evidence, claims: Claims) -> Iterator[Loss]:
 def _blocked(e: Evidence, claims: Claims) -> Iterator[Loss]:
     took = claims.take("blocked")
     blocked = f"blocked {percent(e.share('blocked'))} of core-seconds"
+    if taken_by_gil(e) and e.share("startup") >= LEAST_FIGURE:  # a lane needs the GIL for its first chunk too
+        took += claims.take("startup")
+        blocked = f"blocked {percent(e.share('blocked'))} and kept from starting {percent(e.share('startup'))}"
+        blocked += " of core-seconds"
     if "runqueue" in e.unknown:
         blocked += " (waits for a CPU included)"
     if taken_by_gil(e):

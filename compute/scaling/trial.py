@@ -25,7 +25,8 @@ from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
 CONTROL_SHARE = 0.1  # of a serial run's seconds that a control goes on: what is longer than it meets more
-SUSPICIOUS = 0.1  # of the core-seconds blocked, and the GIL is probed in one more run
+SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
+PROBED = 0.05  # seconds of them: enough looks for a share
 
 
 @dataclass(frozen=True)
@@ -237,11 +238,14 @@ class Trial:
         return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
-        """How much of one more run a probe found the GIL taken, where lanes that share one were blocked."""
-        if (explain.blocked_share(point) or 0.0) < SUSPICIOUS or (point.processes or 1) == point.workers:
+        """How much of some more runs a probe found the GIL taken, where lanes that share one waited."""
+        if explain.waited_share(point) < SUSPICIOUS or (point.processes or 1) == point.workers:
             return {}
+        until = time.perf_counter() + PROBED
         with Probe() as probe:
             self._run(c)
+            while time.perf_counter() < until:
+                self._run(c)
         return {} if probe.taken is None else {"gil": probe.taken}
 
 
