@@ -35,6 +35,7 @@ from compute import Joblib, Processes, machine  # noqa: E402
 CHUNKS, LONG = 40, 400_000  # 16 ms of work for one core
 HANGS = 120  # s after which a run is hung: it takes one, or ten on a machine that has other things to do
 SIDE_BY_SIDE = 2  # programs: they wait for workers to start more than they work
+SAID = 5000  # characters of what a program that failed said last
 PART = 50  # runs to a program: the last one is not left alone for long
 SHARES = {Processes(2): 0.8, Processes(3, start="spawn"): 0.15, Joblib(2): 0.05}
 MATRICES = Processes(2, timeout=1), Processes(2, start="spawn", timeout=1), Joblib(2, timeout=1)
@@ -117,7 +118,7 @@ def in_a_program(of: tuple[str, Any, int, int]) -> tuple[int, int, float]:
     done = subprocess.run(command, capture_output=True, text=True)
     noisy = done.stderr and not isinstance(backend, Joblib)  # loky's workers tell of their SIGSEGV
     if done.returncode or noisy:
-        raise SystemExit(f"{kind}, {backend!r}, seeds {first}..{last}\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{kind}, {backend!r}, seeds {first}..{last}\n{done.stdout}{done.stderr[-SAID:]}")
     return last - first, json.loads(done.stdout), time.perf_counter() - began
 
 
