@@ -207,7 +207,7 @@ def reference(array: Array) -> ArrayRef:
         array.__array_interface__["data"][0] - segment.start,
         array.shape,
         array.strides,
-        array.dtype,
+        array.dtype.str if array.dtype.isbuiltin == 1 else array.dtype,  # a string pickles faster
     )
 
 
