@@ -19,7 +19,7 @@ from typing import Any, Literal
 from compute.arena import Arena
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.control import TICKETS, Control
+from compute.control import SENDING, TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
 from compute.segments import Kind
 from kernels.definition import nearest
@@ -86,7 +86,9 @@ class LokyPool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
         from joblib.externals.loky import BrokenProcessPool
 
+        began = time.perf_counter_ns()
         message, control = self._sender.message(job), Control(job.control)
+        job.control[SENDING] += time.perf_counter_ns() - began
         is_warming = not control.words[TICKETS]
         perform = _perform_and_stay if is_warming else remote.perform
         sent = time.perf_counter()

@@ -22,7 +22,7 @@ from compute import spin
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.worker import BELL, Tally, Worker
-from compute.control import LINE, Control
+from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import Job, Outcome
 from compute.segments import reference
@@ -134,6 +134,7 @@ class ProcessPool(Pool):
         while any(worker.backlog > BACKLOG for worker in self._workers.values()):
             self._doze(job, patience)
         self.repair()
+        began = time.perf_counter_ns()
         message = self._sender.message(job)
         self._sent = time.perf_counter()
         outcomes = []
@@ -142,6 +143,7 @@ class ProcessPool(Pool):
                 worker.send(job, message)
             except OSError:
                 outcomes.append(self._reap(worker, job))
+        job.control[SENDING] += time.perf_counter_ns() - began
         self._board[BELL] += 1
         if spin.until_over(job.control, self._spin):
             return outcomes

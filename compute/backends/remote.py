@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from compute.control import Control
+from compute.control import LOADING, Control
 from compute.lanes import Job, Outcome, run_lane
 from compute.segments import ArrayRef, Segment, reference, segment_of
 from kernels.definition import Kernel
 
-LOADING = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
+PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
 
 
@@ -64,22 +64,22 @@ class Sender:
 _segments: dict[tuple[int, int], Segment] = {}
 _loaded: dict[bytes, Kernel] = {}
 _jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
+SHORT = 2**16  # bytes of a message that is remembered: a longer one holds data, of which one copy is enough
 JOBS = 32  # a repeated run takes turns between pairs of a few segments: with three, six of them
 
 
 def perform(message: bytes, me: int) -> bytes:
     """A worker's side: run lane `me` of the job in the message; return the pickled Outcome, b"" if all is well."""
     try:
-        if message not in _jobs:
-            _remember(message)
-        outcome = run_lane(_jobs[message], me)
+        outcome = run_lane(_jobs.get(message) or _opened(message, me), me)
     except BaseException as error:
         outcome = Outcome(me, error)
     return b"" if outcome.error is None else _pickled(outcome)
 
 
-def _remember(message: bytes) -> None:
-    """Open the job in a message; forget the jobs whose segments are gone, or that are too many."""
+def _opened(message: bytes, me: int) -> Job:
+    """The job in a message; forget the jobs whose segments are gone, or that are too many."""
+    began = time.perf_counter_ns()
     pickled, gone, places, items = pickle.loads(message)
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
@@ -90,7 +90,11 @@ def _remember(message: bytes) -> None:
     for k in places:
         items[k] = ArrayRef(*items[k]).open(_segments)
     control, out, *inputs = items
-    _jobs[message] = Job(_loaded[pickled], control, out, tuple(inputs))
+    job = Job(_loaded[pickled], control, out, tuple(inputs))
+    if len(message) <= SHORT:
+        _jobs[message] = job
+    control[Control.line(me) + LOADING] += time.perf_counter_ns() - began
+    return job
 
 
 def _pickled(outcome: Outcome) -> bytes:
@@ -186,7 +190,7 @@ def check_timeout(timeout: float | None) -> None:
 def is_hung(control: Control, lane: int, sent: float, timeout: float) -> bool:
     """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
     now, began = time.perf_counter(), control.started(lane) / 1e9
-    return now - began > timeout if began > sent else now - sent > timeout + LOADING
+    return now - began > timeout if began > sent else now - sent > timeout + PATIENCE
 
 
 def describe_exit(code: int | None) -> str:

@@ -36,9 +36,11 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
     began = timeline.dispatched
     over = began + section.get("dispatch", 0.0)
     last = min(max((lane.stop for lane in lanes), default=over), over)
-    arrivals = [max(0.0, lane.start - began - timeline.sending - lane.loading) for lane in lanes]
-    # A worker that never came was on its way until all was done.
-    absent = max(0, workers - len(lanes)) * max(0.0, last - began - timeline.sending)
+    # How long each was on its way; one that never came, until all was done.
+    ways = [max(0.0, lane.start - began - lane.loading) for lane in lanes]
+    ways += [max(0.0, last - began)] * (workers - len(lanes))
+    # While the caller still writes to one worker, another may have begun.
+    sent = sum(min(way, timeline.sending) for way in ways)
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
     outside = sum(lane.wall for lane in lanes) - cpu
@@ -48,8 +50,8 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
         "blocked": max(0.0, outside - queued),
         "runqueue": min(queued, max(0.0, outside)),
         "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
-        "startup": sum(arrivals) + absent + workers * (over - last),
-        "transfer": workers * (section.get("transfer", 0.0) + timeline.sending) + sum(lane.loading for lane in lanes),
+        "startup": sum(ways) - sent + workers * (over - last),
+        "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading for lane in lanes),
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
     return found | {"unexplained": workers * seconds - sum(found.values())}
