@@ -104,6 +104,11 @@ class Case:
     def __repr__(self) -> str:
         return f"{self.kernel.name}-{self.kernel.chosen}-{self.number}"
 
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether every array among the arguments lies in memory as numpy makes them."""
+        return all(x.flags.c_contiguous for x in self.args if isinstance(x, np.ndarray))
+
     def check(self, pool: Any) -> None:
         """The value on this pool: the answer, and the same to the bit as on one core."""
         if reason := pool.backend.refuses(self.kernel):
