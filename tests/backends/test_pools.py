@@ -16,16 +16,6 @@ from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, name
 from compute.control import SPANS_BOUND
 from kernels import kernel, mandelbrot
 
-SIDE_BY_SIDE = [
-    Threads(2),
-    Threads(3),
-    Prange(2),
-    Processes(2, start="forkserver"),
-    Processes(3, start="spawn"),
-    Joblib(2),
-    Joblib(2, arrays="memmap"),
-    Joblib(2, kind="threading"),
-]
 PATIENCE = 30.0  # s that a chunk waits for the others: only a failing test gets there
 
 
@@ -42,19 +32,21 @@ def variants_on(pool):
 # Parallelism: a chunk that ends only when all the others have begun.
 
 
-@pytest.mark.parametrize("backend", SIDE_BY_SIDE, ids=repr)
-def test_workers_compute_at_the_same_moment(backend):
-    with backend.open() as pool:
-        met = pool.run(meeting, backend.workers, PATIENCE, variant="nogil")  # none lets the GIL go to meet another
-    assert met.value.tolist() == [1.0] * backend.workers
-    assert len({(lane.process, lane.thread) for lane in met.timeline.lanes}) >= 1
-    assert sorted(lane.chunks for lane in met.timeline.lanes) == [1] * backend.workers
+def is_parallel(pool):
+    return pool.workers > 1 and not isinstance(pool.backend, Coroutines)
 
 
-@pytest.mark.parametrize("backend", [Processes(2, start="forkserver"), Joblib(2)], ids=repr)
-def test_processes_run_python_bodies_at_the_same_moment(backend):
-    with backend.open() as pool:
-        assert pool.run(meeting, 2, PATIENCE, variant="python").value.tolist() == [1.0, 1.0]
+def has_processes(pool):
+    return isinstance(pool.backend, Processes) or (isinstance(pool.backend, Joblib) and pool.backend.kind == "loky")
+
+
+def test_workers_compute_at_the_same_moment(pool):
+    if not is_parallel(pool):
+        pytest.skip("one lane, or lanes that take turns")
+    for variant in ("nogil", "python") if has_processes(pool) else ("nogil",):  # it keeps the GIL while it waits
+        met = pool.run(meeting, pool.workers, PATIENCE, variant=variant)
+        assert met.value.tolist() == [1.0] * pool.workers
+        assert sorted(lane.chunks for lane in met.timeline.lanes) == [1] * pool.workers
 
 
 @pytest.mark.parametrize("backend", [Serial(), Coroutines(2), Threads(1)], ids=repr)
@@ -62,20 +54,19 @@ def test_one_thread_is_not_parallel(backend):
     assert run(meeting, 2, 0.02, on=backend).value.tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("backend", SIDE_BY_SIDE, ids=repr)
-def test_lanes_are_distinct_threads_or_processes(backend):
-    if isinstance(backend, Prange):
-        pytest.skip("prange runs no Python body, which alone can ask who it is")
-    workers = backend.workers
-    with backend.open() as pool:
-        pool.warm(who, 40 * workers)  # a lane that is still loading when the others are done would have no chunk
-        found = pool.run(who, 40 * workers)
+def test_lanes_are_distinct_threads_or_processes(pool):
+    if not is_parallel(pool) or isinstance(pool.backend, Prange):
+        pytest.skip("one lane, or no Python body, which alone can ask who it is")
+    workers = pool.workers
+    pool.warm(who, 40 * workers)  # a lane that is still loading when the others are done would have no chunk
+    found = pool.run(who, 40 * workers)
     processes, threads = np.divmod(found.value, 10**9)
     assert len(set(threads)) == workers
-    ours = isinstance(backend, Threads) or (isinstance(backend, Joblib) and backend.kind == "threading")
-    assert (set(processes) == {os.getpid()}) if ours else (os.getpid() not in set(processes))
-    if not ours:
+    if has_processes(pool):
+        assert os.getpid() not in set(processes)
         assert len(set(processes)) == workers
+    else:
+        assert set(processes) == {os.getpid()}
     assert {(lane.process, lane.thread) for lane in found.timeline.lanes} == set(
         zip(processes.tolist(), threads.tolist(), strict=True)
     )
@@ -316,7 +307,10 @@ def test_two_dispatches_from_two_threads_at_once_are_both_right(pool):
             np.testing.assert_array_equal(value, (x + k) ** 2)
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(2), Joblib(2, kind="threading"), Coroutines(2)]
+
+
+@pytest.mark.parametrize("backend", ONE_OF_EACH, ids=repr)
 def test_a_closed_pool_says_so_and_closing_twice_is_harmless(backend):
     with backend.open() as pool:
         pass
