@@ -1,18 +1,35 @@
-"""How far from N-fold a run was: rounds measure it, a dataset holds it, statistics say how sure it is.
+"""How far from N-fold a run was, what this machine would have allowed, and what took the rest.
 
-rounds.py         scale(): every configuration once a round, answers checked first
+Measuring:
+rounds.py         scale(): pools and controls open, trials one after the other
 trial.py          one work on every pool: warm, check, rounds, points
+work.py           what is to be measured; how far the measuring is
 configurations.py which backends with how many workers, for how long
 answers.py        whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long
-dataset.py        Point and Scaling, and their JSON
-imported.py       pytest-benchmark's JSON as the same
-points.py         what follows from samples: speedup, intervals, efficiency
-statistics.py     medians and ratios with intervals; how many rounds would make one narrow
+ceiling.py        two controls, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
 harness.py        the timer's resolution, and what a run of nothing takes
-table.py          the cells of every table, in words
+probe.py          how much of the time the GIL was taken
+
+What follows from it, all pure:
+explain.py        from a configuration's runs to its point
+ledger.py         where the core-seconds went; the POP efficiencies
+points.py         speedup, intervals, efficiency from samples
+statistics.py     medians and ratios with intervals; how many rounds would make one narrow
+causes.py         the evidence of a point, from itself, its neighbours and the rounds
+evidence.py, losses.py, verdict.py, phrases.py
+                  from evidence to one sentence of cause
+laws.py, fitting.py, models.py, prospects.py
+                  Karp-Flatt, Amdahl, Gustafson, USL; projections
+simulation.py     measured chunks replayed on any number of lanes
+
+Data and words:
+dataset.py        Point and Scaling, and their JSON
+imported.py       pytest-benchmark's JSON as the same
 files.py          files that are whole or absent
+table.py, sheet.py, notes.py, breakdown.py, words.py
+                  the cells and sentences of every report
 """
 
 from compute.scaling.answers import WrongAnswer
