@@ -1,0 +1,109 @@
+"""How a pool of processes and its workers talk: no wake-up is lost, nobody waits busily, no error comes late."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+from example_kernels import fails, nothing, spin
+
+from compute import Processes
+from compute.backends import remote
+from compute.backends.worker import Tally
+from compute.control import LINE
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+
+
+def two_sides(lane=0):
+    """The worker's and the pool's view of one lane's tally."""
+    board = np.zeros(LINE * (2 + lane), np.int64)
+    return Tally(board, lane), Tally(board, lane)
+
+
+def test_answers_are_counted_and_the_next_one_after_an_ask_is_told():
+    worker, pool = two_sides()
+    assert [worker.answer() for _ in range(3)] == [False] * 3
+    assert pool.answers == 3
+    assert [pool.ask(), pool.ask()] == [3, 3]
+    assert [worker.answer() for _ in range(3)] == [True, False, False]  # two asks, one word
+    assert pool.ask() == pool.answers == 6
+    assert worker.answer()
+
+
+def test_a_new_worker_begins_at_nothing():
+    worker, pool = two_sides(lane=2)
+    worker.answer(), pool.ask(), worker.answer()
+    renewed = Tally(pool._board, 2, afresh=True)
+    assert (renewed.answers, Tally(pool._board, 2).answer(), renewed.answers) == (0, False, 1)
+
+
+def test_of_an_ask_and_an_answer_that_meet_one_sees_the_other():
+    worker, pool = two_sides()
+    total, told = 20_000, threading.Semaphore(0)
+
+    def answers():
+        for _ in range(total):
+            if worker.answer():
+                told.release()
+
+    thread = threading.Thread(target=answers)
+    thread.start()
+    while pool.ask() < total:  # each ask but the last is before some answer, which must tell of it
+        assert told.acquire(timeout=20), "an ask was overlooked"
+    thread.join()
+    assert pool.answers == total
+
+
+def test_without_numba_every_answer_is_told(monkeypatch):
+    monkeypatch.setattr("compute.backends.worker.numba_is_here", lambda: False)
+    worker, pool = two_sides()
+    assert [worker.answer(), pool.ask(), worker.answer(), pool.ask()] == [True, 1, True, 2]
+
+
+def test_no_wake_up_is_lost():
+    rng = random.Random(5)
+    with Processes(2).open() as pool:
+        for _ in range(300):  # around the time for which the caller spins before it sleeps
+            chunks, long = rng.randrange(1, 4), rng.randrange(0, 150_000)
+            value = pool.run(spin, chunks, long, variant="nogil").value
+            assert value.tolist() == list(range(chunks))
+
+
+def test_idle_workers_sleep():
+    with Processes(2).open() as pool:
+        found = pool.run(nothing, 40)
+        workers = [psutil.Process(lane.process) for lane in found.timeline.lanes]
+        assert workers
+        for worker in workers:
+            deadline = time.monotonic() + 10
+            while worker.status() != psutil.STATUS_SLEEPING and time.monotonic() < deadline:
+                time.sleep(0.01)
+        before = [worker.cpu_times() for worker in workers]
+        time.sleep(0.2)
+        assert [worker.cpu_times() for worker in workers] == before  # not one tick of the clock
+
+
+def test_an_error_of_one_run_is_not_the_next_ones():
+    with Processes(3).open() as pool:
+        for chunk in range(40):
+            with pytest.raises(ValueError, match="no good"):
+                pool.run(fails, 40, chunk)
+            assert pool.run(nothing, 5).value.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_worker_that_hangs_while_it_has_nothing_to_do(monkeypatch):
+    monkeypatch.setattr(remote, "is_hung", lambda control, lane, sent, timeout: time.perf_counter() - sent > timeout)
+    with Processes(2, timeout=0.3).open() as pool:
+        pool.run(nothing, 2)
+        hung = min(worker.process.pid for worker in pool._workers.values())
+        os.kill(hung, signal.SIGSTOP)
+        for _ in range(4):  # the other one does all there is, until the first owes too many answers
+            assert pool.run(nothing, 9).value.tolist() == list(range(9))
+        assert not psutil.pid_exists(hung)
