@@ -218,6 +218,22 @@ def test_functions_that_name_each_other_compile():
     assert compiled(is_even)(7) == 0
 
 
+def test_a_helper_can_be_called_from_python_too():
+    def helper(x):
+        return x + 1.0
+
+    def outer(x):
+        return helper(x) * 2.0
+
+    assert compiled(outer)(1.0) == 4.0
+    assert compiled(helper)(1.0) == 2.0
+
+    def other(x):
+        return helper(x) * 3.0
+
+    assert compiled(other)(1.0) == 6.0
+
+
 def is_even(n):
     return 1 if n == 0 else is_odd(n - 1)
 
