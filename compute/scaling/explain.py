@@ -62,7 +62,7 @@ def point(
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(one),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
-        details=ledger.details(one),
+        details=_details([runs[k].timeline for k in middle]),
         chunks=plan.chunks,
         chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
         pinned=tuple(pinned) if len(pinned) == len(one.lanes) and pinned else None,
@@ -114,6 +114,12 @@ def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dic
         ledger.entries(run.timeline, run.seconds, workers, useful),
         ledger.efficiencies(run.timeline, run.seconds, workers, useful),
     )
+
+
+def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
+    """What the middle rounds noted, where both did: their mean, as in the ledger."""
+    noted = [ledger.details(timeline) for timeline in timelines]
+    return ledger.mean([{name: one[name] for name in noted[0] if all(name in o for o in noted)} for one in noted])
 
 
 def _middle(seconds: Sequence[float]) -> list[int]:
