@@ -35,10 +35,11 @@ proof: $(DEV)
 	$(BIN)/python bench/intervals.py
 	$(BIN)/python bench/proof.py
 
-# Beside other people's programs; those that are not here are skipped. About six minutes.
+# Beside other people's programs; those that are not here are skipped. About seven minutes.
 bench-peers: $(DEV)
 	$(BIN)/python bench/peers.py
 	$(BIN)/python bench/roofline.py
+	$(BIN)/python bench/compiling.py
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
