@@ -182,20 +182,24 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> Non
         if not deaths and control.done.all():
             return
         missing = np.flatnonzero(control.done == 0)
-        for death in deaths:
-            # One that died between its ticket and its chunk says nothing of the chunk: blame the first that is left.
-            lost = death.chunk if death.chunk is not None or not len(missing) else int(missing[0])
-            events.append(_told(death, plan))
-            if lost is not None:
-                attempts[lost] += 1
-                if attempts[lost] == ATTEMPTS:
-                    raise _hopeless(lost, death, job.kernel, plan)
+        events += [_told(death, plan) for death in deaths]
+        for lost, death in _blamed(deaths, missing).items():
+            attempts[lost] += 1
+            if attempts[lost] == ATTEMPTS:
+                raise _hopeless(lost, death, job.kernel, plan)
         if not len(missing):
             return
         if pool.die_together:  # one of these killed the others' workers too: alone, the innocent are done
             suspects += [death.chunk for death in deaths if death.chunk is not None]
             suspects = [chunk for chunk in suspects if control.done[chunk] == 0]
         control.offer(suspects[:1] or missing)
+
+
+def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
+    """The chunks that a pass's deaths are laid to, each once, however many workers died in that pass."""
+    blamed = {death.chunk: death for death in deaths if death.chunk is not None}
+    # One that died between its ticket and its chunk says nothing of the chunk: where all did, blame the first left.
+    return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
 def _pass(pool: Lanes, job: Job, plan: Plan) -> list[Outcome]:
