@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ MATRICES = Processes(2, timeout=1), Processes(2, start="spawn", timeout=1), Jobl
 RESULTS = HERE.parent / "bench" / "results"
 
 
-def kill_at_random(pool: Any, run: Callable[[], Any], seed: int, kills: int) -> Any:
-    """Run, with a thread beside it that kills some process below this one at some moments."""
+def kill_at_random(spared: Set[int], run: Callable[[], Any], seed: int, kills: int) -> Any:
+    """Run, with a thread beside it that kills some process below this one, but those spared, at some moments."""
     from leaks import children
 
     rng = random.Random(seed)
@@ -56,7 +56,7 @@ def kill_at_random(pool: Any, run: Callable[[], Any], seed: int, kills: int) -> 
             over.wait(max(0.0, began + moment - time.monotonic()))
             if over.is_set():
                 return
-            if workers := sorted(children()):
+            if workers := sorted(children() - spared):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rng.choice(workers), rng.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
 
@@ -69,10 +69,11 @@ def kill_at_random(pool: Any, run: Callable[[], Any], seed: int, kills: int) -> 
         thread.join()
 
 
-def chaotic_run(pool: Any, seed: int) -> Any:
+def chaotic_run(pool: Any, seed: int, spared: Set[int] = frozenset()) -> Any:
     """One run with one kill, or two: its value must be right; the Result."""
     variant = ("python", "nogil")[seed % 2]
-    result = kill_at_random(pool, lambda: pool.run(busy, CHUNKS, LONG, variant=variant), seed, kills=1 + seed // 2 % 2)
+    kills = 1 + seed // 2 % 2
+    result = kill_at_random(spared, lambda: pool.run(busy, CHUNKS, LONG, variant=variant), seed, kills)
     assert result.value.tolist() == list(range(CHUNKS)), f"seed {seed}: {result.timeline.events}"
     return result
 

@@ -12,8 +12,10 @@ import pytest
 from chaos import chaotic_run, kill_at_random
 from example_kernels import nothing, squares
 from fault_kernels import POINTS, WAYS, answer, begun, busy, risky
+from leaks import children
 
-from compute import Joblib, Processes, WorkerDied
+from compute import Joblib, Processes, WorkerDied, dispatch
+from compute.lanes import Outcome
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -123,6 +125,21 @@ def test_a_chunk_that_always_kills_is_named(backend, poison, together):
         check(pool.run(risky, CHUNKS, {}), deaths=0)
 
 
+def test_workers_that_die_together_blame_a_chunk_once():
+    class Unlucky(dispatch.Nested):
+        passes = 0
+
+        def lanes(self, job):
+            self.passes += 1
+            if self.passes > 2:
+                return super().lanes(job)
+            return [Outcome(lane, chunk=None if lane else 0, death="SIGTERM") for lane in range(3)]
+
+    result = dispatch.execute(Unlucky(), nothing, (1,), {})
+    assert result.value.tolist() == [0]
+    assert len(result.timeline.events) == 6
+
+
 def test_a_chunk_that_always_hangs_is_named():
     with FORKSERVER.open() as pool, pytest.raises(WorkerDied, match=r"chunk 3 .*tried 3 times.*killed after 0.6 s"):
         pool.run(risky, CHUNKS, {3: ("mid-write", "SIGSTOP", 99)})
@@ -161,14 +178,16 @@ def test_workers_killed_while_they_have_nothing_to_do(backend):
 
 
 def test_a_hundred_runs_with_kills_at_random_moments():
+    others = children()
     with Processes(2).open() as pool:
-        assert sum(len(chaotic_run(pool, seed).timeline.events) for seed in range(100)) > 20
+        assert sum(len(chaotic_run(pool, seed, others).timeline.events) for seed in range(100)) > 20
 
 
 def test_compiled_bodies_die_and_are_run_again():
+    others = children()
     with Processes(2).open() as pool:
         pool.run(busy, 4, 1000, variant="nogil")
-        result = kill_at_random(pool, lambda: pool.run(busy, 10, 20_000_000, variant="nogil"), seed=1, kills=1)
+        result = kill_at_random(others, lambda: pool.run(busy, 10, 20_000_000, variant="nogil"), seed=1, kills=1)
     assert result.value.tolist() == list(range(10))
     assert len(result.timeline.events) == 1
 
