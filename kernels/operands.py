@@ -15,8 +15,9 @@ Array = np.ndarray[Any, Any]
 SEED = 20261122  # of every example's operands
 
 # Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
-# one core 15 us, and a chunk that Python hands out costs 4 to 7; four megabytes still make 32 chunks of 4096 x 4096.
-LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 19
+# one core 15 us, and a chunk that Python hands out costs 4, or 12 where what it moves drove Python from the caches:
+# of 8 MB it takes a core 5 percent. 16 chunks of 4096 x 4096 are enough for the cores that share a memory that is busy.
+LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 20
 # Rows and columns of a transposed tile. On Zen 5, n = 4096, 64 rows written side by side run at 33 GB/s, 128 at 30 and
 # 256 at 26, which meet in the same sets of a cache; and tiles of 64 x 64 at 32, for each begins with a wait for memory.
 TALL, WIDE = 64, 512
