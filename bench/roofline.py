@@ -173,9 +173,10 @@ def group_of(cores: int, pool: Pool, works: dict[str, Any], program: Path | None
 
     def registers() -> Run:
         indices = cores * (100 if quick else 1000)
-        result = pool.run(peak, indices)
-        assert 0 < result.value < np.inf, "the register loop lost its numbers"
-        return Run(result.seconds, peak.plan(indices).work or 0.0)
+        results = [pool.run(peak, indices) for _ in range(REPEATS)]
+        assert all(0 < result.value < np.inf for result in results), "the register loop lost its numbers"
+        # The quickest: a loop that something else interrupted says nothing of the limit.
+        return Run(min(result.seconds for result in results), peak.plan(indices).work or 0.0)
 
     contenders = {"peak": registers, **{name: timed(*case) for name, case in works.items()}}
     if program:
