@@ -23,11 +23,8 @@ from kernels.definition import numba_is_here
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-
 BELL = 0  # on the board that a pool and its workers share: jobs sent so far; then a line for each lane's tally
 ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
-
-
 NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
 
 
