@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from compute.segments import Array, Kind, Segment, check_memory, create_segment, segment_of
+from kernels.cache import empty
 
 SMALL = 2**20  # bytes: a segment that costs more to make than to keep
 SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
@@ -48,7 +49,7 @@ class Arena:
             size *= int(extent)
         if self.kind == "heap":
             check_memory(size)
-            return np.empty(shape, dtype)
+            return empty(shape, dtype)
         array: Array = self._root(size)[:size].view(dtype).reshape(shape)
         return array
 
