@@ -51,7 +51,8 @@ $(DEV): $(READY)
 	touch $@
 
 # A thousand runs with workers killed at random, then every way to die at every point of the lane loop, on the workers of
-# forkserver, spawn and loky (the tests have those of fork). Seven minutes on two CPUs with other work beside it; keeps its table in bench/results.
+# forkserver, spawn and loky (the tests have those of fork). Seven minutes on two CPUs that have other work as well; its
+# table is kept in bench/results.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
 
