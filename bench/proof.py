@@ -18,8 +18,9 @@ from pathlib import Path
 import planted
 from planted import CASES, Case
 
-from compute import Serial, Threads, machine, scale
+from compute import Prange, Processes, Serial, Threads, machine, scale
 from compute.scaling import ledger
+from compute.scaling.statistics import paired_ratio
 from kernels import Plan, kernel
 
 RESULTS = Path(__file__).parent / "results"
@@ -104,6 +105,24 @@ def seconds_found(runs: int) -> list[str]:
     return lines
 
 
+def observing(rounds: int = 60) -> list[str]:
+    """What the lanes' statistics cost: observed runs against plain ones of the same pool, in turns; lines of a table."""
+    lines = ["| backend | run | observed / plain | 95 % |", "|---|---|---|---|"]
+    for backend in (Serial(), Threads(2), Prange(2), Processes(2)):
+        with backend.open() as pool:
+            pool.warm(planted.healthy, planted.STEPS)
+            plain, observed = [], []
+            for _ in range(rounds):
+                plain.append(pool.run(planted.healthy, planted.STEPS).seconds)
+                with pool.observed():
+                    observed.append(pool.run(planted.healthy, planted.STEPS).seconds)
+        ratio, interval = paired_ratio(observed, plain)
+        assert interval is not None
+        run = 1000 * statistics.median(plain)
+        lines.append(f"| {backend} | {run:.1f} ms | {ratio:.4f} | {interval[0]:.4f} – {interval[1]:.4f} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="of each cause")
@@ -125,6 +144,10 @@ def main() -> None:
         "## Planted seconds in the ledger",
         "",
         *seconds_found(asked.runs),
+        "",
+        "## What observing a run costs (target: 0.5 %)",
+        "",
+        *observing(),
         "",
         f"Took {time.perf_counter() - began:.0f} s.",
         "",
