@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
             return _complain(f"{error.format_message()} (nfold --help shows what there is)")
         from compute.dispatch import WorkerDied
         from compute.scaling.answers import WrongAnswer
+        from compute.scaling.configurations import Unavailable
 
+        if isinstance(error, Unavailable):
+            return _complain(str(error))
         if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
             return _complain(str(error), code=1)
         raise  # a kernel's own error, with its chunk and its traceback
@@ -232,7 +235,8 @@ def run(
         if png and not arguments.gives_matrix(found, args):
             raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
         report.ready({"png": png})
-    with backend.open() as pool:
+        pool = backend.open()
+    with pool:
         compiling = pool.warm(found, *args)
         result = pool.run(found, *args)
         startup = pool.startup

@@ -42,7 +42,9 @@ def begin(control: Any, line: Any) -> Any:
     kept = np.zeros(KEPT, np.int64)
     control[line + THREAD] = _gettid()
     pin = int(control[line + PIN])
-    if pin != 0:
+    if pin > 64 * SETS:
+        control[line + PIN] = 0
+    elif pin != 0:
         wanted = np.zeros(SETS, np.int64)
         wanted[(pin - 1) // 64] = np.int64(1) << ((pin - 1) % 64)
         if _getaffinity(0, 8 * SETS, kept.ctypes) < 0:

@@ -121,7 +121,7 @@ def test_a_container_with_a_quota_on_a_busy_host(drawn):
     assert {topic: (told[topic].level, told[topic].value) for topic in expected} == expected
     assert "at most 1.5 times serial" in told["CPU quota"].meaning
     assert told["CPU quota"].remedy == "for steady times 1 worker; for more, docker run --cpus or limits.cpu"
-    assert told["load"].remedy == "wait until they end, or measure 1 worker"
+    assert told["load"].remedy == "wait until they end, or measure with 1 worker"
 
 
 def test_a_sandbox_with_an_empty_proc_is_unknown_not_guessed(drawn, monkeypatch):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compute import usage
 from compute.backends.backend import Backend, Pool
-from compute.control import DETAILED, Control
+from compute.control import DETAILED, PIN, Control
 from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
 
 
@@ -49,6 +49,8 @@ def _on_a_loop(job: Job) -> list[Outcome]:
     interrupt: BaseException | None = None
     # One thread: what the system knows of it stands on the first lane's line.
     with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
+        for me in range(1, job.lanes):
+            job.control[Control.line(me) + PIN] = job.control[Control.line(0) + PIN]
         while not all(lane.done() for lane in lanes):
             try:
                 loop.run_until_complete(asyncio.wait(lanes))

@@ -88,7 +88,7 @@ def load(root: Path) -> Finding:
     meaning = f"others wanted {busy:.2g} of {count(usable, 'usable CPU')}: workers wait for them"
     free = max(1, int(usable - busy))
     level: Level = "warn" if busy > usable / 2 else "note"
-    return Finding("load", value, meaning, f"wait until they end, or measure {count(free, 'worker')}", level)
+    return Finding("load", value, meaning, f"wait until they end, or measure with {count(free, 'worker')}", level)
 
 
 def virtual(root: Path) -> Finding:

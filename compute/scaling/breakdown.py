@@ -35,6 +35,7 @@ EFFICIENCIES_NOTE = (
     "global = parallel × computation; parallel = load balance × communication (POP). Under 80 % a factor deserves a"
     " look: marked !"
 )
+ASSUMED = "Assumed: "  # how an assumption begins; where nothing was projected it is none
 LOW = 0.8  # the line that POP draws
 
 
@@ -93,8 +94,8 @@ def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterabl
         own = [one.replace(assumed, "").rstrip() for one in sentences if one not in shared]
         if own:
             yield Remark(f"{law['backend']} · {law['variant']}", " ".join(own))
-    if assumed:
-        yield Remark("Assumed", assumed.removeprefix("Assumed: "))
+    if assumed.startswith(ASSUMED):
+        yield Remark("Assumed", assumed.removeprefix(ASSUMED))
 
 
 def _configuration(law: Mapping[str, Any]) -> tuple[Any, ...]:

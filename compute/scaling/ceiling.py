@@ -132,9 +132,10 @@ def pins(workers: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the controls reached: rates[kind, workers] has a rate a round."""
+    """What the controls reached: rates[kind, workers] has a rate a round. cpus: those that their lanes could run on."""
 
     rates: Mapping[tuple[Kind, int], Sequence[float]]
+    cpus: int | None = None
 
     def one(self, kind: Kind) -> float | None:
         """The control's rate on one core, median over rounds."""
@@ -144,7 +145,8 @@ class Ceilings:
     def of(self, kind: Kind, workers: int) -> float | None:
         """How much faster so many lanes were than one, median over rounds, each against its own; None if unmeasured.
 
-        At most N: more than that is what a neighbour took from the one.
+        At most N, and the CPUs: more than that is what a neighbour took from the one. At least 1: a perfect kernel
+        loses nothing to lanes that get no CPU, because the others take their chunks.
         """
         if workers == 1:
             return 1.0
@@ -152,7 +154,7 @@ class Ceilings:
         if not (many and alone):
             return None
         ratios = [n / one for n, one in zip(many, alone, strict=True)]
-        return min(float(workers), statistics.median(ratios))
+        return max(1.0, min(workers, self.cpus or workers, statistics.median(ratios)))
 
     def roof(self, kind: Kind) -> float | None:
         """The ceiling that more workers do not raise; None where it still grew, or there are too few counts to tell."""

@@ -13,6 +13,10 @@ BUDGET = 10.0  # seconds
 MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
 
 
+class Unavailable(ValueError):
+    """None of the backends that were asked for can be opened on this system."""
+
+
 def configurations(on: Sequence[Backend | str] | Backend | str, workers: Sequence[int] | None = None) -> list[Backend]:
     """The backends to open, each once: Serial first, then every one of `on` with every number of workers.
 
@@ -56,4 +60,4 @@ def about_workers(chosen: Sequence[Backend]) -> list[str]:
     most, usable = max(backend.workers for backend in chosen), machine.usable_cpus()
     if most <= usable:
         return []
-    return [f"{most} workers share {usable} usable CPUs: their speedup cannot exceed {usable}"]
+    return [f"{most} workers share {usable} usable CPU{'s' * (usable > 1)}: their speedup cannot exceed {usable}"]

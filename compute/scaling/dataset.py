@@ -169,9 +169,9 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
         tuple(_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
         machine,
         tuple(warnings),
-        tuple(_objects(data, "laws", path)),
-        tuple(_objects(data, "conditions", path)),
-        _item({"harness": {}, **data}, "harness", dict, path),
+        tuple(_objects(data, "laws", LAW, path)),
+        tuple(_objects(data, "conditions", CONDITION, path)),
+        _harness(data, path),
     )
 
 
@@ -187,7 +187,7 @@ def read_object(path: files.StrPath) -> dict[str, Any]:
     if not text.strip():
         raise ValueError(f"{path} is empty; measure again")
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         rest = text[error.pos :].strip()
         unfinished = error.msg.startswith(("Unterminated", "Invalid \\")) or any(
@@ -211,6 +211,12 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"it holds {word}")
 
 
+def _finite(word: str) -> float:
+    if math.isinf(number := float(word)):
+        _refuse_constant(word)
+    return number
+
+
 def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
     if key not in data:
         raise ValueError(f"{path} has no {key!r}; give a file that nfold wrote, or measure again")
@@ -220,11 +226,26 @@ def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
     return data[key]
 
 
-def _objects(data: Mapping[str, Any], key: str, path: Any) -> list[dict[str, Any]]:
-    """The objects of a list that may be absent."""
+def _objects(data: Mapping[str, Any], key: str, kinds: Mapping[str, Kind], path: files.StrPath) -> list[dict[str, Any]]:
+    """A list of objects, none where the key is absent; what a report reads of them is of its kind, absent or null."""
     found: list[dict[str, Any]] = _item({key: [], **data}, key, list, path)
-    if not all(isinstance(one, dict) for one in found):
-        raise ValueError(f"{path}: {key!r} must be a list of objects; measure again")
+    for number, one in enumerate(found, 1):
+        if not isinstance(one, dict):
+            raise ValueError(f"{path}: {key!r} must be a list of objects, not of {_shown(one)}; measure again")
+        for name, (want, holds) in kinds.items():
+            if one.get(name) is not None and not holds(one[name]):
+                raise ValueError(
+                    f"{path}: {name!r} of {key!r} {number} must be {want}, not {_shown(one[name])}; measure again"
+                )
+    return found
+
+
+def _harness(data: Mapping[str, Any], path: files.StrPath) -> dict[str, float]:
+    found: dict[str, float] = _item({"harness": {}, **data}, "harness", dict, path)
+    if not all(map(_is_number, found.values())):
+        raise ValueError(
+            f"{path}: 'harness' must be an object of numbers from 0 on, not {_shown(found)}; measure again"
+        )
     return found
 
 
@@ -300,6 +321,23 @@ EXTRA: dict[str, Kind] = {
     "cause": TEXT,
     "contaminated": COUNT,
     "mode": TEXT,
+}
+
+LAW: dict[str, Kind] = {
+    "kernel": TEXT,
+    "size": COUNT,
+    "variant": TEXT,
+    "backend": TEXT,
+    "assumption": TEXT,
+    "sentences": TEXTS,
+}
+CONDITION: dict[str, Kind] = {
+    "kernel": TEXT,
+    "variant": TEXT,
+    "others": NUMBER,
+    "steal": NUMBER,
+    "throttled": NUMBER,
+    "marked": TEXT,
 }
 
 

@@ -40,7 +40,6 @@ def point(
     accounts = [_account(runs[k], pool.workers, serial[k]) for k in middle]
     one = runs[middle[0]].timeline
     share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
-    pinned = [lane.cpu_number for lane in one.lanes if lane.cpu_number is not None]
     return Point(
         kernel=kernel.name,
         size=work.size_of(plan.indices),
@@ -53,7 +52,7 @@ def point(
         work=runs[0].work,
         cpu_per_wall=statistics.median(shares) if shares else None,
         sections={name: statistics.median([t.sections.get(name, 0.0) for t in timelines]) for name in names},
-        processes=len({lane.process for lane in one.lanes}) or None,
+        processes=max(len({lane.process for lane in t.lanes}) for t in timelines) or None,
         startup=pool.startup,
         arguments=work.in_words(),
         notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
@@ -65,9 +64,16 @@ def point(
         details=_details([runs[k].timeline for k in middle]),
         chunks=plan.chunks,
         chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
-        pinned=tuple(pinned) if len(pinned) == len(one.lanes) and pinned else None,
+        pinned=_pinned(timelines),
         mode=work.mode,
     )
+
+
+def _pinned(timelines: Sequence[Timeline]) -> tuple[int, ...] | None:
+    """The CPU of each lane; None where one was not pinned. A lane that came late to one run is known from others."""
+    by_lane = {lane.lane: lane.cpu_number for t in timelines for lane in t.lanes}
+    found = [cpu for _, cpu in sorted(by_lane.items()) if cpu is not None]
+    return tuple(found) if found and len(found) == len(by_lane) else None
 
 
 def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from compute.backends.backend import Pool
+from compute.scaling import words
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
 
@@ -53,11 +54,12 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
     """A line for each reason why a measured time is too short to be trusted; none where it is long enough."""
     if overhead > MOST_OVERHEAD * seconds:
         yield (
-            f"{what}: the run itself takes {overhead / seconds:.0%} of {seconds:.2g} s without computing anything;"
-            f" take a size that runs for {overhead / MOST_OVERHEAD:.2g} s or longer"
+            f"{what}: the run itself takes {words.percent(overhead / seconds)} of {words.seconds(seconds)} without"
+            f" computing anything; take a size that runs for {words.seconds(overhead / MOST_OVERHEAD)} or longer"
         )
     if seconds < FINER * resolution:
         yield (
-            f"{what}: {seconds:.2g} s is under {FINER} steps of the timer, which are {resolution:.2g} s each;"
-            f" take a size that runs for {FINER * resolution:.2g} s or longer"
+            f"{what}: {words.seconds(seconds)} is under {FINER} steps of the timer, which are"
+            f" {words.seconds(resolution)} each; take a size that runs for {words.seconds(FINER * resolution)} or"
+            " longer"
         )

@@ -18,7 +18,7 @@ Sources: POP Centre of Excellence for the efficiencies; blocked from the run que
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from compute.timeline import LaneTotals, Timeline
 
@@ -59,12 +59,13 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
 
 def unknown(timeline: Timeline) -> tuple[str, ...]:
     """The entries that this system does not tell of: each is 0 in the ledger, and in its neighbour instead."""
-    return ("runqueue",) if all(lane.queued is None for lane in timeline.lanes) else ()
+    return ("runqueue",) if any(lane.queued is None for lane in timeline.lanes) else ()
 
 
 def details(timeline: Timeline) -> dict[str, float]:
-    """Sums over the lanes of what the system noted; what it does not tell is left out. nested: CPU seconds that the
-    lanes' processes used beside their lanes.
+    """Sums over the lanes of what the system noted; what it does not tell of each is left out.
+
+    nested: CPU seconds that the lanes' processes used beside their lanes.
     """
     lanes = timeline.lanes
     sums = {
@@ -101,9 +102,11 @@ def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _sum(values: object) -> float | None:
-    known = [value for value in values if value is not None]  # type: ignore[attr-defined]
-    return sum(known) if known else None
+def _sum(values: Iterable[float | None]) -> float | None:
+    """None where there are none, or one of them is unknown."""
+    listed = list(values)
+    known = [value for value in listed if value is not None]
+    return sum(known) if known and len(known) == len(listed) else None
 
 
 def _nested(lanes: Sequence[LaneTotals]) -> float | None:

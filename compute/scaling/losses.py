@@ -24,6 +24,7 @@ INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads s
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
 
 
+APART = ("processes", "joblib", "dask")  # backends whose lanes may be in processes of their own
 LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
 NAMES = {"runqueue": "queued for a CPU", "inflation": "CPU inflation", "idle": "idle"}  # of entries, in a sentence
 
@@ -163,7 +164,8 @@ def _noise(e: Evidence, claims: Claims) -> Iterator[Loss]:
 def _blocked(e: Evidence, claims: Claims) -> Iterator[Loss]:
     took = claims.take("blocked")
     blocked = f"blocked {percent(e.share('blocked'))} of core-seconds"
-    if taken_by_gil(e) and e.share("startup") >= LEAST_FIGURE:  # a lane needs the GIL for its first chunk too
+    # A lane in Python needs the GIL for its first chunk too; a compiled one needs no more of it than to come.
+    if taken_by_gil(e) and not e.compiled and e.share("startup") >= LEAST_FIGURE:
         took += claims.take("startup")
         blocked = f"blocked {percent(e.share('blocked'))} and kept from starting {percent(e.share('startup'))}"
         blocked += " of core-seconds"
@@ -173,7 +175,8 @@ def _blocked(e: Evidence, claims: Claims) -> Iterator[Loss]:
         free = f", the nogil variant {percent(e.free_blocked)}" if _free(e, e.free_blocked) else ""
         probed = f", the GIL taken {percent(e.gil)} of the time" if e.gil is not None else ""
         away = f", processes {percent(e.elsewhere_blocked)}" if _free(e, e.elsewhere_blocked) else ""
-        remedy = "use a compiled or nogil kernel" + (", or processes" if away else "")
+        remedy = "let the body release it" if e.compiled else "use a compiled or nogil kernel"
+        remedy += ", or use processes" if away and e.compiled else ", or processes" if away else ""
         yield Loss(Cause.GIL, took, f"{blocked}{free}{probed}{away}: consistent with the GIL; {remedy}")
     elif reason := _not_the_gil(e):
         remedy = "hold it for less, or give each lane its own"
@@ -234,7 +237,10 @@ def _structure(e: Evidence, claims: Claims) -> Iterator[Loss]:
         (
             "transfer",
             Cause.TRANSFER,
-            "arguments and arrays are copied; pass less, pass arrays that are shared, or use threads",
+            f"in a run of {seconds(e.seconds)}: messages are sent and arrays copied; pass less, give each run more, or "
+            "use threads"
+            if e.processes > 1 or e.backend in APART
+            else f"in a run of {seconds(e.seconds)}: arrays are made ready; give each run more",
         ),
         (
             "serial",

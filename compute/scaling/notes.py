@@ -8,6 +8,7 @@ from typing import Any
 
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.losses import Cause
+from compute.scaling.phrases import disturbed, every
 from compute.scaling.sheet import most_workers
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.verdict import headline
@@ -121,7 +122,7 @@ def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any
         return
     worst = max(marked, key=lambda c: sum(float(c.get(key) or 0.0) for key in ("others", "steal", "throttled")))
     why = f" ({'the worst: ' * (len(marked) > 1)}{worst['marked']})" if isinstance(worst["marked"], str) else ""
-    yield f"{len(marked)} of {len(here)} rounds {'was' if len(marked) == 1 else 'were'} disturbed{why}."
+    yield _sentence(f"{disturbed(len(marked), len(here))}{why}")
 
 
 def _waiting(points: Sequence[Point]) -> Iterable[str]:
@@ -134,7 +135,7 @@ def _waiting(points: Sequence[Point]) -> Iterable[str]:
         quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
         told = f"{_name(p)}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
         if p.backend == "coroutines" and quiet:
-            yield f"{told}: all {p.workers} share one thread."
+            yield f"{told}: {every(p.workers, 'lane')} share one thread."
         elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
             yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, points)}."
         else:

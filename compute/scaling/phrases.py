@@ -11,7 +11,7 @@ LESS_MEMORY = "compute more with each byte (blocks that fit the caches, smaller 
 
 
 def one_thread(e: Evidence) -> str:
-    return f"all {e.workers} lanes share one thread, which helps only work that waits; use threads or processes"
+    return f"{every(e.workers, 'lane')} share one thread, which helps only work that waits; use threads or processes"
 
 
 def quota(e: Evidence) -> str:
@@ -41,8 +41,20 @@ def disturbers(e: Evidence) -> str:
     """Who took CPUs, and in how many rounds."""
     told = [f"other processes used {ratio(e.others)} CPUs"] if e.others else []
     told += [f"the hypervisor took {percent(e.steal)} of the CPU time"] if e.steal else []
-    told += [f"{e.contaminated} of {e.rounds} rounds were disturbed"] if e.contaminated and e.rounds else []
+    told += [disturbed(e.contaminated, e.rounds)] if e.contaminated and e.rounds else []
     return listed(told)
+
+
+def disturbed(some: int, rounds: int) -> str:
+    """`3 of 12 rounds were disturbed`, `all 12 rounds were disturbed`"""
+    if some >= rounds:
+        return f"{every(rounds, 'round')} {'was' if rounds == 1 else 'were'} disturbed"
+    return f"{some} of {rounds} rounds {'was' if some == 1 else 'were'} disturbed"
+
+
+def every(count: int, noun: str) -> str:
+    """`the only round`, `both lanes`, `all 3 lanes`"""
+    return f"the only {noun}" if count == 1 else f"both {noun}s" if count == 2 else f"all {count} {noun}s"
 
 
 def counted(count: float, noun: str) -> str:

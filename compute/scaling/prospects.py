@@ -42,8 +42,8 @@ def assumption(laws: Mapping[str, Any], replayed: int | None) -> str:
         parts.append(f"every further core is like the {counts[-1]} measured: clock, caches, its part of the memory")
     if replayed is not None:
         parts.append(
-            f"the replayed chunks take what they took on {_workers(replayed)}, and nothing slows them but tickets,"
-            " the caller's own part, and memory where its roof is known"
+            f"the replayed chunks take what they took on {_workers(replayed)}, and nothing slows them but start-up,"
+            " tickets, the caller's own part, and memory where its roof is known"
         )
     if not parts:
         return "Not projected: no law is identifiable."
@@ -58,7 +58,7 @@ def of_laws(laws: Mapping[str, Any], shared: Sequence[int], cpus: int | None) ->
     if laws["rounds"] < FEWEST_ROUNDS:
         yield _karp_flatt(laws) + "."
         rounds = f"{laws['rounds']} round{'s' * (laws['rounds'] > 1)}"
-        yield f"Laws: {NOT_IDENTIFIABLE} from {rounds}; an interval needs {FEWEST_ROUNDS}."
+        yield f"No law is identifiable from {rounds}; an interval needs {FEWEST_ROUNDS}."
         return
     yield _karp_flatt(laws) + _trend(laws)
     yield from _one_fraction(laws)
@@ -76,20 +76,21 @@ def of_chunks(laws: Mapping[str, Any], chunks: int, bounds: Callable[[int], Mapp
     """
     projection = laws["projection"]
     last = projection[-1]
-    few = f"only {chunks} chunks: no more than {chunks} lanes have work" if last["workers"] > chunks else ""
+    few = _few(chunks) if last["workers"] > chunks else ""
     if not laws["law"]:
-        told = f"the {chunks} chunks alone would allow {_times(last['simulated'])} at {last['workers']} workers"
+        told = f"{_chunks(chunks)} would allow {_times(last['simulated'])} at {last['workers']} workers"
         yield f"Replayed: {told}{few and '; ' + few}."
         return
     agree = [p["workers"] for p in itertools.takewhile(lambda p: not (_ends(p) or _loses(p)), projection)]
     losses, ends = [p for p in projection if _loses(p)], [p for p in projection if _ends(p)]
     if agree:
-        yield f"Replayed: the {chunks} chunks allow what the law projects, up to {agree[-1]} workers."
+        allow = "allows" if chunks == 1 else "allow"
+        yield f"Replayed: {_chunks(chunks)} {allow} what the law projects, up to {agree[-1]} workers."
     if losses:
         p = losses[-1]
         yield (
-            f"At {p['workers']} workers the {chunks} chunks alone would allow {_times(p['simulated'])} where the law"
-            f" projects {_times(p['speedup'])}: that loss is not in how they share out."
+            f"At {p['workers']} workers {_chunks(chunks)} alone would allow {_times(p['simulated'])} where the law"
+            f" projects {_times(p['speedup'])}: that loss is not in how the chunks share out."
         )
     if ends:
         p = ends[0]
@@ -99,6 +100,16 @@ def of_chunks(laws: Mapping[str, Any], chunks: int, bounds: Callable[[int], Mapp
         )
     elif few:
         yield f"{few[0].upper()}{few[1:]}."
+
+
+def _chunks(chunks: int) -> str:
+    return "the one chunk" if chunks == 1 else f"the {chunks} chunks"
+
+
+def _few(chunks: int) -> str:
+    if chunks == 1:
+        return "there is only one chunk: one lane alone has work"
+    return f"only {chunks} chunks: no more than {chunks} lanes have work"
 
 
 def _ends(p: Mapping[str, Any]) -> bool:
@@ -119,11 +130,7 @@ def _why_chunks_end_it(p: Mapping[str, Any], chunks: int, bounds: Mapping[str, f
     reached = p["simulated"] >= (1 - NEAR) * bound
     if name == "chunk" and reached:
         even = bound >= (1 - NEAR) * chunks
-        return (
-            f"only {chunks} chunks: no more than {chunks} lanes have work"
-            if even
-            else f"{BOUNDS[name]} {_times(bound)}"
-        )
+        return _few(chunks) if even else f"{BOUNDS[name]} {_times(bound)}"
     if not reached and p["idle"] >= (1 - p["simulated"] / p["workers"]) / 2:
         return f"{chunks} chunks do not share out evenly among {p['workers']} lanes"
     return f"{BOUNDS[name]} {_times(bound)}"

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from compute import backends, machine
-from compute.backends.backend import Backend
+from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.scaling import ceiling, harness, statistics
-from compute.scaling.configurations import about_workers, configurations, limits
+from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.trial import Trial
 from compute.scaling.work import Pace, Work, grown
@@ -52,6 +52,7 @@ def scale(
     pin:      whether lanes are held to CPUs of their own while they are measured.
     progress: called as progress(done, total, label) between runs; done / total never falls.
     ValueError, before a worker starts, for anything of this that cannot be; WrongAnswer before anything is timed.
+    A backend that this system cannot open is left out, with a warning; ValueError where that leaves none.
     """
     if mode == "weak":
         counts = [backend.workers for backend in configurations(on, workers)]
@@ -83,10 +84,7 @@ def scale_all(
         _check(work)
     tell = progress or (lambda done, total, label: None)
     with ExitStack() as stack:
-        pools = []
-        for backend in chosen:
-            tell(0, 1, f"opening {backend!r}")
-            pools.append(stack.enter_context(backend.open()))
+        pools, left_out = _opened(chosen, stack, tell)
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)
         tell(0, 1, "opening the controls")
@@ -101,7 +99,8 @@ def scale_all(
             share = pace.left * trial.once / sum(other.once for other in trials[number:]) if budget < np.inf else budget
             measured += trial.measure(most, share)
         tell(1, 1, "done")
-    warnings = about_workers(chosen) + [text for trial in trials for text in trial.warnings]
+    warnings = left_out + about_workers([pool.backend for pool in pools])
+    warnings += [text for trial in trials for text in trial.warnings]
     shortest = min(measured, key=lambda p: p.seconds)
     warnings += harness.warn(
         f"{shortest.kernel} · {shortest.variant} · {shortest.backend}",
@@ -123,6 +122,20 @@ def scale_all(
         conditions=tuple(conditions),
         harness=costs,
     )
+
+
+def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:
+    """The pools that can be had here, and a warning for each that cannot: numba is missing, or has too few threads."""
+    pools, left_out = [], []
+    for backend in chosen:
+        tell(0, 1, f"opening {backend!r}")
+        try:
+            pools.append(stack.enter_context(backend.open()))
+        except (ValueError, ImportError) as error:
+            left_out.append(f"left out {backend!r}: {error}")
+    if len(pools) == 1 < len(chosen):
+        raise Unavailable(left_out[0].removeprefix("left out "))
+    return pools, left_out
 
 
 def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:

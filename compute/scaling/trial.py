@@ -55,7 +55,7 @@ class _Rounds:
 
     @property
     def ceilings(self) -> Ceilings:
-        return Ceilings(self.rates)
+        return Ceilings(self.rates, len(machine.allowed_cpus()))
 
 
 @dataclass

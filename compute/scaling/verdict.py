@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from compute.scaling import phrases
+from compute.scaling.configurations import MOST_ROUNDS
 from compute.scaling.evidence import BASELINE, NEAR, Evidence
 from compute.scaling.losses import EXPLAINS, STOPPED, Cause, Loss, losses
 from compute.scaling.words import listed, percent, ratio
@@ -155,7 +156,10 @@ def _inconclusive(e: Evidence) -> str:
     times = math.ceil(((high - low) / e.speedup / NARROW) ** 2)
     disturbed = f" ({phrases.disturbers(e)})" if phrases.disturbers(e) else ""
     rounds = f", about {times * e.rounds} rounds," if e.rounds else ""
+    remedy = f"a budget {times} times as long{rounds} would narrow it to {percent(NARROW)}"
+    if e.rounds and times * e.rounds > MOST_ROUNDS:  # however long the budget
+        remedy = "give each run more to do, or measure on a quieter machine"
     return (
-        f"the speedup is within {ratio(low)} and {ratio(high)}, too wide to say whether anything is wrong{disturbed}; "
-        f"a budget {times} times as long{rounds} would narrow it to {percent(NARROW)}"
+        f"the speedup is between {ratio(low)} and {ratio(high)}, too wide to say whether anything is wrong{disturbed}; "
+        f"{remedy}"
     )

@@ -32,6 +32,13 @@ def test_no_machine_allows_more_than_n():
     assert Ceilings({("compute", 1): [1.0], ("compute", 2): [2.5]}).of("compute", 2) == 2.0
 
 
+def test_no_machine_allows_less_than_one_nor_more_than_its_cpus():
+    crowd = {("compute", 1): [1.0], ("compute", 2): [0.9], ("compute", 4): [2.3]}
+    assert Ceilings(crowd, 2).of("compute", 2) == 1.0
+    assert Ceilings(crowd, 2).of("compute", 4) == 2.0
+    assert Ceilings(crowd).of("compute", 4) == 2.3
+
+
 def test_without_the_triad_all_is_computing():
     assert Ceilings({("compute", 1): [1.0], ("compute", 2): [1.9]}).at(2, 1.0) == 1.9
 

@@ -100,7 +100,7 @@ def test_the_gil_is_not_blamed_for_what_it_cannot_do():
     assert told(lanes("nogil", 0.5)) == (
         "Lanes waited, for a CPU that other programs used or for a lock; on a CPU: threads · nogil 50 %."
     )
-    assert told(lanes("python", 0.5, backend="coroutines")).endswith("all 2 share one thread.")
+    assert told(lanes("python", 0.5, backend="coroutines")).endswith("both lanes share one thread.")
 
 
 def test_on_a_machine_where_even_serial_waits_nothing_is_blamed_on_the_gil():
@@ -248,8 +248,8 @@ def a_round(n, marked=None, **what):
         ([a_round(0, "stolen", steal=0.1, others=None), a_round(1)], ["1 of 2 rounds was disturbed (stolen)."]),
         ([a_round(0, "x", kernel="another")], []),
         ([a_round(0, "x", variant="python")], []),
-        ([a_round(0, "x", variant=None)], ["1 of 1 rounds was disturbed (x)."]),
-        ([a_round(0, True)], ["1 of 1 rounds was disturbed."]),
+        ([a_round(0, "x", variant=None)], ["The only round was disturbed (x)."]),
+        ([a_round(0, True)], ["The only round was disturbed."]),
     ],
 )  # fmt: skip
 def test_disturbed_rounds_are_counted_with_what_disturbed_them(conditions, told):
@@ -309,6 +309,8 @@ def test_what_all_projections_assume_is_said_once_and_laws_are_in_the_tables_ord
         "prange · nogil: Projected: 3.",
         "Assumed: much. Or not.",
     ]
+    none = [one | {"assumption": "Not projected: no law is identifiable.", "sentences": ["More."]} for one in found]
+    assert [str(one) for one in breakdown.laws(points, none)] == ["All: More."]
     another = [found[0], found[1] | {"assumption": "Assumed: else."}]
     assert [str(one) for one in breakdown.laws(points, another)][1].endswith("Assumed: much. Or not.")
     assert (

@@ -82,6 +82,10 @@ def without(key):
 WHOLE = a_scaling().as_json()
 
 
+def with_more(**items):
+    return json.dumps(json.loads(WHOLE) | items)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -99,6 +103,15 @@ WHOLE = a_scaling().as_json()
         ('{"schema": "nfold/1", "machine": [], "points": [1]}', "'machine' must be an object"),
         ('{"schema": "nfold/1", "machine": {}, "points": [1]}', "point 1 must be an object, not 1"),
         ('{"schema": "nfold/1", "machine": {}, "points": [{}], "warnings": [3]}', "'warnings' must be a list of texts"),
+        ('{"schema": "nfold/1", "machine": {}, "points": [1e999]}', "holds 1e999"),
+        (with_more(laws=[3]), "'laws' must be a list of objects, not of 3"),
+        (with_more(laws=[{}, {"sentences": "A."}]), "'sentences' of 'laws' 2 must be a list of texts"),
+        (with_more(laws=[{"assumption": 1}]), "'assumption' of 'laws' 1 must be a text, not 1"),
+        (with_more(conditions={}), "'conditions' must be a list, not {}"),
+        (with_more(conditions=[{"others": "x"}]), "'others' of 'conditions' 1 must be a number from 0 on, not \"x\""),
+        (with_more(conditions=[{"variant": []}]), "'variant' of 'conditions' 1 must be a text"),
+        (with_more(harness={"overhead": None}), "'harness' must be an object of numbers from 0 on"),
+        (with_more(harness=[]), "'harness' must be an object, not"),
         ('{"benchmarks": []}', "pytest-benchmark's.*nfold report"),
         (without("kernel"), "point 3 has no 'kernel'"),
         (without("speedup"), "point 3 has no 'speedup'"),

@@ -71,15 +71,15 @@ def test_a_long_time_is_not_warned_of(seconds):
 
 def test_a_time_that_is_mostly_the_run_itself_is_warned_of():
     assert list(harness.warn("triad · threads 2", 5e-4, resolution=1e-7, overhead=1e-4)) == [
-        "triad · threads 2: the run itself takes 20% of 0.0005 s without computing anything;"
-        " take a size that runs for 0.002 s or longer"
+        "triad · threads 2: the run itself takes 20 % of 500 µs without computing anything;"
+        " take a size that runs for 2.00 ms or longer"
     ]
 
 
 def test_a_time_of_a_few_steps_of_the_timer_is_warned_of():
     assert list(harness.warn("triad", 0.05, resolution=0.015625, overhead=1e-6)) == [
-        "triad: 0.05 s is under 10 steps of the timer, which are 0.016 s each;"
-        " take a size that runs for 0.16 s or longer"
+        "triad: 50.0 ms is under 10 steps of the timer, which are 15.6 ms each;"
+        " take a size that runs for 156 ms or longer"
     ]
     assert list(harness.warn("triad", 0.15625, resolution=0.015625, overhead=0.0)) == []
 

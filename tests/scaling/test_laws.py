@@ -225,7 +225,7 @@ def test_five_rounds_carry_no_interval_and_so_no_law(mode):
     assert found["assumption"] == "Not projected: no law is identifiable."
     assert found["sentences"] == [
         "Karp–Flatt 0.100 at 2, 0.100 at 4, 0.100 at 8, 0.100 at 16.",
-        "Laws: not identifiable from 5 rounds; an interval needs 6.",
+        "No law is identifiable from 5 rounds; an interval needs 6.",
     ]
 
 
@@ -378,7 +378,7 @@ def test_a_loss_that_the_chunks_do_not_have_is_told_as_such():
     found = only(threads({n: amdahl_times(n, 0.2) for n in (1, 2, 4, 8)}), chunk_seconds=even(40))
     assert found["sentences"][-2:] == [
         "At 512 workers the 40 chunks alone would allow 40× where the law projects 4.96×:"
-        " that loss is not in how they share out.",
+        " that loss is not in how the chunks share out.",
         "Only 40 chunks: no more than 40 lanes have work.",
     ]
 
@@ -409,7 +409,7 @@ def test_without_a_law_the_replay_stands_alone():
         "idle": pytest.approx(88 / 128, rel=1e-3),
     }
     assert found["sentences"][-1] == (
-        "Replayed: the 40 chunks alone would allow 40× at 128 workers; only 40 chunks: no more than 40 lanes have work."
+        "Replayed: the 40 chunks would allow 40× at 128 workers; only 40 chunks: no more than 40 lanes have work."
     )
     assert found["assumption"].startswith("Assumed: the replayed chunks take what they took on one worker")
 

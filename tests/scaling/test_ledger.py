@@ -58,6 +58,10 @@ def test_what_the_system_does_not_tell_is_in_its_neighbour_and_said():
     found = ledger.entries(unknown, 9.0, 1, useful=5.0)
     assert (found["blocked"], found["runqueue"]) == (3.0, 0.0)
     assert ledger.unknown(unknown) == ("runqueue",)
+    half = timeline(lane(0, 100.0, 108.0, 5.0), lane(1, 100.0, 108.0, 5.0, queued=0.0, voluntary=0))
+    assert ledger.unknown(half) == ("runqueue",)
+    assert ledger.details(half) == {}  # no sleep was seen, but one lane did not look
+    assert ledger.unknown(timeline()) == ()  # nobody came: nobody queued
 
 
 def test_time_that_no_section_covers_is_unexplained():

@@ -271,6 +271,32 @@ def test_more_workers_than_cpus_is_a_warning():
     assert scaling.warnings == ("9 workers share 8 usable CPUs: their speedup cannot exceed 8",)
 
 
+def test_one_cpu_is_one_cpu(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: 1)
+    scaling = scale(squares.nogil, 10, on=[TWO], rounds=6)
+    assert scaling.warnings == ("2 workers share 1 usable CPU: their speedup cannot exceed 1",)
+
+
+@dataclass(frozen=True, repr=False)
+class Missing(Backend):
+    name: ClassVar[str] = "missing"
+
+    def open(self):
+        raise ValueError("numba has 1 thread here")
+
+
+def test_a_backend_that_cannot_be_opened_here_is_left_out_with_a_warning():
+    scaling = scale(squares.nogil, 10, on=[Missing(9), TWO], rounds=6)
+    assert [p.backend for p in scaling.points] == ["serial", "pretended"]
+    assert scaling.warnings == ("left out Missing(9): numba has 1 thread here",)
+
+
+def test_where_none_can_be_opened_that_is_the_error():
+    with pytest.raises(ValueError, match=r"^Missing\(2\): numba has 1 thread here$"):
+        scale(squares.nogil, 10, on=[Missing(2)], rounds=6)
+    assert LOG == [("open", "serial", 1), ("close", "serial", 1)]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -48,7 +48,14 @@ def test_the_gil_by_a_probe_and_by_processes():
         "consistent with the GIL; use a compiled or nogil kernel, or processes"
     )
     assert cause(**PYTHON, gil=0.99) == Cause.GIL
-    assert cause(**PYTHON, gil=0.99, compiled=True) == Cause.GIL
+    assert judge(of(blocked=0.48, gil=0.99, compiled=True)).sentence == (
+        "blocked 48 % of core-seconds, the GIL taken 99 % of the time: consistent with the GIL; let the body release it"
+    )
+
+
+def test_a_compiled_lane_that_comes_late_does_not_wait_for_the_gil():
+    assert cause(startup=0.7, blocked=0.002, gil=0.6, compiled=True) == Cause.START_UP
+    assert cause(startup=0.7, blocked=0.002, gil=0.6) == Cause.GIL
 
 
 def test_a_lock_where_the_probe_finds_the_gil_free():
@@ -131,8 +138,12 @@ def test_start_up():
 
 def test_transfer():
     assert judge(of(transfer=0.55, processes=2)).sentence == (
-        "transfer 55 % of core-seconds, arguments and arrays are copied; "
-        "pass less, pass arrays that are shared, or use threads"
+        "transfer 55 % of core-seconds, in a run of 1.00 s: messages are sent and arrays copied; "
+        "pass less, give each run more, or use threads"
+    )
+    assert "use threads" in judge(of(1, transfer=0.55, backend="processes")).sentence
+    assert judge(of(transfer=0.55, seconds=2e-5)).sentence == (
+        "transfer 55 % of core-seconds, in a run of 20.0 µs: arrays are made ready; give each run more"
     )
 
 
@@ -379,14 +390,16 @@ def test_without_a_ledger_or_without_anything():
 
 
 def test_an_interval_that_holds_good_and_bad_is_inconclusive():
-    wide = {"speedup_ci": (1.1, 1.9), "rounds": 6}
+    wide = {"speedup_ci": (1.3, 1.9), "rounds": 6}
     verdict = judge(of(idle=0.15, speedup=1.6, others=0.4, contaminated=2, **wide))
     assert verdict.cause == Cause.INCONCLUSIVE
     assert verdict.sentence == (
-        "the speedup is within 1.10 and 1.90, too wide to say whether anything is wrong "
+        "the speedup is between 1.30 and 1.90, too wide to say whether anything is wrong "
         "(other processes used 0.40 CPUs and 2 of 6 rounds were disturbed); "
-        "a budget 25 times as long, about 150 rounds, would narrow it to 10 %"
+        "a budget 15 times as long, about 90 rounds, would narrow it to 10 %"
     )
+    more = judge(of(idle=0.15, speedup=1.6, **wide | {"rounds": 12}))  # than the rounds that any budget gives
+    assert more.sentence.endswith("; give each run more to do, or measure on a quieter machine")
     assert cause(idle=0.01, **wide) == Cause.INCONCLUSIVE  # the median is fine, the interval is not
 
 
