@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numba  # noqa: F401 (before anything is planted: it counts the CPUs when it is imported)
 import planted
 from planted import CASES, Case
 
@@ -106,7 +107,7 @@ def seconds_found(runs: int) -> list[str]:
 
 
 def observing(rounds: int = 60) -> list[str]:
-    """What the lanes' statistics cost: observed runs against plain ones of the same pool, in turns; lines of a table."""
+    """What the lanes' statistics cost: observed runs against plain ones, in turns; lines of a table."""
     lines = ["| backend | run | observed / plain | 95 % |", "|---|---|---|---|"]
     for backend in (Serial(), Threads(2), Prange(2), Processes(2)):
         with backend.open() as pool:

@@ -58,7 +58,9 @@ class Arena:
             self._collect()
             fitting = [segment for segment in self._idle if size <= len(segment) <= max(2 * size, 2**16)]
             if fitting:
-                segment = min(fitting, key=len)
+                segment = min(
+                    fitting, key=lambda one: (len(one), one.serial)
+                )  # the same again, where nothing else decides
                 del self._idle[segment]
             else:
                 check_memory(size)
