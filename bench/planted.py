@@ -7,6 +7,7 @@ the public means that a user has: a kernel of one's own, a backend, a busy machi
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from kernels import Plan, kernel
 
 STEPS = 40_000  # of a loop, about 60 us on one core
 CHUNKS = 512
-ROWS, WIDTH = 256, 1 << 16  # doubles: 128 MB an array
+ROWS, WIDTH = 1024, 1 << 16  # doubles: half a GB
 LOCK = threading.Lock()
 
 
@@ -138,6 +139,11 @@ def nested_blas(lo: int, hi: int, out: Any, a: Any) -> None:
             out[i] = (a @ a)[0, 0]
 
 
+@functools.cache
+def rows() -> tuple[Any, ...]:
+    return (np.ones((ROWS, WIDTH)),)
+
+
 _made: list[Any] = []
 
 
@@ -197,7 +203,7 @@ CASES = (
     Case("a lock", Cause.LOCK, under_a_lock, _steps, "python", Threads(2)),
     Case("a serial section in plan", Cause.SERIAL, serial_section, _steps, "nogil", Threads(2)),
     Case("a loop that holds the GIL", Cause.GIL, in_python, _steps, "python", Threads(2)),
-    Case("memory saturated", Cause.MEMORY, streams_memory, lambda: (np.ones((ROWS, WIDTH)),), "nogil", Threads(2)),
+    Case("memory saturated", Cause.MEMORY, streams_memory, rows, "nogil", Threads(2)),
     Case("tiny chunks", Cause.SMALL_CHUNKS, tiny_chunks, lambda: (1_000_000,), "nogil", Threads(2)),
     Case(
         "a large pickled argument",

@@ -26,7 +26,7 @@ from kernels.definition import Kernel, numba_is_here
 
 CONTROL_SHARE = 0.1  # of a serial run's seconds that a control goes on: what is longer than it meets more
 SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
-PROBED = 0.05  # seconds of them: enough looks for a share
+PROBED = 0.15  # seconds of them: where the GIL is taken a look lasts 5 ms and more
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,15 @@ def _said(e: Evidence, found: list[Loss]) -> Loss:
         return _nothing_wrong(e, reached)
     if e.together:  # whatever its ledger looks like
         return Loss(Cause.ONE_THREAD, 1.0, phrases.one_thread(e))
-    if found and found[0].share >= LEAST:
+    most = found[0].share if found else 0.0
+    denied = 1 - e.roof / e.workers if e.roof is not None else 0.0
+    if (
+        reached is not None
+        and e.roof is not None
+        and ((most < LEAST and e.roof < NEAR * e.workers) or (e.saturated and denied >= 2 * most))
+    ):  # what is left to win is little beside what the machine itself keeps back
+        return _limit(e, f"{percent(reached)} of attainable", f"{ratio(e.roof)}× of {e.workers}", e.workers - e.roof)
+    if most >= LEAST:
         return _first(found)
     return Loss(Cause.UNKNOWN, 0.0, _unknown(e, found))
 
@@ -98,6 +106,12 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
     told = percent(reached)
     if e.backend == BASELINE:
         return _fine("serial: what the others are compared with")
+    if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
+        # Serial waited as well, so that the ratio looks good; the times do not.
+        said = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
+        return Loss(
+            Cause.NOISE, 0.0, f"{told} of what a disturbed serial run allows, {said}; measure again on a quiet machine"
+        )
     if e.speedup is None:
         return _fine(f"{told} of core-seconds useful: nothing wrong")
     if e.workers == 1:

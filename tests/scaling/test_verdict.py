@@ -159,7 +159,11 @@ def test_a_serial_section_costs_what_the_others_wait():
 def test_memory_bandwidth_as_a_loss_and_as_the_ceiling():
     streams = {"memory_share": 0.9, "ceiling_compute": 3.9, "ceiling_memory": 2.0, "ceiling": 2.0}
     assert judge(of(4, inflation=0.6, **streams)).sentence == (
-        "memory bandwidth allows 2.00× of 4, CPU inflation 60 % of core-seconds; "
+        "80 % of attainable, but memory bandwidth allows 2.00× of 4; "
+        "compute more with each byte (blocks that fit the caches, smaller types)"
+    )
+    assert judge(of(4, inflation=0.8, **streams)).sentence == (
+        "memory bandwidth allows 2.00× of 4, CPU inflation 80 % of core-seconds; "
         "compute more with each byte (blocks that fit the caches, smaller types)"
     )
     verdict = judge(of(4, inflation=0.51, **streams))
