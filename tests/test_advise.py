@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import example_kernels
 import numpy as np
@@ -345,6 +346,18 @@ def test_a_size_that_does_not_fit_into_the_budget_is_measured_smaller():
     assert advice.size == 2000
     assert advice.measured < 1000
     assert any("does not fit into a budget of 0.5 s" in note for note in advice.notes)
+
+
+def test_compiling_for_longer_than_the_budget_leaves_room_for_the_size(monkeypatch):
+    variants = search.Search._variants
+
+    def slowly(self):
+        time.sleep(2 * self.budget)
+        return variants(self)
+
+    monkeypatch.setattr(search.Search, "_variants", slowly)
+    advice = advise_for_size(example_kernels.squares.python, 100, on=["threads"], budget=0.2)
+    assert (advice.size, advice.measured) == (100, 100)
 
 
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), "10s"])

@@ -24,6 +24,7 @@ from compute.scaling.dataset import Point
 from compute.scaling.rounds import Work, scale_all
 from kernels.definition import Kernel, numba_is_here
 
+READY = 0.5  # of the budget: what importing and compiling take beyond it is extra, else no size would fit
 FIRST = 0.6  # of the time that is left, for the asked size and the ladder below it: the advice rests on it
 CLOSER = 0.3  # of what is then left, for each closer look
 PASSES = 3  # a check and two rounds of the asked size, at the least
@@ -68,6 +69,7 @@ class Search:
         self._tell("loading numba")
         importing = _import_numba()
         variants = self._variants()
+        self._began += max(time.perf_counter() - self._began - READY * self.budget, 0.0)
         self.on = [backend for backend in self.on if self._can_run(backend, variants)]
         self.measured = self.size
         args = self._within_budget(variants)

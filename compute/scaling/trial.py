@@ -167,7 +167,7 @@ class Trial:
                 references[asked] = np.copy(value) if isinstance(value, np.ndarray) else value
             else:
                 answers.compare(c.kernel, c.pool.backend, value, references[asked])
-            self._amounts.append(c.kernel.work(c.kernel.plan(*args, **self.work.kw), value))
+            self._amounts.append(self.work.amount(c.kernel, value, c.pool.workers))
             self._took.append(result.seconds)
             self._processes |= {lane.process for lane in result.timeline.lanes}
 

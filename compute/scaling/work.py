@@ -24,6 +24,7 @@ class Work:
     size:     what the report calls its size; where left out, the first argument's length or number.
     on:       names of the backends to run it on, of those that are open; all of them where left out.
     grown:    for weak scaling, the arguments for each number of workers.
+    costs:    what the kernel's cost model says of each of those.
     """
 
     kernel: Kernel
@@ -33,6 +34,7 @@ class Work:
     size: int | None = None
     on: Sequence[str] | None = None
     grown: Mapping[int, tuple[Any, ...]] | None = None
+    costs: Mapping[int, float] | None = None
 
     @property
     def mode(self) -> str:
@@ -45,6 +47,13 @@ class Work:
     def args_at(self, workers: int) -> tuple[Any, ...]:
         """The arguments for so many workers: the same for all, unless work grows with them."""
         return self.args if self.grown is None else self.grown[workers]
+
+    def amount(self, kernel: Kernel, value: Any, workers: int) -> float:
+        """What a run that gave this value did, in the kernel's unit."""
+        plan = kernel.plan(*self.args_at(workers), **self.kw)
+        if self.costs is not None and plan.work is None and kernel.work_of is None:
+            return self.costs[workers]  # nothing else says how it grows: of n² the indices are only n
+        return kernel.work(plan, value)
 
     def size_of(self, indices: int) -> int:
         """What the command line would call the size: the number, the side, or the first array's length."""
@@ -68,9 +77,10 @@ def grown(kernel: Kernel, size: int, workers: Iterable[int], variants: Sequence[
     Sizes are whole numbers, so the work grows by N only nearly: a speedup counts what was really done.
     """
     sizes = {count: calibration.size_for(kernel, count * kernel.cost(size)) for count in workers}
+    sizes[1] = size
     examples = {count: kernel.example(one) for count, one in sizes.items()}
-    base = kernel.example(size)
-    return Work(kernel, base, variants=variants, size=size, grown={**examples, 1: base})
+    costs = {count: kernel.cost(one) for count, one in sizes.items()}
+    return Work(kernel, examples[1], variants=variants, size=size, grown=examples, costs=costs)
 
 
 class Pace:

@@ -19,7 +19,7 @@ from compute.scaling.configurations import configurations, worker_counts
 from compute.scaling.dataset import Scaling
 from compute.scaling.rounds import Work, scale, scale_all
 from compute.timeline import SPAN, LaneTotals, Timeline
-from kernels import Plan, kernel
+from kernels import Plan, count_primes, kernel
 
 
 def in_full(value, n):
@@ -269,6 +269,17 @@ def test_garbage_is_not_collected_while_something_is_timed(monkeypatch):
 def test_more_workers_than_cpus_is_a_warning():
     scaling = scale(squares.nogil, 10, on=[Pretended(9)], rounds=6)
     assert scaling.warnings == ("9 workers share 8 usable CPUs: their speedup cannot exceed 8",)
+
+
+def test_weak_scaling_counts_the_cost_where_nothing_else_says_how_work_grows():
+    square = kernel(cost=lambda size: size**2.0, example=lambda size: (size,), compiled=False)(
+        lambda lo, hi, out, n: None
+    )
+    scaling = scale(square, 100, on=[TWO], rounds=6, mode="weak")
+    assert [p.work for p in scaling.points] == [100**2, 141**2]
+    assert scaling.points[1].speedup == pytest.approx(2 * 1.41**2)  # twice as fast, and with more work
+    counted = scale(count_primes.nogil, 100, on=[TWO], rounds=6, mode="weak")
+    assert [p.work for p in counted.points] == [99, 199]  # from 2 on, as its plan says
 
 
 def test_one_cpu_is_one_cpu(monkeypatch):
