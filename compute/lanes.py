@@ -132,7 +132,8 @@ def make_lane(
         control[line + TAKEN] += taken
         control[line + CPU] += cpu_clock() - cpu_began
         control[line + STOPPED] = clock()
-        store(control, line + INSIDE, 0)
+        # Who observes the run has something to note yet, and then says itself that the lane has left.
+        store(control, line + INSIDE, control[DETAILED])
         return state
 
     return lane

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from compute.control import PIN, THREAD, UNKNOWN
+from compute.control import INSIDE, PIN, THREAD, UNKNOWN
 from compute.usage import READINGS
 from kernels import atomics
 
@@ -65,6 +65,7 @@ def end(control: Any, line: Any, kept: Any) -> None:
         word = line + READINGS[k]
         was = kept[SETS + k]
         control[word] = UNKNOWN if was == UNKNOWN or now[k] == UNKNOWN else control[word] + now[k] - was
+    control[line + INSIDE] = 0
     if kept[:SETS].any():
         _setaffinity(0, 8 * SETS, kept.ctypes)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from compute.control import (
     FAULTS,
+    INSIDE,
     INVOLUNTARY,
     PIN,
     PROCESS_CPU,
@@ -47,6 +48,7 @@ def noted(control: Words, me: int) -> Iterator[None]:
                 (QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU), before, read(), strict=True
             ):
                 control[line + word] = UNKNOWN if UNKNOWN in (was, now) else control[line + word] + now - was
+            control[line + INSIDE] = 0
 
 
 @contextlib.contextmanager
