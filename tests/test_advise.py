@@ -348,6 +348,16 @@ def test_a_size_that_does_not_fit_into_the_budget_is_measured_smaller():
     assert any("does not fit into a budget of 0.5 s" in note for note in advice.notes)
 
 
+def test_a_backend_that_cannot_be_opened_here_is_noted(monkeypatch):
+    def refused(self):
+        raise OSError("no /dev/shm")
+
+    monkeypatch.setattr(Processes, "open", refused)
+    advice = advise(example_kernels.squares.python, 100, on=[Threads(2), Processes(2)], budget=0.2)
+    assert "left out Processes(2): no /dev/shm" in advice.notes
+    assert {c.backend for c in advice.candidates} == {"serial", "threads"}
+
+
 def test_compiling_for_longer_than_the_budget_leaves_room_for_the_size(monkeypatch):
     variants = search.Search._variants
 

@@ -193,6 +193,14 @@ def test_lists_of_cpus(text, listed):
     assert processors.numbers(text) == listed
 
 
+def test_shared_memory_that_cannot_be_written_is_warned_of(monkeypatch, tmp_path):
+    (tmp_path / "dev/shm").mkdir(parents=True)
+    assert surroundings.shared_memory(tmp_path).value != "not writable"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = surroundings.shared_memory(tmp_path)
+    assert (found.value, found.level) == ("not writable", "warn")
+
+
 def test_docker_s_64_mebibytes_of_shared_memory_are_warned_of():
     found = surroundings.room(64 << 20, 60 << 20)
     assert (found.level, found.value) == ("warn", "64 MiB, 60 MiB free")

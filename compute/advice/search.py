@@ -21,7 +21,7 @@ from compute.backends.backend import Backend, one_blas_thread
 from compute.backends.serial import Serial
 from compute.scaling import calibration, statistics
 from compute.scaling.dataset import Point
-from compute.scaling.rounds import Work, scale_all
+from compute.scaling.rounds import LEFT_OUT, Work, scale_all
 from kernels.definition import Kernel, numba_is_here
 
 READY = 0.5  # of the budget: what importing and compiling take beyond it is extra, else no size would fit
@@ -211,7 +211,9 @@ class Search:
             self.progress(min(max((whole - left + time.perf_counter() - began) / whole, 0.0), 1.0), 1.0, label)
 
         budget = max(left * share, 0.01)
-        return scale_all(works, on=self.on, budget=budget, rounds=rounds, pin=False, progress=tell).points
+        found = scale_all(works, on=self.on, budget=budget, rounds=rounds, pin=False, progress=tell)
+        self.notes += [text for text in found.warnings if text.startswith(LEFT_OUT)]
+        return found.points
 
     def _add(self, points: Sequence[Point]) -> None:
         self._points += points

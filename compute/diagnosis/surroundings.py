@@ -41,6 +41,9 @@ def shared_memory(root: Path) -> Finding:
         space = os.statvfs(root / "dev/shm")
     except (OSError, AttributeError):
         return unknown("/dev/shm", "this system keeps shared segments elsewhere, and does not tell how many fit")
+    if not os.access(root / "dev/shm", os.W_OK):
+        meaning = "arrays of process workers live here, so there can be none: threads and prange need nothing of it"
+        return Finding("/dev/shm", "not writable", meaning, "mount it writable: docker run --shm-size=2g", "warn")
     return room(space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize)
 
 

@@ -25,6 +25,7 @@ from kernels.definition import Kernel, as_index
 __all__ = ["Work", "scale", "scale_all"]
 
 ON = ("threads", "processes")
+LEFT_OUT = "left out "  # how a warning begins of what could not be measured at all
 
 Progress = Callable[[float, float, str], None]
 
@@ -125,16 +126,16 @@ def scale_all(
 
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:
-    """The pools that can be had here, and a warning for each that cannot: numba is missing, or has too few threads."""
+    """The pools that can be had here, and a warning for each that cannot: no numba, too few threads, no /dev/shm."""
     pools, left_out = [], []
     for backend in chosen:
         tell(0, 1, f"opening {backend!r}")
         try:
             pools.append(stack.enter_context(backend.open()))
-        except (ValueError, ImportError) as error:
-            left_out.append(f"left out {backend!r}: {error}")
+        except (ValueError, ImportError, OSError) as error:
+            left_out.append(f"{LEFT_OUT}{backend!r}: {error}")
     if len(pools) == 1 < len(chosen):
-        raise Unavailable(left_out[0].removeprefix("left out "))
+        raise Unavailable(left_out[0].removeprefix(LEFT_OUT))
     return pools, left_out
 
 
