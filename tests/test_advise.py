@@ -353,7 +353,7 @@ def test_a_backend_that_cannot_be_opened_here_is_noted(monkeypatch):
         raise OSError("no /dev/shm")
 
     monkeypatch.setattr(Processes, "open", refused)
-    advice = advise(example_kernels.squares.python, 100, on=[Threads(2), Processes(2)], budget=0.2)
+    advice = advise_for_size(example_kernels.squares.python, 100, on=[Threads(2), Processes(2)], budget=0.2)
     assert "left out Processes(2): no /dev/shm" in advice.notes
     assert {c.backend for c in advice.candidates} == {"serial", "threads"}
 
