@@ -112,8 +112,8 @@ class Search:
         busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         if busy > BUSY * usable:
             self.notes.append(
-                f"others wanted {busy:.2g} of the {usable} usable CPUs when this began: workers waited for them, so ask"
-                " again when it is quiet"
+                f"others wanted {busy:.2g} CPUs of {usable} when this began: workers waited for them, so ask again when"
+                " it is quiet"
             )
 
     def _can_run(self, backend: Backend, variants: Sequence[str]) -> bool:
@@ -163,7 +163,7 @@ class Search:
                 times = statistics.two_digits(seconds / fastest)
                 self.notes.append(
                     f"{name} is left out: on one core it takes about {times:,} times as long as the fastest variant,"
-                    f" more than {cpus} workers make up for"
+                    f" more than {cpus} worker{'s' * (cpus > 1)} can make up for"
                 )
                 del self._alone[name]
         return list(self._alone)

@@ -89,7 +89,7 @@ def of_chunks(laws: Mapping[str, Any], chunks: int, bounds: Callable[[int], Mapp
     if losses:
         p = losses[-1]
         yield (
-            f"At {p['workers']} workers {_chunks(chunks)} alone would allow {_times(p['simulated'])} where the law"
+            f"At {p['workers']} workers {_chunks(chunks)} would allow {_times(p['simulated'])} where the law"
             f" projects {_times(p['speedup'])}: that loss is not in how the chunks share out."
         )
     if ends:

@@ -377,7 +377,7 @@ def test_few_chunks_and_not_amdahl_end_the_scaling():
 def test_a_loss_that_the_chunks_do_not_have_is_told_as_such():
     found = only(threads({n: amdahl_times(n, 0.2) for n in (1, 2, 4, 8)}), chunk_seconds=even(40))
     assert found["sentences"][-2:] == [
-        "At 512 workers the 40 chunks alone would allow 40× where the law projects 4.96×:"
+        "At 512 workers the 40 chunks would allow 40× where the law projects 4.96×:"
         " that loss is not in how the chunks share out.",
         "Only 40 chunks: no more than 40 lanes have work.",
     ]
