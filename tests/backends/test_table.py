@@ -1,5 +1,6 @@
 """One table: every kernel, variant and backend; equal to one core to the bit, and to an answer from elsewhere."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import every_case
@@ -20,14 +21,24 @@ TABLE = [
 
 
 @pytest.fixture(scope="module")
-def pool(request):
-    with request.param.open() as pool:
-        yield pool
+def pool_of():
+    """The open pool of a backend: opened at its first case, closed when another's comes."""
+    with ExitStack() as stack:
+        open_now = {}
+
+        def pool_of(backend):
+            if backend not in open_now:
+                stack.pop_all().close()
+                open_now.clear()
+                open_now[backend] = stack.enter_context(backend.open())
+            return open_now[backend]
+
+        yield pool_of
 
 
-@pytest.mark.parametrize(("pool", "case"), TABLE, indirect=["pool"])
-def test_every_kernel_on_every_backend(pool, case):
-    case.check(pool)
+@pytest.mark.parametrize(("backend", "case"), TABLE)
+def test_every_kernel_on_every_backend(pool_of, backend, case):
+    case.check(pool_of(backend))
 
 
 def test_every_kernel_on_forked_workers(script):
