@@ -10,7 +10,7 @@ report: $(READY)
 
 # Two files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -219,8 +219,9 @@ def test_a_pool_keeps_no_more_than_the_last_run_needed(pool, segments):
     descriptors = len(os.listdir("/proc/self/fd"))
     for _ in range(30):
         pool.run(squares, np.ones(20_000))
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 8
-    assert len(segments) <= 8  # of 60: a lane that comes late holds its own a run longer
+    # Small ones are kept for some runs, and a lane that comes late holds its own a run longer; but 30 runs take 90.
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 20
+    assert len(segments) <= 20
 
 
 def test_segments_have_no_name_while_they_are_in_use():
