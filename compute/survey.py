@@ -25,6 +25,7 @@ from kernels.definition import Kernel, numba_is_here
 from kernels.plan import Plan
 
 ROUNDS = 10  # of each kernel that should fit even if no worker count were faster than one core; an interval needs six
+MEMORY = 2**27  # bytes of a kernel's arrays: more than caches hold; each open pool must touch its own copies first
 MEASURING = 0.6  # of the budget, for them; the rest is for finding sizes, opening pools, checking answers
 SMALL = 16  # a size at which compiling is all that takes time
 ALIKE = 7  # kernels compile side by side; beyond that more processes only take memory
@@ -78,7 +79,7 @@ def _wanted() -> dict[tuple[str, str], list[str]]:
 
 def _work(kernel: Kernel, variant: str, on: Sequence[str], seconds: float) -> Work:
     """The kernel at a size at which one serial run takes about that long."""
-    size = calibrate(kernel, seconds, variant)
+    size = calibrate(kernel, seconds, variant, memory=MEMORY)
     return Work(kernel, kernel.example(size), variants=[variant], size=size, on=on)
 
 
