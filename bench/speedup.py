@@ -10,12 +10,15 @@ import random
 import statistics
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from configurations import label
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads, machine
+from compute.dispatch import Result
 from compute.scaling.calibration import calibrate
+from compute.timeline import LaneTotals
 
 ROUNDS = 9
 SECONDS = 1.0
@@ -25,6 +28,17 @@ ASKED = [
     ("count_primes", "python", [Threads(2)]),
     ("mandelbrot", "python", [Threads(2)]),
 ]
+
+
+class Ran(NamedTuple):
+    """What is kept of a result: not its value, of which a second of mandelbrot has a gigabyte."""
+
+    seconds: float
+    lanes: tuple[LaneTotals, ...]
+
+
+def _ran(result: Result) -> Ran:
+    return Ran(result.seconds, result.timeline.lanes)
 
 
 def measure(name, variant, backends):
@@ -40,11 +54,11 @@ def measure(name, variant, backends):
         rounds = []
         for _ in range(ROUNDS):
             order = random.sample(list(pools), len(pools))
-            rounds.append({backend: pools[backend].run(kernel, *args) for backend in order})
+            rounds.append({backend: _ran(pools[backend].run(kernel, *args)) for backend in order})
     for backend in pools:
         seconds = [results[backend].seconds for results in rounds]
         speedups = [results[Serial()].seconds / results[backend].seconds for results in rounds]
-        shares = [lane.cpu / lane.wall for results in rounds for lane in results[backend].timeline.lanes]
+        shares = [lane.cpu / lane.wall for results in rounds for lane in results[backend].lanes]
         median = statistics.median
         yield name, size, variant, label(backend), median(seconds), median(speedups), median(shares)
 

@@ -54,7 +54,8 @@ def _evidence(
         has_gil=gil is None or bool(gil()),
         processes=p.processes or 1,
         chunks=p.chunks,
-        chunk_seconds=p.chunk_seconds,
+        # Of the serial run: lanes that fight for tickets take longer for the same chunk.
+        chunk_seconds=max(0.0, (p.ledger or {}).get("useful", 0.0)) / p.chunks if p.chunks else None,
         ticket_seconds=ticket_seconds(compiled),
         cpus=machine.usable_cpus(),
         cpus_shared=len(machine.allowed_cpus()),

@@ -7,7 +7,6 @@ Belli for holding a speedup against what was possible instead of N.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -121,7 +120,6 @@ def _triad() -> tuple[Kind, Kernel, tuple[Any, ...], dict[str, Any]]:
     return "memory", triad.nogil, (a, b, 3.0), {"out": c}
 
 
-@functools.cache
 def pins(workers: int) -> tuple[int, ...]:
     """A CPU for each lane: distinct physical cores, then their further hardware threads; () where there are too few."""
     cores = machine.cores()

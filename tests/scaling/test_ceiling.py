@@ -82,11 +82,7 @@ def test_the_register_control_is_the_same_both_ways():
 def test_lanes_get_distinct_cores_while_there_are_any(monkeypatch, cores, workers, expected):
     monkeypatch.setattr(machine, "cores", lambda *_: cores)
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: sum(map(len, cores)))
-    pins.cache_clear()
-    try:
-        assert pins(workers) == expected
-    finally:
-        pins.cache_clear()
+    assert pins(workers) == expected
 
 
 @kernel
