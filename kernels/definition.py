@@ -5,7 +5,6 @@ A kernel says *what* to compute over the indices 0 .. n; who computes which of t
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -212,6 +211,8 @@ def numba_is_here() -> bool:
 
 def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:
     """`; did you mean 'x'?` for the most similar of the words, or nothing."""
+    import difflib  # for an error alone
+
     close = difflib.get_close_matches(word, list(words), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

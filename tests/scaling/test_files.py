@@ -15,7 +15,7 @@ from compute.scaling import files
         ("nowhere/deep/a.json", "there is no folder .*create it first"),
         (".", "it is a folder; add a file name"),
         ("x" * 300, "File name too long|name is too long"),
-        ("nul\0.json", "null; choose|null byte; choose"),
+        ("nul\0.json", "null; choose|null byte; choose|null character in path; choose"),
         ("a-file/b.json", "there is no folder|Not a directory"),
     ],
 )
