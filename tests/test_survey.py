@@ -15,7 +15,7 @@ def asked(monkeypatch):
     calls = []
     monkeypatch.setattr(survey, "scale_all", lambda works, **kw: calls.append((works, kw)))
     monkeypatch.setattr(survey, "compile_side_by_side", lambda names: calls.append(names))
-    monkeypatch.setattr(survey, "calibrate", lambda kernel, seconds, variant: int(seconds * 1e4))
+    monkeypatch.setattr(survey, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
     survey.survey(60.0, lambda *_: None)
     compiled, (works, options) = calls
     assert compiled == list(kernels.REGISTRY)
