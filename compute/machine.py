@@ -89,9 +89,13 @@ def shared_memory_free(folder: Path = Path("/dev/shm")) -> int | None:
     return space.f_bavail * space.f_frsize
 
 
+def has_gil() -> bool:
+    """Whether this interpreter has a GIL, and has it on."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
 def describe(root: Path = ROOT) -> dict[str, Any]:
     """The machine as a report gives it: plain values for JSON, None for what this system does not tell."""
-    gil = getattr(sys, "_is_gil_enabled", None)
     cpuinfo = text(root / "proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     quotas = cpu_quotas(root)
@@ -109,7 +113,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "gil": True if gil is None else bool(gil()),
+        "gil": has_gil(),
         **{name: version(name) for name in ("numpy", "numba", "joblib", "nfold")},
         "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),

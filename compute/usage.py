@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from compute.control import (
     FAULTS,
@@ -44,9 +45,7 @@ def noted(control: Words, me: int) -> Iterator[None]:
         try:
             yield
         finally:
-            for word, was, now in zip(
-                (QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU), before, read(), strict=True
-            ):
+            for word, was, now in zip(READINGS, before, read(), strict=True):
                 control[line + word] = UNKNOWN if UNKNOWN in (was, now) else control[line + word] + now - was
             control[line + INSIDE] = 0
 
@@ -87,8 +86,14 @@ def read() -> tuple[int, int, int, int, int]:
     queued = _queued()
     if RUSAGE_THREAD is None:
         return queued, UNKNOWN, UNKNOWN, UNKNOWN, process_cpu
-    used = resource.getrusage(RUSAGE_THREAD)
+    used = rusage()
     return queued, used.ru_nvcsw, used.ru_nivcsw, used.ru_minflt, process_cpu
+
+
+def rusage() -> Any:
+    """getrusage of this thread; only where RUSAGE_THREAD is known."""
+    assert RUSAGE_THREAD is not None
+    return resource.getrusage(RUSAGE_THREAD)
 
 
 def _queued() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,7 +10,8 @@ from compute.scaling import verdict
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
 from compute.scaling.evidence import Evidence
-from compute.scaling.explain import blocked_share, ticket_seconds
+from compute.scaling.explain import blocked_share
+from compute.scaling.harness import ticket_seconds
 from compute.scaling.noise import Conditions
 from kernels.definition import Kernel
 
@@ -21,24 +21,35 @@ def judged(
 ) -> tuple[Point, ...]:
     """The points of one trial with what they attained, and a verdict each; rounds: what each round met."""
     contaminated = sum(one.marked is not None for one in rounds)
+    here = _surroundings(rounds)
     made = []
     for p in points:
         attainable = p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None
         p = replace(p, attainable=attainable, contaminated=contaminated)
-        found = verdict.judge(_evidence(p, points, kernel, ceilings, rounds))
+        found = verdict.judge(_evidence(here, p, points, kernel, ceilings))
         made.append(replace(p, cause=str(found.cause), verdict=found.sentence))
     return tuple(made)
 
 
-def _evidence(
-    p: Point, points: Sequence[Point], kernel: Kernel, ceilings: Ceilings, rounds: Sequence[Conditions]
-) -> Evidence:
+def _surroundings(rounds: Sequence[Conditions]) -> Evidence:
+    """What is the same for all points. throttled is by second here."""
+    quotas = machine.cpu_quotas()
+    return Evidence(
+        has_gil=machine.has_gil(),
+        cpus=machine.usable_cpus(),
+        cpus_shared=len(machine.allowed_cpus()),
+        quota=min(quotas) if quotas else None,
+        steal=_mean([one.steal for one in rounds if one.steal is not None]),
+        others=_mean([one.others for one in rounds if one.others is not None]),
+        throttled=_mean([one.throttled / one.seconds for one in rounds if one.throttled is not None and one.seconds]),
+    )
+
+
+def _evidence(here: Evidence, p: Point, points: Sequence[Point], kernel: Kernel, ceilings: Ceilings) -> Evidence:
     details = p.details or {}
     compiled = kernel.variants[p.variant].compiled
-    quotas = machine.cpu_quotas()
-    gil = getattr(sys, "_is_gil_enabled", None)
-    stopped = _mean([one.throttled / one.seconds for one in rounds if one.throttled is not None and one.seconds])
-    return Evidence(
+    return replace(
+        here,
         kernel=p.kernel,
         variant=p.variant,
         backend=p.backend,
@@ -51,22 +62,16 @@ def _evidence(
         ledger=p.ledger or {},
         unknown=p.unknown,
         compiled=compiled,
-        has_gil=gil is None or bool(gil()),
         processes=p.processes or 1,
         chunks=p.chunks,
         # Of the serial run: lanes that fight for tickets take longer for the same chunk.
         chunk_seconds=max(0.0, (p.ledger or {}).get("useful", 0.0)) / p.chunks if p.chunks else None,
         ticket_seconds=ticket_seconds(compiled),
-        cpus=machine.usable_cpus(),
-        cpus_shared=len(machine.allowed_cpus()),
         memory_share=p.memory_share,
         ceiling_compute=ceilings.of("compute", p.workers),
         ceiling_memory=ceilings.of("memory", p.workers),
         nested=details.get("nested"),
-        steal=_mean([one.steal for one in rounds if one.steal is not None]),
-        others=_mean([one.others for one in rounds if one.others is not None]),
-        throttled=None if stopped is None else stopped * p.seconds,
-        quota=min(quotas) if quotas else None,
+        throttled=None if here.throttled is None else here.throttled * p.seconds,
         voluntary=details.get("voluntary"),
         gil=details.get("gil"),
         free_blocked=None

@@ -40,7 +40,7 @@ def _plan_registers(indices: int, steps: int) -> Plan:
 
 @kernel(plan=_plan_registers, bound="compute", unit="step")
 def registers(lo: int, hi: int, out: Any, steps: int) -> None:
-    """Fill out[lo..hi], after so many steps on eight numbers that never leave the registers."""
+    """Fill out[lo..hi], after so many steps on four numbers that never leave the registers."""
     for i in range(lo, hi):
         a = b = c = d = 1.0 + i
         for _ in range(steps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from compute.backends.backend import Pool
-from compute.backends.serial import Serial
 from compute.scaling import ledger, statistics
 from compute.scaling.ceiling import Ceilings, array_bytes, memory_share
 from compute.scaling.dataset import Point
 from compute.scaling.work import Work
 from compute.timeline import Timeline
-from kernels.definition import Kernel, kernel
+from kernels.definition import Kernel
 
 
 @dataclass(frozen=True)
@@ -95,22 +93,6 @@ def waited_share(p: Point) -> float:
     if not p.ledger or not (total := sum(p.ledger.values())) > 0:
         return 0.0
     return (p.ledger["blocked"] + p.ledger["startup"]) / total
-
-
-@kernel(grain=1, dtype=np.uint8)
-def _empty(lo: int, hi: int, out: Any, n: int) -> None:
-    """Nothing: what is left is the ticket."""
-
-
-@functools.cache
-def ticket_seconds(compiled: bool) -> float:
-    """What one chunk of nothing costs a lane here."""
-    chunks = 20_000 if compiled else 2_000
-    held = _empty.nogil if compiled else _empty.python
-    with Serial().open() as pool:
-        pool.warm(held, chunks)
-        walls = [pool.run(held, chunks).timeline.lanes[0].wall for _ in range(3)]
-    return min(walls) / chunks
 
 
 def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dict[str, float]]:

@@ -6,10 +6,12 @@ warns of values that are too short, too.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 
 from compute.backends.backend import Pool
+from compute.backends.serial import Serial
 from compute.scaling import words
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
@@ -20,8 +22,8 @@ MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
 FINER = 10  # times finer than what it times is the timer to be (Hoefler & Belli)
 
 
-def _a_chunk_each(lanes: int) -> Plan:
-    return Plan(lanes, (), shape=(lanes,), grain=1)
+def _a_chunk_each(chunks: int) -> Plan:
+    return Plan(chunks, (), shape=(chunks,), grain=1)
 
 
 @kernel(plan=_a_chunk_each)
@@ -48,6 +50,17 @@ def overhead(pool: Pool, variant: str | None = None) -> float:
     """
     pool.warm(nothing, pool.workers, variant=variant)
     return median([pool.run(nothing, pool.workers, variant=variant).seconds for _ in range(RUNS + 1)][1:])
+
+
+@functools.cache
+def ticket_seconds(compiled: bool) -> float:
+    """What one chunk of nothing costs a lane here."""
+    chunks = 20_000 if compiled else 2_000
+    held = nothing.nogil if compiled else nothing.python
+    with Serial().open() as pool:
+        pool.warm(held, chunks)
+        walls = [pool.run(held, chunks).timeline.lanes[0].wall for _ in range(3)]
+    return min(walls) / chunks
 
 
 def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> Iterator[str]:

@@ -15,12 +15,8 @@ import threading
 import time
 from types import TracebackType
 
-try:
-    import resource
-
-    RUSAGE_THREAD: int | None = resource.RUSAGE_THREAD
-except (ImportError, AttributeError):  # Windows has neither, macOS not the second
-    RUSAGE_THREAD = None
+from compute.machine import has_gil
+from compute.usage import RUSAGE_THREAD, rusage
 
 PERIOD = 0.002  # s between looks: one costs 20 to 40 us of CPU, so 1 to 2 % of one CPU; a timed run is not to be probed
 FEWEST_LOOKS = 5  # one in nine hundred such probes puts a true 0.05 or 0.95 on the wrong side of a half
@@ -90,12 +86,7 @@ class Probe:
             # else it did not sleep: the thread came too late to, or the system does not count switches
 
 
-def has_gil() -> bool:
-    """Whether this interpreter has a GIL, and has it on."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-
 def switches() -> int:
     """Voluntary switches of this thread so far."""
-    assert RUSAGE_THREAD is not None
-    return resource.getrusage(RUSAGE_THREAD).ru_nvcsw
+    voluntary: int = rusage().ru_nvcsw
+    return voluntary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from compute.scaling.probe import Probe
 from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
-CONTROL_SHARE = 0.1  # of a serial run's seconds that a control goes on: what is longer than it meets more
+CONTROL_SHARE = 0.1  # of the quickest run's seconds that a control goes on: what is longer meets more
 SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
 PROBED = 0.15  # seconds of them: where the GIL is taken a look lasts 5 ms and more
 
@@ -180,28 +181,33 @@ class Trial:
         watch = noise.Watch(self._processes)
         while len(rounds.runs) < most and (not rounds.runs or time.perf_counter() + took <= deadline):
             began = time.perf_counter()
-            runs: dict[int, Run] = {}
-            rates: dict[tuple[Kind, int], float] = {}
-            with _no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
-                for number in shuffle.permutation(len(everybody)):
-                    if rounds.runs and time.perf_counter() > deadline:
-                        rounds.conditions = watch.conditions()
-                        return rounds  # without the half round
-                    one = everybody[number]
-                    if isinstance(one, Control):
-                        rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
-                        continue
-                    self.pace.say(self.contenders[one].label)
-                    result = self._run(self.contenders[one])
-                    runs[one] = Run(result.seconds, result.timeline, self._amounts[one])
-            rounds.runs.append([runs[k] for k in range(len(self.contenders))])
-            for key, rate in rates.items():
-                rounds.rates[key].append(rate)
+            order = [everybody[k] for k in shuffle.permutation(len(everybody))]
+            if not self._round(order, deadline if rounds.runs else math.inf, rounds):
+                break
             took = time.perf_counter() - began
             watch.round_over()
             self.pace.step()
         rounds.conditions = watch.conditions()
         return rounds
+
+    def _round(self, order: Sequence[int | Control], deadline: float, rounds: _Rounds) -> bool:
+        """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
+        runs: dict[int, Run] = {}
+        rates: dict[tuple[Kind, int], float] = {}
+        with _no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
+            for one in order:
+                if time.perf_counter() > deadline:
+                    return False
+                if isinstance(one, Control):
+                    rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
+                    continue
+                self.pace.say(self.contenders[one].label)
+                result = self._run(self.contenders[one])
+                runs[one] = Run(result.seconds, result.timeline, self._amounts[one])
+        rounds.runs.append([runs[k] for k in range(len(self.contenders))])
+        for key, rate in rates.items():
+            rounds.rates[key].append(rate)
+        return True
 
     @property
     def _shortest(self) -> float:
