@@ -1,16 +1,18 @@
-"""The command line: words in, the rooms below at work, tables out. The only code that prints."""
+"""The command line: words in, the rooms below at work, tables out. It and compute.terminal alone print."""
 
 from __future__ import annotations
 
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from compute import terminal
 
 app = typer.Typer(
     add_completion=False,
@@ -130,10 +132,10 @@ def everything(
         report.ready(outputs)
     from compute.survey import survey
 
-    with _progress() as tell:
+    with terminal.progress() as tell:
         scaling = survey(seconds, tell)
     report.write(scaling, outputs)
-    _show(scaling)
+    terminal.show(scaling)
     print(f"\nkept in {' and '.join(map(str, outputs.values()))}", file=sys.stderr)
 
 
@@ -193,10 +195,10 @@ def scale(
             # All variants do the same work, so it is the slowest that decides how much.
             number = min(calibrate(found, seconds / 200, name) for name in variants)
         work = arguments.work(found, number, variants, counts, mode)
-    with _progress() as tell:
+    with terminal.progress() as tell:
         scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
     report.write(scaling, outputs)
-    _show(scaling)
+    terminal.show(scaling)
 
 
 @app.command()
@@ -244,7 +246,7 @@ def run(
         from compute.report import picture
 
         picture.write(png, result.value)
-    _tell(result)
+    terminal.tell(result)
     print(
         f"{found.name} · {found.variant} · {backend.name} · start-up {worded.seconds(startup)} and compiling or loading"
         f" {worded.seconds(compiling)} not counted"
@@ -278,7 +280,7 @@ def show_report(
         scaling = reduce(Scaling.__add__, map(imported.read, files))
         report.ready(outputs)
     report.write(scaling, outputs)
-    _show(scaling)
+    terminal.show(scaling)
 
 
 @app.command()
@@ -316,11 +318,11 @@ def advise(
         if json:
             files.check_output_path(json)
         args = arguments.operands(found, number)
-    with _progress() as tell:
+    with terminal.progress() as tell:
         advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=tell)
     if json:
         advice.to_json(json)
-    text.show(advice, _console())
+    text.show(advice, terminal.console())
 
 
 @app.command()
@@ -347,7 +349,7 @@ def doctor(
     findings = examined()
     if json:
         files.write(json, text.as_json(findings))
-    text.show(findings, _console())
+    text.show(findings, terminal.console())
 
 
 @app.command("list")
@@ -366,64 +368,3 @@ def show_list() -> None:
 
 def _in_short(text: str | None) -> str:
     return textwrap.shorten((text or "").strip().partition("\n")[0].rstrip(".:"), 80, placeholder=" …")
-
-
-def _show(scaling: Any) -> None:
-    """Print the tables: with colours on a terminal, plain words in a pipe."""
-    from compute.report import text
-
-    text.show(scaling, _console())
-
-
-def _console() -> Any:
-    """Where tables go: as wide as the terminal, or as a page where there is none."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-
-
-def _tell(result: Any) -> None:
-    """Print what a run gave, and what each lane did."""
-    import numpy as np
-
-    from compute.scaling import words as worded
-
-    value = result.value
-    if isinstance(value, np.ndarray):
-        print(f"value    {value.dtype} array of shape {value.shape}")
-        print(np.array2string(value, threshold=100, edgeitems=3))
-    else:
-        print(f"value    {value}")
-    print(f"time     {worded.seconds(result.seconds)}")
-    for lane in result.timeline.lanes:
-        share = lane.cpu / lane.wall if lane.wall > 0 else 0.0
-        many = f"{lane.chunks} chunk{'' if lane.chunks == 1 else 's'}"
-        print(f"lane {lane.lane:<3} {many}, {worded.seconds(lane.wall)}, CPU/wall {share:.2f}")
-    for event in result.timeline.events:
-        print(f"! {event}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, float, str], None]]:
-    """tell(done, total, label), shown as a bar where stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, label: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    # Drawn between the runs alone: a thread that redraws would run beside what is timed.
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,
-    ) as bar:
-        task = bar.add_task("starting")
-
-        def tell(done: float, total: float, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{label:50.50}", refresh=True)
-
-        yield tell
