@@ -16,17 +16,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import joblib
 import numba
 import numpy as np
+from kept import keep
 
 from compute import Joblib, Prange, Processes, Serial, Threads, dispatch, machine
 from compute.control import Control
 from kernels import Plan, kernel, mandelbrot
 
-RESULTS = Path(__file__).parent / "results"
 ROUNDS = 15
 WORKERS = 2
 MANY = 2_000_000  # chunks for lanes, at about 20 ns each
@@ -233,10 +232,7 @@ def main() -> None:
         for part in (chunk_cost(pools, others), fork_join(pools, others), break_even(pools), opening(), tail(pools)):
             print("\n".join(part), flush=True)
             lines += part
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"dispatch-{told['date'][:10]}.md"
-    path.write_text("\n".join(lines))
-    print(f"kept in {path}")
+    keep("dispatch", lines, told)
 
 
 if __name__ == "__main__":  # spawned workers import this file

@@ -13,10 +13,10 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import numba  # noqa: F401 (before anything is planted: it counts the CPUs when it is imported)
 import planted
+from kept import keep
 from planted import CASES, Case
 
 from compute import Prange, Processes, Serial, Threads, machine, scale
@@ -24,7 +24,6 @@ from compute.scaling import ledger
 from compute.scaling.statistics import paired_ratio
 from kernels import Plan, kernel
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = 20
 ROUNDS = 10  # and so an interval that is narrow enough to say something
 WANTED = 0.95  # of the runs of a cause
@@ -155,10 +154,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if not asked.only:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"proof-{told['date'][:10]}.md"
-        path.write_text("\n".join(lines))
-        print(f"kept in {path}")
+        keep("proof", lines, told)
 
 
 if __name__ == "__main__":  # spawned workers import this file

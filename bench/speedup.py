@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import statistics
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 from configurations import label
+from kept import keep
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads, machine
@@ -22,7 +22,6 @@ from compute.timeline import LaneTotals
 
 ROUNDS = 9
 SECONDS = 1.0
-RESULTS = Path(__file__).parent / "results"
 ASKED = [
     *((name, "nogil", [Threads(2), Processes(2), Joblib(2)]) for name in ("count_primes", "mandelbrot", "matmul")),
     ("count_primes", "python", [Threads(2)]),
@@ -79,10 +78,7 @@ def main() -> None:
         for name, size, variant, backend, seconds, speedup, share in measure(*asked):
             lines.append(f"| {name} | {size} | {variant} | {backend} | {seconds:.3f} | {speedup:.2f} | {share:.2f} |")
             print(lines[-1], flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"speedup-{told['date'][:10]}.md"
-    path.write_text("# Speedup of two workers\n\n" + "\n".join(lines) + "\n")
-    print(f"kept in {path}")
+    keep("speedup", ["# Speedup of two workers", "", *lines, ""], told)
 
 
 if __name__ == "__main__":  # spawned workers import this file
