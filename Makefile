@@ -8,9 +8,9 @@ DEV := .venv/.ready-dev
 report: $(READY)
 	$(BIN)/nfold
 
-# Two files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
+# Three files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)
 	$(BIN)/ruff check .

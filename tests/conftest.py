@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from leaks import Leaks
+
+# The tests start a thousand processes. Each would look for work for its idle BLAS threads for 26 ms, ...
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+# ... and compile this library's sources, where nobody may keep the outcome.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,7 +17,7 @@ from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Scaling
 from compute.scaling.trial import Trial
 from compute.scaling.work import Pace, Work, grown
 from kernels.definition import Kernel, as_index
@@ -77,7 +77,7 @@ def scale_all(
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
-    What the budget has left is shared by what a round of each takes, so that all get about as many rounds.
+    Each gets one round; what the budget has left is shared by what those took, so that all get about as many.
     """
     budget, most = limits(budget, rounds)
     chosen = configurations(on, workers)
@@ -95,10 +95,12 @@ def scale_all(
         for trial in trials:
             trial.prepare()
         ready = budget - pace.left
-        measured: list[Point] = []
+        for trial in trials:
+            trial.measure(1, np.inf)
         for number, trial in enumerate(trials):
-            share = pace.left * trial.once / sum(other.once for other in trials[number:]) if budget < np.inf else budget
-            measured += trial.measure(most, share)
+            share = pace.left * trial.round / sum(other.round for other in trials[number:])
+            trial.measure(most - 1, share)
+        measured = [point for trial in trials for point in trial.explained()]
         tell(1, 1, "done")
     warnings = left_out + about_workers([pool.backend for pool in pools])
     warnings += [text for trial in trials for text in trial.warnings]

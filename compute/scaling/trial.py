@@ -61,11 +61,9 @@ class _Rounds:
 
 @dataclass
 class Trial:
-    """One work on the pools that it is for. `prepare`, then `measure`.
+    """One work on the pools that it is for. `prepare`, `measure` as often as there is time, then `explained`.
 
-    once: seconds that the checking took, in which everything ran once; rounds: how many were measured;
-    round: seconds that one took; conditions: what each met;
-    laws: what they say about more workers.
+    round: seconds that one took; laws: what its points say about more workers.
     """
 
     work: Work
@@ -76,14 +74,16 @@ class Trial:
     pin: bool = True
     warnings: list[str] = field(default_factory=list)
     contenders: list[_Contender] = field(default_factory=list)
-    once: float = 0.0
-    rounds: int = 0
-    round: float = 0.0
-    conditions: Sequence[Conditions] = ()
     laws: Sequence[Mapping[str, Any]] = ()
+    _seconds: float = 0.0  # of all rounds
+    _latest: float = 0.0  # seconds that the last one took
     _amounts: list[float] = field(default_factory=list)  # what each contender's run computes, in the kernel's unit
     _took: list[float] = field(default_factory=list)
     _processes: set[int] = field(default_factory=set)  # those of the lanes
+    _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __post_init__(self) -> None:
+        self._rounds = _Rounds([], {control.key: [] for control in self.controls})
 
     @property
     def label(self) -> str:
@@ -92,22 +92,35 @@ class Trial:
     def prepare(self) -> None:
         """Compile and load everywhere, and check every answer; nothing is timed before."""
         self.contenders = [c for kernel in self._kernels() for c in self._warmed(kernel)]
-        began = time.perf_counter()
         self._check_answers()
-        self.once = time.perf_counter() - began
         self.pace.step()
 
-    def measure(self, most: int, share: float) -> Sequence[Point]:
-        """A Point, of samples and what explains them, for each configuration, from as many rounds as fit into the
-        share; at least one.
-        """
+    @property
+    def rounds(self) -> int:
+        """How many were measured."""
+        return len(self._rounds.runs)
+
+    @property
+    def round(self) -> float:
+        return self._seconds / max(self.rounds, 1)
+
+    @property
+    def conditions(self) -> Sequence[Conditions]:
+        """What each round met."""
+        return self._rounds.conditions
+
+    def measure(self, most: int, share: float) -> None:
+        """More full rounds, as many as fit into the share of seconds: the first whatever it takes."""
         began = time.perf_counter()
         with _garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
                 stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
-            rounds = self._rounds(most, began + share)
-        self.rounds, self.round = len(rounds.runs), (time.perf_counter() - began) / len(rounds.runs)
-        self.conditions = rounds.conditions
+            self._more_rounds(most, began + share)
+        self._seconds += time.perf_counter() - began
+
+    def explained(self) -> Sequence[Point]:
+        """A Point, of samples and what explains them, for each configuration."""
+        rounds = self._rounds
         found = points.compared(self._point(k, rounds) for k in range(len(self.contenders)))
         judged = causes.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
         self.laws = laws.of(
@@ -172,25 +185,23 @@ class Trial:
             self._took.append(result.seconds)
             self._processes |= {lane.process for lane in result.timeline.lanes}
 
-    def _rounds(self, most: int, deadline: float) -> _Rounds:
+    def _more_rounds(self, most: int, deadline: float) -> None:
         """Full rounds: every contender and every control once in each, in shuffled order."""
-        shuffle = np.random.default_rng(0)
-        rounds = _Rounds([], {control.key: [] for control in self.controls})
         everybody = [*range(len(self.contenders)), *self.controls]
-        took = 0.0
         watch = noise.Watch(self._processes)
-        while len(rounds.runs) < most and (not rounds.runs or time.perf_counter() + took <= deadline):
-            began = time.perf_counter()
-            order = [everybody[k] for k in shuffle.permutation(len(everybody))]
-            if not self._round(order, deadline if rounds.runs else math.inf, rounds):
+        for _ in range(most):
+            if self.rounds and time.perf_counter() + self._latest > deadline:
                 break
-            took = time.perf_counter() - began
+            began = time.perf_counter()
+            order = [everybody[k] for k in self._shuffle.permutation(len(everybody))]
+            if not self._whole_round(order, deadline if self.rounds else math.inf):
+                break
+            self._latest = time.perf_counter() - began
             watch.round_over()
             self.pace.step()
-        rounds.conditions = watch.conditions()
-        return rounds
+        self._rounds.conditions += watch.conditions()
 
-    def _round(self, order: Sequence[int | Control], deadline: float, rounds: _Rounds) -> bool:
+    def _whole_round(self, order: Sequence[int | Control], deadline: float) -> bool:
         """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
         runs: dict[int, Run] = {}
         rates: dict[tuple[Kind, int], float] = {}
@@ -204,9 +215,9 @@ class Trial:
                 self.pace.say(self.contenders[one].label)
                 result = self._run(self.contenders[one])
                 runs[one] = Run(result.seconds, result.timeline, self._amounts[one])
-        rounds.runs.append([runs[k] for k in range(len(self.contenders))])
+        self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
         for key, rate in rates.items():
-            rounds.rates[key].append(rate)
+            self._rounds.rates[key].append(rate)
         return True
 
     @property

@@ -50,7 +50,7 @@ def once(pool, moment):
     except KeyboardInterrupt:  # the second
         caught += 1
         thread.join()
-    for _ in range(200):  # a second one may still be on its way to this thread
+    for _ in range(200 if again >= 0 else 1):  # a second one may still be on its way to this thread
         try:
             time.sleep(0.0005)
         except KeyboardInterrupt:
@@ -173,7 +173,7 @@ def test_an_interrupted_script_says_so_and_nothing_else(no_leaks, backend, inter
         assert said.startswith("Traceback")
         # The second may meet the interpreter while it prints the first, and cut that off.
         assert interrupts == 2 or said.rstrip().endswith("KeyboardInterrupt")
-        assert said.count("Traceback") <= interrupts, said
+        assert said.count("KeyboardInterrupt\n") <= interrupts, said
         assert "resource_tracker" not in said
         assert wait_until_gone(in_session(process.pid), 5) == []
 
