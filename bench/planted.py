@@ -22,7 +22,7 @@ import numpy as np
 
 from compute import Processes, Threads
 from compute.backends.backend import Backend
-from compute.scaling.verdict import Cause
+from compute.scaling.verdict.judgement import Cause
 from kernels import Plan, kernel
 
 STEPS = 40_000  # of a loop, about 60 us on one core

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute.report.style import DARK, ENTRY_COLOURS, FAINT, INK
-from compute.scaling.breakdown import ENTRIES, shares
 from compute.scaling.dataset import Point
+from compute.scaling.tables.breakdown import ENTRIES, shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

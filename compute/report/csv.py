@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from compute.scaling.breakdown import ENTRIES, FACTORS
 from compute.scaling.dataset import Point, Scaling
+from compute.scaling.tables.breakdown import ENTRIES, FACTORS
 
 PAIRS = ("speedup_ci", "seconds_ci")
 PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> the columns' first word, and its keys

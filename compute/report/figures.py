@@ -9,9 +9,9 @@ from html import escape
 from typing import Any
 
 from compute.report.style import ENTRY_COLOURS, FAINT, INK, colour
-from compute.scaling.breakdown import ENTRIES, shares
 from compute.scaling.dataset import Point
-from compute.scaling.sheet import Row, Sheet, most_workers
+from compute.scaling.tables.breakdown import ENTRIES, shares
+from compute.scaling.tables.sheet import Row, Sheet, most_workers
 from compute.scaling.words import percent, seconds
 
 FEW = 2  # worker counts: so many are rows of dots, more are lines

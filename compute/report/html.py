@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 
 from compute.report import figures
-from compute.scaling import notes, table
 from compute.scaling.dataset import Scaling
-from compute.scaling.notes import Remark
-from compute.scaling.sheet import WORDS, Sheet
+from compute.scaling.tables import notes, table
+from compute.scaling.tables.notes import Remark
+from compute.scaling.tables.sheet import WORDS, Sheet
 
 MISSING = "the html report needs plotly, which is not installed; run pip install 'nfold[html]'"
 # The policy makes a promise of it: the browser itself refuses whatever would leave the page.

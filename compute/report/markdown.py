@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compute.scaling import notes, table
 from compute.scaling.dataset import Scaling
-from compute.scaling.notes import Remark
-from compute.scaling.sheet import WORDS, Sheet
+from compute.scaling.tables import notes, table
+from compute.scaling.tables.notes import Remark
+from compute.scaling.tables.sheet import WORDS, Sheet
 
 
 def render(scaling: Scaling) -> str:

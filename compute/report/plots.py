@@ -14,7 +14,7 @@ import numpy as np
 from compute.report import bars
 from compute.report.style import FAINT, INK, RULE, colour
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.table import groups, heading
+from compute.scaling.tables.table import groups, heading
 from compute.scaling.words import ratio
 
 if TYPE_CHECKING:

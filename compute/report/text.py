@@ -8,10 +8,10 @@ from collections.abc import Callable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from compute.scaling import notes, table
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.notes import Remark
-from compute.scaling.sheet import Row, Sheet, fit
+from compute.scaling.tables import notes, table
+from compute.scaling.tables.notes import Remark
+from compute.scaling.tables.sheet import Row, Sheet, fit
 
 BAR = 12  # characters of a whole bar
 BARS = "of N-fold"  # its head; it is there where the terminal has room

@@ -17,19 +17,15 @@ explain.py        from a configuration's runs to its point
 ledger.py         where the core-seconds went; the POP efficiencies
 points.py         speedup, intervals, efficiency from samples
 statistics.py     medians and ratios with intervals; how many rounds would make one narrow
-causes.py         the evidence of a point, from itself, its neighbours and the rounds
-evidence.py, losses.py, verdict.py, phrases.py
-                  from evidence to one sentence of cause
-laws.py, fitting.py, models.py, prospects.py
-                  Karp-Flatt, Amdahl, Gustafson, USL; projections
-simulation.py     measured chunks replayed on any number of lanes
+verdict/          from evidence to one sentence of cause
+laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay that they are held against
 
 Data and words:
 dataset.py        Point and Scaling, and their JSON
 imported.py       pytest-benchmark's JSON as the same
 files.py          files that are whole or absent
-table.py, sheet.py, notes.py, breakdown.py, words.py
-                  the cells and sentences of every report
+tables/           the cells and sentences of every report
+words.py          figures as people say them
 """
 
 from compute.scaling.answers import WrongAnswer

@@ -108,7 +108,7 @@ class Scaling:
     harness: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        from compute.scaling.table import plain
+        from compute.scaling.tables.table import plain
 
         return plain(self)
 

@@ -16,12 +16,13 @@ from compute import machine, usage
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.dispatch import Result
-from compute.scaling import answers, calibration, causes, explain, laws, noise, points, statistics
+from compute.scaling import answers, calibration, explain, laws, noise, points, statistics
 from compute.scaling.ceiling import Ceilings, Control, Kind, pins
 from compute.scaling.dataset import Point
 from compute.scaling.explain import Run
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
+from compute.scaling.verdict import causes
 from compute.scaling.work import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 

@@ -9,8 +9,8 @@ from invented import a_point, a_scaling, explained
 
 from compute.report import csv as report
 from compute.scaling import ledger
-from compute.scaling.breakdown import ENTRIES
 from compute.scaling.dataset import Scaling
+from compute.scaling.tables.breakdown import ENTRIES
 
 
 def test_a_row_a_point_and_every_number_whole():

@@ -5,7 +5,7 @@ import pytest
 from invented import a_scaling, explained
 
 from compute.report import bars, plots, style
-from compute.scaling import breakdown
+from compute.scaling.tables import breakdown
 
 
 @pytest.fixture

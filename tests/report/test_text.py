@@ -9,9 +9,9 @@ from invented import a_point, a_scaling, explained
 from rich.console import Console
 
 from compute.report import text
-from compute.scaling import sheet, table
 from compute.scaling.dataset import Scaling
 from compute.scaling.points import compared
+from compute.scaling.tables import sheet, table
 
 
 def shown(scaling, width=80, **console):

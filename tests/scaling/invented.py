@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.losses import Cause
 from compute.scaling.points import compared
+from compute.scaling.verdict.losses import Cause
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
 EFFICIENT = {"threads": 0.98, "prange": 0.97, "processes": 0.95, "joblib": 0.93, "coroutines": None}

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
-from compute.scaling import breakdown, notes, table, words
+from compute.scaling import words
 from compute.scaling.dataset import Scaling
 from compute.scaling.points import compared
+from compute.scaling.tables import breakdown, notes, table
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import a_point
 
-from compute.scaling import fitting, laws, models, simulation
+from compute.scaling import laws
 from compute.scaling.dataset import Scaling
-from compute.scaling.models import FALLING, FLAT, NOT_IDENTIFIABLE, RISING
+from compute.scaling.laws import fitting, models, simulation
+from compute.scaling.laws.models import FALLING, FLAT, NOT_IDENTIFIABLE, RISING
 
 COUNTS = np.array([1.0, 2, 4, 8])
 MANY = np.array([1.0, 2, 3, 4, 6, 8, 12, 16])

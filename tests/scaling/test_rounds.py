@@ -13,11 +13,12 @@ import pytest
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import Result
-from compute.scaling import calibration, causes, ceiling, harness, trial, work
+from compute.scaling import calibration, ceiling, harness, trial, work
 from compute.scaling.answers import WrongAnswer
 from compute.scaling.configurations import configurations, worker_counts
 from compute.scaling.dataset import Scaling
 from compute.scaling.rounds import Work, scale, scale_all
+from compute.scaling.verdict import causes
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, count_primes, kernel
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.scaling import simulation
-from compute.scaling.simulation import replay
+from compute.scaling.laws import simulation
+from compute.scaling.laws.simulation import replay
 
 FREE = {"ticket": 0.0, "contended": 0.0}
 CHUNKS = st.lists(st.floats(0, 10), min_size=1, max_size=40).filter(lambda chunks: sum(chunks) > 1e-3)

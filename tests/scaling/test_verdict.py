@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.scaling.evidence import Evidence
 from compute.scaling.ledger import ENTRIES
-from compute.scaling.losses import losses
-from compute.scaling.verdict import Cause, Verdict, headline, judge
+from compute.scaling.verdict.evidence import Evidence
+from compute.scaling.verdict.judgement import Cause, Verdict, headline, judge
+from compute.scaling.verdict.losses import losses
 
 
 def of(workers: int = 2, **known: object) -> Evidence:

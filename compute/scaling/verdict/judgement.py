@@ -1,7 +1,7 @@
 """One sentence of cause, with its evidence and a remedy: why a configuration is not N-fold. Pure functions.
 
 What was reached of what was possible decides whether anything is wrong; the largest avoidable loss of the ledger then
-says what (compute.scaling.losses). Where the evidence does not carry a cause, the verdict says that.
+says what (compute.scaling.verdict.losses). Where the evidence does not carry a cause, the verdict says that.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from compute.scaling import phrases
 from compute.scaling.configurations import MOST_ROUNDS
-from compute.scaling.evidence import BASELINE, NEAR, Evidence
-from compute.scaling.losses import EXPLAINS, STOPPED, Cause, Loss, losses
+from compute.scaling.verdict import phrases
+from compute.scaling.verdict.evidence import BASELINE, NEAR, Evidence
+from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses
 from compute.scaling.words import listed, percent, ratio
 
 __all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compute.scaling import breakdown, notes, sheet
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.notes import Remark
-from compute.scaling.sheet import KEYS, Row, Sheet
+from compute.scaling.tables import breakdown, notes, sheet
+from compute.scaling.tables.notes import Remark
+from compute.scaling.tables.sheet import KEYS, Row, Sheet
 from compute.scaling.words import percent, ratio, seconds
 
 CEILING = ("allowed", "attainable")  # columns for what the machine allowed; left out where it was not measured

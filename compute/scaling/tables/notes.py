@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute.scaling.dataset import Point, Scaling
-from compute.scaling.losses import Cause
-from compute.scaling.phrases import disturbed, every
-from compute.scaling.sheet import most_workers
 from compute.scaling.statistics import FEWEST_ROUNDS
-from compute.scaling.verdict import headline
+from compute.scaling.tables.sheet import most_workers
+from compute.scaling.verdict.judgement import headline
+from compute.scaling.verdict.losses import Cause
+from compute.scaling.verdict.phrases import disturbed, every
 from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words

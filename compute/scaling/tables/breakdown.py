@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compute.scaling.dataset import Point
-from compute.scaling.notes import Remark
-from compute.scaling.sheet import KEYS, Row, Sheet, keyed
+from compute.scaling.tables.notes import Remark
+from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.words import percent, share
 
 ENTRIES = {  # of the ledger, and their names in a report

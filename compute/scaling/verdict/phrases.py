@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compute.scaling.evidence import Evidence
+from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.words import listed, percent, ratio
 
 LESS_MEMORY = "compute more with each byte (blocks that fit the caches, smaller types)"

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compute import machine
-from compute.scaling import verdict
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
-from compute.scaling.evidence import Evidence
 from compute.scaling.explain import blocked_share
 from compute.scaling.harness import ticket_seconds
 from compute.scaling.noise import Conditions
+from compute.scaling.verdict import judgement
+from compute.scaling.verdict.evidence import Evidence
 from kernels.definition import Kernel
 
 
@@ -26,7 +26,7 @@ def judged(
     for p in points:
         attainable = p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None
         p = replace(p, attainable=attainable, contaminated=contaminated)
-        found = verdict.judge(_evidence(here, p, points, kernel, ceilings))
+        found = judgement.judge(_evidence(here, p, points, kernel, ceilings))
         made.append(replace(p, cause=str(found.cause), verdict=found.sentence))
     return tuple(made)
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from compute.scaling.models import FALLING, FEWEST_COUNTS, FLAT, NOT_IDENTIFIABLE, RISING
+from compute.scaling.laws.models import FALLING, FEWEST_COUNTS, FLAT, NOT_IDENTIFIABLE, RISING
 from compute.scaling.statistics import FEWEST_ROUNDS
 
 NEAR = 0.1  # law and replay agree: neither knows what the other leaves out any better

@@ -1,9 +1,7 @@
 """What the points of a configuration say about more workers: Karp–Flatt, Amdahl, Gustafson, the USL, and a projection.
 
-The laws look at times, the replay (compute.scaling.simulation) looks at chunks: each knows what the other does not, so
-they are held against each other. Where the points do not carry a figure it is NOT_IDENTIFIABLE, never a guess.
-
-fitting.py: least squares · models.py: figures with intervals · prospects.py: words · here: which points, and all of it.
+The laws look at times, the replay (simulation.py) looks at chunks: each knows what the other does not, so they are held
+against each other. Where the points do not carry a figure it is NOT_IDENTIFIABLE, never a guess.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from compute.scaling import fitting, models, prospects, simulation
 from compute.scaling.dataset import Point
-from compute.scaling.models import NOT_IDENTIFIABLE, Measured
+from compute.scaling.laws import fitting, models, prospects, simulation
+from compute.scaling.laws.models import NOT_IDENTIFIABLE, Measured
 from compute.scaling.points import ONE_WORKER, SERIAL
 
 FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from compute.scaling import fitting
-from compute.scaling.fitting import Estimate, Floats, estimate
+from compute.scaling.laws import fitting
+from compute.scaling.laws.fitting import Estimate, Floats, estimate
 from compute.scaling.statistics import FEWEST_ROUNDS
 
 NOT_IDENTIFIABLE = "not identifiable"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compute.scaling import phrases
-from compute.scaling.evidence import Evidence
+from compute.scaling.verdict import phrases
+from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.words import listed, percent, seconds
 
 TAKEN = 0.5  # of the time: lanes in Python hold the GIL for over 0.9, GIL-free ones for under 0.3 on a full machine
