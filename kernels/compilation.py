@@ -10,11 +10,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import os
 import pickle
 import re
 import sys
-import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,8 @@ from numba.core import compiler
 from numba.core.caching import NullCache
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
+
+from kernels import entries
 
 _dispatchers: dict[tuple[int, bool], tuple[Callable[..., Any], Any]] = {}
 
@@ -98,30 +98,6 @@ def _for_numba(value: Any) -> Any:
     return value
 
 
-def cache_folder() -> Path:
-    """NFOLD_CACHE_DIR, or nfold's folder in the user's cache; a private temporary one where neither can be written."""
-    chosen = os.environ.get("NFOLD_CACHE_DIR")
-    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return _temporary_folder()
-
-
-@functools.cache
-def _temporary_folder() -> Path:
-    # A fresh name each time: a predictable one in /tmp would let another user plant code there.
-    holder = tempfile.TemporaryDirectory(prefix="nfold-cache-")
-    _kept.append(holder)
-    return Path(holder.name)
-
-
-_kept: list[Any] = []
-
-
 class SourceCache(NullCache):  # type: ignore[misc]
     """A compiled function's entries on disk: one file for each signature, named by content."""
 
@@ -145,30 +121,25 @@ class SourceCache(NullCache):  # type: ignore[misc]
             repr(numba.config.OPT),
         )
         name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        return cache_folder() / f"{self._function.__name__.strip('<>')}-{name}.nbc"
+        return entries.cache_folder() / f"{self._function.__name__.strip('<>')}-{name}.nbc"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled signature, or None where it is not there or cannot be read (it is then compiled again)."""
+        content = entries.read(self._path(sig, target_context))
+        if content is None:
+            return None
         try:
-            payload = pickle.loads(self._path(sig, target_context).read_bytes())
+            payload = pickle.loads(content)
             target_context.refresh()
             return compiler.CompileResult._rebuild(target_context, *payload)
-        except FileNotFoundError:
-            return None
         except Exception:  # a damaged entry costs a compilation, never a run
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Put the compiled signature in place with one rename; do without where the disk refuses."""
+        """Keep the compiled signature for other processes, where it can be kept."""
         if any(not lifted.can_cache for lifted in data.lifted) or data.library.has_dynamic_globals:
             return
-        path = self._path(sig, data.target_context)
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                file.write(dumps(data._reduce()))
-            os.replace(file.name, path)
-        except OSError:
-            pass
+        entries.write(self._path(sig, data.target_context), dumps(data._reduce()))
 
 
 def fingerprint(function: Callable[..., Any]) -> str:

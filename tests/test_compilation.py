@@ -111,7 +111,7 @@ def test_eight_cold_processes_on_one_empty_cache(user):
     ]
     said = [process.communicate(timeout=90) for process in started]
     assert said == [(b"1.0\n", b"")] * 8
-    assert [path.name for path in cache.iterdir() if not path.name.endswith(".nbc")] == []
+    assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
     assert all(path.stat().st_size > 1000 for path in entries(cache))
     assert run_user(folder, cache) == "1.0"
 

@@ -1,0 +1,102 @@
+"""The compile cache's folder: what is dropped and what stays, and many processes that read and drop at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kernels import entries
+from kernels.compilation import compiled
+
+ROOT = Path(__file__).parent.parent
+DAY = 86400
+
+
+def place(folder: Path, number: int, size: int = 10, days: float = 0) -> Path:
+    """An entry that was last read so many days ago."""
+    path = folder / f"body-{number:032x}.nbc"
+    path.write_bytes(bytes(size))
+    os.utime(path, (time.time() - days * DAY,) * 2)
+    return path
+
+
+def test_what_was_not_read_for_a_month_is_dropped(tmp_path):
+    place(tmp_path, 1, days=31)
+    killed = place(tmp_path, 2, days=31)
+    killed.rename(tmp_path / f".x1y2{killed.name}")  # by its writer's death, before it got its name
+    young, read = place(tmp_path, 3, days=29), place(tmp_path, 4, days=31)
+    assert entries.read(read) == bytes(10)
+    entries.prune(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [young, read]
+
+
+def test_the_longest_unread_give_way_to_what_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "MOST_BYTES", 100)
+    for number in range(4):
+        place(tmp_path, number, size=30, days=4 - number)
+    assert entries.read(place(tmp_path, 0, size=30, days=4)) is not None
+    new = tmp_path / f"body-{9:032x}.nbc"
+    entries.write(new, bytes(30))
+    assert {path.name for path in tmp_path.iterdir()} == {f"body-{n:032x}.nbc" for n in (0, 3, 9)}
+
+
+def test_what_is_no_entry_stays_however_old_and_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "MOST_BYTES", 0)
+    for name in (".bashrc", "mine.nbc", "body-7.py311.1.nbc", f"body-{1:032x}.nbi"):  # the user's, and numba's own
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (0, 0))
+    entries.prune(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_an_entry_that_is_not_there_is_a_miss(tmp_path):
+    path = place(tmp_path, 1)
+    path.unlink()
+    assert entries.read(path) is None
+    assert list(tmp_path.iterdir()) == []  # and reading it leaves none
+
+
+def test_a_disk_that_refuses_is_done_without(tmp_path):
+    entries.write(tmp_path / "gone" / f"body-{1:032x}.nbc", b"code")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [0, 1 << 20])
+def test_compiling_prunes_and_needs_no_entry(tmp_path, monkeypatch, most):
+    monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(entries, "MOST_BYTES", most)
+    old = place(tmp_path, 1, days=31)
+
+    def add(x):
+        return x + 54321
+
+    assert compiled(add)(1) == 54322
+    assert not old.exists()
+    assert len(list(tmp_path.iterdir())) == (1 if most else 0)
+
+
+CHURN = """
+import random, sys
+from pathlib import Path
+from kernels import entries
+folder, entries.MOST_BYTES = Path(sys.argv[1]), 5000
+for _ in range(150):
+    number = random.randrange(20)
+    path, whole = folder / f"body-{number:032x}.nbc", bytes([number]) * 1000
+    assert entries.read(path) in (None, whole)
+    entries.write(path, whole)
+"""
+
+
+def test_eight_processes_read_write_and_drop_at_once(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", CHURN, str(tmp_path)]
+    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(8)]
+    assert [process.communicate(timeout=60)[0] for process in started] == [b""] * 8
+    left = list(tmp_path.iterdir())
+    assert 0 < len(left) <= 5
+    assert all(path.read_bytes() == bytes([int(path.stem[5:], 16)]) * 1000 for path in left)
