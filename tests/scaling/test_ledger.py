@@ -139,8 +139,8 @@ def test_planted_waiting_is_blocked_and_the_rest_of_the_longer_lane_is_idle():
 
 
 def test_a_planted_serial_section_costs_every_worker():
-    found, _ = observed(nothing, 0.2, on=Threads(2))
-    assert found["serial"] == pytest.approx(2 * 0.2, rel=0.1)
+    found, result = observed(nothing, 0.2, on=Threads(2))
+    assert 2 * 0.2 <= found["serial"] <= 2 * result.seconds
 
 
 def test_an_observed_run_knows_what_a_plain_one_does_not():
