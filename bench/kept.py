@@ -1,4 +1,4 @@
-"""Where a bench keeps its table: bench/results, by name and date."""
+"""Where a bench keeps what it found: bench/results, by name and date."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
+def place(name: str, told: Mapping[str, Any], suffix: str = ".md") -> Path:
+    """The file under that name and the day of machine.describe()."""
+    return RESULTS / f"{name}-{told['date'][:10]}{suffix}"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write the file, with the folders that it wants, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    print(f"kept in {path}")
+
+
 def keep(name: str, lines: Iterable[str], told: Mapping[str, Any]) -> None:
     """Write the lines under that name and the day of machine.describe(), and say where."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{told['date'][:10]}.md"
-    path.write_text("\n".join(lines))
-    print(f"kept in {path}")
+    write(place(name, told), "\n".join(lines))

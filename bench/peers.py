@@ -18,6 +18,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import kept
 import peer_table
 from peer_groups import PARTS, Bench
 from peer_rounds import MOST_ROUNDS, Group, Row, shares
@@ -27,7 +28,6 @@ from rich.console import Console
 from compute import Serial, Threads, machine
 from compute.backends.backend import Backend
 
-RESULTS = Path(__file__).parent / "results"
 WIDE = 170  # columns that the table needs where no terminal says how many there are
 
 
@@ -107,10 +107,8 @@ def main(words: list[str] | None = None) -> None:
     fewest = min(row.rounds for row in rows)
     if fewest < MOST_ROUNDS and any(row.interval is None for row in rows):
         console.print(f"Fewest rounds of a row: {fewest}; for an interval give it more time with --budget.")
-    if path := asked.markdown or (None if asked.quick else RESULTS / f"peers-{told['date'][:10]}.md"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(peer_table.markdown(rows, told, bench.skipped))
-        console.print(f"kept in {path}", highlight=False)
+    if path := asked.markdown or (None if asked.quick else kept.place("peers", told)):
+        kept.write(path, peer_table.markdown(rows, told, bench.skipped))
 
 
 if __name__ == "__main__":

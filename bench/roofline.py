@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kept
 import numpy as np
 from peer_groups import MOST_ITER, VIEWS, last_cache
 from peer_rounds import Group, Run, shares
@@ -40,7 +41,6 @@ from kernels.cache import empty
 from kernels.definition import Kernel
 
 READS = "reading alone"
-RESULTS = Path(__file__).parent / "results"
 FLOP_AN_ITERATION = 7  # x·x, y·y, x·y, doubling it, one minus, two plus; the test need not be done each time
 REPEATS = 3  # of a kernel in a round: some take milliseconds
 COLUMNS = ("kernel", "cores", "flop a byte", "time", "GFLOP/s", "GB/s", "of the limit", "95 % interval", "limited by")
@@ -341,17 +341,13 @@ def main(words: list[str] | None = None) -> None:
     console.print(about(told), *map(told_roof, roofs), table, NOTE, sep="\n", highlight=False)
     for reason in skipped:
         console.print(f"Skipped {reason}", highlight=False, markup=False)
-    usual = None if asked.quick else RESULTS / f"roofline-{told['date'][:10]}"
-    png = asked.png or (usual and usual.with_suffix(".png"))
-    page = asked.markdown or (usual and usual.with_suffix(".md"))
+    png = asked.png or (None if asked.quick else kept.place("roofline", told, ".png"))
+    page = asked.markdown or (None if asked.quick else kept.place("roofline", told))
     if png:
-        png.parent.mkdir(parents=True, exist_ok=True)
-        png.write_bytes(picture(roofs, spots, f"{told['model']}, {told['cpus']} usable CPUs, {told['date'][:10]}"))
-        console.print(f"drawn in {png}", highlight=False)
+        heading = f"{told['model']}, {told['cpus']} usable CPUs, {told['date'][:10]}"
+        kept.write(png, picture(roofs, spots, heading))
     if page:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(markdown(roofs, spots, told, png.name if png else None))
-        console.print(f"kept in {page}", highlight=False)
+        kept.write(page, markdown(roofs, spots, told, png.name if png else None))
 
 
 if __name__ == "__main__":

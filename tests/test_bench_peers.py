@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
+import kept  # noqa: E402
 import peer_groups  # noqa: E402
 import peer_rounds  # noqa: E402
 import peer_table  # noqa: E402
@@ -174,3 +175,13 @@ def test_the_roof_is_the_slower_of_arithmetic_and_traffic():
     page = roofline.markdown([roof], [copy, matmul], TOLD, "roofline.png")
     assert "| matmul | 1 | 200 |" in page
     assert "50 %" in page
+
+
+def test_what_is_kept_is_named_by_its_day_and_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    kept.keep("peers", ["# Peers", "", "a – b", ""], TOLD)
+    path = tmp_path / "results/peers-2026-11-23.md"
+    assert path.read_text() == "# Peers\n\na – b\n"
+    kept.write(picture := tmp_path / "mine/roof.png", b"\x89PNG")
+    assert picture.read_bytes() == b"\x89PNG"
+    assert capsys.readouterr().out == f"kept in {path}\nkept in {picture}\n"
