@@ -1,0 +1,99 @@
+"""What advise says: an invented advice as a line, as tables and as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from invented_candidates import candidate
+
+from compute import Prange, Processes, Serial, Threads
+from compute.advice import Advice, text
+from compute.advice.decision import BreakEven, Crossing
+
+
+def invented(**changes) -> Advice:
+    serial, threads = candidate(Serial(), 0.023, loading=0.6), candidate(Threads(2), 0.0121, loading=0.6)
+    processes = candidate(Processes(2), 0.0135, opening=0.9, loading=0.3)
+    found = {
+        "kernel": "mandelbrot",
+        "size": 1000,
+        "measured": 1000,
+        "use": threads,
+        "equals": (),
+        "serial": serial,
+        "candidates": (threads, processes, serial),
+        "break_evens": (
+            BreakEven("threads", Crossing(34, "measured"), Crossing(30, "always")),
+            BreakEven("processes", Crossing(120, "measured"), Crossing(34_000, "projected")),
+            BreakEven("joblib", Crossing(1000, "never"), Crossing(1000, "never")),
+        ),
+        "by_size": {30: (candidate(Serial(), 2e-5, size=30), candidate(Threads(2), 5e-5, size=30))},
+        "notes": ("something to know",),
+        "machine": {"cpus": 2},
+    }
+    return Advice(**(found | changes))
+
+
+def test_the_advice_is_the_first_line():
+    assert str(invented()).splitlines()[0] == (
+        "use Threads(2) with the nogil variant: 12.1 ms against 23.0 ms serial (1.90×)"
+    )
+
+
+def test_the_text_fits_its_width_and_shows_the_measurements_and_the_break_evens():
+    told = text.render(invented(), 80)
+    lines = [line.rstrip() for line in told.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "mandelbrot · size 1,000" in lines
+    rows = [line.split() for line in lines]
+    assert ["Threads(2)", "nogil", "12.1", "ms", "12.0–12.2", "ms", "1.90", "600", "ms", "612", "ms"] in rows
+    assert ["Processes(2)", "nogil", "13.5", "ms", "13.4–13.6", "ms", "1.70", "1.20", "s", "1.21", "s"] in rows
+    assert ["threads", "34", "30", "or", "less"] in rows
+    assert ["processes", "120", "34,000", "(projected)"] in rows
+    assert ["joblib", "not", "up", "to", "1,000", "not", "up", "to", "1,000"] in rows
+    assert ["30", "20.0", "µs", "50.0", "µs", "–", "–"] in rows
+    assert "something to know" in lines
+
+
+def test_an_interval_is_told_in_one_unit():
+    serial = candidate(Serial(), 0.002, width=0.9)
+    told = text.render(invented(use=serial, serial=serial, candidates=(serial,)))
+    assert "0.20–3.80 ms" in told
+
+
+def test_equals_are_named_and_the_simplest_preferred():
+    threads, prange = candidate(Threads(2), 0.0122), candidate(Prange(2), 0.0121)
+    blas = candidate(Processes(2), 0.0122, "blas")
+    told = list(text.sentences(invented(use=threads, equals=(prange, blas))))
+    assert told[1] == "Threads(2) or Prange(2) or Processes(2) · blas: within noise; Threads(2) is the simplest"
+
+
+def test_serial_is_advised_in_words_of_its_own():
+    serial, threads = candidate(Serial(), 31e-6), candidate(Threads(2), 58e-6)
+    advice = invented(use=serial, serial=serial, candidates=(serial, threads))
+    assert list(text.sentences(advice)) == [
+        "use Serial() with the nogil variant: 31.0 µs on one core, and nothing here is faster; the next, Threads(2),"
+        " takes 58.0 µs"
+    ]
+    alone = invented(use=serial, serial=serial, candidates=(serial,))
+    assert list(text.sentences(alone)) == [
+        "use Serial() with the nogil variant: 31.0 µs on one core, and nothing here is faster"
+    ]
+
+
+def test_a_smaller_size_and_another_serial_variant_are_told():
+    told = list(text.sentences(invented(size=10**9, serial=candidate(Serial(), 0.023, "blas"))))
+    assert "against 23.0 ms serial (blas)" in told[0]
+    assert told[1] == "measured at size 1,000: 1,000,000,000 takes longer than the budget"
+
+
+def test_json_holds_all_of_it(tmp_path):
+    invented().to_json(tmp_path / "a.json")
+    kept = json.loads((tmp_path / "a.json").read_text())
+    assert kept["schema"] == "nfold-advice/1"
+    assert (kept["use"]["on"], kept["use"]["workers"], kept["use"]["variant"]) == ("Threads(2)", 2, "nogil")
+    assert eval(kept["use"]["on"]) == Threads(2)
+    assert kept["speedup"] == pytest.approx(0.023 / 0.0121)
+    assert kept["break_evens"][1]["cold"] == {"size": 34_000, "how": "projected"}
+    assert len(kept["candidates"]) == 3
