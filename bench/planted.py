@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from compute import Processes, Threads
+from compute import Processes, Threads, machine
 from compute.backends.backend import Backend
 from compute.scaling.verdict.judgement import Cause
 from kernels import Plan, kernel
@@ -28,6 +28,7 @@ from kernels import Plan, kernel
 STEPS = 40_000  # of a loop, about 60 us on one core
 CHUNKS = 512
 ROWS, WIDTH = 1024, 1 << 16  # doubles: half a GB
+QUOTA, PERIOD = 1.2, 100_000  # CPUs, and us: as a container of 1200 millicores has them
 LOCK = threading.Lock()
 
 
@@ -179,6 +180,25 @@ def one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextlib.contextmanager
+def a_quota() -> Iterator[None]:
+    """A control group of QUOTA CPUs for this process and all that it starts. OSError where it may make none."""
+    version, here = next(machine.groups(machine.ROOT, "cpu"))
+    inside = here / "nfold-planted"
+    inside.mkdir()
+    try:
+        limit = int(QUOTA * PERIOD)
+        (inside / ("cpu.max" if version == 2 else "cpu.cfs_quota_us")).write_text(
+            f"{limit} {PERIOD}" if version == 2 else str(limit)
+        )
+        (inside / "cgroup.procs").write_text(str(os.getpid()))
+        yield
+    finally:
+        for process in (inside / "cgroup.procs").read_text().split():
+            (here / "cgroup.procs").write_text(process)
+        inside.rmdir()
+
+
 @dataclass(frozen=True)
 class Case:
     """What is planted, and the cause that the verdict of its two workers is to name."""
@@ -216,4 +236,6 @@ CASES = (
     Case("busy processes", Cause.NOISE, healthy, _steps, "nogil", Threads(2), busy_processes),
     Case("BLAS of two threads under two workers", Cause.NESTED, nested_blas, lambda: (400,), "python", Processes(2)),
     Case("one CPU for two workers", Cause.OVERSUBSCRIPTION, healthy, _steps, "nogil", Threads(2), one_cpu),
+    # Some periods long: in a shorter run the quota need not be used up.
+    Case("a quota of 1.2 CPUs", Cause.QUOTA, healthy, lambda: (20 * STEPS,), "nogil", Threads(2), a_quota),
 )

@@ -32,6 +32,8 @@ SECONDS = 0.2  # that are planted: long against a clock tick and a wake-up
 
 def verdicts(runs: int, cases: list[Case]) -> list[str]:
     """Plant every cause so many times; lines of a table."""
+    missing = {case.name: why for case in cases if (why := _impossible(case))}
+    cases = [case for case in cases if case.name not in missing]
     said: dict[str, Counter[str]] = {case.name: Counter() for case in cases}
     sentences: dict[str, str] = {}
     order = [case for case in cases for _ in range(runs)]
@@ -49,7 +51,16 @@ def verdicts(runs: int, cases: list[Case]) -> list[str]:
         others = ", ".join(f"{cause} {count}" for cause, count in said[case.name].items() if cause != case.cause)
         flag = "" if named >= WANTED * runs else " !"
         lines.append(f"| {case.name} | {named} of {runs}{flag} | {others or '–'} | {sentences[case.name]} |")
-    return lines
+    return lines + [f"| {name} | not planted: {why} | – | – |" for name, why in missing.items()]
+
+
+def _impossible(case: Case) -> str:
+    """Why a cause cannot be planted here; empty where it can."""
+    try:
+        with case.around():
+            return ""
+    except OSError as error:
+        return str(error)
 
 
 def waits(seconds: list[float]) -> Plan:

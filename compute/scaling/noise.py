@@ -176,7 +176,7 @@ def _throttled(root: Path) -> dict[str, float] | None:
     """Seconds by control group that has a quota, or had one; None where no control group can be read."""
     found: dict[str, float] = {}
     readable = False
-    for folder in _groups(root):
+    for folder in _groups(root, machine.text(root / "proc/self/cgroup")):
         words = machine.text(folder / "cpu.stat").split()
         counters = dict(zip(words[::2], words[1::2], strict=False))
         readable |= bool(counters)
@@ -187,8 +187,9 @@ def _throttled(root: Path) -> dict[str, float] | None:
     return found if readable else None
 
 
-@functools.lru_cache(maxsize=8)  # finding them takes longer than all the rest, and a process stays where it is
-def _groups(root: Path) -> tuple[Path, ...]:
+@functools.lru_cache(maxsize=8)  # finding them takes longer than all the rest
+def _groups(root: Path, told: str) -> tuple[Path, ...]:
+    """The folders of the control groups that this process is told to be in."""
     return tuple(folder for _, folder in machine.groups(root, "cpu"))
 
 
