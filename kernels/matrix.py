@@ -228,13 +228,14 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
     stack_a, which_a = stacked(a, 2, outer)
     stack_x, which_x = stacked(np.ascontiguousarray(b), 1, outer)
     rows = len(which_a) * m
+    grain = chunk_elements(rows * n) // max(n, 1)
     least = 512 if a.strides[-2] == a.itemsize else 1  # of a matrix that lies by columns, 4 KB of each
     return Plan(
         indices=rows,
         inputs=(stack_a, stack_x, which_a, which_x),
         shape=(len(which_a), m),
         value_shape=(*outer, m),
-        grain=max(least, chunk_elements(rows * n) // (n + 1)),
+        grain=max(least, grain - grain % 4 or grain),  # whole groups of the rows that nogil takes together
         out=target,
         work=2.0 * rows * n,
     )

@@ -2,6 +2,9 @@
 
 It is bound by reading A once. Several rows share the loads of x and give the prefetchers as many streams; a matrix that
 lies by columns is read by columns, into sums for a band of rows.
+
+Four streams are what the hardware's prefetchers follow best. On Zen 5, n = 4096, of the speed of STREAM's triad on one
+core: 1.00; eight rows at a time 0.96, and asking for A in software, at any distance, 0.93 to 0.98.
 """
 
 from __future__ import annotations
@@ -10,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.blocks import LANES, load_at, prefetch, store_at, sum_lanes
+from kernels.blocks import LANES, load_at, store_at, sum_lanes
 from kernels.intrinsics import broadcast, fma
 from kernels.operands import Array
 from kernels.target import has_fma
 
 WIDE = 2 * LANES  # lanes of a row's partial sums: four rows of two registers hide the latency of a multiply-add
-AHEAD = 1024  # bytes: on Zen 5 asking for A that early gives 3 percent, 4 KB nothing
 
 
 def _product_and_sum(a: Any, b: Any, c: Any) -> Any:
@@ -61,35 +63,32 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         b, c, d = a + line, a + 2 * line, a + 3 * line
         of_a = of_b = of_c = of_d = broadcast(0.0, WIDE)
         for j in range(0, whole * 8, WIDE * 8):
-            begin = j + AHEAD if j + AHEAD < line else j + AHEAD + 3 * line  # from a row's end to four rows further
-            for ahead in range(begin, begin + WIDE * 8, 64):
-                prefetch(np.intp(a + ahead))
-                prefetch(np.intp(b + ahead))
-                prefetch(np.intp(c + ahead))
-                prefetch(np.intp(d + ahead))
             of_x = load_at(np.intp(v + j), WIDE)
             of_a = multiply_add(load_at(np.intp(a + j), WIDE), of_x, of_a)
             of_b = multiply_add(load_at(np.intp(b + j), WIDE), of_x, of_b)
             of_c = multiply_add(load_at(np.intp(c + j), WIDE), of_x, of_c)
             of_d = multiply_add(load_at(np.intp(d + j), WIDE), of_x, of_d)
-        out[i] = sum_lanes(of_a) + tail(A, x, i, whole)
-        out[i + 1] = sum_lanes(of_b) + tail(A, x, i + 1, whole)
-        out[i + 2] = sum_lanes(of_c) + tail(A, x, i + 2, whole)
-        out[i + 3] = sum_lanes(of_d) + tail(A, x, i + 3, whole)
+        out[i] = sum_lanes(of_a)
+        out[i + 1] = sum_lanes(of_b)
+        out[i + 2] = sum_lanes(of_c)
+        out[i + 3] = sum_lanes(of_d)
+        add_tails(out, A, x, i, i + 4, whole)
     for i in range(four, bottom):
         a = A.ctypes.data + i * line
         of_a = broadcast(0.0, WIDE)
         for j in range(0, whole * 8, WIDE * 8):
             of_a = multiply_add(load_at(np.intp(a + j), WIDE), load_at(np.intp(v + j), WIDE), of_a)
-        out[i] = sum_lanes(of_a) + tail(A, x, i, whole)
+        out[i] = sum_lanes(of_a)
+        add_tails(out, A, x, i, i + 1, whole)
 
 
-def tail(A: Array, x: Array, i: int, first: int) -> float:
-    """The products that fill no vector."""
-    total = 0.0
-    for j in range(first, A.shape[1]):
-        total += A[i, j] * x[j]
-    return total
+def add_tails(out: Array, A: Array, x: Array, top: int, bottom: int, first: int) -> None:
+    """Add to out[top:bottom] the products that fill no vector: one call for a group, whose sums then need no saving."""
+    for i in range(top, bottom):
+        total = 0.0
+        for j in range(first, A.shape[1]):
+            total += A[i, j] * x[j]
+        out[i] += total
 
 
 def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
