@@ -66,9 +66,7 @@ def cores(root: Path = ROOT) -> list[list[int]]:
 
 def memory_available(root: Path = ROOT) -> int:
     """Bytes that can still be allocated: what the system has, and what is left under each control group's limit."""
-    import psutil
-
-    left = [int(psutil.virtual_memory().available)]
+    left = [_memory()[1]]
     for version, folder in groups(root, "memory"):
         limit = text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
         used = text(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
@@ -107,7 +105,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "model": model[1] if model else platform.processor() or platform.machine(),
         "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)) if cpuinfo else None,
         "caches": caches(root),
-        "memory": _total_memory(),
+        "memory": memory_total(),
         "memory_available": memory_available(root),
         "shm": shared_memory_free(),
         "platform": platform.platform(),
@@ -165,10 +163,21 @@ def caches(root: Path) -> dict[str, int] | None:
     return sizes or None
 
 
-def _total_memory() -> int:
+def _memory() -> tuple[int, int]:
+    """Bytes that the system has, and that it can still give."""
     import psutil
 
-    return int(psutil.virtual_memory().total)
+    try:
+        memory = psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+    except OSError:  # a sandbox without /proc; the system itself counts no cache as available
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def memory_total() -> int:
+    """Bytes that the system has."""
+    return _memory()[0]
 
 
 def version(distribution: str) -> str | None:

@@ -144,25 +144,26 @@ def _free_name(owner: int, descriptor: int, unlink: Callable[[], None]) -> None:
 
 def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
     """Map another process's segment, without becoming responsible for it."""
-    if not address.startswith("shm:"):
-        descriptor = os.open(address, os.O_RDWR)
-        try:
-            return Segment.over(descriptor, size, address, serial)
-        finally:
-            os.close(descriptor)
-    from multiprocessing import resource_tracker
-    from multiprocessing.shared_memory import SharedMemory
-
-    name = address.removeprefix("shm:")
-    if sys.version_info >= (3, 13):
-        memory = SharedMemory(name, track=False)
+    if address.startswith("shm:"):
+        descriptor = _open_by_name(address.removeprefix("shm:"))
     else:
-        memory = SharedMemory(name)
-        resource_tracker.unregister(memory._name, "shared_memory")  # type: ignore[attr-defined]  # cpython#82300
+        descriptor = os.open(address, os.O_RDWR)
     try:
-        return Segment.over(memory._fd, size, address, serial)  # type: ignore[attr-defined]
+        return Segment.over(descriptor, size, address, serial)
     finally:
-        memory.close()
+        os.close(descriptor)
+
+
+def _open_by_name(name: str) -> int:
+    """A descriptor of another process's shared memory.
+
+    SharedMemory would tell the resource tracker, which all of a parent's workers share: taking that back would take the
+    owner's entry with it (cpython#82300), and the owner's unlink would then be an error.
+    """
+    from _posixshmem import shm_open  # type: ignore[import-not-found]
+
+    descriptor: int = shm_open(f"/{name}", os.O_RDWR, mode=0o600)
+    return descriptor
 
 
 class ArrayRef(NamedTuple):

@@ -321,8 +321,12 @@ raise SystemExit("so there")
 """
 
 
-def test_nothing_is_said_at_exit(script, no_leaks):
-    script(QUIET_EXIT)
+NAMED = "import compute.segments\ncompute.segments.NAMELESS = False  # as where there is no /proc"
+
+
+@pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])
+def test_nothing_is_said_at_exit(script, no_leaks, system):
+    script(system + QUIET_EXIT)
 
 
 def test_nothing_is_added_to_what_a_failing_script_says(script, no_leaks):

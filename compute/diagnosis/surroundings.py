@@ -25,9 +25,7 @@ CONTAINERS = {
 
 def memory(root: Path) -> Finding:
     """Bytes there are, and bytes left under every limit."""
-    import psutil
-
-    total, free = int(psutil.virtual_memory().total), machine.memory_available(root)
+    total, free = machine.memory_total(), machine.memory_available(root)
     value = f"{in_bytes(total)}, {in_bytes(free)} available"
     if free < SCARCE * total:
         meaning = "pages may be written out while measuring, or a worker killed"
