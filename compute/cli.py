@@ -264,20 +264,21 @@ def show_report(
 ) -> None:
     """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
 
+    A kernel that several files hold is shown a file at a time.
+
     \b
     Examples:
       nfold report nfold-report.json
+      nfold report before.json after.json
       nfold report nfold-bench.json --markdown table.md --png scaling.png
     """
-    from functools import reduce
-
     from compute import report
+    from compute.report.together import together
     from compute.scaling import imported
-    from compute.scaling.dataset import Scaling
 
     outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
     with refusing():
-        scaling = reduce(Scaling.__add__, map(imported.read, files))
+        scaling = together({path: imported.read(path) for path in files})
         report.ready(outputs)
     report.write(scaling, outputs)
     terminal.show(scaling)

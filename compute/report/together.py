@@ -1,0 +1,63 @@
+"""The results of several files as one: where rows would look alike, they say which file they come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from compute.scaling.dataset import Scaling
+from compute.scaling.tables.table import heading
+
+
+def together(results: Mapping[Path, Scaling]) -> Scaling:
+    """All that the files hold. A file that holds what another does is one with it, whatever its name.
+
+    A kernel that several files hold is shown a file at a time, as "matmul (b.json)": a speedup is one run's own. Files
+    of several machines do so with every kernel, and each machine is named. What a file warns of is headed by its name.
+    """
+    files: dict[Path, Scaling] = {}
+    for path, scaling in results.items():
+        if scaling not in files.values():
+            files[path] = scaling
+    if len(files) == 1:
+        return next(iter(files.values()))
+    names = _names(list(files))
+    machines = {path: _machine(scaling) for path, scaling in files.items()}
+    elsewhere = len(set(machines.values())) > 1
+    holders = Counter(kernel for scaling in files.values() for kernel in {p.kernel for p in scaling.points})
+    parts = []
+    for path, scaling in files.items():
+        warnings = (f"measured on {machines[path]}",) * elsewhere + scaling.warnings
+        part = replace(scaling, warnings=tuple(f"{names[path]}: {warning}" for warning in warnings))
+        parts.append(_renamed(part, {k: f"{k} ({names[path]})" for k, n in holders.items() if n > 1 or elsewhere}))
+    whole = reduce(Scaling.__add__, parts)
+    kernels = [p.kernel for scaling in files.values() for p in scaling.points]
+    beside = sorted(range(len(kernels)), key=lambda k: kernels.index(kernels[k]))  # a kernel's tables in a row
+    return replace(whole, points=tuple(whole.points[k] for k in beside))
+
+
+def _names(paths: list[Path]) -> dict[Path, str]:
+    """The files' own names; with their folders where two are called the same."""
+    often = Counter(path.name for path in paths)
+    return {path: path.name if often[path.name] == 1 else str(path) for path in paths}
+
+
+def _machine(scaling: Scaling) -> str:
+    platform = scaling.machine.get("platform")
+    return heading(scaling) + (f", {platform}" if platform else "")
+
+
+def _renamed(scaling: Scaling, kernels: Mapping[str, str]) -> Scaling:
+    def renamed(one: Mapping[str, Any]) -> dict[str, Any]:
+        return {**one, "kernel": kernels.get(one["kernel"], one["kernel"])} if one.get("kernel") else dict(one)
+
+    return replace(
+        scaling,
+        points=tuple(replace(p, kernel=kernels.get(p.kernel, p.kernel)) for p in scaling.points),
+        laws=tuple(map(renamed, scaling.laws)),
+        conditions=tuple(map(renamed, scaling.conditions)),
+    )
