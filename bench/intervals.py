@@ -87,7 +87,7 @@ class Held(NamedTuple):
     unpaired: float | None
 
 
-def held(noise: Noises, rounds: int, *, trials: int = TRIALS, unpaired: bool = True) -> Held:
+def held(noise: Noises, rounds: int, *, trials: int = TRIALS) -> Held:
     """What so many trials of so many rounds show; median and unpaired are None for a walk: its rounds are not alike."""
     rng = np.random.default_rng([rounds, NOISES.index(noise)])
     one, other = noise(rng, (trials, rounds))
@@ -100,8 +100,6 @@ def held(noise: Noises, rounds: int, *, trials: int = TRIALS, unpaired: bool = T
         return Held(shares[0], 1 - shares[1], None, None)
     middles = [SERIAL * np.median(side) for side in noise(rng, (1, 500_000))]
     medians = np.mean([_within(middles[0], statistics.median_interval(times)) for times in serial])
-    if not unpaired:
-        return Held(shares[0], 1 - shares[1], medians, None)
     # What a round shares is drawn for each side by itself: that is what runs that do not pair look like.
     parallel = SERIAL / SPEEDUP * noise(rng, (trials, rounds))[1]
     truth = SPEEDUP * middles[0] / middles[1]

@@ -2,7 +2,8 @@
 
 Sources: Hoefler & Belli, "Scientific Benchmarking of Parallel Computing Systems", SC15, for the rules; Hettmansperger &
 Sheather, "Confidence intervals based on interpolated order statistics", Statistics & Probability Letters 4 (1986), for
-the interval of a median. `bench/intervals.py` shows how often the intervals hold a known truth.
+the interval of a median; Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
+Medicine 27 (2008), for that of a ratio of two. `bench/intervals.py` shows how often they hold a known truth.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 FEWEST_ROUNDS = 6  # of five values not even lowest to highest holds the median in 95 % of cases: 1 − 2 · ½⁵ = 94 %
 LEVEL = 0.96  # what "95 %" aims at: interpolating errs by up to half of one percent, and what is said must hold
-RESAMPLES = 10_000  # puts an interval's end within about half a percent of its width, in a millisecond
+EACH = 0.93  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
 TOO_WIDE = 0.05  # half a width, of the value: wider, and 95 % efficiency cannot be told from 90 %
 
 Interval = tuple[float, float]
@@ -38,7 +39,7 @@ def median(samples: Samples) -> float:
     return float(np.median(samples))
 
 
-def median_interval(samples: Samples) -> Interval | None:
+def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
     """The 95 % interval of the median, whatever the distribution; None for fewer than FEWEST_ROUNDS samples.
 
     Between two order statistics on each side, because ranks alone come in steps: of ten samples, lowest but one to
@@ -49,7 +50,7 @@ def median_interval(samples: Samples) -> Interval | None:
     if n < FEWEST_ROUNDS:
         return None
     ordered = np.sort(np.asarray(samples, np.float64))
-    rank, inwards = _ranks(n, LEVEL)
+    rank, inwards = _ranks(n, level)
     low, high = ordered[rank - 1], ordered[n - rank]
     return float(low + inwards * (ordered[rank] - low)), float(high - inwards * (high - ordered[n - rank - 1]))
 
@@ -67,19 +68,21 @@ def paired_ratio(above: Samples, below: Samples) -> tuple[float, Interval | None
     return median(ratios), median_interval(ratios)
 
 
-def ratio_of_medians(above: Samples, below: Samples, *, seed: int = 0) -> tuple[float, Interval | None]:
-    """median(above) / median(below) of samples that do not pair, and its 95 % interval from a percentile bootstrap.
+def ratio_of_medians(above: Samples, below: Samples) -> tuple[float, Interval | None]:
+    """median(above) / median(below) of samples that do not pair, and its 95 % interval; samples are above 0.
 
-    Each side is drawn again by itself; the interval is None with fewer than FEWEST_ROUNDS samples on a side. It holds
-    94 to 98 % of simulated ratios, a little less evenly than pairs do.
+    On a logarithmic scale the ratio is a difference, and each of its ends is as far away as the two medians' own ends
+    are together, at right angles (Zou & Donner). It holds 94 to 97 % of simulated ratios. The interval is None with
+    fewer than FEWEST_ROUNDS samples on a side.
     """
     ratio = median(above) / median(below)
-    if min(len(above), len(below)) < FEWEST_ROUNDS:
+    ends_above, ends_below = median_interval(above, EACH), median_interval(below, EACH)
+    if ends_above is None or ends_below is None:
         return ratio, None
-    rng = np.random.default_rng(seed)
-    ratios = _medians_drawn_again(above, rng) / _medians_drawn_again(below, rng)
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return ratio, (float(low), float(high))
+    (sunk, risen), (sinks, rises) = (
+        [math.log(end / median(of)) for end in ends] for of, ends in ((above, ends_above), (below, ends_below))
+    )
+    return ratio, (ratio * math.exp(-math.hypot(sunk, rises)), ratio * math.exp(math.hypot(risen, sinks)))
 
 
 def needed(
@@ -120,22 +123,6 @@ def _ranks(n: int, level: float) -> tuple[int, float]:
         rank, held = rank + 1, inner
     step = (held - level) / (held - inner)
     return rank, (n - rank) * step / (rank + (n - 2 * rank) * step)
-
-
-def _medians_drawn_again(samples: Samples, rng: np.random.Generator) -> Floats:
-    """RESAMPLES bootstrap medians: of as many values as there are samples, drawn from them with replacement.
-
-    Only the middle is drawn: the k-th smallest of n uniform numbers is Beta(k, n + 1 − k), so that a hundred thousand
-    samples, as pytest-benchmark keeps them, cost no more than six.
-    """
-    ordered, n = np.sort(np.asarray(samples, np.float64)), len(samples)
-    half = n // 2
-    upper = rng.beta(half + 1, n - half, RESAMPLES)
-    # Where n is even: the half-th is the largest of `half` uniform numbers below the one after it.
-    lower = upper if n % 2 else upper * rng.beta(half, 1, RESAMPLES)
-    below, above = (ordered[np.minimum((n * share).astype(np.int64), n - 1)] for share in (lower, upper))
-    middles: Floats = (below + above) / 2
-    return middles
 
 
 def spread(samples: Samples) -> float:

@@ -1,6 +1,5 @@
 """Medians, ratios and their intervals, held to known truth."""
 
-import itertools
 import math
 import sys
 from pathlib import Path
@@ -77,12 +76,13 @@ def test_paired_ratio_is_the_median_of_the_rounds_own(pairs):
 
 @settings(max_examples=50)
 @given(PAIRS)
-def test_ratio_of_medians_is_repeatable_and_between_the_extremes(pairs):
+def test_ratio_of_medians_is_between_the_extremes_and_turns_over(pairs):
     above, below = zip(*pairs, strict=True)
     ratio, (low, high) = statistics.ratio_of_medians(above, below)
-    assert statistics.ratio_of_medians(above, below) == (ratio, (low, high))
+    _, turned = statistics.ratio_of_medians(below, above)
+    assert (1 / high, 1 / low) == pytest.approx(turned)
     assert ratio == statistics.median(above) / statistics.median(below)
-    assert min(above) / max(below) <= low <= high <= max(above) / min(below)
+    assert min(above) / max(below) * (1 - 1e-9) <= low <= ratio <= high <= max(above) / min(below) * (1 + 1e-9)
 
 
 def test_a_drift_that_both_share_cancels_in_pairs_and_only_in_pairs():
@@ -98,72 +98,10 @@ def test_pairs_must_pair():
     assert statistics.ratio_of_medians([1.0] * 6, [1.0] * 7) == (1.0, (1.0, 1.0))
 
 
-@pytest.mark.parametrize("n", [6, 7, 20])
-def test_bootstrap_medians_are_those_of_samples_drawn_again(n):
-    rng = np.random.default_rng(n)
-    samples = rng.standard_normal(n)
-    plainly = np.median(samples[rng.integers(0, n, (20_000, n))], axis=1)
-    shortly = statistics._medians_drawn_again(samples, rng)
-    shares = [np.mean(drawn[:, None] <= samples, axis=0) for drawn in (plainly, shortly)]
-    assert (
-        np.abs(shares[0] - shares[1]).max() < 0.025
-    )  # the scatter of a share of 10,000 is 0.5 %, and 0.35 % of 20,000
-
-
 @pytest.mark.parametrize("rounds", intervals.ROUNDS)
 def test_intervals_hold_the_truth_as_often_as_they_say(rounds):
-    by_noise = [intervals.held(noise, rounds, unpaired=False) for noise in intervals.NOISES]
+    by_noise = [intervals.held(noise, rounds) for noise in intervals.NOISES]
     assert all(0.93 <= shares.speedup <= 0.97 for shares in by_noise)
     assert all(0.93 <= shares.median <= 0.97 for shares in by_noise if shares.median is not None)
+    assert all(0.93 <= shares.unpaired <= 0.97 for shares in by_noise if shares.unpaired is not None)
     assert np.mean([shares.claims for shares in by_noise]) < 0.05  # of A that it differs from A
-
-
-def test_intervals_of_ratios_that_do_not_pair_hold_the_truth():
-    shares = intervals.held(intervals.quiet, 10, trials=500)
-    assert 0.93 <= shares.unpaired <= 0.99  # of 500 trials at 96.5 %, within three standard deviations
-
-
-def test_rounds_needed_grow_with_the_square_of_what_is_wanted():
-    within_an_eighth = (1.75, 2.25)
-    assert statistics.needed(2.0, within_an_eighth, 10, 5.0, wanted=1 / 16) == (40, 20.0)
-    assert statistics.needed(2.0, within_an_eighth, 10, 5.0, wanted=1 / 80) == (1000, 500.0)
-    assert statistics.needed(2.0, within_an_eighth, 10, 5.0, wanted=1 / 8) is None
-
-
-def test_without_an_interval_the_fewest_rounds_are_needed():
-    assert statistics.needed(2.0, None, 3, 6.0) == (statistics.FEWEST_ROUNDS, 12.0)
-
-
-@pytest.mark.parametrize(("value", "rounds"), [(0.0, 6), (-1.0, 6), (1.0, 0)])
-def test_nothing_measured_needs_what_nobody_can_say(value, rounds):
-    with pytest.raises(ValueError, match="must be above 0"):
-        statistics.needed(value, (0.5, 1.5), rounds, 1.0)
-
-
-def test_so_many_rounds_do_make_the_interval_that_narrow():
-    rng = np.random.default_rng(5)
-
-    def half_width(n):
-        ends = [statistics.median_interval(np.exp(0.1 * rng.standard_normal(n))) for _ in range(300)]
-        return float(np.median([high - low for low, high in ends])) / 2
-
-    enough = statistics.needed(1.0, (1 - (wide := half_width(10)), 1 + wide), 10, 1.0, wanted=0.03)
-    assert half_width(enough.rounds) == pytest.approx(0.03, rel=0.1)
-
-
-def test_spread_is_relative_to_the_median():
-    assert statistics.spread([1.0] * 5) == 0
-    assert statistics.spread([9.0, 10.0, 11.0]) == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize(
-    ("value", "rounded"),
-    [(0.2, 1), (1, 1), (7.6, 8), (99.4, 99), (123, 120), (99_900, 100_000), (1.26e9, 1_300_000_000)],
-)
-def test_two_digits(value, rounded):
-    assert statistics.two_digits(value) == rounded
-
-
-def test_two_digits_never_falls_as_the_value_grows():
-    values = [statistics.two_digits(x) for x in np.geomspace(1, 1e12, 500)]
-    assert all(a <= b for a, b in itertools.pairwise(values))
