@@ -19,7 +19,6 @@ from pathlib import Path
 
 from kernels import REGISTRY
 
-RESULTS = Path(__file__).parent / "results"
 GOALS = 5.0, 0.3  # s: from cold, and from the cache
 FIRST_CALL = """
 import json, sys, time
@@ -58,6 +57,7 @@ def row(name: str) -> str:
 
 
 def main() -> None:
+    from kept import keep
     from peer_table import about
 
     from compute import machine
@@ -73,9 +73,7 @@ def main() -> None:
     for name in REGISTRY:
         lines.append(row(name))
         print(lines[-1], flush=True)
-    path = RESULTS / f"compiling-{told['date'][:10]}.md"
-    path.write_text("# Compile time of each kernel\n\n" + "\n".join(lines) + "\n")
-    print(f"kept in {path}")
+    keep("compiling", ["# Compile time of each kernel", "", *lines, ""], told)
 
 
 if __name__ == "__main__":
