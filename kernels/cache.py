@@ -30,6 +30,6 @@ def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[A
     shape = (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + LINE, np.uint8)
-    begin = -room.ctypes.data % LINE
+    begin = -room.__array_interface__["data"][0] % LINE  # room.ctypes is Python: 13 us more where the caches are cold
     array: np.ndarray[Any, Any] = room[begin : begin + size].view(dtype).reshape(shape)
     return array

@@ -41,7 +41,7 @@ def as_float64(value: Any, name: str) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
-    if array.dtype == np.float64 and array.dtype.isnative and array.flags.aligned:
+    if array.dtype == np.float64 and array.flags.aligned:  # other byte orders are other dtypes
         return array
     if array.dtype.kind not in "biuf":
         remedy = {"c": f"pass {name}.real", "O": f"convert it with np.asarray({name}, dtype=float)"}
@@ -82,7 +82,7 @@ def as_out(out: Any) -> Array | None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
-    if not np.can_cast(np.float64, out.dtype, "same_kind"):
+    if out.dtype != np.float64 and not np.can_cast(np.float64, out.dtype, "same_kind"):
         raise ValueError(f"out has dtype {out.dtype}, which cannot hold float64; use np.empty(shape)")
     if not out.flags.writeable:
         raise ValueError("out is read-only; pass a writeable array")
