@@ -16,7 +16,6 @@ from compute.backends.backend import Backend, Pool
 from compute.control import DETAILED, PIN, Control
 from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
 
-
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
 
 
