@@ -23,7 +23,8 @@ SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can sh
 TICKET = 0
 STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS, DETAILED, SENDING = (LINE + k for k in range(10))
 CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT, INSIDE = range(11)
-PIN, LOADING, QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU = range(16, 23)
+PIN, LOADING, QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU, FILE, BEFORE = range(16, 25)
+READINGS = 5  # words from QUEUED on; from BEFORE on, the same as they were when the lane's thread began them
 UNKNOWN = -1  # in a word that this system does not tell
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
@@ -19,6 +18,7 @@ from compute.control import (
     CPU,
     CURRENT,
     DETAILED,
+    FILE,
     GRAIN,
     INDICES,
     INSIDE,
@@ -71,11 +71,15 @@ def make_lane(
     store: Callable[..., Any],
     clock: Callable[[], int],
     cpu_clock: Callable[[], int],
+    begin: Callable[[Any, Any], None],
+    end: Callable[[Any, Any], None],
 ) -> Callable[..., int]:
     """The lane loop around a body; the same source runs as Python and, with LLVM's atomics, compiled.
 
     lane(control, me, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
-    the clock is past `until`; it may be called again to go on.
+    the clock is past `until`; it may be called again to go on. Where the lane's line names a FILE, `begin` and `end`
+    note what the system knows of the thread: in here, because who comes back to Python may first wait for the GIL, and
+    the caller with it.
     """
 
     def lane(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
@@ -87,6 +91,9 @@ def make_lane(
         order_at = done_at + chunks
         spans_at = order_at + chunks
         recording = control[line + RECORDS] != 0
+        noting = control[line + FILE] != 0
+        if noting:
+            begin(control, line)
         began = last = clock()
         cpu_began = cpu_last = cpu_clock()
         if control[line + START] == 0:
@@ -132,8 +139,9 @@ def make_lane(
         control[line + TAKEN] += taken
         control[line + CPU] += cpu_clock() - cpu_began
         control[line + STOPPED] = clock()
-        # Who observes the run has something to note yet, and then says itself that the lane has left.
-        store(control, line + INSIDE, control[DETAILED])
+        if noting:
+            end(control, line)
+        store(control, line + INSIDE, 0)
         return state
 
     return lane
@@ -175,6 +183,7 @@ def _ticket() -> Callable[..., Any]:
 
 def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
     """The lane loop to compile for a kernel held to a compiled variant."""
+    from compute import native_usage
     from kernels import atomics
 
     variant = kernel.variants[kernel.variant]
@@ -187,6 +196,8 @@ def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
         atomics.store,
         atomics.monotonic_ns,
         atomics.thread_cpu_ns,
+        native_usage.begin,
+        native_usage.end,
     )
 
 
@@ -218,7 +229,8 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
         else:
             take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
             target = _own_row if kernel.reduce else _whole
-            made = make_lane(variant.load(), target, take, _load, _store, time.perf_counter_ns, time.thread_time_ns)
+            clocks = time.perf_counter_ns, time.thread_time_ns
+            made = make_lane(variant.load(), target, take, _load, _store, *clocks, usage.begin, usage.end)
         _lanes[key] = kernel, made  # keeps the kernel, so that its id stays its own
     return _lanes[key][1]
 
@@ -234,7 +246,6 @@ class Outcome:
 
 
 _inside = threading.local()
-_nothing = contextlib.nullcontext()
 
 
 def inside_a_lane() -> bool:
@@ -252,17 +263,20 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
     was_inside, _inside.lane = inside_a_lane(), True
+    former: set[int] = set()
     try:
         lane = lane_of(job.kernel, job.lanes)
-        with usage.noted(job.control, me) if job.control[DETAILED] else _nothing:
-            while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
-                pass
+        if job.control[DETAILED]:
+            former = usage.arrive(job.control, me)
+        while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
+            pass
     except BaseException as error:
         job.control[STOP] = 1
         job.control[Control.line(me) + INSIDE] = 0
         return Outcome(me, error, Control(job.control).current(me))
     finally:
         _inside.lane = was_inside
+        usage.let_go(former)
     return Outcome(me)
 
 

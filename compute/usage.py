@@ -1,29 +1,20 @@
 """What the system knows of a lane's thread beside its clocks: waiting for a CPU, switches, faults; and its pinning.
 
-For lanes that run as Python calls; compute.native_usage is the same for those inside a compiled parallel region. Only
-detailed runs pay for it: about 30 us a lane.
+Only observed runs pay for it. The lane loop calls `begin` and `end` (compute.native_usage has the same for compiled
+ones); before it, whoever runs the loop on a thread lets that thread `arrive`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from compute.control import (
-    FAULTS,
-    INSIDE,
-    INVOLUNTARY,
-    PIN,
-    PROCESS_CPU,
-    QUEUED,
-    UNKNOWN,
-    VOLUNTARY,
-    Control,
-    Words,
-)
+from compute.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control, Words
 
 try:
     import resource
@@ -32,58 +23,118 @@ try:
 except (ImportError, AttributeError):  # Windows has neither, macOS not the second
     RUSAGE_THREAD = None
 
-READINGS = QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU
 SCHEDSTAT = "/proc/thread-self/schedstat"  # ns on a CPU, ns waiting for one, turns (Linux; not in gVisor)
 
 
-@contextlib.contextmanager
-def noted(control: Words, me: int) -> Iterator[None]:
-    """Pin this thread to the CPU that the lane's line names, and add to the line what the thread used meanwhile."""
+class _Schedstat:
+    """The open file of the thread that made it. In a run, opening it takes 10 to 30 us, reading an open one 2 to 4."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.file = UNKNOWN
+        with contextlib.suppress(OSError):
+            self.file = os.open(SCHEDSTAT, os.O_RDONLY)
+            weakref.finalize(self, os.close, self.file)
+
+
+_own = threading.local()
+
+
+def schedstat() -> int:
+    """This thread's schedstat, open until the thread ends or says `forget`; UNKNOWN where there is none."""
+    kept: _Schedstat | None = getattr(_own, "schedstat", None)
+    if kept is None or kept.process != os.getpid():  # a fork has a copy of the file, which tells of its parent
+        kept = _own.schedstat = _Schedstat()
+    return kept.file
+
+
+def forget() -> None:
+    """Close this thread's schedstat, if it is open."""
+    _own.schedstat = None
+
+
+def arrive(control: Words, me: int) -> set[int]:
+    """Make this thread ready for an observed lane: name its file in the lane's line, pin it to the CPU named there.
+
+    Returns what to `let_go` to afterwards. A pin that the system refuses is taken out of the line.
+    """
     line = Control.line(me)
-    with pinned(control, line):
-        before = read()
-        try:
-            yield
-        finally:
-            for word, was, now in zip(READINGS, before, read(), strict=True):
-                control[line + word] = UNKNOWN if UNKNOWN in (was, now) else control[line + word] + now - was
-            control[line + INSIDE] = 0
-
-
-@contextlib.contextmanager
-def pinned(control: Words, line: int) -> Iterator[None]:
-    """Hold this thread to the CPU of the lane's line; a pin that the system refuses is taken out of the line."""
+    file = schedstat()
+    control[line + FILE] = UNKNOWN if file == UNKNOWN else file + 1
     pin = int(control[line + PIN])
-    with held_to(pin - 1 if pin else None) as held:
-        if pin and not held:
-            control[line + PIN] = 0
-        yield
+    former = pin_to(pin - 1) if pin else set()
+    if former is None:
+        control[line + PIN] = 0
+    return former or set()
+
+
+def pin_to(cpu: int) -> set[int] | None:
+    """Hold this thread to one CPU; where it could run before, empty if only there. None where that is refused."""
+    try:
+        former = os.sched_getaffinity(0)
+        if former == {cpu}:
+            return set()
+        os.sched_setaffinity(0, {cpu})
+    except (OSError, AttributeError):
+        return None
+    return former
+
+
+def let_go(former: set[int]) -> None:
+    """Let this thread run where it could before it was pinned; nothing where that is empty."""
+    if former:
+        with contextlib.suppress(OSError):  # none of them is allowed any more
+            os.sched_setaffinity(0, former)
 
 
 @contextlib.contextmanager
 def held_to(cpu: int | None) -> Iterator[bool]:
     """Hold this thread to one CPU, and let it go afterwards; whether it is held. None holds it to none."""
-    before: set[int] = set()
-    held = False
-    if cpu is not None:
-        with contextlib.suppress(OSError, AttributeError):
-            now = os.sched_getaffinity(0)
-            if now != {cpu}:
-                os.sched_setaffinity(0, {cpu})
-                before = now
-            held = True
+    former = None if cpu is None else pin_to(cpu)
     try:
-        yield held
+        yield former is not None
     finally:
-        if before:
-            with contextlib.suppress(OSError):  # none of them is allowed any more
-                os.sched_setaffinity(0, before)
+        let_go(former or set())
 
 
-def read() -> tuple[int, int, int, int, int]:
-    """The READINGS at this moment: of this thread since it began, of the process the last."""
+@contextlib.contextmanager
+def noted(control: Words, me: int) -> Iterator[None]:
+    """Note on one lane's line what this thread uses meanwhile, for all the lanes that run on it in turns."""
+    line = Control.line(me)
+    former = arrive(control, me)
+    file = int(control[line + FILE])
+    control[line + FILE] = 0  # none of them notes anything itself
+    before = read(file)
+    try:
+        yield
+    finally:
+        _add(control, line, before, read(file))
+        let_go(former)
+
+
+def begin(control: Words, line: int) -> None:
+    """Note what the lane's thread has used so far."""
+    control[line + BEFORE : line + BEFORE + READINGS] = read(int(control[line + FILE]))
+
+
+def end(control: Words, line: int) -> None:
+    """Add to the lane's line what its thread has used since `begin`."""
+    before = control[line + BEFORE : line + BEFORE + READINGS].tolist()
+    _add(control, line, before, read(int(control[line + FILE])))
+
+
+def _add(control: Words, line: int, before: Iterable[int], now: Iterable[int]) -> None:
+    for word, (was, then) in enumerate(zip(before, now, strict=True), line + QUEUED):
+        control[word] = UNKNOWN if UNKNOWN in (was, then) else control[word] + then - was
+
+
+def read(file: int) -> tuple[int, int, int, int, int]:
+    """The readings at this moment: of this thread since it began, of the process the last.
+
+    file: as in a lane's line.
+    """
     process_cpu = time.process_time_ns()
-    queued = _queued()
+    queued = _queued(file - 1)
     if RUSAGE_THREAD is None:
         return queued, UNKNOWN, UNKNOWN, UNKNOWN, process_cpu
     used = rusage()
@@ -96,14 +147,10 @@ def rusage() -> Any:
     return resource.getrusage(RUSAGE_THREAD)
 
 
-def _queued() -> int:
-    try:
-        file = os.open(SCHEDSTAT, os.O_RDONLY)
-    except OSError:
+def _queued(file: int) -> int:
+    if file < 0:
         return UNKNOWN
     try:
-        return int(os.read(file, 96).split()[1])
+        return int(os.pread(file, 96, 0).split()[1])
     except (OSError, IndexError, ValueError):
         return UNKNOWN
-    finally:
-        os.close(file)

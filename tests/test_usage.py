@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
+from example_kernels import fails
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, usage
-from compute.control import PIN, UNKNOWN, Control
+from compute.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control
 from compute.scaling.ceiling import pins
 from kernels import Plan, count_primes
 
@@ -16,15 +18,19 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Li
 
 
 @linux
+@pytest.mark.parametrize("variant", ["python", "nogil"])
 @pytest.mark.parametrize("backend", ON, ids=repr)
-def test_lanes_are_pinned_and_let_go_and_note_what_they_used(backend):
+def test_lanes_are_pinned_and_let_go_and_note_what_they_used(backend, variant):
+    if variant == "python" and backend.name == "prange":
+        pytest.skip("prange runs compiled variants only")
+    size = 10**7 if variant == "nogil" else 10**5
     before = os.sched_getaffinity(0)
     cpus = pins(backend.workers)
     with backend.open() as pool:
-        pool.warm(count_primes, 10**7)
+        pool.warm(count_primes, size, variant=variant)
         with pool.observed(cpus):
-            lanes = pool.run(count_primes, 10**7).timeline.lanes
-        after = pool.run(count_primes, 10**7).timeline.lanes
+            lanes = pool.run(count_primes, size, variant=variant).timeline.lanes
+        after = pool.run(count_primes, size, variant=variant).timeline.lanes
     assert os.sched_getaffinity(0) == before
     one_thread = backend.name == "coroutines"  # all of it on the first lane's CPU
     told = [cpus[0 if one_thread else lane.lane] if cpus else None for lane in lanes]
@@ -49,31 +55,167 @@ def test_prange_lanes_say_which_thread_they_were():
     assert len({lane.thread for lane in lanes}) == len(lanes)
 
 
+@linux
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+@pytest.mark.parametrize("backend", [Serial(), Threads(2), Prange(2), Coroutines(2)], ids=repr)
+def test_after_an_error_nothing_is_held(backend, variant, no_leaks):
+    if variant == "python" and backend.name == "prange":
+        pytest.skip("prange runs compiled variants only")
+    before = os.sched_getaffinity(0)
+    with backend.open() as pool:
+        with pool.observed(pins(backend.workers)), pytest.raises(ValueError, match="no good"):
+            pool.run(fails, 20, 7, variant=variant)
+        assert os.sched_getaffinity(0) == before
+
+
 def a_control(*cpus):
     control = Control(np.zeros(Control.length(1, 1), np.int64))
     control.lay_out(Plan(1), 1, detailed=True, pins=cpus)
     return control
 
 
-def test_a_cpu_that_is_refused_is_not_claimed():
+@pytest.fixture
+def afresh():
+    """This thread's file is opened when it is next asked for, and closed in the end."""
+    usage.forget()
+    yield
+    usage.forget()
+
+
+def test_a_cpu_that_is_refused_is_not_claimed(afresh):
     control = a_control(100_000)
     with usage.noted(control.words, 0):
         pass
     assert control.words[Control.line(0) + PIN] == 0
 
 
-def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path):
+def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path, afresh):
     monkeypatch.setattr(usage, "SCHEDSTAT", str(tmp_path / "none"))
     monkeypatch.setattr(usage, "RUSAGE_THREAD", None)
     control = a_control()
     with usage.noted(control.words, 0):
         pass
-    assert usage.read()[:4] == (UNKNOWN,) * 4
-    assert Control._details(control.words[Control.line(0) : Control.line(1)])["queued"] is None
+    assert usage.read(UNKNOWN)[:4] == (UNKNOWN,) * 4
+    row = control.words[Control.line(0) : Control.line(1)]
+    assert Control._details(row)["queued"] is None
+    assert Control._details(row)["faults"] is None
 
 
-@pytest.mark.parametrize("text", ["", "12", "a b c"])
-def test_a_file_that_says_something_else_says_nothing(monkeypatch, tmp_path, text):
+def native(what):
+    """begin or end of compute.native_usage, to be called from Python."""
+    from compute import native_usage
+    from kernels.compilation import compiled
+
+    return compiled(getattr(native_usage, what))
+
+
+both = pytest.mark.parametrize("of", [lambda what: getattr(usage, what), native], ids=["python", "compiled"])
+
+
+@linux
+@both
+@pytest.mark.parametrize(
+    ("text", "waited"), [("", None), ("12", None), ("12 ", None), ("a b c", None), ("5 1234567890123 7\n", 0.0)]
+)
+def test_a_file_that_says_something_else_says_nothing(monkeypatch, tmp_path, afresh, of, text, waited):
     (tmp_path / "schedstat").write_text(text)
     monkeypatch.setattr(usage, "SCHEDSTAT", str(tmp_path / "schedstat"))
-    assert usage.read()[0] == UNKNOWN
+    control, line = a_control(), Control.line(0)
+    usage.arrive(control.words, 0)
+    of("begin")(control.words, line)
+    of("end")(control.words, line)
+    assert control.words[line + BEFORE] == (UNKNOWN if waited is None else 1234567890123)
+    assert Control._details(control.words[line:])["queued"] == waited
+
+
+@linux
+@both
+def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
+    path = tmp_path / "schedstat"
+    monkeypatch.setattr(usage, "SCHEDSTAT", str(path))
+    path.write_text("5 1000 7\n")
+    control, line = a_control(), Control.line(0)
+    usage.arrive(control.words, 0)
+    begin, end = of("begin"), of("end")
+    for waits in (30, 12):  # a lane may come back to Python and go on: its parts add up
+        begin(control.words, line)
+        touched = np.ones(1 << 22).sum()  # 8,192 pages
+        path.write_text(f"5 {1000 + waits} 7\n")
+        end(control.words, line)
+        path.write_text("5 1000 7\n")
+    assert touched
+    queued, voluntary, involuntary, faults, process_cpu = control.words[line + QUEUED : line + QUEUED + READINGS]
+    assert queued == 42
+    assert voluntary >= 0
+    assert involuntary >= 0
+    assert faults > 0
+    assert process_cpu > 0
+
+
+@linux
+@both
+def test_both_kinds_of_lanes_read_the_same(afresh, of):
+    control, line = a_control(), Control.line(0)
+    usage.arrive(control.words, 0)
+    before = usage.read(int(control.words[line + FILE]))
+    of("begin")(control.words, line)
+    now = control.words[line + BEFORE : line + BEFORE + READINGS].tolist()
+    after = usage.read(int(control.words[line + FILE]))
+    assert all(first <= here <= last for first, here, last in zip(before, now, after, strict=True))
+
+
+@linux
+@pytest.mark.skipif(not os.path.exists(usage.SCHEDSTAT), reason="no schedstat here")
+def test_an_open_file_tells_of_now_and_is_its_threads_own(afresh, no_leaks):
+    def cpu():
+        return int(os.pread(usage.schedstat(), 96, 0).split()[0])
+
+    def burn():
+        return sum(k * k for k in range(200_000))
+
+    file, first = usage.schedstat(), cpu()
+    assert burn()
+    os.sched_yield()  # the account is brought up to date at a tick or a switch
+    assert cpu() > first
+    assert usage.schedstat() == file
+    met = []
+    other = threading.Thread(target=lambda: met.append(os.readlink(f"/proc/self/fd/{usage.schedstat()}")))
+    other.start()
+    other.join()
+    assert met[0] != os.readlink(f"/proc/self/fd/{file}")
+    usage.forget()
+
+
+FORKS = """
+import os
+from compute import usage
+
+def mine():
+    return os.readlink(f"/proc/self/fd/{usage.schedstat()}").split("/")[2] == str(os.getpid())
+
+assert mine()
+child = os.fork()
+if child == 0:
+    os._exit(0 if mine() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@linux
+@pytest.mark.skipif(not os.path.exists(usage.SCHEDSTAT), reason="no schedstat here")
+def test_a_fork_reads_a_file_of_its_own(script):
+    script(FORKS)
+
+
+NEVER_CLOSED = """
+from compute import Threads
+from kernels import count_primes
+
+pool = Threads(2).open()
+with pool.observed():
+    print(pool.run(count_primes, 10**6).value)
+"""
+
+
+def test_a_pool_that_nobody_closes_ends_in_silence(script):
+    assert script(NEVER_CLOSED).stdout == "78498\n"

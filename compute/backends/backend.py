@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from compute import dispatch, machine
+from compute import dispatch, machine, usage
 from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome, inside_a_lane
@@ -98,10 +98,12 @@ class Pool(ABC):
     def observed(self, pins: Sequence[int] = ()) -> Iterator[None]:
         """Have the lanes of the runs in here note what the system knows of them, each pinned to its CPU of `pins`."""
         self.detailed, self.pins = True, tuple(pins)
+        usage.schedstat()  # where the caller's own thread is a lane, its file is open before a run begins
         try:
             yield
         finally:
             self.detailed, self.pins = False, ()
+            usage.forget()
 
     def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
         if not self._is_open:

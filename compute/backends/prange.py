@@ -86,7 +86,7 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
     from numba import prange
 
-    from compute.native_usage import LINUX, begin, end
+    from compute.native_usage import arrive, leave
 
     def guarded(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
         try:
@@ -96,12 +96,12 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
             return FAILED
 
     def noted(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
-        if not LINUX or control[DETAILED] == 0:
+        if control[DETAILED] == 0:
             return guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
         line = LINE * (2 + me)
-        kept = begin(control, line)
+        former = arrive(control, line)
         state = guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
-        end(control, line, kept)
+        leave(control, line, former)
         return state
 
     def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
