@@ -3,9 +3,9 @@
 It is bound by reading A once. Several rows share the loads of x and give the prefetchers as many streams; a matrix that
 lies by columns is read by columns, into sums for a band of rows.
 
-Four streams are what the hardware's prefetchers follow best. On Zen 5, n = 4096, one core, in bytes/s of STREAM's triad:
-four rows at a time 1.0, as C that only adds A up, and 0.95 to 0.99 where pages are small; one row 1.0, and 0.85 to 0.93;
-eight 0.97, and 0.92 to 0.95. Asking for every line of A in software, at whatever distance, costs 2 to 7 percent.
+Four streams are what the hardware's prefetchers follow best. On Zen 5, n = 4096, one core, in bytes/s of STREAM's
+triad: four rows at a time 1.0, as C that only adds A up, and 0.95 to 0.99 where pages are small; one row 1.0, and 0.85
+to 0.93; eight 0.97, and 0.92 to 0.95. Asking for every line of A in software, however early, costs 2 to 7 percent.
 """
 
 from __future__ import annotations
