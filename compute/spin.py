@@ -6,7 +6,10 @@ a CPU from others. So the spin is short, and there is none where lanes outnumber
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +23,38 @@ SPIN = 50_000  # ns: about what sleeping and waking cost, so that at worst the w
 def spin_time(threads: int) -> int:
     """How long each of so many threads may spin, in ns: not at all where they outnumber the CPUs."""
     return SPIN if numba_is_here() and threads <= machine.usable_cpus() else 0
+
+
+def waiting_cpus(lanes: int) -> list[int] | list[None]:
+    """The CPU on which each lane is to wait for a job: one each where there is a lane for every CPU, else None.
+
+    The system likes to wake a thread beside its caller, and two lanes that share a CPU go on doing so until the next
+    balancing, milliseconds later. With fewer lanes than CPUs it chooses better than we: a CPU may be busy with others.
+    """
+    cpus = machine.allowed_cpus()
+    return cpus if sys.platform == "linux" and lanes == len(cpus) else [None] * lanes
+
+
+def here() -> int:
+    """The CPU that this thread runs on; -1 where the system does not tell."""
+    return int(_libc().sched_getcpu()) if sys.platform == "linux" else -1
+
+
+def move(cpus: set[int] | None) -> set[int] | None:
+    """Let this thread run on these CPUs only; those that it was allowed before. None, or a refusal, changes nothing."""
+    if cpus is None:
+        return None
+    try:
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cpus)
+    except OSError:  # none of them is allowed any more
+        return None
+    return before
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
 
 
 def until_over(control: Words, limit: int) -> bool:

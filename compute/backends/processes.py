@@ -21,7 +21,7 @@ import numpy as np
 from compute import spin
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.backends.worker import BELL, Tally, Worker
+from compute.backends.worker import Tally, Worker
 from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import Job, Outcome
@@ -81,7 +81,7 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
         self._sender = remote.Sender()
-        self._board = self.arena.empty(LINE * (1 + self.workers), np.int64)
+        self._board = self.arena.empty(LINE * self.workers, np.int64)
         self._board[:] = 0
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()
@@ -101,13 +101,14 @@ class ProcessPool(Pool):
         if os.name == "posix":
             _check_descriptors(DESCRIPTORS * (len(missing) + 1))
         board = reference(self._board)
-        # A worker may spin only where the caller, who is at work meanwhile, has a CPU of its own.
-        limit = spin.spin_time(self.workers + 1)
+        cpus = spin.waiting_cpus(self.workers)
         for _ in range(ATTEMPTS):
             for lane in missing:
                 others = [worker.pipe for worker in self._workers.values()]
                 tally = Tally(self._board, lane, afresh=True)
-                worker = self._workers[lane] = Worker(self._context, lane, board, tally, limit, others)
+                # It may spin where the caller, who is at work meanwhile, and the lanes before it leave it a CPU.
+                limit = spin.spin_time(max(lane + 2, self.workers))
+                worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, limit, others)
                 self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
                 self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
@@ -138,13 +139,16 @@ class ProcessPool(Pool):
         message = self._sender.message(job)
         self._sent = time.perf_counter()
         outcomes = []
-        for worker in list(self._workers.values()):
+        here = spin.here()
+        # Last the one that waits on this CPU: once woken, it may take the CPU from us for as long as it has work.
+        for worker in sorted(self._workers.values(), key=lambda worker: worker.cpu == here):
             try:
                 worker.send(job, message)
             except OSError:
                 outcomes.append(self._reap(worker, job))
         job.control[SENDING] += time.perf_counter_ns() - began
-        self._board[BELL] += 1
+        if worker.cpu is not None:
+            os.sched_yield()  # or our spin would keep it waiting
         if spin.until_over(job.control, self._spin):
             return outcomes
         control = Control(job.control)

@@ -23,7 +23,7 @@ from kernels.definition import numba_is_here
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-BELL = 0  # on the board that a pool and its workers share: jobs sent so far; then a line for each lane's tally
+TALLY, BELL = range(2)  # on a lane's line of the board that a pool and its workers share; bell: jobs sent to it so far
 ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
 NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
 
@@ -36,10 +36,11 @@ class Tally:
     """
 
     def __init__(self, board: Words, lane: int, afresh: bool = False) -> None:
-        self._board, self._at = board, LINE * (1 + lane)
+        self._board, self._at = board, LINE * lane + TALLY
+        self._bell = board[LINE * lane + BELL :]
         self._asks = 0
         if afresh:
-            board[self._at] = 0
+            board[self._at] = self._bell[0] = 0
 
     @property
     def answers(self) -> int:
@@ -58,6 +59,14 @@ class Tally:
         """The pool's side: ask to be told of the next answer; how many there were until then."""
         return spin.add(self._board, self._at, ASK) % ASK if numba_is_here() else self.answers
 
+    def ring(self) -> None:
+        """The pool's side: tell a worker that spins of the message in its pipe."""
+        self._bell[0] += 1
+
+    def spin(self, heard: int, limit: int) -> None:
+        """The worker's side: wait for a message after so many, but no longer than `limit` ns."""
+        spin.until_rung(self._bell, heard, limit)
+
 
 class Worker:
     """A worker process, the pipe to it, and the jobs that it has not answered yet, oldest first.
@@ -67,9 +76,16 @@ class Worker:
     """
 
     def __init__(
-        self, context: Any, lane: int, board: ArrayRef, tally: Tally, limit: int, others: Sequence[Connection]
+        self,
+        context: Any,
+        lane: int,
+        cpu: int | None,
+        board: ArrayRef,
+        tally: Tally,
+        limit: int,
+        others: Sequence[Connection],
     ) -> None:
-        self.lane = lane
+        self.lane, self.cpu = lane, cpu
         self._tally = tally
         self._sent = 0
         self.is_talking = True  # whether something is half said: true for good when a Ctrl-C came between
@@ -78,7 +94,7 @@ class Worker:
         inherited = [self.pipe, *others] if context.get_start_method() == "fork" else []
         self.process = context.Process(
             target=_serve,
-            args=(there, lane, os.getpid(), board, limit, inherited),
+            args=(there, lane, cpu, os.getpid(), board, limit, inherited),
             name=f"nfold-lane-{lane}",
             daemon=True,
         )
@@ -95,6 +111,7 @@ class Worker:
         """Give it a job. OSError where it is dead."""
         self.is_talking = True
         self.pipe.send_bytes(message)
+        self._tally.ring()
         self._sent += 1
         self._owed.append((self._sent, job))
         self.is_talking = False
@@ -150,24 +167,34 @@ def _without_main() -> Iterator[None]:
 
 
 def _serve(
-    pipe: Connection, lane: int, parent: int, board: ArrayRef, limit: int, inherited: Sequence[Connection]
+    pipe: Connection,
+    lane: int,
+    cpu: int | None,
+    parent: int,
+    board: ArrayRef,
+    limit: int,
+    inherited: Sequence[Connection],
 ) -> None:
-    """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed."""
+    """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed.
+
+    It waits for a job on its own CPU, if it has one, and runs the job wherever the system likes.
+    """
     for other in inherited:
         other.close()  # a fork's copies of the parent's ends: while they are open, nobody's pipe ever ends
     remote.settle(parent)
-    words = board.open({})
-    tally = Tally(words, lane)
-    rung = int(words[BELL])
+    tally = Tally(board.open({}), lane)
+    waiting = None if cpu is None else {cpu}
     try:
         pipe.send_bytes(b"ready")
         for number in itertools.count(1):
+            elsewhere = spin.move(waiting)
+            tally.spin(number - 1, limit)
             message = pipe.recv_bytes()
+            spin.move(elsewhere)
             if error := remote.perform(message, lane):
                 pipe.send_bytes(number.to_bytes(NUMBER, "big") + error)
             if tally.answer():
                 pipe.send_bytes(b"")
-            spin.until_rung(words, rung + number, limit)
     except (EOFError, OSError):
         pass
     os._exit(0)  # nothing here is worth a slow good-bye: no buffers, no tracker, no views

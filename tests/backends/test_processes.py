@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -13,17 +14,24 @@ import psutil
 import pytest
 from example_kernels import fails, nothing, spin
 
+import compute.spin
 from compute import Processes
 from compute.backends import remote
 from compute.backends.worker import Tally
 from compute.control import LINE
+from kernels import Plan, kernel
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 
+@kernel(plan=lambda n: Plan(n, grain=1), compiled=False)
+def cpus_allowed(lo, hi, out):
+    out[lo:hi] = len(os.sched_getaffinity(0))
+
+
 def two_sides(lane=0):
     """The worker's and the pool's view of one lane's tally."""
-    board = np.zeros(LINE * (2 + lane), np.int64)
+    board = np.zeros(LINE * (1 + lane), np.int64)
     return Tally(board, lane), Tally(board, lane)
 
 
@@ -88,6 +96,31 @@ def test_idle_workers_sleep():
         before = [worker.cpu_times() for worker in workers]
         time.sleep(0.2)
         assert [worker.cpu_times() for worker in workers] == before  # not one tick of the clock
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPUs are chosen on Linux only")
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_lane_for_every_cpu_waits_on_its_own_and_works_on_any(spare):
+    allowed = os.sched_getaffinity(0)
+    workers = len(allowed) + spare
+    with Processes(workers).open() as pool:
+        assert pool.run(cpus_allowed, 4 * workers).value.tolist() == [len(allowed)] * 4 * workers
+        waiting = [allowed] * workers if spare else [{cpu} for cpu in sorted(allowed)]
+        pids = [pool._workers[lane].process.pid for lane in range(workers)]
+        deadline = time.monotonic() + 10
+        while [os.sched_getaffinity(pid) for pid in pids] != waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [os.sched_getaffinity(pid) for pid in pids] == waiting
+
+
+def test_a_cpu_that_is_refused_changes_nothing(monkeypatch):
+    def refused(*_):
+        raise OSError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert compute.spin.move({0}) is None
+    assert compute.spin.move(None) is None
 
 
 def test_an_error_of_one_run_is_not_the_next_ones():
