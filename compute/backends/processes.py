@@ -102,13 +102,13 @@ class ProcessPool(Pool):
             _check_descriptors(DESCRIPTORS * (len(missing) + 1))
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
+        # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.
+        self._limit = spin.spin_time(self.workers + (cpus[0] is None))
         for _ in range(ATTEMPTS):
             for lane in missing:
                 others = [worker.pipe for worker in self._workers.values()]
                 tally = Tally(self._board, lane, afresh=True)
-                # It may spin where the caller, who is at work meanwhile, and the lanes before it leave it a CPU.
-                limit = spin.spin_time(max(lane + 2, self.workers))
-                worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, limit, others)
+                worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, others)
                 self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
                 self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
@@ -143,7 +143,7 @@ class ProcessPool(Pool):
         # Last the one that waits on this CPU: once woken, it may take the CPU from us for as long as it has work.
         for worker in sorted(self._workers.values(), key=lambda worker: worker.cpu == here):
             try:
-                worker.send(job, message)
+                worker.send(job, message, 0 if worker.cpu == here else self._limit)
             except OSError:
                 outcomes.append(self._reap(worker, job))
         job.control[SENDING] += time.perf_counter_ns() - began

@@ -23,7 +23,8 @@ from kernels.definition import numba_is_here
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-TALLY, BELL = range(2)  # on a lane's line of the board that a pool and its workers share; bell: jobs sent to it so far
+# On a lane's line of the board that a pool and its workers share: its tally, jobs sent to it so far, ns it may spin.
+BELL, LIMIT = 1, 2
 ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
 NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
 
@@ -36,11 +37,11 @@ class Tally:
     """
 
     def __init__(self, board: Words, lane: int, afresh: bool = False) -> None:
-        self._board, self._at = board, LINE * lane + TALLY
-        self._bell = board[LINE * lane + BELL :]
+        self._board, self._at = board, LINE * lane
+        self._bell, self._limit = board[self._at + BELL :], self._at + LIMIT
         self._asks = 0
         if afresh:
-            board[self._at] = self._bell[0] = 0
+            board[self._at : self._at + LIMIT + 1] = 0
 
     @property
     def answers(self) -> int:
@@ -59,13 +60,14 @@ class Tally:
         """The pool's side: ask to be told of the next answer; how many there were until then."""
         return spin.add(self._board, self._at, ASK) % ASK if numba_is_here() else self.answers
 
-    def ring(self) -> None:
-        """The pool's side: tell a worker that spins of the message in its pipe."""
+    def ring(self, limit: int) -> None:
+        """The pool's side: tell a worker that spins of a message in its pipe; it may spin `limit` ns for the next."""
+        self._board[self._limit] = limit
         self._bell[0] += 1
 
-    def spin(self, heard: int, limit: int) -> None:
-        """The worker's side: wait for a message after so many, but no longer than `limit` ns."""
-        spin.until_rung(self._bell, heard, limit)
+    def spin(self, heard: int) -> None:
+        """The worker's side: spin until a message comes after so many, or for as long as it may."""
+        spin.until_rung(self._bell, heard, int(self._board[self._limit]))
 
 
 class Worker:
@@ -82,7 +84,6 @@ class Worker:
         cpu: int | None,
         board: ArrayRef,
         tally: Tally,
-        limit: int,
         others: Sequence[Connection],
     ) -> None:
         self.lane, self.cpu = lane, cpu
@@ -94,7 +95,7 @@ class Worker:
         inherited = [self.pipe, *others] if context.get_start_method() == "fork" else []
         self.process = context.Process(
             target=_serve,
-            args=(there, lane, cpu, os.getpid(), board, limit, inherited),
+            args=(there, lane, cpu, os.getpid(), board, inherited),
             name=f"nfold-lane-{lane}",
             daemon=True,
         )
@@ -107,11 +108,11 @@ class Worker:
         self.pipe.recv_bytes()
         self.is_talking = False
 
-    def send(self, job: Job, message: bytes) -> None:
-        """Give it a job. OSError where it is dead."""
+    def send(self, job: Job, message: bytes, limit: int) -> None:
+        """Give it a job, and the ns that it may spin for the next one. OSError where it is dead."""
         self.is_talking = True
         self.pipe.send_bytes(message)
-        self._tally.ring()
+        self._tally.ring(limit)
         self._sent += 1
         self._owed.append((self._sent, job))
         self.is_talking = False
@@ -172,7 +173,6 @@ def _serve(
     cpu: int | None,
     parent: int,
     board: ArrayRef,
-    limit: int,
     inherited: Sequence[Connection],
 ) -> None:
     """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed.
@@ -188,7 +188,7 @@ def _serve(
         pipe.send_bytes(b"ready")
         for number in itertools.count(1):
             elsewhere = spin.move(waiting)
-            tally.spin(number - 1, limit)
+            tally.spin(number - 1)
             message = pipe.recv_bytes()
             spin.move(elsewhere)
             if error := remote.perform(message, lane):
