@@ -179,7 +179,7 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> Non
     suspects: list[int] = []
     while True:
         deaths = _pass(pool, job, plan)
-        if not deaths and control.done.all():
+        if not deaths and np.logical_and.reduce(control.done):  # all() goes through Python, which a long run made cold
             return
         missing = np.flatnonzero(control.done == 0)
         events += [_told(death, plan) for death in deaths]

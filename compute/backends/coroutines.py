@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compute import usage
+from compute import interrupts, usage
 from compute.backends.backend import Backend, Pool
 from compute.control import DETAILED, PIN, Control
 from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
@@ -34,38 +34,25 @@ class CoroutinePool(Pool):
         import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return _on_a_loop(job)
-        # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(_on_a_loop, job).result()
+        # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
+        with interrupts.put_off(Control(job.control).stop):
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                return asyncio.run(_lanes(job))
+            # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(asyncio.run, _lanes(job)).result()
 
 
-def _on_a_loop(job: Job) -> list[Outcome]:
-    """The lanes' outcomes. A Ctrl-C is raised when every lane has noticed: a task that died of it would complain."""
+async def _lanes(job: Job) -> list[Outcome]:
     import asyncio
 
-    loop = asyncio.new_event_loop()
-    lanes = [loop.create_task(_lane(job, me)) for me in range(job.lanes)]
-    interrupt: BaseException | None = None
     # One thread: what the system knows of it stands on the first lane's line.
     with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
         for me in range(1, job.lanes):
             job.control[Control.line(me) + PIN] = job.control[Control.line(0) + PIN]
-        while not all(lane.done() for lane in lanes):
-            try:
-                loop.run_until_complete(asyncio.wait(lanes))
-            except KeyboardInterrupt as error:
-                Control(job.control).stop()
-                interrupt = error
-    loop.close()
-    outcomes = [lane.result() for lane in lanes]
-    interrupts = (outcome.error for outcome in outcomes if isinstance(outcome.error, KeyboardInterrupt))
-    if interrupt := next(interrupts, interrupt):
-        raise interrupt
-    return outcomes
+        return await asyncio.gather(*(_lane(job, me) for me in range(job.lanes)))
 
 
 async def _lane(job: Job, me: int) -> Outcome:

@@ -11,13 +11,12 @@ import math
 import os
 import pickle
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Literal
 
+from compute import interrupts
 from compute.arena import Arena
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
@@ -193,31 +192,10 @@ class JoblibThreadPool(Pool):
         import joblib
 
         parallel = joblib.Parallel(n_jobs=job.lanes, backend="threading", batch_size=1, pre_dispatch="all")
-        with _interrupts_put_off(Control(job.control).stop):
+        # joblib's own ending of its threads can hang on a Ctrl-C, the second one above all.
+        with interrupts.put_off(Control(job.control).stop):
             return list(parallel(joblib.delayed(run_lane)(job, me, in_slices) for me in range(job.lanes)))
 
     def stop_lanes(self, job: Job) -> None:
         while Control(job.control).is_busy():
             time.sleep(0.001)
-
-
-@contextlib.contextmanager
-def _interrupts_put_off(stop: Callable[[], None]) -> Iterator[None]:
-    """Let a Ctrl-C stop the lanes, and be heard when they have ended: joblib's own ending of them can hang on one."""
-    hears = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(hears):
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-
-    def heard(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
-        stop()
-
-    signal.signal(signal.SIGINT, heard)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, hears)
-    if came:
-        hears(*came[0])

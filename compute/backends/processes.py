@@ -31,7 +31,14 @@ from kernels.definition import nearest
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
 # What every worker needs: the fork server imports it once, and its children have it at birth.
-PRELOAD = ["numba", "kernels.compilation", "kernels.atomics", "compute.backends.processes", "threadpoolctl"]
+PRELOAD = [
+    "numba",
+    "kernels.compilation",
+    "kernels.atomics",
+    "compute.native_usage",
+    "compute.backends.processes",
+    "threadpoolctl",
+]
 
 BACKLOG = 1  # unanswered jobs with which a worker is given another: more, and one that is always late would drown
 DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
