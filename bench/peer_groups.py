@@ -26,6 +26,7 @@ from kernels import count_primes, mandelbrot, matmul, matvec, primes, transpose,
 from kernels.cache import empty
 from kernels.definition import Kernel
 
+SETTLE = 0.15  # s: OpenBLAS's threads spin for 2^28 cycles after their work, on the CPU that the next contender needs
 REPEATS = 5  # of a memory kernel in a round: STREAM, too, repeats in one process
 USUAL_CACHE = 32 << 20  # the last level's size where the system does not tell it
 MOST_ITER = 1000
@@ -229,6 +230,7 @@ def _product(A: Any, B: Any, C: Any, blas: str, cores: int, pool: Pool) -> Group
             Comparison(f"matmul nogil, {told}", "nogil", blas, "rate", 0.9),
             Comparison(f"matmul blas in bands, {told}", "blas", blas, "rate", 0.98),
         ],
+        settle=SETTLE,
     )
 
 

@@ -14,7 +14,6 @@ from typing import Literal
 from compute.scaling import statistics
 
 MOST_ROUNDS = 25  # an interval narrows with the root of the rounds: beyond these the minutes go elsewhere
-SETTLE = 0.03  # s before each run: OpenBLAS's threads spin for 2^26 cycles after their work, 26 ms at 2.6 GHz
 
 FEWEST_ROUNDS = statistics.FEWEST_ROUNDS
 
@@ -67,13 +66,14 @@ class Group:
     comparisons: Sequence[Comparison]
     rounds: list[dict[str, Run]] = field(default_factory=list)
     once: float = 0.0  # seconds that a round takes, checks included
+    settle: float = 0.0  # s before each run, until the threads of the one before have gone to sleep
 
     def run_once(self) -> dict[str, Run]:
         """One round."""
         began = time.perf_counter()
         runs = {}
         for name in random.sample(list(self.contenders), len(self.contenders)):
-            time.sleep(SETTLE)
+            time.sleep(self.settle)
             runs[name] = self.contenders[name]()
         self.once = time.perf_counter() - began
         return runs

@@ -77,7 +77,6 @@ def test_whether_a_goal_is_met_and_how_sure_that_is(by, ratio, interval, met):
 
 
 def test_each_round_runs_every_contender_once(monkeypatch):
-    monkeypatch.setattr(peer_rounds, "SETTLE", 0)
     calls = []
 
     def contender(name):
@@ -92,7 +91,6 @@ def test_each_round_runs_every_contender_once(monkeypatch):
 
 
 def test_one_round_is_measured_however_little_time_there_is(monkeypatch):
-    monkeypatch.setattr(peer_rounds, "SETTLE", 0)
     group = Group("primes", 1, "numbers", {"a": lambda: Run(1.0, 1.0)}, [])
     group.measure(-1)
     assert len(group.rounds) == 1
