@@ -71,7 +71,7 @@ def _evidence(here: Evidence, p: Point, points: Sequence[Point], kernel: Kernel,
         ceiling_compute=ceilings.of("compute", p.workers),
         ceiling_memory=ceilings.of("memory", p.workers),
         nested=details.get("nested"),
-        throttled=None if here.throttled is None else here.throttled * p.seconds,
+        throttled=_throttled(here, p, points),
         voluntary=details.get("voluntary"),
         gil=details.get("gil"),
         free_blocked=None
@@ -81,6 +81,22 @@ def _evidence(here: Evidence, p: Point, points: Sequence[Point], kernel: Kernel,
         rounds=p.rounds,
         contaminated=p.contaminated,
     )
+
+
+def _throttled(here: Evidence, p: Point, points: Sequence[Point]) -> float | None:
+    """Seconds for which a quota stopped a run: a round's own, shared by how long each of its runs waited for a CPU.
+
+    Shared by their lengths, much of them would fall on the serial run, which a quota of one CPU and more never stops.
+    """
+    if here.throttled is None:
+        return None
+    whole = sum(q.seconds for q in points)
+    waited = sum(map(_waited, points))
+    return here.throttled * whole * (_waited(p) / waited if waited > 0 else p.seconds / whole)
+
+
+def _waited(p: Point) -> float:
+    return max(0.0, (p.ledger or {}).get("runqueue", 0.0))
 
 
 def _blocked(points: Sequence[Point], p: Point, alike: Callable[[Point], bool]) -> float | None:
