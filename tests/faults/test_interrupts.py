@@ -150,7 +150,7 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
         ("Prange(2)", 5, TWICE),
         ("Coroutines(2)", 3, TWICE),
         ("Joblib(2)", 2, TWICE),
-        ("Joblib(2, kind='threading')", 10, TWICE),
+        ("Joblib(2, kind='threading')", 4, TWICE),
     ],
 )
 def test_interrupts_at_random_moments(script, no_leaks, backend, times, again):
