@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,18 +37,6 @@ def waiting_cpus(lanes: int) -> list[int] | list[None]:
 def here() -> int:
     """The CPU that this thread runs on; -1 where the system does not tell."""
     return int(_libc().sched_getcpu()) if sys.platform == "linux" else -1
-
-
-def move(cpus: set[int] | None) -> set[int] | None:
-    """Let this thread run on these CPUs only; those that it was allowed before. None, or a refusal, changes nothing."""
-    if cpus is None:
-        return None
-    try:
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cpus)
-    except OSError:  # none of them is allowed any more
-        return None
-    return before
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from compute import spin
+from compute import spin, usage
 from compute.backends import remote
 from compute.control import LINE, Words
 from compute.lanes import Job, Outcome
@@ -183,14 +183,13 @@ def _serve(
         other.close()  # a fork's copies of the parent's ends: while they are open, nobody's pipe ever ends
     remote.settle(parent)
     tally = Tally(board.open({}), lane)
-    waiting = None if cpu is None else {cpu}
     try:
         pipe.send_bytes(b"ready")
         for number in itertools.count(1):
-            elsewhere = spin.move(waiting)
+            elsewhere = None if cpu is None else usage.pin_to(cpu)
             tally.spin(number - 1)
             message = pipe.recv_bytes()
-            spin.move(elsewhere)
+            usage.let_go(elsewhere or set())
             if error := remote.perform(message, lane):
                 pipe.send_bytes(number.to_bytes(NUMBER, "big") + error)
             if tally.answer():

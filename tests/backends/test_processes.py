@@ -14,8 +14,7 @@ import psutil
 import pytest
 from example_kernels import fails, nothing, spin
 
-import compute.spin
-from compute import Processes
+from compute import Processes, usage
 from compute.backends import remote
 from compute.backends.worker import Tally
 from compute.control import LINE
@@ -119,8 +118,8 @@ def test_a_cpu_that_is_refused_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert compute.spin.move({0}) is None
-    assert compute.spin.move(None) is None
+    assert usage.pin_to(0) is None
+    usage.let_go({0, 1})  # refused as well: no error
 
 
 def test_an_error_of_one_run_is_not_the_next_ones():
