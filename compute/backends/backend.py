@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from compute import dispatch, machine, usage
+from compute import dispatch, interrupts, machine, usage
 from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome, inside_a_lane
@@ -131,14 +131,21 @@ class Pool(ABC):
     def stop(self) -> None:
         """Stop the workers."""
 
+    def cut_off(self) -> None:
+        """Make a `stop` that is under way end sooner, where it can."""
+
     def close(self) -> None:
-        """Stop the workers; nothing of them is left. Arrays handed out stay valid. Twice is as good as once."""
-        if self._is_open:
-            self._is_open = False
-            try:
-                self.stop()
-            finally:
-                self.arena.close()
+        """Stop the workers; nothing of them is left. Arrays handed out stay valid. Twice is as good as once.
+
+        A Ctrl-C meanwhile only hurries it, and is raised when they are gone.
+        """
+        with interrupts.put_off(self.cut_off):
+            if self._is_open:
+                self._is_open = False
+                try:
+                    self.stop()
+                finally:
+                    self.arena.close()
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute import spin
+from compute import interrupts, spin
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.worker import Tally, Worker
@@ -208,7 +208,7 @@ class ProcessPool(Pool):
 
     def stop_lanes(self, job: Job) -> None:
         control = Control(job.control)
-        try:
+        with interrupts.put_off(self.cut_off):  # asked twice: do not wait for the chunks to end
             for worker in list(self._workers.values()):
                 if worker.is_talking:  # half a message may be in the pipe, which no later one could mend
                     worker.process.kill()
@@ -218,22 +218,17 @@ class ProcessPool(Pool):
                 for worker in list(self._workers.values()):
                     if not worker.process.is_alive():
                         self._reap(worker, job)
-        except KeyboardInterrupt:  # asked twice: do not wait for the chunks to end
-            self._kill_all()
 
     def stop(self) -> None:
-        workers = list(self._workers.values())
-        try:
-            for worker in workers:
-                self._remove(worker)
-                worker.pipe.close()  # the end of its messages is a worker's sign to leave
-            for worker in workers:
-                worker.process.join()
-        finally:
-            for worker in workers:
-                worker.process.kill()
-                worker.bury()
-            self._selector.close()
+        self._selector.close()
+        for worker in self._workers.values():
+            worker.pipe.close()  # the end of its messages is a worker's sign to leave
+        while self._workers:
+            self._workers.popitem()[1].bury()
+
+    def cut_off(self) -> None:
+        for worker in self._workers.values():
+            worker.process.kill()
 
     def _kill_all(self) -> None:
         for worker in list(self._workers.values()):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from compute import spin, usage
+from compute import interrupts, spin, usage
 from compute.backends import remote
 from compute.control import LINE, Words
 from compute.lanes import Job, Outcome
@@ -141,10 +141,14 @@ class Worker:
 
     def bury(self) -> int | None:
         """Wait for its end, let go of everything; its exit code."""
-        self.process.join()
-        self.pipe.close()
-        code: int | None = self.process.exitcode
-        self.process.close()
+        # Cut off between a child's end and its own note of it, multiprocessing would take it for alive for ever.
+        try:
+            with interrupts.put_off(self.process.kill):
+                self.process.join()
+        finally:
+            self.pipe.close()
+            code: int | None = self.process.exitcode
+            self.process.close()
         return code
 
 

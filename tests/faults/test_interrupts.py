@@ -191,6 +191,32 @@ def test_an_interrupt_while_a_pool_opens(no_leaks, backend):
         assert wait_until_gone(in_session(process.pid), 5) == []
 
 
+# By a signal of its own, because a fork's copy of a process with threads is refused.
+CLOSING = """
+import multiprocessing, random, signal, time
+from compute import Processes
+
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+rng = random.Random(3)
+for k in range(80):
+    pool = Processes(2, start="fork").open()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 0.004))
+        pool.close()
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pool.close()
+    else:
+        print("never interrupted")
+    assert multiprocessing.active_children() == []
+print("done")
+"""
+
+
+def test_an_interrupt_while_a_pool_closes_loses_no_worker(script, no_leaks):
+    assert script(CLOSING).stdout == "done\n"
+
+
 FOUR_POOLS = """
 import os, sys, threading, time
 from compute import Joblib, Processes
