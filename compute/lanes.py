@@ -235,7 +235,7 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
     return _lanes[key][1]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one
 class Outcome:
     """How one lane's part of a pass ended: well, with an error in a chunk, or with its worker's death."""
 
