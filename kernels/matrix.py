@@ -7,7 +7,9 @@ is linked with, whose own threads are not this module's affair.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -28,36 +30,46 @@ from kernels.operands import (
 )
 from kernels.plan import Plan
 
-
-class Tiling(NamedTuple):
-    """How a product is cut: into tiles of at most these sides, at least so many of them, in multiples of a length."""
-
-    tall: int
-    wide: int
-    enough: int
-    multiple: int
-
-
 # A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
 # of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
 # 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
-PACKED = Tiling(528, 528, 16, 24)
-# OpenBLAS packs whole operands in each call. One thread on Zen 5, of the speed of a single call: 4096 x 4096 in tiles
-# of 2048 x 1024 1.01, in bands of 512 x 4096 0.96; 2048 x 2048 in quarters 0.99, in four bands of rows 0.98; 1024 x
-# 1024 in quarters 0.96, in bands 0.94.
-BLAS = Tiling(2048, 1024, 4, 64)
+SIDE, ENOUGH, BLOCK = 528, 16, 24
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
 
+# A BLAS packs its operands again for every tile. One thread of OpenBLAS on Zen 5, of the speed of a single call, n =
+# 1024 with AVX-512: two bands of rows 0.98, two of columns 0.92, four bands 0.94, quarters 0.91, 16 tiles 0.84; with
+# AVX2 0.99, 0.99, 0.94, 0.97, 0.93. So there is a tile for each core of the machine, which is the same for any number
+# of workers; where that is more than one, packing A again counts three times what packing B again does.
+CORES = os.cpu_count() or 1
+A_AGAIN = 3
+# No call takes longer than a second or so, since none can be interrupted: 4096 x 4096 in four bands is at 0.985.
+BLAS_ELEMENTS = 1 << 22
+LINE = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
 
-def tile_shape(rows: int, columns: int, depth: int, tiling: Tiling = PACKED) -> tuple[int, int]:
-    """Rows and columns of a tile: equal parts, halved until there are enough, or they would be too small to pay."""
-    down, across = -(-rows // tiling.tall) or 1, -(-columns // tiling.wide) or 1
-    while down * across < tiling.enough:
+
+def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
+    """Rows and columns of a tile: equal parts, halved until there are enough, or they would be too small to pay.
+
+    matrices: how many products of that size there are.
+    """
+    down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
+    while matrices * down * across < ENOUGH:
         finer = (2 * down, across) if rows * across >= columns * down else (down, 2 * across)
         if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
             break
         down, across = finer
-    return _part(rows, down, tiling.multiple), _part(columns, across, tiling.multiple)
+    return _part(rows, down, BLOCK), _part(columns, across, BLOCK)
+
+
+def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
+    """Rows and columns of a tile: as few as keep the machine's cores busy, cut where least is packed again."""
+    parts = 1 if matrices >= 4 * cores else cores
+    parts = max(1, min(parts, int(2.0 * rows * columns * depth) // CHUNK_FLOPS))
+    while rows * columns > parts * BLAS_ELEMENTS:
+        parts *= 2
+    grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
+    down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)
+    return _part(rows, down, LINE), _part(columns, across, LINE)
 
 
 def _part(length: int, parts: int, multiple: int) -> int:
@@ -75,15 +87,15 @@ def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
     Error: each element within k·eps·(|A| @ |B|); NaN and infinities go where numpy has them.
     Raises ValueError for shapes that do not match and operands that float64 does not hold.
     """
-    return _plan_matmul(A, B, out, PACKED)
+    return _plan_matmul(A, B, out, packed_tile)
 
 
 def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
     """The same, in tiles of which each is worth the library's packing of its operands."""
-    return _plan_matmul(A, B, out, BLAS)
+    return _plan_matmul(A, B, out, blas_tile)
 
 
-def _plan_matmul(A: Any, B: Any, out: Any, tiling: Tiling) -> Plan:
+def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], tuple[int, int]]) -> Plan:
     a, b, target = as_float64(A, "A"), as_float64(B, "B"), as_out(out)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"{'A' if a.ndim == 0 else 'B'} is a single number; multiply with * instead of matmul")
@@ -98,7 +110,7 @@ def _plan_matmul(A: Any, B: Any, out: Any, tiling: Tiling) -> Plan:
     outer = _outer({"A": (a.shape, a2.shape[:-2]), "B": (b.shape, b2.shape[:-2])}, core, target)
     stack_a, which_a = stacked(a2, 2, outer)
     stack_b, which_b = stacked(b2, 2, outer)
-    tall, wide = tile_shape(n, m, max(k, 1), tiling)
+    tall, wide = tile(max(len(which_a), 1), n, m, max(k, 1))
     each = tiles(n, m, tall, wide)
     flops = 2.0 * len(which_a) * n * k * m
     return Plan(

@@ -281,9 +281,10 @@ def test_running_a_chunk_twice_changes_nothing_and_touches_only_its_tiles(varian
     np.testing.assert_array_equal(filled[0], once)
 
 
-@given(rows=st.integers(0, 9000), columns=st.integers(0, 9000), depth=st.integers(1, 9000))
-def test_tiles_cover_the_product_once_and_are_worth_a_chunk(rows, columns, depth):
-    tall, wide = kernels.matrix.tile_shape(rows, columns, depth)
+@pytest.mark.parametrize("cut", [kernels.matrix.packed_tile, kernels.matrix.blas_tile], ids=lambda cut: cut.__name__)
+@given(rows=st.integers(0, 9000), columns=st.integers(0, 9000), depth=st.integers(1, 9000), matrices=st.integers(1, 99))
+def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, depth, matrices):
+    tall, wide = cut(matrices, rows, columns, depth)
     count = kernels.operands.tiles(rows, columns, tall, wide)
     area = 0
     for tile in range(count):
@@ -294,6 +295,23 @@ def test_tiles_cover_the_product_once_and_are_worth_a_chunk(rows, columns, depth
         area += (bottom - top) * (right - left)
     assert area == rows * columns
     assert count <= 600
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 6, 7, 16])
+@given(rows=st.integers(1, 9000), columns=st.integers(1, 9000))
+def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, columns):
+    depth = 1 + cores * kernels.matrix.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
+    tall, wide = kernels.matrix.blas_tile(1, rows, columns, depth, cores)
+    even = min(rows * columns / cores, kernels.matrix.BLAS_ELEMENTS)
+    assert tall * wide <= even + kernels.matrix.LINE * (tall + wide)  # as far as whole lines allow
+
+
+def test_blas_cuts_rows_first_and_leaves_the_matrices_of_a_large_stack_whole():
+    """Packing A again costs more than packing B again."""
+    assert kernels.matrix.blas_tile(1, 1024, 1024, 1024, cores=4) == (256, 1024)
+    assert kernels.matrix.blas_tile(1, 64, 9000, 1024, cores=4) == (64, 2256)
+    assert kernels.matrix.blas_tile(16, 1024, 1024, 1024, cores=4) == (1024, 1024)
+    assert kernels.matrix.blas_tile(1, 8, 8, 8, cores=4) == (8, 8)
 
 
 @pytest.mark.parametrize(
