@@ -4,7 +4,7 @@ A segment of bytes (their numbers: kernels/sieve_wheel.py) fits a core's L2. Mul
 
     smallest  patterns, laid over the segment with ANDs of whole vectors
     small     in blocks of the segment that fit L1, eight multiples at a time, at distances fixed for that prime
-    medium    the same over the whole segment, its two ragged ends cut off without a branch
+    medium    bit by bit over the whole segment, both ends without a branch
     large     once a chunk, through buckets: kernels/sieve_buckets.py
 
 The four sizes, the patterns and the buckets are primesieve's (Kim Walisch); the blocks of eight, with the bit as the
@@ -37,7 +37,7 @@ from kernels.sieve_wheel import (
 Array = np.ndarray[Any, Any]
 
 U = np.uint64
-ZERO, ONE, TWO, THREE, THIRTY = (U(k) for k in (0, 1, 2, 3, 30))
+ZERO, ONE, THREE, THIRTY = (U(k) for k in (0, 1, 3, 30))
 
 # All bits of a byte but one; names, because numba compiles a call of np.uint8 on every line noticeably slower.
 NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k)) for k in range(8))
@@ -45,7 +45,7 @@ NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2), beside primesieve 12.9 in the same run.
 MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
 SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
-MEDIUM_SEGMENTS = U(2)  # beyond twice a segment's bytes a prime misses so many segments that buckets cost less
+MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many that buckets cost less
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
 LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
@@ -287,11 +287,11 @@ def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
 
 
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
-    """Cross off in the whole segment, of each prime in a run equally many blocks: no branch is foretold wrongly.
+    """Cross off in the whole segment, of each prime in a run equally many multiples of each bit: no branch goes wrong.
 
-    The first block lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below),
-    the last two may lie across its end or behind it. What lies outside falls on bytes of the margin, one for each bit,
-    else each store would wait for the one before; it is done with the neighbouring segment.
+    The block that lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below)
+    gives each bit's first multiple, or the one before it; from there `times` multiples reach the segment's end. Those
+    behind it fall on bytes of the margin, one for each bit, else each store would wait for the one before.
     """
     at, outside = np.empty(8, np.uint32), np.empty(8, np.uint32)
     for k in range(8):
@@ -302,8 +302,10 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
         if j == run_end:  # a run of primes that fit into the segment equally often begins
             fits = size // p
             run_end = first_above(primes, size // fits) if fits else U(len(primes))
-            times = fits + TWO
+            times = fits + ONE
         multiples = distances(p) + broadcast(blocks[j], 8)
+        # Below the segment is a large number here: the next block's multiple is the smaller one.
+        multiples = lesser(multiples, multiples + broadcast(np.uint32(p), 8))
         for _ in range(times):
             store(at, 0, lesser(multiples, load(outside, 0, 8)))
             # The eight lines of small primes again: one function of both took 4 % longer here, for it loads at[] first.
@@ -316,7 +318,7 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
             segment[at[6]] &= NOT_6
             segment[at[7]] &= NOT_7
             multiples = multiples + broadcast(np.uint32(p), 8)
-        last = U(blocks[j]) + (times - ONE) * p & U(0xFFFFFFFF)
+        last = U(blocks[j]) + times * p & U(0xFFFFFFFF)
         blocks[j] = (last if last <= size else last - p) - size
         j += ONE
 
