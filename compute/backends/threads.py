@@ -67,6 +67,7 @@ class ThreadPool(Pool):
 
     def stop_lanes(self, job: Job) -> None:
         control = Control(job.control)
+        control.left(0)  # this thread's own, which a second Ctrl-C may have cut off before it noted so
         while control.is_busy():
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C changes nothing: the lanes are stopping
                 time.sleep(0.001)

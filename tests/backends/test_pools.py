@@ -13,7 +13,8 @@ from every_case import BACKENDS, FORK
 from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, spin, squares, who
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
-from compute.control import SPANS_BOUND
+from compute.backends import threads
+from compute.control import INSIDE, SPANS_BOUND, Control
 from kernels import kernel, mandelbrot
 
 PATIENCE = 30.0  # s that a chunk waits for the others: only a failing test gets there
@@ -311,6 +312,16 @@ ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(2), Joblib(
 
 
 @pytest.mark.parametrize("backend", ONE_OF_EACH, ids=repr)
+def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(monkeypatch):
+    def cut_off(job, me, until):
+        job.control[Control.line(me) + INSIDE] = 1  # what a lane takes back as it ends, unless it is cut off
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "run_lane", cut_off)
+    with Threads(1).open() as pool, pytest.raises(KeyboardInterrupt):
+        pool.run(nothing, 1)
+
+
 def test_a_closed_pool_says_so_and_closing_twice_is_harmless(backend):
     with backend.open() as pool:
         pass
