@@ -311,7 +311,6 @@ def test_two_dispatches_from_two_threads_at_once_are_both_right(pool):
 ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(2), Joblib(2, kind="threading"), Coroutines(2)]
 
 
-@pytest.mark.parametrize("backend", ONE_OF_EACH, ids=repr)
 def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(monkeypatch):
     def cut_off(job, me, until):
         job.control[Control.line(me) + INSIDE] = 1  # what a lane takes back as it ends, unless it is cut off
@@ -322,6 +321,7 @@ def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(mon
         pool.run(nothing, 1)
 
 
+@pytest.mark.parametrize("backend", ONE_OF_EACH, ids=repr)
 def test_a_closed_pool_says_so_and_closing_twice_is_harmless(backend):
     with backend.open() as pool:
         pass
