@@ -42,8 +42,7 @@ CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a c
 # of workers; where that is more than one, packing A again counts three times what packing B again does.
 CORES = os.cpu_count() or 1
 A_AGAIN = 3
-# No call takes longer than a second or so, since none can be interrupted: 4096 x 4096 in four bands is at 0.985.
-BLAS_ELEMENTS = 1 << 22
+BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
 LINE = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
 
 
@@ -63,9 +62,10 @@ def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int
 
 def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
     """Rows and columns of a tile: as few as keep the machine's cores busy, cut where least is packed again."""
-    parts = 1 if matrices >= 4 * cores else cores
-    parts = max(1, min(parts, int(2.0 * rows * columns * depth) // CHUNK_FLOPS))
-    while rows * columns > parts * BLAS_ELEMENTS:
+    flops = 2 * rows * columns * depth
+    parts = 1 if matrices >= 4 * cores else cores  # four a core end together
+    parts = max(1, min(parts, flops // CHUNK_FLOPS))
+    while flops > parts * BLAS_FLOPS:
         parts *= 2
     grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
     down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)

@@ -298,11 +298,11 @@ def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, 
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 6, 7, 16])
-@given(rows=st.integers(1, 9000), columns=st.integers(1, 9000))
-def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, columns):
-    depth = 1 + cores * kernels.matrix.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
+@given(rows=st.integers(1, 9000), columns=st.integers(1, 9000), depth=st.integers(0, 9000))
+def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, columns, depth):
+    depth += 1 + cores * kernels.matrix.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
     tall, wide = kernels.matrix.blas_tile(1, rows, columns, depth, cores)
-    even = min(rows * columns / cores, kernels.matrix.BLAS_ELEMENTS)
+    even = min(rows * columns / cores, kernels.matrix.BLAS_FLOPS / (2 * depth))
     assert tall * wide <= even + kernels.matrix.LINE * (tall + wide)  # as far as whole lines allow
 
 
