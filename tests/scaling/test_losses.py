@@ -134,19 +134,38 @@ def test_a_serial_section_costs_what_the_others_wait():
 def test_memory_bandwidth_as_a_loss_and_as_the_ceiling():
     streams = {"memory_share": 0.9, "ceiling_compute": 3.9, "ceiling_memory": 2.0, "ceiling": 2.0}
     assert judge(of(4, inflation=0.6, **streams)).sentence == (
-        "80 % of attainable, but memory bandwidth allows 2.00× of 4; "
-        "compute more with each byte (blocks that fit the caches, smaller types)"
+        "80 % of attainable, limited by memory bandwidth: this machine gives 4 lanes 2.00× of one's, "
+        "good for 2.00× of 4; compute more with each byte (blocks that fit the caches, smaller types)"
     )
     assert judge(of(4, inflation=0.8, **streams)).sentence == (
-        "memory bandwidth allows 2.00× of 4, CPU inflation 80 % of core-seconds; "
+        "memory bandwidth: this machine gives 4 lanes 2.00× of one's, CPU inflation 80 % of core-seconds; "
         "compute more with each byte (blocks that fit the caches, smaller types)"
     )
     verdict = judge(of(4, inflation=0.51, **streams))
     assert verdict.cause == Cause.MEMORY
     assert verdict.sentence == (
-        "98 % of attainable, but memory bandwidth allows 2.00× of 4; "
-        "compute more with each byte (blocks that fit the caches, smaller types)"
+        "98 % of attainable, limited by memory bandwidth: this machine gives 4 lanes 2.00× of one's, "
+        "good for 2.00× of 4; compute more with each byte (blocks that fit the caches, smaller types)"
     )
+
+
+def test_memory_that_keeps_the_ceiling_down_is_named_however_little_of_it_the_kernel_is_known_to_use():
+    some = {"memory_share": 0.4, "ceiling_compute": 1.98, "ceiling_memory": 1.1, "ceiling": 1.5}
+    verdict = judge(of(inflation=0.29, **some))
+    assert verdict.cause == Cause.MEMORY
+    assert verdict.sentence == (
+        "95 % of attainable, limited by memory bandwidth: this machine gives 2 lanes 1.10× of one's, "
+        "good for 1.50× of 2; compute more with each byte (blocks that fit the caches, smaller types)"
+    )
+    assert cause(inflation=0.35, **some) == Cause.MEMORY  # 87 %: more is denied than there is to be won
+    assert cause(inflation=0.5, **some) == Cause.UNKNOWN  # half of it is not the ceiling's, nor known to be memory's
+    # As far from N, but so is a kernel that only computes.
+    assert cause(inflation=0.29, **some | {"ceiling_compute": 1.55, "ceiling_memory": 1.4}) == Cause.NONE
+
+
+def test_where_two_lanes_get_nearly_twice_the_memory_nothing_is_wrong():
+    streams = {"memory_share": 0.7, "ceiling_compute": 1.98, "ceiling_memory": 1.75, "ceiling": 1.81}
+    assert judge(of(inflation=0.14, **streams)).sentence == "95 % of attainable: nothing wrong"
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,15 @@ class Evidence:
         return self.ceiling_memory < NEAR * cores
 
     @property
+    def held_by_memory(self) -> bool:
+        """Whether memory keeps the ceiling down: for a kernel that only computes it would be clearly higher."""
+        if self.saturated:
+            return True
+        # A share of memory that was measured is a lower bound; under STREAMS of it can hold a kernel all the same.
+        known = self.ceiling is not None and self.ceiling_compute is not None and self.ceiling_memory is not None
+        return known and self.ceiling < NEAR * self.ceiling_compute  # type: ignore[operator]
+
+    @property
     def together(self) -> bool:
         """Whether all lanes are on one thread."""
         return self.backend == TOGETHER and self.workers > 1

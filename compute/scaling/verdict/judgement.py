@@ -83,7 +83,7 @@ def _said(e: Evidence, found: list[Loss]) -> Loss:
     if (
         reached is not None
         and e.roof is not None
-        and ((most < LEAST and e.roof < NEAR * e.workers) or (e.saturated and denied >= 2 * most))
+        and ((most < LEAST and e.roof < NEAR * e.workers) or (e.held_by_memory and denied >= 2 * most))
     ):  # what is left to win is little beside what the machine itself keeps back
         return _limit(e, f"{percent(reached)} of attainable", f"{ratio(e.roof)}× of {e.workers}", e.workers - e.roof)
     if most >= LEAST:
@@ -132,8 +132,9 @@ def _limit(e: Evidence, told: str, allowed: str, missing: float) -> Loss:
     if e.stopped >= STOPPED or (e.quota is not None and e.quota < e.workers):
         said = f"{phrases.quota(e)} allows {allowed}; {phrases.more_quota(e)}"
         return Loss(Cause.QUOTA, 0.0, f"{told}, but {said}")
-    if e.saturated:
-        return Loss(Cause.MEMORY, 0.0, f"{told}, but {phrases.bandwidth(e)}; {phrases.LESS_MEMORY}")
+    if e.held_by_memory:
+        said = f"limited by {phrases.bandwidth(e)}, good for {allowed}; {phrases.LESS_MEMORY}"
+        return Loss(Cause.MEMORY, 0.0, f"{told}, {said}")
     if e.crowded:
         said = f"{phrases.crowd(e)}, good for {allowed}; {phrases.uncrowd(e)}"
         return Loss(Cause.OVERSUBSCRIPTION, 0.0, f"{told}, but {said}")

@@ -34,7 +34,9 @@ def uncrowd(e: Evidence) -> str:
 
 
 def bandwidth(e: Evidence) -> str:
-    return f"memory bandwidth allows {ratio(e.ceiling_memory or 0.0)}× of {e.workers}"
+    return (
+        f"memory bandwidth: this machine gives {counted(e.workers, 'lane')} {ratio(e.ceiling_memory or 0.0)}× of one's"
+    )
 
 
 def disturbers(e: Evidence) -> str:
