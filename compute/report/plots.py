@@ -72,7 +72,7 @@ def _panels(scaling: Scaling, by_variant: bool) -> list[Panel]:
         name = " · ".join(group.title.split(" · ")[:2])
         variants = dict.fromkeys(p.variant for p in points) if by_variant else {None: None}
         for variant in variants:
-            title = name if variant is None else f"{points[0].kernel} · {variant}"
+            title = name if variant is None else f"{points[0].title} · {variant}"
             panels.append((title, [p for p in points if variant in (None, p.variant)]))
     return [panel for panel in panels if panel[1]]
 

@@ -31,7 +31,7 @@ def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None
     detail: with ledgers, efficiencies and laws; None: where there is only one kernel: a long report stays short.
     """
     if detail is None:
-        detail = len({p.kernel for p in scaling.points}) == 1
+        detail = len({p.title for p in scaling.points}) == 1
     console.print(Text(table.heading(scaling), style="dim"))
     for group in table.groups(scaling):
         console.print()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -16,8 +16,9 @@ from compute.scaling.tables.table import heading
 def together(results: Mapping[Path, Scaling]) -> Scaling:
     """All that the files hold. A file that holds what another does is one with it, whatever its name.
 
-    A kernel that several files hold is shown a file at a time, as "matmul (b.json)": a speedup is one run's own. Files
-    of several machines do so with every kernel, and each machine is named. What a file warns of is headed by its name.
+    A kernel that several files hold is shown a file at a time, as "matmul (b.json)": a speedup is one run's own. Its
+    points, laws and conditions then name their file, and keep the kernel's own name. Files of several machines do so
+    with every kernel, and each machine is named. What a file warns of is headed by its name.
     """
     files: dict[Path, Scaling] = {}
     for path, scaling in results.items():
@@ -33,7 +34,7 @@ def together(results: Mapping[Path, Scaling]) -> Scaling:
     for path, scaling in files.items():
         warnings = (f"measured on {machines[path]}",) * elsewhere + scaling.warnings
         part = replace(scaling, warnings=tuple(f"{names[path]}: {warning}" for warning in warnings))
-        parts.append(_renamed(part, {k: f"{k} ({names[path]})" for k, n in holders.items() if n > 1 or elsewhere}))
+        parts.append(_marked(part, names[path], {k for k, n in holders.items() if n > 1 or elsewhere}))
     whole = reduce(Scaling.__add__, parts)
     kernels = [p.kernel for scaling in files.values() for p in scaling.points]
     beside = sorted(range(len(kernels)), key=lambda k: kernels.index(kernels[k]))  # a kernel's tables in a row
@@ -51,13 +52,18 @@ def _machine(scaling: Scaling) -> str:
     return heading(scaling) + (f", {platform}" if platform else "")
 
 
-def _renamed(scaling: Scaling, kernels: Mapping[str, str]) -> Scaling:
-    def renamed(one: Mapping[str, Any]) -> dict[str, Any]:
-        return {**one, "kernel": kernels.get(one["kernel"], one["kernel"])} if one.get("kernel") else dict(one)
+def _marked(scaling: Scaling, name: str, kernels: Collection[str]) -> Scaling:
+    """Its points, laws and conditions with the file's name, where they are about one of these kernels."""
+
+    def of(former: str | None) -> str:
+        return f"{name}: {former}" if former else name  # of a file that holds several already
+
+    def marked(one: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**one, "file": of(one.get("file"))} if one.get("kernel") in kernels else one
 
     return replace(
         scaling,
-        points=tuple(replace(p, kernel=kernels.get(p.kernel, p.kernel)) for p in scaling.points),
-        laws=tuple(map(renamed, scaling.laws)),
-        conditions=tuple(map(renamed, scaling.conditions)),
+        points=tuple(replace(p, file=of(p.file)) if p.kernel in kernels else p for p in scaling.points),
+        laws=tuple(map(marked, scaling.laws)),
+        conditions=tuple(map(marked, scaling.conditions)),
     )

@@ -36,13 +36,15 @@ class Point:
     ledger:     core-seconds of the median round by where they went (compute.scaling.ledger); unknown: the entries that
                 could not be read here, each folded into its neighbour. They sum to workers × seconds of that round.
     efficiencies: the POP tree: global, parallel, load_balance, communication, computation.
-    details:    per-lane sums of the median round: voluntary and involuntary switches, minor faults, nested CPU seconds.
+    details:    per-lane sums of the median round: voluntary and involuntary switches, minor faults, nested CPU seconds;
+                system, CPU seconds in the system beyond the serial run's; gil, the share of the time it was taken.
     chunks, chunk_seconds: how many, and the CPU seconds of the average one.
     pinned:     the CPU of each lane; None where lanes were not pinned.
     cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence.
     contaminated: how many of the rounds were marked as disturbed from outside.
     mode:       "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is then
                 workers × baseline / seconds).
+    file:       the results file that it is from, where several that hold this kernel are shown together.
     """
 
     kernel: str
@@ -82,6 +84,12 @@ class Point:
     cause: str | None = None
     contaminated: int | None = None
     mode: str | None = None
+    file: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What its table is of: the kernel, `triad`, or one file's kernel, `triad (b.json)`."""
+        return f"{self.kernel} ({self.file})" if self.file else self.kernel
 
     @property
     def group(self) -> tuple[str, int | None]:
@@ -108,7 +116,7 @@ class Scaling:
     harness: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        from compute.scaling.tables.table import plain
+        from compute.scaling.tables.table import plain  # late: tables are made of the points that this file defines
 
         return plain(self)
 
@@ -321,6 +329,7 @@ EXTRA: dict[str, Kind] = {
     "cause": TEXT,
     "contaminated": COUNT,
     "mode": TEXT,
+    "file": TEXT,
 }
 
 LAW: dict[str, Kind] = {
@@ -330,6 +339,7 @@ LAW: dict[str, Kind] = {
     "backend": TEXT,
     "assumption": TEXT,
     "sentences": TEXTS,
+    "file": TEXT,
 }
 CONDITION: dict[str, Kind] = {
     "kernel": TEXT,
@@ -338,6 +348,7 @@ CONDITION: dict[str, Kind] = {
     "steal": NUMBER,
     "throttled": NUMBER,
     "marked": TEXT,
+    "file": TEXT,
 }
 
 

@@ -81,7 +81,7 @@ def _factor_cells(p: Point) -> dict[str, str]:
 
 def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
     """What the laws say of these points' configurations, in their order; what holds for all of them is said once."""
-    order = list(dict.fromkeys((p.kernel, p.size, p.backend, p.variant) for p in points))
+    order = list(dict.fromkeys((p.kernel, p.file, p.size, p.backend, p.variant) for p in points))
     mine = [law for law in found if _configuration(law) in order]
     mine.sort(key=lambda law: order.index(_configuration(law)))
     told = [[str(sentence) for sentence in law.get("sentences") or ()] for law in mine]
@@ -99,4 +99,4 @@ def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterabl
 
 
 def _configuration(law: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(law.get(key) for key in ("kernel", "size", "backend", "variant"))
+    return tuple(law.get(key) for key in ("kernel", "file", "size", "backend", "variant"))

@@ -42,10 +42,10 @@ class Group:
 
 
 def groups(scaling: Scaling) -> list[Group]:
-    """The points by kernel, in the order in which they were measured; by size too where a variant has more than one."""
+    """The points by kernel and file, in the order in which they were measured; by size too where a variant has several."""
     by_kernel: dict[str, list[Point]] = {}
     for point in scaling.points:
-        by_kernel.setdefault(point.kernel, []).append(point)
+        by_kernel.setdefault(point.title, []).append(point)
     parts = [part for points in by_kernel.values() for part in _by_size(points)]
     return [_group(_sorted(part), scaling, alone=len(by_kernel) == 1) for part in parts]
 
@@ -109,7 +109,7 @@ def plain(scaling: Scaling) -> str:
 def _title(found: Sequence[Point]) -> str:
     """`count_primes · size 1,000,000 · median of 12 rounds`; a size a variant where they differ."""
     sizes = {p.variant: f"{p.size:,}" for p in found if p.size is not None}
-    title = found[0].kernel
+    title = found[0].title
     if len(set(sizes.values())) == 1:
         title += f" · size {next(iter(sizes.values()))}"
     elif sizes:
