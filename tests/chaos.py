@@ -39,7 +39,6 @@ SAID = 5000  # characters of what a program that failed said last
 PART = 50  # runs to a program: the last one is not left alone for long
 SHARES = {Processes(2): 0.8, Processes(3, start="spawn"): 0.15, Joblib(2): 0.05}
 MATRICES = Processes(2, timeout=1), Processes(2, start="spawn", timeout=1), Joblib(2, timeout=1)
-RESULTS = HERE.parent / "bench" / "results"
 
 
 def kill_at_random(spared: Set[int], run: Callable[[], Any], seed: int, kills: int) -> Any:
@@ -69,10 +68,9 @@ def kill_at_random(spared: Set[int], run: Callable[[], Any], seed: int, kills: i
         thread.join()
 
 
-def chaotic_run(pool: Any, seed: int, spared: Set[int] = frozenset()) -> Any:
-    """One run with one kill, or two: its value must be right; the Result."""
+def chaotic_run(pool: Any, seed: int, kills: int, spared: Set[int] = frozenset()) -> Any:
+    """One run with so many kills: its value must be right; the Result."""
     variant = ("python", "nogil")[seed % 2]
-    kills = 1 + seed // 2 % 2
     result = kill_at_random(spared, lambda: pool.run(busy, CHUNKS, LONG, variant=variant), seed, kills)
     assert result.value.tolist() == list(range(CHUNKS)), f"seed {seed}: {result.timeline.events}"
     return result
@@ -89,7 +87,9 @@ def part(kind: str, backend: Any, first: int, last: int) -> int:
     """One program's share: kills at random with the seeds first..last, or all the faults; how many workers died."""
     from leaks import Leaks
 
-    runs: list[Callable[[Any], Any]] = [lambda pool, seed=seed: chaotic_run(pool, seed) for seed in range(first, last)]
+    runs: list[Callable[[Any], Any]] = [
+        lambda pool, seed=seed: chaotic_run(pool, seed, kills=1 + seed // 2 % 2) for seed in range(first, last)
+    ]
     if kind == "faults":
         runs = [lambda pool, fault=fault: one_fault(pool, *fault) for fault in itertools.product(WAYS, POINTS)]
     _deaths(backend, [lambda pool: one_fault(pool, "exit", "mid-write")])  # starts what helpers stay for good
@@ -155,8 +155,10 @@ def main(runs: int = 1000, seed: int = 0) -> None:
         total, deaths, seconds = (sum(column) for column in zip(*found, strict=True))
         lines.append(f"| {says[kind]} | {backend!r} | {total} | {deaths} | {seconds:.0f} |")
     print("\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"chaos-{told['date'][:10]}.md").write_text("\n".join([*lines, ""]))
+    sys.path.append(str(HERE.parent / "bench"))
+    from kept import keep
+
+    keep("chaos", [*lines, ""], told)
 
 
 if __name__ == "__main__":
