@@ -42,7 +42,7 @@ class Group:
 
 
 def groups(scaling: Scaling) -> list[Group]:
-    """The points by kernel and file, in the order in which they were measured; by size too where a variant has several."""
+    """The points by kernel and file, in the order in which they were measured; by size where a variant has several."""
     by_kernel: dict[str, list[Point]] = {}
     for point in scaling.points:
         by_kernel.setdefault(point.title, []).append(point)
