@@ -221,7 +221,7 @@ def test_help_has_examples_and_needs_no_terminal(line, capsys):
 
 def test_the_main_job_measures_every_kernel_and_keeps_both_files(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "REGISTRY", {name: kernels.REGISTRY[name] for name in ("mandelbrot", "triad")})
-    assert main(["--budget", "1s"]) == 0
+    assert main(["--budget", "400ms"]) == 0
     out = capsys.readouterr().out
     assert (tmp_path / "nfold-report.png").read_bytes().startswith(b"\x89PNG")
     data = json.loads((tmp_path / "nfold-report.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ ROOT = Path(__file__).parent.parent
 SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
 BENCHMARK = ["-p", "pytest_benchmark.plugin"]
 
-SUITE = """
+TIMED = "@pytest.mark.benchmark(max_time=0.05, min_rounds=6)\n"
+SUITE = f"""
 import pytest
 from compute import Prange, Serial, Threads
 from kernels import kernel, mandelbrot
 
-@pytest.mark.benchmark(max_time=0.05, min_rounds=6)
-@pytest.mark.parametrize("backend", [Serial(), Threads(1), Threads(2)], ids=repr)
+{TIMED}@pytest.mark.parametrize("backend", [Serial(), Threads(1), Threads(2)], ids=repr)
 def test_escape(scaling, backend):
     assert scaling(mandelbrot, (8, 8), on=backend, variant="python").shape == (8, 8)
 
@@ -47,63 +48,86 @@ def test_wrong(scaling):
 """
 
 
-@pytest.fixture
-def suite(tmp_path):
-    """suite(text, *options) -> the finished pytest session."""
-
-    def run(text: str, *options: str) -> subprocess.CompletedProcess:
-        (tmp_path / "test_suite.py").write_text(text)
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "compute.pytest_plugin", *options, "test_suite.py"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            env=SURROUNDINGS | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
-        )
-
-    return run
+# The sessions follow each other in one process: to start one and to import everything takes longer than they do.
+SESSIONS = """
+import pytest, sys
+for options in eval(sys.argv[1]):
+    print("exit code", int(pytest.main(options)), flush=True)
+"""
+SWITCHES = {
+    "disabled": ([*BENCHMARK, "--benchmark-disable"], "3 passed, 1 skipped"),
+    "skipped": ([*BENCHMARK, "--benchmark-skip"], "4 skipped"),
+    "only": ([*BENCHMARK, "--benchmark-only", "--benchmark-max-time=0.05", "-k", "escape"], "3 passed"),
+    "absent": (["-p", "no:benchmark"], "3 passed, 1 skipped"),
+}
 
 
-def test_runs_are_timed_and_described(suite, tmp_path):
-    done = suite(SUITE, *BENCHMARK, "--benchmark-json=bench.json")
-    assert "3 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
-    infos = [one["extra_info"] for one in json.loads((tmp_path / "bench.json").read_text())["benchmarks"]]
+def in_a_process(folder: Path, *command: str) -> str:
+    """What a Python process says that knows this library's plugin and no other."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env=SURROUNDINGS | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the suites lie, and what their sessions leave."""
+    return tmp_path_factory.mktemp("suites")
+
+
+@pytest.fixture(scope="module")
+def sessions(folder):
+    """Name -> what the session printed, and its exit code."""
+    (folder / "test_timed.py").write_text(SUITE)
+    (folder / "test_switched.py").write_text(SUITE.replace(TIMED, ""))
+    (folder / "test_wrong.py").write_text(WRONG)
+    options = {
+        "timed": ["test_timed.py", *BENCHMARK, "--benchmark-json=timed.json"],
+        "wrong": ["test_wrong.py", *BENCHMARK, "--benchmark-json=wrong.json"],
+        **{name: ["test_switched.py", *given] for name, (given, _) in SWITCHES.items()},
+    }
+    told = in_a_process(folder, "-c", SESSIONS, repr([["-p", "compute.pytest_plugin", *o] for o in options.values()]))
+    parts = re.findall(r"(.*?)^exit code (\d+)$", told, re.MULTILINE | re.DOTALL)
+    return {name: (text, int(code)) for name, (text, code) in zip(options, parts, strict=True)}
+
+
+def test_runs_are_timed_and_described(sessions, folder):
+    told, code = sessions["timed"]
+    assert "3 passed, 1 skipped" in told
+    assert code == 0
+    infos = [one["extra_info"] for one in json.loads((folder / "timed.json").read_text())["benchmarks"]]
     same = {"kernel": "mandelbrot", "size": 8, "variant": "python"}
     assert infos == [
         same | {"backend": "serial", "workers": 1},
         same | {"backend": "threads", "workers": 1},
         same | {"backend": "threads", "workers": 2},
     ]
-    points = imported.read(tmp_path / "bench.json").points
+    points = imported.read(folder / "timed.json").points
     assert all(p.speedup is not None for p in points)
 
 
-@pytest.mark.parametrize(
-    ("options", "outcome"),
-    [
-        ([*BENCHMARK, "--benchmark-disable"], "3 passed, 1 skipped"),
-        ([*BENCHMARK, "--benchmark-skip"], "4 skipped"),
-        ([*BENCHMARK, "--benchmark-only", "-k", "escape"], "3 passed"),
-        (["-p", "no:benchmark"], "3 passed, 1 skipped"),
-    ],
-    ids=["disabled", "skipped", "only", "absent"],
-)
-def test_the_fixture_follows_pytest_benchmark_s_switches(suite, options, outcome):
-    text = SUITE.replace("@pytest.mark.benchmark(max_time=0.05, min_rounds=6)\n", "")
-    done = suite(text, *options)
-    assert outcome in done.stdout, done.stdout + done.stderr
-    assert done.returncode == 0
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_the_fixture_follows_pytest_benchmark_s_switches(sessions, switch):
+    told, code = sessions[switch]
+    assert SWITCHES[switch][1] in told
+    assert code == 0
 
 
-def test_a_wrong_answer_is_never_timed(suite, tmp_path):
-    done = suite(WRONG, *BENCHMARK, "--benchmark-json=bench.json")
-    assert "not seven" in done.stdout
-    assert done.returncode == 1
-    assert not (tmp_path / "bench.json").exists()  # nothing to write
+def test_a_wrong_answer_is_never_timed(sessions, folder):
+    told, code = sessions["wrong"]
+    assert "not seven" in told
+    assert code == 1
+    assert not (folder / "wrong.json").exists()  # nothing to write
 
 
-def test_a_session_that_does_not_use_it_pays_for_nothing(suite):
+def test_a_session_that_does_not_use_it_pays_for_nothing(tmp_path):
     text = "import sys\ndef test_nothing():\n    assert not {'numba', 'joblib', 'matplotlib'} & set(sys.modules)\n"
-    done = suite(text)
-    assert "1 passed" in done.stdout, done.stdout
+    (tmp_path / "test_suite.py").write_text(text)
+    told = in_a_process(tmp_path, "-m", "pytest", "-p", "compute.pytest_plugin", "test_suite.py")
+    assert "1 passed" in told, told
