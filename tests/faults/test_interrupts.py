@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from prepared import Prepared
 
 pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
-ROOT = Path(__file__).parent.parent.parent
 GONE_WITHIN = 2.0  # s after a parent's SIGKILL: the promise itself
 
 # Interrupts its whole process group, as a terminal does, at random moments of opening, running and closing.
 AT_RANDOM = """
 import os, random, signal, sys, threading, time
-os.setsid()
-import numpy as np
 from compute import *
 from fault_kernels import busy
 
@@ -89,21 +83,10 @@ while True:
 """
 
 
-@contextlib.contextmanager
-def started(text, *args):
-    """The script in a session of its own, so that its group can be interrupted; its stdout is read line by line."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", text, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
+        yield prepared
 
 
 def in_session(session: int) -> list[int]:
@@ -144,51 +127,49 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
         ("Threads(2)", 10, TWICE),
         ("Processes(2)", 20, ONCE),
         ("Processes(2)", 10, TWICE),
-        ("Processes(2, start='spawn')", 2, TWICE),
+        ("Processes(2, start='spawn')", 1, TWICE),
         ("Serial()", 2, ONCE),
         ("Prange(2)", 3, ONCE),
         ("Prange(2)", 5, TWICE),
         ("Coroutines(2)", 3, TWICE),
-        ("Joblib(2)", 2, TWICE),
+        ("Joblib(2)", 1, TWICE),
         ("Joblib(2, kind='threading')", 4, TWICE),
     ],
 )
-def test_interrupts_at_random_moments(script, no_leaks, backend, times, again):
-    done = script(AT_RANDOM, backend, str(times), "7", str(again), timeout=90)
-    assert done.stdout == "done\n"
+def test_interrupts_at_random_moments(prepared, no_leaks, backend, times, again):
+    assert prepared.run(AT_RANDOM, backend, str(times), "7", str(again)) == "done\n"
 
 
 @pytest.mark.parametrize(
     "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
 )
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_interrupted_script_says_so_and_nothing_else(no_leaks, backend, interrupts):
-    with started(UNCAUGHT, backend) as process:
-        assert process.stdout.readline() == "busy\n"
-        for _ in range(interrupts):
-            time.sleep(0.03)
-            os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == -signal.SIGINT
-        assert said.startswith("Traceback")
-        # The second may meet the interpreter while it prints the first, and cut that off.
-        assert interrupts == 2 or said.rstrip().endswith("KeyboardInterrupt")
-        assert said.count("KeyboardInterrupt\n") <= interrupts, said
-        assert "resource_tracker" not in said
-        assert wait_until_gone(in_session(process.pid), 5) == []
+def test_an_interrupted_script_says_so_and_nothing_else(prepared, no_leaks, backend, interrupts):
+    script = prepared.start(UNCAUGHT, backend)
+    script.await_line("busy")
+    for _ in range(interrupts):
+        time.sleep(0.03)
+        os.killpg(script.pid, signal.SIGINT)
+    assert script.ended() == -signal.SIGINT
+    said = script.stderr
+    assert said.startswith("Traceback")
+    # The second may meet the interpreter while it prints the first, and cut that off.
+    assert interrupts == 2 or said.rstrip().endswith("KeyboardInterrupt")
+    assert said.count("KeyboardInterrupt\n") <= interrupts, said
+    assert "resource_tracker" not in said
+    assert wait_until_gone(in_session(script.pid), 5) == []
 
 
 @pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
-def test_an_interrupt_while_a_pool_opens(no_leaks, backend):
-    with started(OPENING, backend) as process:
-        assert process.stdout.readline() == "opening\n"
-        time.sleep(0.35)
-        os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == -signal.SIGINT
-        assert said.count("Traceback") == 1, said
-        assert said.rstrip().endswith("KeyboardInterrupt")
-        assert wait_until_gone(in_session(process.pid), 5) == []
+def test_an_interrupt_while_a_pool_opens(prepared, no_leaks, backend):
+    script = prepared.start(OPENING, backend)
+    script.await_line("opening")
+    time.sleep(0.35)
+    os.killpg(script.pid, signal.SIGINT)
+    assert script.ended() == -signal.SIGINT
+    assert script.stderr.count("Traceback") == 1, script.stderr
+    assert script.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert wait_until_gone(in_session(script.pid), 5) == []
 
 
 # By a signal of its own, because a fork's copy of a process with threads is refused.
@@ -213,8 +194,8 @@ print("done")
 """
 
 
-def test_an_interrupt_while_a_pool_closes_loses_no_worker(script, no_leaks):
-    assert script(CLOSING).stdout == "done\n"
+def test_an_interrupt_while_a_pool_closes_loses_no_worker(prepared, no_leaks):
+    assert prepared.run(CLOSING) == "done\n"
 
 
 FOUR_POOLS = """
@@ -222,7 +203,7 @@ import os, sys, threading, time
 from compute import Joblib, Processes
 from fault_kernels import busy
 
-pools = [Processes(2, start="fork").open(), Processes(2).open(), Processes(2, start="spawn").open(), Joblib(2).open()]
+pools = [Processes(2, start="fork").open(), Processes(2).open(), Processes(1, start="spawn").open(), Joblib(1).open()]
 for pool in pools:
     pool.warm(busy, 4, 1000)
 variants = ["python", "nogil", "python", "nogil"]
@@ -238,12 +219,12 @@ time.sleep(60)
 """
 
 
-def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_killed(no_leaks):
-    with started(FOUR_POOLS) as process:
-        assert process.stdout.readline() == "busy\n"
-        below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-        assert len(below) >= 8
-        process.kill()
-        process.wait()
-        assert wait_until_gone(below, GONE_WITHIN) == []
-        assert process.stderr.read() == ""
+def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_killed(prepared, no_leaks):
+    script = prepared.start(FOUR_POOLS)
+    script.await_line("busy")
+    below = [child.pid for child in psutil.Process(script.pid).children(recursive=True)]
+    assert len(below) >= 6
+    os.kill(script.pid, signal.SIGKILL)
+    assert script.ended() == -signal.SIGKILL
+    assert wait_until_gone(below, GONE_WITHIN) == []
+    assert script.stderr == ""

@@ -1,0 +1,136 @@
+"""A Python that has imported numba and this library: each script runs in a fork of it, as if it had been started alone.
+
+So what takes most of a second, and is none of a test's business, is paid once for all of its scripts. A script is
+`__main__`, has a session and a folder of its own, and ends as the interpreter ends it. What forks would share and
+separate programs would not is no matter for these: the seed of hashes, above all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 60.0  # s for a script to say what it is waited for: only a failing test gets there
+
+
+@dataclass
+class Script:
+    """A script that was started: what it writes goes to two files."""
+
+    pid: int
+    _folder: Path
+    _ends: IO[str]
+    code: int | None = None
+
+    def await_line(self, line: str) -> None:
+        """Return when it has said so."""
+        deadline = time.monotonic() + PATIENCE
+        while line not in self.stdout.splitlines():
+            assert time.monotonic() < deadline, f"never said {line!r}: {self.stdout}{self.stderr}"
+            time.sleep(0.002)
+
+    def ended(self) -> int:
+        """Wait for its end: its exit code, or minus its signal."""
+        self.code = int(self._ends.readline())
+        return self.code
+
+    @property
+    def stdout(self) -> str:
+        return (self._folder / "out").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self._folder / "err").read_text()
+
+
+class Prepared:
+    """The prepared Python; its scripts run one after the other, each in a folder below the one given."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        self._latest: Script | None = None
+
+    def __enter__(self) -> Prepared:
+        self._server = subprocess.Popen(
+            [sys.executable, "-W", "error", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._server as server:
+            server.kill()
+        if self._latest and self._latest.code is None:  # a test that failed has left it
+            os.killpg(self._latest.pid, signal.SIGKILL)
+
+    def start(self, text: str, *args: str, cwd: Path | None = None, **env: str) -> Script:
+        """Start a script once the last one has ended."""
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        job = {"text": text, "argv": ["script", *args], "folder": str(folder), "cwd": str(cwd or folder), "env": env}
+        stdin, stdout = self._server.stdin, self._server.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps(job), file=stdin, flush=True)
+        self._latest = Script(int(stdout.readline()), folder, stdout)
+        return self._latest
+
+    def run(self, text: str, *args: str, **settings: Any) -> str:
+        """What a script says that has nothing to say on stderr and ends well."""
+        script = self.start(text, *args, **settings)
+        code = script.ended()
+        assert (script.stderr, code) == ("", 0), f"{args}: {script.stdout}{script.stderr}"
+        return script.stdout
+
+
+def _become(job: dict[str, Any]) -> None:
+    """Be a program of its own."""
+    os.setsid()
+    for descriptor, name in enumerate((os.devnull, "out", "err")):
+        opened = os.open(os.path.join(job["folder"], name), os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.environ.update(job["env"])
+    os.chdir(job["cwd"])
+    sys.argv = job["argv"]
+    sys.path[0] = job["cwd"]
+
+
+def _next_script() -> Any:
+    """Serve until there is nothing to do: None. A fork returns from here with its script, compiled."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        (Path(job["folder"]) / "out").touch()
+        (Path(job["folder"]) / "err").touch()
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of BLAS's threads in a fork
+            pid = os.fork()
+        if not pid:
+            _become(job)
+            return compile(job["text"], "script", "exec", dont_inherit=True)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    import fault_kernels  # noqa: F401
+    import numba
+
+    import compute.backends.joblib  # noqa: F401
+
+    numba.njit(lambda: 0)()  # LLVM and numba's own tables
+    if (_script := _next_script()) is not None:
+        exec(_script)
