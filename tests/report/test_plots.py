@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from invented import a_scaling, explained
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from compute.report import bars, plots, style
 from compute.scaling.tables import breakdown
@@ -10,11 +11,16 @@ from compute.scaling.tables import breakdown
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Every figure that render draws."""
-    drawn = []
-    png = plots._png
-    monkeypatch.setattr(plots, "_png", lambda figure: (drawn.append(figure), png(figure))[1])
-    return drawn
+    """Every figure that render makes: laid out as for its file, which test_report has written."""
+    made = []
+
+    def laid_out(figure):
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        made.append(figure)
+
+    monkeypatch.setattr(plots, "_png", laid_out)
+    return made
 
 
 def boxes(figure):
@@ -35,7 +41,12 @@ COUNTS = [(1,), (1, 2), (1, 64), (1, 2, 3), (1, 2, 4, 8, 16, 24, 32, 48, 64)]
 
 @pytest.mark.parametrize(
     ("counts", "kernels", "with_all"),
-    [*((c, 4, False) for c in COUNTS), *((c, 1, True) for c in COUNTS), ((1, 2), 3, True), (COUNTS[-1], 2, True)],
+    [
+        *((counts, 1, with_all) for counts in COUNTS for with_all in (False, True)),
+        *((counts, 4, False) for counts in ((1, 2), COUNTS[-1])),  # more than stand in a row
+        ((1, 2), 3, True),
+        (COUNTS[-1], 2, True),
+    ],
 )
 def test_no_words_overlap_and_none_leave_the_picture(figures, counts, kernels, with_all):
     scaling = a_scaling(counts, [f"kernel_number_{k}" for k in range(kernels)])

@@ -23,9 +23,9 @@ ODD = {
     ),
     "slower by far": Scaling(compared([a_point(), a_point("dask", 3, [500.0] * 6), a_point("mine", 7, [1e-9] * 6)])),
     "four counts": a_scaling((1, 2, 3, 4)),
-    "all that explains it": explained(a_scaling((1, 2))),
+    "all that explains it": explained(a_scaling((1, 2), kernels=["a"])),
     "explained, four counts": explained(a_scaling((1, 2, 3, 4), kernels=["a"])),
-    "up to 64": a_scaling((1, 2, 4, 8, 16, 32, 48, 64), kernels=["a", "b"]),
+    "up to 64": a_scaling((1, 2, 4, 8, 16, 32, 48, 64), kernels=["a"]),
 }
 
 

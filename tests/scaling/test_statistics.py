@@ -98,7 +98,7 @@ def test_pairs_must_pair():
     assert statistics.ratio_of_medians([1.0] * 6, [1.0] * 7) == (1.0, (1.0, 1.0))
 
 
-@pytest.mark.parametrize("rounds", intervals.ROUNDS)
+@pytest.mark.parametrize("rounds", intervals.ROUNDS[::2])  # `make proof` has them all
 def test_intervals_hold_the_truth_as_often_as_they_say(rounds):
     by_noise = [intervals.held(noise, rounds) for noise in intervals.NOISES]
     assert all(0.93 <= shares.speedup <= 0.97 for shares in by_noise)
