@@ -7,6 +7,7 @@ ones); before it, whoever runs the loop on a thread lets that thread `arrive`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -145,6 +146,11 @@ def rusage() -> Any:
     """getrusage of this thread; only where RUSAGE_THREAD is known."""
     assert RUSAGE_THREAD is not None
     return resource.getrusage(RUSAGE_THREAD)
+
+
+def in_the_system() -> float:
+    """CPU seconds that all threads of this process have spent in the system; NaN where nothing tells."""
+    return math.nan if RUSAGE_THREAD is None else resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 
 def _queued(file: int) -> int:

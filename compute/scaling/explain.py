@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +21,15 @@ from kernels.definition import Kernel
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of a Result: not its value, because a round of large ones would fill the memory."""
+    """What is kept of a Result: not its value, because a round of large ones would fill the memory.
+
+    system: CPU seconds that this process spent in the system meanwhile; NaN where nothing tells.
+    """
 
     seconds: float
     timeline: Timeline
     work: float
+    system: float = math.nan
 
 
 def point(
@@ -59,7 +65,7 @@ def point(
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(one),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
-        details=_details([runs[k].timeline for k in middle]),
+        details=_details([runs[k].timeline for k in middle]) | in_the_system([(runs[k], serial[k]) for k in middle]),
         chunks=plan.chunks,
         chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
@@ -97,7 +103,7 @@ def waited_share(p: Point) -> float:
 
 def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dict[str, float]]:
     """A run's ledger and its POP efficiencies, against the CPU that the serial run of the round took for its work."""
-    useful = serial.timeline.cpu * (run.work / serial.work if serial.work else 1.0)
+    useful = serial.timeline.cpu * _more(run, serial)
     return (
         ledger.entries(run.timeline, run.seconds, workers, useful),
         ledger.efficiencies(run.timeline, run.seconds, workers, useful),
@@ -108,6 +114,21 @@ def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
     """What the middle rounds noted, where both did: their mean, as in the ledger."""
     noted = [ledger.details(timeline) for timeline in timelines]
     return ledger.mean([{name: one[name] for name in noted[0] if all(name in o for o in noted)} for one in noted])
+
+
+def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
+    """`system`: CPU seconds that runs spent in the system beyond the serial runs' of their rounds, for the same work.
+
+    Empty where lanes were in another process than the caller, or nothing tells.
+    """
+    beyond = sum(run.system - serial.system * _more(run, serial) for run, serial in pairs) / len(pairs)
+    here = all(lane.process == os.getpid() for run, _ in pairs for lane in run.timeline.lanes)
+    return {"system": beyond} if here and math.isfinite(beyond) else {}
+
+
+def _more(run: Run, serial: Run) -> float:
+    """How many times the serial run's work a run did: more than once where work grows with the workers."""
+    return run.work / serial.work if serial.work else 1.0
 
 
 def _middle(seconds: Sequence[float]) -> list[int]:

@@ -214,8 +214,10 @@ class Trial:
                     rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
                     continue
                 self.pace.say(self.contenders[one].label)
+                before = usage.in_the_system()
                 result = self._run(self.contenders[one])
-                runs[one] = Run(result.seconds, result.timeline, self._amounts[one])
+                system = usage.in_the_system() - before
+                runs[one] = Run(result.seconds, result.timeline, self._amounts[one], system)
         self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
         for key, rate in rates.items():
             self._rounds.rates[key].append(rate)

@@ -1,5 +1,7 @@
 """The ledger of invented timelines, to the second; and of real runs in which seconds were planted."""
 
+import math
+import os
 import threading
 import time
 
@@ -8,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute import Serial, Threads
+from compute import Serial, Threads, usage
 from compute.scaling import ledger
+from compute.scaling.explain import Run, in_the_system
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, kernel
 
@@ -51,6 +54,29 @@ def test_messages_are_transfer_and_not_start_up():
 def test_a_worker_that_never_came_was_on_its_way():
     alone = timeline(lane(0, 100.0, 108.0, 8.0, queued=0.0))
     assert ledger.entries(alone, 9.0, 2, useful=8.0)["startup"] == 8.0
+
+
+def spent(process, system, work=1.0):
+    return Run(9.0, timeline(LaneTotals(0, process, 0, 1, 100.0, 108.0, 8.0)), work, system)
+
+
+def test_the_system_s_part_is_told_beyond_the_serial_run_s_for_the_same_work():
+    here = os.getpid()
+    pairs = [(spent(here, 0.75), spent(here, 0.25)), (spent(here, 0.5), spent(here, 0.5))]
+    assert in_the_system(pairs) == {"system": 0.25}
+    assert in_the_system([(spent(here, 0.75, work=3.0), spent(here, 0.25))]) == {"system": 0.0}
+
+
+@pytest.mark.parametrize(("process", "system"), [(1, 0.75), (os.getpid(), math.nan)])
+def test_of_lanes_elsewhere_or_an_untold_system_nothing_is_said(process, system):
+    assert in_the_system([(spent(process, system), spent(os.getpid(), 0.25))]) == {}
+
+
+@pytest.mark.skipif(usage.RUSAGE_THREAD is None, reason="this system does not tell")
+def test_the_system_s_own_time_is_this_process_s_and_nan_where_nothing_tells(monkeypatch):
+    assert usage.in_the_system() == pytest.approx(os.times().system, abs=0.05)  # in ticks of 10 ms
+    monkeypatch.setattr(usage, "RUSAGE_THREAD", None)
+    assert math.isnan(usage.in_the_system())
 
 
 def test_what_the_system_does_not_tell_is_in_its_neighbour_and_said():

@@ -159,8 +159,12 @@ def test_memory_that_keeps_the_ceiling_down_is_named_however_little_of_it_the_ke
     )
     assert cause(inflation=0.35, **some) == Cause.MEMORY  # 87 %: more is denied than there is to be won
     assert cause(inflation=0.5, **some) == Cause.UNKNOWN  # half of it is not the ceiling's, nor known to be memory's
-    # As far from N, but so is a kernel that only computes.
-    assert cause(inflation=0.29, **some | {"ceiling_compute": 1.55, "ceiling_memory": 1.4}) == Cause.NONE
+    near = {"ceiling_compute": 1.92, "ceiling": 1.77}  # 0.15 of it memory's, 0.08 of whatever holds registers too
+    assert cause(inflation=0.115, **some | near) == Cause.MEMORY
+    assert cause(inflation=0.115, **some | near | {"ceiling_compute": 1.88}) == Cause.NONE
+    assert cause(inflation=0.29, **some | {"ceiling_compute": 1.55}) == Cause.NONE
+    crowded = {"ceiling_memory": 1.85, "ceiling": 1.9, "cpus": 2, "cpus_shared": 2}
+    assert cause(4, runqueue=0.52, **some | crowded) == Cause.OVERSUBSCRIPTION
 
 
 def test_where_two_lanes_get_nearly_twice_the_memory_nothing_is_wrong():
@@ -305,6 +309,42 @@ def test_a_quota_as_a_loss_and_as_the_ceiling():
         "98 % of attainable, but the CPU quota allows 2.00× of 4; raise it"
     )
     assert cause(runqueue=0.3, others=0.9, throttled=0.01) == Cause.NOISE
+
+
+TOUCHED = {"compiled": True, "faults": 800.0, "system": 0.6}  # of two core-seconds
+
+
+def test_the_first_touch_of_fresh_memory_by_what_the_system_took_for_page_faults():
+    verdict = judge(of(inflation=0.4, **TOUCHED))
+    assert verdict == Verdict(
+        Cause.FIRST_TOUCH,
+        "800 page faults took 600 ms more of the system's CPU than the serial run's, CPU inflation 40 % of "
+        "core-seconds: the first touch of fresh memory; fill an array that was filled before (out=)",
+        {"first touch": pytest.approx(0.3), "unknown": pytest.approx(0.075)},
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"system": None},
+        {"system": 0.039},  # within what ticks tell
+        {"system": -0.6},
+        {"faults": None},
+        {"faults": 0.0},
+        {"faults": 100.0},  # of 6 ms each: that is something else
+        {"compiled": False},  # Python calls the system itself
+    ],
+)
+def test_system_time_that_page_faults_cannot_carry_is_not_the_first_touch(other):
+    assert cause(inflation=0.4, **TOUCHED | other) == Cause.UNKNOWN
+
+
+def test_the_first_touch_takes_no_more_than_the_system_did():
+    assert cause(inflation=0.4, **TOUCHED | {"system": 0.1}) == Cause.UNKNOWN
+    short_of_memory = {"memory_share": 0.9, "ceiling_compute": 3.9, "ceiling_memory": 2.0}
+    assert cause(4, inflation=0.6, **TOUCHED | {"system": 0.4}, **short_of_memory) == Cause.MEMORY
+    assert cause(inflation=0.03, **TOUCHED) == Cause.NONE
 
 
 @pytest.mark.parametrize("entry", ["runqueue", "inflation", "blocked"])

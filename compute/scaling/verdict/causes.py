@@ -73,6 +73,8 @@ def _evidence(here: Evidence, p: Point, points: Sequence[Point], kernel: Kernel,
         nested=details.get("nested"),
         throttled=_throttled(here, p, points),
         voluntary=details.get("voluntary"),
+        faults=details.get("faults"),
+        system=details.get("system"),
         gil=details.get("gil"),
         free_blocked=None
         if compiled

@@ -29,6 +29,7 @@ class Evidence:
     nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
     steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
                  average. throttled: seconds for which the quota stopped a run, summed over CPUs. quota: in CPUs.
+    faults:      minor page faults of the lanes. system: CPU seconds of a run in the system, beyond the serial run's.
     voluntary:   how often the lanes went to sleep in a run; nobody is blocked who never did.
     gil:         share of the time in which a probe found the GIL taken (compute.scaling.probe).
     free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
@@ -64,6 +65,8 @@ class Evidence:
     throttled: float | None = None
     quota: float | None = None
     voluntary: float | None = None
+    faults: float | None = None
+    system: float | None = None
     gil: float | None = None
     free_blocked: float | None = None
     elsewhere_blocked: float | None = None
@@ -133,23 +136,30 @@ class Evidence:
         return (self.others or 0.0) + (self.steal or 0.0) * (self.cpus or self.workers)
 
     @property
+    def cores(self) -> int:
+        """The speedup of N lanes that lose nothing: N, or the CPUs where those are fewer."""
+        return min(self.workers, self.places or self.workers)
+
+    @property
     def saturated(self) -> bool:
         """Whether memory allows these workers clearly less than their CPUs do, and the kernel lives on memory."""
         if self.memory_share is None or self.memory_share < STREAMS or self.ceiling_memory is None:
             return False
-        cores: float = min(self.workers, self.places or self.workers)
+        cores: float = self.cores
         if self.ceiling_compute is not None and self.ceiling_compute < NEAR * cores:
             cores = self.ceiling_compute  # disturbed, and the triad with it: that is not the memory's doing
         return self.ceiling_memory < NEAR * cores
 
     @property
     def held_by_memory(self) -> bool:
-        """Whether memory keeps the ceiling down: for a kernel that only computes it would be clearly higher."""
+        """Whether the ceiling is under N-fold because of memory more than of all that holds work in registers too."""
         if self.saturated:
             return True
         # A share of memory that was measured is a lower bound; under STREAMS of it can hold a kernel all the same.
-        known = self.ceiling is not None and self.ceiling_compute is not None and self.ceiling_memory is not None
-        return known and self.ceiling < NEAR * self.ceiling_compute  # type: ignore[operator]
+        if self.ceiling is None or self.ceiling_compute is None or self.ceiling_memory is None:
+            return False
+        memory, others = self.ceiling_compute - self.ceiling, self.cores - self.ceiling_compute
+        return self.ceiling < NEAR * self.cores and memory >= others
 
     @property
     def together(self) -> bool:

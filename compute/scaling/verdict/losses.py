@@ -22,7 +22,8 @@ EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are 
 STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
 INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
-
+LEAST_SYSTEM = 0.04  # seconds: ten ticks of a kernel that splits CPU time at 250 Hz, and so to a third or better
+COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 where the host had to find them first
 
 APART = ("processes", "joblib", "dask")  # backends whose lanes may be in processes of their own
 LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
@@ -40,6 +41,7 @@ class Cause(StrEnum):
     START_UP = "start-up"
     TRANSFER = "transfer"
     MEMORY = "memory bandwidth"
+    FIRST_TOUCH = "first touch"
     OVERSUBSCRIPTION = "oversubscription"
     QUOTA = "quota"
     NESTED = "nested threads"
@@ -220,6 +222,18 @@ def _memory(e: Evidence, claims: Claims) -> Iterator[Loss]:
         yield Loss(Cause.MEMORY, claims.take("inflation"), said)
 
 
+def _first_touch(e: Evidence, claims: Claims) -> Iterator[Loss]:
+    """Of a compiled body: it calls nothing of the system, which then serves its page faults."""
+    if not (e.compiled and e.faults and e.system) or not LEAST_SYSTEM <= e.system <= COSTLIEST * e.faults:
+        return
+    took = claims.take("inflation", most=e.system / e.budget)
+    said = (
+        f"{e.faults:.0f} page faults took {seconds(e.system)} more of the system's CPU than the serial run's"
+        f"{_figures(e, 'inflation')}: the first touch of fresh memory; fill an array that was filled before (out=)"
+    )
+    yield Loss(Cause.FIRST_TOUCH, took, said)
+
+
 def _structure(e: Evidence, claims: Claims) -> Iterator[Loss]:
     """Entries that are causes themselves."""
     chunks = "" if e.chunks is None else f" ({phrases.counted(e.chunks, 'chunk')} on {e.workers} lanes)"
@@ -286,6 +300,7 @@ CLAIMANTS: tuple[Callable[[Evidence, Claims], Iterable[Loss]], ...] = (
     _oversubscription,
     _noise,
     _blocked,
+    _first_touch,
     _small_chunks,
     _memory,
     _structure,
