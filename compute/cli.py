@@ -113,14 +113,14 @@ def everything(
 
     \b
     Examples:
-      nfold                                      the main job
-      nfold scale mandelbrot                     one kernel, on threads and processes
-      nfold scale matmul 2000 --on threads,prange --variant nogil,blas --budget 30s
-      nfold scale mymodule:mykernel --png my.png one of your own, in the current folder
-      nfold run count_primes 1e9 --workers 2     one run: value, seconds, what each lane did
+      nfold                                   the main job
+      nfold scale mandelbrot                  one kernel, on threads and processes
+      nfold scale matmul 2000 --on threads,prange --variant nogil,blas
+      nfold scale mymodule:mykernel           one of your own, in this folder
+      nfold run count_primes 1e9 --workers 2  a run: value, seconds, what lanes did
       nfold report nfold-report.json --html report.html
-      nfold advise mandelbrot 600                the fastest way to do this work here
-      nfold doctor                               what stands in the way of N-fold here
+      nfold advise mandelbrot 600             the fastest way to do this work here
+      nfold doctor                            what stands in the way of N-fold here
     """
     if context.invoked_subcommand:
         return
@@ -359,13 +359,16 @@ def show_list() -> None:
     import kernels
     from compute.backends import BACKENDS
 
+    width = terminal.console().width
     print("kernels")
     for name, kernel in kernels.REGISTRY.items():
-        print(f"  {name:13} {', '.join(kernel.variants):20} {_in_short(kernel.__doc__)}")
+        print(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
     print("\nbackends")
     for name, backend in BACKENDS.items():
-        print(f"  {name:13} {_in_short(sys.modules[backend.__module__].__doc__)}")
+        print(_line(f"  {name:13}", sys.modules[backend.__module__].__doc__, width))
 
 
-def _in_short(text: str | None) -> str:
-    return textwrap.shorten((text or "").strip().partition("\n")[0].rstrip(".:"), 80, placeholder=" …")
+def _line(head: str, text: str | None, width: int) -> str:
+    """The head and as much of the text's first line as there is room for."""
+    first = (text or "").strip().partition("\n")[0].rstrip(".:")
+    return f"{head} {textwrap.shorten(first, max(width - len(head) - 1, 20), placeholder=' …')}"
