@@ -88,7 +88,7 @@ def drawings(times, noise, trials, seed, rounds=ROUNDS, drift=0.0):
     rng = np.random.default_rng(seed)
     for trial in range(trials):
         round_noise = noise * rng.standard_normal((rounds, len(times))) + drift * rng.standard_normal((rounds, 1))
-        yield fitting.draw((times * np.exp(round_noise)).T, resamples=300, seed=trial)
+        yield fitting.draw((times * np.exp(round_noise)).T, resamples=200, seed=trial)
 
 
 def coverage(law, truth, drawn):
@@ -104,7 +104,7 @@ def test_noisy_amdahl_is_in_its_interval_at_the_nominal_rate(noise, drift, round
     assert 0.91 <= rate <= 0.985  # 95 %, four times 1.1 % of chance either way
 
 
-@pytest.mark.parametrize(("noise", "drift"), [(0.01, 0.0), (0.03, 0.0), (0.02, 0.1)])
+@pytest.mark.parametrize(("noise", "drift"), [(0.03, 0.0), (0.02, 0.1)])
 def test_noisy_usl_is_in_its_interval_at_the_nominal_rate(noise, drift):
     drawn = drawings(usl_times(MANY, 0.03, 0.002), noise, 400, 2, drift=drift)
     rates = coverage(lambda d: fitting.usl(MANY, d)[:2], [0.03, 0.002], drawn)
