@@ -359,7 +359,7 @@ def show_list() -> None:
     import kernels
     from compute.backends import BACKENDS
 
-    width = terminal.console().width
+    width = terminal.width()
     print("kernels")
     for name, kernel in kernels.REGISTRY.items():
         print(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+PAGE = 100  # characters, where there is no terminal
 
 
 def show(scaling: Any) -> None:
@@ -19,7 +22,12 @@ def console() -> Any:
     """Where tables go: as wide as the terminal, or as a page where there is none."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PAGE)
+
+
+def width() -> int:
+    """The console's, for lines that need no rich, which takes a while to import."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PAGE
 
 
 def tell(result: Any) -> None:
