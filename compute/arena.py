@@ -14,6 +14,7 @@ import numpy as np
 from compute.segments import Array, Kind, Segment, check_memory, create_segment, segment_of
 from kernels.cache import empty
 
+ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
 SMALL = 2**20  # bytes: a segment that costs more to make than to keep
 SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
 
@@ -49,7 +50,7 @@ class Arena:
             size *= int(extent)
         if self.kind == "heap":
             check_memory(size)
-            return empty(shape, dtype)
+            return empty(shape, dtype) if size >= ALIGNED else np.empty(shape, dtype)
         array: Array = self._root(size)[:size].view(dtype).reshape(shape)
         return array
 

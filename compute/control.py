@@ -46,15 +46,15 @@ class Control:
 
         detailed: whether lanes note what the system knows of them, beside their clocks. pins: the CPU of each lane.
         """
-        words = self.words
-        words[: LINE * (2 + lanes) + plan.chunks] = 0
-        words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = plan.chunks, lanes, plan.step, plan.indices
-        words[SPANS], words[DETAILED] = plan.chunks <= SPANS_BOUND, detailed
+        words, chunks = self.words, plan.chunks
+        words[: LINE * (2 + lanes) + chunks] = 0
+        words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = chunks, lanes, plan.step, plan.indices
+        words[SPANS], words[DETAILED] = chunks <= SPANS_BOUND, detailed
         for lane, cpu in enumerate(pins):
             words[self.line(lane) + PIN] = cpu + 1
         for lane in range(lanes):
             words[self.line(lane) + RECORDS] = words[SPANS]
-        words[TICKETS] = plan.chunks
+        words[TICKETS] = chunks
         if plan.order is not None:
             self.offer(plan.order)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -175,16 +174,17 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any])
 def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = Control(job.control)
-    attempts: Counter[int] = Counter()
+    attempts: dict[int, int] = {}
     suspects: list[int] = []
     while True:
         deaths = _pass(pool, job, plan)
-        if not deaths and np.logical_and.reduce(control.done):  # all() goes through Python, which a long run made cold
+        # Neither all() nor a ufunc's reduction: both are long ways through code that a long run has made cold.
+        if not deaths and len(control.done.nonzero()[0]) == plan.chunks:
             return
         missing = np.flatnonzero(control.done == 0)
         events += [_told(death, plan) for death in deaths]
         for lost, death in _blamed(deaths, missing).items():
-            attempts[lost] += 1
+            attempts[lost] = attempts.get(lost, 0) + 1
             if attempts[lost] == ATTEMPTS:
                 raise _hopeless(lost, death, job.kernel, plan)
         if not len(missing):

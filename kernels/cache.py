@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 from pathlib import Path
@@ -30,6 +31,7 @@ def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[A
     shape = (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + LINE, np.uint8)
-    begin = -room.__array_interface__["data"][0] % LINE  # room.ctypes is Python: 13 us more where the caches are cold
+    # Where the caches are cold, numpy's own ways to an address cost more: its interface 5 us, room.ctypes 18.
+    begin = -ctypes.addressof(ctypes.c_char.from_buffer(room.data)) % LINE
     array: np.ndarray[Any, Any] = room[begin : begin + size].view(dtype).reshape(shape)
     return array

@@ -107,7 +107,7 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
             f"shapes do not match: A's {a.shape} has {k} columns and B's {b.shape} has {k_of_b} rows; make them equal"
         )
     core = ((n,) if a.ndim > 1 else ()) + ((m,) if b.ndim > 1 else ())
-    outer = _outer({"A": (a.shape, a2.shape[:-2]), "B": (b.shape, b2.shape[:-2])}, core, target)
+    outer = _outer({"A": a2.shape[:-2], "B": b2.shape[:-2]}, core, target)
     stack_a, which_a = stacked(a2, 2, outer)
     stack_b, which_b = stacked(b2, 2, outer)
     tall, wide = tile(max(len(which_a), 1), n, m, max(k, 1))
@@ -127,11 +127,8 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
     )
 
 
-def _outer(
-    operands: dict[str, tuple[tuple[int, ...], tuple[int, ...]]], core: tuple[int, ...], out: Array | None
-) -> tuple[int, ...]:
-    """The leading axes of a product: those of the operands (whole shape, leading axes) broadcast, and out's."""
-    leading = {name: axes for name, (_, axes) in operands.items()}
+def _outer(leading: dict[str, tuple[int, ...]], core: tuple[int, ...], out: Array | None) -> tuple[int, ...]:
+    """The leading axes of a product: those of the operands broadcast, and out's."""
     if out is None:
         return broadcast(leading)
     if out.shape[out.ndim - len(core) :] != core or out.ndim < len(core):
@@ -236,7 +233,7 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
             f"shapes do not match: A's {a.shape} has {n} columns and x's {b.shape} has {b.shape[-1]} elements; "
             "make them equal"
         )
-    outer = _outer({"A": (a.shape, a.shape[:-2]), "x": (b.shape, b.shape[:-1])}, (m,), target)
+    outer = _outer({"A": a.shape[:-2], "x": b.shape[:-1]}, (m,), target)
     stack_a, which_a = stacked(a, 2, outer)
     stack_x, which_x = stacked(np.ascontiguousarray(b), 1, outer)
     rows = len(which_a) * m

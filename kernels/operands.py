@@ -12,6 +12,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+FLOAT64 = np.dtype(np.float64)
 SEED = 20261122  # of every example's operands
 
 # Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
@@ -35,6 +36,8 @@ def as_float64(value: Any, name: str) -> Array:
     float64 is taken as it is, whatever its strides. Everything else is converted, which is one copy: bool, float16,
     float32, integers up to 2**53 in magnitude, longdouble values that float64 holds, lists, other byte orders.
     """
+    if type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.aligned:
+        return value  # the usual case: whatever else is looked at counts where the caches are cold
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
     try:
@@ -82,7 +85,7 @@ def as_out(out: Any) -> Array | None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
-    if out.dtype != np.float64 and not np.can_cast(np.float64, out.dtype, "same_kind"):
+    if out.dtype is not FLOAT64 and not np.can_cast(np.float64, out.dtype, "same_kind"):
         raise ValueError(f"out has dtype {out.dtype}, which cannot hold float64; use np.empty(shape)")
     if not out.flags.writeable:
         raise ValueError("out is read-only; pass a writeable array")

@@ -209,3 +209,15 @@ def test_what_bounds_a_kernel_is_unknown_unless_it_says_so():
     assert all(k.bound for k in REGISTRY.values())
     with pytest.raises(ValueError, match="bound must be 'compute' or 'memory', not 'cpu'; leave it out"):
         kernel(bound="cpu")(lambda lo, hi, out: None)
+
+
+@pytest.mark.parametrize("finish", [None, lambda value, plan: value, lambda value, plan: -value[::-1]])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_value_is_in_the_callers_array_whoever_filled_it(finish, dtype):
+    def body(lo, hi, out, x):
+        out[lo:hi] = 2 * x[lo:hi]
+
+    made = kernel(plan=lambda x, out: Plan(len(x), (x,), out=out), finish=finish, compiled=False)(body)
+    x, out = np.arange(5.0), np.full(5, np.nan, dtype)
+    assert made(x, out) is out
+    np.testing.assert_array_equal(out, finish(2 * x, None) if finish else 2 * x)
