@@ -340,6 +340,19 @@ def test_system_time_that_page_faults_cannot_carry_is_not_the_first_touch(other)
     assert cause(inflation=0.4, **TOUCHED | other) == Cause.UNKNOWN
 
 
+def test_more_than_n_fold_because_the_serial_run_touched_fresh_memory_is_not_nothing():
+    known = {"inflation": -0.25, **TOUCHED, "system": -0.5}
+    verdict = judge(of(**known))
+    assert verdict.cause == Cause.FIRST_TOUCH
+    assert verdict.sentence == (
+        "125 % of 2-fold: page faults took 500 ms more of the system's CPU in the serial run: "
+        "the first touch of fresh memory; fill an array that was filled before (out=)"
+    )
+    assert cause(**known | {"system": -0.01}) == Cause.NONE
+    assert cause(**known | {"compiled": False}) == Cause.NONE
+    assert cause(**known | {"inflation": -0.05}) == Cause.NONE
+
+
 def test_the_first_touch_takes_no_more_than_the_system_did():
     assert cause(inflation=0.4, **TOUCHED | {"system": 0.1}) == Cause.UNKNOWN
     short_of_memory = {"memory_share": 0.9, "ceiling_compute": 3.9, "ceiling_memory": 2.0}

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from compute.scaling.configurations import MOST_ROUNDS
 from compute.scaling.verdict import phrases
-from compute.scaling.verdict.evidence import BASELINE, NEAR, Evidence
-from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses
-from compute.scaling.words import listed, percent, ratio
+from compute.scaling.verdict.evidence import BASELINE, NEAR, REFUTED, Evidence
+from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses, touching
+from compute.scaling.words import listed, percent, ratio, seconds
 
 __all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]
 
@@ -116,6 +116,11 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
         return _fine(f"{told} of core-seconds useful: nothing wrong")
     if e.workers == 1:
         return _fine(f"{told} of serial's speed: nothing wrong")
+    if e.speedup > REFUTED * e.workers and (beyond := touching(e)) < 0:  # flattered by what serial paid
+        said = f"page faults took {seconds(-beyond)} more of the system's CPU in the serial run"
+        return Loss(
+            Cause.FIRST_TOUCH, 0.0, f"{percent(e.speedup / e.workers)} of {e.workers}-fold: {said}: {phrases.FRESH}"
+        )
     if e.roof is None:
         return _fine(f"{told} of {e.workers}-fold: nothing wrong")
     if e.roof >= NEAR * e.workers:

@@ -7,6 +7,7 @@ import math
 from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.words import listed, percent, ratio
 
+FRESH = "the first touch of fresh memory; fill an array that was filled before (out=)"
 LESS_MEMORY = "compute more with each byte (blocks that fit the caches, smaller types)"
 
 
