@@ -12,6 +12,7 @@ from example_kernels import doubled, mark, squares, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
+from prepared import Prepared
 
 import compute.arena
 from compute import Joblib, Processes, Threads, machine, shared
@@ -26,6 +27,12 @@ POINT = np.dtype([("x", np.float32), ("tag", "S3"), ("at", np.int64, (2,))])
 def pool(request):
     with request.param.open() as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
+        yield prepared
 
 
 @pytest.fixture
@@ -155,15 +162,19 @@ def test_structured_arrays_reach_python_bodies(pool):
 # out=
 
 
-@pytest.mark.parametrize("backend", [Threads(2), *PROCESSES], ids=repr)
-def test_a_given_out_is_filled_and_returned(backend):
+@pytest.mark.parametrize("make", [np.empty, shared.empty])
+def test_a_given_out_is_filled_and_returned(pool, make):
+    check_out(pool, make)
+
+
+@pytest.mark.parametrize("make", [np.empty, shared.empty])
+def test_threads_fill_a_given_out_too(make):
+    with Threads(2).open() as pool:
+        check_out(pool, make)
+
+
+def check_out(pool, make):
     values = np.random.default_rng(1).random((50, 3))
-    with backend.open() as pool:
-        for make in (np.empty, shared.empty):
-            check_out(pool, make, values)
-
-
-def check_out(pool, make, values):
     out = make((50, 3))
     for factor in (1.0, 3.0):
         result = pool.run(doubled, values * factor, out=out)
@@ -201,7 +212,7 @@ def test_a_value_that_is_held_is_never_lent_again(pool, hold):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-@pytest.mark.parametrize("backend", [PROCESSES[0], PROCESSES[2]], ids=repr)
+@pytest.mark.parametrize("backend", [Processes(2), Joblib(1, arrays="memmap")], ids=repr)
 def test_values_stay_valid_after_the_pool_is_closed(backend):
     values = np.arange(5000.0)
     with backend.open() as pool:
@@ -250,14 +261,21 @@ def test_more_memory_than_there_is_is_refused_with_both_figures(kind, shape):
         Arena(kind).empty(shape)
 
 
-@pytest.mark.parametrize("backend", [Threads(1), PROCESSES[0], PROCESSES[2]], ids=repr)
-def test_a_run_that_needs_too_much_is_refused(backend, monkeypatch):
-    with backend.open() as pool:
-        monkeypatch.setattr(machine, "memory_available", lambda: 10_000_000)
-        with pytest.raises(MemoryError, match="24 MB are needed and 10 MB are free"):
-            pool.run(doubled, np.broadcast_to(np.ones(1), 3_000_000))
-        monkeypatch.undo()
-        assert pool.run(squares, np.ones(3)).value.tolist() == [1, 1, 1]
+def test_a_run_that_needs_too_much_is_refused(pool, monkeypatch):
+    check_refusal(pool, monkeypatch)
+
+
+def test_threads_refuse_it_too(monkeypatch):
+    with Threads(1).open() as pool:
+        check_refusal(pool, monkeypatch)
+
+
+def check_refusal(pool, monkeypatch):
+    monkeypatch.setattr(machine, "memory_available", lambda: 10_000_000)
+    with pytest.raises(MemoryError, match="24 MB are needed and 10 MB are free"):
+        pool.run(doubled, np.broadcast_to(np.ones(1), 3_000_000))
+    monkeypatch.undo()
+    assert pool.run(squares, np.ones(3)).value.tolist() == [1, 1, 1]
 
 
 NO_DESCRIPTORS = """
@@ -289,9 +307,8 @@ except OSError as error:
 """
 
 
-def test_running_out_of_descriptors_is_one_clear_error(script):
-    done = script(NO_DESCRIPTORS)
-    first, second, third = done.stdout.splitlines()
+def test_running_out_of_descriptors_is_one_clear_error(prepared):
+    first, second, third = prepared.run(NO_DESCRIPTORS).splitlines()
     assert "Too many open files" in first
     assert second == "1000.0"
     assert "Too many open files" in third
@@ -304,7 +321,8 @@ from compute import Joblib, Processes, run, shared
 from example_kernels import squares
 
 kept = [shared.empty(1000)]
-for backend in (Processes(2), Processes(2, start="spawn"), Joblib(2), Joblib(2, arrays="memmap")):
+# A second worker of a kind is there where it costs little, and where a second tracker could speak.
+for backend in (Processes(2), Processes(1, start="spawn"), Joblib(2), Joblib(1, arrays="memmap")):
     kept.append(run(squares, shared.array(np.ones(1000)), on=backend).value)
 pool = Processes(2).open()  # not closed: neither is that a reason for noise
 kept.append(pool.run(squares, np.ones(10)).value)
@@ -325,13 +343,13 @@ NAMED = "import compute.segments\ncompute.segments.NAMELESS = False  # as where 
 
 
 @pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])
-def test_nothing_is_said_at_exit(script, no_leaks, system):
-    script(system + QUIET_EXIT)
+def test_nothing_is_said_at_exit(prepared, no_leaks, system):
+    assert prepared.run(system + QUIET_EXIT) == ""
 
 
-def test_nothing_is_added_to_what_a_failing_script_says(script, no_leaks):
-    failed = script(FAILING_EXIT, quiet=False)
-    assert (failed.returncode, failed.stderr) == (1, "so there\n")
+def test_nothing_is_added_to_what_a_failing_script_says(prepared, no_leaks):
+    failed = prepared.start(FAILING_EXIT)
+    assert (failed.ended(), failed.stderr) == (1, "so there\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a mounted /dev/shm is Linux's")

@@ -308,7 +308,7 @@ def test_two_dispatches_from_two_threads_at_once_are_both_right(pool):
             np.testing.assert_array_equal(value, (x + k) ** 2)
 
 
-ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(2), Joblib(2, kind="threading"), Coroutines(2)]
+ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(1), Joblib(2, kind="threading"), Coroutines(2)]
 
 
 def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(monkeypatch):
@@ -341,8 +341,10 @@ def test_a_body_that_runs_on_its_own_pool_gets_its_own_lane_alone():
         assert pool.run(outer, np.arange(4.0)).value.tolist() == [0, 1, 4, 9]
 
 
-@pytest.mark.parametrize("backend", [Threads(2), Processes(2), Joblib(2)], ids=repr)
-def test_a_run_inside_a_worker_goes_serial(backend):
+def test_a_run_inside_a_worker_goes_serial(pool):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+
     @kernel(compiled=False, grain=1)
     def outer(lo, hi, out, x):
         from compute import Threads, run
@@ -350,4 +352,4 @@ def test_a_run_inside_a_worker_goes_serial(backend):
         result = run(squares, x, on=Threads(2))
         out[lo] = result.value[lo] + 1000 * (len(result.timeline.lanes) - 1)
 
-    assert run(outer, np.arange(4.0), on=backend).value.tolist() == [0, 1, 4, 9]
+    assert pool.run(outer, np.arange(4.0)).value.tolist() == [0, 1, 4, 9]
