@@ -170,6 +170,18 @@ def test_each_is_charged_what_the_first_of_its_kind_paid():
     }
 
 
+def test_no_first_use_wins_before_a_warm_run_does():
+    by_size = {
+        size: [
+            candidate(Serial(), seconds, size=size, opening=0.5),  # numba happened to load slowly for serial
+            candidate(Threads(2), 2 * seconds, size=size, opening=0.2),
+        ]
+        for size, seconds in ((1000, 0.01), (2000, 0.02))
+    }
+    (threads,) = decision.break_evens(by_size, LINEAR)
+    assert threads.warm == threads.cold == Crossing(2000, "never")
+
+
 def test_candidates_are_sorted_and_their_cold_time_is_the_sum():
     points = [point("serial", 1, "nogil", 0.0, 0.5), point("threads", 2, "nogil", 0.25, 0.5, samples=(0.5, 0.7, 0.6))]
     found = decision.candidates(points, decision.first_costs(points), [Serial(), Threads(2)])
