@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.sieve_wheel import INDEX_OF_COFACTOR, INDEX_OF_RESIDUE, NEXT_COFACTOR, WALK, divide
+from kernels.sieve_wheel import BIT_OF_ENTRY, FIRST_COFACTOR, FIRST_ENTRY, WALK, divide
 
 U = np.uint64
-ZERO, ONE, THREE, SEVEN, EIGHT, TWELVE, FIFTEEN, THIRTY, THIRTY_ONE = (U(k) for k in (0, 1, 3, 7, 8, 12, 15, 30, 31))
+ZERO, ONE, THREE, FOUR, SEVEN, ELEVEN, FIFTEEN, THIRTY, LOW_SEVEN = (U(k) for k in (0, 1, 3, 4, 7, 11, 15, 30, 127))
 
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2).
-PAGE_SHIFT = U(10)  # 1,024 multiples (4 KiB) to a bucket's page: links are rare, and half-empty pages are small
+PAGE_SHIFT = U(12)  # 4,096 multiples (16 KiB) to a bucket's page: pages of 4 KiB cost 3 % more, of 64 KiB too
 PAGE_MASK = (ONE << PAGE_SHIFT) - ONE
 BATCH = 1024  # primes that walk together: 24 KiB of places
 REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
@@ -40,12 +40,7 @@ def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
     count = pages_expected(turns, primes, len(cursors))
     pages, links = np.empty(np.int64(count << PAGE_SHIFT), np.uint32), np.empty(np.int64(count), np.uint32)
     places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
-    starts = (
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-        np.empty(REFILL, np.int64),
-    )
+    starts = np.empty(REFILL, np.int64), np.empty(REFILL, np.int64)
     done, walking, free = ZERO, ZERO, ZERO
     while True:
         done, walking, free = drop_multiples(
@@ -91,8 +86,8 @@ def drop_multiples(
     a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
     """
     at, step, prime = places
-    shift = ZERO
-    while ONE << shift < segment:
+    shift, bits, end = ZERO, segment << THREE, turns << THREE
+    while ONE << shift < bits:
         shift += ONE
     most_begun = U(len(cursors)) + (U(BATCH) >> PAGE_SHIFT)  # pages, in one round
     while free + most_begun <= U(len(links)):
@@ -111,11 +106,11 @@ def drop_multiples(
                 links[free] = cursor >> PAGE_SHIFT
                 cursor = free << PAGE_SHIFT
                 free += ONE
-            pages[cursor] = (here & (segment - ONE)) << THREE | entry & SEVEN
+            pages[cursor] = here & (bits - ONE)
             cursors[bucket] = cursor + ONE
-            here += q * (entry >> EIGHT & FIFTEEN) + (entry >> THREE & THIRTY_ONE)
-            at[left], step[left], prime[left] = here, entry >> TWELVE, q
-            left += ONE if here < turns else ZERO
+            here += q * (entry >> SEVEN & FIFTEEN) + (entry & LOW_SEVEN)
+            at[left], step[left], prime[left] = here, entry >> ELEVEN, q
+            left += ONE if here < end else ZERO
         walking = left
     return done, walking, free
 
@@ -123,9 +118,9 @@ def drop_multiples(
 def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, walking: Any) -> Any:
     """Put primes that have a multiple in the chunk behind those `walking`; how many walk then.
 
-    A place is the multiple's byte, its entry in WALK, and p // 30.
+    A place is the multiple's byte << 3 | bit, its entry in WALK, and 8 (p // 30): what it goes on by.
     """
-    rests, beyonds, cofactors, reach = starts
+    cofactors, reach = starts
     at, step, prime = places
     for i in range(len(primes)):  # in vectors
         p = np.int64(primes[i])
@@ -133,7 +128,6 @@ def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, wal
         # The first odd cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
         beyond = 2.0 * np.floor(0.5 * np.ceil(30.0 * float(rest) * (1.0 / float(p)))) + 1.0
         sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
-        rests[i], beyonds[i] = rest, np.int64(beyond)
         cofactors[i], reach[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
     likely, end = walking, np.int64(turns * THIRTY)
     for i in range(U(len(primes))):  # the largest primes' next odd multiple is mostly behind the chunk already
@@ -141,10 +135,10 @@ def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, wal
         likely += ONE if reach[i] < end else ZERO
     for k in range(walking, likely):
         j = U(prime[k])
-        large, cofactor = U(primes[j]), U(cofactors[j])
-        first = (large * (U(beyonds[j]) + NEXT_COFACTOR[cofactor]) - THIRTY * U(rests[j])) // THIRTY
-        at[walking], prime[walking] = first, large // THIRTY
-        step[walking] = U(48) * INDEX_OF_RESIDUE[large % THIRTY] + INDEX_OF_COFACTOR[cofactor]
+        large, begin = U(primes[j]), U(FIRST_COFACTOR[cofactors[j]])
+        first, q = (U(reach[j]) + large * (begin & FIFTEEN)) // THIRTY, large // THIRTY
+        entry = FIRST_ENTRY[large - THIRTY * q] + (begin >> FOUR)
+        at[walking], step[walking], prime[walking] = first << THREE | U(BIT_OF_ENTRY[entry]), entry, q << THREE
         walking += ONE if first < turns else ZERO
     return walking
 

@@ -45,28 +45,30 @@ CARRY = np.array([[next(w for w in _R if r * w % 30 == s) * r // 30 for s in _R]
 COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
 
 
-def _next_cofactor() -> Array:
-    """What to add to a cofactor (0 .. 211) to reach the next one that 2, 3, 5 and 7 do not divide, itself included."""
-    return np.array([next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(212)], np.uint64)
+def _first_cofactor() -> Array:
+    """For a cofactor 0 .. 211, the first from it on that 2, 3, 5 and 7 do not divide: its distance | its place << 4."""
+    gaps = [next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(212)]
+    return np.array([gap | COFACTORS.index((m + gap) % 210) << 4 for m, gap in enumerate(gaps)], np.uint32)
 
 
 def _walk() -> Array:
-    """For residue c and the j-th cofactor, entry 48 c + j: the multiple's bit, and how to go on from it.
+    """For residue c and the j-th cofactor, entry 48 c + j: how to go on to the next multiple.
 
-    bit | carry << 3 | gap << 8 | next entry << 12; the next multiple lies q * gap + carry bytes on.
+    extra | gap << 7 | next entry << 11; the next multiple lies 8 q * gap + extra bits on, eight to a byte.
     """
     entries = []
     for c, r in enumerate(_R):
         for j, m in enumerate(COFACTORS):
             after = COFACTORS[j + 1] if j < 47 else 211
-            carry = r * after // 30 - r * m // 30
-            entries.append(_R.index(r * m % 30) | carry << 3 | (after - m) << 8 | (48 * c + (j + 1) % 48) << 12)
+            here, there = (8 * (r * w // 30) + _R.index(r * w % 30) for w in (m, after))
+            entries.append(there - here | (after - m) << 7 | (48 * c + (j + 1) % 48) << 11)
     return np.array(entries, np.uint32)
 
 
-NEXT_COFACTOR = _next_cofactor()
-INDEX_OF_COFACTOR = np.array([COFACTORS.index((m + int(d)) % 210) for m, d in enumerate(NEXT_COFACTOR)], np.uint64)
+FIRST_COFACTOR = _first_cofactor()
+FIRST_ENTRY = 48 * INDEX_OF_RESIDUE  # of a residue in WALK
 WALK = _walk()
+BIT_OF_ENTRY = np.array([_R.index(r * m % 30) for r in _R for m in COFACTORS], np.uint8)
 
 # Bits of a byte whose numbers are below, or above, a remainder mod 30: to cut a window's first and last byte.
 FROM_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r >= m) for m in range(30)], np.uint8)
