@@ -174,14 +174,14 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any])
 def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = Control(job.control)
+    done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
     attempts: dict[int, int] = {}
     suspects: list[int] = []
     while True:
         deaths = _pass(pool, job, plan)
-        # Neither all() nor a ufunc's reduction: both are long ways through code that a long run has made cold.
-        if not deaths and len(control.done.nonzero()[0]) == plan.chunks:
+        if not deaths and len(done.nonzero()[0]) == chunks:  # all(), and any reduction, is a longer way
             return
-        missing = np.flatnonzero(control.done == 0)
+        missing = np.flatnonzero(done == 0)
         events += [_told(death, plan) for death in deaths]
         for lost, death in _blamed(deaths, missing).items():
             attempts[lost] = attempts.get(lost, 0) + 1
@@ -191,7 +191,7 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> Non
             return
         if pool.die_together:  # one of these killed the others' workers too: alone, the innocent are done
             suspects += [death.chunk for death in deaths if death.chunk is not None]
-            suspects = [chunk for chunk in suspects if control.done[chunk] == 0]
+            suspects = [chunk for chunk in suspects if done[chunk] == 0]
         control.offer(suspects[:1] or missing)
 
 
