@@ -91,7 +91,10 @@ def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
 
 
 def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
-    """The same, in tiles of which each is worth the library's packing of its operands."""
+    """The same, in a tile for each core of the machine, since the library packs its operands again for every tile.
+
+    Its bits are the library's: the same for any number of workers, not on every machine.
+    """
     return _plan_matmul(A, B, out, blas_tile)
 
 
