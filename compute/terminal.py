@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ def tell(result: Any) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[float, float, str], None]]:
-    """tell(done, total, label), shown as a bar where stderr is a terminal."""
-    if not sys.stderr.isatty():
+    """tell(done, total, label), shown as a bar where stderr is a terminal that can draw one."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":  # which cannot take back what it drew
         yield lambda done, total, label: None
         return
     from rich.console import Console
