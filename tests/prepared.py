@@ -9,47 +9,70 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+# A warning is an error; but the resource tracker, which is told the same, would keep an error of its own to itself.
+STRICTLY = ["-W", "error", "-W", "default:resource_tracker"]
 PATIENCE = 60.0  # s for a script to say what it is waited for: only a failing test gets there
 
 
-@dataclass
 class Script:
-    """A script that was started: what it writes goes to two files."""
+    """A script that was started. It says what it says into a file, and what is wrong into a pipe."""
 
-    pid: int
-    _folder: Path
-    _ends: IO[str]
-    code: int | None = None
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._errors = folder, b""
+        self.code: int | None = None
+        os.mkfifo(folder / "err")
+        (folder / "out").touch()
+        self._pipe: int | None = os.open(folder / "err", os.O_RDONLY | os.O_NONBLOCK)
+
+    def begin(self, job: dict[str, Any], server: subprocess.Popen[str]) -> None:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps(job), file=server.stdin, flush=True)
+        self._told = server.stdout
+        self.pid = int(self._told.readline())
 
     def await_line(self, line: str) -> None:
         """Return when it has said so."""
         deadline = time.monotonic() + PATIENCE
         while line not in self.stdout.splitlines():
-            assert time.monotonic() < deadline, f"never said {line!r}: {self.stdout}{self.stderr}"
+            assert time.monotonic() < deadline, f"never said {line!r}, but {self.stdout}"
             time.sleep(0.002)
 
     def ended(self) -> int:
         """Wait for its end: its exit code, or minus its signal."""
-        self.code = int(self._ends.readline())
+        self.code = int(self._told.readline())
         return self.code
 
     @property
     def stdout(self) -> str:
+        """What it has said."""
         return (self._folder / "out").read_text()
 
     @property
     def stderr(self) -> str:
-        return (self._folder / "err").read_text()
+        """What was wrong: the last word of every process below it, for whose end this waits."""
+        while self._pipe is not None:
+            assert select.select([self._pipe], [], [], PATIENCE)[0], f"somebody lives on: {self._errors.decode()}"
+            part = os.read(self._pipe, 2**16)
+            self._errors += part
+            if not part:
+                self.close()
+        return self._errors.decode()
+
+    def close(self) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
 
 
 class Prepared:
@@ -61,7 +84,7 @@ class Prepared:
 
     def __enter__(self) -> Prepared:
         self._server = subprocess.Popen(
-            [sys.executable, "-W", "error", __file__],
+            [sys.executable, *STRICTLY, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -72,20 +95,21 @@ class Prepared:
     def __exit__(self, *_: object) -> None:
         with self._server as server:
             server.kill()
-        if self._latest and self._latest.code is None:  # a test that failed has left it
-            os.killpg(self._latest.pid, signal.SIGKILL)
+        if self._latest:
+            self._latest.close()
+            if self._latest.code is None:  # a test that failed has left it
+                os.killpg(self._latest.pid, signal.SIGKILL)
 
     def start(self, text: str, *args: str, cwd: Path | None = None, **env: str) -> Script:
         """Start a script once the last one has ended."""
+        if self._latest:
+            self._latest.close()
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
+        self._latest = Script(folder)
         job = {"text": text, "argv": ["script", *args], "folder": str(folder), "cwd": str(cwd or folder), "env": env}
-        stdin, stdout = self._server.stdin, self._server.stdout
-        assert stdin is not None
-        assert stdout is not None
-        print(json.dumps(job), file=stdin, flush=True)
-        self._latest = Script(int(stdout.readline()), folder, stdout)
+        self._latest.begin(job, self._server)
         return self._latest
 
     def run(self, text: str, *args: str, **settings: Any) -> str:
@@ -100,7 +124,7 @@ def _become(job: dict[str, Any]) -> None:
     """Be a program of its own."""
     os.setsid()
     for descriptor, name in enumerate((os.devnull, "out", "err")):
-        opened = os.open(os.path.join(job["folder"], name), os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        opened = os.open(os.path.join(job["folder"], name), (os.O_WRONLY if descriptor else os.O_RDONLY) | os.O_APPEND)
         os.dup2(opened, descriptor)
         os.close(opened)
     os.environ.update(job["env"])
@@ -113,8 +137,6 @@ def _next_script() -> Any:
     """Serve until there is nothing to do: None. A fork returns from here with its script, compiled."""
     for line in sys.stdin:
         job = json.loads(line)
-        (Path(job["folder"]) / "out").touch()
-        (Path(job["folder"]) / "err").touch()
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of BLAS's threads in a fork
             pid = os.fork()
         if not pid:

@@ -227,4 +227,8 @@ def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_
     os.kill(script.pid, signal.SIGKILL)
     assert script.ended() == -signal.SIGKILL
     assert wait_until_gone(below, GONE_WITHIN) == []
-    assert script.stderr == ""
+    # The killed had no time to free loky's own semaphores: loky's tracker does, and says so.
+    said = [
+        line for line in script.stderr.splitlines() if "leaked semlock" not in line and "warnings.warn(" not in line
+    ]
+    assert said == []
