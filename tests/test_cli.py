@@ -19,7 +19,7 @@ from compute.cli import main
 from compute.scaling.dataset import Point, Scaling
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "300ms"]
+SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "100ms"]
 
 words = str.split
 
