@@ -232,7 +232,7 @@ def touching(e: Evidence) -> float:
 
 
 def _first_touch(e: Evidence, claims: Claims) -> Iterator[Loss]:
-    if (beyond := touching(e)) > 0:
+    if e.budget > 0 and (beyond := touching(e)) > 0:
         took = claims.take("inflation", most=beyond / e.budget)
         said = f"{e.faults:.0f} page faults took {seconds(beyond)} more of the system's CPU than the serial run's"
         yield Loss(Cause.FIRST_TOUCH, took, f"{said}{_figures(e, 'inflation')}: {phrases.FRESH}")
