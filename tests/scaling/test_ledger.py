@@ -67,7 +67,7 @@ def test_the_system_s_part_is_told_beyond_the_serial_run_s_for_the_same_work():
     assert in_the_system([(spent(here, 0.75, work=3.0), spent(here, 0.25))]) == {"system": 0.0}
 
 
-@pytest.mark.parametrize(("process", "system"), [(1, 0.75), (os.getpid(), math.nan)])
+@pytest.mark.parametrize(("process", "system"), [(1, 0.75), (os.getpid(), math.nan)], ids=["elsewhere", "untold"])
 def test_of_lanes_elsewhere_or_an_untold_system_nothing_is_said(process, system):
     assert in_the_system([(spent(process, system), spent(os.getpid(), 0.25))]) == {}
 
