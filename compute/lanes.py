@@ -253,6 +253,12 @@ def inside_a_lane() -> bool:
     return getattr(_inside, "lane", False)
 
 
+def be_a_lane(inside: bool) -> bool:
+    """Note that this thread is a lane from now on, or that it is none; what it was."""
+    was, _inside.lane = inside_a_lane(), inside
+    return was
+
+
 def mark_worker(job: Job, me: int) -> None:
     """Write who runs a lane: this process and this thread."""
     line = Control.line(me)
@@ -262,7 +268,7 @@ def mark_worker(job: Job, me: int) -> None:
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
-    was_inside, _inside.lane = inside_a_lane(), True
+    was_inside = be_a_lane(True)
     former: set[int] = set()
     try:
         lane = lane_of(job.kernel, job.lanes)
@@ -275,7 +281,7 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         job.control[Control.line(me) + INSIDE] = 0
         return Outcome(me, error, Control(job.control).current(me))
     finally:
-        _inside.lane = was_inside
+        be_a_lane(was_inside)
         usage.let_go(former)
     return Outcome(me)
 

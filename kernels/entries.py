@@ -6,7 +6,6 @@ dropped meanwhile is a miss.
 
 from __future__ import annotations
 
-import functools
 import os
 import tempfile
 import time
@@ -19,22 +18,13 @@ MOST_BYTES = 128 << 20  # all kernels take 12 MB: ten versions or interpreters; 
 
 
 def cache_folder() -> Path:
-    """NFOLD_CACHE_DIR, or nfold's folder in the user's cache; a private temporary one where neither can be written."""
-    chosen = os.environ.get("NFOLD_CACHE_DIR")
-    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
+    """NFOLD_CACHE_DIR, or nfold's folder in the user's cache. It need not be there, nor be writable."""
+    if chosen := os.environ.get("NFOLD_CACHE_DIR"):
+        return Path(chosen)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(_temporary_folder().name)
-
-
-@functools.cache
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    # A fresh name each time: a predictable one in /tmp would let another user plant code there.
-    return tempfile.TemporaryDirectory(prefix="nfold-cache-")
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(os.devnull) / "nfold"  # below a file there is never one
 
 
 def read(path: Path) -> bytes | None:
@@ -51,6 +41,7 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, content: bytes) -> None:
     """Put the entry in place with one rename, and prune its folder; do without where the disk refuses."""
     with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Named like an entry, so that one whose writer was killed is dropped as one.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
             file.write(content)

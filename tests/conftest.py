@@ -52,7 +52,8 @@ def script(tmp_path):
         path = tmp_path / "script.py"
         path.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-W", "error", str(path), *args],
+            # The tracker must not be made to swallow what it says of leaks.
+            [sys.executable, "-W", "error", "-W", "default:resource_tracker", str(path), *args],
             capture_output=True,
             text=True,
             timeout=timeout,

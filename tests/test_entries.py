@@ -62,8 +62,21 @@ def test_an_entry_that_is_not_there_is_a_miss(tmp_path):
 
 
 def test_a_disk_that_refuses_is_done_without(tmp_path):
-    entries.write(tmp_path / "gone" / f"body-{1:032x}.nbc", b"code")
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    entries.write(tmp_path / "file" / f"body-{1:032x}.nbc", b"code")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("NFOLD_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    path = entries.cache_folder() / f"body-{1:032x}.nbc"
+    entries.write(path, b"code")
+    assert entries.read(path) is None
 
 
 @pytest.mark.parametrize("most", [0, 1 << 20])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from compute import interrupts, usage
 from compute.backends.backend import Backend, Pool
 from compute.control import DETAILED, PIN, Control
-from compute.lanes import SLICE_OVER, Job, Outcome, lane_of, mark_worker
+from compute.lanes import SLICE_OVER, Job, Outcome, be_a_lane, lane_of, mark_worker
 
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
 
@@ -50,9 +50,11 @@ def _on_a_loop(job: Job) -> list[Outcome]:
     import asyncio
 
     loop = asyncio.new_event_loop()
+    was_inside = be_a_lane(True)
     try:
         return loop.run_until_complete(_lanes(job))
     finally:
+        be_a_lane(was_inside)
         loop.close()
 
 

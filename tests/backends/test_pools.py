@@ -342,8 +342,8 @@ def test_a_body_that_runs_on_its_own_pool_gets_its_own_lane_alone():
 
 
 def test_a_run_inside_a_worker_goes_serial(pool):
-    if not is_parallel(pool) or isinstance(pool.backend, Prange):
-        pytest.skip("one lane, lanes that take turns, or no Python body")
+    if isinstance(pool.backend, Prange):
+        pytest.skip("no Python body")
 
     @kernel(compiled=False, grain=1)
     def outer(lo, hi, out, x):
