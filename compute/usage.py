@@ -69,13 +69,16 @@ def arrive(control: Words, me: int) -> set[int]:
     return former or set()
 
 
-def pin_to(cpu: int) -> set[int] | None:
-    """Hold this thread to one CPU; where it could run before, empty if only there. None where that is refused."""
+def pin_to(cpu: int, thread: int = 0) -> set[int] | None:
+    """Hold a thread to one CPU; where it could run before, empty if only there. None where that is refused.
+
+    thread: its native id; this one unless given.
+    """
     try:
-        former = os.sched_getaffinity(0)
+        former = os.sched_getaffinity(thread)
         if former == {cpu}:
             return set()
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(thread, {cpu})
     except (OSError, AttributeError):
         return None
     return former

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from compute import spin
+from compute import spin, usage
 from compute.backends.backend import Backend, Pool
 from compute.control import Control, Words
 from compute.lanes import Job, Outcome, in_slices, run_lane
@@ -36,20 +36,18 @@ class ThreadPool(Pool):
         self._done: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._spin = spin.spin_time(self.workers)
         self._bell = np.zeros(1, np.int64)
-        self._jobs: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(1, self.workers)]
-        shared = (self._done, self._bell, self._spin)
-        self._threads = [
-            threading.Thread(target=_serve, args=(lane, jobs, *shared), name=f"nfold-lane-{lane}", daemon=True)
-            for lane, jobs in enumerate(self._jobs, 1)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
+        self._lanes = [_Lane(lane, self._done, self._bell, self._spin) for lane in range(1, self.workers)]
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._done.empty():
             self._done.get()  # of lanes that came late to the run before
-        for jobs in self._jobs:
-            jobs.put(job)
+        if self._cpus and any(lane.sleeps for lane in self._lanes):
+            here = spin.here()
+            for lane, cpu in zip(self._lanes, (cpu for cpu in self._cpus if cpu != here), strict=False):
+                lane.wake_on(cpu)
+        for lane in self._lanes:
+            lane.jobs.put(job)
         self._bell[0] += 1
         outcomes = [run_lane(job, 0, in_slices)]
         if isinstance(outcomes[0].error, KeyboardInterrupt):
@@ -73,18 +71,40 @@ class ThreadPool(Pool):
                 time.sleep(0.001)
 
     def stop(self) -> None:
-        for jobs in self._jobs:
-            jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        for lane in self._lanes:
+            lane.jobs.put(None)
+        for lane in self._lanes:
+            lane.thread.join()
 
 
-def _serve(
-    lane: int, jobs: SimpleQueue[Job | None], done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int
-) -> None:
-    served = 0
-    while (job := jobs.get()) is not None:
-        done.put((job, run_lane(job, lane)))
-        del job  # or its arrays would live until the next one
-        served += 1
-        spin.until_rung(bell, served, limit)
+class _Lane:
+    """A thread that waits for jobs: it spins for a moment, then sleeps."""
+
+    def __init__(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
+        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.sleeps = False
+        self._former: set[int] = set()
+        self.thread = threading.Thread(
+            target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
+        )
+        self.thread.start()
+
+    def wake_on(self, cpu: int) -> None:
+        """Have it wake there, if it sleeps: the system likes to wake it beside its caller, where it sits for 4 ms."""
+        if self.sleeps and not self._former:
+            self._former = usage.pin_to(cpu, self.thread.native_id or 0) or set()
+
+    def _serve(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
+        served = 0
+        while True:
+            self.sleeps = self.jobs.empty()
+            job = self.jobs.get()
+            self.sleeps = False
+            usage.let_go(self._former)
+            if job is None:
+                return
+            self._former = set()
+            done.put((job, run_lane(job, number)))
+            del job  # or its arrays would live until the next one
+            served += 1
+            spin.until_rung(bell, served, limit)
