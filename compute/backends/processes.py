@@ -139,7 +139,7 @@ class ProcessPool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
         patience = None if self.backend.timeout is None else self.backend.timeout / 8
         self._listen(job, 0)  # for who died meanwhile, and what came late of the runs before
-        while any(worker.backlog > BACKLOG for worker in self._workers.values()):
+        while self._owing(BACKLOG):
             self._doze(job, patience)
         self.repair()
         began = time.perf_counter_ns()
@@ -161,10 +161,17 @@ class ProcessPool(Pool):
         control = Control(job.control)
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
         while not control.is_over():
-            if not any(worker.backlog for worker in self._workers.values()):
+            if not self._owing():
                 return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
             outcomes += self._doze(job, patience)
         return outcomes
+
+    def _owing(self, answers: int = 0) -> list[Worker]:
+        """The workers that owe more than so many answers.
+
+        Every one is looked at: one that went on owing what it has given would keep `_doze` from sleeping.
+        """
+        return [worker for worker in self._workers.values() if worker.backlog > answers]
 
     def _doze(self, job: Job, patience: float | None) -> list[Outcome]:
         """Sleep until some worker answers, dies, or is found hung; what became of its part in this job."""
@@ -172,7 +179,7 @@ class ProcessPool(Pool):
         outcomes = self._listen(job, patience if all(asleep) else 0)
         timeout = self.backend.timeout
         if timeout is not None:
-            for worker in [worker for worker in self._workers.values() if worker.backlog]:
+            for worker in self._owing():
                 if remote.is_hung(Control(job.control), worker.lane, self._sent, timeout):
                     worker.process.kill()
                     outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))

@@ -28,6 +28,15 @@ def cpus_allowed(lo, hi, out):
     out[lo:hi] = len(os.sched_getaffinity(0))
 
 
+@kernel(plan=lambda slow: Plan(2, (slow,), grain=1), compiled=False)
+def one_is_slow(lo, hi, out, slow):
+    out[lo] = os.getpid()
+    if os.getpid() == slow:
+        time.sleep(0.15)
+    while not out.all():  # the other chunk is the other worker's
+        time.sleep(0.001)
+
+
 def two_sides(lane=0):
     """The worker's and the pool's view of one lane's tally."""
     board = np.zeros(LINE * (1 + lane), np.int64)
@@ -95,6 +104,17 @@ def test_idle_workers_sleep():
         before = [worker.cpu_times() for worker in workers]
         time.sleep(0.2)
         assert [worker.cpu_times() for worker in workers] == before  # not one tick of the clock
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_caller_sleeps_while_one_lane_works_and_another_is_done(last, monkeypatch):
+    with Processes(2).open() as pool:
+        pool.run(nothing, 2)
+        pids = [pool._workers[lane].process.pid for lane in range(2)]
+        looks, look = [], pool._doze
+        monkeypatch.setattr(pool, "_doze", lambda *args: looks.append(args) or look(*args))
+        assert set(pool.run(one_is_slow, pids[last]).value) == set(pids)
+        assert len(looks) < 8  # once for each answer, and once more where it came between two looks
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="CPUs are chosen on Linux only")
