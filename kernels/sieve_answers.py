@@ -7,6 +7,7 @@ the first twelve primes as Miller-Rabin bases decide below 3.3 * 10^24: Sorenson
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -29,11 +30,13 @@ TEST_EACH_TO = 2_000  # numbers of a window tried one by one: a tenth of a secon
 # ---------------------------------------------------------------- bounds
 
 
+@functools.lru_cache(maxsize=4)  # a chunk ends where the next one begins
 def logarithmic_integral(x: float) -> float:
-    """li(x) for x > 1, to about 14 digits: all terms of the series are positive."""
+    """li(x) for x > 1, to about 14 digits: all terms of the series are positive, and soon each is half of the last."""
     log = math.log(x)
-    total, term = EULER_GAMMA + math.log(log), 1.0
-    for k in range(1, 200):
+    total, term, k = EULER_GAMMA + math.log(log), 1.0, 0
+    while k < 2 * log or term > 1e-16 * abs(total):
+        k += 1
         term *= log / k
         total += term / k
     return total
@@ -52,12 +55,12 @@ def most_primes(low: int, high: int) -> int:
     if numbers > 1:
         bounds.append(int(2 * numbers / math.log(numbers)) + 1)  # Montgomery and Vaughan, by the window's length alone
     if low <= 2 <= high:
-        bounds.append(int(logarithmic_integral(high)) + 1)
+        bounds.append(int(logarithmic_integral(float(high))) + 1)
     elif low > 2:
         below = low - 1.0
         rounding = 1e-13 * high / math.log(high)
         between = min(
-            logarithmic_integral(high) - logarithmic_integral(below) + rounding,
+            logarithmic_integral(float(high)) - logarithmic_integral(below) + rounding,
             (numbers + 1) / math.log(below),  # li's slope falls; rounds better where the window is short and high
         )
         bounds.append(int(between + li_excess(below)) + 2)

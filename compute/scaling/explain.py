@@ -65,7 +65,7 @@ def point(
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(one),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
-        details=_details([runs[k].timeline for k in middle]) | in_the_system([(runs[k], serial[k]) for k in middle]),
+        details=_details([runs[k].timeline for k in middle]) | in_the_system(list(zip(runs, serial, strict=True))),
         chunks=plan.chunks,
         chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
@@ -117,8 +117,9 @@ def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
 
 
 def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
-    """`system`: CPU seconds that runs spent in the system beyond the serial runs' of their rounds, for the same work.
+    """`system`: CPU seconds that a run spent in the system beyond the serial run of its round, for the same work.
 
+    The mean of all rounds, as one run's is told in ticks, which may be a good part of it.
     Empty where lanes were in another process than the caller, or nothing tells.
     """
     beyond = sum(run.system - serial.system * _more(run, serial) for run, serial in pairs) / len(pairs)

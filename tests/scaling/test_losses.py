@@ -340,6 +340,12 @@ def test_system_time_that_page_faults_cannot_carry_is_not_the_first_touch(other)
     assert cause(inflation=0.4, **TOUCHED | other) == Cause.UNKNOWN
 
 
+def test_more_rounds_tell_less_of_the_first_touch():
+    little = TOUCHED | {"system": 0.021}
+    slight = {"seconds": 0.04, "inflation": 0.4}
+    assert [cause(**slight, **little, rounds=rounds) for rounds in (3, 4)] == [Cause.UNKNOWN, Cause.FIRST_TOUCH]
+
+
 def test_more_than_n_fold_because_the_serial_run_touched_fresh_memory_is_not_nothing():
     known = {"inflation": -0.25, **TOUCHED, "system": -0.5}
     verdict = judge(of(**known))

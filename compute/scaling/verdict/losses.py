@@ -22,7 +22,7 @@ EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are 
 STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
 INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
-LEAST_SYSTEM = 0.04  # seconds: ten ticks of a kernel that splits CPU time at 250 Hz, and so to a third or better
+LEAST_SYSTEM = 0.04  # seconds of one round: ten ticks of a kernel that splits CPU time at 250 Hz; of n rounds 1/√n
 COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 where the host had to find them first
 
 APART = ("processes", "joblib", "dask")  # backends whose lanes may be in processes of their own
@@ -227,7 +227,8 @@ def touching(e: Evidence) -> float:
 
     Of a compiled body only: it calls nothing of the system, which then serves its page faults.
     """
-    carried = e.compiled and e.faults and e.system and LEAST_SYSTEM <= abs(e.system) <= COSTLIEST * e.faults
+    least = LEAST_SYSTEM / math.sqrt(e.rounds or 1)
+    carried = e.compiled and e.faults and e.system and least <= abs(e.system) <= COSTLIEST * e.faults
     return e.system or 0.0 if carried else 0.0
 
 
