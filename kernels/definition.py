@@ -167,6 +167,10 @@ class Kernel:
         self.variants.pop(variant, None)
         self.variants[variant] = Variant(function, compiled, plan)
 
+    def planned(self, variant: str, plan: Callable[..., Plan]) -> None:
+        """Give a variant that is there a planner of its own."""
+        self.variants[variant] = replace(self.variants[variant], planner=plan)
+
     @property
     def path(self) -> str:
         """`package.module:name`, by which `find` finds this kernel."""

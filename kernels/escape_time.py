@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
-from kernels.plan import Plan
+from kernels.plan import Plan, finely
 
 Image = np.ndarray[Any, Any]
 
@@ -154,4 +154,5 @@ def mandelbrot(
         out[pixel] = escape_count(cx, cy, max_iter)
 
 
+mandelbrot.planned("python", finely(plan_image))
 mandelbrot.also("nogil", "kernels.escape_time_lanes:body", compiled=True)

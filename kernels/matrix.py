@@ -28,7 +28,7 @@ from kernels.operands import (
     tiles,
     vector,
 )
-from kernels.plan import Plan
+from kernels.plan import Plan, finely
 
 # A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
 # of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
@@ -72,6 +72,11 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
     return _part(rows, down, LINE), _part(columns, across, LINE)
 
 
+def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
+    """Rows and columns of a tile: whole rows, enough of such bands. A loop of Python gains nothing from a cache."""
+    return _part(rows, max(1, ENOUGH // matrices), 1), columns or 1
+
+
 def _part(length: int, parts: int, multiple: int) -> int:
     return -(-length // (parts * multiple)) * multiple or multiple
 
@@ -96,6 +101,11 @@ def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
     Its bits are the library's: the same for any number of workers, not on every machine.
     """
     return _plan_matmul(A, B, out, blas_tile)
+
+
+def plan_matmul_python(A: Any, B: Any, out: Any = None) -> Plan:
+    """The same, in bands: what is mostly packing to compiled code is milliseconds of Python, to be shared out."""
+    return _plan_matmul(A, B, out, python_bands)
 
 
 def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], tuple[int, int]]) -> Plan:
@@ -213,6 +223,7 @@ def _for_blas(matrix: Array) -> Array:
     return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
 
 
+matmul.planned("python", plan_matmul_python)
 matmul.also("blas", matmul_blas, plan=plan_matmul_blas)
 matmul.also("nogil", "kernels.matmul_packed:body", compiled=True)  # last, so the bare name: it keeps to one core
 
@@ -299,5 +310,6 @@ def matvec_blas(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array
         lo += bottom - top
 
 
+matvec.planned("python", finely(plan_matvec))
 matvec.also("blas", matvec_blas)
 matvec.also("nogil", "kernels.matvec_lanes:body", compiled=True)  # the last one is what the bare name runs

@@ -25,7 +25,7 @@ from kernels.operands import (
     tile_at,
     tiles,
 )
-from kernels.plan import Plan
+from kernels.plan import Plan, finely
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:
@@ -162,5 +162,7 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
         lo += last - first
 
 
+transpose.planned("python", finely(plan_transpose))
+triad.planned("python", finely(plan_triad))
 transpose.also("nogil", "kernels.streams_lanes:transpose", compiled=True)
 triad.also("nogil", "kernels.streams_lanes:triad", compiled=True)

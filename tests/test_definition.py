@@ -14,7 +14,7 @@ from example_kernels import histogram, ordered, squares, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import REGISTRY, Plan, find, kernel
+from kernels import REGISTRY, Plan, find, kernel, mandelbrot, matmul, matvec, triad
 from kernels.definition import as_index, nearest
 
 few = settings(max_examples=60, deadline=None)
@@ -122,6 +122,13 @@ def test_two_kernels_of_one_name_are_not_mistaken_for_each_other():
     squares.__dict__["module"] = "example_kernels"
     assert cloudpickle.loads(cloudpickle.dumps(squares))(np.ones(2)).tolist() == [-1, -1]
     assert example_kernels.squares(np.ones(2)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("shipped", [mandelbrot, matmul, matvec, triad], ids=repr)
+def test_a_small_work_has_chunks_enough_for_lanes_that_run_python(shipped):
+    small, large = shipped.example(40), shipped.example(700)
+    assert shipped.plan(*small).chunks < shipped.python.plan(*small).chunks in range(10, 300)
+    assert shipped.python.plan(*large).chunks in range(10, 300)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "3"], ids=repr)

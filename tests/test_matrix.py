@@ -281,7 +281,10 @@ def test_running_a_chunk_twice_changes_nothing_and_touches_only_its_tiles(varian
     np.testing.assert_array_equal(filled[0], once)
 
 
-@pytest.mark.parametrize("cut", [kernels.matrix.packed_tile, kernels.matrix.blas_tile], ids=lambda cut: cut.__name__)
+CUTS = [kernels.matrix.packed_tile, kernels.matrix.blas_tile, kernels.matrix.python_bands]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
 @given(rows=st.integers(0, 9000), columns=st.integers(0, 9000), depth=st.integers(1, 9000), matrices=st.integers(1, 99))
 def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, depth, matrices):
     tall, wide = cut(matrices, rows, columns, depth)

@@ -31,6 +31,7 @@ LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's thr
 GROWS = 1.05  # from one count to the next, and the machine still gives more: intervals resolve a few percent
 SPARE = 8  # the triad may take this part of the memory that is free
 CHUNKS = 128  # of the register control: the last one is under 1 % of a lane's part
+WAITS = 0.1  # of the triad's bytes a second: who streams memory at less does not wait for it, but for something else
 STEPS = 8_000  # in a chunk, about 30 us: long against a ticket, and 128 of them are what a round can spare
 
 
@@ -174,12 +175,14 @@ def memory_share(kernel: Kernel, plan: Plan, seconds: float, bandwidth: float | 
     """From 0 (computes) to 1 (streams memory): what the kernel says, else its arrays' bytes a second on one core
     against the triad's (`bandwidth`, in bytes a second).
 
-    What is read twice from memory is counted once, so a share that was measured is a lower bound.
+    What is read twice from memory is counted once, so a share that was measured is a lower bound. What a kernel says of
+    memory does not hold for a variant that is too slow to wait for it: loops of Python reach a hundredth of the triad.
     """
-    if kernel.bound is not None:
-        return float(kernel.bound == "memory")
-    if not bandwidth or not seconds:
+    if kernel.bound == "compute":
         return 0.0
     touched = sum(x.nbytes for x in plan.inputs if isinstance(x, np.ndarray))
     touched += int(np.prod(kernel.output_shape(plan))) * np.dtype(plan.dtype).itemsize
-    return min(1.0, touched / seconds / bandwidth) if touched > cache_bytes(2) else 0.0
+    measured = touched / seconds / bandwidth if bandwidth and seconds else None
+    if kernel.bound == "memory":
+        return float(measured is None or measured >= WAITS)
+    return min(1.0, measured) if measured and touched > cache_bytes(2) else 0.0

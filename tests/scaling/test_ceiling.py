@@ -93,7 +93,9 @@ def unsaid(lo, hi, out, x):
 
 def test_the_kind_is_what_the_kernel_says_or_what_its_bytes_show():
     assert memory_share(count_primes, Plan(1), 1.0, 1e9) == 0.0
-    assert memory_share(triad, Plan(1), 1.0, 1e9) == 1.0
+    streams = triad.plan(np.zeros(10**6), np.zeros(10**6), 2.0)  # 24 MB
+    assert memory_share(triad, streams, 0.024, 4e9) == memory_share(triad, streams, 0.024, None) == 1.0
+    assert memory_share(triad, streams, 0.024, 11e9) == 0.0  # at a ninth of that rate it waits for other things
     plan = unsaid.plan(np.zeros(10**6))
     assert memory_share(unsaid, plan, 0.016, 2e9) == pytest.approx(0.5)  # 16 MB in 16 ms is half of 2 GB/s
     assert memory_share(unsaid, plan, 0.016, None) == 0.0
