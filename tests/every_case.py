@@ -137,6 +137,20 @@ def cases() -> list[Case]:
     return made
 
 
+def table(backends: list) -> list[tuple]:
+    """Every (backend, case) to be run on these.
+
+    Prange compiles the whole lane loop anew for every layout of the inputs, seconds each; what a layout does to a body
+    shows on the others.
+    """
+    return [
+        (backend, case)
+        for backend in backends
+        for case in cases()
+        if case.is_contiguous or not isinstance(backend, Prange)
+    ]
+
+
 def main() -> None:
     """Run the whole table on fork's workers; print each case that fails."""
     import traceback

@@ -5,19 +5,13 @@ from pathlib import Path
 
 import every_case
 import pytest
-from every_case import BACKENDS, FORK, cases
+from every_case import BACKENDS, FORK, cases, table
 
 import compute
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 
-# Prange compiles the whole lane loop anew for every layout of the inputs, seconds each. What a layout does to a body
-# shows on the others.
-TABLE = [
-    pytest.param(backend, case, id=f"{backend!r}-{case!r}")
-    for backend in BACKENDS
-    for case in cases()
-    if case.is_contiguous or not isinstance(backend, Prange)
-]
+# Prange's rows are in test_table_prange.py.
+TABLE = table([backend for backend in BACKENDS if not isinstance(backend, Prange)])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ def pool_of():
         yield pool_of
 
 
-@pytest.mark.parametrize(("backend", "case"), TABLE)
+@pytest.mark.parametrize(("backend", "case"), TABLE, ids=repr)
 def test_every_kernel_on_every_backend(pool_of, backend, case):
     case.check(pool_of(backend))
 
@@ -49,7 +43,7 @@ def test_every_kernel_on_forked_workers(script):
 def test_the_table_has_every_backend_and_every_public_kernel():
     compiled = {case.kernel.name for case in cases() if case.kernel.variants[case.kernel.variant].compiled}
     for backend in BACKENDS:
-        assert compiled <= {param.values[1].kernel.name for param in TABLE if param.values[0] == backend}
+        assert compiled <= {case.kernel.name for one, case in table(BACKENDS) if one == backend}
     assert {type(b) for b in [*BACKENDS, FORK]} >= {Serial, Threads, Prange, Processes, Joblib, Coroutines}
     public = {"count_primes", "primes", "mandelbrot", "matmul", "matvec", "transpose", "triad"}
     assert public <= {case.kernel.name for case in cases()}

@@ -1,0 +1,14 @@
+"""The rows of Prange, in a file that runs beside the other: their lane loops take a minute to compile."""
+
+import pytest
+from every_case import BACKENDS, table
+
+from compute import Prange
+
+TABLE = table([backend for backend in BACKENDS if isinstance(backend, Prange)])
+
+
+@pytest.mark.parametrize(("backend", "case"), TABLE, ids=repr)
+def test_every_kernel_on_prange(backend, case):
+    with backend.open() as pool:
+        case.check(pool)
