@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 from leaks import Leaks
 
-from compute import machine
-
 # The tests start a thousand processes. Each would look for work for its idle BLAS threads for 26 ms, ...
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 # ... and compile this library's sources, where nobody may keep the outcome.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-if machine.usable_cpus() == 1:  # numba takes no more threads than it finds CPUs when it is first imported
+if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:  # numba takes no more threads than it finds CPUs when it is first imported
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
