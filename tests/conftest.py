@@ -16,7 +16,8 @@ from leaks import Leaks
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 # ... and compile this library's sources, where nobody may keep the outcome.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:  # numba takes no more threads than it finds CPUs when it is first imported
+# numba takes no more threads than it finds CPUs when it is first imported.
+if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
