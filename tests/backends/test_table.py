@@ -1,33 +1,16 @@
 """One table: every kernel, variant and backend; equal to one core to the bit, and to an answer from elsewhere."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import every_case
 import pytest
 from every_case import BACKENDS, FORK, cases, table
+from test_table_prange import TABLE as PRANGE_TABLE
 
 import compute
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 
-# Prange's rows are in test_table_prange.py.
 TABLE = table([backend for backend in BACKENDS if not isinstance(backend, Prange)])
-
-
-@pytest.fixture(scope="module")
-def pool_of():
-    """The open pool of a backend: opened at its first case, closed when another's comes."""
-    with ExitStack() as stack:
-        open_now = {}
-
-        def pool_of(backend):
-            if backend not in open_now:
-                stack.pop_all().close()
-                open_now.clear()
-                open_now[backend] = stack.enter_context(backend.open())
-            return open_now[backend]
-
-        yield pool_of
 
 
 @pytest.mark.parametrize(("backend", "case"), TABLE, ids=repr)
@@ -43,7 +26,7 @@ def test_every_kernel_on_forked_workers(script):
 def test_the_table_has_every_backend_and_every_public_kernel():
     compiled = {case.kernel.name for case in cases() if case.kernel.variants[case.kernel.variant].compiled}
     for backend in BACKENDS:
-        assert compiled <= {case.kernel.name for one, case in table(BACKENDS) if one == backend}
+        assert compiled <= {case.kernel.name for one, case in [*TABLE, *PRANGE_TABLE] if one == backend}
     assert {type(b) for b in [*BACKENDS, FORK]} >= {Serial, Threads, Prange, Processes, Joblib, Coroutines}
     public = {"count_primes", "primes", "mandelbrot", "matmul", "matvec", "transpose", "triad"}
     assert public <= {case.kernel.name for case in cases()}

@@ -9,6 +9,5 @@ TABLE = table([backend for backend in BACKENDS if isinstance(backend, Prange)])
 
 
 @pytest.mark.parametrize(("backend", "case"), TABLE, ids=repr)
-def test_every_kernel_on_prange(backend, case):
-    with backend.open() as pool:
-        case.check(pool)
+def test_every_kernel_on_prange(pool_of, backend, case):
+    case.check(pool_of(backend))

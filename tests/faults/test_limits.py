@@ -51,7 +51,7 @@ kept[:] = 1
 assert kept.sum() == len(x)
 deadline = time.monotonic() + 10
 while os.listdir("/dev/shm") and time.monotonic() < deadline:
-    gc.collect()  # loky's semaphores go with the last of its threads, which is not waited for
+    gc.collect()  # loky's semaphores have been seen to outlive its pool by a moment
     time.sleep(0.01)
 print(os.listdir("/dev/shm"), [name for name in os.listdir(os.environ["TMPDIR"]) if not name.startswith("pymp-")])
 """
