@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
-from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,8 @@ class Arena:
         self.kind = kind
         self._folder = folder
         self._lock = threading.Lock()
-        self._returned = _Returns()
+        self._lent: dict[Segment, Any] = {}
+        self._returned: dict[Segment, Any] = {}
         self._idle: dict[Segment, int] = {}  # and for how many runs
 
     def sees(self, array: Array) -> bool:
@@ -68,11 +68,15 @@ class Arena:
                 segment = create_segment(size, self.kind, self._folder)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
             root = np.frombuffer(segment, np.uint8)
-            weakref.finalize(root, self._returned.take, segment).atexit = False
+            # What is called then, at any moment, may not wait; and in Python code a Ctrl-C would be lost.
+            self._lent[segment] = weakref.ref(root, partial(self._returned.__setitem__, segment))
             return root
 
     def _collect(self) -> None:
-        self._idle.update(dict.fromkeys(self._returned.all(), 0))
+        while self._returned:
+            segment, _ = self._returned.popitem()
+            self._lent.pop(segment, None)
+            self._idle[segment] = 0
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""
@@ -97,26 +101,9 @@ class Arena:
     def close(self) -> None:
         """Let go of everything; arrays that are still held stay valid."""
         with self._lock:
-            self._returned.close()
+            self._lent.clear()
+            self._returned.clear()
             self._idle.clear()
-
-
-class _Returns:
-    """Segments whose last view has gone, put here by the garbage collector at any moment: so nothing here may wait."""
-
-    def __init__(self) -> None:
-        self._segments: deque[Segment] | None = deque()
-
-    def take(self, segment: Segment) -> None:
-        if self._segments is not None:
-            self._segments.append(segment)
-
-    def all(self) -> Iterator[Segment]:
-        while self._segments:
-            yield self._segments.popleft()
-
-    def close(self) -> None:
-        self._segments = None
 
 
 class Shared:

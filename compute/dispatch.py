@@ -16,6 +16,7 @@ import numpy as np
 
 from compute.arena import Arena
 from compute.control import Control
+from compute.interrupts import Watch
 from compute.lanes import Job, Outcome, inside_a_lane, run_lane
 from compute.timeline import Timeline
 from kernels.definition import Kernel
@@ -80,7 +81,8 @@ def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw:
     if isinstance(on, type) or not hasattr(on, "open"):
         raise TypeError(f"on must be a backend such as Threads(2), not {on!r}")
     if inside_a_lane():
-        return execute(Nested(), kernel, args, kw)
+        with Watch() as watch:
+            return execute(Nested(), kernel, args, kw, watch)
     kernel.plan(*args, **kw)
     with on.open() as pool:
         result: Result = pool.run(kernel, *args, **kw)
@@ -115,7 +117,7 @@ class Nested:
         pass
 
 
-def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> Result:
+def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> Result:
     """All the steps of a run on an open pool."""
     sections: dict[str, float] = {}
     events: list[str] = []
@@ -132,7 +134,7 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     section("transfer")
     dispatched = last
     if plan.chunks:
-        _run_all_chunks(pool, job, plan, events)
+        _run_all_chunks(pool, job, plan, events, watch)
     section("dispatch")
     value = kernel.finish(job.out, plan)
     section("finish")
@@ -158,27 +160,25 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     return Job(kernel, words, out, inputs)
 
 
-def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> float:
+def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> float:
     """Make every worker load the kernel for arguments like these, without running a chunk; return the seconds."""
     began = time.perf_counter()
     plan = kernel.plan(*args, **kw)
     job = place(pool, kernel, plan)
     Control(job.control).offer([])
-    for outcome in pool.lanes(job):
-        if outcome.error is not None:
-            raise outcome.error
+    _pass(pool, job, plan, watch)
     pool.arena.forget_idle()
     return time.perf_counter() - began
 
 
-def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str]) -> None:
+def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch: Watch) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = Control(job.control)
     done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
     attempts: dict[int, int] = {}
     suspects: list[int] = []
     while True:
-        deaths = _pass(pool, job, plan)
+        deaths = _pass(pool, job, plan, watch)
         if not deaths and len(done.nonzero()[0]) == chunks:  # all(), and any reduction, is a longer way
             return
         missing = np.flatnonzero(done == 0)
@@ -202,9 +202,11 @@ def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
     return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
-def _pass(pool: Lanes, job: Job, plan: Plan) -> list[Outcome]:
+def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch) -> list[Outcome]:
     """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
+    watch.stop = Control(job.control).stop
     try:
+        watch.raise_lost()
         outcomes = pool.lanes(job)
     except BaseException:  # Ctrl-C above all
         Control(job.control).stop()
@@ -216,6 +218,7 @@ def _pass(pool: Lanes, job: Job, plan: Plan) -> list[Outcome]:
     for outcome in outcomes:
         if outcome.error is not None:
             raise _explained(outcome, job.kernel, plan)
+    watch.raise_lost()
     return deaths
 
 
@@ -236,7 +239,8 @@ def _told(death: Outcome, plan: Plan) -> str:
 
 
 def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
-    error = outcome.error
+    # Taken out: whoever raises it holds the outcome, and its traceback would hold them both until a collection.
+    error, outcome.error = outcome.error, None
     assert error is not None
     if outcome.chunk is not None:
         lo, hi = plan.bounds(outcome.chunk)

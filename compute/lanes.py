@@ -268,9 +268,10 @@ def mark_worker(job: Job, me: int) -> None:
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
-    was_inside = be_a_lane(True)
+    was_inside = inside_a_lane()
     former: set[int] = set()
     try:
+        _inside.lane = True
         lane = lane_of(job.kernel, job.lanes)
         if job.control[DETAILED]:
             former = usage.arrive(job.control, me)
@@ -281,7 +282,7 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         job.control[Control.line(me) + INSIDE] = 0
         return Outcome(me, error, Control(job.control).current(me))
     finally:
-        be_a_lane(was_inside)
+        _inside.lane = was_inside  # no call, at which a Ctrl-C could come and leave this thread a lane for good
         usage.let_go(former)
     return Outcome(me)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from compute import machine
+from compute import interrupts, machine
 
 Kind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
@@ -47,6 +47,12 @@ class Segment(mmap.mmap):
 
 def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
+    # A name exists for a moment before anybody here knows of it.
+    with interrupts.put_off(lambda: None):
+        return _create(size, kind, folder)
+
+
+def _create(size: int, kind: Kind, folder: str | None) -> Segment:
     import tempfile
 
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)

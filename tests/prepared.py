@@ -7,6 +7,7 @@ separate programs would not is no matter for these: the seed of hashes, above al
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -34,10 +35,10 @@ class Script:
         (folder / "out").touch()
         self._pipe: int | None = os.open(folder / "err", os.O_RDONLY | os.O_NONBLOCK)
 
-    def begin(self, job: dict[str, Any], server: subprocess.Popen[str]) -> None:
+    def begin(self, job: dict[str, Any], server: subprocess.Popen[bytes]) -> None:
         assert server.stdin is not None
         assert server.stdout is not None
-        print(json.dumps(job), file=server.stdin, flush=True)
+        server.stdin.write(json.dumps(job).encode() + b"\n")
         self._told = server.stdout
         self.pid = int(self._told.readline())
 
@@ -49,9 +50,20 @@ class Script:
             time.sleep(0.002)
 
     def ended(self) -> int:
-        """Wait for its end: its exit code, or minus its signal."""
+        """Wait for its end: its exit code, or minus its signal. If none comes, it tells where it is, and is killed."""
+        if not select.select([self._told], [], [], PATIENCE)[0]:
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1)
+            self.kill()
+            raise AssertionError(f"does not end: {self.stdout}{self.stderr}")
         self.code = int(self._told.readline())
         return self.code
+
+    def kill(self) -> None:
+        """End it and all of its session, unless it has ended."""
+        if self.code is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.code = int(self._told.readline())
 
     @property
     def stdout(self) -> str:
@@ -87,23 +99,25 @@ class Prepared:
             [sys.executable, *STRICTLY, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         )
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._let_go()
         with self._server as server:
             server.kill()
+
+    def _let_go(self) -> None:
+        """Of the script before, which a test that failed may have left alive."""
         if self._latest:
+            self._latest.kill()
             self._latest.close()
-            if self._latest.code is None:  # a test that failed has left it
-                os.killpg(self._latest.pid, signal.SIGKILL)
 
     def start(self, text: str, *args: str, cwd: Path | None = None, **env: str) -> Script:
-        """Start a script once the last one has ended."""
-        if self._latest:
-            self._latest.close()
+        """Start a script; the one before has ended, or ends now."""
+        self._let_go()
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -127,6 +141,7 @@ def _become(job: dict[str, Any]) -> None:
         opened = os.open(os.path.join(job["folder"], name), (os.O_WRONLY if descriptor else os.O_RDONLY) | os.O_APPEND)
         os.dup2(opened, descriptor)
         os.close(opened)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
     sys.argv = job["argv"]

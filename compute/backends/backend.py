@@ -73,8 +73,11 @@ class Pool(ABC):
         self.arena = Arena(self.arena_kind)
         self._turn = threading.Lock()
         self._is_open = True
-        self.start()
-        self.startup = time.perf_counter() - began
+        with interrupts.Watch() as watch:
+            self.start()
+            self.startup = time.perf_counter() - began
+            if watch.has_heard:  # in vain: it is raised again below
+                self.close()
 
     @property
     def workers(self) -> int:
@@ -82,17 +85,19 @@ class Pool(ABC):
 
     def run(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
-        kernel = self._admitted(kernel, variant)
-        if inside_a_lane():
-            return dispatch.execute(dispatch.Nested(), kernel, args, kw)
-        with self._turn, one_blas_thread(kernel):
-            return dispatch.execute(self, kernel, args, kw)
+        with interrupts.Watch() as watch:
+            kernel = self._admitted(kernel, variant)
+            if inside_a_lane():
+                return dispatch.execute(dispatch.Nested(), kernel, args, kw, watch)
+            with self._turn, one_blas_thread(kernel):
+                return dispatch.execute(self, kernel, args, kw, watch)
 
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
-        kernel = self._admitted(kernel, variant)
-        with self._turn, one_blas_thread(kernel):
-            return dispatch.warm(self, kernel, args, kw)
+        with interrupts.Watch() as watch:
+            kernel = self._admitted(kernel, variant)
+            with self._turn, one_blas_thread(kernel):
+                return dispatch.warm(self, kernel, args, kw, watch)
 
     @contextmanager
     def observed(self, pins: Sequence[int] = ()) -> Iterator[None]:

@@ -51,7 +51,8 @@ class ThreadPool(Pool):
         self._bell[0] += 1
         outcomes = [run_lane(job, 0, in_slices)]
         if isinstance(outcomes[0].error, KeyboardInterrupt):
-            raise outcomes[0].error
+            self.stop_lanes(job)
+            return outcomes
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
         if not spin.until_over(job.control, self._spin):
             while len(outcomes) < job.lanes and not Control(job.control).is_over():

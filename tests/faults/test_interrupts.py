@@ -172,6 +172,127 @@ def test_an_interrupt_while_a_pool_opens(prepared, no_leaks, backend):
     assert wait_until_gone(in_session(script.pid), 5) == []
 
 
+# What is raised in a finalizer is lost to Python, which says "Exception ignored in ...".
+LOST = """
+import signal, sys
+from compute import *
+from fault_kernels import busy
+from kernels import Plan, kernel
+
+class Dying:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def planned_while_dying(n):
+    Dying()
+    return Plan(n, (), grain=1)
+
+@kernel(plan=planned_while_dying)
+def never(lo, hi, out):
+    print("ran")
+
+def interrupted(call, *args):
+    try:
+        call(*args)
+    except KeyboardInterrupt:
+        return True
+
+backend = eval(sys.argv[1])
+sys.unraisablehook = lambda lost: print(lost.exc_type.__name__, lost.object.__qualname__)
+hears = signal.getsignal(signal.SIGINT)
+signal.signal(signal.SIGALRM, lambda *_: Dying() and None)
+with backend.open() as pool:
+    pool.run(busy, 20, 1000)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    print("in lanes:", interrupted(pool.run, busy, 50_000, 5_000_000))
+    print("before:", interrupted(pool.run, never, 1))
+    print("warming:", interrupted(pool.warm, never, 1))
+    assert pool.run(busy, 20, 1000).value.tolist() == list(range(20))
+if pool.startup > 0.1:
+    signal.setitimer(signal.ITIMER_REAL, 0.003)
+    print("opening:", interrupted(backend.open))
+assert signal.getsignal(signal.SIGINT) is hears
+"""
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "Serial()",
+        "Threads(2)",
+        "Prange(2)",
+        "Coroutines(2)",
+        "Processes(2)",
+        "Joblib(2)",
+        "Joblib(2, kind='threading')",
+    ],
+)
+def test_an_interrupt_that_python_loses_is_raised_all_the_same(prepared, no_leaks, backend):
+    told = [line.split(": ") for line in prepared.run(LOST, backend).splitlines() if ": " in line]
+    assert [moment for moment, _ in told][:3] == ["in lanes", "before", "warming"]
+    assert [moment for moment, raised in told if raised != "True"] == []
+
+
+# A Ctrl-C is raised where the interpreter looks for signals: as a function begins, after a call, and at a loop's turn.
+# Here it comes at each of these in turn.
+EVERYWHERE = """
+import dis, signal, sys
+from compute import *
+from compute.lanes import inside_a_lane
+from fault_kernels import busy
+
+class Tracer:
+    def __init__(self, wanted):
+        self.wanted, self.seen, self.latest = wanted, 0, {}
+
+    def __call__(self, frame, event, arg):
+        if frame.f_code.co_filename == "script":
+            return None
+        latest = ""
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            latest = self.latest.get(frame, "")
+            self.latest[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        if event == "call" or latest.startswith(("CALL", "JUMP_BACKWARD")):
+            self.seen += 1
+            if self.seen == self.wanted:
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+def run():
+    return pool.run(busy, 20, 1000, variant="nogil").value.tolist()
+
+hears = signal.getsignal(signal.SIGINT)
+right = list(range(20))
+with eval(sys.argv[1]).open() as pool:
+    assert run() == right
+    wanted, came = 0, True
+    while came:
+        wanted += 1
+        tracer, interrupted = Tracer(wanted), False
+        sys.settrace(tracer)
+        try:
+            run()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(None)
+        came = tracer.seen >= wanted
+        tracer.latest.clear()
+        state = interrupted, inside_a_lane(), signal.getsignal(signal.SIGINT) is hears
+        assert state == (came, False, True), (wanted, state)
+        assert run() == right, wanted
+    assert wanted > 200, wanted
+print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)", "Coroutines(2)"])
+def test_an_interrupt_wherever_the_caller_is(prepared, no_leaks, backend):
+    assert prepared.run(EVERYWHERE, backend) == "done\n"
+
+
 # By a signal of its own, because a fork's copy of a process with threads is refused.
 CLOSING = """
 import multiprocessing, random, signal, time
