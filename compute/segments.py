@@ -48,7 +48,7 @@ class Segment(mmap.mmap):
 def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
     # A name exists for a moment before anybody here knows of it.
-    with interrupts.put_off(lambda: None):
+    with interrupts.put_off():
         return _create(size, kind, folder)
 
 

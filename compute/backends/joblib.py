@@ -20,7 +20,7 @@ from compute import interrupts
 from compute.arena import Arena
 from compute.backends import remote
 from compute.backends.backend import Backend, Pool
-from compute.control import SENDING, TICKETS, Control
+from compute.control import SENDING, STOP, TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
 from compute.segments import Kind
 from kernels.definition import nearest
@@ -75,16 +75,22 @@ class LokyPool(Pool):
         """Put a new executor in the place of a broken one."""
         from joblib.externals.loky import ProcessPoolExecutor
 
-        self._shut_down()
-        self._sender = remote.Sender()
-        self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
-        arrived: set[int] = set()
-        while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
-            with remote.deaf_children():
-                tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
-            arrived |= {task.result() for task in tasks}
+        with interrupts.put_off():  # cut off, loky leaves semaphores in /dev/shm, and its threads say so
+            self._shut_down()
+            self._sender = remote.Sender()
+            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
+            arrived: set[int] = set()
+            while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
+                with remote.deaf_children():
+                    tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
+                arrived |= {task.result() for task in tasks}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
+        # Cut off in the middle of loky's own code, its locks are never free again.
+        with interrupts.put_off(lambda: self._hurry(job)):
+            return self._lanes(job)
+
+    def _lanes(self, job: Job) -> Sequence[Outcome]:
         from joblib.externals.loky import BrokenProcessPool
 
         began = time.perf_counter_ns()
@@ -102,10 +108,10 @@ class LokyPool(Pool):
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
             if is_warming and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
-                return self.lanes(job)  # one worker did it for another
+                return self._lanes(job)  # one worker did it for another
             replies = [task.result() for task in tasks]
             return [pickle.loads(reply) if reply else Outcome(lane) for lane, reply in enumerate(replies)]
-        self.stop_lanes(job)
+        self._kill_lanes(job)
         death = hung or _exit_codes(broken)
         dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane, error in enumerate(errors) if error]
         return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
@@ -126,7 +132,13 @@ class LokyPool(Pool):
                     hung = f"killed after {timeout} s in one chunk"
                     _kill(control.process(lane))
 
-    def stop_lanes(self, job: Job) -> None:
+    def _hurry(self, job: Job) -> None:
+        """On a first Ctrl-C let each lane end its chunk, on a further one do not wait for that."""
+        if job.control[STOP]:
+            self._kill_lanes(job)
+        Control(job.control).stop()
+
+    def _kill_lanes(self, job: Job) -> None:
         """See every lane's process dead, so that nothing more is written, before going on."""
         for lane in range(job.lanes):
             pid = Control(job.control).process(lane)

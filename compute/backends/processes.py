@@ -106,7 +106,8 @@ class ProcessPool(Pool):
         if not missing:
             return
         if os.name == "posix":
-            _check_descriptors(DESCRIPTORS * (len(missing) + 1))
+            with interrupts.put_off():
+                _check_descriptors(DESCRIPTORS * (len(missing) + 1))
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.
@@ -115,9 +116,10 @@ class ProcessPool(Pool):
             for lane in missing:
                 others = [worker.pipe for worker in self._workers.values()]
                 tally = Tally(self._board, lane, afresh=True)
-                worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, others)
-                self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
-                self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
+                with interrupts.put_off():  # or there would be one that nobody knows of
+                    worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, others)
+                    self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
+                    self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
             missing = list(codes)
             if not missing:

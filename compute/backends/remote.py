@@ -9,14 +9,15 @@ import threading
 import time
 import traceback
 import weakref
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from compute import interrupts
 from compute.control import LOADING, Control
 from compute.lanes import Job, Outcome, run_lane
 from compute.segments import ArrayRef, Segment, reference, segment_of
@@ -31,8 +32,8 @@ class Sender:
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[int, str], tuple[Kernel, bytes]] = {}
-        self._known: set[tuple[int, int]] = set()
-        self._gone: deque[tuple[int, int]] = deque()
+        self._known: dict[tuple[int, int], Any] = {}
+        self._gone: dict[tuple[int, int], Any] = {}
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
@@ -40,16 +41,17 @@ class Sender:
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
-        gone = [self._gone.popleft() for _ in range(len(self._gone))]
-        self._known.difference_update(gone)
+        gone = [self._gone.popitem()[0] for _ in range(len(self._gone))]
+        for serial in gone:
+            self._known.pop(serial, None)
         return pickle.dumps((self._kernel(job.kernel), gone, places, items), protocol=pickle.HIGHEST_PROTOCOL)
 
     def _found(self, array: np.ndarray[Any, Any]) -> ArrayRef:
         """How the workers find an array; the end of its segment will be told to them."""
-        found = reference(array)
-        if found.serial not in self._known:
-            self._known.add(found.serial)
-            weakref.finalize(segment_of(array), self._gone.append, found.serial).atexit = False
+        found, segment = reference(array), segment_of(array)
+        if found.serial not in self._known and segment is not None:
+            # No Python code is called at its end, because a Ctrl-C in it would be lost.
+            self._known[found.serial] = weakref.ref(segment, partial(self._gone.__setitem__, found.serial))
         return found
 
     def _kernel(self, kernel: Kernel) -> bytes:
@@ -129,27 +131,20 @@ def deaf_children() -> Iterator[None]:
     """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends.
 
     The blocked signal is inherited; but the system may hand it to a thread that does not block it (BLAS has some), and
-    Python would raise it here all the same: so it is only noted.
+    Python would raise it here all the same: so it is put off.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    noted: list[Any] = []
-    was: Any = None
-    if threading.current_thread() is threading.main_thread():
-        was = signal.signal(signal.SIGINT, lambda *event: noted.append(event))
-    from multiprocessing import resource_tracker
+    with interrupts.put_off():
+        from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if was is not None:
-            signal.signal(signal.SIGINT, was)
-        if noted and callable(was):
-            was(*noted[0])
+        resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with(parent: int) -> None:

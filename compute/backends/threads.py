@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 import numpy as np
 
-from compute import spin, usage
+from compute import interrupts, spin, usage
 from compute.backends.backend import Backend, Pool
 from compute.control import Control, Words
 from compute.lanes import Job, Outcome, in_slices, run_lane
@@ -37,7 +38,13 @@ class ThreadPool(Pool):
         self._spin = spin.spin_time(self.workers)
         self._bell = np.zeros(1, np.int64)
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
-        self._lanes = [_Lane(lane, self._done, self._bell, self._spin) for lane in range(1, self.workers)]
+        self._lanes: list[_Lane] = []
+        waiting: list[SimpleQueue[Job | None]] = []
+        weakref.finalize(self, _dismiss, waiting).atexit = False  # of a pool that nobody has closed they end, too
+        with interrupts.put_off():  # a thread whose start is cut off is alive all the same, or an error about locks
+            for lane in range(1, self.workers):
+                self._lanes.append(_Lane(lane, self._done, self._bell, self._spin))
+                waiting.append(self._lanes[-1].jobs)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._done.empty():
@@ -72,10 +79,14 @@ class ThreadPool(Pool):
                 time.sleep(0.001)
 
     def stop(self) -> None:
-        for lane in self._lanes:
-            lane.jobs.put(None)
+        _dismiss([lane.jobs for lane in self._lanes])
         for lane in self._lanes:
             lane.thread.join()
+
+
+def _dismiss(waiting: Sequence[SimpleQueue[Job | None]]) -> None:
+    for jobs in waiting:
+        jobs.put(None)
 
 
 class _Lane:

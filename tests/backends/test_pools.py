@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import threading
 import traceback
+import weakref
 
 import numpy as np
 import pytest
@@ -192,6 +194,29 @@ def test_an_errors_own_arguments_survive(pool):
     assert caught.value.args == ("so it is", 42)
 
 
+@kernel(compiled=False, grain=1)
+def good_for_nothing(lo, hi, out, x):
+    raise ValueError("no good")
+
+
+def test_an_error_lets_go_of_the_arrays(pool):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+    x = np.ones(1000)
+    held = weakref.ref(x)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no good") as caught:
+            pool.run(good_for_nothing, x)
+        del x, caught
+        if isinstance(pool.backend, Threads):
+            pool.run(nothing, 3)  # the other lane may have come late
+        assert held() is None
+    finally:
+        gc.enable()
+
+
 def test_a_planners_error_comes_before_any_work(pool):
     with pytest.raises(ValueError, match="max_iter must be at least 1, not 0"):
         pool.run(mandelbrot, (3, 3), max_iter=0)
@@ -328,6 +353,17 @@ def test_a_closed_pool_says_so_and_closing_twice_is_harmless(backend):
     pool.close()
     with pytest.raises((RuntimeError, ValueError), match="closed"):
         pool.run(nothing, 3)
+
+
+def test_the_threads_of_a_pool_that_nobody_closed_end():
+    pool = Threads(3).open()
+    pool.run(nothing, 30)
+    lanes = [thread for thread in threading.enumerate() if thread.name.startswith("nfold-lane")]
+    assert len(lanes) == 2
+    del pool
+    for lane in lanes:
+        lane.join(PATIENCE)
+    assert not any(lane.is_alive() for lane in lanes)
 
 
 def test_a_body_that_runs_on_its_own_pool_gets_its_own_lane_alone():

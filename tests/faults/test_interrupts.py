@@ -233,66 +233,6 @@ def test_an_interrupt_that_python_loses_is_raised_all_the_same(prepared, no_leak
     assert [moment for moment, raised in told if raised != "True"] == []
 
 
-# A Ctrl-C is raised where the interpreter looks for signals: as a function begins, after a call, and at a loop's turn.
-# Here it comes at each of these in turn.
-EVERYWHERE = """
-import dis, signal, sys
-from compute import *
-from compute.lanes import inside_a_lane
-from fault_kernels import busy
-
-class Tracer:
-    def __init__(self, wanted):
-        self.wanted, self.seen, self.latest = wanted, 0, {}
-
-    def __call__(self, frame, event, arg):
-        if frame.f_code.co_filename == "script":
-            return None
-        latest = ""
-        if event == "call":
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode":
-            latest = self.latest.get(frame, "")
-            self.latest[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-        if event == "call" or latest.startswith(("CALL", "JUMP_BACKWARD")):
-            self.seen += 1
-            if self.seen == self.wanted:
-                signal.raise_signal(signal.SIGINT)
-        return self
-
-def run():
-    return pool.run(busy, 20, 1000, variant="nogil").value.tolist()
-
-hears = signal.getsignal(signal.SIGINT)
-right = list(range(20))
-with eval(sys.argv[1]).open() as pool:
-    assert run() == right
-    wanted, came = 0, True
-    while came:
-        wanted += 1
-        tracer, interrupted = Tracer(wanted), False
-        sys.settrace(tracer)
-        try:
-            run()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            sys.settrace(None)
-        came = tracer.seen >= wanted
-        tracer.latest.clear()
-        state = interrupted, inside_a_lane(), signal.getsignal(signal.SIGINT) is hears
-        assert state == (came, False, True), (wanted, state)
-        assert run() == right, wanted
-    assert wanted > 200, wanted
-print("done")
-"""
-
-
-@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)", "Coroutines(2)"])
-def test_an_interrupt_wherever_the_caller_is(prepared, no_leaks, backend):
-    assert prepared.run(EVERYWHERE, backend) == "done\n"
-
-
 # By a signal of its own, because a fork's copy of a process with threads is refused.
 CLOSING = """
 import multiprocessing, random, signal, time

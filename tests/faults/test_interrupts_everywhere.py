@@ -1,0 +1,95 @@
+"""Ctrl-C at every place where the caller's thread can be, one after the other: it is raised, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from prepared import Prepared
+
+pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+
+RUNNING = """
+import signal, sys
+from compute import *
+from compute.lanes import inside_a_lane
+from everywhere import CtrlC
+from fault_kernels import busy
+
+def run():
+    return pool.run(busy, 20, 1000, variant="nogil").value.tolist()
+
+hears = signal.getsignal(signal.SIGINT)
+right = list(range(20))
+with eval(sys.argv[1]).open() as pool:
+    assert run() == right
+    k, came = 0, True
+    while came:
+        k += 1
+        interrupted = False
+        try:
+            with CtrlC(k) as at:
+                run()
+        except KeyboardInterrupt:
+            interrupted = True
+        came = at.came
+        state = interrupted, inside_a_lane(), signal.getsignal(signal.SIGINT) is hears
+        assert state == (came, False, True), (k, state)
+        assert run() == right, k
+    assert k > 100, k
+print("done")
+"""
+
+# With a pool that is lost because the interrupt came too late for it to be closed.
+OPENING = """
+import gc, multiprocessing, os, signal, sys, threading, time, warnings
+from compute import *
+from everywhere import CtrlC
+
+def left():
+    pids = [child.pid for child in multiprocessing.active_children()]
+    return pids, sorted(os.listdir("/proc/self/fd")), sorted(os.listdir("/dev/shm")), threading.active_count()
+
+warnings.simplefilter("ignore", ResourceWarning)  # of a file that was being opened
+backend, every = eval(sys.argv[1]), int(sys.argv[2])
+hears = signal.getsignal(signal.SIGINT)
+backend.open().close()
+gc.collect()
+before = left()
+k, came = 1, True
+while came:
+    interrupted = False
+    try:
+        with CtrlC(k) as at:
+            pool = backend.open()
+        pool.close()
+    except KeyboardInterrupt:
+        interrupted = True
+    came, pool = at.came, None
+    assert interrupted == came, k
+    assert signal.getsignal(signal.SIGINT) is hears, k
+    deadline = time.monotonic() + 5
+    while (now := left()) != before:
+        assert time.monotonic() < deadline, (k, before, now)
+        time.sleep(0.002)
+        gc.collect()
+    k += every
+assert k > 1000, k
+print("done")
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
+        yield prepared
+
+
+@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Prange(2)", "Processes(2)", "Joblib(2)"])
+def test_while_a_pool_runs(prepared, no_leaks, backend):
+    assert prepared.run(RUNNING, backend) == "done\n"
+
+
+@pytest.mark.parametrize(("backend", "every"), [("Threads(3)", 1), ("Processes(2)", 61), ("Joblib(2)", 997)])
+def test_while_a_pool_opens(prepared, no_leaks, backend, every):
+    assert prepared.run(OPENING, backend, str(every)) == "done\n"
