@@ -49,9 +49,11 @@ class ThreadPool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._done.empty():
             self._done.get()  # of lanes that came late to the run before
-        if self._cpus and any(lane.sleeps for lane in self._lanes):
+        asleep = [lane for lane in self._lanes if lane.sleeps]
+        if self._cpus and asleep:
             here = spin.here()
-            for lane, cpu in zip(self._lanes, (cpu for cpu in self._cpus if cpu != here), strict=False):
+            elsewhere = [cpu for cpu in self._cpus if cpu != here]
+            for lane, cpu in zip(self._lanes, elsewhere, strict=False):
                 lane.wake_on(cpu)
         for lane in self._lanes:
             lane.jobs.put(job)
