@@ -1,4 +1,4 @@
-"""Ctrl-C at every place where the caller's thread can be, one after the other: it is raised, and nothing is left."""
+"""Ctrl-C at one place after the other where the caller's thread can be: it is raised, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def run():
 
 hears = signal.getsignal(signal.SIGINT)
 right = list(range(20))
-with eval(sys.argv[1]).open() as pool:
+backend, every = eval(sys.argv[1]), int(sys.argv[2])
+with backend.open() as pool:
     assert run() == right
-    k, came = 0, True
+    k, came = 1, True
     while came:
-        k += 1
         interrupted = False
         try:
             with CtrlC(k) as at:
@@ -36,6 +36,7 @@ with eval(sys.argv[1]).open() as pool:
         state = interrupted, inside_a_lane(), signal.getsignal(signal.SIGINT) is hears
         assert state == (came, False, True), (k, state)
         assert run() == right, k
+        k += every
     assert k > 100, k
 print("done")
 """
@@ -89,11 +90,14 @@ def prepared(tmp_path_factory):
         yield prepared
 
 
-@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Prange(2)", "Processes(2)", "Joblib(2)"])
-def test_while_a_pool_runs(prepared, no_leaks, backend):
-    assert prepared.run(RUNNING, backend) == "done\n"
+# every: how many places from one to the next, where each takes long.
+@pytest.mark.parametrize(
+    ("backend", "every"), [("Serial()", 1), ("Threads(2)", 1), ("Prange(2)", 1), ("Processes(2)", 7), ("Joblib(2)", 11)]
+)
+def test_while_a_pool_runs(prepared, no_leaks, backend, every):
+    assert prepared.run(RUNNING, backend, str(every)) == "done\n"
 
 
-@pytest.mark.parametrize(("backend", "every"), [("Threads(3)", 1), ("Processes(2)", 61), ("Joblib(2)", 997)])
+@pytest.mark.parametrize(("backend", "every"), [("Threads(3)", 7), ("Processes(2)", 61), ("Joblib(2)", 1999)])
 def test_while_a_pool_opens(prepared, no_leaks, backend, every):
     assert prepared.run(OPENING, backend, str(every)) == "done\n"
