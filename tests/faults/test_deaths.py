@@ -133,8 +133,9 @@ def test_compiled_bodies_die_and_are_run_again():
     others = children()
     with Processes(2).open() as pool:
         pool.run(busy, 4, 1000, variant="nogil")
-        result = kill_at_random(others, lambda: pool.run(busy, 10, 20_000_000, variant="nogil"), seed=1, kills=1)
-    assert result.value.tolist() == list(range(10))
+        # Half a second: on a machine that is busy with other tests, to look for the workers takes a while.
+        result = kill_at_random(others, lambda: pool.run(busy, 50, 20_000_000, variant="nogil"), seed=1, kills=1)
+    assert result.value.tolist() == list(range(50))
     assert len(result.timeline.events) == 1
 
 

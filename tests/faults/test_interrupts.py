@@ -152,9 +152,10 @@ def test_an_interrupted_script_says_so_and_nothing_else(prepared, no_leaks, back
         os.killpg(script.pid, signal.SIGINT)
     assert script.ended() == -signal.SIGINT
     said = script.stderr
-    assert said.startswith("Traceback")
-    # The second may meet the interpreter while it prints the first, and cut that off.
-    assert interrupts == 2 or said.rstrip().endswith("KeyboardInterrupt")
+    # A second one may meet the interpreter while it prints the first, and cut that off, or has closed sys.stderr.
+    if interrupts == 1:
+        assert said.startswith("Traceback")
+        assert said.rstrip().endswith("KeyboardInterrupt")
     assert said.count("KeyboardInterrupt\n") <= interrupts, said
     assert "resource_tracker" not in said
     assert wait_until_gone(in_session(script.pid), 5) == []
