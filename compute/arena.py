@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from compute.segments import Array, Kind, Segment, check_memory, create_segment, segment_of
+from compute.segments import Array, Endings, Kind, Segment, check_memory, create_segment, segment_of
 from kernels.cache import empty
 
 ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
@@ -29,8 +27,7 @@ class Arena:
         self.kind = kind
         self._folder = folder
         self._lock = threading.Lock()
-        self._lent: dict[Segment, Any] = {}
-        self._returned: dict[Segment, Any] = {}
+        self._lent: Endings[Segment] = Endings()
         self._idle: dict[Segment, int] = {}  # and for how many runs
 
     def sees(self, array: Array) -> bool:
@@ -68,15 +65,11 @@ class Arena:
                 segment = create_segment(size, self.kind, self._folder)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
             root = np.frombuffer(segment, np.uint8)
-            # What is called then, at any moment, may not wait; and in Python code a Ctrl-C would be lost.
-            self._lent[segment] = weakref.ref(root, partial(self._returned.__setitem__, segment))
+            self._lent.watch(segment, root)
             return root
 
     def _collect(self) -> None:
-        while self._returned:
-            segment, _ = self._returned.popitem()
-            self._lent.pop(segment, None)
-            self._idle[segment] = 0
+        self._idle.update(dict.fromkeys(self._lent.latest(), 0))
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""
@@ -101,8 +94,7 @@ class Arena:
     def close(self) -> None:
         """Let go of everything; arrays that are still held stay valid."""
         with self._lock:
-            self._lent.clear()
-            self._returned.clear()
+            self._lent.forget()
             self._idle.clear()
 
 

@@ -17,7 +17,8 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,9 +26,39 @@ from compute import interrupts, machine
 
 Kind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
+Key = TypeVar("Key")
 
 NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only at birth
 _serials = itertools.count(1)
+
+
+class Endings(Generic[Key]):
+    """Tells which of the objects that it watches have come to their end, whenever and in whatever thread that was.
+
+    No Python code is called then, because a Ctrl-C in it would be lost, and nothing waits.
+    """
+
+    def __init__(self) -> None:
+        self._watched: dict[Key, Any] = {}
+        self._ended: dict[Key, Any] = {}
+
+    def watch(self, key: Key, watched: Any) -> None:
+        """Tell of this object under a key; again and again is as good as once."""
+        known = self._watched.get(key)
+        if known is None or known() is not watched:
+            self._watched[key] = weakref.ref(watched, partial(self._ended.__setitem__, key))
+
+    def latest(self) -> list[Key]:
+        """The keys of those that have ended since this was asked last."""
+        keys = [self._ended.popitem()[0] for _ in range(len(self._ended))]
+        for key in keys:
+            self._watched.pop(key, None)
+        return keys
+
+    def forget(self) -> None:
+        """Watch none of them any more."""
+        self._watched.clear()
+        self._ended.clear()
 
 
 class Segment(mmap.mmap):

@@ -8,11 +8,9 @@ import signal
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import numpy as np
 from compute import interrupts
 from compute.control import LOADING, Control
 from compute.lanes import Job, Outcome, run_lane
-from compute.segments import ArrayRef, Segment, reference, segment_of
+from compute.segments import ArrayRef, Endings, Segment, reference, segment_of
 from kernels.definition import Kernel
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
@@ -32,8 +30,7 @@ class Sender:
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[int, str], tuple[Kernel, bytes]] = {}
-        self._known: dict[tuple[int, int], Any] = {}
-        self._gone: dict[tuple[int, int], Any] = {}
+        self._known: Endings[tuple[int, int]] = Endings()
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
@@ -41,17 +38,13 @@ class Sender:
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
-        gone = [self._gone.popitem()[0] for _ in range(len(self._gone))]
-        for serial in gone:
-            self._known.pop(serial, None)
+        gone = self._known.latest()
         return pickle.dumps((self._kernel(job.kernel), gone, places, items), protocol=pickle.HIGHEST_PROTOCOL)
 
     def _found(self, array: np.ndarray[Any, Any]) -> ArrayRef:
         """How the workers find an array; the end of its segment will be told to them."""
-        found, segment = reference(array), segment_of(array)
-        if found.serial not in self._known and segment is not None:
-            # No Python code is called at its end, because a Ctrl-C in it would be lost.
-            self._known[found.serial] = weakref.ref(segment, partial(self._gone.__setitem__, found.serial))
+        found = reference(array)
+        self._known.watch(found.serial, segment_of(array))
         return found
 
     def _kernel(self, kernel: Kernel) -> bytes:

@@ -40,7 +40,8 @@ class ThreadPool(Pool):
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         self._lanes: list[_Lane] = []
         waiting: list[SimpleQueue[Job | None]] = []
-        weakref.finalize(self, _dismiss, waiting).atexit = False  # of a pool that nobody has closed they end, too
+        self._dismissal = weakref.finalize(self, _dismiss, waiting)  # lanes of a pool that nobody has closed end, too
+        self._dismissal.atexit = False
         with interrupts.put_off():  # a thread whose start is cut off is alive all the same, or an error about locks
             for lane in range(1, self.workers):
                 self._lanes.append(_Lane(lane, self._done, self._bell, self._spin))
@@ -81,7 +82,7 @@ class ThreadPool(Pool):
                 time.sleep(0.001)
 
     def stop(self) -> None:
-        _dismiss([lane.jobs for lane in self._lanes])
+        self._dismissal()
         for lane in self._lanes:
             lane.thread.join()
 
