@@ -73,8 +73,10 @@ class Arena:
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""
-        if self.sees(array):
-            return array
+        return array if self.sees(array) else self.copy(array)
+
+    def copy(self, array: Array) -> Array:
+        """A copy that every lane can see."""
         # Where one axis is contiguous the axes keep their order: BLAS then sums the copy in the same way, to the bit.
         contiguous = array.itemsize in array.strides
         axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) if contiguous else axis)

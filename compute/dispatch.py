@@ -17,7 +17,7 @@ import numpy as np
 from compute.arena import Arena
 from compute.control import Control
 from compute.interrupts import Watch
-from compute.lanes import Job, Outcome, inside_a_lane, run_lane
+from compute.lanes import Job, Outcome, inside_a_lane, lane_of, run_lane
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 from kernels.plan import Plan
@@ -157,7 +157,7 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
         out = kernel.allocate(plan, arena.empty)
     words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
     Control(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
-    return Job(kernel, words, out, inputs)
+    return Job(kernel, lane_of(kernel, pool.workers), words, out, inputs)
 
 
 def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> float:

@@ -39,7 +39,8 @@ from compute.control import (
     Control,
     Words,
 )
-from kernels.definition import Kernel, numba_is_here
+from kernels.definition import Kernel, Variant, numba_is_here
+from kernels.reach import renew_compiled_helpers
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
@@ -51,9 +52,13 @@ EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a lane needs: a kernel held to one variant, the arrays, and the control; the lane's own views of them."""
+    """What a lane needs: the lane function, the arrays, and the control; the lane's own views of them.
 
-    kernel: Kernel
+    kernel: a Kernel held to one variant; None in a worker process, which is sent the lane function alone.
+    """
+
+    kernel: Any
+    lane: Callable[..., int]
     control: Words
     out: np.ndarray[Any, Any]
     inputs: tuple[Any, ...]
@@ -181,16 +186,14 @@ def _ticket() -> Callable[..., Any]:
     return take
 
 
-def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
-    """The lane loop to compile for a kernel held to a compiled variant."""
+def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., int]:
+    """The lane loop to compile around a body; reduces: whether each chunk has a row of the output to itself."""
     from compute import native_usage
     from kernels import atomics
 
-    variant = kernel.variants[kernel.variant]
-    target = _own_row if kernel.reduce else _whole
     return make_lane(
-        variant.source(),
-        target,
+        body,
+        _own_row if reduces else _whole,
         _ticket(),
         atomics.load,
         atomics.store,
@@ -199,6 +202,13 @@ def compiled_lane_source(kernel: Kernel) -> Callable[..., int]:
         native_usage.begin,
         native_usage.end,
     )
+
+
+def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callable[..., int]:
+    """The lane loop around a body that Python runs; alone: whether it is the only lane."""
+    take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
+    clocks = time.perf_counter_ns, time.thread_time_ns
+    return make_lane(body, _own_row if reduces else _whole, take, _load, _store, *clocks, usage.begin, usage.end)
 
 
 @functools.cache
@@ -213,26 +223,32 @@ def _shared_counter() -> Callable[..., Any]:
     return made
 
 
-_lanes: dict[tuple[int, str, bool], tuple[Kernel, Callable[..., int]]] = {}
+_sources: dict[tuple[int, bool], tuple[Variant, Callable[..., int]]] = {}
+_python_lanes: dict[tuple[int, bool, bool], tuple[Variant, Callable[..., int]]] = {}
+
+
+def source_of(kernel: Kernel) -> Callable[..., int]:
+    """The lane loop to compile for a kernel held to a compiled variant: the same function each time."""
+    variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
+    key = id(variant), reduces
+    if key not in _sources:  # which keeps the variant, so that its id stays its own
+        _sources[key] = variant, compiled_source(variant.source(), reduces)
+    return _sources[key][1]
 
 
 def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
-    """The lane function for a kernel's chosen variant, made once a process."""
-    alone = lanes == 1
-    key = (id(kernel.variants), kernel.variant, alone)
-    if key not in _lanes:
-        variant = kernel.variants[kernel.variant]
-        if variant.compiled:
-            from kernels.compilation import compiled
+    """The lane function of a kernel's chosen variant, as all that its body reaches is now."""
+    variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
+    if variant.compiled:
+        from kernels.compilation import compiled
 
-            made = compiled(compiled_lane_source(kernel))
-        else:
-            take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
-            target = _own_row if kernel.reduce else _whole
-            clocks = time.perf_counter_ns, time.thread_time_ns
-            made = make_lane(variant.load(), target, take, _load, _store, *clocks, usage.begin, usage.end)
-        _lanes[key] = kernel, made  # keeps the kernel, so that its id stays its own
-    return _lanes[key][1]
+        lane: Callable[..., int] = compiled(source_of(kernel))
+        return lane
+    key = id(variant), reduces, lanes == 1
+    if key not in _python_lanes:
+        _python_lanes[key] = variant, python_lane(variant.load(), reduces, lanes == 1)
+    renew_compiled_helpers(variant.source())
+    return _python_lanes[key][1]
 
 
 @dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one
@@ -272,7 +288,7 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
     former: set[int] = set()
     try:
         _inside.lane = True
-        lane = lane_of(job.kernel, job.lanes)
+        lane = job.lane
         if job.control[DETAILED]:
             former = usage.arrive(job.control, me)
         while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:

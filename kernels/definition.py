@@ -187,6 +187,10 @@ class Kernel:
                     return _found, (self.path, self.chosen)
             except ValueError:
                 pass
+        return self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """What a pickler needs to make this kernel again, wherever it is defined."""
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
         return _rebuilt, (state,)
 

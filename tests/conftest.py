@@ -45,13 +45,13 @@ def no_leaks():
 
 @pytest.fixture
 def script(tmp_path):
-    """script(text, *args, timeout=60, **env) -> the finished process of a Python script in a folder of its own.
+    """script(text, *args, timeout=600, **env) -> the finished process of a Python script in a folder of its own.
 
     Anything that it writes on stderr is an error: warnings, and the resource tracker's last words.
     """
     root = Path(__file__).parent.parent
 
-    def run_script(text: str, *args: str, timeout: float = 60, quiet: bool = True, **env: str):
+    def run_script(text: str, *args: str, timeout: float = 600, quiet: bool = True, **env: str):
         path = tmp_path / "script.py"
         path.write_text(text)
         done = subprocess.run(

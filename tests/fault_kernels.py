@@ -26,7 +26,7 @@ POINTS = {
 }
 WAYS = ("SIGKILL", "SIGSEGV", "exit", "SIGSTOP")
 SIDE = 8  # numbers to a chunk
-PATIENCE = 20.0  # s that a chunk waits for its companions: only a failing test gets there
+PATIENCE = 600.0  # s that a chunk waits for its companions: only a failing test gets there
 
 
 def die(way: str) -> None:

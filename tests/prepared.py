@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 # A warning is an error; but the resource tracker, which is told the same, would keep an error of its own to itself.
 STRICTLY = ["-W", "error", "-W", "default:resource_tracker"]
-PATIENCE = 60.0  # s for a script to say what it is waited for: only a failing test gets there
+PATIENCE = 600.0  # s for a script to say what it is waited for: only a failing test gets there
 
 
 class Script:

@@ -247,7 +247,7 @@ def test_a_kernel_in_the_current_folder_runs_in_workers_too(tmp_path, no_leaks):
     done = nfold(
         "run", "mine:twice", "1000", "--on", "processes", "--workers", "2", "--variant", "python", cwd=tmp_path
     )
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=600)
     assert (done.returncode, err) == (0, "")
     assert "float64 array of shape (1000,)" in out
 
@@ -255,7 +255,7 @@ def test_a_kernel_in_the_current_folder_runs_in_workers_too(tmp_path, no_leaks):
 def test_an_error_in_a_body_keeps_its_traceback_and_names_the_chunk(tmp_path):
     (tmp_path / "mine.py").write_text(USER_MODULE)
     done = nfold("run", "mine:broken", "10", "--variant", "python", "--on", "threads", cwd=tmp_path)
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=600)
     assert done.returncode == 1
     assert out == ""
     assert "ZeroDivisionError: as planned" in err
@@ -272,7 +272,7 @@ def test_ctrl_c_ends_with_130_and_one_line(tmp_path, no_leaks):
     assert job.stdout.readline() == "begun\n"
     time.sleep(0.3)
     job.send_signal(signal.SIGINT)
-    _, err = job.communicate(timeout=30)
+    _, err = job.communicate(timeout=600)
     assert (job.returncode, err) == (130, "nfold: interrupted\n")
 
 
@@ -281,7 +281,7 @@ def test_a_reader_that_leaves_hears_no_complaint():
     job.stdout.close()
     assert job.stderr.read() == ""
     job.stderr.close()
-    assert job.wait(timeout=30) == 1
+    assert job.wait(timeout=600) == 1
 
 
 def test_version_and_list_need_neither_numba_nor_matplotlib(script):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from prepared import Prepared
 
-from kernels import REGISTRY
-from kernels.compilation import compiled, fingerprint
+from kernels import REGISTRY, compilation
+from kernels.compilation import compiled
+from kernels.reach import reach_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,6 +75,11 @@ def prepared(tmp_path_factory):
         yield prepared
 
 
+def fingerprint(function) -> str:
+    """What the function's machine code is kept under."""
+    return reach_of(function, compiled=True).key
+
+
 def entries(cache: Path) -> list[Path]:
     return sorted(cache.glob("*.nbc"))
 
@@ -125,10 +131,20 @@ def half(whole: bytes) -> bytes:
     return whole[: len(whole) // 2]
 
 
+def flipped(whole: bytes) -> bytes:
+    return whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:]
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda whole: b"", lambda whole: b"no pickle", half, lambda whole: half(whole) + whole],
-    ids=["empty", "text", "half", "twice"],
+    [
+        lambda whole: b"",
+        lambda whole: b"no code",
+        half,
+        lambda whole: half(whole) + whole,
+        lambda whole: flipped(whole),
+    ],
+    ids=["empty", "text", "half", "twice", "one bit"],
 )
 def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
@@ -139,13 +155,16 @@ def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
 
         return add
 
+    compilation._made.clear()  # as in another process
     compiled(make())(1)
     (path,) = entries(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
+    compilation._made.clear()
     again = compiled(make())
     assert again(1) == 12346
     assert again.stats.cache_misses or again.stats.cache_hits == {}
     assert entries(tmp_path) == [path]
+    compilation._made.clear()
     third = compiled(make())  # mended on the way: the entry can be read again
     assert third(1) == 12346
     assert third._cache.load_overload(third.signatures[0], third.targetctx) is not None
@@ -191,21 +210,23 @@ def test_arrays_in_a_closure_count_by_their_values():
     assert fingerprint(make(np.zeros(4))) != fingerprint(make(np.zeros((2, 2))))  # the same bytes in another shape
 
 
-def test_objects_that_show_their_address_count_the_same_in_every_process():
+def test_what_cannot_be_told_by_value_is_not_kept_for_other_processes():
     def of(value):
         def body(lo, hi, out):
             return value
 
-        return fingerprint(body)
+        return reach_of(body, compiled=True)
 
-    assert of(object()) == of(object())
-    assert of({"a": object()}) != of({"b": object()})
+    one, other = object(), object()
+    assert of(one).unkeyed
+    assert of(one).key == of(one).key != of(other).key
+    assert not of((1, "a", 2.0, None, np.float32(1))).unkeyed
 
 
 def test_every_kernel_has_the_same_fingerprint_in_every_process():
     code = (
-        "from kernels import REGISTRY; from kernels.compilation import fingerprint\n"
-        "print({name: fingerprint(made.variants['nogil'].source()) for name, made in REGISTRY.items()})"
+        "from kernels import REGISTRY; from kernels.reach import reach_of\n"
+        "print({name: reach_of(made.variants['nogil'].source(), True).key for name, made in REGISTRY.items()})"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)

@@ -68,7 +68,7 @@ def in_a_process(folder: Path, *command: str) -> str:
         [sys.executable, *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         cwd=folder,
         env=SURROUNDINGS | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
     )

@@ -40,7 +40,7 @@ def test_a_snippet_runs_as_it_stands(number, tmp_path):
         [sys.executable, *(command if is_test else ["-W", "error"]), name],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from compute import interrupts, usage
 from compute.backends.backend import Backend, Pool
 from compute.control import DETAILED, PIN, Control
-from compute.lanes import SLICE_OVER, Job, Outcome, be_a_lane, lane_of, mark_worker
+from compute.lanes import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
 
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
 
@@ -74,8 +74,7 @@ async def _lane(job: Job, me: int) -> Outcome:
     mark_worker(job, me)
     control = Control(job.control)
     try:
-        lane = lane_of(job.kernel, job.lanes)
-        while lane(job.control, me, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
+        while job.lane(job.control, me, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
             await asyncio.sleep(0)
     except BaseException as error:
         control.stop()

@@ -65,6 +65,7 @@ class LokyPool(Pool):
     def start(self) -> None:
         self.arena = Arena(ARRAYS[self.backend.arrays])
         self._executor: Any = None
+        self._sender = remote.Sender(self.arena)
         try:
             self.repair()
         except BaseException:
@@ -77,7 +78,7 @@ class LokyPool(Pool):
 
         with interrupts.put_off():  # cut off, loky leaves semaphores in /dev/shm, and its threads say so
             self._shut_down()
-            self._sender = remote.Sender()
+            self._sender.forget()
             self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
             arrived: set[int] = set()
             while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
@@ -151,6 +152,7 @@ class LokyPool(Pool):
             self._executor.shutdown(wait=True, kill_workers=True)
 
     def stop(self) -> None:
+        self._sender.forget()
         self._shut_down()
 
 

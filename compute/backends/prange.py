@@ -15,10 +15,10 @@ from compute.lanes import (
     SLICE_OVER,
     Job,
     Outcome,
-    compiled_lane_source,
     in_slices,
     mark_worker,
     run_lane,
+    source_of,
 )
 from kernels.definition import Kernel
 
@@ -54,7 +54,7 @@ class PrangePool(Pool):
                 f" set NUMBA_NUM_THREADS={self.workers} before Python starts"
             )
         self._set_threads = numba.set_num_threads
-        self._regions: dict[tuple[int, str], tuple[Kernel, Callable[..., Any]]] = {}
+        self._regions: dict[int, tuple[Callable[..., int], Callable[..., None]]] = {}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         region = self._region(job.kernel)
@@ -74,12 +74,13 @@ class PrangePool(Pool):
         return [Outcome(lane) for lane in range(job.lanes)]
 
     def _region(self, kernel: Kernel) -> Callable[..., Any]:
-        key = (id(kernel.variants), kernel.variant)
-        if key not in self._regions:
-            from kernels.compilation import compiled
+        from kernels.compilation import compiled
 
-            self._regions[key] = kernel, compiled(make_region(compiled_lane_source(kernel)), parallel=True)
-        return self._regions[key][1]
+        source = source_of(kernel)
+        if id(source) not in self._regions:
+            self._regions[id(source)] = source, make_region(source)
+        region: Callable[..., Any] = compiled(self._regions[id(source)][1], parallel=True)
+        return region
 
 
 def make_region(lane: Callable[..., int]) -> Callable[..., None]:

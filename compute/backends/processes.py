@@ -87,7 +87,7 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
-        self._sender = remote.Sender()
+        self._sender = remote.Sender(self.arena)
         self._board = self.arena.empty(LINE * self.workers, np.int64)
         self._board[:] = 0
         self._spin = spin.spin_time(self.workers)
@@ -97,6 +97,7 @@ class ProcessPool(Pool):
             self.repair()
         except BaseException:
             self._kill_all()
+            self._sender.forget()
             self._selector.close()
             raise
 
@@ -229,11 +230,13 @@ class ProcessPool(Pool):
                         self._reap(worker, job)
 
     def stop(self) -> None:
+        self._sender.forget()
         self._selector.close()
         for worker in self._workers.values():
             worker.pipe.close()  # the end of its messages is a worker's sign to leave
         while self._workers:
             self._workers.popitem()[1].bury()
+        del self._board  # a closed pool holds no memory and no descriptor
 
     def cut_off(self) -> None:
         for worker in self._workers.values():

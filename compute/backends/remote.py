@@ -2,62 +2,154 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from compute import interrupts
-from compute.control import LOADING, Control
-from compute.lanes import Job, Outcome, run_lane
-from compute.segments import ArrayRef, Endings, Segment, reference, segment_of
+from compute.arena import Arena
+from compute.control import LANES, LOADING, Control
+from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
+from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
 from kernels.definition import Kernel
+from kernels.reach import reach_of
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
 
 
 class Sender:
-    """The caller's side: turns jobs into short messages, and remembers which segments are known there."""
+    """The caller's side: turns jobs into short messages, and remembers what is known there.
 
-    def __init__(self) -> None:
-        self._kernels: dict[tuple[int, str], tuple[Kernel, bytes]] = {}
+    A message names what the lanes are to run. That is put into the arena once: machine code that was compiled here, so
+    that no worker compiles and all run the same; or a body by value, for Python to run, or for numba where its machine
+    code cannot leave this process.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._codes: dict[Hashable, tuple[Any, Any, _Code]] = {}
+        self._arrays: dict[int, tuple[Array, Array]] = {}  # large ones that bodies reach, and where workers see them
         self._known: Endings[tuple[int, int]] = Endings()
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
+        code = self._code(job)
         items: list[Any] = [job.control, job.out, *job.inputs]
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
+        where = tuple(self._found(code.content))
         gone = self._known.latest()
-        return pickle.dumps((self._kernel(job.kernel), gone, places, items), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((code.digest, where, gone, places, items), protocol=pickle.HIGHEST_PROTOCOL)
 
-    def _found(self, array: np.ndarray[Any, Any]) -> ArrayRef:
+    def forget(self) -> None:
+        """Let go of all that was put into the arena."""
+        self._codes.clear()
+        self._arrays.clear()
+
+    def _found(self, array: Array) -> ArrayRef:
         """How the workers find an array; the end of its segment will be told to them."""
         found = reference(array)
         self._known.watch(found.serial, segment_of(array))
         return found
 
-    def _kernel(self, kernel: Kernel) -> bytes:
-        key = (id(kernel.variants), kernel.variant)
-        if key not in self._kernels:
-            import cloudpickle
+    def _code(self, job: Job) -> _Code:
+        """What the lanes are to run, as it is now."""
+        kernel: Kernel = job.kernel
+        variant = kernel.variants[kernel.variant]
+        if variant.compiled:
+            key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs))
+            if (known := self._codes.get(key)) and known[0] is job.lane:
+                return known[2]
+            from kernels.machine_code import exported
 
-            self._kernels[key] = kernel, cloudpickle.dumps(kernel)
-        return self._kernels[key][1]
+            content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
+            if content is not None:
+                return self._keep(key, job.lane, MACHINE + content)
+        return self._source(variant.source(), kernel.reduce is not None, variant.compiled)
+
+    def _source(self, body: Callable[..., Any], reduces: bool, is_compiled: bool) -> _Code:
+        """A body by value; packed again where something in it may have changed in place, to see whether it has."""
+        reach = reach_of(body, compiled=False) if isinstance(body, types.FunctionType) else None
+        key = id(body), reduces, is_compiled
+        held, known, code = self._codes.get(key, (None, None, None))
+        if code is not None and held is body and known is reach and reach is not None and not reach.mutable:
+            return code
+        from compute.backends import carrier
+
+        attributes = reach.attributes if reach is not None else frozenset()
+        content = carrier.packed((body, reduces, is_compiled), attributes, self._placed)
+        if code is not None and code.digest == _digest(SOURCE + content):
+            return code
+        return self._keep(key, body, SOURCE + content, reach)
+
+    def _keep(self, key: Hashable, of: Any, content: bytes, reach: Any = None) -> _Code:
+        array = self._arena.empty(len(content), np.uint8)
+        array[:] = np.frombuffer(content, np.uint8)
+        code = _Code(_digest(content), array)
+        self._codes.pop(key, None)
+        if len(self._codes) == CODES:
+            del self._codes[next(iter(self._codes))]
+        self._codes[key] = of, reach, code
+        return code
+
+    def _placed(self, array: Array) -> ArrayRef:
+        """Where workers see a large array that a body reaches: one copy, and another one when it has changed."""
+        known = self._arrays.get(id(array))
+        if known is None or known[0] is not array or not _equal(*known):
+            known = self._arrays[id(array)] = array, self._arena.copy(array)
+        return self._found(known[1])
+
+
+class _Code(NamedTuple):
+    """What workers load once: its digest, and where it is."""
+
+    digest: bytes
+    content: Array
+
+
+MACHINE, SOURCE = b"M", b"S"  # the first byte of a code
+CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _layouts(values: Sequence[Any]) -> tuple[Any, ...]:
+    """What decides numba's types of these values, told in a microsecond."""
+    told: list[Any] = []
+    for value in values:
+        if isinstance(value, np.ndarray):
+            told.append((value.dtype, value.ndim, value.flags.num))
+        elif type(value) is int:
+            told.append((int, -(2**63) <= value < 2**63))
+        elif isinstance(value, tuple):
+            told.append((type(value), _layouts(value)))
+        else:
+            told.append(type(value))
+    return tuple(told)
+
+
+def _equal(array: Array, placed: Array) -> bool:
+    same = array.shape == placed.shape and array.dtype == placed.dtype
+    return same and (not array.flags.writeable or array.tobytes("A") == placed.tobytes("A"))
 
 
 _segments: dict[tuple[int, int], Segment] = {}
-_loaded: dict[bytes, Kernel] = {}
+_loaded: dict[bytes, Callable[..., int]] = {}
 _jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
 SHORT = 2**16  # bytes of a message that is remembered: a longer one holds data, of which one copy is enough
 JOBS = 32  # a repeated run takes turns between pairs of a few segments: with three, six of them
@@ -75,21 +167,40 @@ def perform(message: bytes, me: int) -> bytes:
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    pickled, gone, places, items = pickle.loads(message)
+    digest, where, gone, places, items = pickle.loads(message)
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
-    if pickled not in _loaded:
-        _loaded[pickled] = pickle.loads(pickled)
     for k in places:
         items[k] = ArrayRef(*items[k]).open(_segments)
     control, out, *inputs = items
-    job = Job(_loaded[pickled], control, out, tuple(inputs))
+    if digest not in _loaded:
+        content = ArrayRef(*where).open(_segments).tobytes()
+        _loaded[digest] = _load(content, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
+    job = Job(None, _loaded[digest], control, out, tuple(inputs))
     if len(message) <= SHORT:
         _jobs[message] = job
     control[Control.line(me) + LOADING] += time.perf_counter_ns() - began
     return job
+
+
+def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    """The lane function of a code that was sent."""
+    if content[:1] == MACHINE:
+        from kernels.machine_code import imported
+
+        made: Callable[..., int] = imported(content[1:], arguments)
+        return made
+    from compute.backends import carrier
+
+    body, reduces, is_compiled = carrier.unpacked(content[1:], _segments)
+    if not is_compiled:
+        return python_lane(body, reduces, lanes == 1)
+    from kernels.compilation import compiled
+
+    made = compiled(compiled_source(body, reduces))
+    return made
 
 
 def _pickled(outcome: Outcome) -> bytes:

@@ -19,7 +19,7 @@ from compute.backends import threads
 from compute.control import INSIDE, SPANS_BOUND, Control
 from kernels import kernel, mandelbrot
 
-PATIENCE = 30.0  # s that a chunk waits for the others: only a failing test gets there
+PATIENCE = 600.0  # s that a chunk waits for the others: only a failing test gets there
 
 
 @pytest.fixture(scope="module", params=BACKENDS, ids=repr)

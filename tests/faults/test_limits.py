@@ -83,7 +83,7 @@ def with_small_folders(tmp_path, text, disk="50m"):
             ["unshare", "-rm", "sh", "-c", f'{mounts} && exec "$@"', "sh", sys.executable, str(path)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TMPDIR": folder},
         )
 

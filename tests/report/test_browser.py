@@ -62,7 +62,7 @@ def opened(tmp_path_factory):
         "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=1500",
         "--allow-file-access-from-files", "--dump-dom", (folder / "all.html").as_uri(),
     ]  # fmt: skip
-    told = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=90)
+    told = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=600)
     (seen,) = re.findall(r'data-seen="([^"]*)"', told.stdout)
     console = [line for line in told.stderr.splitlines() if "CONSOLE" in line]
     return {

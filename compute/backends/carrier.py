@@ -1,0 +1,146 @@
+"""What is written in Python, on its way to another process: by value, as it is in the caller at this moment.
+
+Pickled by name, a function would be imported again by the worker: from a file that may have been edited since, with
+globals as the file sets them and not as the caller has set them. So the user's own functions travel by value, with the
+globals that they read; so do the attributes that they read of the user's modules. What pip has installed, and this
+library, travel by name. Large arrays are put where the worker can see them, once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import marshal
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from compute.segments import ArrayRef, Segment
+from kernels import provenance
+from kernels.definition import Kernel
+
+LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy in the message costs less
+_PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)
+
+
+def packed(value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> bytes:
+    """A value as bytes for `unpacked` in a worker.
+
+    attributes: the names that its code reads of modules. place: puts a large array into a segment.
+    """
+    file = io.BytesIO()
+    _Pickler(file, attributes, place).dump(value)
+    return file.getvalue()
+
+
+def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:
+    """What was packed, in a worker that has this table of segments."""
+    return _Unpickler(io.BytesIO(content), segments).load()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._attributes, self._place = attributes, place
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        if type(obj) is np.ndarray and obj.nbytes >= LARGE and not obj.dtype.hasobject:
+            return tuple(self._place(obj))
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):
+            return self._function(obj)
+        if isinstance(obj, types.CodeType):
+            return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
+        if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
+            return self._module(obj)
+        if provenance.is_dispatcher(obj) and (told := provenance.dispatcher_parts(obj)) is not None:
+            return _dispatcher, told
+        if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
+            return obj.by_value()
+        return super().reducer_override(obj)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        """cloudpickle's own form of a function by value; a global that does not pickle is imported by the worker."""
+        make, arguments, (state, slots), *rest = self._dynamic_function_reduce(function)
+        globals_ = {
+            name: self._or_by_name(function.__module__, name, one) for name, one in slots["__globals__"].items()
+        }
+        return make, arguments, (state, slots | {"__globals__": globals_}), *rest
+
+    def _or_by_name(self, module: str, name: str, value: Any) -> Any:
+        if module == "__main__" or isinstance(value, (*_PLAIN, types.FunctionType, types.ModuleType, type)):
+            return value
+        try:
+            packed(value, self._attributes, self._place)
+        except Exception:
+            return _ByName(module, name)
+        return value
+
+    def _module(self, module: types.ModuleType) -> Any:
+        """What the code reads of a module, as it is now; the worker imports the module for anything else."""
+        if provenance.is_ours(module.__name__):
+            return NotImplemented
+        everything = not provenance.is_installed(module)
+        read = {
+            name: self._or_by_name(module.__name__, name, value)
+            for name, value in vars(module).items()
+            if name in self._attributes and (everything or isinstance(value, (*_PLAIN, types.ModuleType)))
+        }
+        return _View, (module.__name__,), read, None, None, _fill
+
+
+_codes: dict[int, tuple[types.CodeType, bytes]] = {}
+
+
+def _marshalled(code: types.CodeType) -> bytes:
+    """The same bytes for a code each time: marshal's own depend on how often its constants are referred to."""
+    if id(code) not in _codes:
+        _codes[id(code)] = code, marshal.dumps(code)
+    return _codes[id(code)][1]
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, segments: dict[tuple[int, int], Segment]) -> None:
+        super().__init__(file)
+        self._segments = segments
+
+    def persistent_load(self, pid: Any) -> Any:
+        return ArrayRef(*pid).open(self._segments)
+
+
+class _ByName:
+    """Stands for a global that does not pickle: the worker's own, of the module that it imports."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._path = module, name
+
+    def __reduce__(self) -> Any:
+        return _imported, self._path
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+class _View(types.ModuleType):
+    """A module of the caller's in a worker: what was read of it there, and what an import finds for the rest."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _fill(view: _View, read: dict[str, Any]) -> None:
+    vars(view).update(read)
+
+
+def _dispatcher(function: types.FunctionType, options: dict[str, Any], signatures: list[Any]) -> Any:
+    """A user's compiled helper made again; numba's own way would give one that is here already, with old globals."""
+    import numba
+
+    return numba.jit(signatures or None, **options)(function)

@@ -1,0 +1,179 @@
+"""Machine code on its way: from numba's compile result to plain bytes, and back, here or in another process.
+
+The bytes are object code, LLVM's own form of it for callers to inline, and a line of JSON: names and types in words, no
+pickle. What more a compile result may hold (code that returns to Python, constants that are Python objects, addresses
+of this process) cannot be told so; `portable` is then None, and the code is compiled where it is needed.
+
+Symbols. All code in a process shares one table of names, in which numba tells functions apart by a counter that begins
+at 1 in every process. Code from elsewhere would be linked to a function of this process that has the same number. So
+the counter begins at a random number here, and again in every forked child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import json
+import os
+import random
+import weakref
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from numba.core import bytecode, codegen, compiler, funcdesc, types
+from numba.core.environment import Environment, lookup_environment
+from numba.core.typing import signature as signature_of
+
+MAGIC = b"nfold machine code 1\n"
+_CHECK = hashlib.sha256().digest_size
+_RETURNED = ("none", "boolean", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
+             "float64", "complex64", "complex128")  # fmt: skip
+
+
+def _number_from_elsewhere() -> None:
+    bytecode.FunctionIdentity._unique_ids = itertools.count(random.SystemRandom().getrandbits(62))
+
+
+_number_from_elsewhere()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_number_from_elsewhere)
+
+
+def portable(result: Any) -> bytes | None:
+    """A compile result as bytes; None where it holds what no other process can take."""
+    known: bytes | None = _known.get(result.library)
+    if known is not None:
+        return known
+    environments = [result.environment, *result._find_referenced_environments()]
+    names = _plain_fields(result.fndesc)
+    if (
+        result.lifted
+        or result.objectmode
+        or result.library.has_dynamic_globals
+        or str(result.signature.return_type) not in _RETURNED
+        or any(environment.consts for environment in environments)
+        or _calls_back(result.library)
+        or names is None
+    ):
+        return None
+    _, _, (object_code, bitcode) = result.library.serialize_using_object_code()
+    told: dict[str, Any] = {
+        "library": result.library.name,
+        "returns": str(result.signature.return_type),
+        "function": names,
+        "environments": [environment.env_name for environment in environments],
+        "reload": [f"{function.__module__}:{function.__qualname__}" for function in result.reload_init],
+        "lengths": [len(object_code), len(bitcode)],
+    }
+    content = json.dumps(told).encode() + b"\n" + object_code + bitcode
+    whole: bytes = MAGIC + hashlib.sha256(content).digest() + content
+    _known[result.library] = whole
+    return whole
+
+
+def _calls_back(library: Any) -> bool:
+    """Whether functions in it call each other in a circle: numba writes one's address into the other when it links."""
+    prefix = codegen.RuntimeLinker.PREFIX
+    return any(variable.name.startswith(prefix) for variable in library._final_module.global_variables)
+
+
+# The bytes of what was told or read before: numba gives away the object code of a library that it loads.
+_known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+
+def _plain_fields(description: Any) -> dict[str, Any] | None:
+    """numba's description of a function in words, without its types; None where words do not tell it."""
+    fields = {name: getattr(description, name) for name in funcdesc.FunctionDescriptor.__slots__ if name not in _TYPED}
+    try:
+        return fields if json.loads(json.dumps(fields)) == _listed(fields) else None
+    except (TypeError, ValueError):
+        return None
+
+
+_TYPED = ("typemap", "calltypes", "restype", "argtypes")
+
+
+def _listed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], target: Any) -> Any:
+    """The compile result of bytes for these types of arguments.
+
+    target is numba's target context. ValueError where the bytes are damaged, or call what this process has not.
+    """
+    content = bytes(content)
+    begin = len(MAGIC) + _CHECK
+    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(content[begin:]).digest() != content[len(MAGIC) : begin]:
+        raise ValueError("this is no machine code, or a damaged one")
+    line, _, code = content[begin:].partition(b"\n")
+    told = json.loads(line)
+    object_code, bitcode = code[: told["lengths"][0]], code[told["lengths"][0] :]
+    target.refresh()  # which makes numba's own functions known to LLVM
+    if missing := _missing_symbols(bitcode):
+        raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
+    for path in told["reload"]:
+        module, _, name = path.partition(":")
+        getattr(importlib.import_module(module), name)()
+    returns = getattr(types, told["returns"])
+    description = funcdesc.PythonFunctionDescriptor.__new__(funcdesc.PythonFunctionDescriptor)
+    for name, value in told["function"].items():
+        setattr(description, name, tuple(value) if isinstance(value, list) else value)
+    description.typemap = description.calltypes = None
+    description.restype, description.argtypes = returns, tuple(argument_types)
+    own, *referenced = [_environment(name) for name in told["environments"]]
+    result = compiler.CompileResult._rebuild(
+        target,
+        (told["library"], "object", (object_code, bitcode)),
+        description,
+        own,
+        signature_of(returns, *argument_types),
+        False,
+        (),
+        "",
+        (),
+        tuple(referenced),
+    )
+    _known[result.library] = content
+    return result
+
+
+def exported(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes | None:
+    """The code of a dispatcher for arguments like these, which is compiled if it is not there; None: see `portable`."""
+    signature = tuple(map(dispatcher.typeof_pyval, arguments))
+    dispatcher.compile(signature)
+    return portable(dispatcher.overloads[signature])
+
+
+def imported(content: bytes, arguments: tuple[Any, ...]) -> Any:
+    """A function that runs exported code, for arguments like these alone; a ValueError where it cannot be loaded."""
+
+    def stand_in(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+        return 0
+
+    dispatcher = numba.njit(stand_in)
+    signature = tuple(map(dispatcher.typeof_pyval, arguments))
+    result = restored(content, signature, dispatcher.targetctx)
+    dispatcher.add_overload(result)
+    dispatcher.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+def _environment(name: str) -> Environment:
+    """numba's place for a function's constants, of which this one has none."""
+    environment = lookup_environment(name)
+    if environment is None:
+        environment = Environment({"__name__": __name__})
+        environment.env_name = name
+        Environment._memo[name] = environment
+    return environment
+
+
+def _missing_symbols(bitcode: bytes) -> list[str]:
+    """Functions that the code calls and this process has not: LLVM would end the process over the first one."""
+    module = llvm.parse_bitcode(bitcode)
+    outside = (f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
+    return [name for name in outside if llvm.address_of_symbol(name) is None]
