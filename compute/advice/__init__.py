@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compute import machine
+from compute import machine, texts
 from compute.advice import decision
 from compute.advice.decision import BreakEven, Candidate, Crossing
 from compute.advice.search import Progress, Search, contenders, size_alike
@@ -72,7 +71,7 @@ class Advice:
             "by_size": [_plain(c) for _, found in sorted(self.by_size.items()) for c in found],
             "notes": list(self.notes),
         }
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return texts.as_json(data)
 
     def to_json(self, path: files.StrPath) -> None:
         """Write the advice; the file is whole or it is not there."""

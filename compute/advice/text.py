@@ -14,6 +14,7 @@ from rich.text import Text
 
 from compute.advice.decision import Candidate, Crossing
 from compute.scaling.words import STEPS, ratio, seconds, three_digits
+from compute.texts import shown
 
 if TYPE_CHECKING:
     from compute.advice import Advice
@@ -30,6 +31,7 @@ def render(advice: Advice, width: int = 80) -> str:
 
 def show(advice: Advice, console: Console) -> None:
     """Print the advice to a rich console, in its width."""
+    advice = shown(advice)
     lines = list(sentences(advice))
     for number, line in enumerate(lines):
         for folded in textwrap.wrap(line, console.width, subsequent_indent="  "):
@@ -90,7 +92,7 @@ def crossing(found: Crossing) -> str:
 def _table(columns: Sequence[str], left: int = 1) -> Table:
     made = Table(box=RULED, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(columns):
-        made.add_column(name, justify="left" if number < left else "right", no_wrap=True)
+        made.add_column(Text(name), justify="left" if number < left else "right", no_wrap=True)
     return made
 
 
@@ -99,7 +101,7 @@ def _candidates(advice: Advice) -> Table:
     for c in advice.candidates:
         cells = [repr(c.on), c.variant, seconds(c.seconds), _interval(*c.interval)]
         cells += [ratio(advice.serial.seconds / c.seconds), seconds(c.opening + c.loading), seconds(c.cold)]
-        made.add_row(*cells, style="bold" if c is advice.use else "")
+        made.add_row(*map(Text, cells), style="bold" if c is advice.use else "")
     return made
 
 
@@ -113,7 +115,7 @@ def _interval(low: float, high: float) -> str:
 def _break_evens(advice: Advice) -> Table:
     made = _table(("backend", "warm", "cold"))
     for one in advice.break_evens:
-        made.add_row(one.backend, crossing(one.warm), crossing(one.cold))
+        made.add_row(Text(one.backend), crossing(one.warm), crossing(one.cold))
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from compute import texts
 from compute.diagnosis.finding import Finding
 
 STYLES = {"ok": "green", "note": "cyan", "warn": "bold yellow", "unknown": "dim"}
@@ -25,6 +25,7 @@ def render(findings: Sequence[Finding], width: int = 80) -> str:
 
 def show(findings: Sequence[Finding], console: Console) -> None:
     """Print the findings to a rich console, in its width, and how many there are of each level."""
+    findings = texts.shown(tuple(findings))
     left = 2 + max(map(len, STYLES)), 2 + max((len(found.topic) for found in findings), default=0)
     for found in findings:
         head = Text.assemble((found.level.ljust(left[0]), STYLES[found.level]), found.topic.ljust(left[1]))
@@ -46,4 +47,4 @@ def _lines(found: Finding, width: int) -> Iterator[Text]:
 def as_json(findings: Sequence[Finding]) -> str:
     """The findings as the text of a JSON object, schema "nfold-doctor/1"."""
     data = {"schema": "nfold-doctor/1", "findings": [asdict(found) for found in findings]}
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return texts.as_json(data)

@@ -10,6 +10,7 @@ from typing import Any
 
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS
+from compute.texts import shown
 
 PAIRS = ("speedup_ci", "seconds_ci")
 PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> the columns' first word, and its keys
@@ -20,16 +21,26 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
 }
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
 
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a formula begins, in wide letters as well
+
 
 def render(scaling: Scaling) -> str:
-    """The points in their order; a pair is two columns, an object a column a key, a list one (separated by blanks)."""
-    rows = [_row(point) for point in scaling.points]
+    """The points in their order; a pair is two columns, an object a column a key, a list one (separated by blanks).
+
+    A text that a spreadsheet would compute has a ' before it.
+    """
+    rows = [{name: _cell(value) for name, value in _row(point).items()} for point in shown(scaling).points]
     names = list(_row(Point("", None, "", "", 1, 0.0, ())))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A number as it is, a text as a text: the sign before it is what spreadsheets themselves use."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(FORMULAS) else value
 
 
 def _row(point: Point) -> dict[str, Any]:

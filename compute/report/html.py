@@ -9,6 +9,7 @@ from compute.scaling.dataset import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
+from compute.texts import shown
 
 MISSING = "the html report needs plotly, which is not installed; run pip install 'nfold[html]'"
 # The policy makes a promise of it: the browser itself refuses whatever would leave the page.
@@ -63,6 +64,7 @@ def render(scaling: Scaling) -> str:
         from plotly.offline import get_plotlyjs
     except ImportError:
         raise ValueError(MISSING) from None
+    scaling = shown(scaling)
     warnings = "".join(f"<li>{escape(text)}</li>" for text in scaling.warnings)
     machine = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in scaling.machine.items())
     return PAGE.format(

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from compute.scaling.dataset import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
+from compute.texts import shown
+
+SIGNS = re.compile(
+    r"""[\\`|*<\#$~&]
+    | (?<![^\W_])_ | _(?![^\W_])        # within a word GitHub leaves it alone
+    | \[(?![\d.,<\ ]+\](?![\[(:]))      # an interval opens no link
+    | :(?=//) | (?<=www)\.             # nor does an address
+    | ^>|^[-+=](?!\d)                  # a number below 0 begins no list""",
+    re.VERBOSE | re.IGNORECASE,
+)
+ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def render(scaling: Scaling) -> str:
     """A table for each kernel and size, with what there is to know under it."""
+    scaling = shown(scaling)
     parts = [_escaped(table.heading(scaling)) + "."]
     for group in table.groups(scaling):
         parts += [f"### {_escaped(group.title)}", _table(group.sheet)]
@@ -50,6 +63,5 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for sign in "\\|*<":  # not _: GitHub leaves it alone within a word
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", " ")
+    """The text as Markdown that shows it: no cell, emphasis, code, HTML, link, formula or list in it."""
+    return ORDERED.sub(r"\1\\\2", SIGNS.sub(r"\\\g<0>", text.strip()))

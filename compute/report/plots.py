@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import statistics
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from compute.report.style import FAINT, INK, RULE, colour
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.tables.table import groups, heading
 from compute.scaling.words import ratio
+from compute.texts import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,10 +27,12 @@ DPI = 150
 MOST_ACROSS = 3  # panels; with the ledgers' bars each is wider, and there are 2
 PANEL = 3.1  # inches
 BARS = 2.2  # inches more, for the bars
+LONGEST = 32  # letters of a name; a longer one would leave the panel no room
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 FONT = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
+    "text.parse_math": False,  # a name between two $ is a name
     "text.color": INK,
     "axes.edgecolor": RULE,
     "axes.labelcolor": FAINT,
@@ -46,7 +50,9 @@ def render(scaling: Scaling) -> bytes:
     """
     from matplotlib import style
 
-    with style.context(["default", FONT]):  # whatever the reader's own matplotlibrc says
+    scaling = shown(scaling)
+    with style.context(["default", FONT]), warnings.catch_warnings():  # whatever the reader's own matplotlibrc says
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font has not is drawn as a box
         counts = sorted({p.workers for p in scaling.points if p.backend != "serial"})
         many = len(counts) > 2
         figure = _lines(_panels(scaling, True), counts) if many else _rows(_panels(scaling, False))
@@ -119,7 +125,8 @@ def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
             ax.set_xlabel("workers")
         if beside is not None:
             _bars(beside, [line[-1] for line in series.values()], range(len(series)))
-            beside.set_yticks(range(len(series)), [backend for backend, _ in series], fontsize=8, color=INK)
+            names = [_short(backend) for backend, _ in series]
+            beside.set_yticks(range(len(series)), names, fontsize=8, color=INK)
             beside.set_ylim(max(len(series), 4) - 0.4, -0.6)  # few bars stay bars, not blocks
     return figure
 
@@ -151,14 +158,20 @@ def _line_handles(panels: Sequence[Panel]) -> list[Any]:
     if any(p.ceiling is not None for p in points):
         handles.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1, label="allowed here"))
     names = dict.fromkeys(p.backend for p in points)
-    return handles + [Line2D([], [], color=colour(name), marker="o", markersize=4, label=name) for name in names]
+    return handles + [
+        Line2D([], [], color=colour(name), marker="o", markersize=4, label=_short(name)) for name in names
+    ]
 
 
 def _entitle(ax: Axes, title: str) -> None:
     """The kernel's name, and the rest of the title small beneath it."""
     name, _, rest = title.partition(" · ")
-    ax.set_title(name, loc="left", fontsize=10, fontweight="bold", pad=17 if rest else 6)
-    ax.annotate(rest, (0, 1), (0, 6), "axes fraction", "offset points", fontsize=8, color=FAINT)
+    ax.set_title(_short(name), loc="left", fontsize=10, fontweight="bold", pad=17 if rest else 6)
+    ax.annotate(_short(rest, 2 * LONGEST), (0, 1), (0, 6), "axes fraction", "offset points", fontsize=8, color=FAINT)
+
+
+def _short(text: str, most: int = LONGEST) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> None:
@@ -199,7 +212,8 @@ def _rows(panels: Sequence[Panel]) -> Figure:
         for row, line in zip(places, series.values(), strict=True):
             _dots(ax, row, line)
             ax.text(top * 1.05, row, ratio(line[-1].speedup or 0.0), va="center", fontsize=8, fontweight="bold")
-        ax.set_yticks(places, [f"{backend} · {variant}" for backend, variant in series], fontsize=8, color=INK)
+        names = [_short(f"{backend} · {variant}") for backend, variant in series]
+        ax.set_yticks(places, names, fontsize=8, color=INK)
         ax.set_ylim(places[-1] + 0.6, -0.6)
         ax.set_xlim(0, top * 1.2)
         ticks = range(most + 1) if top <= 8 else [0, most]

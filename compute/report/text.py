@@ -12,6 +12,7 @@ from compute.scaling.dataset import Point, Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import Row, Sheet, fit
+from compute.texts import shown
 
 BAR = 12  # characters of a whole bar
 BARS = "of N-fold"  # its head; it is there where the terminal has room
@@ -30,6 +31,7 @@ def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None
 
     detail: with ledgers, efficiencies and laws; None: where there is only one kernel: a long report stays short.
     """
+    scaling = shown(scaling)
     if detail is None:
         detail = len({p.title for p in scaling.points}) == 1
     console.print(Text(table.heading(scaling), style="dim"))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from compute import texts
 from compute.scaling import files
 
 SCHEMA = "nfold/1"
@@ -149,15 +150,15 @@ class Scaling:
             "conditions": [dict(condition) for condition in self.conditions],
             "harness": dict(self.harness),
         }
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return texts.as_json(data)
 
     @classmethod
     def from_json(cls, path: files.StrPath) -> Scaling:
         """Read what to_json wrote. ValueError, in one line, that names the file, what is wrong and the remedy."""
-        data = read_object(path)
+        data, name = read_object(path), texts.visible(str(path))
         if "benchmarks" in data:
-            raise ValueError(f"{path} is pytest-benchmark's, not nfold's own; read it with `nfold report {path}`")
-        return from_data(data, path)
+            raise ValueError(f"{name} is pytest-benchmark's, not nfold's own; read it with `nfold report {name}`")
+        return from_data(data, name)
 
 
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
@@ -185,13 +186,15 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
 
 def read_object(path: files.StrPath) -> dict[str, Any]:
     """The JSON object of a results file; ValueError, in one line, where there is none to be read."""
+    name = str(path)
+    path = texts.visible(name)
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(name).read_text("utf-8")
     except FileNotFoundError:
-        raise ValueError(f"there is no file {str(path)!r}; measure one with --json {path}") from None
+        raise ValueError(f"there is no file {name!r}; measure one with --json {path}") from None
     except (OSError, ValueError) as error:
         reason = "it is not text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", 0) or error
-        raise ValueError(f"cannot read {str(path)!r}: {reason}; give a JSON file of results") from None
+        raise ValueError(f"cannot read {name!r}: {reason}; give a JSON file of results") from None
     if not text.strip():
         raise ValueError(f"{path} is empty; measure again")
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from compute.scaling import points
 from compute.scaling.dataset import COUNT, OR_NULL, REQUIRED, TIMES, Kind, Point, Scaling, from_data, read_object
 from compute.scaling.files import StrPath
+from compute.texts import visible
 
 NOT_INTERLEAVED = (
     "pytest-benchmark ran each configuration by itself, not in turns: the speedups hold a drift of the clock speed"
@@ -19,8 +20,8 @@ KEYS: dict[str, Kind] = {name: REQUIRED[name] for name in ("kernel", "variant", 
 
 def read(path: StrPath) -> Scaling:
     """The results in a file, nfold's own or pytest-benchmark's. ValueError, in one line, where it holds neither."""
-    data = read_object(path)
-    return from_benchmarks(data, path) if "benchmarks" in data else from_data(data, path)
+    data, name = read_object(path), visible(str(path))
+    return from_benchmarks(data, name) if "benchmarks" in data else from_data(data, name)
 
 
 def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:

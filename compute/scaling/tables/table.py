@@ -13,6 +13,7 @@ from compute.scaling.tables import breakdown, notes, sheet
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet
 from compute.scaling.words import percent, ratio, seconds
+from compute.texts import shown
 
 CEILING = ("allowed", "attainable")  # columns for what the machine allowed; left out where it was not measured
 COLUMNS = (*KEYS, "time", "speedup", "efficiency", *CEILING, "CPU/wall")
@@ -94,6 +95,7 @@ def plain(scaling: Scaling) -> str:
     def hanging(text: str) -> list[str]:
         return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
+    scaling = shown(scaling)
     lines = textwrap.wrap(heading(scaling), WIDTH)
     for group in groups(scaling):
         lines += ["", *textwrap.wrap(group.title, WIDTH), "", *sheet.plain(group.sheet, WIDTH)]
