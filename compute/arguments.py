@@ -18,6 +18,7 @@ import kernels
 from compute import machine
 from compute.backends import Backend, named
 from compute.scaling import calibration, configurations
+from compute.scaling.words import in_bytes
 from compute.scaling.work import Work, grown
 from kernels.definition import Kernel, nearest
 
@@ -163,15 +164,6 @@ def _bytes_held(of: Kernel, number: int) -> float:
     plan = of.plan(*args)
     output = math.prod(of.output_shape(plan)) * np.dtype(plan.dtype).itemsize
     return float(output + sum(getattr(x, "nbytes", 0) for x in args))
-
-
-def in_bytes(amount: float) -> str:
-    """An amount of memory as people say it: 2.4 PB."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"):
-        if amount < 999.5 or unit == "YB":
-            break
-        amount /= 1000
-    return f"{amount:.3g} {unit}"
 
 
 def gives_matrix(of: Kernel, args: tuple[Any, ...]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -54,20 +53,18 @@ def refusing() -> Iterator[None]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 1 (it failed), 2 (it cannot be done as asked), 130 (Ctrl-C)."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without × still gets its table
+    terminal.ready()
     words = sys.argv[1:] if argv is None else argv
     # A negative number is a value, never an option; behind a blank the parser takes it for one.
     words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
     try:
-        code = int(app(words, prog_name="nfold", standalone_mode=False) or 0)
-        sys.stdout.flush()
+        code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:  # the reader has seen enough; the interpreter's own flush at exit must not complain either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as error:
+        if not {"-h", "--help"} & set(words):
+            raise
+        return terminal.unprinted(error)  # the parser prints help itself
     except (Refusal, MemoryError) as error:
         return _complain(str(error))
     except Exception as error:
@@ -83,12 +80,12 @@ def main(argv: list[str] | None = None) -> int:
             return _complain(str(error), code=1)
         raise  # a kernel's own error, with its chunk and its traceback
     if code == 130:
-        print("nfold: interrupted", file=sys.stderr)
+        terminal.complain("interrupted")
     return code
 
 
 def _complain(message: str, code: int = 2) -> int:
-    print("nfold: " + " ".join(message.split()), file=sys.stderr)
+    terminal.complain(message)
     return code
 
 
@@ -96,8 +93,8 @@ def _version(wanted: bool) -> None:
     if wanted:
         from compute import machine
 
-        print(f"nfold {machine.version('nfold') or 'not installed'}")
-        raise typer.Exit
+        about = f"nfold {machine.version('nfold') or 'not installed'}"
+        raise typer.Exit(terminal.deliver(lambda: terminal.say(about)))
 
 
 @app.callback(invoke_without_command=True)
@@ -105,7 +102,7 @@ def everything(
     context: typer.Context,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 30s, 2m.")] = "1m",
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
-) -> None:
+) -> int:
     """How close do N workers get to N times faster on this machine, and where did the rest go?
 
     Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
@@ -123,7 +120,7 @@ def everything(
       nfold doctor                            what stands in the way of N-fold here
     """
     if context.invoked_subcommand:
-        return
+        return 0
     from compute import arguments, report
 
     outputs = {"json": Path("nfold-report.json"), "png": Path("nfold-report.png")}
@@ -134,9 +131,10 @@ def everything(
 
     with terminal.progress() as tell:
         scaling = survey(seconds, tell)
-    report.write(scaling, outputs)
-    terminal.show(scaling)
-    print(f"\nkept in {' and '.join(map(str, outputs.values()))}", file=sys.stderr)
+    code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+    if code == 0:
+        terminal.complain(f"kept in {' and '.join(map(str, outputs.values()))}", head="\n")
+    return code
 
 
 @app.command()
@@ -166,7 +164,7 @@ def scale(
     markdown: Markdown = None,
     html: Html = None,
     png: Png = None,
-) -> None:
+) -> int:
     """Measure how far one kernel scales: every backend, variant and worker count, in interleaved rounds.
 
     SIZE is n for the primes, the side of the square for images and matrices, and the length for vectors.
@@ -197,8 +195,7 @@ def scale(
         work = arguments.work(found, number, variants, counts, mode)
     with terminal.progress() as tell:
         scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
-    report.write(scaling, outputs)
-    terminal.show(scaling)
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
 
 
 @app.command()
@@ -215,7 +212,7 @@ def run(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the value, where it is a matrix.")
     ] = None,
-) -> None:
+) -> int:
     """Run a kernel once: its value, the seconds, and what each lane did.
 
     \b
@@ -242,15 +239,17 @@ def run(
         compiling = pool.warm(found, *args)
         result = pool.run(found, *args)
         startup = pool.startup
-    if png:
-        from compute.report import picture
-
-        picture.write(png, result.value)
-    terminal.tell(result)
-    print(
+    about = (
         f"{found.name} · {found.variant} · {backend.name} · start-up {worded.seconds(startup)} and compiling or loading"
         f" {worded.seconds(compiling)} not counted"
     )
+
+    def draw(to: Path) -> None:
+        from compute.report import picture
+
+        picture.write(to, result.value)
+
+    return terminal.deliver(lambda: terminal.tell(result, about), (lambda: draw(png)) if png else None)
 
 
 @app.command("report")
@@ -261,7 +260,7 @@ def show_report(
     markdown: Markdown = None,
     html: Html = None,
     png: Png = None,
-) -> None:
+) -> int:
     """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
 
     A kernel that several files hold is shown a file at a time.
@@ -280,8 +279,7 @@ def show_report(
     with refusing():
         scaling = together({path: imported.read(path) for path in files})
         report.ready(outputs)
-    report.write(scaling, outputs)
-    terminal.show(scaling)
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
 
 
 @app.command()
@@ -295,7 +293,7 @@ def advise(
         str, typer.Option("--budget", metavar="TIME", help="How long it may take, about: 30s, 2m.")
     ] = "20s",
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the measurements.")] = None,
-) -> None:
+) -> int:
     """Say which backend, variant and number of workers is fastest for this work here, and from which size on.
 
     Measures the kernel at SIZE and at smaller sizes, down to where one core is faster. Where two are as fast within
@@ -321,15 +319,15 @@ def advise(
         args = arguments.operands(found, number)
     with terminal.progress() as tell:
         advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=tell)
-    if json:
-        advice.to_json(json)
-    text.show(advice, terminal.console())
+    return terminal.deliver(
+        lambda: text.show(advice, terminal.console()), (lambda: advice.to_json(json)) if json else None
+    )
 
 
 @app.command()
 def doctor(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the findings.")] = None,
-) -> None:
+) -> int:
     """Look at what decides how far work scales here, each with what it means and what to do about it.
 
     CPUs, quota, cores, clock, caches, memory, shared memory, the GIL, BLAS, numba, start method, load, virtual machine.
@@ -348,24 +346,26 @@ def doctor(
         if json:
             files.check_output_path(json)
     findings = examined()
-    if json:
-        files.write(json, text.as_json(findings))
-    text.show(findings, terminal.console())
+    return terminal.deliver(
+        lambda: text.show(findings, terminal.console()),
+        (lambda: files.write(json, text.as_json(findings))) if json else None,
+    )
 
 
 @app.command("list")
-def show_list() -> None:
+def show_list() -> int:
     """Show the kernels, with their variants, and the backends."""
     import kernels
     from compute.backends import BACKENDS
 
     width = terminal.width()
-    print("kernels")
+    lines = ["kernels"]
     for name, kernel in kernels.REGISTRY.items():
-        print(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
-    print("\nbackends")
+        lines.append(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
+    lines += ["", "backends"]
     for name, backend in BACKENDS.items():
-        print(_line(f"  {name:13}", sys.modules[backend.__module__].__doc__, width))
+        lines.append(_line(f"  {name:13}", sys.modules[backend.__module__].__doc__, width))
+    return terminal.deliver(lambda: terminal.say("\n".join(lines)))
 
 
 def _line(head: str, text: str | None, width: int) -> str:

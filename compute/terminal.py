@@ -1,4 +1,7 @@
-"""Where the command line prints: tables, what a run gave, a progress bar where there is somebody to see it."""
+"""Where the command line prints: tables, what a run gave, a progress bar where there is somebody to see it.
+
+What it prints is made visible on the way: `say` and `complain` for lines, compute.report and its like for tables.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,81 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from compute.texts import visible
 
 PAGE = 100  # characters, where there is no terminal
+
+
+def ready() -> None:
+    """Make sure that there is somewhere to print to, and that no character can be too much for it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for as long as the program runs
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without × still gets its table
+
+
+def say(text: str) -> None:
+    """Print lines, whatever is in them as a text."""
+    print("\n".join(map(visible, text.split("\n"))))
+
+
+def complain(message: str, head: str = "nfold: ") -> None:
+    """Say on stderr, in one line, what went wrong or what is to be known; where nobody listens it is not said."""
+    try:
+        line = " ".join(part.strip() for part in message.split("\n"))
+        print(head + visible(line), file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def deliver(show: Callable[[], object], keep: Callable[[], object] | None = None) -> int:
+    """Show what was found, then keep it in files, whatever showing it met. The exit code: 0, or 1 where one failed.
+
+    What could not be shown or written is a line on stderr each; a reader that has left, as head does, is no complaint.
+    """
+    try:
+        show()
+        code = flush()
+    except SystemExit:  # rich's answer to a reader that has left
+        code = 1
+    except OSError as error:
+        code = unprinted(error)
+    try:
+        if keep:
+            keep()
+    except* OSError as group:
+        for unwritten in group.exceptions:
+            complain(str(unwritten))
+        code = 1
+    return code
+
+
+def flush() -> int:
+    """Have everything printed: 0, or 1 where that cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return unprinted(error)
+    return 0
+
+
+def unprinted(error: OSError) -> int:
+    """Say that printing failed, unless the reader has left, and give it up; returns the exit code 1."""
+    if not isinstance(error, BrokenPipeError):
+        complain(f"cannot print: {error.strerror}; choose another place for the output")
+    _give_up(sys.stdout)
+    return 1
+
+
+def _give_up(stream: TextIO) -> None:
+    """Print nothing more there; the interpreter's own flush at exit must not complain either."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def show(scaling: Any) -> None:
@@ -31,25 +105,26 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PAGE
 
 
-def tell(result: Any) -> None:
-    """Print what a run gave, and what each lane did."""
+def tell(result: Any, about: str) -> None:
+    """Print what a run gave, what each lane did, and the line about it."""
     import numpy as np
 
     from compute.scaling import words as worded
 
     value = result.value
     if isinstance(value, np.ndarray):
-        print(f"value    {value.dtype} array of shape {value.shape}")
-        print(np.array2string(value, threshold=100, edgeitems=3))
+        say(f"value    {value.dtype} array of shape {value.shape}")
+        say(np.array2string(value, threshold=100, edgeitems=3))
     else:
-        print(f"value    {value}")
-    print(f"time     {worded.seconds(result.seconds)}")
+        say(f"value    {value}")
+    say(f"time     {worded.seconds(result.seconds)}")
     for lane in result.timeline.lanes:
         share = lane.cpu / lane.wall if lane.wall > 0 else 0.0
         many = f"{lane.chunks} chunk{'' if lane.chunks == 1 else 's'}"
-        print(f"lane {lane.lane:<3} {many}, {worded.seconds(lane.wall)}, CPU/wall {share:.2f}")
+        say(f"lane {lane.lane:<3} {many}, {worded.seconds(lane.wall)}, CPU/wall {share:.2f}")
     for event in result.timeline.events:
-        print(f"! {event}")
+        say(f"! {event}")
+    say(about)
 
 
 @contextmanager
@@ -63,7 +138,7 @@ def progress() -> Iterator[Callable[[float, float, str], None]]:
 
     # Drawn between the runs alone: a thread that redraws would run beside what is timed.
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
         console=Console(stderr=True),
@@ -73,6 +148,6 @@ def progress() -> Iterator[Callable[[float, float, str], None]]:
         task = bar.add_task("starting")
 
         def tell(done: float, total: float, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{label:50.50}", refresh=True)
+            bar.update(task, completed=done, total=total, description=f"{visible(label):50.50}", refresh=True)
 
         yield tell

@@ -52,7 +52,18 @@ def render(scaling: Scaling, form: str) -> str | bytes:
 
 
 def write(scaling: Scaling, outputs: Mapping[str, StrPath | None]) -> None:
-    """Write each report to its path, whole or not at all; a path of None asks for nothing."""
+    """Write each report to its path, whole or not at all; a path of None asks for nothing.
+
+    Where one fails the others are written all the same, and then its error is raised; several as one ExceptionGroup.
+    """
+    errors = []
     for form, path in outputs.items():
-        if path is not None:
-            files.write(path, render(scaling, form))
+        try:
+            if path is not None:
+                files.write(path, render(scaling, form))
+        except Exception as error:
+            errors.append(error)
+    if len(errors) > 1:
+        raise ExceptionGroup("several reports could not be written", errors)
+    if errors:
+        raise errors[0]

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import stat
+import sys
 from pathlib import Path
 
+from compute.scaling.words import in_bytes
+
 StrPath = str | os.PathLike[str]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may
+
+
+class Unwritten(OSError):
+    """A file that could not be written, in one line: its name, why, and what it needs. errno is the cause's."""
+
+    def __init__(self, path: str, cause: OSError, size: int) -> None:
+        super().__init__(cause.errno, cause.strerror or str(cause), path)
+        needs = f"it needs {in_bytes(size)}: make room, or " * (cause.errno in FULL)
+        self.line = f"cannot write {path!r}: {self.strerror}; {needs}choose another path"
+
+    def __str__(self) -> str:
+        return self.line
 
 
 def check_output_path(path: StrPath) -> None:
@@ -21,9 +40,19 @@ def _obstacle(path: str) -> str | None:
     try:
         if os.path.isdir(path):
             return "it is a folder; add a file name"
-        if _is_stream(path):
+        if (descriptor := _descriptor(path)) is not None:
+            os.fstat(descriptor)
+            return None
+        mode = _mode(path)
+        if _is_stream(mode):
             return None if os.access(path, os.W_OK) else "permission denied; choose another path"
         target = Path(os.path.realpath(path))
+        if mode is not None:
+            if not stat.S_ISREG(mode):
+                return "it is neither a file nor a pipe; choose another path"
+            if not mode & 0o222:  # root may write to it, but somebody wished it kept
+                return "it is read-only; make it writable, or choose another path"
+            os.close(os.open(target, os.O_WRONLY))
         if not target.parent.is_dir():
             return f"there is no folder {str(target.parent)!r}; create it first"
         # Tried, not asked: permission bits say nothing to root, nor about a disk that is mounted read-only.
@@ -38,22 +67,37 @@ def _obstacle(path: str) -> str | None:
 
 
 def write(path: StrPath, content: str | bytes) -> None:
-    """Write a file so that a reader, or a run that is killed, sees the old file or the new one, never half of it."""
-    data = content.encode() if isinstance(content, str) else content
-    if _is_stream(os.fspath(path)):
-        with open(path, "wb") as stream:
-            stream.write(data)
-        return
-    target = Path(os.path.realpath(path))  # through a symbolic link, not over it
-    beside = _beside(target)
+    """Write a file so that a reader, or a run that is killed, sees the old file or the new one, never half of it.
+
+    A pipe or a device is written to, not replaced. Unwritten, an OSError in one line, where it cannot be.
+    """
+    path, data = os.fspath(path), content.encode() if isinstance(content, str) else content
+    try:
+        descriptor = _descriptor(path)
+        if descriptor is not None or _is_stream(_mode(path)):
+            target = os.dup(descriptor) if descriptor is not None else os.open(path, os.O_WRONLY)
+            with os.fdopen(target, "wb") as stream:
+                stream.write(data)
+        else:
+            _replace(Path(os.path.realpath(path)), data)  # through a symbolic link, not over it
+    except OSError as error:
+        raise Unwritten(path, error, len(data)) from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Put a file there that holds the data and is as open to others as the one before."""
+    beside, mode = _beside(target), _mode(target)
     try:
         with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise
 
 
@@ -62,11 +106,28 @@ def _beside(target: Path) -> Path:
     return target.parent / f".nfold-{os.urandom(8).hex()}.tmp"
 
 
-def _is_stream(path: str) -> bool:
-    """A pipe, a terminal or /dev/stdout, which a rename would replace instead of writing to."""
-    if path.startswith(("/dev/std", "/dev/fd/", "/proc/")):
-        return True
+def _mode(path: StrPath) -> int | None:
+    """Kind and permissions of what is there; None where nothing is."""
     try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
+        return os.stat(path).st_mode
     except FileNotFoundError:
-        return False
+        return None
+
+
+def _is_stream(mode: int | None) -> bool:
+    """A pipe or a terminal, which a rename would replace instead of writing to. No disk: that would be overwritten."""
+    return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _descriptor(path: str) -> int | None:
+    """The open descriptor that the path names: opened anew, a file that a shell has put there would begin at 0 again.
+
+    So is a file that standard output goes to as well: replaced, it would lose what was printed.
+    """
+    if found := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", path):
+        return int(found[1])
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno())):
+                return stream.fileno()
+    return None

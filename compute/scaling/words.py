@@ -21,6 +21,15 @@ def amount(value: float, unit: str) -> str:
     return f"{three_digits(value / factor)} {prefix}{' ' if prefix and len(unit) > 4 else ''}{unit}".replace("  ", " ")
 
 
+def in_bytes(amount: float) -> str:
+    """An amount of memory as people say it: 2.4 PB."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"):
+        if amount < 999.5 or unit == "YB":
+            break
+        amount /= 1000
+    return f"{amount:.3g} {unit}"
+
+
 def ratio(value: float) -> str:
     """`1.93`, `12.3`, `128`, `0.04`: what a speedup of a few rounds carries."""
     return three_digits(value) if value >= LEAST else f"<{LEAST}"
