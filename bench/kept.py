@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from compute.scaling import files
+from compute.texts import visible
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -15,10 +18,16 @@ def place(name: str, told: Mapping[str, Any], suffix: str = ".md") -> Path:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write the file, with the folders that it wants, and say where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    print(f"kept in {path}")
+    """Write the file, with the folders that it wants, and say where; in one line why not, and exit, where it cannot be.
+
+    What was measured has been printed by then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, content)
+    except OSError as error:
+        raise SystemExit(visible(str(error))) from None
+    print(f"kept in {visible(str(path))}")
 
 
 def keep(name: str, lines: Iterable[str], told: Mapping[str, Any]) -> None:

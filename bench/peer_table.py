@@ -11,6 +11,7 @@ from rich.table import Table
 
 from compute.report.markdown import _escaped  # the same signs as in its own tables
 from compute.scaling.words import seconds, three_digits
+from compute.texts import shown
 
 COLUMNS = ("work", "cores", "ratio", "95 % interval", "goal", "met", "nfold", "peer's", "peer", "rounds")
 NUMBERS = {"cores", "ratio", "95 % interval", "goal", "nfold", "peer's", "rounds"}
@@ -111,6 +112,7 @@ def markdown(rows: Sequence[Row], told: dict[str, Any], skipped: Sequence[str]) 
 
 def about(told: dict[str, Any]) -> str:
     """The machine and the moment, in a line."""
+    told = shown(told)
     load = told["load"][0] if told.get("load") else "unknown"
     caches = ", ".join(f"{name} {size >> 10} KB" for name, size in (told.get("caches") or {}).items())
     return (

@@ -94,16 +94,17 @@ def main(words: list[str] | None = None) -> None:
         bench = Bench(folder, pools, stack, asked.primesieve, asked.quick)
         groups = gather(bench, asked.only)
         rows = compare(groups, asked.budget - (time.perf_counter() - began), bench.skipped)
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDE)
-    console.print(peer_table.about(told), peer_table.METHOD, sep="\n", end="\n\n", highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)  # a CPU's name, a peer's complaint are no markup
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(peer_table.about(told), peer_table.METHOD, sep="\n", end="\n\n")
     for part in peer_table.text(rows):
-        console.print(part, highlight=False)
+        console.print(part)
     for reason in bench.skipped:
-        console.print(f"Skipped {reason}", highlight=False, markup=False)
+        console.print(f"Skipped {reason}")
     if not rows:
         return
-    console.print(peer_table.summary(rows), highlight=False, markup=False)
+    console.print(peer_table.summary(rows))
     fewest = min(row.rounds for row in rows)
     if fewest < MOST_ROUNDS and any(row.interval is None for row in rows):
         console.print(f"Fewest rounds of a row: {fewest}; for an interval give it more time with --budget.")

@@ -331,23 +331,24 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/roofline-DATE.md)")
     asked, told = parser.parse_args(words), machine.describe()
     roofs, spots, skipped = measure(asked.budget, asked.quick)
-    console = Console()
-    console = console if console.is_terminal else Console(width=120)
+    console = Console(markup=False, emoji=False, highlight=False)  # a CPU's name, a peer's complaint are no markup
+    if not console.is_terminal:
+        console.width = 120
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("kernel", "limited by") else "right")
     for spot in spots:
         table.add_row(*cells(spot))
-    console.print(about(told), *map(told_roof, roofs), table, NOTE, sep="\n", highlight=False)
+    console.print(about(told), *map(told_roof, roofs), table, NOTE, sep="\n")
     for reason in skipped:
-        console.print(f"Skipped {reason}", highlight=False, markup=False)
+        console.print(f"Skipped {reason}")
     png = asked.png or (None if asked.quick else kept.place("roofline", told, ".png"))
     page = asked.markdown or (None if asked.quick else kept.place("roofline", told))
+    if page:  # the table first: drawing can fail
+        kept.write(page, markdown(roofs, spots, told, png.name if png else None))
     if png:
         heading = f"{told['model']}, {told['cpus']} usable CPUs, {told['date'][:10]}"
         kept.write(png, picture(roofs, spots, heading))
-    if page:
-        kept.write(page, markdown(roofs, spots, told, png.name if png else None))
 
 
 if __name__ == "__main__":

@@ -97,3 +97,17 @@ def test_json_holds_all_of_it(tmp_path):
     assert kept["speedup"] == pytest.approx(0.023 / 0.0121)
     assert kept["break_evens"][1]["cold"] == {"size": 34_000, "how": "projected"}
     assert len(kept["candidates"]) == 3
+
+
+def test_names_and_notes_are_shown_as_they_are(tmp_path):
+    evil = "\x1b[31m\u202e\n[red]k[/nothing]"
+    threads = candidate(Threads(2), 0.0121, variant=evil)
+    breaks = (BreakEven(evil, Crossing(34, "measured"), Crossing(30, "always")),)
+    advice = invented(
+        kernel=evil, use=threads, candidates=(threads,), break_evens=breaks, notes=(evil,), machine={"model": evil}
+    )
+    told = text.render(advice, 200)
+    assert {c for c in told if not c.isprintable()} == {"\n"}
+    assert told.count(r"\x1b[31m\u202e\n[red]k[/nothing]") == 6  # first line, title, candidate, two tables, note
+    assert json.loads(advice.as_json())["notes"] == [evil]
+    assert {c for c in advice.as_json() if not c.isprintable()} == {"\n"}

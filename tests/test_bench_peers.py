@@ -183,3 +183,16 @@ def test_what_is_kept_is_named_by_its_day_and_told(tmp_path, monkeypatch, capsys
     kept.write(picture := tmp_path / "mine/roof.png", b"\x89PNG")
     assert picture.read_bytes() == b"\x89PNG"
     assert capsys.readouterr().out == f"kept in {path}\nkept in {picture}\n"
+
+
+@pytest.mark.parametrize("name", ["taken", "file/a.md"])
+def test_what_cannot_be_kept_is_a_line(name, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^[^\n]*taken|file[^\n]*$"):
+        kept.write(tmp_path / name, "lines")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_the_machine_of_a_bench_is_named_and_not_obeyed():
+    assert peer_table.about({**TOLD, "model": "[red]\x1b[31m"}).startswith(r"[red]\x1b[31m, ")

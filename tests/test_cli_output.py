@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -346,6 +347,18 @@ def test_names_of_files_that_are_no_text_are_written_read_and_told(capsys):
     Path(odd).write_text("[1]")
     assert main(["report", odd]) == 2
     told(capsys.readouterr().err, r"caf\udce9 \x1b[31m\n.json holds a JSON list")
+
+
+def test_names_of_pytest_benchmark_are_shown_as_they_are(capsys):
+    info = {"kernel": EVIL, "size": 1, "variant": EVIL, "backend": "threads", "workers": 2}
+    one = {"name": EVIL, "extra_info": info, "stats": {"data": [1.0]}}
+    of = {"cpu": {"brand_raw": EVIL, "count": 2}, "python_version": EVIL, "system": EVIL}
+    for number, benchmarks in enumerate([[one, {"name": EVIL}], [{**one, "extra_info": {"kernel": EVIL}}]]):
+        Path("bench.json").write_text(json.dumps({"benchmarks": benchmarks, "machine_info": of, "version": EVIL}))
+        assert main(["report", "bench.json"]) == 2 * number
+        out, err = capsys.readouterr()
+        assert unseen(out + err) == set()
+        assert r"\x1b[31mred\u202e\x9b\udcff" in (err if number else out)
 
 
 def test_the_list_shows_names_and_docstrings_as_they_are(capsys, monkeypatch):

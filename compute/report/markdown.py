@@ -9,7 +9,7 @@ from compute.scaling.dataset import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
-from compute.texts import shown
+from compute.texts import visible
 
 SIGNS = re.compile(
     r"""[\\`|*<\#$~&]
@@ -24,7 +24,6 @@ ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 def render(scaling: Scaling) -> str:
     """A table for each kernel and size, with what there is to know under it."""
-    scaling = shown(scaling)
     parts = [_escaped(table.heading(scaling)) + "."]
     for group in table.groups(scaling):
         parts += [f"### {_escaped(group.title)}", _table(group.sheet)]
@@ -64,4 +63,4 @@ def _line(cells: Iterable[str]) -> str:
 
 def _escaped(text: str) -> str:
     """The text as Markdown that shows it: no cell, emphasis, code, HTML, link, formula or list in it."""
-    return ORDERED.sub(r"\1\\\2", SIGNS.sub(r"\\\g<0>", text.strip()))
+    return ORDERED.sub(r"\1\\\2", SIGNS.sub(r"\\\g<0>", visible(text).strip()))
