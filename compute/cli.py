@@ -61,27 +61,33 @@ def main(argv: list[str] | None = None) -> int:
         code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except OSError as error:
-        if not {"-h", "--help"} & set(words):
-            raise
-        return terminal.unprinted(error)  # the parser prints help itself
-    except (Refusal, MemoryError) as error:
-        return _complain(str(error))
+    except SystemExit as leaving:  # the parser's answer to a broken pipe, whoever's it was
+        return _failed(leaving.__context__ or leaving, words)
     except Exception as error:
-        if hasattr(error, "format_message"):  # the parser's
-            return _complain(f"{error.format_message()} (nfold --help shows what there is)")
-        from compute.dispatch import WorkerDied
-        from compute.scaling.answers import WrongAnswer
-        from compute.scaling.configurations import Unavailable
-
-        if isinstance(error, Unavailable):
-            return _complain(str(error))
-        if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
-            return _complain(str(error), code=1)
-        raise  # a kernel's own error, with its chunk and its traceback
+        return _failed(error, words)
     if code == 130:
         terminal.complain("interrupted")
     return code
+
+
+def _failed(error: BaseException, words: list[str]) -> int:
+    """Say what went wrong, in a line where it is about what the user asked for; the exit code."""
+    if isinstance(error, OSError) and {"-h", "--help"} & set(words):  # which the parser prints itself
+        return terminal.unprinted(error)
+    if isinstance(error, Refusal | MemoryError):
+        return _complain(str(error))
+    if hasattr(error, "format_message"):  # the parser's
+        return _complain(f"{error.format_message()} (nfold --help shows what there is)")
+    from compute.dispatch import WorkerDied
+    from compute.scaling.answers import WrongAnswer
+    from compute.scaling.configurations import Unavailable
+
+    if isinstance(error, Unavailable):
+        return _complain(str(error))
+    if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
+        return _complain(str(error), code=1)
+    terminal.explain(error)  # a kernel's own error, with its chunk and its traceback
+    return 1
 
 
 def _complain(message: str, code: int = 2) -> int:

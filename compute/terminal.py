@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -29,16 +30,28 @@ def ready() -> None:
 
 def say(text: str) -> None:
     """Print lines, whatever is in them as a text."""
-    print("\n".join(map(visible, text.split("\n"))))
+    print(_lines(text))
 
 
 def complain(message: str, head: str = "nfold: ") -> None:
-    """Say on stderr, in one line, what went wrong or what is to be known; where nobody listens it is not said."""
+    """Say on stderr, in one line, what went wrong or what is to be known."""
+    _say_aside(head + " ".join(line.strip() for line in message.split("\n")))
+
+
+def explain(error: BaseException) -> None:
+    """Print an error's traceback on stderr, as the interpreter would, but whatever is in it as a text."""
+    _say_aside("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _say_aside(text: str) -> None:
     try:
-        line = " ".join(part.strip() for part in message.split("\n"))
-        print(head + visible(line), file=sys.stderr, flush=True)
-    except OSError:
+        print(_lines(text), file=sys.stderr, flush=True)
+    except OSError:  # nobody listens
         _give_up(sys.stderr)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def deliver(show: Callable[[], object], keep: Callable[[], object] | None = None) -> int:

@@ -284,6 +284,19 @@ def test_a_reader_that_leaves_hears_no_complaint():
     assert job.wait(timeout=600) == 1
 
 
+def test_a_bar_shows_a_name_as_it_is(monkeypatch):
+    from rich.progress import Progress
+
+    from compute import terminal
+
+    sent = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Progress, "update", lambda self, task, **told: sent.append(told["description"]))
+    with terminal.progress() as tell:
+        tell(0, 1, "\x1b[31m[/nothing]")
+    assert sent[0].strip() == r"\x1b[31m[/nothing]"
+
+
 def test_version_and_list_need_neither_numba_nor_matplotlib(script):
     script(
         "import sys\nfrom compute.cli import main\n"

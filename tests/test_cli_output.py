@@ -335,6 +335,19 @@ def test_an_error_shows_what_the_user_wrote_in_one_line(argv):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("kind", ["BrokenPipeError(32, ", "OSError(28, ", "ValueError("])
+def test_an_error_of_a_kernel_is_no_error_of_printing_and_shown_as_it_is(kind):
+    body = f"    raise {kind}'of mine ' + chr(27) + '[31m')"
+    Path("mine.py").write_text(
+        f"from kernels import kernel\n@kernel(compiled=False)\ndef bad(lo, hi, out, x):\n{body}\n"
+    )
+    done = nfold("run", "mine:bad", "8", "--on", "serial")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert r"of mine \x1b[31m" in done.stderr.splitlines()[-2]
+    assert unseen(done.stderr) == set()
+    assert "mine.py" in done.stderr
+
+
 def test_names_of_files_that_are_no_text_are_written_read_and_told(capsys):
     odd = os.fsdecode(b"caf\xe9 \x1b[31m\n.json")
     assert main(["report", "a.json", "--json", odd]) == 0
@@ -374,16 +387,3 @@ def test_the_list_shows_names_and_docstrings_as_they_are(capsys, monkeypatch):
     assert unseen(out) == set()
     assert r"\x1b[31m[red]" in out
     assert r"Nothing \x1b[2J [bold]" in out
-
-
-def test_a_bar_shows_a_name_as_it_is(monkeypatch):
-    from rich.progress import Progress
-
-    from compute import terminal
-
-    sent = []
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(Progress, "update", lambda self, task, **told: sent.append(told["description"]))
-    with terminal.progress() as tell:
-        tell(0, 1, "\x1b[31m[/nothing]")
-    assert sent[0].strip() == r"\x1b[31m[/nothing]"
