@@ -36,14 +36,14 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     if not isinstance(function, types.FunctionType):  # numba's own already
         return function
     reach = reach_of(function, compiled=True)
-    key = reach.key, _frozen(options)
+    key = reach.key, _frozen(options), numba.config.BOUNDSCHECK, numba.config.OPT  # which may be set at run time
     if key not in _made:
         _made[key] = reach, _Twins().root(function, options, reach.key if not reach.unkeyed else None)
     return _made[key][1]
 
 
 # The reach keeps alive what its key tells by identity.
-_made: dict[tuple[str, Hashable], tuple[Any, Any]] = {}
+_made: dict[Hashable, tuple[Any, Any]] = {}
 
 
 def _frozen(options: dict[str, Any]) -> Hashable:

@@ -29,7 +29,7 @@ MOST_BYTES = 128 << 20  # all kernels take 12 MB: ten versions or interpreters; 
 # numba's settings that say where things are kept or what is printed; every other one may change the code.
 _HARMLESS = (
     "DUMP_",
-    "DEBUG",
+    "DEBUG_",
     "CUDA_",
     "TRACE",
     "HIGHLIGHT",

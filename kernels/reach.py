@@ -200,11 +200,11 @@ class _Walk:
             self._value(item)
 
     def _function(self, function: types.FunctionType) -> None:
+        if self._compiled and (name := provenance.name_of_numbas(function)):
+            self._put("numba's", name)
+            return
         if self._compiled and provenance.is_known_to_numba(function):
-            if name := provenance.name_of_numbas(function):
-                self._put("numba's", name)
-            else:
-                self._unkeyed(f"{function.__qualname__} has an overload", function)
+            self._unkeyed(f"{function.__qualname__} has an overload", function)
             return
         if not self._compiled and provenance.is_installed(function):
             self._put("installed", f"{function.__module__}.{function.__qualname__}")
@@ -216,6 +216,8 @@ class _Walk:
         code = function.__code__
         self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
         ours = provenance.is_our_code(function)
+        if not ours:
+            self._attributes.update(_attributes_of(code))
         self._code(code)
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
@@ -243,7 +245,6 @@ class _Walk:
 
     def _code(self, code: types.CodeType) -> None:
         """The code without its lines: what is edited above a function is none of its business."""
-        self._attributes.update(_attributes_of(code))
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         self._put("code", repr((code.co_name, counts)))
         for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
@@ -368,7 +369,9 @@ def globals_of(code: types.CodeType) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _attributes_of(code: types.CodeType) -> frozenset[str]:
-    """Every name that may be an attribute's: `x.name`, and `getattr(x, "name")`."""
-    named = set(code.co_names)
-    named.update(constant for constant in code.co_consts if type(constant) is str and constant.isidentifier())
+    """Every name that may be an attribute's, inner functions' included: `x.name`, and `getattr(x, "name")`."""
+    named = set()
+    for inner in codes_of(code):
+        named.update(inner.co_names)
+        named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())
     return frozenset(sys.intern(name) for name in named)

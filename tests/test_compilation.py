@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from prepared import Prepared
 
 from kernels import REGISTRY, compilation
+from kernels import entries as entry_files
 from kernels.compilation import compiled
 from kernels.reach import reach_of
 
@@ -296,3 +298,67 @@ def test_a_helper_with_defaults_and_keywords():
         return scaled(x) + scaled(x, 2.0) + scaled(x, plus=0.5)
 
     assert compiled(outer)(2.0) == outer(2.0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_bounds_checks_are_in_the_key(tmp_path, monkeypatch, first):
+    monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
+
+    def look(a, i):
+        return a[i]
+
+    a = np.arange(4.0)[:2]
+    for checked in (first, 1 - first, first, 1 - first):
+        compilation._made.clear()
+        monkeypatch.setattr(numba.config, "BOUNDSCHECK", checked)
+        if checked:
+            with pytest.raises(IndexError):
+                compiled(look)(a, 3)
+        else:
+            assert compiled(look)(a, 3) == 3.0
+    assert len(entries(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("setting", ["OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT"])
+def test_settings_of_numba_that_change_code_are_in_the_key(monkeypatch, setting):
+    before = entry_files._settings()
+    monkeypatch.setattr(numba.config, setting, 1 - int(bool(getattr(numba.config, setting))))
+    assert entry_files._settings() != before
+
+
+def test_settings_that_change_no_code_are_not(monkeypatch):
+    before = entry_files._settings()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "elsewhere")
+    monkeypatch.setattr(numba.config, "DUMP_IR", 1)
+    assert entry_files._settings() == before
+
+
+SYMBOLS = """
+import sys
+from kernels.compilation import compiled
+def make(value):
+    def helper(x):
+        return x + value
+    def outer(x):
+        return helper(x) * 10
+    return outer
+order = [int(word) for word in sys.argv[1:]]
+print([compiled(make(value))(0) for value in order])
+"""
+
+
+def test_code_of_other_processes_is_not_linked_to_functions_of_this_one(script):
+    """Each process numbers its functions; those of one number and name must not be taken for each other."""
+    for order in ([1], [2], [3, 1], [4, 2], [2, 4, 1, 3], [1, 2, 3, 4], [4, 3, 2, 1]):
+        done = script(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR="symbols")
+        assert done.stdout.strip() == str([10 * value for value in order])
+
+
+def test_circles_of_functions_from_one_process_to_the_next(script):
+    code = (
+        "from test_compilation import is_even\nfrom kernels.compilation import compiled\n"
+        "def outer(n):\n    return is_even(n) + 1\n"
+        "print(compiled(is_even)(10), compiled(is_even)(7), compiled(outer)(4))"
+    )
+    for _ in range(2):
+        assert script(code, NFOLD_CACHE_DIR="circles").stdout.split() == ["1", "0", "2"]

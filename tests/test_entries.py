@@ -93,6 +93,74 @@ def test_compiling_prunes_and_needs_no_entry(tmp_path, monkeypatch, most):
     assert len(list(tmp_path.iterdir())) == (1 if most else 0)
 
 
+def others(path: Path) -> None:
+    os.chown(path, 12345, -1)
+
+
+def for_all(path: Path) -> None:
+    path.chmod(path.stat().st_mode | 0o002)
+
+
+def for_the_group(path: Path) -> None:
+    path.chmod(path.stat().st_mode | 0o020)
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+OPEN = [pytest.param(others, marks=pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away"))]
+
+
+@pytest.fixture
+def unwarned():
+    entries._warn.cache_clear()
+
+
+@pytest.mark.parametrize("opened", [*OPEN, for_all, for_the_group, linked])
+@pytest.mark.parametrize("what", ["folder", "entry"])
+def test_what_others_can_write_is_not_read_and_named_once(tmp_path, unwarned, opened, what):
+    folder = tmp_path / "cache"
+    path = folder / f"body-{1:032x}.nbc"
+    entries.write(path, b"code")
+    assert entries.read(path) == b"code"
+    opened(folder if what == "folder" else path)
+    if what == "folder" or opened is not linked:
+        with pytest.warns(RuntimeWarning, match=f"{folder}.*(chmod go-w|NFOLD_CACHE_DIR)"):
+            assert entries.read(path) is None
+    assert entries.read(path) is None
+    if what == "folder":
+        entries.write(folder / f"body-{2:032x}.nbc", b"code")
+        assert not (folder / f"body-{2:032x}.nbc").exists(), "nor is anything put there"
+
+
+PLANTED = """
+import os, pickle, sys
+from kernels.compilation import Kept, compiled
+class Payload:
+    def __reduce__(self):
+        return os.system, (f"touch {sys.argv[1]}",)
+def add(x):
+    return x + 777
+if sys.argv[2] == "plant":
+    write = Kept.save_overload
+    def save(self, sig, data):
+        path = self._path(sig, data.target_context)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pickle.dumps(Payload()))
+    Kept.save_overload = save
+assert compiled(add)(1) == 778
+"""
+
+
+def test_an_entry_that_somebody_planted_runs_nothing(script, tmp_path):
+    ran, folder = tmp_path / "ran", tmp_path / "cache"
+    for what in ("plant", "read"):
+        script(PLANTED, str(ran), what, NFOLD_CACHE_DIR=str(folder))
+    assert not ran.exists()
+
+
 CHURN = """
 import random, sys
 from pathlib import Path

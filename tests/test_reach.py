@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from numba import njit
 
+from compute.lanes import source_of
+from kernels import REGISTRY
 from kernels.reach import reach_of
 
 ROOT = Path(__file__).parent.parent
@@ -239,6 +241,35 @@ extends = {what!r} in ("an overload of a function", "a jitable", "an intrinsic")
 assert bool(reach_of(made("def f(x): return x + 2"), True).unkeyed) is extends  # for everything, from then on
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+ORDINARY = [
+    "np.sin(x[0]) + np.pi", "math.exp(x[0])", "abs(x).sum()", "np.zeros(3)[0]", "np.dot(x, x)", "np.linalg.norm(x)",
+    "np.random.rand()", "np.float64(1) + np.int64(2)", "sum([y for y in x])", "min(x[0], 1)", "x.shape[0] + len(x)",
+    "np.where(x > 0, x, 0)[0]", "(lambda y: y * SCALE)(x[0])", "TABLE[0] + x[0]", "Colour.RED + x[0]", "helper(x)",
+    "compiled_helper(x[0])", "settings.CE", "x.take(0) + x.load", "range(3)[0]", "ValueError('no')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ORDINARY)
+def test_an_ordinary_body_is_kept_on_disk(body):
+    settings = types.ModuleType("settings")
+    settings.CE = 2.0
+    helpers = {
+        "helper": made("def f(x): return np.cumsum(x)[-1]"),
+        "compiled_helper": made("@njit\ndef f(x): return -x"),
+    }
+    names = {"SCALE": 2.0, "TABLE": np.arange(3), "Colour": Colour, "settings": settings} | helpers
+    assert not reach_of(made(f"def f(x): return {body}", **names), True).unkeyed
+
+
+def test_every_lane_of_this_library_is_kept_on_disk():
+    for shipped in REGISTRY.values():
+        for name, variant in shipped.variants.items():
+            if variant.compiled:
+                reach = reach_of(source_of(shipped.held_to(name)), True)
+                assert not reach.unkeyed
+                assert not reach._names, "nothing of this library's own is looked at before each run"
 
 
 def test_an_array_that_changes_is_in_no_key_of_python():
