@@ -19,6 +19,8 @@ from compute.control import Control
 from compute.interrupts import Watch
 from compute.lanes import Job, Outcome, inside_a_lane, lane_of, run_lane
 from compute.timeline import Timeline
+from kernels import refusals
+from kernels.arguments import guarded
 from kernels.definition import Kernel
 from kernels.plan import Plan
 
@@ -136,6 +138,9 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     if plan.chunks:
         _run_all_chunks(pool, job, plan, events, watch)
     section("dispatch")
+    for k in kernel.inout:
+        if job.inputs[k] is not plan.inputs[k]:
+            np.copyto(plan.inputs[k], job.inputs[k])
     value = kernel.finish(job.out, plan)
     section("finish")
     pool.arena.forget_idle()
@@ -151,13 +156,14 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     """Put a plan's arrays where the pool's lanes see them, and lay out the control."""
     arena = pool.arena
     inputs = tuple(arena.place(x) if isinstance(x, np.ndarray) else x for x in plan.inputs)
-    if plan.out is not None and not arena.sees(plan.out):
+    # Where a worker may die, out is no input of its own: a chunk that is run again would find what it has written.
+    if plan.out is not None and not (arena.sees(plan.out) and (arena.kind == "heap" or not plan.overwrites_an_input)):
         out = arena.empty(kernel.output_shape(plan), plan.dtype)
     else:
         out = kernel.allocate(plan, arena.empty)
     words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
     Control(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
-    return Job(kernel, lane_of(kernel, pool.workers), words, out, inputs)
+    return Job(kernel, lane_of(kernel, pool.workers), words, out, guarded(inputs, kernel.inout))
 
 
 def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> float:
@@ -183,6 +189,8 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch:
             return
         missing = np.flatnonzero(done == 0)
         events += [_told(death, plan) for death in deaths]
+        if len(missing):
+            _refuse_to_repeat(deaths, done, job.kernel, plan)
         for lost, death in _blamed(deaths, missing).items():
             attempts[lost] = attempts.get(lost, 0) + 1
             if attempts[lost] == ATTEMPTS:
@@ -193,6 +201,17 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch:
             suspects += [death.chunk for death in deaths if death.chunk is not None]
             suspects = [chunk for chunk in suspects if done[chunk] == 0]
         control.offer(suspects[:1] or missing)
+
+
+def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Plan) -> None:
+    """WorkerDied where a chunk that had begun cannot be run again, because its body writes to what it reads."""
+    begun = [death for death in deaths if death.chunk is not None and done[death.chunk] == 0]
+    if kernel.inout and begun:
+        names = ", ".join(kernel.inputs[k] for k in kernel.inout)
+        raise WorkerDied(
+            f"{_told(begun[0], plan, then='')}, and {kernel.name} writes to its input {names}: what that holds now is"
+            f" not known, so nothing is run again; make {names} anew before another run"
+        )
 
 
 def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
@@ -208,9 +227,11 @@ def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch) -> list[Outcome]:
     try:
         watch.raise_lost()
         outcomes = pool.lanes(job)
-    except BaseException:  # Ctrl-C above all
+    except BaseException as error:  # Ctrl-C above all
         Control(job.control).stop()
         pool.stop_lanes(job)
+        if isinstance(error, Exception) and (told := refusals.explained(error, job.kernel)) is not error:
+            raise told from None
         raise
     deaths = [outcome for outcome in outcomes if outcome.death]
     if deaths:
@@ -230,11 +251,11 @@ def _hopeless(chunk: int, death: Outcome, kernel: Kernel, plan: Plan) -> WorkerD
     )
 
 
-def _told(death: Outcome, plan: Plan) -> str:
+def _told(death: Outcome, plan: Plan, then: str = ", which was run again") -> str:
     where = "between chunks"
     if death.chunk is not None:
         lo, hi = plan.bounds(death.chunk)
-        where = f"in chunk {death.chunk} (indices {lo}..{hi}), which was run again"
+        where = f"in chunk {death.chunk} (indices {lo}..{hi}){then}"
     return f"the worker of lane {death.lane} died ({death.death}) {where}"
 
 
@@ -242,6 +263,8 @@ def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
     # Taken out: whoever raises it holds the outcome, and its traceback would hold them both until a collection.
     error, outcome.error = outcome.error, None
     assert error is not None
+    if isinstance(error, Exception):
+        error = refusals.explained(error, kernel)
     if outcome.chunk is not None:
         lo, hi = plan.bounds(outcome.chunk)
         error.add_note(f"in chunk {outcome.chunk} (indices {lo}..{hi}) of {kernel.name}, variant {kernel.variant!r}")

@@ -39,6 +39,7 @@ from compute.control import (
     Control,
     Words,
 )
+from kernels.bodies import nothing_returned
 from kernels.definition import Kernel, Variant, numba_is_here
 from kernels.reach import renew_compiled_helpers
 
@@ -53,6 +54,8 @@ EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
 @dataclass(frozen=True, eq=False)
 class Job:
     """What a lane needs: the lane function, the arrays, and the control; the lane's own views of them.
+
+    Inputs are read-only but for those that the kernel's bodies may write to.
 
     kernel: a Kernel held to one variant; None in a worker process, which is sent the lane function alone.
     """
@@ -119,7 +122,7 @@ def make_lane(
                 chunk = int(control[order_at + ticket])
             store(control, line + CURRENT, chunk + 1)
             lo = chunk * grain
-            body(lo, min(lo + grain, indices), target(out, chunk), *inputs)
+            nothing_returned(body(lo, min(lo + grain, indices), target(out, chunk), *inputs))
             store(control, done_at + chunk, me + 1)
             store(control, line + CURRENT, 0)
             taken += 1

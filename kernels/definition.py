@@ -9,15 +9,18 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 
+from kernels import refusals
+from kernels.arguments import checked, guarded, plan_from_arguments, random_operands
+from kernels.bodies import names_of, nothing_returned, places_of, plain
 from kernels.cache import empty
 from kernels.plan import Plan, same_elements
+from kernels.plan import as_index as as_index
 
 Body = Callable[..., Any]
 
@@ -74,6 +77,8 @@ class Kernel:
     unit: str = "indices"
     bound: str | None = None
     work_of: Callable[[Any], float] | None = None
+    inputs: tuple[str, ...] = ()
+    inout: tuple[int, ...] = ()
     chosen: str | None = None
     __doc__: str | None = field(default=None, compare=False)
 
@@ -81,16 +86,25 @@ class Kernel:
         """Run on this thread alone."""
         plan = self.plan(*args, **kw)
         out = self.allocate(plan)
+        plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
         body = self.variants[self.variant].load()
-        for chunk in range(plan.chunks):
-            lo, hi = plan.bounds(chunk)
-            body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs)
+        try:
+            for chunk in range(plan.chunks):
+                self.run_chunk(body, chunk, out, plan)
+        except Exception as error:
+            raise refusals.explained(error, self) from None
         return self.finish(out, plan)
+
+    def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
+        """Run one chunk of a plan on this thread, with a body that `Variant.load` gave."""
+        lo, hi = plan.bounds(chunk)
+        nothing_returned(body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs))
 
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
+        variant = self.variants[self.variant]
         try:
-            return _checked((self.variants[self.variant].planner or self.planner)(*args, **kw))
+            made = (variant.planner or self.planner)(*args, **kw)
         except TypeError:
             takes = inspect.signature(self.planner)
             try:
@@ -98,6 +112,9 @@ class Kernel:
             except TypeError as error:
                 raise TypeError(f"{self.name}{takes}: {error}") from None
             raise
+        if variant.compiled:
+            _vet(variant.function, self.inputs, self.inout)
+        return checked(made, self.inputs, self.inout, variant.compiled)
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
         """The shape of the array that the chunks fill: a row for each chunk where the kernel reduces."""
@@ -164,6 +181,8 @@ class Kernel:
         self, variant: str, function: Body | str, *, compiled: bool = False, plan: Callable[..., Plan] | None = None
     ) -> None:
         """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
+        if not isinstance(function, str):
+            function = plain(function)
         self.variants.pop(variant, None)
         self.variants[variant] = Variant(function, compiled, plan)
 
@@ -195,10 +214,7 @@ class Kernel:
         return _rebuilt, (state,)
 
 
-def _checked(plan: Plan) -> Plan:
-    if plan.order is not None and not np.array_equal(np.sort(plan.order), np.arange(plan.chunks)):
-        raise ValueError(f"a plan's order must hold each of its {plan.chunks} chunks once, not {plan.order!r}")
-    return plan
+_vet = functools.lru_cache(maxsize=1024)(refusals.check_writes)
 
 
 @functools.lru_cache(maxsize=256)  # making one costs as much as dispatching a small run
@@ -227,50 +243,6 @@ def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def as_index(value: Any, name: str, least: int = 0) -> int:
-    """The value as an int; a ValueError that names it where it is not a whole number >= least."""
-    try:
-        index = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, not {value!r}") from None
-    if isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be a whole number, not {value!r}")
-    if index < least:
-        raise ValueError(f"{name} must be at least {least}, not {index}")
-    return index
-
-
-def _plan_from_arguments(body: Body, dtype: Any, grain: int | None) -> Callable[..., Plan]:
-    """A planner for a kernel that gives none: an index for each element along the first array's first axis."""
-    takes = list(inspect.signature(body).parameters)[3:]
-
-    def plan(*args: Any) -> Plan:
-        inputs = tuple(np.asarray(x) if isinstance(x, list) else x for x in args)
-        if len(inputs) != len(takes):
-            raise ValueError(f"{body.__name__} takes {len(takes)} inputs ({', '.join(takes)}), not {len(inputs)}")
-        for name, x in zip(takes, inputs, strict=True):
-            if not isinstance(x, np.ndarray | np.generic | int | float | complex):
-                raise ValueError(f"{name} must be an array or a number, not {type(x).__name__}")
-            if isinstance(x, np.ndarray) and x.dtype.hasobject:
-                raise ValueError(f"{name} holds Python objects, which no worker can share; use a numeric dtype")
-        arrays = [x for x in inputs if isinstance(x, np.ndarray) and x.ndim]
-        if arrays:
-            return Plan(len(arrays[0]), inputs, dtype=dtype, grain=grain)
-        if not inputs:
-            raise ValueError(f"{body.__name__} has no input to count indices by; give it plan=")
-        return Plan(as_index(inputs[0], takes[0]), inputs, dtype=dtype, grain=grain)
-
-    plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in takes]
-    )
-    return plan
-
-
-def _random_operands(body: Body) -> Callable[[int], tuple[Any, ...]]:
-    count = len(inspect.signature(body).parameters) - 3
-    return lambda size: tuple(np.random.default_rng(20261122).random((count, size)))
-
-
 @overload
 def kernel(body: Body) -> Kernel: ...
 @overload
@@ -290,6 +262,7 @@ def kernel(
     unit: str = ...,
     bound: str | None = ...,
     work: Callable[[Any], float] | None = ...,
+    inout: Iterable[str] = ...,
 ) -> Callable[[Body], Kernel]: ...
 def kernel(
     body: Body | None = None,
@@ -307,15 +280,17 @@ def kernel(
     unit: str = "indices",
     bound: str | None = None,
     work: Callable[[Any], float] | None = None,
+    inout: Iterable[str] = (),
 ) -> Any:
     """Make a kernel of `body(lo, hi, out, *inputs)`, with a `python` and (through numba) a `nogil` variant.
 
-    The body fills what belongs to the indices lo .. hi of `out` and touches nothing else, so that running a chunk
-    twice changes nothing. With `reduce`, `out` is the chunk's own row: assign its partial result to out[0], and
-    `reduce(partials)` makes the value from all of them in chunk order.
+    The body is a plain function that returns nothing: it fills what belongs to the indices lo .. hi of `out` and
+    touches nothing else, so that running a chunk twice changes nothing. A ValueError says what is wrong with one. With
+    `reduce`, `out` is the chunk's own row: assign its partial result to out[0], and `reduce(partials)` makes the value
+    from all of them in chunk order.
 
-    plan:     (*args) -> Plan, for anything but "one float64 for each element of the first array (or up to the first
-              number)". It raises ValueError for what it cannot take.
+    plan:     (*args) -> Plan, for anything but "one float64 for each element along the arrays' first axis (or up to the
+              first number)". It raises ValueError for what it cannot take.
     finish:   (out, plan) -> value, for anything but the filled array itself.
     dtype:    of the output. grain: indices to a chunk; 1/256 of them where left out.
     compiled: False leaves only the `python` variant, for a body that numba cannot take.
@@ -327,6 +302,8 @@ def kernel(
               two small sizes do not foretell it.
     unit:     what is counted: rates are in `unit`/s. The work of a run is its plan's, the indices where that has none.
     work:     value -> work of that run, in `unit`, where only the result tells.
+    inout:    names of the inputs that the body may write to, such as ("a",): the caller's arrays then hold what it
+              wrote, on every backend. All others are read-only to it. A chunk whose worker dies is not run again.
     bound:    what limits it on a perfect machine, "compute" or "memory"; None: not known, to be measured.
     """
     if body is None:
@@ -345,9 +322,11 @@ def kernel(
             unit=unit,
             bound=bound,
             work=work,
+            inout=inout,
         )
-    if len(inspect.signature(body).parameters) < 3:
-        raise ValueError(f"{body.__name__} must take (lo, hi, out, *inputs), not {inspect.signature(body)}")
+    body = plain(body)
+    names = names_of(body)
+    places = places_of(inout, names, body.__name__)
     if grain is not None:
         as_index(grain, "grain", least=1)
     if bound not in (None, "compute", "memory"):
@@ -359,16 +338,18 @@ def kernel(
         name=body.__name__,
         module=body.__module__,
         variants=variants,
-        planner=plan or _plan_from_arguments(body, dtype, grain),
+        planner=plan or plan_from_arguments(body, dtype, grain, places),
         reduce=reduce,
         finisher=finish,
-        example=example or ((lambda size: (size,)) if plan else _random_operands(body)),
+        example=example or ((lambda size: (size,)) if plan else random_operands(body)),
         cost=cost,
         check=check,
         memory=memory or (lambda size: 0.0),
         unit=unit,
         bound=bound,
         work_of=work,
+        inputs=names,
+        inout=places,
         __doc__=(plan.__doc__ if plan else None) or body.__doc__,
     )
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,6 +63,13 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
             arrays = [x for x in arrays if not same_elements(x, seen)]
         return not any(np.may_share_memory(self.out, x) for x in arrays)
 
+    @property
+    def overwrites_an_input(self) -> bool:
+        """Whether the caller's `out` shares memory with an input."""
+        if self.out is None:
+            return False
+        return any(np.may_share_memory(self.out, x) for x in self.inputs if isinstance(x, np.ndarray))
+
 
 def same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     """Whether two arrays are views of the same elements in the same places."""
@@ -79,3 +87,16 @@ def finely(planner: Callable[..., Plan]) -> Callable[..., Plan]:
         return made._replace(grain=min(made.step, made._replace(grain=None).step))
 
     return plan
+
+
+def as_index(value: Any, name: str, least: int = 0) -> int:
+    """The value as an int; a ValueError that names it where it is not a whole number >= least."""
+    try:
+        index = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, not {value!r}") from None
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    if index < least:
+        raise ValueError(f"{name} must be at least {least}, not {index}")
+    return index

@@ -79,7 +79,7 @@ def _meeting(guests, seconds):
     return Plan(guests, (words, int(seconds * 1e9)), grain=1)
 
 
-@kernel(plan=_meeting)
+@kernel(plan=_meeting, inout=("words",))
 def meeting(lo, hi, out, words, patience):
     """1.0 where every chunk was begun while this one was still running, else 0.0."""
     words[lo] = 1
@@ -149,7 +149,7 @@ def _address_of(values):
     return Plan(1, (values,), dtype=np.int64)
 
 
-@kernel(plan=_address_of, compiled=False)
+@kernel(plan=_address_of, compiled=False, inout=("values",))
 def mark(lo, hi, out, values):
     """Write into the input itself, which a kernel must not do, to see whether it is the caller's memory."""
     values[...] = 7

@@ -70,7 +70,11 @@ class PrangePool(Pool):
         failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
         if failed:  # what was raised is lost in a parallel region: the same chunk raises it again here
             control.offer(failed)
-            return [run_lane(job, 0, in_slices)]
+            outcome = run_lane(job, 0, in_slices)
+            if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote
+                outcome.chunk = failed[0]
+                outcome.error = RuntimeError("a chunk raised an exception, and none when it was run again to see which")
+            return [outcome]
         return [Outcome(lane) for lane in range(job.lanes)]
 
     def _region(self, kernel: Kernel) -> Callable[..., Any]:

@@ -48,11 +48,12 @@ class Sender:
         code = self._code(job)
         items: list[Any] = [job.control, job.out, *job.inputs]
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
+        fixed = [k for k in places if not items[k].flags.writeable]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
         where = tuple(self._found(code.content))
         gone = self._known.latest()
-        return pickle.dumps((code.digest, where, gone, places, items), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((code.digest, where, gone, places, fixed, items), protocol=pickle.HIGHEST_PROTOCOL)
 
     def forget(self) -> None:
         """Let go of all that was put into the arena."""
@@ -167,13 +168,15 @@ def perform(message: bytes, me: int) -> bytes:
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, items = pickle.loads(message)
+    digest, where, gone, places, fixed, items = pickle.loads(message)
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
     for k in places:
         items[k] = ArrayRef(*items[k]).open(_segments)
+    for k in fixed:
+        items[k].flags.writeable = False
     control, out, *inputs = items
     if digest not in _loaded:
         content = ArrayRef(*where).open(_segments).tobytes()

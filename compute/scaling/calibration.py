@@ -10,6 +10,7 @@ import numpy as np
 
 from compute import machine
 from compute.scaling import statistics
+from kernels.arguments import apart
 from kernels.definition import Kernel
 from kernels.plan import Plan
 
@@ -28,7 +29,7 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     Stops after `enough` seconds of chunks, or after one chunk, run twice, where that takes longer. Writes into no array
     of the caller's.
     """
-    plan = kernel.plan(*args, **kw)
+    plan = apart(kernel.plan(*args, **kw), kernel.inout)
     if not plan.chunks:
         return 0.0
     body = kernel.variants[kernel.variant].load()
@@ -85,8 +86,7 @@ def _seconds(kernel: Kernel, plan: Plan, body: Any, out: Any, chunk: int) -> flo
 
 
 def _run(kernel: Kernel, plan: Plan, body: Any, out: Any, chunk: int) -> None:
-    lo, hi = plan.bounds(chunk)
-    body(lo, hi, out[chunk : chunk + 1] if kernel.reduce else out, *plan.inputs)
+    kernel.run_chunk(body, chunk, out, plan)
 
 
 def _spread(chunks: int) -> list[int]:

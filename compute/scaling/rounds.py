@@ -173,3 +173,8 @@ def _check(work: Work) -> None:
         backends.named(name)
     if plan.out is not None and any(np.may_share_memory(plan.out, x) for x in plan.inputs if isinstance(x, np.ndarray)):
         raise ValueError("out= is one of the inputs, so that each run would change the next one's; give another array")
+    if inout := work.kernel.inout:
+        names = ", ".join(work.kernel.inputs[k] for k in inout)
+        raise ValueError(
+            f"{work.kernel.name} writes to its input {names}, so that each run would change the next one's"
+        )

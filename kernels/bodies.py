@@ -1,0 +1,192 @@
+"""What may be a kernel's body: a plain function of (lo, hi, out, *inputs) that fills out[lo:hi] and returns nothing.
+
+What can be seen in a function is refused when the kernel is made. What shows only when it runs (a value that a callee
+returned) is refused by `nothing_returned`, in Python and in compiled code alike.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Body = Callable[..., Any]
+POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+# Options of numba that change values, and what is to be done where one of them was asked for. `compiled` compiles
+# without them, and the `python` variant cannot have them.
+LOST = {
+    "fastmath": "fastmath changes values, and variants would differ",
+    "parallel": "lanes run side by side already",
+    "boundscheck": "run(…, check=True) checks bounds",
+    "forceobj": "object mode holds the GIL; make the kernel with compiled=False",
+    "error_model": "compiled bodies divide as numpy does (1/0 is inf)",
+}
+# What answers a load or an operator is a value; what answers a call may be None.
+VALUES = "LOAD_", "BINARY_", "UNARY_", "BUILD_", "COMPARE_", "CONTAINS_", "IS_", "FORMAT_"
+CHANGE_THEIR_ARRAY = frozenset({"sort", "fill", "partition", "put", "itemset", "resize", "setfield", "byteswap"})
+CHANGE_THEIR_FIRST = frozenset({"fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis", "shuffle"})
+
+
+def plain(body: Any) -> types.FunctionType:
+    """The plain Python function of a body; a ValueError with the remedy for anything that is none, or breaks a rule."""
+    function = _unwrapped(body)
+    _check_parameters(function)
+    _check_code(function)
+    return function
+
+
+def _unwrapped(body: Any) -> types.FunctionType:
+    if isinstance(body, staticmethod):
+        body = body.__func__
+    if callable(getattr(body, "py_func", None)):  # numba's dispatcher, which need not be imported to be known
+        options = getattr(body, "targetoptions", {})
+        for option, reason in LOST.items():
+            value = options.get(option)
+            if value and not (option == "error_model" and value == "numpy"):
+                name = body.py_func.__name__
+                raise ValueError(
+                    f"{name} is compiled with {option}={value!r}, which a kernel cannot keep ({reason});"
+                    f" pass the plain function, without njit"
+                )
+        body = body.py_func
+    if isinstance(body, types.FunctionType):
+        return body
+    if isinstance(body, types.MethodType):
+        raise ValueError(
+            f"a body must be a plain function, not the bound method {body.__qualname__};"
+            " write a function that takes (lo, hi, out, *inputs), and pass what it needs of the object as inputs"
+        )
+    told = f"the {type(body).__name__} {getattr(body, '__name__', repr(body))}"
+    raise ValueError(f"a body must be a plain function, not {told}; wrap it: def body(lo, hi, out, x): …")
+
+
+def _check_parameters(function: types.FunctionType) -> None:
+    name, signature = function.__name__, _signature(function)
+    parameters = list(signature.parameters.values())
+    first = parameters[:3]
+    if len(first) < 3 or any(p.kind not in POSITIONAL for p in first) or first[0].name in ("self", "cls"):
+        raise ValueError(f"{name} must take (lo, hi, out, *inputs), not {signature}")
+    for p in parameters[3:]:
+        if p.kind is p.KEYWORD_ONLY:
+            raise ValueError(f"{name}'s parameter {p.name} is keyword-only, which no input is; move it before the *")
+        if p.kind is p.VAR_KEYWORD:
+            raise ValueError(f"{name}'s parameter **{p.name} cannot be an input; name each input, or take *{p.name}")
+
+
+def _check_code(function: types.FunctionType) -> None:
+    name, code = function.__name__, function.__code__
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        raise ValueError(f"{name} is an async function, whose body no lane would run; write def {name}(…)")
+    if code.co_flags & inspect.CO_GENERATOR:
+        raise ValueError(f"{name} is a generator, whose body no lane would run; take out its yield and fill out[lo:hi]")
+    out = code.co_varnames[2]
+    if any(_binds(one, out) for one in _with_nested(code, out)):
+        raise ValueError(
+            f"{name} binds {out} to another object, and what that holds is lost; write into it, {out}[lo:hi] = …,"
+            " and give a view of it another name"
+        )
+    latest: dis.Instruction | None = None
+    for step in dis.get_instructions(code):
+        value = latest if step.opname == "RETURN_VALUE" else step if step.opname == "RETURN_CONST" else None
+        if value and _is_a_value(value):
+            raise ValueError(f"{name} returns a value, which is lost; write it into {out}[lo:hi] and return nothing")
+        if step.opname not in ("NOP", "CACHE"):
+            latest = step
+
+
+def _with_nested(code: types.CodeType, name: str) -> Iterator[types.CodeType]:
+    """The code, and every function in it that shares this variable with it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType) and name in constant.co_freevars:
+            yield from _with_nested(constant, name)
+
+
+def _binds(code: types.CodeType, name: str) -> bool:
+    for step in dis.get_instructions(code):
+        if step.opname.startswith(("STORE_FAST", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF")):
+            # Two steps in one, from Python 3.13 on: "STORE_FAST_LOAD_FAST" binds the first of two names.
+            names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+            if name in (names[:1] if "LOAD" in step.opname else names):
+                return True
+    return False
+
+
+def _is_a_value(step: dis.Instruction) -> bool:
+    if step.opname in ("LOAD_CONST", "RETURN_CONST"):
+        return step.argval is not None
+    return step.opname.startswith(VALUES)
+
+
+def nothing_returned(value: Any) -> None:
+    """What a body returned: a ValueError where that is not None. The same source is compiled into lanes."""
+    if value is not None:
+        raise ValueError("a body must return nothing: what it returns is lost; write it into out[lo:hi]")
+
+
+def _signature(function: types.FunctionType) -> inspect.Signature:
+    return inspect.signature(function, follow_wrapped=False)  # what is called is the wrapper
+
+
+def inputs_of(function: types.FunctionType) -> inspect.Signature:
+    """The signature of a body's inputs: how a kernel without a plan is called."""
+    return inspect.Signature(list(_signature(function).parameters.values())[3:])
+
+
+def names_of(function: types.FunctionType) -> tuple[str, ...]:
+    """The names of a body's inputs, as they are written: the last one may be "*arrays"."""
+    parameters = inputs_of(function).parameters.values()
+    return tuple(f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name for p in parameters)
+
+
+def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[int, ...]:
+    """Where the inputs that a body may write to stand among its inputs; a ValueError for what is no input's name."""
+    if isinstance(inout, str):
+        raise ValueError(f"inout must be a tuple of names, not {inout!r}; write inout=({inout!r},)")
+    for name in (inout := tuple(inout)):
+        if name not in names:
+            told = ", ".join(name for name in names if not name.startswith("*")) or "no inputs"
+            raise ValueError(f"inout names {name!r}, which is no input of {body}; it has {told}")
+    return tuple(sorted({names.index(name) for name in inout}))
+
+
+@functools.lru_cache(maxsize=1024)
+def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
+    """The inputs that a body's own text writes to, in its order; nothing where there is no text.
+
+    An input whose name is bound again in the body is left out: it may be a copy by then.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return ()
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    made = next((node for node in functions if node.name == function.__name__), None)
+    if made is None:  # a lambda, which cannot assign
+        return ()
+    bound = {node.id for node in ast.walk(made) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    written = {_root(target) for node in ast.walk(made) for target in _targets(node)}
+    return tuple(name for name in inputs_of(function).parameters if name in written - bound)
+
+
+def _targets(node: ast.AST) -> Iterator[ast.AST]:
+    """What a piece of a program writes into."""
+    if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+        yield node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr in CHANGE_THEIR_ARRAY:
+            yield node.func.value
+        if node.func.attr in CHANGE_THEIR_FIRST and node.args:
+            yield node.args[0]
+
+
+def _root(node: ast.AST) -> str | None:
+    """The name whose array an expression is a part of: `a` of a[i], a.flat and a[i].field."""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
