@@ -38,7 +38,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     reach = reach_of(function, compiled=True)
     key = reach.key, _frozen(options), numba.config.BOUNDSCHECK, numba.config.OPT  # which may be set at run time
     if key not in _made:
-        _made[key] = reach, _Twins().root(function, options, reach.key if not reach.unkeyed else None)
+        own = {"boundscheck": True} if options.get("boundscheck") else {}
+        _made[key] = reach, _Twins(own).root(function, options, reach.key if not reach.unkeyed else None)
     return _made[key][1]
 
 
@@ -51,9 +52,13 @@ def _frozen(options: dict[str, Any]) -> Hashable:
 
 
 class _Twins:
-    """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls."""
+    """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls.
 
-    def __init__(self) -> None:
+    shared: numba's options of the root that its plain helpers have as well.
+    """
+
+    def __init__(self, shared: dict[str, Any]) -> None:
+        self._shared = shared
         self._helpers: dict[int, Any] = {}
         self._originals: list[Any] = []  # whose ids are the keys above
 
@@ -88,10 +93,10 @@ class _Twins:
             return self._helpers[id(value)]
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
             ours = provenance.name_of_ours(value)
-            if ours and self is not _ours:
+            if ours and self is not _ours and not self._shared:
                 return _ours._for_numba(value)
-            dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS), value)
-            if ours:
+            dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
+            if self is _ours:
                 dispatcher._cache = Kept(value.__name__, ours, "helper")
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
@@ -99,13 +104,14 @@ class _Twins:
         return value
 
     def _again(self, dispatcher: Any) -> Any:
-        """The user's own compiled helper, compiled again with all that was said to `jit`."""
+        """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
+
+        Started from a lane, numba's threads can end the process (kernels.serially), and all CPUs have lanes already.
+        """
 
         def jit(twin: types.FunctionType) -> Any:
-            made = type(dispatcher)(
-                twin, dict(dispatcher.locals), dict(dispatcher.targetoptions), dispatcher._compiler.pipeline_class
-            )
-            return made
+            options = {name: value for name, value in dispatcher.targetoptions.items() if name != "parallel"}
+            return type(dispatcher)(twin, dict(dispatcher.locals), options, dispatcher._compiler.pipeline_class)
 
         made = self._twin(dispatcher.py_func, jit, dispatcher)
         if not dispatcher._can_compile:
@@ -115,7 +121,7 @@ class _Twins:
         return made
 
 
-_ours = _Twins()  # this library's helpers, which never change: every kernel shares them
+_ours = _Twins({})  # this library's helpers, which never change: every kernel shares them
 
 
 class Kept(NullCache):  # type: ignore[misc]

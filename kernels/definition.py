@@ -21,6 +21,7 @@ from kernels.bodies import names_of, nothing_returned, places_of, plain
 from kernels.cache import empty
 from kernels.plan import Plan, same_elements
 from kernels.plan import as_index as as_index
+from kernels.serially import interpreted
 
 Body = Callable[..., Any]
 
@@ -48,7 +49,7 @@ class Variant:
     def load(self) -> Body:
         """The function to call, compiled where it is to be."""
         if not self.compiled:
-            return self.source()
+            return interpreted(self.source())
         from kernels.compilation import compiled
 
         made: Body = compiled(self.source())
@@ -92,7 +93,9 @@ class Kernel:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
         except Exception as error:
-            raise refusals.explained(error, self) from None
+            if (told := refusals.explained(error, self)) is not error:
+                raise told from None
+            raise
         return self.finish(out, plan)
 
     def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
