@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from compute.backends.processes import Processes as Processes
     from compute.backends.serial import Serial as Serial
     from compute.backends.threads import Threads as Threads
+    from compute.checking import CheckFailed as CheckFailed
     from compute.diagnosis import Finding as Finding
     from compute.diagnosis import doctor as doctor
     from compute.dispatch import Result as Result
     from compute.dispatch import WorkerDied as WorkerDied
-    from compute.dispatch import run as run
+    from compute.running import run as run
     from compute.scaling.dataset import Scaling as Scaling
     from compute.scaling.rounds import scale as scale
 
@@ -42,7 +43,9 @@ _HOMES = {
     "backends.joblib": ["Joblib"],
     "backends.coroutines": ["Coroutines"],
     "diagnosis": ["Finding", "doctor"],
-    "dispatch": ["Result", "WorkerDied", "run"],
+    "dispatch": ["Result", "WorkerDied"],
+    "checking": ["CheckFailed"],
+    "running": ["run"],
     "scaling.dataset": ["Scaling"],
     "scaling.rounds": ["scale"],
 }

@@ -1,4 +1,4 @@
-"""run(kernel, …, on=backend) -> Result: the one place where a run's steps follow each other.
+"""execute: the one place where a run's steps follow each other.
 
 Pools supply workers; `execute` plans, places the arrays, sends the lanes over the chunks, sends them again over what a
 dead worker left unfinished, and finishes.
@@ -17,7 +17,7 @@ import numpy as np
 from compute.arena import Arena
 from compute.control import Control
 from compute.interrupts import Watch
-from compute.lanes import Job, Outcome, inside_a_lane, lane_of, run_lane
+from compute.lanes import Job, Outcome, lane_of, run_lane
 from compute.timeline import Timeline
 from kernels import refusals
 from kernels.arguments import guarded
@@ -49,12 +49,6 @@ class Lanes(Protocol):
         """Replace the workers that died."""
 
 
-class Opens(Protocol):
-    """What `run` needs of a backend."""
-
-    def open(self) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Result:
     """A run's value, its seconds from call to value, and its timeline."""
@@ -71,24 +65,6 @@ class Result:
 
 class WorkerDied(RuntimeError):
     """A chunk whose worker died on every attempt, or a pool whose workers die before they work."""
-
-
-def run(kernel: Kernel, *args: Any, on: Opens, variant: str | None = None, **kw: Any) -> Result:
-    """Run a kernel once on a backend, opened for it and closed after it.
-
-    variant: "python", "nogil" …; the fastest where left out. Everything else goes to the kernel. Errors in the
-    arguments are raised before a worker starts.
-    """
-    kernel = as_kernel(kernel).held_to(variant)
-    if isinstance(on, type) or not hasattr(on, "open"):
-        raise TypeError(f"on must be a backend such as Threads(2), not {on!r}")
-    if inside_a_lane():
-        with Watch() as watch:
-            return execute(Nested(), kernel, args, kw, watch)
-    kernel.plan(*args, **kw)
-    with on.open() as pool:
-        result: Result = pool.run(kernel, *args, **kw)
-    return result
 
 
 def as_kernel(kernel: Any) -> Kernel:

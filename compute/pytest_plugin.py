@@ -62,12 +62,21 @@ class _Alone:
 
 def _scale(benchmark: Any, pools: Callable[[Backend], Pool]) -> Scale:
     def scale(
-        kernel: Kernel, *args: Any, on: Backend, variant: str | None = None, size: int | None = None, **kw: Any
+        kernel: Kernel,
+        *args: Any,
+        on: Backend | None = None,
+        variant: str | None = None,
+        size: int | None = None,
+        **kw: Any,
     ) -> Any:
-        kernel = kernel.held_to(variant)
-        if reason := on.refuses(kernel):
+        from compute.dispatch import as_kernel
+        from compute.running import as_backend
+
+        kernel, backend = as_kernel(kernel).held_to(variant), as_backend(on)
+        if reason := backend.refuses(kernel):
             pytest.skip(reason)
-        pool = pools(on)
+        kernel.plan(*args, **kw)
+        pool = pools(backend)
         pool.warm(kernel, *args, **kw)
         value = pool.run(kernel, *args, **kw).value
         if kernel.check:
@@ -77,8 +86,8 @@ def _scale(benchmark: Any, pools: Callable[[Backend], Pool]) -> Scale:
                 kernel=kernel.name,
                 size=_size(args) if size is None else size,
                 variant=kernel.variant,
-                backend=on.name,
-                workers=on.workers,
+                backend=backend.name,
+                workers=backend.workers,
             )
             benchmark(pool.run, kernel, *args, **kw)
         return value

@@ -9,6 +9,8 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
@@ -170,7 +172,8 @@ class Kernel:
                 + nearest(variant, self.variants)
             )
         if self.variants[variant].compiled and not numba_is_here():
-            raise ValueError(f"variant {variant!r} needs numba, which is not installed; use variant 'python'")
+            why = "not installed" if importlib.util.find_spec("numba") is None else "switched off by NUMBA_DISABLE_JIT"
+            raise ValueError(f"variant {variant!r} needs numba's compiler, which is {why}; use variant 'python'")
         return _held(self, variant)
 
     def __getattr__(self, name: str) -> Kernel:
@@ -235,7 +238,12 @@ def _rebuilt(state: dict[str, Any]) -> Kernel:
 
 @functools.cache
 def numba_is_here() -> bool:
-    return importlib.util.find_spec("numba") is not None
+    """Whether bodies can be compiled: numba is installed, and NUMBA_DISABLE_JIT has not switched it off."""
+    if importlib.util.find_spec("numba") is None:
+        return False
+    if config := getattr(sys.modules.get("numba"), "config", None):
+        return not config.DISABLE_JIT
+    return os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
 
 
 def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:

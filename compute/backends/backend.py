@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from compute import dispatch, interrupts, machine, usage
+from compute import checking, dispatch, interrupts, machine, usage
 from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome, inside_a_lane
@@ -83,14 +83,15 @@ class Pool(ABC):
     def workers(self) -> int:
         return self.backend.workers
 
-    def run(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> Result:
+    def run(self, kernel: Kernel, *args: Any, variant: str | None = None, check: bool = False, **kw: Any) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
         with interrupts.Watch() as watch:
             kernel = self._admitted(kernel, variant)
+            execute = checking.run if check else dispatch.execute
             if inside_a_lane():
-                return dispatch.execute(dispatch.Nested(), kernel, args, kw, watch)
+                return execute(dispatch.Nested(), kernel, args, kw, watch)
             with self._turn, one_blas_thread(kernel):
-                return dispatch.execute(self, kernel, args, kw, watch)
+                return execute(self, kernel, args, kw, watch)
 
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compute import machine, usage
+from compute import checking, machine, usage
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.dispatch import Result
@@ -151,7 +151,10 @@ class Trial:
         """Whether a variant that nobody asked for by name can be checked and run once in half of the budget."""
         runs = 2 * sum(pool.backend.refuses(kernel) is None for pool in self.pools)
         self.pace.say(f"{kernel.name} · {kernel.variant} · estimating")
-        seconds = calibration.predict(kernel, *self.work.args, **self.work.kw)
+        try:
+            seconds = calibration.predict(kernel, *self.work.args, **self.work.kw)
+        except Exception:  # the check of its answer says what is wrong
+            return True
         if seconds * runs <= self.affordable:
             return True
         self.warnings.append(
@@ -171,12 +174,21 @@ class Trial:
     def _check_answers(self) -> None:
         """Run everything once. WrongAnswer where a value is not, to the bit, the same variant's on Serial."""
         references: dict[tuple[str, int], Any] = {}
+        failed: dict[str, Exception] = {}
         for c in self.contenders:  # Serial is the first of each variant
+            if c.kernel.variant in failed:
+                continue
             self.pace.say(f"{c.label} · checking")
             args = self._args(c)
-            result = self._run(c)
-            value = result.value
             asked = c.kernel.variant, c.pool.workers if self.work.grown else 1
+            try:
+                result = self._run(c)
+            except Exception as error:
+                if asked in references:
+                    raise
+                failed[c.kernel.variant] = error
+                continue
+            value = result.value
             if asked not in references:
                 answers.check(c.kernel, value, args, self.work.kw)
                 references[asked] = np.copy(value) if isinstance(value, np.ndarray) else value
@@ -185,6 +197,24 @@ class Trial:
             self._amounts.append(self.work.amount(c.kernel, value, c.pool.workers))
             self._took.append(result.seconds)
             self._processes |= {lane.process for lane in result.timeline.lanes}
+        self._compare_variants(references, failed)
+
+    def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
+        """Warn where variants do not give the same, and leave out one that fails; its error where none is left."""
+        self.contenders = [c for c in self.contenders if c.kernel.variant not in failed]
+        name = self.work.kernel.name
+        for variant, error in failed.items():
+            if not self.contenders:
+                raise error
+            others = ", ".join(dict.fromkeys(c.kernel.variant for c in self.contenders))
+            self.warnings.append(
+                f"left out {name}'s {variant} variant: it raises {type(error).__name__}: {error}, and {others} does not"
+            )
+        first: dict[int, tuple[str, Any]] = {}
+        for (variant, workers), value in references.items():
+            other, reference = first.setdefault(workers, (variant, value))
+            if told := checking.difference(value, reference):
+                self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {told}")
 
     def _more_rounds(self, most: int, deadline: float) -> None:
         """Full rounds: every contender and every control once in each, in shuffled order."""
