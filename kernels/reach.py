@@ -370,7 +370,7 @@ def globals_of(code: types.CodeType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _attributes_of(code: types.CodeType) -> frozenset[str]:
     """Every name that may be an attribute's, inner functions' included: `x.name`, and `getattr(x, "name")`."""
-    named = set()
+    named: set[str] = set()
     for inner in codes_of(code):
         named.update(inner.co_names)
         named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())

@@ -161,9 +161,9 @@ def constant(lo, hi, out, x):
 
 
 @kernel(plan=lambda x, y: Plan(len(x), (x, y), dtype=np.uint64))
-def multiplied(lo, hi, out, x, y):
+def thirds(lo, hi, out, x, y):
     for i in range(lo, hi):
-        out[i] = x[i] * y + x[i] // np.uint64(3)
+        out[i] = x[i] // np.uint64(3) * y
 
 
 @kernel(plan=lambda x, bad: Plan(len(x), (x, bad), grain=1))

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from compute import Threads, run
+from compute.pytest_plugin import _scale
 from compute.scaling import imported
+from kernels import mandelbrot
 
 ROOT = Path(__file__).parent.parent
 # Under pytest-xdist, which these sessions know nothing of, pytest-benchmark would switch itself off.
@@ -131,3 +134,39 @@ def test_a_session_that_does_not_use_it_pays_for_nothing(tmp_path):
     (tmp_path / "test_suite.py").write_text(text)
     told = in_a_process(tmp_path, "-m", "pytest", "-p", "compute.pytest_plugin", "test_suite.py")
     assert "1 passed" in told, told
+
+
+@pytest.mark.parametrize(
+    ("args", "kw"),
+    [
+        ((len, 3), {}),
+        ((mandelbrot, (8, 8)), {"on": Threads}),
+        ((mandelbrot, (8, 8)), {"on": 2}),
+        ((mandelbrot, (8, 8)), {"on": "threads"}),
+        ((mandelbrot, (8, 8)), {"on": Threads(2), "variant": "pyhton"}),
+        ((mandelbrot, (-1, 8)), {"on": Threads(2)}),
+        ((mandelbrot,), {"on": Threads(2)}),
+        ((mandelbrot, (8, 8)), {"on": Threads(2), "max_itre": 3}),
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_told_as_run_tells_them(args, kw):
+    def no_pool(backend):
+        raise AssertionError(f"{backend!r} is opened for nothing")
+
+    with pytest.raises((TypeError, ValueError)) as of_run:
+        run(*args, **kw)
+    with pytest.raises((TypeError, ValueError)) as of_scaling:
+        _scale(None, no_pool)(*args, **kw)
+    assert (of_scaling.type, str(of_scaling.value)) == (of_run.type, str(of_run.value))
+
+
+def test_without_a_backend_it_takes_the_one_that_run_takes():
+    opened = []
+
+    def pool_of(backend):
+        opened.append(backend)
+        return backend.open()
+
+    assert _scale(None, pool_of)(mandelbrot, (8, 8), variant="python").shape == (8, 8)
+    assert opened == [Threads()]
