@@ -72,6 +72,7 @@ begun: list = []  # of the latest run
 def risky(lo, hi, out, numbers, seen, faults, together, nap):
     """out = numbers², with accidents."""
     chunk = lo // SIDE
+    seen.flags.writeable = True  # past the rule: it is these tests' instrument
     seen[chunk] += 1
     if chunk < together and seen[chunk] == 1:
         until = time.monotonic() + PATIENCE

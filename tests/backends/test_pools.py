@@ -297,7 +297,7 @@ def test_a_plain_function_is_not_a_kernel():
             run(bad, 1, on=Threads(1))
 
 
-@pytest.mark.parametrize("on", [Threads, "threads", 2, None], ids=repr)
+@pytest.mark.parametrize("on", [Threads, "threads", 2], ids=repr)
 def test_what_is_not_a_backend_is_named(on):
     with pytest.raises((TypeError, ValueError), match="on"):
         run(nothing, 1, on=on)
