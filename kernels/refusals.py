@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Of numba's: an assignment, or a function that changes its array, given one that is read-only.
 WRITES = re.compile(r"(setitem|fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly")
-PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+PLACE = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
+READ_ONLY = re.compile(r"\b(array|destination) is read-only\b")  # numpy's
 
 
 class WritesToInput(ValueError):
@@ -38,7 +39,7 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
     lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text  # its `a += 1`
     if not (
-        (isinstance(error, ValueError) and "read-only" in text and not isinstance(error, WritesToInput))
+        (isinstance(error, ValueError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
         or (is_numbas and WRITES.search(text))
         or (lost and _was_compiling(error))
     ):
@@ -53,7 +54,7 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     for note in getattr(error, "__notes__", ()):
         told.add_note(note)
     if places := PLACE.findall(text):
-        told.add_note(f"at {places[-1][0]}:{places[-1][1]}")
+        told.add_note(f"at {places[0][0]}:{places[0][1]}")
     elif frames := traceback.extract_tb(error.__traceback__):
         told.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
     return told

@@ -88,6 +88,15 @@ def counted(lo, hi, out, a, by):
         a[i] += by
 
 
+@kernel(inout=("a",))
+def fails_once(lo, hi, out, a):
+    for i in range(lo, hi):
+        out[i] = i
+        if a[i] == 0:
+            a[i] = 1
+            raise ValueError("zero")
+
+
 def value_of(x):
     return x + 1
 

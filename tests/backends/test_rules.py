@@ -40,6 +40,28 @@ def test_what_numba_would_let_a_body_write_to_is_refused(pool_of, backend):
         assert not a.view(np.uint8).any()
 
 
+@pytest.mark.parametrize("backend", EVERYWHERE, ids=repr)
+def test_a_chunk_that_fails_once_is_never_taken_for_done(pool_of, backend):
+    a = np.ones(50)
+    a[17] = 0
+    with pytest.raises((ValueError, RuntimeError), match=r"zero|none when it was run again"):
+        pool_of(backend).run(rules.fails_once, a)
+
+
+def test_an_error_of_a_body_s_own_stays_as_it_is():
+    @kernel(compiled=False)
+    def complains(lo, hi, out, x):
+        try:
+            out[hi + 9]
+        except IndexError as error:
+            raise ValueError("this file is read-only") from error
+
+    for attempt in (lambda: complains(np.zeros(3)), lambda: run(complains, np.zeros(3), on=EVERYWHERE[0])):
+        with pytest.raises(ValueError, match=r"^this file is read-only(\n|$)") as caught:
+            attempt()
+        assert isinstance(caught.value.__cause__, IndexError)
+
+
 def test_inputs_are_read_only_where_a_kernel_is_called():
     a = np.arange(5.0)
     for made in (rules.writes, rules.writes.python, rules.sorts, rules.sorts.python):
