@@ -42,6 +42,7 @@ from compute.control import (
 from kernels.bodies import nothing_returned
 from kernels.definition import Kernel, Variant, numba_is_here
 from kernels.reach import renew_compiled_helpers
+from kernels.serially import interpreted
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
@@ -211,7 +212,8 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
     """The lane loop around a body that Python runs; alone: whether it is the only lane."""
     take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
     clocks = time.perf_counter_ns, time.thread_time_ns
-    return make_lane(body, _own_row if reduces else _whole, take, _load, _store, *clocks, usage.begin, usage.end)
+    target = _own_row if reduces else _whole
+    return make_lane(interpreted(body), target, take, _load, _store, *clocks, usage.begin, usage.end)
 
 
 @functools.cache
@@ -249,7 +251,7 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
         return lane
     key = id(variant), reduces, lanes == 1
     if key not in _python_lanes:
-        _python_lanes[key] = variant, python_lane(variant.load(), reduces, lanes == 1)
+        _python_lanes[key] = variant, python_lane(variant.source(), reduces, lanes == 1)
     renew_compiled_helpers(variant.source())
     return _python_lanes[key][1]
 
