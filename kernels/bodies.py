@@ -32,11 +32,18 @@ CHANGE_THEIR_ARRAY = frozenset({"sort", "fill", "partition", "put", "itemset", "
 CHANGE_THEIR_FIRST = frozenset({"fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis", "shuffle"})
 
 
-def plain(body: Any) -> types.FunctionType:
+def plain(body: Any, compiled: bool) -> types.FunctionType:
     """The plain Python function of a body; a ValueError with the remedy for anything that is none, or breaks a rule."""
     function = _unwrapped(body)
     _check_parameters(function)
-    _check_code(function)
+    inner = inspect.unwrap(function)
+    if compiled and inner is not function and function.__code__.co_flags & inspect.CO_VARKEYWORDS:
+        raise ValueError(
+            f"{function.__name__} is wrapped by a decorator, which compiled code cannot call; take it off, or make the"
+            " kernel with compiled=False"
+        )
+    if isinstance(inner, types.FunctionType):
+        _check_code(inner)
     return function
 
 
@@ -66,7 +73,7 @@ def _unwrapped(body: Any) -> types.FunctionType:
 
 
 def _check_parameters(function: types.FunctionType) -> None:
-    name, signature = function.__name__, _signature(function)
+    name, signature = function.__name__, inspect.signature(function)
     parameters = list(signature.parameters.values())
     first = parameters[:3]
     if len(first) < 3 or any(p.kind not in POSITIONAL for p in first) or first[0].name in ("self", "cls"):
@@ -129,13 +136,9 @@ def nothing_returned(value: Any) -> None:
         raise ValueError("a body must return nothing: what it returns is lost; write it into out[lo:hi]")
 
 
-def _signature(function: types.FunctionType) -> inspect.Signature:
-    return inspect.signature(function, follow_wrapped=False)  # what is called is the wrapper
-
-
 def inputs_of(function: types.FunctionType) -> inspect.Signature:
     """The signature of a body's inputs: how a kernel without a plan is called."""
-    return inspect.Signature(list(_signature(function).parameters.values())[3:])
+    return inspect.Signature(list(inspect.signature(function).parameters.values())[3:])
 
 
 def names_of(function: types.FunctionType) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ class Kernel:
     ) -> None:
         """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
         if not isinstance(function, str):
-            function = plain(function)
+            function = plain(function, compiled)
         self.variants.pop(variant, None)
         self.variants[variant] = Variant(function, compiled, plan)
 
@@ -335,7 +335,7 @@ def kernel(
             work=work,
             inout=inout,
         )
-    body = plain(body)
+    body = plain(body, compiled)
     names = names_of(body)
     places = places_of(inout, names, body.__name__)
     if grain is not None:

@@ -147,6 +147,24 @@ def test_what_hides_a_plain_function_is_unwrapped(body):
     np.testing.assert_array_equal(made.python(x), made.nogil(x))
 
 
+def test_a_decorator_is_kept_where_python_runs_the_body():
+    @np.errstate(divide="ignore")
+    def inverted(lo, hi, out, x):
+        out[lo:hi] = 1 / x[lo:hi]
+
+    made = kernel(compiled=False)(inverted)
+    assert made(x=np.zeros(3)).tolist() == [np.inf] * 3
+    with pytest.raises(ValueError, match="inverted is wrapped by a decorator, which compiled code cannot call"):
+        kernel(inverted)
+
+    @np.errstate(divide="ignore")
+    def returns(lo, hi, out, x):
+        return 1 / x[lo:hi]
+
+    with pytest.raises(ValueError, match="returns returns a value"):
+        kernel(compiled=False)(returns)
+
+
 def test_bodies_that_delegate_and_return_none_are_fine():
     x = np.arange(5.0)
 
