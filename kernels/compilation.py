@@ -39,7 +39,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     key = reach.key, _frozen(options), numba.config.BOUNDSCHECK, numba.config.OPT  # which may be set at run time
     if key not in _made:
         own = {"boundscheck": True} if options.get("boundscheck") else {}
-        _made[key] = reach, _Twins(own).root(function, options, reach.key if not reach.unkeyed else None)
+        twins = _Twins(own, reach.attributes)
+        _made[key] = reach, twins.root(function, options, reach.key if not reach.unkeyed else None)
     return _made[key][1]
 
 
@@ -54,11 +55,12 @@ def _frozen(options: dict[str, Any]) -> Hashable:
 class _Twins:
     """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls.
 
-    shared: numba's options of the root that its plain helpers have as well.
+    shared:     numba's options of the root that its plain helpers have as well.
+    attributes: the names that their code reads of modules.
     """
 
-    def __init__(self, shared: dict[str, Any]) -> None:
-        self._shared = shared
+    def __init__(self, shared: dict[str, Any], attributes: frozenset[str]) -> None:
+        self._shared, self._attributes = shared, attributes
         self._helpers: dict[int, Any] = {}
         self._originals: list[Any] = []  # whose ids are the keys above
 
@@ -101,7 +103,19 @@ class _Twins:
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
             return self._again(value)
+        if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
+            return self._module(value)
         return value
+
+    def _module(self, module: types.ModuleType) -> types.ModuleType:
+        """A module with the compiled forms of the functions that are called through it."""
+        twin = types.ModuleType(module.__name__)
+        self._helpers[id(module)] = twin
+        self._originals.append(module)
+        vars(twin).update(vars(module))
+        for name in self._attributes & vars(module).keys():
+            setattr(twin, name, self._for_numba(getattr(module, name)))
+        return twin
 
     def _again(self, dispatcher: Any) -> Any:
         """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
@@ -121,7 +135,7 @@ class _Twins:
         return made
 
 
-_ours = _Twins({})  # this library's helpers, which never change: every kernel shares them
+_ours = _Twins({}, frozenset())  # this library's helpers, which never change: every kernel shares them
 
 
 class Kept(NullCache):  # type: ignore[misc]

@@ -33,6 +33,11 @@ def is_ours(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _OURS
 
 
+def is_fixed(module: str) -> bool:
+    """Whether nothing of a module is the user's."""
+    return is_ours(module) or is_trusted(module)
+
+
 def name_of_ours(value: Any) -> str:
     """`module.name` of an object of this library's modules; "" for any other."""
     return _name_within(value, _OURS)
