@@ -13,6 +13,7 @@ import errno
 import itertools
 import mmap
 import os
+import secrets
 import sys
 import warnings
 import weakref
@@ -114,7 +115,8 @@ def _of_the_caller() -> int:
 def _create_shared(size: int) -> Segment:
     from multiprocessing.shared_memory import SharedMemory
 
-    memory = SharedMemory(create=True, size=size)
+    # Whose it is stands in the name, as it stands in nobody else's.
+    memory = SharedMemory(f"nfold-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
     try:
         # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
         return _from_descriptor(os.dup(memory._fd), size, f"shm:{memory.name}", memory.unlink)  # type: ignore[attr-defined]

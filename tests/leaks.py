@@ -1,4 +1,9 @@
-"""What a test may leave behind: nothing among the processes, the descriptors, the entries of /dev/shm."""
+"""What a test may leave behind: nothing among the processes, the descriptors, the entries of /dev/shm.
+
+Only what this session's own processes left counts: other programs of the machine start and end, and use /dev/shm, too.
+A process is ours if it is below this one, or carries the session's mark in its environment: then even one that has lost
+its parent is found. A name is ours if it says so, or if one of our processes holds it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +20,11 @@ from typing import Any
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
-OWNER = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)")
-PATIENCE = 5.0  # s for processes that were told to go, and for other programs' short-lived names
+MARK = "NFOLD_TESTS"
+OWNER = re.compile(r"(?:nfold-|sem\.loky-|joblib_memmapping_folder_)(\d+)")
+PATIENCE = 5.0  # s for processes that were told to go
+
+os.environ[MARK] = str(os.getpid())  # always: a session may be started by another one's test
 
 
 def _helpers() -> list:
@@ -27,10 +35,25 @@ def _helpers() -> list:
     return found
 
 
+def tree() -> set[int]:
+    """The processes that this one has started, and those that they have started, whoever their parent is now."""
+    mark = f"{MARK}={os.getpid()}".encode()
+    marked = {int(entry) for entry in os.listdir("/proc") if entry.isdigit() and mark in _environment(entry)}
+    return (marked | {process.pid for process in psutil.Process().children(recursive=True)}) - {os.getpid()}
+
+
+def _environment(pid: str) -> list[bytes]:
+    """What a process was started with; nothing where it has gone, or is not ours to look into."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def children() -> set[int]:
-    """The processes below this one that work for it, the helpers aside."""
+    """The processes of the tree that work for this one, the helpers aside."""
     helpers = {helper._pid for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_pid}
-    return {process.pid for process in psutil.Process().children(recursive=True)} - helpers
+    return tree() - helpers
 
 
 def descriptors() -> dict[int, str]:
@@ -50,24 +73,26 @@ def names() -> set[str]:
     return {entry.name for entry in SHARED_MEMORY.iterdir()}
 
 
-def in_use_elsewhere(found: set[str]) -> set[str]:
-    """Those of the names that a living process holds which is not of this family: another session of tests, above all.
+def ours(found: set[str]) -> set[str]:
+    """Those of the names that this tree has made: it says so in the name, or a process of ours holds it.
 
-    It says so in its name, or the process has it mapped.
+    A name whose owner has died is taken for ours: nobody else's program leaves names like these.
     """
-    family = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
-    others = {p.pid for p in psutil.process_iter(["ppid"]) if p.pid not in family and p.info["ppid"] != 1}  # no orphans
-    said = {name for name in found if (owner := OWNER.match(name)) and int(owner[1]) in others}
-    mapped = set().union(*(_mapped(pid) for pid in others)) if found - said else set()
-    return said | (found & mapped)
+    family = tree() | {os.getpid()}
+    owners = {name: int(owner[1]) for name in found if (owner := OWNER.match(name))}
+    said = {name for name, pid in owners.items() if pid in family or not psutil.pid_exists(pid)}
+    unsaid = found - owners.keys()
+    return said | (unsaid & set().union(*map(_held, family)) if unsaid else set())
 
 
-def _mapped(pid: int) -> set[str]:
-    """The names in /dev/shm that a process has mapped."""
+def _held(pid: int) -> set[str]:
+    """The names in /dev/shm that a process has mapped or open."""
     try:
-        return set(re.findall(r" /dev/shm/(\S+)$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE))
+        mapped = set(re.findall(r" /dev/shm/(\S+)$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE))
+        opened = {os.path.realpath(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
     except OSError:  # it has gone, or is not ours to look into
         return set()
+    return mapped | {os.path.basename(path) for path in opened if path.startswith("/dev/shm/")}
 
 
 class Leaks:
@@ -86,9 +111,8 @@ class Leaks:
             extra: dict[str, Any] = {
                 "processes": {pid: _command(pid) for pid in children() - self.children},
                 "descriptors": {n: target for n, target in now.items() if self.descriptors.get(n) != target},
-                "names in /dev/shm": names() - self.names,
+                "names in /dev/shm": ours(names() - self.names),
             }
-            extra["names in /dev/shm"] -= in_use_elsewhere(extra["names in /dev/shm"])
             extra = {what: those for what, those in extra.items() if those}
             if not extra or time.monotonic() > deadline:
                 return extra

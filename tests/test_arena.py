@@ -238,7 +238,7 @@ def test_a_pool_keeps_no_more_than_the_last_run_needed(pool, segments):
 def test_segments_have_no_name_while_they_are_in_use():
     before = set(os.listdir("/dev/shm"))
     held = [shared.empty(1000) for _ in range(5)]
-    mine = [name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")]
+    mine = [name for name in set(os.listdir("/dev/shm")) - before if name.startswith(f"nfold-{os.getpid()}-")]
     assert not [name for name in mine if os.stat(f"/dev/shm/{name}").st_size == held[0].nbytes]
 
 
