@@ -19,6 +19,8 @@ SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several c
 class Arena:
     """Where a pool's arrays live. What one run needed is kept for the next, and little more than that.
 
+    What was lent while this process forked is not: the child may hold it. It is freed when nobody maps it any more.
+
     empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
     a copy that they can. Memory is checked against what is free before any of it is taken.
     """
@@ -65,11 +67,15 @@ class Arena:
                 segment = create_segment(size, self.kind, self._folder)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
             root = np.frombuffer(segment, np.uint8)
+            segment.lending.begin()
             self._lent.watch(segment, root)
             return root
 
     def _collect(self) -> None:
-        self._idle.update(dict.fromkeys(self._lent.latest(), 0))
+        for segment in self._lent.latest():
+            if not segment.lending.is_copied:  # or a fork of this process may still look at it
+                segment.lending.end()
+                self._idle[segment] = 0
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""

@@ -71,6 +71,11 @@ class Watch:
             self.stop()
             raise
 
+    def give_up(self, error: BaseException) -> None:
+        """From another thread: have the block end with this error, as if it had been raised here and lost."""
+        self._raised = error
+        self.stop()
+
     @property
     def has_heard(self) -> bool:
         """Whether one was raised; where nothing came of it, it is lost."""

@@ -3,7 +3,8 @@
 A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
 as soon as it exists where the system lets other processes open it through its owner's descriptor (/proc/PID/fd on
 Linux): no way of dying leaves anything behind. Elsewhere it keeps its name until the last view of it is gone. A view
-keeps its segment mapped, so no view ever points at nothing.
+keeps its segment mapped, so no view ever points at nothing; a fork of the owner has views of its own, and where it may
+have one the pages stay until both are gone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from compute import interrupts, machine
+from compute.ownership import Lending
 
 Kind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
@@ -65,16 +67,47 @@ class Endings(Generic[Key]):
 class Segment(mmap.mmap):
     """Mapped memory that other processes can map too; unmapped, and given back, when its last view is gone."""
 
-    address: str  # how another process opens it: a path, or "shm:NAME"
+    name: str  # a path, or "shm:NAME"; none where others open it through our descriptor
+    file: File  # whoever made it keeps it open, and so does a fork of that process
     serial: tuple[int, int]  # owner's pid and a number: its name in the workers' tables
     start: int  # where it is mapped here
+    lending: Lending
 
     @classmethod
-    def over(cls, descriptor: int, size: int, address: str, serial: tuple[int, int]) -> Segment:
-        segment = cls(descriptor, size)
-        segment.address, segment.serial = address, serial
+    def over(cls, file: File, size: int, name: str, serial: tuple[int, int]) -> Segment:
+        segment = cls(file.descriptor, size)
+        segment.file, segment.name, segment.serial = file, name, serial
         segment.start = np.frombuffer(segment, np.uint8).ctypes.data
+        segment.lending = Lending()
         return segment
+
+    @property
+    def address(self) -> str:
+        """How another process opens it; in a fork, through the fork's own descriptor: the owner may close its own."""
+        return self.name or f"/proc/{os.getpid()}/fd/{self.file.descriptor}"
+
+    def is_reachable(self) -> bool:
+        """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
+        return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
+
+
+class File:
+    """A descriptor, and what it was opened for: in a fork that has closed all it had, the number may mean another."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._identity = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self.descriptor)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_open(self) -> bool:
+        """Whether the number still means what it was opened for."""
+        return self._identity is not None and self._found() == self._identity
 
 
 def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
@@ -143,7 +176,7 @@ def _create_mapped(size: int, folder: str | None) -> Segment:
         raise
 
 
-def _from_descriptor(descriptor: int, size: int, address: str, unlink: Callable[[], None]) -> Segment:
+def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[], None]) -> Segment:
     """Take over an open descriptor and the duty to unlink."""
     owner = os.getpid()
     serial = (owner, next(_serials))
@@ -152,9 +185,8 @@ def _from_descriptor(descriptor: int, size: int, address: str, unlink: Callable[
             os.posix_fallocate(descriptor, 0, size)
         else:
             os.ftruncate(descriptor, size)
-        if NAMELESS:
-            address = f"/proc/{owner}/fd/{descriptor}"
-        segment = Segment.over(descriptor, size, address, serial)
+        file = File(descriptor)
+        segment = Segment.over(file, size, "" if NAMELESS else name, serial)
         if NAMELESS:
             unlink()
     except BaseException:
@@ -162,16 +194,19 @@ def _from_descriptor(descriptor: int, size: int, address: str, unlink: Callable[
         raise
     if NAMELESS:
         # Not at exit: views may be alive until the very end, and the system frees what has no name.
-        weakref.finalize(segment, _free_pages, owner, descriptor).atexit = False
+        weakref.finalize(segment, _free_pages, owner, file, segment.lending).atexit = False
     else:
         weakref.finalize(segment, _free_name, owner, descriptor, unlink)
     return segment
 
 
-def _free_pages(owner: int, descriptor: int) -> None:
-    if os.getpid() == owner:  # a forked child's copy is not the child's to free
-        os.ftruncate(descriptor, 0)  # at once, whoever else still maps them
-        os.close(descriptor)
+def _free_pages(owner: int, file: File, lending: Lending) -> None:
+    if os.getpid() == owner:
+        if not lending.is_copied:  # a fork's array would be pulled from under it: SIGBUS
+            os.ftruncate(file.descriptor, 0)  # at once, whichever worker still maps them
+        os.close(file.descriptor)
+    elif file.is_open():  # a fork's copy: the pages are not the fork's to free
+        os.close(file.descriptor)
 
 
 def _free_name(owner: int, descriptor: int, unlink: Callable[[], None]) -> None:
@@ -188,7 +223,7 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
     else:
         descriptor = os.open(address, os.O_RDWR)
     try:
-        return Segment.over(descriptor, size, address, serial)
+        return Segment.over(File(descriptor), size, address, serial)
     finally:
         os.close(descriptor)
 
@@ -226,13 +261,13 @@ class ArrayRef(NamedTuple):
 
 
 def segment_of(array: Array) -> Segment | None:
-    """The segment that holds an array's memory, or None for the heap."""
+    """The segment that holds an array's memory, or None where others cannot see it: in the heap, above all."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    return base if isinstance(base, Segment) else None
+    return base if isinstance(base, Segment) and base.is_reachable() else None
 
 
 def reference(array: Array) -> ArrayRef:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
@@ -16,6 +16,7 @@ from compute import checking, dispatch, interrupts, machine, usage
 from compute.arena import Arena
 from compute.dispatch import Result
 from compute.lanes import Job, Outcome, inside_a_lane
+from compute.ownership import Owner, in_children
 from compute.segments import Kind
 from kernels.definition import Kernel, as_index
 
@@ -59,7 +60,8 @@ class Backend(ABC):
 class Pool(ABC):
     """Live workers of one backend. `with backend.open() as pool: pool.run(kernel, *args)`.
 
-    startup is how long opening took, in seconds. A pool may be used from several threads; its runs then take turns.
+    startup is how long opening took, in seconds. A pool may be used from several threads; its runs then take turns. It
+    belongs to the process that opened it: in a fork of that process, each use is a RuntimeError.
     """
 
     arena_kind: ClassVar[Kind] = "heap"
@@ -71,8 +73,11 @@ class Pool(ABC):
         began = time.perf_counter()
         self.backend = backend
         self.arena = Arena(self.arena_kind)
-        self._turn = threading.Lock()
-        self._is_open = True
+        self._owner = Owner()
+        self._turn = threading.RLock()
+        self._is_open, self._has_ended = True, False
+        self._running: interrupts.Watch | None = None
+        in_children(self, type(self).forget)
         with interrupts.Watch() as watch:
             self.start()
             self.startup = time.perf_counter() - began
@@ -85,20 +90,36 @@ class Pool(ABC):
 
     def run(self, kernel: Kernel, *args: Any, variant: str | None = None, check: bool = False, **kw: Any) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
-        with interrupts.Watch() as watch:
-            kernel = self._admitted(kernel, variant)
-            execute = checking.run if check else dispatch.execute
-            if inside_a_lane():
-                return execute(dispatch.Nested(), kernel, args, kw, watch)
-            with self._turn, one_blas_thread(kernel):
-                return execute(self, kernel, args, kw, watch)
+        execute = checking.run if check else dispatch.execute
+        result: Result = self._in_turn(execute, kernel, variant, args, kw)
+        return result
 
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
+        seconds: float = self._in_turn(dispatch.warm, kernel, variant, args, kw)
+        return seconds
+
+    def _in_turn(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
         with interrupts.Watch() as watch:
             kernel = self._admitted(kernel, variant)
-            with self._turn, one_blas_thread(kernel):
-                return dispatch.warm(self, kernel, args, kw, watch)
+            # In a lane, the CPUs are taken; in a plan, a finish or a finalizer of a run of this pool, its workers are.
+            if inside_a_lane() or self._is_mine():
+                return do(dispatch.Nested(), kernel, args, kw, watch)
+            try:
+                with self._turn, one_blas_thread(kernel):
+                    self._check_open()  # it may have been closed while this waited for its turn
+                    self._running = watch
+                    try:
+                        return do(self, kernel, args, kw, watch)
+                    finally:
+                        self._running = None
+            finally:
+                if not self._is_open:
+                    self._end(waits=False)
+
+    def _is_mine(self) -> bool:
+        """Whether this very thread has the turn."""
+        return self._turn._is_owned()  # type: ignore[attr-defined, no-any-return]
 
     @contextmanager
     def observed(self, pins: Sequence[int] = ()) -> Iterator[None]:
@@ -111,9 +132,13 @@ class Pool(ABC):
             self.detailed, self.pins = False, ()
             usage.forget()
 
-    def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
+    def _check_open(self) -> None:
+        self._owner.check()
         if not self._is_open:
             raise RuntimeError(f"this pool is closed; open another: with {self.backend!r}.open() as pool")
+
+    def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
+        self._check_open()
         kernel = dispatch.as_kernel(kernel).held_to(variant)
         kernel = kernel.held_to(kernel.variant)
         reason = self.backend.refuses(kernel)
@@ -140,18 +165,44 @@ class Pool(ABC):
     def cut_off(self) -> None:
         """Make a `stop` that is under way end sooner, where it can."""
 
+    def forget(self) -> None:
+        """In a fork of the pool's process: let go of what is the parent's, without touching it."""
+
     def close(self) -> None:
         """Stop the workers; nothing of them is left. Arrays handed out stay valid. Twice is as good as once.
 
-        A Ctrl-C meanwhile only hurries it, and is raised when they are gone.
+        Where another thread runs a kernel on this pool, this waits for the end of that run, and those that wait for
+        their turn are refused. A Ctrl-C meanwhile hurries it, and is raised when the workers are gone. Where it is
+        called from within a run (a body, a finalizer, a signal's handler), the pool closes as that run ends. In a
+        fork of the pool's process there is nothing to close.
         """
-        with interrupts.put_off(self.cut_off):
-            if self._is_open:
-                self._is_open = False
+        if not self._owner.is_here():
+            return
+        with interrupts.put_off(self._hurry_end):
+            self._is_open = False
+            # At the interpreter's end, a thread that has the turn will never give it back.
+            self._end(waits=not (inside_a_lane() or sys.is_finalizing()))
+
+    def _hurry_end(self) -> None:
+        running = self._running
+        if running is not None and not self._is_mine():
+            running.give_up(RuntimeError("this pool is closed: whoever closed it did not want to wait for this run"))
+        self.cut_off()
+
+    def _end(self, waits: bool) -> None:
+        """Stop the workers, once; whoever has the turn does it when its run has ended."""
+        if self._is_mine() or not self._turn.acquire(blocking=waits):
+            return
+        try:
+            if not self._has_ended:
+                self._has_ended = True
                 try:
-                    self.stop()
+                    with interrupts.put_off(self.cut_off):
+                        self.stop()
                 finally:
                     self.arena.close()
+        finally:
+            self._turn.release()
 
     def __enter__(self) -> Self:
         return self

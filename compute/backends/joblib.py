@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,11 +150,20 @@ class LokyPool(Pool):
 
     def _shut_down(self) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=True)
+            # At the interpreter's end, loky's own exit handler has sent the workers away, and its thread runs no more.
+            self._executor.shutdown(wait=not sys.is_finalizing(), kill_workers=True)
 
     def stop(self) -> None:
         self._sender.forget()
         self._shut_down()
+
+    def forget(self) -> None:
+        from joblib.externals.loky import process_executor
+
+        process_executor._threads_wakeups.clear()  # at its exit, a fork would wake the parent's threads
+        manager = getattr(getattr(self, "_executor", None), "_executor_manager_thread", None)
+        if manager is not None:
+            manager.executor_reference = None  # and when our copy of the executor comes to its end
 
 
 def _settle(parent: int) -> None:

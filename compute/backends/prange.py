@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,12 +44,31 @@ class Prange(Backend):
 
 # numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
 _launching = threading.Lock()
+_openmp_of: int | None = None  # the process that this one is a fork of, where numba would abort this one
+
+
+def _begin_as_child() -> None:
+    global _launching, _openmp_of
+    _launching = threading.Lock()
+    parallel = sys.modules.get("numba.np.ufunc.parallel")
+    pool = sys.modules.get("numba.np.ufunc.omppool")  # GNU's, as on Linux: others survive
+    if parallel and pool and parallel._threading_layer == "omp" and getattr(pool, "openmp_vendor", "") == "GNU":
+        _openmp_of = _openmp_of or os.getppid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_as_child)
 
 
 class PrangePool(Pool):
     def start(self) -> None:
         import numba
 
+        if _openmp_of is not None:
+            raise RuntimeError(
+                f"numba's OpenMP threads do not survive a fork, and process {_openmp_of} had used them before it forked"
+                " this one; use Threads here, set NUMBA_THREADING_LAYER=workqueue, or fork before the first Prange run"
+            )
         if self.workers > numba.config.NUMBA_NUM_THREADS:
             raise ValueError(
                 f"numba has {numba.config.NUMBA_NUM_THREADS} threads here, not {self.workers};"

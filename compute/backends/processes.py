@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compute import interrupts, spin
-from compute.backends import remote
+from compute.backends import children, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.worker import Tally, Worker
 from compute.control import LINE, SENDING, Control
@@ -109,18 +109,19 @@ class ProcessPool(Pool):
         if os.name == "posix":
             with interrupts.put_off():
                 _check_descriptors(DESCRIPTORS * (len(missing) + 1))
+        if self.backend.start == "forkserver":
+            children.check_server()
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.
         self._limit = spin.spin_time(self.workers + (cpus[0] is None))
         for _ in range(ATTEMPTS):
             for lane in missing:
-                others = [worker.pipe for worker in self._workers.values()]
                 tally = Tally(self._board, lane, afresh=True)
                 with interrupts.put_off():  # or there would be one that nobody knows of
-                    worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally, others)
+                    worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally)
                     self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
-                    self._selector.register(worker.process.sentinel, selectors.EVENT_READ, lane)
+                    self._selector.register(worker.life.sign, selectors.EVENT_READ, ~lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
             missing = list(codes)
             if not missing:
@@ -184,7 +185,7 @@ class ProcessPool(Pool):
         if timeout is not None:
             for worker in self._owing():
                 if remote.is_hung(Control(job.control), worker.lane, self._sent, timeout):
-                    worker.process.kill()
+                    worker.life.kill()
                     outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))
         return outcomes
 
@@ -192,9 +193,11 @@ class ProcessPool(Pool):
         """Hear all that is said, waiting for the first word; what became of the workers' parts in this job."""
         outcomes = []
         while ready := self._selector.select(patience):
-            for worker in [self._workers[lane] for lane in {key.data for key, _ in ready}]:
+            spoke = {key.data for key, _ in ready}
+            for worker in [self._workers[lane] for lane in {max(lane, ~lane) for lane in spoke}]:
                 try:
-                    outcome = worker.receive()
+                    # Only when it has said all that it had to say is it dead.
+                    outcome = worker.receive() if worker.lane in spoke else self._reap(worker, job)
                 except (EOFError, OSError):
                     outcome = self._reap(worker, job)
                 if outcome is not None:
@@ -212,7 +215,7 @@ class ProcessPool(Pool):
 
     def _remove(self, worker: Worker) -> None:
         del self._workers[worker.lane]
-        for file in (worker.pipe, worker.process.sentinel):
+        for file in (worker.pipe, worker.life.sign):
             with contextlib.suppress(KeyError):  # it died before it was listened to
                 self._selector.unregister(file)
 
@@ -221,30 +224,34 @@ class ProcessPool(Pool):
         with interrupts.put_off(self.cut_off):  # asked twice: do not wait for the chunks to end
             for worker in list(self._workers.values()):
                 if worker.is_talking:  # half a message may be in the pipe, which no later one could mend
-                    worker.process.kill()
+                    worker.life.kill()
                     self._reap(worker, job)
             while control.is_busy():
                 time.sleep(0.001)
                 for worker in list(self._workers.values()):
-                    if not worker.process.is_alive():
+                    if worker.life.is_over():
                         self._reap(worker, job)
 
     def stop(self) -> None:
         self._sender.forget()
         self._selector.close()
         for worker in self._workers.values():
-            worker.pipe.close()  # the end of its messages is a worker's sign to leave
+            worker.dismiss()
         while self._workers:
             self._workers.popitem()[1].bury()
         del self._board  # a closed pool holds no memory and no descriptor
 
+    def forget(self) -> None:
+        if selector := getattr(self, "_selector", None):
+            selector.close()
+
     def cut_off(self) -> None:
         for worker in self._workers.values():
-            worker.process.kill()
+            worker.life.kill()
 
     def _kill_all(self) -> None:
         for worker in list(self._workers.values()):
-            worker.process.kill()
+            worker.life.kill()
             self._remove(worker)
             worker.bury()
 

@@ -7,6 +7,7 @@ CPU per wall shows which.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 import weakref
@@ -39,13 +40,13 @@ class ThreadPool(Pool):
         self._bell = np.zeros(1, np.int64)
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         self._lanes: list[_Lane] = []
-        waiting: list[SimpleQueue[Job | None]] = []
-        self._dismissal = weakref.finalize(self, _dismiss, waiting)  # lanes of a pool that nobody has closed end, too
-        self._dismissal.atexit = False
+        self._waiting: list[SimpleQueue[Job | None]] = []
+        # Lanes of a pool that nobody has closed end, too.
+        weakref.finalize(self, _dismiss, self._waiting).atexit = False
         with interrupts.put_off():  # a thread whose start is cut off is alive all the same, or an error about locks
             for lane in range(1, self.workers):
                 self._lanes.append(_Lane(lane, self._done, self._bell, self._spin))
-                waiting.append(self._lanes[-1].jobs)
+                self._waiting.append(self._lanes[-1].jobs)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._done.empty():
@@ -82,9 +83,10 @@ class ThreadPool(Pool):
                 time.sleep(0.001)
 
     def stop(self) -> None:
-        self._dismissal()
-        for lane in self._lanes:
-            lane.thread.join()
+        _dismiss(self._waiting)  # not by the finalizer: it does nothing once its own exit handler has run
+        if not sys.is_finalizing():  # by then no other thread runs any more, and none would ever be joined
+            for lane in self._lanes:
+                lane.thread.join()
 
 
 def _dismiss(waiting: Sequence[SimpleQueue[Job | None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -9,14 +10,16 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from compute import interrupts, spin, usage
-from compute.backends import remote
+from compute import spin, usage
+from compute.backends import children, remote
 from compute.control import LINE, Words
 from compute.lanes import Job, Outcome
+from compute.ownership import in_children, own_forks
 from compute.segments import ArrayRef
 from kernels.definition import numba_is_here
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 # On a lane's line of the board that a pool and its workers share: its tally, jobs sent to it so far, ns it may spin.
 BELL, LIMIT = 1, 2
 ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
+LEAVE = b""  # instead of a job
+STARTS = 3  # tries to start a worker, each but the first with a new fork server: it may be killed at any moment
 NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
 
 
@@ -77,34 +82,44 @@ class Worker:
     owed is held: its arrays are not lent again while a worker that comes late may still look at them.
     """
 
-    def __init__(
-        self,
-        context: Any,
-        lane: int,
-        cpu: int | None,
-        board: ArrayRef,
-        tally: Tally,
-        others: Sequence[Connection],
-    ) -> None:
+    def __init__(self, context: Any, lane: int, cpu: int | None, board: ArrayRef, tally: Tally) -> None:
         self.lane, self.cpu = lane, cpu
         self._tally = tally
         self._sent = 0
         self.is_talking = True  # whether something is half said: true for good when a Ctrl-C came between
         self._owed: deque[tuple[int, Job]] = deque()
-        self.pipe, there = context.Pipe()
-        inherited = [self.pipe, *others] if context.get_start_method() == "fork" else []
-        self.process = context.Process(
-            target=_serve,
-            args=(there, lane, cpu, os.getpid(), board, inherited),
-            name=f"nfold-lane-{lane}",
-            daemon=True,
-        )
-        with remote.deaf_children(), _without_main():
-            self.process.start()
-        there.close()
+        in_children(self, Worker._forget)
+        for attempt in range(1, STARTS + 1):
+            # A new pipe each time: a server that died half-way may have made a process that hears the old one.
+            self.pipe, there = context.Pipe()
+            self.process = context.Process(
+                target=_serve, args=(there, lane, cpu, os.getpid(), board), name=f"nfold-lane-{lane}", daemon=True
+            )
+            try:
+                with remote.deaf_children(), _without_main(), own_forks():
+                    self.process.start()
+                break
+            except (OSError, EOFError):
+                self.pipe.close()
+                if attempt == STARTS or context.get_start_method() != "forkserver":
+                    raise
+                children.renew_server()
+            finally:
+                there.close()
+        self.life = children.Life(self.process)
+
+    def _forget(self) -> None:
+        """In a fork: without our copies of its files, only the parent's end of the pipe is its end."""
+        if pipe := getattr(self, "pipe", None):
+            pipe.close()
+        if life := getattr(self, "life", None):
+            life.let_go()
 
     def await_ready(self) -> None:
         """Return when it is ready to work; EOFError or OSError where it died before."""
+        wait([self.pipe, self.life.sign])
+        if not self.pipe.poll():
+            raise EOFError
         self.pipe.recv_bytes()
         self.is_talking = False
 
@@ -139,20 +154,24 @@ class Worker:
             self._owed.popleft()
         return len(self._owed)
 
+    def dismiss(self) -> None:
+        """Tell it to leave; by a message, because the end of its pipe may be kept open by a process that was forked."""
+        if self.is_talking:
+            self.life.kill()  # what is half said leaves no room for it
+        with contextlib.suppress(OSError):
+            self.pipe.send_bytes(LEAVE)
+        self.pipe.close()
+
     def bury(self) -> int | None:
         """Wait for its end, let go of everything; its exit code."""
-        # Cut off between a child's end and its own note of it, multiprocessing would take it for alive for ever.
         try:
-            with interrupts.put_off(self.process.kill):
-                self.process.join()
+            return self.life.bury()
         finally:
             self.pipe.close()
-            code: int | None = self.process.exitcode
-            self.process.close()
-        return code
 
 
 _starting = threading.Lock()
+_main: types.ModuleType | None = None  # while it is hidden
 
 
 @contextmanager
@@ -162,13 +181,26 @@ def _without_main() -> Iterator[None]:
     Nothing of it is needed there: what is defined in __main__ travels by value. So a script needs no
     `if __name__ == "__main__"`, and its imports are not paid for by every worker.
     """
+    global _main
     with _starting:
-        main = sys.modules["__main__"]
+        _main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
             yield
         finally:
-            sys.modules["__main__"] = main
+            sys.modules["__main__"], _main = _main, None
+
+
+def _uncover_main() -> None:
+    """In a fork that another thread has made meanwhile: nobody else will."""
+    global _starting, _main
+    _starting = threading.Lock()
+    if _main is not None:
+        sys.modules["__main__"], _main = _main, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_uncover_main)
 
 
 def _serve(
@@ -177,14 +209,12 @@ def _serve(
     cpu: int | None,
     parent: int,
     board: ArrayRef,
-    inherited: Sequence[Connection],
 ) -> None:
-    """A worker's life: say that it is ready, then run its lane of every job, until the pipe is closed.
+    """A worker's life: say that it is ready, then run its lane of every job, until it is told to leave.
 
     It waits for a job on its own CPU, if it has one, and runs the job wherever the system likes.
     """
-    for other in inherited:
-        other.close()  # a fork's copies of the parent's ends: while they are open, nobody's pipe ever ends
+    in_children(pipe, type(pipe).close)  # what a body forks must not keep our end open when we are dead
     remote.settle(parent)
     tally = Tally(board.open({}), lane)
     try:
@@ -194,6 +224,8 @@ def _serve(
             tally.spin(number - 1)
             message = pipe.recv_bytes()
             usage.let_go(elsewhere or set())
+            if message == LEAVE:
+                break
             if error := remote.perform(message, lane):
                 pipe.send_bytes(number.to_bytes(NUMBER, "big") + error)
             if tally.answer():

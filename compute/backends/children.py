@@ -1,0 +1,141 @@
+"""Child processes: started with a fork server that is alive, told alive from dead, forgotten by a fork of this process.
+
+What multiprocessing knows of a child is told by the ends of pipes, which any process that the program forks meanwhile
+may hold, and by its fork server, which may be killed. A pidfd (Linux) is told by the system itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from multiprocessing import process as processes
+from multiprocessing.connection import wait
+from typing import Any
+
+from compute import interrupts
+
+REAPED_WITHIN = 5.0  # s in which the exit code of a dead child comes, unless its fork server is dead as well
+
+
+class Life:
+    """Whether a started process is alive; `sign` is a file that can be read from as soon as it is not."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self._pidfd: int | None = None
+        with contextlib.suppress(AttributeError, OSError):  # no pidfds in this system, or it has ended already
+            self._pidfd = os.pidfd_open(process.pid)
+        self.sign: int = process.sentinel if self._pidfd is None else self._pidfd
+
+    def is_over(self) -> bool:
+        """Whether it has ended: nothing more is written by it."""
+        return bool(wait([self.sign], 0))
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self._pidfd is None:
+            self._process.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def bury(self) -> int | None:
+        """Wait for its end and let go of it; its exit code, None where nobody knows it."""
+        process = self._process
+        # Cut off between a child's end and its own note of it, multiprocessing would take it for alive for ever.
+        with interrupts.put_off(self.kill):
+            wait([self.sign])
+            process.join(REAPED_WITHIN)
+            code: int | None = process.exitcode
+            processes._children.discard(process)  # type: ignore[attr-defined]
+            with contextlib.suppress(ValueError):  # somebody else has reaped it, so multiprocessing thinks it alive
+                process.close()
+            self.let_go()
+        return code
+
+    def let_go(self) -> None:
+        """Close what this holds; it is not asked again."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def check_server() -> None:
+    """Before workers are started: forget a fork server that this process cannot use, so that a new one is started.
+
+    It may have died, its socket may be gone (cleaners of temporary folders take it), or it may be the parent's.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    with server._lock:
+        address, pid = server._forkserver_address, server._forkserver_pid
+        if pid is not None and not (os.path.exists(address) and _is_running(pid)):
+            _end_server(server)
+        _check_folder()
+
+
+def renew_server() -> None:
+    """After it has failed: end the fork server of this process, so that a new one is started."""
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    with server._lock:
+        if server._forkserver_pid is not None:
+            _end_server(server)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # it has ended, and somebody else has heard of it
+        return False
+
+
+def _end_server(server: Any) -> None:
+    pid = server._forkserver_pid
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+    with contextlib.suppress(OSError):
+        if _is_running(pid):
+            os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+_inherited_folder: str | None = None  # of the parent, which removes it as it ends
+
+
+def _check_folder() -> None:
+    """Have multiprocessing make another folder for its sockets where the one that it made is gone, or the parent's."""
+    config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
+    folder = config.get("tempdir")
+    if folder is not None and (folder == _inherited_folder or not os.path.isdir(folder)):
+        del config["tempdir"]
+
+
+def _forget_parents() -> None:
+    """In a fork: none of the children is this process's, nor the fork server; and nobody holds the locks here.
+
+    As it ends, multiprocessing would terminate the daemons among the children, which are the parent's workers, and wait
+    for the others for ever.
+    """
+    global _inherited_folder
+    processes._children.clear()  # type: ignore[attr-defined]
+    _inherited_folder = processes.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if module := sys.modules.get("multiprocessing.forkserver"):
+        server: Any = module._forkserver
+        server._lock = threading.Lock()
+        if server._forkserver_pid is not None:
+            os.close(server._forkserver_alive_fd)  # while it is open, the parent's server does not end
+            server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+    for name in ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker"):
+        if module := sys.modules.get(name):
+            tracker: Any = module._resource_tracker
+            tracker._lock = type(tracker._lock)()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
