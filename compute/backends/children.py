@@ -11,11 +11,40 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import Any
 
 from compute import interrupts
+from compute.lanes import inside_a_lane
+
+_is_worker = False
+
+
+def be_a_worker() -> None:
+    """Note that this process is a worker: from now on it only starts processes where a lane's body asks for them."""
+    global _is_worker
+    _is_worker = True
+
+
+def check_may_start(what: object) -> None:
+    """RuntimeError in a worker outside a lane: it loads a kernel, and its module opens pools when it is imported.
+
+    The workers of such a pool would import the module in their turn, and open pools, without end.
+    """
+    if not _is_worker or inside_a_lane():
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    module = frame.f_globals.get("__name__") if frame else None
+    raise RuntimeError(
+        f"module {module!r} opens {what!r} when it is imported, and a worker process has to import it; put what runs"
+        ' kernels there into a function, or under `if __name__ == "__main__":`'
+    )
+
 
 REAPED_WITHIN = 5.0  # s in which the exit code of a dead child comes, unless its fork server is dead as well
 
@@ -28,6 +57,8 @@ class Life:
         self._pidfd: int | None = None
         with contextlib.suppress(AttributeError, OSError):  # no pidfds in this system, or it has ended already
             self._pidfd = os.pidfd_open(process.pid)
+            self._closing = weakref.finalize(self, os.close, self._pidfd)
+            self._closing.atexit = False
         self.sign: int = process.sentinel if self._pidfd is None else self._pidfd
 
     def is_over(self) -> bool:
@@ -58,9 +89,8 @@ class Life:
 
     def let_go(self) -> None:
         """Close what this holds; it is not asked again."""
-        if self._pidfd is not None:
+        if self._pidfd is not None and self._closing.detach():
             os.close(self._pidfd)
-            self._pidfd = None
 
 
 def check_server() -> None:
@@ -109,11 +139,13 @@ _inherited_folder: str | None = None  # of the parent, which removes it as it en
 
 
 def _check_folder() -> None:
-    """Have multiprocessing make another folder for its sockets where the one that it made is gone, or the parent's."""
+    """See to it that the folder of multiprocessing's sockets is there, and another one than the parent's."""
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     folder = config.get("tempdir")
-    if folder is not None and (folder == _inherited_folder or not os.path.isdir(folder)):
+    if folder is not None and folder == _inherited_folder:
         del config["tempdir"]
+    elif folder is not None:
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
 
 
 def _forget_parents() -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from compute import interrupts
 from compute.arena import Arena
-from compute.backends import remote
+from compute.backends import children, remote
 from compute.backends.backend import Backend, Pool
 from compute.control import SENDING, STOP, TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
@@ -64,6 +64,7 @@ class LokyPool(Pool):
     die_together = True  # loky kills every worker when one dies
 
     def start(self) -> None:
+        children.check_may_start(self.backend)
         self.arena = Arena(ARRAYS[self.backend.arrays])
         self._executor: Any = None
         self._sender = remote.Sender(self.arena)

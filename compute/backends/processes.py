@@ -79,6 +79,7 @@ class ProcessPool(Pool):
     def start(self) -> None:
         import multiprocessing
 
+        children.check_may_start(self.backend)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"

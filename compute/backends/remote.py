@@ -19,6 +19,7 @@ import numpy as np
 
 from compute import interrupts
 from compute.arena import Arena
+from compute.backends import children
 from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
@@ -227,6 +228,7 @@ def _pickled(outcome: Outcome) -> bytes:
 def settle(parent: int) -> None:
     """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children.be_a_worker()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
     from threadpoolctl import threadpool_limits
 

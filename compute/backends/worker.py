@@ -9,6 +9,7 @@ import pickle
 import sys
 import threading
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,10 @@ class Worker:
             finally:
                 there.close()
         self.life = children.Life(self.process)
+        # A pool that nobody closes has its workers leave, too. And the collector, which calls finalizers in any order,
+        # cannot close the pipe before somebody's finalizer closes the pool.
+        self._leaving = weakref.finalize(self, _dismiss, self.pipe, os.getpid())
+        self._leaving.atexit = False
 
     def _forget(self) -> None:
         """In a fork: without our copies of its files, only the parent's end of the pipe is its end."""
@@ -158,16 +163,24 @@ class Worker:
         """Tell it to leave; by a message, because the end of its pipe may be kept open by a process that was forked."""
         if self.is_talking:
             self.life.kill()  # what is half said leaves no room for it
-        with contextlib.suppress(OSError):
-            self.pipe.send_bytes(LEAVE)
-        self.pipe.close()
+        self._leaving.detach()
+        _dismiss(self.pipe, os.getpid())
 
     def bury(self) -> int | None:
         """Wait for its end, let go of everything; its exit code."""
         try:
             return self.life.bury()
         finally:
+            self._leaving.detach()
             self.pipe.close()
+
+
+def _dismiss(pipe: Connection, owner: int) -> None:
+    if not pipe.closed:
+        with contextlib.suppress(OSError):
+            if os.getpid() == owner:
+                pipe.send_bytes(LEAVE)
+        pipe.close()
 
 
 _starting = threading.Lock()
