@@ -1,4 +1,9 @@
-"""Ctrl-C, where Python's own way with it will not do: it would cut off what must not be, or be lost."""
+"""Exceptions of signal handlers, where Python's own way with them will not do: it would cut off what must not be cut
+off, or lose them.
+
+Ctrl-C is the usual one; a handler of SIGALRM, SIGTERM or any other signal that raises is no different. A handler runs
+when its signal comes, as ever; only what it raises is kept for later. Handlers that raise nothing change nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +11,115 @@ import contextlib
 import threading
 
 # What the signal module wraps: its own functions make enums of handlers, at 3 us each, and a short run takes 15 us.
-from _signal import SIGINT, getsignal, signal  # type: ignore[import-not-found]
+from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any]
+SIGNALS = range(1, min(NSIG, 32))  # the real-time signals beyond are nobody's timeouts, and would double the cost
 
 
 def _nothing() -> None:
     pass
 
 
+class _Ears:
+    """One handler in the place of all that are Python code's, from `open` to `close`.
+
+    Elsewhere than on the main thread, where none is called, there are none.
+    """
+
+    def __init__(self, heard: Callable[[Handler, int, FrameType | None], None]) -> None:
+        self._heard: Callable[[Handler, int, FrameType | None], None] | None = heard
+        self._handlers: dict[int, Any] = {}
+        self._hook = self._hear  # one object, to be recognised by
+
+    def open(self) -> bool:
+        """Hear from now on; False where there is nothing to hear."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: found for number in SIGNALS if callable(found := getsignal(number))}
+            for number in self._handlers:
+                signal(number, self._hook)
+        return bool(self._handlers)
+
+    def close(self) -> None:
+        """Put the former handlers back, where nobody has put in another one since."""
+        try:
+            for number, former in self._handlers.items():
+                if getsignal(number) is self._hook:
+                    signal(number, former)
+        finally:
+            # One of those that are back may have raised here; what is still in place only passes on.
+            self._heard = None
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        former, heard = self._handlers[number], self._heard
+        if heard is None:
+            if getsignal(number) is self._hook:
+                signal(number, former)
+            former(number, frame)
+        else:
+            heard(former, number, frame)
+
+
 @contextlib.contextmanager
 def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
-    """Let a Ctrl-C, and every further one, only call `stop`; it is raised when the block has ended.
+    """Let what a signal's handler raises, and every further one, only call `stop`; it is raised when the block ended.
 
-    Elsewhere than on the main thread, where none is raised, or where the caller hears none, this does nothing.
+    Elsewhere than on the main thread, where no handler is called, this does nothing.
     """
-    hears = _hears()
-    if hears is None:
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
+    came: list[BaseException] = []
 
-    def heard(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
-        stop()
+    def heard(handler: Handler, number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            came.append(error)
+            stop()
 
-    signal(SIGINT, heard)
+    ears = _Ears(heard)
     try:
+        ears.open()
         yield
     finally:
-        signal(SIGINT, hears)
+        ears.close()
     if came:
-        hears(*came[0])
+        error = came[0]
+        came.clear()
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
 
 class Watch:
-    """Hear every Ctrl-C of a block: call `stop` and raise it as ever, and once more at the end if it was lost.
+    """Hear what signal handlers raise in a block: call `stop`, let it be raised as ever, and once more if it was lost.
 
     Python loses what is raised in a finalizer or in a weak reference's callback, of which the garbage collector calls
-    many at once: it prints "Exception ignored in …", and lanes would go on as if nobody had wanted them to stop.
-
-    Elsewhere than on the main thread, where none is raised, or where the caller hears none, this does nothing.
+    many at once: it prints "Exception ignored in …", and lanes would go on as if nobody had wanted them to stop. And
+    what looks like an error of the system, a TimeoutError say, may be taken for one on its way.
     """
 
     def __init__(self) -> None:
         self.stop: Callable[[], None] = _nothing
         self._raised: BaseException | None = None
+        self._ears = _Ears(self._heard)
 
     def __enter__(self) -> Watch:
-        self._hears = _hears()
-        if self._hears is not None:
-            signal(SIGINT, self._heard)
+        try:
+            self._ears.open()
+        except BaseException:
+            self._ears.close()
+            raise
         return self
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        assert self._hears is not None
+    def _heard(self, handler: Handler, number: int, frame: FrameType | None) -> None:
         try:
-            self._hears(number, frame)
+            handler(number, frame)
         except BaseException as error:
             # At once, too: it may be the end of the block that is cut off.
-            signal(SIGINT, self._hears)
+            self._ears.close()
             self._raised = error
             self.stop()
             raise
@@ -78,26 +131,19 @@ class Watch:
 
     @property
     def has_heard(self) -> bool:
-        """Whether one was raised; where nothing came of it, it is lost."""
+        """Whether something was raised; where nothing came of it, it is lost."""
         return self._raised is not None
 
     def raise_lost(self) -> None:
-        """Raise the one that was lost, if one was."""
+        """Raise what was lost, if anything was."""
         if self._raised is not None:
             raise self._raised
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        if self._hears is not None:
-            signal(SIGINT, self._hears)
+        self._ears.close()
         raised, self._raised = self._raised, None
         try:
             if raised is not None and kind is None:
                 raise raised
         finally:
             del raised  # its traceback holds this frame
-
-
-def _hears() -> Callable[[int, FrameType | None], Any] | None:
-    """What hears a Ctrl-C at present, if it is Python code's and this thread's business."""
-    hears = getsignal(SIGINT)
-    return hears if threading.current_thread() is threading.main_thread() and callable(hears) else None

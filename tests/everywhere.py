@@ -17,8 +17,8 @@ class CtrlC:
     came: whether the block has so many.
     """
 
-    def __init__(self, k: int) -> None:
-        self._left = k
+    def __init__(self, k: int, number: int = signal.SIGINT) -> None:
+        self._left, self._number = k, number
         self._latest: dict[FrameType, str] = {}
 
     @property
@@ -46,5 +46,5 @@ class CtrlC:
         if frame.f_lineno is not None and (event == "call" or latest.startswith(PLACES)):
             self._left -= 1
             if self._left == 0:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self._number)
         return self._trace

@@ -61,9 +61,9 @@ class Life:
             self._closing.atexit = False
         self.sign: int = process.sentinel if self._pidfd is None else self._pidfd
 
-    def is_over(self) -> bool:
-        """Whether it has ended: nothing more is written by it."""
-        return bool(wait([self.sign], 0))
+    def is_over(self, within: float = 0) -> bool:
+        """Whether it has ended, or does so within some seconds: nothing more is written by it."""
+        return bool(wait([self.sign], within))
 
     def kill(self) -> None:
         """End it, if it has not ended."""

@@ -222,5 +222,6 @@ class JoblibThreadPool(Pool):
             return list(parallel(joblib.delayed(run_lane)(job, me, in_slices) for me in range(job.lanes)))
 
     def stop_lanes(self, job: Job) -> None:
-        while Control(job.control).is_busy():
-            time.sleep(0.001)
+        with interrupts.put_off():
+            while Control(job.control).is_busy():
+                time.sleep(0.001)

@@ -41,6 +41,7 @@ PRELOAD = [
 ]
 
 BACKLOG = 1  # unanswered jobs with which a worker is given another: more, and one that is always late would drown
+DYING = 1.0  # s from the end of a worker's pipe to its own end: the system takes microseconds
 DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
 
 
@@ -137,8 +138,7 @@ class ProcessPool(Pool):
         try:
             worker.await_ready()
         except (EOFError, OSError):
-            self._remove(worker)
-            return remote.describe_exit(worker.bury())
+            return remote.describe_exit(self._bury(worker))
         return None
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
@@ -208,17 +208,22 @@ class ProcessPool(Pool):
 
     def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:
         """Bury a dead worker; only then may what it had begun be given to others."""
-        self._remove(worker)
-        code = worker.bury()
+        code = self._bury(worker)
         control = Control(job.control)
         control.left(worker.lane)
         return Outcome(worker.lane, chunk=control.current(worker.lane), death=death or remote.describe_exit(code))
 
-    def _remove(self, worker: Worker) -> None:
-        del self._workers[worker.lane]
-        for file in (worker.pipe, worker.life.sign):
-            with contextlib.suppress(KeyError):  # it died before it was listened to
-                self._selector.unregister(file)
+    def _bury(self, worker: Worker) -> int | None:
+        """See that a worker is dead, and let go of it; its exit code."""
+        with interrupts.put_off(worker.life.kill):
+            # What spoke of its death may have been a TimeoutError of a signal's handler.
+            if not worker.life.is_over(DYING):
+                worker.life.kill()
+            del self._workers[worker.lane]
+            for file in (worker.pipe, worker.life.sign):
+                with contextlib.suppress(KeyError):  # it died before it was listened to
+                    self._selector.unregister(file)
+            return worker.bury()
 
     def stop_lanes(self, job: Job) -> None:
         control = Control(job.control)
@@ -253,8 +258,7 @@ class ProcessPool(Pool):
     def _kill_all(self) -> None:
         for worker in list(self._workers.values()):
             worker.life.kill()
-            self._remove(worker)
-            worker.bury()
+            self._bury(worker)
 
 
 def _check_descriptors(count: int) -> None:

@@ -6,7 +6,6 @@ CPU per wall shows which.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -61,7 +60,7 @@ class ThreadPool(Pool):
             lane.jobs.put(job)
         self._bell[0] += 1
         outcomes = [run_lane(job, 0, in_slices)]
-        if isinstance(outcomes[0].error, KeyboardInterrupt):
+        if outcomes[0].error is not None:
             self.stop_lanes(job)
             return outcomes
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
@@ -77,9 +76,9 @@ class ThreadPool(Pool):
 
     def stop_lanes(self, job: Job) -> None:
         control = Control(job.control)
-        control.left(0)  # this thread's own, which a second Ctrl-C may have cut off before it noted so
-        while control.is_busy():
-            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C changes nothing: the lanes are stopping
+        with interrupts.put_off():  # a second Ctrl-C changes nothing: the lanes are stopping
+            control.left(0)  # this thread's own, which a second Ctrl-C may have cut off before it noted so
+            while control.is_busy():
                 time.sleep(0.001)
 
     def stop(self) -> None:

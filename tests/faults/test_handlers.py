@@ -1,0 +1,168 @@
+"""Signal handlers that raise, at any moment, on every backend: it is raised, and the pool is as good as new."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from prepared import Prepared
+
+pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+
+ALL = [
+    "Serial()",
+    "Threads(2)",
+    "Prange(2)",
+    "Coroutines(2)",
+    "Processes(2)",
+    "Processes(2, start='fork')",
+    "Joblib(2)",
+    "Joblib(2, kind='threading')",
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
+        yield prepared
+
+
+# Of a test runner's timeout, of a service that is told to end, of what the system's own errors look like.
+RAISING = """
+import os, random, signal, sys, time, warnings
+from compute import *
+from fault_kernels import busy
+
+warnings.simplefilter("ignore", ResourceWarning)  # of a file that was being opened
+
+class Enough(BaseException):
+    pass
+
+backend, kind, times = eval(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+number = signal.SIGTERM if kind == "SystemExit" else signal.SIGALRM
+error = {"SystemExit": SystemExit, "TimeoutError": TimeoutError, "Enough": Enough, "EOFError": EOFError}[kind](7)
+
+def handler(*_):
+    raise error
+
+signal.signal(number, handler)
+if number != signal.SIGALRM:
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+rng = random.Random(5)
+right = list(range(20))
+
+def interrupted(call, moment, *args, **kw):
+    error.__traceback__ = None
+    try:
+        signal.setitimer(signal.ITIMER_REAL, moment)
+        call(*args, **kw)
+        time.sleep(5)
+        print("never interrupted")
+    except BaseException as found:
+        assert found is error, (found, kind)
+
+variants = ["nogil"] if isinstance(backend, Prange) else ["python", "nogil"]
+with backend.open() as pool:
+    for variant in variants:
+        pool.warm(busy, 10, 1000, variant=variant)
+    for k in range(times):
+        # without the error it would take minutes
+        interrupted(pool.run, rng.uniform(1e-4, 0.03), busy, 50_000, 5_000_000, variant=rng.choice(variants))
+        assert pool.run(busy, 20, 1000).value.tolist() == right, k
+        # a short run, at whose every step it may come
+        interrupted(pool.run, rng.uniform(1e-5, 1e-3), busy, 3, 100_000, variant=rng.choice(variants))
+        assert pool.run(busy, 20, 1000).value.tolist() == right, k
+    interrupted(pool.close, 1e-4)
+    pool.close()
+for k in range(3 if pool.startup < 1 else 0):
+    interrupted(lambda: backend.open().close(), rng.uniform(1e-4, pool.startup))
+print("done")
+"""
+
+
+@pytest.mark.parametrize("kind", ["TimeoutError", "SystemExit", "Enough", "EOFError"])
+@pytest.mark.parametrize("backend", ALL)
+def test_what_a_handler_raises_is_raised(prepared, no_leaks, backend, kind):
+    assert prepared.run(RAISING, backend, kind, "6") == "done\n"
+
+
+EVERYWHERE = """
+import signal, sys
+from compute import *
+from compute.lanes import inside_a_lane
+from everywhere import CtrlC
+from fault_kernels import busy
+
+def handler(*_):
+    raise TimeoutError("the handler's")
+
+def run():
+    return pool.run(busy, 20, 1000, variant="nogil").value.tolist()
+
+hears = signal.getsignal(signal.SIGINT)
+signal.signal(signal.SIGALRM, handler)
+right = list(range(20))
+backend, every = eval(sys.argv[1]), int(sys.argv[2])
+with backend.open() as pool:
+    assert run() == right
+    k, came = 1, True
+    while came:
+        raised = False
+        try:
+            with CtrlC(k, signal.SIGALRM) as at:
+                run()
+        except TimeoutError as error:
+            assert str(error) == "the handler's", error
+            raised = True
+        came = at.came
+        put_back = signal.getsignal(signal.SIGINT) is hears and signal.getsignal(signal.SIGALRM) is handler
+        state = raised, inside_a_lane(), put_back
+        assert state == (came, False, True), (k, state)
+        assert run() == right, k
+        k += every
+    assert k > 100, k
+print("done")
+"""
+
+
+# every: how many places from one to the next, where each takes long.
+@pytest.mark.parametrize(
+    ("backend", "every"),
+    [
+        ("Serial()", 1),
+        ("Threads(2)", 1),
+        ("Coroutines(2)", 7),
+        ("Processes(2)", 11),
+        ("Joblib(2)", 17),
+        ("Joblib(2, kind='threading')", 23),
+    ],
+)
+def test_what_a_handler_raises_at_one_place_after_the_other(prepared, no_leaks, backend, every):
+    assert prepared.run(EVERYWHERE, backend, str(every)) == "done\n"
+
+
+# A program's own clock: its handler raises nothing, and changes nothing.
+TICKING = """
+import os, signal, sys
+from compute import *
+from fault_kernels import busy
+
+backend, ticks = eval(sys.argv[1]), []
+signal.signal(signal.SIGALRM, lambda *_: ticks.append(1))
+with backend.open() as pool:
+    workers = {lane.process for lane in pool.run(busy, 40, 1_000_000, variant="nogil").timeline.lanes}
+    signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+    for _ in range(10):
+        result = pool.run(busy, 40, 1_000_000, variant="nogil")
+        assert result.value.tolist() == list(range(40))
+        assert result.timeline.events == ()
+    seen = len(ticks)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+assert seen > 10, seen  # at once, not when the runs are over
+print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_a_handler_that_raises_nothing_changes_nothing(prepared, no_leaks, backend):
+    assert prepared.run(TICKING, backend) == "done\n"
