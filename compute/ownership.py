@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -89,6 +90,23 @@ class Lending:
         return self._forks is not None and self._forks != _forks
 
 
+COMPILING = 10.0  # s that a fork waits for another thread's compilation at the most
+
+
+def _hold_compiler() -> None:
+    """Fork between two compilations: in the child, nobody would ever end the one that another thread has begun."""
+    module = sys.modules.get("numba.core.compiler_lock")
+    lock = getattr(getattr(module, "global_compiler_lock", None), "_lock", None)
+    _ours.compiler = lock if lock is not None and lock.acquire(timeout=COMPILING) else None
+
+
+def _let_go_of_compiler() -> None:
+    lock, _ours.compiler = getattr(_ours, "compiler", None), None
+    if lock is not None:
+        lock.release()
+
+
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_compiler, after_in_parent=_let_go_of_compiler, after_in_child=_let_go_of_compiler)
     # Both before and after: other threads of the parent run between the one and the fork itself, and lend.
     os.register_at_fork(before=_count_fork, after_in_parent=_count_fork, after_in_child=_begin_as_child)

@@ -302,6 +302,38 @@ def test_forks_while_other_threads_open_pools_and_run(prepared, no_leaks):
     assert prepared.run(BUSY) == "done\n"
 
 
+COMPILING = """
+import threading
+import numba
+from compute import *
+from programs import await_children, in_child
+
+over = threading.Event()
+
+def compiles():
+    k = 0
+    while not over.is_set():
+        k += 1
+        numba.njit(lambda x: x + k)(3)
+
+def child():
+    assert numba.njit(lambda x: x * 2)(4) == 8
+
+Threads(2).open().close()
+thread = threading.Thread(target=compiles)
+thread.start()
+for _ in range(10):
+    await_children(in_child(child))
+over.set()
+thread.join()
+print("done")
+"""
+
+
+def test_forks_while_another_thread_compiles(prepared, no_leaks):
+    assert prepared.run(COMPILING) == "done\n"
+
+
 WORKQUEUE = """
 import os
 import numpy as np
