@@ -296,14 +296,15 @@ def advise(
         str, typer.Option("--on", metavar="LIST", help="Backends to choose from; nfold list shows them.")
     ] = "threads,prange,processes,joblib",
     budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME", help="How long it may take, about: 30s, 2m.")
+        str, typer.Option("--budget", metavar="TIME", help="How long it may take, compiling included: 30s, 2m.")
     ] = "20s",
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the measurements.")] = None,
 ) -> int:
     """Say which backend, variant and number of workers is fastest for this work here, and from which size on.
 
-    Measures the kernel at SIZE and at smaller sizes, down to where one core is faster. Where two are as fast within
-    noise it advises the simpler; it never advises what is slower than one core.
+    Measures the kernel at small sizes and on up to SIZE, as far as the budget goes: what its growth foretells to take
+    longer is not begun. Where two are as fast within noise it advises the simpler; it never advises what is slower than
+    one core.
 
     \b
     Examples:

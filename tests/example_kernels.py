@@ -162,3 +162,45 @@ def ordered(lo, hi, out):
     """Indices, filled in a strange order."""
     for i in range(lo, hi):
         out[i] = i
+
+
+@kernel
+def pairs(lo, hi, out, x):
+    """The sum of each element's distances to all others: n² steps, with the default cost, which says n."""
+    for i in range(lo, hi):
+        total = 0.0
+        for j in range(len(x)):
+            total += abs(x[i] - x[j])
+        out[i] = total
+
+
+@kernel(plan=lambda n: Plan(1, (n,), grain=1))
+def at_once(lo, hi, out, n):
+    """A harmonic sum in one chunk, which no number of workers can share."""
+    total = 0.0
+    for i in range(n):
+        total += 1.0 / (1.0 + i)
+    out[0] = total
+
+
+@kernel(plan=lambda n: Plan(32, (n,), grain=1))
+def hardly_grows(lo, hi, out, n):
+    """A fixed amount of work for each of a few chunks, and a little more for each of n."""
+    for i in range(lo, hi):
+        total = 0.0
+        for _ in range(100_000 + n):
+            total = total * 0.999 + 1.0
+        out[i] = total
+
+
+@kernel(compiled=False)
+def naps(lo, hi, out, x):
+    """50 ms for each element, of which none can be compiled away."""
+    for i in range(lo, hi):
+        time.sleep(0.05)
+        out[i] = x[i]
+
+
+def square_all(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i] * x[i]

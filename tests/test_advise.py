@@ -13,16 +13,16 @@ import pytest
 import compute
 import kernels
 from compute import Processes, Serial, Threads, machine, run
-from compute.advice import advise, advise_for_size, search
+from compute.advice import advise, advise_for_size, asked, search
 from compute.cli import main
 
 
 def test_a_name_stands_for_several_numbers_of_workers_from_two_on(monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda: 12)
-    assert search.contenders(["threads"]) == [Threads(12), Threads(6), Threads(3), Threads(2)]
-    assert search.contenders([Threads(5), "serial", Serial()]) == [Threads(5)]
+    assert asked.contenders(["threads"]) == [Threads(12), Threads(6), Threads(3), Threads(2)]
+    assert asked.contenders([Threads(5), "serial", Serial()]) == [Threads(5)]
     monkeypatch.setattr(machine, "usable_cpus", lambda: 1)
-    assert search.contenders(["threads", "processes"]) == []
+    assert asked.contenders(["threads", "processes"]) == []
 
 
 @pytest.mark.parametrize(
@@ -35,27 +35,27 @@ def test_a_name_stands_for_several_numbers_of_workers_from_two_on(monkeypatch):
 )
 def test_backends_that_cannot_be_compared_are_refused(on, told):
     with pytest.raises(ValueError, match=told):
-        search.contenders(on)
+        asked.contenders(on)
 
 
 def test_smaller_arguments_are_known_where_these_are_like_the_kernel_s_example():
-    assert search.size_alike(kernels.count_primes, (1000,), {}) == 1000
-    assert search.size_alike(kernels.count_primes, (1000,), {"start": 5}) is None
-    assert search.size_alike(kernels.mandelbrot, ((30, 30),), {}) == 30
-    assert search.size_alike(kernels.mandelbrot, ((30, 40),), {}) is None
-    assert search.size_alike(kernels.matmul, (np.ones((8, 8)), np.ones((8, 8))), {}) == 8
-    assert search.size_alike(kernels.matmul, (np.ones((8, 8)), np.ones((8, 9))), {}) is None
-    assert search.size_alike(kernels.count_primes, (), {}) is None
-    assert search.size_alike(kernels.count_primes, (0,), {}) is None
+    assert asked.size_alike(kernels.count_primes, (1000,), {}) == 1000
+    assert asked.size_alike(kernels.count_primes, (1000,), {"start": 5}) is None
+    assert asked.size_alike(kernels.mandelbrot, ((30, 30),), {}) == 30
+    assert asked.size_alike(kernels.mandelbrot, ((30, 40),), {}) is None
+    assert asked.size_alike(kernels.matmul, (np.ones((8, 8)), np.ones((8, 8))), {}) == 8
+    assert asked.size_alike(kernels.matmul, (np.ones((8, 8)), np.ones((8, 9))), {}) is None
+    assert asked.size_alike(kernels.count_primes, (), {}) is None
+    assert asked.size_alike(kernels.count_primes, (0,), {}) is None
 
 
 def test_end_to_end():
     size = 3_000_000
-    advice = compute.advise(kernels.count_primes, size, on=["threads", "prange"], budget=0.8)
+    advice = compute.advise(kernels.count_primes, size, on=["threads", "prange"], budget=20)
     assert (advice.kernel, advice.size, advice.measured) == ("count_primes", size, size)
     assert advice.use.seconds <= advice.serial.seconds
     assert advice.use in advice.candidates
-    assert {c.on for c in advice.candidates} >= {Serial(), *search.contenders(["threads", "prange"])}
+    assert {c.on for c in advice.candidates} >= {Serial(), *asked.contenders(["threads", "prange"])}
     assert {one.backend for one in advice.break_evens} <= {"threads", "prange"}
     sizes = sorted(advice.by_size)
     assert sizes[-1] == size
@@ -93,16 +93,79 @@ def test_a_backend_that_cannot_be_opened_here_is_noted(monkeypatch):
     assert {c.backend for c in advice.candidates} == {"serial", "threads"}
 
 
-def test_compiling_for_longer_than_the_budget_leaves_room_for_the_size(monkeypatch):
+def test_compiling_for_longer_than_the_budget_is_said_and_begins_nothing_more(monkeypatch):
     variants = search.Search._variants
 
-    def slowly(self):
+    def slowly(self, serial):
+        found = variants(self, serial)
         time.sleep(2 * self.budget)
-        return variants(self)
+        return found
 
     monkeypatch.setattr(search.Search, "_variants", slowly)
     advice = advise_for_size(example_kernels.squares.python, 100, on=["threads"], budget=0.2)
-    assert (advice.size, advice.measured) == (100, 100)
+    assert {c.backend for c in advice.candidates} == {"serial"}
+    assert str(advice).startswith("too little to choose by: one core alone was measured in the budget of 0.2 s")
+    assert any(note.startswith("importing, compiling, estimating and opening pools took") for note in advice.notes)
+
+
+def advised(kernel, size, budget, on=("threads",)):
+    """An advice, and what was said before each step: (share of the budget that was over, label)."""
+    told = []
+    advice = advise_for_size(
+        kernel, size, on=on, budget=budget, progress=lambda done, _, label: told.append((done, label))
+    )
+    return advice, told
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size"),
+    [
+        (example_kernels.pairs, 4000),
+        (example_kernels.pairs, 3_000_000),  # hours
+        (example_kernels.at_once, 10_000_000),
+        (example_kernels.at_once, 10**13),
+        (example_kernels.hardly_grows, 100_000_000),
+        (example_kernels.squares, 300_000),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_a_kernel_of_any_growth_gets_its_compiled_variant_within_the_budget(kernel, size):
+    advice, told = advised(kernel, size, 6.0)
+    assert advice.use.variant == "nogil"
+    assert advice.use.seconds <= advice.serial.seconds
+    assert any(note.startswith("python is left out") for note in advice.notes)
+    assert [label for done, label in told if label.startswith("over the budget") and "opening" not in label] == []
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    if advice.measured < size:
+        assert any("does not fit into a budget of 6 s" in note for note in advice.notes)
+    for one in advice.break_evens:
+        beats = one.warm.how in ("measured", "always")
+        assert beats or advice.use.backend == "serial"
+
+
+def test_what_no_smaller_arguments_are_known_of_and_takes_too_long_is_refused_before_it_runs():
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=r"about \d.* more than what the budget of 2 s has left; give it"):
+        advise(example_kernels.naps, np.zeros(1000, np.float32), on=["threads"], budget=2)
+    assert time.perf_counter() - began < 50  # all of them take that long
+
+
+def test_a_look_at_python_code_that_may_take_long_is_not_taken():
+    x = np.zeros(30_000, np.float32)
+    advice = advise(example_kernels.pairs, x, on=["threads"], budget=6)
+    assert advice.use.variant == "nogil"
+    assert any(note.startswith("python is left out") for note in advice.notes)
+
+
+def test_a_variant_that_raises_is_left_out(monkeypatch):
+    def raises(lo, hi, out, x):
+        raise ZeroDivisionError("division by zero")
+
+    made = kernels.kernel(example_kernels.square_all)
+    made.also("broken", raises)
+    advice = advise_for_size(made, 1000, on=["threads"], budget=3)
+    assert "broken is left out: it raises ZeroDivisionError: division by zero" in advice.notes
+    assert advice.use.variant != "broken"
 
 
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), "10s"])

@@ -51,6 +51,49 @@ def test_serial_is_its_fastest_variant():
     assert decision.choose([nogil, blas, threads])[0] == blas
 
 
+def test_serial_is_not_advised_where_something_clearly_beats_it():
+    # The fastest has a wide interval that reaches serial's; threads are a little slower and clearly below it.
+    serial, prange = candidate(Serial(), 0.020), candidate(Prange(2), 0.0150, width=0.5)
+    threads, joblib = candidate(Threads(2), 0.0160), candidate(Joblib(2), 0.0199, width=0.3)
+    assert decision.choose([serial, prange, threads, joblib])[0] == threads
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Threads(2), Threads(4), Prange(2), Processes(2)]), st.floats(0.5, 2), st.floats(0, 0.9)
+        ),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda one: one[0],
+    ),
+    st.floats(0, 0.9),
+)
+def test_the_advice_and_the_break_evens_agree_at_the_size_that_was_asked(others, width):
+    def at(size, factor):
+        return [
+            candidate(Serial(), 1.0 * factor, width=width, size=size),
+            *(candidate(on, s * factor, width=w, size=size) for on, s, w in others),
+        ]
+
+    by_size = {1000: at(1000, 1.0), 4000: at(4000, 4.0)}
+    use, _ = decision.choose(by_size[4000])
+    wins = {one.backend for one in decision.break_evens(by_size, LINEAR) if one.warm.how in ("measured", "always")}
+    assert use.backend == "serial" if not wins else use.backend in wins
+    assert use.interval[0] <= min(by_size[4000], key=lambda c: c.seconds).interval[1]
+
+
+def test_a_speedup_that_so_many_workers_cannot_give_is_doubtful():
+    serial, python = candidate(Serial(), 1.0), candidate(Serial(), 40.0, "python")
+    four, two = candidate(Threads(4), 0.4), candidate(Threads(2), 0.048)
+    waits = candidate(Processes(2), 20.5, "python")
+    found = [serial, python, four, two, waits]
+    assert decision.doubtful(found, cpus=None) == [two]  # 20.8 times
+    assert decision.doubtful(found, cpus=2) == [four, two]  # four workers share two CPUs
+    assert decision.doubtful([serial, candidate(Threads(2), 0.49)], cpus=2) == []  # 2.04: clocks wander
+
+
 BACKENDS = st.sampled_from([Threads(2), Threads(4), Prange(2), Processes(2), Joblib(2), Coroutines(2)])
 SECONDS = st.floats(1e-6, 10.0)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from invented_candidates import candidate
 
-from compute import Prange, Processes, Serial, Threads
-from compute.advice import Advice, text
+from compute import Joblib, Prange, Processes, Serial, Threads
+from compute.advice import Advice, remarks, text
 from compute.advice.decision import BreakEven, Crossing
 
 
@@ -111,3 +112,46 @@ def test_names_and_notes_are_shown_as_they_are(tmp_path):
     assert told.count(r"\x1b[31m\u202e\n[red]k[/nothing]") == 6  # first line, title, candidate, two tables, note
     assert json.loads(advice.as_json())["notes"] == [evil]
     assert {c for c in advice.as_json() if not c.isprintable()} == {"\n"}
+
+
+def test_too_little_to_choose_by_is_said_first():
+    told = str(invented(caution="too little to choose by: one round fitted")).splitlines()
+    assert told[0] == "too little to choose by: one round fitted"
+    assert told[1].startswith("use Threads(2)")
+
+
+def test_a_speedup_that_cannot_be_is_called_noise_and_never_shown(tmp_path):
+    serial, threads = candidate(Serial(), 0.023), candidate(Threads(2), 0.001)
+    advice = invented(use=threads, serial=serial, candidates=(threads, serial), doubtful=(threads,))
+    told = text.render(advice)
+    assert "(23.0×)" not in told
+    assert "noise" in next(line for line in told.splitlines() if line.startswith("Threads(2)  ")).split()
+    assert list(text.sentences(advice))[1].startswith("Threads(2): faster than so many workers can be")
+    assert advice.speedup is None
+    assert json.loads(advice.as_json())["speedup"] is None
+
+
+def test_the_simplest_of_those_that_clearly_beat_one_core_is_called_that():
+    threads, joblib = candidate(Threads(2), 0.0122, width=0.9), candidate(Joblib(2), 0.0121)
+    told = list(text.sentences(invented(use=joblib, equals=(threads,))))
+    assert told[1] == (
+        "Joblib(2) or Threads(2): within noise; Joblib(2) is the simplest that is clearly faster than one core"
+    )
+
+
+def test_what_was_measured_too_little_is_said_with_the_budget_that_would_do():
+    serial, threads = candidate(Serial(), 1.0), replace(candidate(Threads(2), 0.5), runs=1)
+    once = remarks.caution([serial, threads], threads, True, 20.0, 60)
+    assert once == "too little to choose by: one round fitted in the budget of 20 s; give it about 60 s"
+    alone = remarks.caution([serial], serial, True, 20.0, 60)
+    assert alone == "too little to choose by: one core alone was measured in the budget of 20 s; give it about 60 s"
+    assert remarks.caution([serial], serial, False, 20.0, 60) == ""  # nothing else was asked for
+    assert remarks.caution([serial, replace(threads, runs=6)], replace(threads, runs=6), True, 20.0, 60) == ""
+
+
+def test_the_budget_s_use_is_told():
+    assert list(remarks.about_the_budget(20, 1.0, -3.0, 20.0)) == []
+    few, ready, over = remarks.about_the_budget(3, 12.0, 8.0, 20.0)
+    assert few.startswith("3 rounds fitted into the budget of 20 s")
+    assert ready == "importing, compiling, estimating and opening pools took 12.0 s of the budget of 20 s"
+    assert over.startswith("the budget was exceeded by 8.00 s")

@@ -8,16 +8,17 @@ from typing import Any
 
 from compute import machine, texts
 from compute.advice import decision
+from compute.advice.asked import contenders, size_alike
 from compute.advice.decision import BreakEven, Candidate, Crossing
-from compute.advice.search import Progress, Search, contenders, size_alike
+from compute.advice.search import Progress, Search
 from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
-from compute.scaling import files, statistics
+from compute.scaling import files
 from compute.scaling.configurations import limits
 from kernels.definition import Kernel
 
 ON = ("threads", "prange", "processes", "joblib")
-BUDGET = 20.0  # seconds: two for opening and loading everything, the rest for enough rounds at a dozen sizes
+BUDGET = 20.0  # seconds: five for compiling and opening everything, the rest for enough rounds at a dozen sizes
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Advice:
     candidates:  all that was measured at the size `measured` (the asked one, where the budget had room), fastest first.
     break_evens: from which size on each backend beats serial; empty where only one size could be measured.
     by_size:     the candidates at every size measured. notes: what a reader must know.
+    caution:     what a reader must know first: why this is too little to choose by; "" where it is not.
+    doubtful:    candidates faster than that many workers can be: something disturbed the run on one core.
     """
 
     kernel: str
@@ -42,11 +45,16 @@ class Advice:
     by_size: Mapping[int, Sequence[Candidate]]
     notes: tuple[str, ...]
     machine: Mapping[str, Any]
+    caution: str = ""
+    doubtful: tuple[Candidate, ...] = ()
 
     @property
-    def speedup(self) -> float:
-        """Serial's seconds over the advised one's."""
-        return self.serial.seconds / self.use.seconds
+    def speedup(self) -> float | None:
+        """Serial's seconds over the advised one's; None where that is more than its workers can give."""
+        return self.speedup_of(self.use)
+
+    def speedup_of(self, candidate: Candidate) -> float | None:
+        return None if candidate in self.doubtful else self.serial.seconds / candidate.seconds
 
     def __str__(self) -> str:
         from compute.advice.text import render
@@ -69,6 +77,8 @@ class Advice:
                 {"backend": one.backend, "warm": vars(one.warm), "cold": vars(one.cold)} for one in self.break_evens
             ],
             "by_size": [_plain(c) for _, found in sorted(self.by_size.items()) for c in found],
+            "caution": self.caution,
+            "doubtful": [_plain(c) for c in self.doubtful],
             "notes": list(self.notes),
         }
         return texts.as_json(data)
@@ -88,7 +98,9 @@ def advise(
 ) -> Advice:
     """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
 
-    on:     backends, or their names (each then with 2 to all usable CPUs). budget: seconds, about.
+    on:     backends, or their names (each then with 2 to all usable CPUs).
+    budget: seconds, compiling and opening pools included. What is foretold to take longer is not begun; the size that
+            is measured is then smaller. ValueError where these arguments, of which none are smaller, take longer.
     Break-even sizes need smaller work of the same kind: they are there where the arguments are like the kernel's own
     example (a number, square matrices, vectors of one length), and a note says so where they are not.
     progress: called as progress(done, total, label). ValueError, before a worker starts, for anything that cannot be.
@@ -129,12 +141,7 @@ def _advised(
     search.run()
     candidates = search.by_size[search.measured]
     use, equals = decision.choose(candidates)
-    if (runs := use.runs) < statistics.FEWEST_ROUNDS:
-        search.notes.append(
-            f"{runs} round{'s' * (runs > 1)} fitted into the budget of {seconds:.3g} s: intervals are wide guesses;"
-            " give it more for real ones"
-        )
-    by_size = {size: found for size, found in search.by_size.items() if size is not None}
+    by_size = {one: found for one, found in search.by_size.items() if one is not None}
     return Advice(
         kernel=kernel.name,
         size=size,
@@ -143,10 +150,12 @@ def _advised(
         equals=tuple(equals),
         serial=decision.best_serial(candidates),
         candidates=tuple(candidates),
-        break_evens=tuple(decision.break_evens(by_size, search.yard)) if size is not None else (),
+        break_evens=tuple(decision.break_evens(by_size, search.yard)) if len(by_size) > 1 else (),
         by_size=by_size,
         notes=tuple(dict.fromkeys(search.notes)),
         machine=machine.describe(),
+        caution=search.caution,
+        doubtful=tuple(decision.doubtful(candidates, None if search.bench.waits else machine.usable_cpus())),
     )
 
 

@@ -21,6 +21,7 @@ OWN_LOADING = ("prange", "processes", "joblib")  # what they load serves no one 
 NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
 FEW = 0.5  # of a time: what one run may be off by, and of two the half of it
 CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
+MOST = 1.05  # of N: what N workers can be faster than one by, and the few percent that clocks and neighbours give
 FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
 
 Configuration = tuple[str, int, str]  # backend, workers, variant
@@ -134,15 +135,40 @@ def _candidate(
 
 
 def choose(found: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
-    """The one to use, and the others that are as fast within noise (their intervals overlap the fastest one's).
+    """The one to use, and the others that are as fast within noise: nothing is clearly faster than any of these.
 
-    Of those it is the simplest; and never one whose median is above serial's.
+    Of those it is the simplest; never one whose median is above serial's, and serial only where nothing clearly beats
+    it: then no break-even says otherwise.
     """
     serial = best_serial(found)
-    fastest = min(found, key=lambda c: c.seconds)
-    equals = [c for c in found if c.interval[0] <= fastest.interval[1] and c.seconds <= serial.seconds]
-    chosen = min(equals, key=_simplicity)
+    soonest = min(c.interval[1] for c in found)
+    equals = [c for c in found if c.interval[0] <= soonest and c.seconds <= serial.seconds]
+    better = [c for c in equals if clearly_faster(c, serial)]
+    chosen = simplest(better or [c for c in equals if c.backend == "serial"])
     return chosen, sorted((c for c in equals if c is not chosen), key=_simplicity)
+
+
+def simplest(found: Sequence[Candidate]) -> Candidate:
+    """The one that needs the least of its user; of several the fastest."""
+    return min(found, key=_simplicity)
+
+
+def clearly_faster(c: Candidate, other: Candidate) -> bool:
+    """Whether the intervals lie apart: what is nearer may be noise."""
+    return c.interval[1] < other.interval[0]
+
+
+def doubtful(found: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
+    """Those faster than N workers can be, against one core with the same variant: what disturbed that run is in it.
+
+    cpus: that a computing kernel has; None for one that waits, which may have more lanes under way.
+    """
+    alone = {c.variant: c.seconds for c in found if c.backend == "serial"}
+    return [
+        c
+        for c in found
+        if c.variant in alone and alone[c.variant] > MOST * min(c.on.workers, cpus or c.on.workers) * c.seconds
+    ]
 
 
 def best_serial(found: Iterable[Candidate]) -> Candidate:
@@ -161,6 +187,7 @@ def _rank(backend: str) -> int:
 def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[BreakEven]:
     """A BreakEven for each backend but serial.
 
+    Where nothing of a backend clearly beats serial at the largest size, as `choose` means it, it does so nowhere.
     A first use takes what a warm run takes and more, on either side: that it wins before a warm run does is the noise
     of one loading.
     """
@@ -188,6 +215,8 @@ def _crossing(
 ) -> Crossing:
     sizes, ours, serial = _curves(by_size, name, seconds)
     found = crossing(sizes, ours, serial, yard)
+    if seconds is _warm and not _wins(by_size[sizes[-1]], name):
+        return Crossing(sizes[-1], "never")
     if found.how != "never":
         return found
     best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, "serial"))
@@ -196,6 +225,12 @@ def _crossing(
         return found
     size = statistics.two_digits(yard.size(factor * yard.cost(sizes[-1])))
     return Crossing(max(size, sizes[-1]), "projected")
+
+
+def _wins(found: Sequence[Candidate], name: str) -> bool:
+    """Whether anything of a backend clearly beats serial."""
+    serial = best_serial(found)
+    return any(clearly_faster(c, serial) for c in found if c.backend == name)
 
 
 def _best(found: Sequence[Candidate], name: str, seconds: Callable[[Candidate], float]) -> Candidate:
@@ -253,6 +288,8 @@ def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[in
         for seconds in (_warm, _cold):
             sizes, ours, serial = _curves(by_size, name, seconds)
             first = _first_win(ours, serial)
+            if not _wins(by_size[sizes[-1]], name):
+                continue
             if 0 < first < len(sizes) and yard.cost(sizes[first]) > NARROW * yard.cost(sizes[first - 1]):
                 wanted.add(statistics.two_digits(math.sqrt(sizes[first - 1] * sizes[first])))
     return sorted(wanted - set(by_size))

@@ -1,53 +1,59 @@
-"""Measure until a choice can be made: the asked size on every backend, then smaller sizes until serial wins."""
+"""Measure until a choice can be made: from small sizes up to the asked one, as far as the budget goes.
+
+Nothing begins that is foretold to end after the budget. What a run will take is told by the times at smaller sizes,
+never by one of them alone.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 import kernels
-from compute import machine
-from compute.advice import decision
-from compute.advice.decision import Candidate, Configuration, Yardstick
-from compute.backends.backend import Backend, one_blas_thread
+from compute.advice import decision, growth, remarks
+from compute.advice.bench import Bench, Contender, Size
+from compute.advice.decision import Candidate, Yardstick
+from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
-from compute.scaling import calibration, statistics
-from compute.scaling.dataset import Point
-from compute.scaling.rounds import LEFT_OUT, Work, scale_all
+from compute.scaling import answers, calibration, statistics
+from compute.scaling.rounds import LEFT_OUT
+from compute.scaling.words import seconds as in_words
 from kernels.definition import Kernel, numba_is_here
 
-READY = 0.5  # of the budget: what importing and compiling take beyond it is extra, else no size would fit
-FIRST = 0.6  # of the time that is left, for the asked size and the ladder below it: the advice rests on it
+LOOK = 0.05  # seconds that one run of the longest look takes: ten times what noise and dispatching add
+LOOK_SHARE = 0.01  # of the budget, and less than that
+LOOKS = 3  # at each size where growth is told: the quickest counts
+EARLY = 0.25  # of the time that is left, for one look
+OPENING = 0.25  # of the budget, kept for runs: no pool is opened later
+FIRST = 0.6  # of the time that is left, for the asked size and those below it: the advice rests on it
 CLOSER = 0.3  # of what is then left, for each closer look
 PASSES = 3  # a check and two rounds of the asked size, at the least
-STEP = 4.0  # in cost, from one size to the next smaller one
+WIDER = 1.5  # in cost, past what was measured: nearer, and another size tells nothing new
+STEP = 4.0  # in time, from one size to the next
 FLOOR = 20e-6  # seconds on one core: no pool is woken for less than that
-ROUNDS = 15  # of the smaller sizes: medians suffice there
-LOOKS = 3  # closer at the sizes where backends begin to win: each halves the interval
-# Seconds that the fastest variant takes where another is looked at first: one that is not compiled may take ten
-# thousand times as long.
-SMALL, SMALL_PYTHON = 1e-3, 1e-5
-TICK = 1e-9  # seconds: what no run is shorter than, so that ratios stay finite
-SLACK = 1.5  # a forecast's error: a variant is left out where all workers could not make up for this much more
-BUSY = 0.25  # of the usable CPUs, wanted by others: from there on workers wait noticeably
+MOST_ROUNDS, ROUNDS = 100, 15  # of the asked size; of the others, where medians suffice
+CLOSER_LOOKS = 3  # at the sizes where backends begin to win: each halves the interval
+SLOWER = 300.0  # times, what is not compiled may well be
+
+
+class TooSlow(Exception):
+    """A variant cannot be looked at within the budget."""
+
 
 Progress = Callable[[float, float, str], None]
 
 
 @dataclass
 class Search:
-    """One kernel's measurements. `run` fills by_size, measured and notes.
+    """One kernel's measurements. `run` fills by_size, measured, caution and notes.
 
     size:     of which the arguments are the kernel's own example, None where they are not: then it is the only one.
     measured: the size that the advice rests on; smaller than the asked one where the budget has no room for that.
+    caution:  what must be read before the advice; "" where it can be relied on.
     """
 
     kernel: Kernel
@@ -57,69 +63,194 @@ class Search:
     on: Sequence[Backend]
     budget: float
     progress: Progress
-    measured: int | None = None
-    by_size: dict[int | None, list[Candidate]] = field(default_factory=dict)
+    measured: Size = None
+    by_size: dict[Size, list[Candidate]] = field(default_factory=dict)
+    caution: str = ""
     notes: list[str] = field(default_factory=list)
-    _points: list[Point] = field(default_factory=list)
-    _costs: dict[Configuration, tuple[float, float]] = field(default_factory=dict)
+    importing: float = 0.0
+    _sizes: list[Size] = field(default_factory=list)  # that the contenders were measured at
+    _cut: bool = False  # whether the budget left something out
 
     def run(self) -> None:
         self._began = time.perf_counter()
-        self._about_the_machine()
+        self.notes += remarks.about_the_machine()
         self._tell("loading numba")
-        importing = _import_numba()
-        variants = self._variants()
-        self._began += max(time.perf_counter() - self._began - READY * self.budget, 0.0)
-        self.on = [backend for backend in self.on if self._can_run(backend, variants)]
-        self.measured = self.size
-        args = self._within_budget(variants)
-        smaller: list[int] = []
-        if self.size is None or self.measured is None:
-            name = self.kernel.name if self.kernel.name in kernels.REGISTRY else self.kernel.path
+        self.importing = _import_numba()
+        self.bench = Bench(self._cost_of(), lambda: self.left, self._tell, self.kw)
+        self.bench.works[self.size] = self.args
+        with ExitStack() as stack:
+            variants = self._variants(stack.enter_context(Serial().open()))
+            self._open(variants, stack)
+            self._ready = time.perf_counter() - self._began
+            self._climb(self._ladder())
+            self._rounds()
+        self._judge()
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget: compiling, loading and opening are in it."""
+        return self._began + self.budget - time.perf_counter()
+
+    @property
+    def yard(self) -> Yardstick:
+        """What makes two sizes comparable: the time on one core, as it was seen to grow."""
+        # Of the likely fastest variant; where it is too fast to tell, of another.
+        first = self.bench.contenders[0].kernel.variant
+        known = [self.bench.alone[first], *self.bench.alone.values()]
+        power = next((power for times in known if (power := growth.power(times))), 1.0)
+        cost = self.bench.cost
+
+        def size_for(wanted: float) -> int:
+            return calibration.size_with(cost, wanted ** (1 / power))
+
+        return Yardstick(lambda size: cost(size) ** power, size_for)
+
+    def _tell(self, label: str) -> None:
+        late = f"over the budget of {self.budget:.3g} s: " if self.left < 0 else ""
+        self.progress(min(max(1 - self.left / self.budget, 0.0), 1.0), 1.0, late + label)
+
+    def _cost_of(self) -> Callable[[Size], float]:
+        """The kernel's own cost, where it rises; else the size."""
+        cost = self.kernel.cost
+        if self.size is None:
+            return lambda size: 1.0
+        try:
+            few, many = float(cost(max(self.size // 2, 1))), float(cost(self.size))
+            rises = 0 < few < many < float("inf") or self.size == 1
+        except Exception:  # a kernel's own
+            rises = False
+        return (lambda size: float(cost(size or 1))) if rises else (lambda size: float(size or 1))
+
+    def _variants(self, serial: Pool) -> list[str]:
+        """The variants that can be fastest, the likely one first; a note of each of the others."""
+        kernel = self.kernel
+        here = [name for name, v in kernel.variants.items() if not v.compiled or numba_is_here()]
+        here = [kernel.chosen] if kernel.chosen else here[::-1]
+        forecasts: dict[str, float] = {}
+        reach: dict[str, float] = {}
+        for name in here:
+            held = kernel.held_to(name)
+            if self._too_slow_to_look(held, forecasts):
+                continue
+            try:
+                self._tell(f"{name} · loading")
+                c = Contender(serial, held, serial.warm(held, *self.args, **self.kw))
+                self.bench.contenders.append(c)
+                forecasts[name], reach[name] = self._look(c)
+            except answers.WrongAnswer:
+                raise
+            except Exception as error:
+                if name == here[-1] and not forecasts:
+                    raise
+                self.bench.alone.pop(name, None)
+                told = f"{error}" if isinstance(error, TooSlow) else f"it raises {type(error).__name__}: {error}"
+                self.notes.append(f"{name} is left out: {told.splitlines()[0]}")
+        workers = max((b.workers for b in self.on), default=1)
+        for name, times in growth.hopeless(forecasts, reach, workers, lambda v: kernel.variants[v].compiled).items():
+            del forecasts[name]
             self.notes.append(
-                "no break-even sizes: smaller arguments can be made of the kernel's own example, and these are none;"
-                f" nfold advise {name} SIZE makes them"
+                f"{name} is left out: on one core it takes about {statistics.two_digits(times):,} times as long as the"
+                f" fastest variant, more than {workers} worker{'s' * (workers > 1)} can make up for"
             )
-        else:
-            alone = min(self._alone.values()) * self.kernel.cost(self.measured) / self.kernel.cost(self.size)
-            smaller = decision.ladder(self.measured, alone, FLOOR, STEP, self.yard)
-        points = self._measure([(self.measured, args), *self._examples(smaller)], variants, FIRST, None)
-        self.measured = points[0].size
-        self._costs = decision.first_costs(points, importing)
-        self._add(points)
-        for _ in range(LOOKS if smaller else 0):
-            closer = decision.gaps({s: found for s, found in self.by_size.items() if s is not None}, self.yard)
-            opening = sum({(p.backend, p.workers): p.startup or 0.0 for p in points}.values())
-            if not (examples := self._examples(closer)) or self.left < 2 * opening:
-                break
-            points = self._measure(examples, variants, CLOSER, ROUNDS)
-            self._add(points)
+        self.bench.contenders = [c for c in self.bench.contenders if c.kernel.variant in forecasts]
+        return sorted(forecasts, key=lambda name: forecasts[name])
 
-    def _examples(self, sizes: Sequence[int]) -> list[tuple[int | None, tuple[Any, ...]]]:
-        """Each size with its arguments; without the sizes that the kernel does not take."""
-        found: list[tuple[int | None, tuple[Any, ...]]] = []
-        for size in sizes:
-            with contextlib.suppress(ValueError):
-                args = self.kernel.example(size)
-                self.kernel.plan(*args)
-                found.append((size, args))
-        return found
-
-    def _about_the_machine(self) -> None:
-        usable = machine.usable_cpus()
-        if usable == 1:
-            self.notes.append("there is one usable CPU: workers would take turns, so nothing can beat serial")
-        busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        if busy > BUSY * usable:
-            self.notes.append(
-                f"others wanted {busy:.2g} CPUs of {usable} when this began: workers waited for them, so ask again when"
-                " it is quiet"
-            )
-
-    def _can_run(self, backend: Backend, variants: Sequence[str]) -> bool:
-        """Whether a backend runs any of the variants; a note where it is its threads that are missing."""
-        if all(backend.refuses(self.kernel.held_to(name)) for name in variants):
+    def _too_slow_to_look(self, kernel: Kernel, forecasts: dict[str, float]) -> bool:
+        """Whether even one chunk may take too long: it is a look where there are no smaller sizes."""
+        if self.size is not None or not forecasts or kernel.variants[kernel.variant].compiled:
             return False
+        chunks = max(kernel.plan(*self.args, **self.kw).chunks, 1)
+        about = LOOKS * SLOWER * min(forecasts.values()) / chunks
+        if about <= EARLY * self.left:
+            return False
+        self.notes.append(f"{kernel.variant} is left out: a look at one chunk of it may take {in_words(about)}")
+        return True
+
+    def _look(self, c: Contender) -> tuple[float, float]:
+        """(Seconds on one core at the asked size, how many times longer than what was timed that is)."""
+        variant, bench = c.kernel.variant, self.bench
+        if self.size is None:
+            self._tell(f"{variant} · estimating")
+            with one_blas_thread(c.kernel):  # as in the runs that this foretells
+                about = calibration.predict(c.kernel, *self.args, **self.kw)
+            bench.alone[variant] = {1.0: max(about, 1e-9)}
+            return about, 1.0
+        enough = min(LOOK, LOOK_SHARE * self.budget)
+        seen: dict[int, float] = {}
+        shape = next(iter(bench.alone.values()), None)  # of the variant that was looked at first
+        while (size := growth.next_look(seen, self.size, enough)) is not None:
+            times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
+            about = self._at_most(times, bench.cost(size), shape, not c.kernel.variants[variant].compiled)
+            if about > EARLY * self.left:
+                break
+            seen[size] = self._quickest(c, size) if self._made(size) else 0.0
+        times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
+        if not times:
+            del bench.alone[variant]
+            raise TooSlow(f"a run of size {size:,} may take {in_words(about)}")
+        about = growth.foretold(times, bench.cost(self.size), shape)
+        told = growth.power(times) is not None
+        if seen.get(self.size) or not told:
+            return about, 1.0 if seen.get(self.size) else float("inf")
+        return about, min(about, self.left) / max(times.values())  # nothing longer will be measured
+
+    def _at_most(self, times: growth.Times, cost: float, shape: growth.Times | None, slow: bool) -> float:
+        """About the most that the next look may take; slow: of a variant that is not compiled, beside one that is."""
+        if not times:
+            return growth.foretold(shape, cost) * SLOWER if shape and slow else 0.0
+        own = growth.foretold(times, cost, otherwise=growth.STEEP)
+        last = max(times)
+        return max(own, times[last] * growth.foretold(shape, cost) / growth.foretold(shape, last)) if shape else own
+
+    def _quickest(self, c: Contender, size: int) -> float:
+        """Of a few runs: the first touches fresh memory, and others take the CPU at times."""
+        seconds = self.bench.check(c, size)
+        for _ in range(LOOKS - 1):
+            if seconds > EARLY * self.left / LOOKS:
+                break
+            seconds = min(seconds, self.bench.again(c, size))
+        return seconds
+
+    def _made(self, size: Size) -> bool:
+        """Whether the kernel takes that size; its arguments are then there."""
+        if size in self.bench.works:
+            return True
+        try:
+            args = self.kernel.example(size or 1)
+            self.kernel.plan(*args)
+        except Exception:  # a kernel's own: odd numbers, too few
+            return False
+        self.bench.works[size] = args
+        return True
+
+    def _open(self, variants: Sequence[str], stack: ExitStack) -> None:
+        """Open a pool of each backend, and load the variants there; a note of what cannot be, or comes too late."""
+        took: dict[str, float] = {}
+        for backend in self.on:
+            held = [self.kernel.held_to(name) for name in variants]
+            held = [kernel for kernel in held if backend.refuses(kernel) is None]
+            if not held or not self._has_threads(backend):
+                continue
+            if self.left - took.get(backend.name, 0.0) < OPENING * self.budget:
+                self._cut = True
+                self.notes.append(f"{LEFT_OUT}{backend!r}: too late in the budget of {self.budget:.3g} s to open it")
+                continue
+            began = time.perf_counter()
+            self._tell(f"opening {backend!r}")
+            try:
+                pool = stack.enter_context(backend.open())
+                for kernel in held:
+                    self._tell(f"{backend!r} · {kernel.variant} · loading")
+                    loading = pool.warm(kernel, *self.args, **self.kw)
+                    self.bench.contenders.append(Contender(pool, kernel, loading))
+            except (ValueError, ImportError, OSError) as error:
+                self.notes.append(f"{LEFT_OUT}{backend!r}: {error}")
+            took[backend.name] = time.perf_counter() - began
+        # Serial first within each variant, whose value is the one to compare with; the likely fastest variant first.
+        self.bench.contenders.sort(key=lambda c: variants.index(c.kernel.variant))
+
+    def _has_threads(self, backend: Backend) -> bool:
+        """Whether numba has as many threads as a Prange wants; a note where it has not."""
         if backend.name != "prange" or not numba_is_here():
             return True
         import numba
@@ -129,137 +260,100 @@ class Search:
             self.notes.append(f"{backend!r} is left out: numba has {threads} threads here (NUMBA_NUM_THREADS)")
         return backend.workers <= threads
 
-    @property
-    def left(self) -> float:
-        """Seconds of the budget."""
-        return self._began + self.budget - time.perf_counter()
+    def _ladder(self) -> list[Size]:
+        """The sizes to measure, rising, the asked one last."""
+        if self.size is None:
+            name = self.kernel.name if self.kernel.name in kernels.REGISTRY else self.kernel.path
+            self.notes.append(
+                "no break-even sizes: smaller arguments can be made of the kernel's own example, and these are none;"
+                f" nfold advise {name} SIZE makes them"
+            )
+            return [None]
+        alone = min(growth.foretold(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
+        return [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
 
-    @property
-    def yard(self) -> Yardstick:
-        """The kernel's own cost model."""
-        return Yardstick(self.kernel.cost, functools.partial(calibration.size_for, self.kernel))
-
-    def _scaled(self, size: int, factor: float) -> int:
-        """The size whose cost is that many times this one's."""
-        return self.yard.size(self.yard.cost(size) * factor)
-
-    def _tell(self, label: str) -> None:
-        self.progress(min(max(1 - self.left / self.budget, 0.0), 1.0), 1.0, label)
-
-    def _variants(self) -> list[str]:
-        """The variants that can be fastest, the likely one first; a note of each of the others."""
-        kernel = self.kernel.held_to(self.kernel.variant)
-        if self.kernel.chosen:
-            self._alone = {kernel.variant: self._foretold(kernel)}
-            return [kernel.variant]
-        here = [name for name, v in kernel.variants.items() if not v.compiled or numba_is_here()]
-        self._alone = {kernel.variant: self._foretold(kernel)}
-        for name in here:
-            if name not in self._alone:
-                self._alone[name] = self._foretold(kernel.held_to(name), self._alone[kernel.variant])
-        fastest, cpus = max(min(self._alone.values()), TICK), max((b.workers for b in self.on), default=1)
-        for name, seconds in list(self._alone.items()):
-            if seconds > SLACK * cpus * fastest:
-                times = statistics.two_digits(seconds / fastest)
+    def _climb(self, sizes: Sequence[Size]) -> None:
+        """Run everybody once at each size, as far up as a few rounds of the size would fit into the budget."""
+        bench, serial = self.bench, self.bench.contenders[0]
+        if self.size is None and (about := bench.foretold(serial, None)) > self.left:
+            raise ValueError(
+                f"one run of {self.kernel.name} ({serial.kernel.variant}) takes about {in_words(about)}, more than what"
+                f" the budget of {self.budget:.3g} s has left; give it {self._enough(None):,} s, or smaller arguments"
+            )
+        for size in sizes:
+            passes = 1 if size is None else PASSES
+            once = sum(bench.foretold(c, size) for c in bench.contenders)
+            if (passes * once > FIRST * self.left and self._sizes) or bench.foretold(serial, size) > self.left:
+                self._cut = True
+                self._between(size, FIRST * self.left / (passes * once))
                 self.notes.append(
-                    f"{name} is left out: on one core it takes about {times:,} times as long as the fastest variant,"
-                    f" more than {cpus} worker{'s' * (cpus > 1)} can make up for"
+                    f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s; one of about"
+                    f" {self._enough(self.size):,} s has room"
                 )
-                del self._alone[name]
-        return list(self._alone)
+                break
+            self._everybody(size)
+        self.measured = self._sizes[-1] if self._sizes else max(bench.runs, key=bench.cost)
 
-    def _foretold(self, kernel: Kernel, fastest: float = 0.0) -> float:
-        """About the seconds of one run on one core; from a small size where a variant may be far slower."""
-        self._tell(f"{kernel.name} · {kernel.variant} · estimating")
-        with one_blas_thread(kernel):  # as in the runs that this foretells
-            look = SMALL if kernel.variants[kernel.variant].compiled or kernel.variant != "python" else SMALL_PYTHON
-            if self.size is None or fastest <= look:
-                return calibration.predict(kernel, *self.args, **self.kw)
-            small = self._scaled(self.size, look / fastest)
-            ratio = kernel.cost(self.size) / max(kernel.cost(small), TICK)
-            return calibration.predict(kernel, *kernel.example(small)) * ratio
+    def _between(self, size: Size, share: float) -> None:
+        """The size of that share of the time, where it is well above the last one measured."""
+        yard = self.yard
+        wanted = yard.cost(size or 1) * share
+        if self._sizes and wanted > WIDER * yard.cost(self._sizes[-1] or 1):
+            self._everybody(statistics.two_digits(yard.size(wanted)))
 
-    def _within_budget(self, variants: Sequence[str]) -> tuple[Any, ...]:
-        """The arguments to measure: the asked ones, or of the largest size that can be measured in the budget."""
-        once = 0.0
-        for name in variants:
-            side_by_side = name != "python"  # threads take turns at Python code; processes do not, and are as safe
-            once += self._alone[name] * (1 + sum(1 / (b.workers if side_by_side else 1) for b in self.on))
-        room, least = FIRST * self.left, PASSES * once * STEP / (STEP - 1)  # all smaller sizes together cost a third
-        if self.size is None or least <= room:
-            return self.args
-        smaller = statistics.two_digits(self._scaled(self.size, room / least))
-        self.measured = min(max(smaller, 1), self.size)
-        enough = statistics.two_digits(least / FIRST)
-        self.notes.append(
-            f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s; one of about {enough:,} s has room"
-        )
-        return self.kernel.example(self.measured)
+    def _everybody(self, size: Size) -> None:
+        """One checked run of each contender that is foretold to fit; a note of the others."""
+        bench = self.bench
+        if size in self._sizes or not self._made(size):
+            return
+        for c in bench.contenders:
+            have = bench.runs.get(size, {})
+            if c.key in have or (not c.is_serial and ("serial", 1, c.kernel.variant) not in have):
+                continue
+            if (about := bench.foretold(c, size)) > self.left:
+                self._cut = True
+                self.notes.append(remarks.too_long(f"{c.pool.backend!r} with {c.kernel.variant}", size, about))
+                continue
+            bench.check(c, size)
+        bench.forget_answers(size)
+        if size in bench.runs:
+            self._sizes.append(size)
 
-    def _measure(
-        self,
-        sized: Sequence[tuple[int | None, tuple[Any, ...]]],
-        variants: Sequence[str],
-        share: float,
-        rounds: int | None,
-    ) -> Sequence[Point]:
-        # Keywords are there only where there is one size.
-        works = [Work(self.kernel, args, self.kw, variants=variants, size=size) for size, args in sized]
-        began, left, whole = time.perf_counter(), self.left, self.budget
+    def _rounds(self) -> None:
+        """Rounds of the size that the advice rests on, of the others, and of those where backends begin to win."""
+        bench = self.bench
+        bench.rounds(self.measured, MOST_ROUNDS, FIRST)
+        others = [size for size in self._sizes if size != self.measured]
+        for number, size in enumerate(others):
+            bench.rounds(size, ROUNDS, 1 / (len(others) - number + 1))
+        self._evaluate()
+        for _ in range(CLOSER_LOOKS if others else 0):
+            known = {s: found for s, found in self.by_size.items() if s is not None}
+            for size in decision.gaps(known, self.yard):
+                if sum(bench.foretold(c, size) for c in bench.contenders) * PASSES > CLOSER * self.left:
+                    continue
+                self._everybody(size)
+                if size in self._sizes:
+                    bench.rounds(size, ROUNDS, CLOSER)
+            self._evaluate()
 
-        def tell(done: float, total: float, label: str) -> None:
-            self.progress(min(max((whole - left + time.perf_counter() - began) / whole, 0.0), 1.0), 1.0, label)
+    def _evaluate(self) -> None:
+        points = self.bench.points(self._sizes or [self.measured])
+        costs = decision.first_costs(points, self.importing)
+        self.by_size = decision.candidates(points, costs, [Serial(), *self.on])
 
-        budget = max(left * share, 0.01)
-        found = scale_all(works, on=self.on, budget=budget, rounds=rounds, pin=False, progress=tell)
-        self.notes += [text for text in found.warnings if text.startswith(LEFT_OUT)]
-        return found.points
+    def _enough(self, size: Size) -> int:
+        """Seconds of a budget with room for that size."""
+        once = sum(self.bench.foretold(c, size) for c in self.bench.contenders)
+        return statistics.two_digits(self._ready + PASSES * once * STEP / (STEP - 1) / FIRST + self.budget / 10)
 
-    def _add(self, points: Sequence[Point]) -> None:
-        self._points += points
-        self.by_size = decision.candidates(self._points, self._costs, [Serial(), *self.on])
-
-
-def contenders(on: Sequence[Backend | str]) -> list[Backend]:
-    """The backends to compare with serial, those with most workers first, so that a pool's opening is seen whole.
-
-    A name stands for several numbers of workers, from 2 to the usable CPUs; where there is one CPU, for none.
-    """
-    from compute import backends
-
-    usable = machine.usable_cpus()
-    counts = sorted({n for n in (usable, usable // 2, usable // 4, 2) if 2 <= n <= usable}, reverse=True)
-    found: dict[tuple[str, int], Backend] = {}
-    for one in on:
-        many = [backends.named(one)] if isinstance(one, str) else [one]
-        if isinstance(one, str) and not isinstance(many[0], Serial):
-            many = [many[0].with_workers(n) for n in counts]
-        for backend in many:
-            if not isinstance(backend, Backend):
-                raise ValueError(f"on= takes backends such as Threads(2), or their names, not {backend!r}")
-            key = backend.name, backend.workers
-            if found.setdefault(key, backend) != backend:
-                raise ValueError(f"on= holds {found[key]!r} and {backend!r}; ask about one of them at a time")
-    return [backend for backend in found.values() if not isinstance(backend, Serial)]
-
-
-def size_alike(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> int | None:
-    """The size whose example these arguments are like (same shapes and dtypes, same numbers), or None."""
-    if kw or not args:
-        return None
-    size = Work(kernel, args).size_of(0)
-    try:
-        example = kernel.example(size)
-    except Exception:  # a kernel's own: it has no example of that size
-        return None
-    alike = size > 0 and len(example) == len(args) and all(map(_alike, example, args))
-    return size if alike else None
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return (np.shape(one), getattr(one, "dtype", None)) == (np.shape(other), getattr(other, "dtype", None))
-    return bool(one == other)
+    def _judge(self) -> None:
+        """What must be known beside the measurements, and before them."""
+        found = self.by_size[self.measured]
+        use, _ = decision.choose(found)
+        enough = max(statistics.two_digits(2 * self.budget), self._enough(self.measured))
+        self.caution = remarks.caution(found, use, self._cut, self.budget, enough)
+        self.notes += remarks.about_the_budget(use.runs, self._ready, -self.left, self.budget)
 
 
 def _import_numba() -> float:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compute.advice.decision import Candidate, Crossing
-from compute.scaling.words import STEPS, ratio, seconds, three_digits
+from compute.advice.decision import Candidate, Crossing, simplest
+from compute.scaling.words import STEPS, listed, ratio, seconds, three_digits
 from compute.texts import shown
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ COLD_AND_WARM = (
 def sentences(advice: Advice) -> Iterator[str]:
     """`use Threads(2) with the nogil variant: 12.1 ms against 23.0 ms serial (1.90×)`, and who is as good."""
     use, serial = advice.use, advice.serial
+    if advice.caution:
+        yield advice.caution
     head = f"use {use.on!r} with the {use.variant} variant: {seconds(use.seconds)}"
     if use.backend == "serial":
         others = [c for c in advice.candidates if c.backend != "serial"]
@@ -67,12 +69,20 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield f"{head} on one core, and nothing here is {'clearly ' * bool(advice.equals)}faster{rest}"
     else:
         of = "" if serial.variant == use.variant else f" ({serial.variant})"
-        yield f"{head} against {seconds(serial.seconds)} serial{of} ({ratio(advice.speedup)}×)"
+        speedup = advice.speedup
+        told = f" ({ratio(speedup)}×)" if speedup is not None else ""
+        yield f"{head} against {seconds(serial.seconds)} serial{of}{told}"
+    if advice.doubtful:
+        yield (
+            f"{listed([_named(c, use) for c in advice.doubtful])}: faster than so many workers can be, so noise is in"
+            " it; ask again"
+        )
     if advice.size is not None and advice.measured != advice.size:
         yield f"measured at size {advice.measured:,}: {advice.size:,} takes longer than the budget"
     if advice.equals:
         names = [_named(c, use) for c in (use, *advice.equals)]
-        yield f"{' or '.join(names)}: within noise; {names[0]} is the simplest"
+        only = "" if simplest([use, *advice.equals]) is use else " that is clearly faster than one core"
+        yield f"{' or '.join(names)}: within noise; {names[0]} is the simplest{only}"
 
 
 def _named(c: Candidate, use: Candidate) -> str:
@@ -100,7 +110,8 @@ def _candidates(advice: Advice) -> Table:
     made = _table(("on", "variant", "warm", "95 %", "speedup", "first use", "cold"), left=2)
     for c in advice.candidates:
         cells = [repr(c.on), c.variant, seconds(c.seconds), _interval(*c.interval)]
-        cells += [ratio(advice.serial.seconds / c.seconds), seconds(c.opening + c.loading), seconds(c.cold)]
+        speedup = advice.speedup_of(c)
+        cells += ["noise" if speedup is None else ratio(speedup), seconds(c.opening + c.loading), seconds(c.cold)]
         made.add_row(*map(Text, cells), style="bold" if c is advice.use else "")
     return made
 

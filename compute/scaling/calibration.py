@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,17 @@ def _spread(chunks: int) -> list[int]:
 
 def size_for(kernel: Kernel, cost: float) -> int:
     """The largest size whose cost is at most that; cost grows with size."""
+    return size_with(kernel.cost, cost)
+
+
+def size_with(cost_of: Callable[[int], float], cost: float) -> int:
+    """`size_for` by any function of the size that grows with it."""
     low, high = 1, 2
-    while high < LARGEST and kernel.cost(high) <= cost:
+    while high < LARGEST and cost_of(high) <= cost:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if kernel.cost(middle) <= cost else (low, middle)
+        low, high = (middle, high) if cost_of(middle) <= cost else (low, middle)
     return low
 
 

@@ -113,7 +113,7 @@ class Trial:
     def measure(self, most: int, share: float) -> None:
         """More full rounds, as many as fit into the share of seconds: the first whatever it takes."""
         began = time.perf_counter()
-        with _garbage_set_aside(), ExitStack() as stack:
+        with garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
                 stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
             self._more_rounds(most, began + share)
@@ -236,7 +236,7 @@ class Trial:
         """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
         runs: dict[int, Run] = {}
         rates: dict[tuple[Kind, int], float] = {}
-        with _no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
+        with no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
             for one in order:
                 if time.perf_counter() > deadline:
                     return False
@@ -300,7 +300,7 @@ class Trial:
 
 
 @contextmanager
-def _garbage_set_aside() -> Iterator[None]:
+def garbage_set_aside() -> Iterator[None]:
     """Collect once, and let later collections pass over all that is here already: with numba loaded that is 0.1 s."""
     frozen_by_others = gc.get_freeze_count()
     gc.collect()
@@ -313,7 +313,7 @@ def _garbage_set_aside() -> Iterator[None]:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Collect now, and not while something is timed."""
     gc.collect()
     was = gc.isenabled()

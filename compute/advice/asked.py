@@ -1,0 +1,56 @@
+"""What was asked for: which backends to compare, and whether smaller work of the same kind is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compute import machine
+from compute.backends.backend import Backend
+from compute.backends.serial import Serial
+from compute.scaling.work import Work
+from kernels.definition import Kernel
+
+
+def contenders(on: Sequence[Backend | str]) -> list[Backend]:
+    """The backends to compare with serial, those with most workers first, so that a pool's opening is seen whole.
+
+    A name stands for several numbers of workers, from 2 to the usable CPUs; where there is one CPU, for none.
+    """
+    from compute import backends
+
+    usable = machine.usable_cpus()
+    counts = sorted({n for n in (usable, usable // 2, usable // 4, 2) if 2 <= n <= usable}, reverse=True)
+    found: dict[tuple[str, int], Backend] = {}
+    for one in on:
+        many = [backends.named(one)] if isinstance(one, str) else [one]
+        if isinstance(one, str) and not isinstance(many[0], Serial):
+            many = [many[0].with_workers(n) for n in counts]
+        for backend in many:
+            if not isinstance(backend, Backend):
+                raise ValueError(f"on= takes backends such as Threads(2), or their names, not {backend!r}")
+            key = backend.name, backend.workers
+            if found.setdefault(key, backend) != backend:
+                raise ValueError(f"on= holds {found[key]!r} and {backend!r}; ask about one of them at a time")
+    return [backend for backend in found.values() if not isinstance(backend, Serial)]
+
+
+def size_alike(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> int | None:
+    """The size whose example these arguments are like (same shapes and dtypes, same numbers), or None."""
+    if kw or not args:
+        return None
+    size = Work(kernel, args).size_of(0)
+    try:
+        example = kernel.example(size)
+    except Exception:  # a kernel's own: it has no example of that size
+        return None
+    alike = size > 0 and len(example) == len(args) and all(map(_alike, example, args))
+    return size if alike else None
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return (np.shape(one), getattr(one, "dtype", None)) == (np.shape(other), getattr(other, "dtype", None))
+    return bool(one == other)

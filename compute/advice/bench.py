@@ -1,0 +1,155 @@
+"""Pools that are open, and timed runs on them: each foretold before it begins, its answer checked the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from compute.advice import growth
+from compute.advice.decision import Configuration
+from compute.backends.backend import Pool
+from compute.scaling import answers
+from compute.scaling.dataset import Point
+from compute.scaling.trial import garbage_set_aside, no_garbage_collection
+from compute.scaling.words import seconds as in_words
+from kernels.definition import Kernel
+
+Size = int | None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A variant on a pool. loading: seconds that loading it there took."""
+
+    pool: Pool
+    kernel: Kernel
+    loading: float
+
+    @property
+    def key(self) -> Configuration:
+        return self.pool.backend.name, self.pool.workers, self.kernel.variant
+
+    @property
+    def is_serial(self) -> bool:
+        return self.pool.backend.name == "serial"
+
+
+@dataclass
+class Bench:
+    """Runs of one kernel at several sizes.
+
+    cost:  of a size, rising. left: seconds of the budget. tell: says what begins now, before it begins.
+    works: the arguments of each size. runs: seconds by size and configuration, the checked run first.
+    """
+
+    cost: Callable[[Size], float]
+    left: Callable[[], float]
+    tell: Callable[[str], None]
+    kw: Mapping[str, Any] = field(default_factory=dict)
+    contenders: list[Contender] = field(default_factory=list)
+    works: dict[Size, tuple[Any, ...]] = field(default_factory=dict)
+    runs: dict[Size, dict[Configuration, list[float]]] = field(default_factory=dict)
+    waits: bool = False  # whether one core was idle for most of a serial run
+    alone: dict[str, dict[float, float]] = field(default_factory=dict)  # seconds on one core by variant and cost
+    _references: dict[tuple[Size, str], Any] = field(default_factory=dict)
+    _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def foretold(self, c: Contender, size: Size) -> float:
+        """Seconds of a run, from this configuration's own at smaller sizes, else from its variant's on one core."""
+        cost, alone = self.cost(size), self.alone.get(c.kernel.variant, {})
+        own = {self.cost(s): min(runs[c.key]) for s, runs in self.runs.items() if c.key in runs}
+        if cost in own:
+            return self.runs[size][c.key][-1]
+        shape = next(iter(self.alone.values()), None)
+        serial = growth.foretold(alone, cost, shape) if alone else 0.0
+        if not own:
+            return serial
+        power = growth.power(alone)
+        ours = growth.foretold(own, cost, otherwise=1.0 if power is None else power)
+        # What it has beside the work, such as waking a pool, does not grow with it.
+        return min(ours, own[max(own)] + serial)
+
+    def check(self, c: Contender, size: Size) -> float:
+        """Run once, and compare the value: WrongAnswer where it is not the serial one of the same variant."""
+        self._say(c, size)
+        args = self.works[size]
+        result = c.pool.run(c.kernel, *args, **self.kw)
+        known = size, c.kernel.variant
+        if known in self._references:
+            answers.compare(c.kernel, c.pool.backend, result.value, self._references[known])
+        else:
+            answers.check(c.kernel, result.value, args, self.kw)
+            self._references[known] = np.copy(result.value) if isinstance(result.value, np.ndarray) else result.value
+        if c.is_serial:
+            alone = self.alone.setdefault(c.kernel.variant, {})
+            alone[self.cost(size)] = result.seconds
+            lane = result.timeline.lanes[0] if result.timeline.lanes else None
+            self.waits = lane is not None and lane.wall > growth.TELLING and lane.cpu < lane.wall / 2
+        self._note(c, size, result.seconds)
+        return result.seconds
+
+    def again(self, c: Contender, size: Size) -> float:
+        """Run once more; its seconds."""
+        seconds = c.pool.run(c.kernel, *self.works[size], **self.kw).seconds
+        self._note(c, size, seconds)
+        return seconds
+
+    def rounds(self, size: Size, most: int, share: float) -> int:
+        """Rounds of all that was checked at that size, as many as fit into a share of what is left; how many."""
+        until = self.left() * (1 - share)
+        field = [c for c in self.contenders if c.key in self.runs[size]]
+        done = 0
+        with garbage_set_aside():
+            while done < most and self.left() - sum(self.foretold(c, size) for c in field) > until:
+                with no_garbage_collection():
+                    if not self._round([field[k] for k in self._shuffle.permutation(len(field))], size):
+                        break
+                done += 1
+        return done
+
+    def _round(self, order: Sequence[Contender], size: Size) -> bool:
+        """One run of each; False, and nothing noted, where the budget would not hold another run."""
+        found = []
+        for c in order:
+            if self.foretold(c, size) > self.left():
+                return False
+            self._say(c, size)
+            found.append((c, c.pool.run(c.kernel, *self.works[size], **self.kw).seconds))
+        for c, seconds in found:
+            self._note(c, size, seconds)
+        return True
+
+    def forget_answers(self, size: Size) -> None:
+        """Let go of the values that were compared: they may be as large as the arguments."""
+        self._references = {key: value for key, value in self._references.items() if key[0] != size}
+
+    def _note(self, c: Contender, size: Size, seconds: float) -> None:
+        self.runs.setdefault(size, {}).setdefault(c.key, []).append(max(seconds, 1e-9))  # so that ratios are finite
+
+    def _say(self, c: Contender, size: Size) -> None:
+        about = self.foretold(c, size)
+        at = f" · {size:,}" if size is not None else ""
+        told = f", about {in_words(about)}" if about >= 1 else ""
+        self.tell(f"{c.pool.backend!r} · {c.kernel.variant}{at}{told}")
+
+    def points(self, sizes: Iterable[Size]) -> list[Point]:
+        """What was measured at these sizes; without the checked run, which is cold, where there are others."""
+        return [
+            Point(
+                c.kernel.name,
+                size,
+                c.kernel.variant,
+                c.pool.backend.name,
+                c.pool.workers,
+                min(samples),
+                tuple(samples[1:] or samples),
+                startup=c.pool.startup,
+                compile=c.loading,
+            )
+            for size in sizes
+            for c in self.contenders
+            if (samples := self.runs[size].get(c.key))
+        ]

@@ -1,0 +1,92 @@
+"""How time grows with the size, from measured times at several sizes, and what that foretells. Pure functions.
+
+A kernel's own cost model may be wrong, or be the default, which says that an n² kernel is linear. So time is taken to
+grow with some power of that cost, and the power is fitted to what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+TELLING = 1e-3  # seconds: twenty times what dispatching a run costs; shorter times tell how that grows, not the work
+LATEST = 4  # the largest sizes count: below them caches and fixed costs bend the curve
+APART = 1.5  # in cost, from the smallest to the largest of them: closer, and noise would tilt the line
+STEEPEST = 12.0
+FIRST, BELOW = 16, 64  # the smallest size looked at, about, which most kernels take; of small ones a 64th
+STEEP = 3.0  # a power of the size from which doubling is too large a step
+STEP = 8.0  # in foretold time, then
+SLACK = 1.5  # a forecast's error
+DRIFT = 0.1  # what a fitted power may be off by: ten times further, and the forecast may be off by 1.26 times
+
+Times = Mapping[float, float]  # seconds by cost
+
+
+def power(times: Times) -> float | None:
+    """p of seconds = a · cost ** p, by least squares; None where fewer than two sizes take long enough to tell."""
+    telling = sorted((cost, t) for cost, t in times.items() if t >= TELLING and cost > 0)[-LATEST:]
+    if len(telling) < 2 or telling[-1][0] < APART * telling[0][0]:
+        return None
+    xs, ys = [math.log(cost) for cost, _ in telling], [math.log(t) for _, t in telling]
+    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
+    slope = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
+    return min(max(slope, 0.0), STEEPEST)
+
+
+def foretold(times: Times, cost: float, shape: Times | None = None, otherwise: float = 1.0) -> float:
+    """Seconds at a cost, from the largest measured one that is not above it (else from the smallest).
+
+    Where the times do not tell how they grow, they are taken to grow as `shape` does, another variant's times, and
+    where there is none with the power `otherwise`.
+    """
+    below = max((c for c in times if c <= cost), default=None)
+    base = min(times) if below is None else below
+    found = power(times)
+    if found is None and shape:
+        return times[base] * foretold(shape, cost) / foretold(shape, base)
+    return float(times[base] * (cost / base) ** (otherwise if found is None else found))
+
+
+def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | None:
+    """The next size to time so that growth can be told; None where the asked size was timed, or where it is told.
+
+    seconds: by size, so far. Sizes double, from a small one up, until one takes `enough` seconds; where already the
+    first did, smaller ones tell the growth. All are asked >> k: a kernel of powers of two takes them.
+    """
+    if not seconds:
+        return asked >> (asked // min(FIRST, max(asked // BELOW, 1))).bit_length() - 1
+    if asked in seconds:
+        return None
+    last = max(seconds)
+    if seconds[last] >= enough:
+        if sum(t >= TELLING for t in seconds.values()) >= 2:
+            return None
+        if (smaller := min(seconds) // 2) >= 1:
+            return smaller
+    doubled = next(size for k in range(asked.bit_length(), -1, -1) if (size := asked >> k) > last)
+    steep = power({float(size): t for size, t in seconds.items()})
+    if steep is None or steep <= STEEP:
+        return doubled
+    return min(doubled, max(last + 1, int(last * STEP ** (1 / steep))))
+
+
+def hopeless(
+    forecasts: Mapping[str, float], reach: Mapping[str, float], workers: int, compiled: Callable[[str], bool]
+) -> dict[str, float]:
+    """The variants that no number of workers makes the fastest, with how many times the fastest's seconds they take.
+
+    forecasts: seconds on one core, by variant. reach: how many times longer that is than the longest run it was
+    foretold from; 1 where the work itself was timed, infinite where growth was not told: then a compiled variant stays.
+    """
+    told = [name for name in forecasts if math.isfinite(reach[name])]
+    best = min(told or forecasts, key=lambda name: forecasts[name])
+    found = {}
+    for name, seconds in forecasts.items():
+        far = reach[name] * reach[best]
+        if not math.isfinite(far):
+            if compiled(name):
+                continue
+            far = 1.0
+        if seconds > SLACK * workers * forecasts[best] * max(far, 1.0) ** DRIFT:
+            found[name] = seconds / forecasts[best]
+    return found

@@ -1,0 +1,62 @@
+"""What a reader must know beside the measurements, in words. Pure functions, but for the load of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from compute import machine
+from compute.advice.decision import Candidate
+from compute.scaling import statistics
+from compute.scaling.words import seconds
+
+BUSY = 0.25  # of the usable CPUs, wanted by others: from there on workers wait noticeably
+LONG = 0.25  # of the budget: what takes more of it than that is told
+
+
+def about_the_machine() -> Iterator[str]:
+    """One CPU alone, or others that use them."""
+    usable = machine.usable_cpus()
+    if usable == 1:
+        yield "there is one usable CPU: workers would take turns, so nothing can beat serial"
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if busy > BUSY * usable:
+        yield (
+            f"others wanted {busy:.2g} CPUs of {usable} when this began: workers waited for them, so ask again when"
+            " it is quiet"
+        )
+
+
+def caution(found: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:
+    """Why nothing can be chosen yet, and the budget that would do; "" where it can.
+
+    found: what was measured. cut: whether the budget left somebody out.
+    """
+    if cut and all(c.backend == "serial" for c in found):
+        what = "one core alone was measured"
+    elif use.runs == 1:
+        what = "one round fitted"
+    else:
+        return ""
+    return f"too little to choose by: {what} in the budget of {budget:.3g} s; give it about {enough:,} s"
+
+
+def about_the_budget(runs: int, ready: float, over: float, budget: float) -> Iterator[str]:
+    """Few rounds; a budget that went into getting ready; one that did not hold. In seconds."""
+    if 1 < runs < statistics.FEWEST_ROUNDS:
+        yield (
+            f"{runs} rounds fitted into the budget of {budget:.3g} s: intervals are wide guesses; give it more for"
+            " real ones"
+        )
+    if ready > LONG * budget:
+        yield (
+            f"importing, compiling, estimating and opening pools took {seconds(ready)} of the budget of {budget:.3g} s"
+        )
+    if over > LONG * budget:
+        yield f"the budget was exceeded by {seconds(over)}: what began last took longer than that"
+
+
+def too_long(name: str, size: int | None, about: float) -> str:
+    """Of one way that the budget left out."""
+    where = "" if size is None else f" at size {size:,}"
+    return f"{name} is left out{where}: a run of about {seconds(about)} does not fit into the budget"
