@@ -108,6 +108,12 @@ def test_compiling_for_longer_than_the_budget_is_said_and_begins_nothing_more(mo
     assert any(note.startswith("importing, compiling, estimating and opening pools took") for note in advice.notes)
 
 
+def test_a_budget_that_is_over_at_once_still_gets_one_look_and_says_so():
+    advice = advise_for_size(example_kernels.squares, 100_000, on=["threads"], budget=1e-6)
+    assert str(advice).startswith("too little to choose by")
+    assert (advice.use.backend, advice.use.variant) == ("serial", "nogil")
+
+
 def advised(kernel, size, budget, on=("threads",)):
     """An advice, and what was said before each step: (share of the budget that was over, label)."""
     told = []

@@ -44,6 +44,22 @@ def test_n_log_n_is_foretold_within_a_tenth_of_what_it_takes():
     assert growth.foretold(times, 800_000.0) == pytest.approx(seconds(800_000), rel=0.2)
 
 
+def test_growth_that_a_fixed_cost_hides_is_seen_where_it_begins():
+    # 0.1 s and n µs: flat up to ten thousands.
+    times = {float(n): 0.1 + 1e-6 * n for n in (100, 1600, 25_600, 409_600)}
+    assert growth.power(dict(list(times.items())[:2])) == pytest.approx(0, abs=0.01)
+    assert growth.power(times) > 0.5
+    assert growth.stepping_stones([100, 409_600], float, int) == [100, 1600, 25_600, 409_600]
+    assert growth.stepping_stones([100, 400, 1600], float, int) == [100, 400, 1600]
+    assert growth.stepping_stones([7], float, int) == [7]
+
+
+def test_how_far_a_budget_reaches():
+    assert growth.reachable({100.0: 0.01, 200.0: 0.04}, 4.0) == pytest.approx(2000)
+    assert growth.reachable({100.0: 1e-6}, 1.0) == pytest.approx(1e8)  # not told: as its cost says
+    assert growth.reachable({100.0: 9.0}, 4.0) == 100
+
+
 def looks(asked: int, enough: float, seconds) -> list[int]:
     seen: dict[int, float] = {}
     while (size := growth.next_look(seen, asked, enough)) is not None:

@@ -7,12 +7,14 @@ grow with some power of that cost, and the power is fitted to what was measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 TELLING = 1e-3  # seconds: twenty times what dispatching a run costs; shorter times tell how that grows, not the work
 LATEST = 4  # the largest sizes count: below them caches and fixed costs bend the curve
 APART = 1.5  # in cost, from the smallest to the largest of them: closer, and noise would tilt the line
-STEEPEST = 12.0
+LEAST, STEEPEST = 0.1, 12.0  # powers
+BENT = 0.8  # a power less than that is of times that are not yet all work
+FAR = 16.0  # in cost, from one size to the next, where times look flat
 FIRST, BELOW = 16, 64  # the smallest size looked at, about, which most kernels take; of small ones a 64th
 STEEP = 3.0  # a power of the size from which doubling is too large a step
 STEP = 8.0  # in foretold time, then
@@ -30,7 +32,20 @@ def power(times: Times) -> float | None:
     xs, ys = [math.log(cost) for cost, _ in telling], [math.log(t) for _, t in telling]
     x, y = sum(xs) / len(xs), sum(ys) / len(ys)
     slope = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
+    if slope < BENT and telling[-1][0] >= APART * telling[-2][0]:  # a fixed cost hides the growth until late
+        slope = max(slope, (ys[-1] - ys[-2]) / (xs[-1] - xs[-2]))
     return min(max(slope, 0.0), STEEPEST)
+
+
+def stepping_stones(sizes: Sequence[int], cost: Callable[[int], float], size_of: Callable[[float], int]) -> list[int]:
+    """The rising sizes with others between those that are more than FAR apart: on the way, growth may begin."""
+    found: list[int] = []
+    for size in sizes:
+        while found and cost(size) > FAR * cost(found[-1]) and found[-1] < (nearer := size_of(FAR * cost(found[-1]))):
+            found.append(nearer)
+        if not found or size > found[-1]:
+            found.append(size)
+    return found
 
 
 def foretold(times: Times, cost: float, shape: Times | None = None, otherwise: float = 1.0) -> float:
@@ -45,6 +60,13 @@ def foretold(times: Times, cost: float, shape: Times | None = None, otherwise: f
     if found is None and shape:
         return times[base] * foretold(shape, cost) / foretold(shape, base)
     return float(times[base] * (cost / base) ** (otherwise if found is None else found))
+
+
+def reachable(times: Times, seconds: float) -> float:
+    """The cost at which a run would take that many seconds; the largest measured one where it takes them already."""
+    largest = max(times)
+    found = power(times)
+    return float(largest * max(seconds / times[largest], 1.0) ** (1 / max(1.0 if found is None else found, LEAST)))
 
 
 def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | None:

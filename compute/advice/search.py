@@ -29,6 +29,7 @@ LOOK_SHARE = 0.01  # of the budget, and less than that
 LOOKS = 3  # at each size where growth is told: the quickest counts
 EARLY = 0.25  # of the time that is left, for one look
 OPENING = 0.25  # of the budget, kept for runs: no pool is opened later
+TO_OPEN = 2.0  # seconds, about, to open a pool and load the kernel there
 FIRST = 0.6  # of the time that is left, for the asked size and those below it: the advice rests on it
 CLOSER = 0.3  # of what is then left, for each closer look
 PASSES = 3  # a check and two rounds of the asked size, at the least
@@ -127,7 +128,6 @@ class Search:
         here = [name for name, v in kernel.variants.items() if not v.compiled or numba_is_here()]
         here = [kernel.chosen] if kernel.chosen else here[::-1]
         forecasts: dict[str, float] = {}
-        reach: dict[str, float] = {}
         for name in here:
             held = kernel.held_to(name)
             if self._too_slow_to_look(held, forecasts):
@@ -136,7 +136,7 @@ class Search:
                 self._tell(f"{name} · loading")
                 c = Contender(serial, held, serial.warm(held, *self.args, **self.kw))
                 self.bench.contenders.append(c)
-                forecasts[name], reach[name] = self._look(c)
+                forecasts[name] = self._look(c)
             except answers.WrongAnswer:
                 raise
             except Exception as error:
@@ -145,6 +145,7 @@ class Search:
                 self.bench.alone.pop(name, None)
                 told = f"{error}" if isinstance(error, TooSlow) else f"it raises {type(error).__name__}: {error}"
                 self.notes.append(f"{name} is left out: {told.splitlines()[0]}")
+        forecasts, reach = self._compared(list(forecasts))
         workers = max((b.workers for b in self.on), default=1)
         for name, times in growth.hopeless(forecasts, reach, workers, lambda v: kernel.variants[v].compiled).items():
             del forecasts[name]
@@ -166,33 +167,45 @@ class Search:
         self.notes.append(f"{kernel.variant} is left out: a look at one chunk of it may take {in_words(about)}")
         return True
 
-    def _look(self, c: Contender) -> tuple[float, float]:
-        """(Seconds on one core at the asked size, how many times longer than what was timed that is)."""
+    def _look(self, c: Contender) -> float:
+        """About the seconds on one core at the asked size; what was timed is in bench.alone."""
         variant, bench = c.kernel.variant, self.bench
         if self.size is None:
             self._tell(f"{variant} · estimating")
             with one_blas_thread(c.kernel):  # as in the runs that this foretells
                 about = calibration.predict(c.kernel, *self.args, **self.kw)
             bench.alone[variant] = {1.0: max(about, 1e-9)}
-            return about, 1.0
+            return about
         enough = min(LOOK, LOOK_SHARE * self.budget)
         seen: dict[int, float] = {}
         shape = next(iter(bench.alone.values()), None)  # of the variant that was looked at first
         while (size := growth.next_look(seen, self.size, enough)) is not None:
             times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
             about = self._at_most(times, bench.cost(size), shape, not c.kernel.variants[variant].compiled)
-            if about > EARLY * self.left:
+            if (seen or shape) and about > EARLY * self.left:  # of the first there is always one
                 break
             seen[size] = self._quickest(c, size) if self._made(size) else 0.0
         times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
         if not times:
             del bench.alone[variant]
-            raise TooSlow(f"a run of size {size:,} may take {in_words(about)}")
-        about = growth.foretold(times, bench.cost(self.size), shape)
-        told = growth.power(times) is not None
-        if seen.get(self.size) or not told:
-            return about, 1.0 if seen.get(self.size) else float("inf")
-        return about, min(about, self.left) / max(times.values())  # nothing longer will be measured
+            left = max(self.left, 0.0)
+            raise TooSlow(f"a run of size {size:,} may take {in_words(about)}, with {left:.3g} s of the budget left")
+        return growth.foretold(times, bench.cost(self.size), shape)
+
+    def _compared(self, variants: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+        """(Seconds, how many times longer than what was timed that is) of each, at the largest size within reach."""
+        bench = self.bench
+        left = max(self.left, 0.0)
+        cost = min(bench.cost(self.size), max(growth.reachable(bench.alone[name], left) for name in variants))
+        shape = bench.alone[variants[0]]
+        forecasts, reach = {}, {}
+        for name in variants:
+            times = bench.alone[name]
+            forecasts[name] = about = growth.foretold(times, cost, shape)
+            told = growth.power(times) is not None or cost <= max(times)
+            # Nothing longer than what is left will be measured.
+            reach[name] = max(min(about, left) / max(times.values()), 1.0) if told else float("inf")
+        return forecasts, reach
 
     def _at_most(self, times: growth.Times, cost: float, shape: growth.Times | None, slow: bool) -> float:
         """About the most that the next look may take; slow: of a variant that is not compiled, beside one that is."""
@@ -270,7 +283,9 @@ class Search:
             )
             return [None]
         alone = min(growth.foretold(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
-        return [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
+        found = [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
+        cost = self.bench.cost
+        return [*growth.stepping_stones(found, cost, lambda c: statistics.two_digits(calibration.size_with(cost, c)))]
 
     def _climb(self, sizes: Sequence[Size]) -> None:
         """Run everybody once at each size, as far up as a few rounds of the size would fit into the budget."""
@@ -345,7 +360,9 @@ class Search:
     def _enough(self, size: Size) -> int:
         """Seconds of a budget with room for that size."""
         once = sum(self.bench.foretold(c, size) for c in self.bench.contenders)
-        return statistics.two_digits(self._ready + PASSES * once * STEP / (STEP - 1) / FIRST + self.budget / 10)
+        opened = {c.pool.backend for c in self.bench.contenders}
+        ready = self._ready + TO_OPEN * sum(backend not in opened for backend in self.on)
+        return statistics.two_digits(ready + PASSES * once * STEP / (STEP - 1) / FIRST + self.budget / 10)
 
     def _judge(self) -> None:
         """What must be known beside the measurements, and before them."""
