@@ -37,6 +37,11 @@ def test_serial_is_advised_where_it_is_within_noise_of_the_fastest():
     assert decision.choose([serial, threads]) == (serial, [threads])
 
 
+def test_wide_intervals_do_not_make_twice_as_slow_the_same():
+    serial, threads = candidate(Serial(), 0.0077, width=0.5), candidate(Threads(2), 0.0031, width=0.5)
+    assert decision.choose([serial, threads]) == (threads, [])
+
+
 def test_what_is_slower_than_serial_is_never_within_noise():
     # Threads' wide interval reaches down to the fastest, but their median is above serial's.
     serial, prange = candidate(Serial(), 0.020), candidate(Prange(2), 0.0150)
@@ -105,7 +110,9 @@ def test_nothing_slower_than_serial_is_ever_advised(others, seconds, width):
     found = [serial, *(candidate(on, s, width=w) for on, s, w in others)]
     use, equals = decision.choose(found)
     assert all(c.seconds <= serial.seconds for c in (use, *equals))
-    assert use.interval[0] <= min(found, key=lambda c: c.seconds).interval[1]
+    fastest = min(found, key=lambda c: c.seconds)
+    assert use.interval[0] <= fastest.interval[1]
+    assert use.seconds <= decision.NEAR * fastest.seconds
 
 
 @pytest.mark.parametrize(

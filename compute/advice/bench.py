@@ -100,12 +100,12 @@ class Bench:
     def rounds(self, size: Size, most: int, share: float) -> int:
         """Rounds of all that was checked at that size, as many as fit into a share of what is left; how many."""
         until = self.left() * (1 - share)
-        field = [c for c in self.contenders if c.key in self.runs[size]]
+        entrants = [c for c in self.contenders if c.key in self.runs[size]]
         done = 0
         with garbage_set_aside():
-            while done < most and self.left() - sum(self.foretold(c, size) for c in field) > until:
+            while done < most and self.left() - sum(self.foretold(c, size) for c in entrants) > until:
                 with no_garbage_collection():
-                    if not self._round([field[k] for k in self._shuffle.permutation(len(field))], size):
+                    if not self._round([entrants[k] for k in self._shuffle.permutation(len(entrants))], size):
                         break
                 done += 1
         return done

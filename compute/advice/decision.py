@@ -21,6 +21,7 @@ OWN_LOADING = ("prange", "processes", "joblib")  # what they load serves no one 
 NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
 FEW = 0.5  # of a time: what one run may be off by, and of two the half of it
 CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
+NEAR = 1.1  # times as long, and with intervals that overlap: as fast within noise, however wide the intervals are
 MOST = 1.05  # of N: what N workers can be faster than one by, and the few percent that clocks and neighbours give
 FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
 
@@ -141,8 +142,8 @@ def choose(found: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
     it: then no break-even says otherwise.
     """
     serial = best_serial(found)
-    soonest = min(c.interval[1] for c in found)
-    equals = [c for c in found if c.interval[0] <= soonest and c.seconds <= serial.seconds]
+    unbeaten = [c for c in found if not any(clearly_faster(other, c) for other in found)]
+    equals = [c for c in unbeaten if c.seconds <= serial.seconds]
     better = [c for c in equals if clearly_faster(c, serial)]
     chosen = simplest(better or [c for c in equals if c.backend == "serial"])
     return chosen, sorted((c for c in equals if c is not chosen), key=_simplicity)
@@ -154,8 +155,8 @@ def simplest(found: Sequence[Candidate]) -> Candidate:
 
 
 def clearly_faster(c: Candidate, other: Candidate) -> bool:
-    """Whether the intervals lie apart: what is nearer may be noise."""
-    return c.interval[1] < other.interval[0]
+    """Whether the intervals lie apart, or the medians do by more than anybody would call noise."""
+    return c.interval[1] < other.interval[0] or NEAR * c.seconds < other.seconds
 
 
 def doubtful(found: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
