@@ -69,7 +69,7 @@ def test_end_to_end():
 
 
 def test_arguments_that_are_no_example_get_an_advice_without_break_evens():
-    advice = advise(example_kernels.squares.python, [1.0, 2.0, 3.0], on=["threads"], budget=0.3)
+    advice = advise(example_kernels.squares.python, [1.0, 2.0, 3.0], on=["threads"], budget=3)
     assert advice.size is None
     assert advice.break_evens == ()
     assert any("no break-even sizes" in note for note in advice.notes)
@@ -88,7 +88,7 @@ def test_a_backend_that_cannot_be_opened_here_is_noted(monkeypatch):
         raise OSError("no /dev/shm")
 
     monkeypatch.setattr(Processes, "open", refused)
-    advice = advise_for_size(example_kernels.squares.python, 100, on=[Threads(2), Processes(2)], budget=0.2)
+    advice = advise_for_size(example_kernels.squares.python, 100, on=[Threads(2), Processes(2)], budget=3)
     assert "left out Processes(2): no /dev/shm" in advice.notes
     assert {c.backend for c in advice.candidates} == {"serial", "threads"}
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(line, told,
 
 def test_the_command_prints_the_advice_and_keeps_it(capsys, tmp_path):
     kept = tmp_path / "advice.json"
-    assert main(["advise", "count_primes", "1e5", "--on", "threads", "--budget", "500ms", "--json", str(kept)]) == 0
+    assert main(["advise", "count_primes", "1e5", "--on", "threads", "--budget", "5s", "--json", str(kept)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("use ")
