@@ -14,6 +14,7 @@ import compute
 import kernels
 from compute import Processes, Serial, Threads, machine, run
 from compute.advice import advise, advise_for_size, asked, search
+from compute.advice.bench import Bench, Contender
 from compute.cli import main
 
 
@@ -215,3 +216,30 @@ def test_the_command_prints_the_advice_and_keeps_it(capsys, tmp_path):
     assert out.startswith("use ")
     assert "count_primes · size 100,000" in out
     assert json.loads(kept.read_text())["kernel"] == "count_primes"
+
+
+def test_variants_that_differ_and_inputs_that_are_written_to_are_named():
+    @kernels.kernel
+    def wraps(lo, hi, out, x):
+        for i in range(lo, hi):
+            n = 1
+            for k in range(1, 23):
+                n *= k  # 22! is no int64
+            out[i] = n
+
+    bench = Bench(cost=float, left=lambda: 60.0, tell=lambda label: None)
+    bench.works[300] = (np.ones(300),)
+    with Serial().open() as pool:
+        for variant in ("nogil", "python"):
+            bench.check(Contender(pool, wraps.held_to(variant), 0.0), 300)
+    (told,) = bench.differing.values()
+    assert told.startswith("wraps's variants python and nogil do not give the same: 300 of 300 elements, by up to")
+
+    @kernels.kernel(inout=("a",))
+    def steps(lo, hi, out, a):
+        for i in range(lo, hi):
+            a[i] += 1
+            out[i] = a[i]
+
+    with pytest.raises(ValueError, match="writes to its input a, so that each run would change the next one's"):
+        advise(steps, np.ones(300), budget=1)

@@ -15,6 +15,7 @@ from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
 from compute.scaling import files
 from compute.scaling.configurations import limits
+from compute.scaling.work import check_repeatable
 from kernels.definition import Kernel
 
 ON = ("threads", "prange", "processes", "joblib")
@@ -135,6 +136,7 @@ def _advised(
     budget: float,
     progress: Progress | None,
 ) -> Advice:
+    check_repeatable(kernel, kernel.plan(*args, **kw))
     seconds, _ = limits(budget, None)
     found = contenders([on] if isinstance(on, str | Backend) else on)
     search = Search(kernel, args, kw, size, found, seconds, progress or (lambda done, total, label: None))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compute import checking
 from compute.advice import growth
 from compute.advice.decision import Configuration
 from compute.backends.backend import Pool
@@ -54,6 +55,7 @@ class Bench:
     runs: dict[Size, dict[Configuration, list[float]]] = field(default_factory=dict)
     waits: bool = False  # whether one core was idle for most of a serial run
     alone: dict[str, dict[float, float]] = field(default_factory=dict)  # seconds on one core by variant and cost
+    differing: dict[tuple[str, str], str] = field(default_factory=dict)  # by how much two variants differ, in a line
     _references: dict[tuple[Size, str], Any] = field(default_factory=dict)
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -82,6 +84,7 @@ class Bench:
             answers.compare(c.kernel, c.pool.backend, result.value, self._references[known])
         else:
             answers.check(c.kernel, result.value, args, self.kw)
+            self._compare_variants(c, size, result.value)
             self._references[known] = np.copy(result.value) if isinstance(result.value, np.ndarray) else result.value
         if c.is_serial:
             alone = self.alone.setdefault(c.kernel.variant, {})
@@ -90,6 +93,13 @@ class Bench:
             self.waits = lane is not None and lane.wall > growth.TELLING and lane.cpu < lane.wall / 2
         self._note(c, size, result.seconds)
         return result.seconds
+
+    def _compare_variants(self, c: Contender, size: Size, value: Any) -> None:
+        """Note where a variant does not give what another one gave at this size."""
+        for (there, variant), reference in self._references.items():
+            if there == size and (told := checking.difference(value, reference)):
+                pair = f"{c.kernel.name}'s variants {c.kernel.variant} and {variant}"
+                self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {told}"
 
     def again(self, c: Contender, size: Size) -> float:
         """Run once more; its seconds."""

@@ -370,6 +370,7 @@ class Search:
         use, _ = decision.choose(found)
         enough = max(statistics.two_digits(2 * self.budget), self._enough(self.measured))
         self.caution = remarks.caution(found, use, self._cut, self.budget, enough)
+        self.notes += self.bench.differing.values()
         self.notes += remarks.about_the_budget(use.runs, self._ready, -self.left, self.budget)
 
 

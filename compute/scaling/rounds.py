@@ -19,7 +19,7 @@ from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Scaling
 from compute.scaling.trial import Trial
-from compute.scaling.work import Pace, Work, grown
+from compute.scaling.work import Pace, Work, check_repeatable, grown
 from kernels.definition import Kernel, as_index
 
 __all__ = ["Work", "scale", "scale_all"]
@@ -171,10 +171,4 @@ def _check(work: Work) -> None:
         work.kernel.held_to(variant)
     for name in work.on or ():
         backends.named(name)
-    if plan.out is not None and any(np.may_share_memory(plan.out, x) for x in plan.inputs if isinstance(x, np.ndarray)):
-        raise ValueError("out= is one of the inputs, so that each run would change the next one's; give another array")
-    if inout := work.kernel.inout:
-        names = ", ".join(work.kernel.inputs[k] for k in inout)
-        raise ValueError(
-            f"{work.kernel.name} writes to its input {names}, so that each run would change the next one's"
-        )
+    check_repeatable(work.kernel, plan)

@@ -14,6 +14,7 @@ from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.scaling import calibration
 from kernels.definition import Kernel
+from kernels.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,15 @@ def _in_words(value: Any) -> str:
         return f"{value.dtype}{list(value.shape)}"
     text = repr(value)
     return text if len(text) <= 40 else type(value).__name__
+
+
+def check_repeatable(kernel: Kernel, plan: Plan) -> None:
+    """ValueError where one run would change what the next one computes from."""
+    if plan.overwrites_an_input:
+        raise ValueError("out= is one of the inputs, so that each run would change the next one's; give another array")
+    if kernel.inout:
+        names = ", ".join(kernel.inputs[k] for k in kernel.inout)
+        raise ValueError(
+            f"{kernel.name} writes to its input {names}, so that each run would change the next one's;"
+            " measure a kernel that writes into out"
+        )
