@@ -94,12 +94,12 @@ class _Twins:
         if id(value) in self._helpers:
             return self._helpers[id(value)]
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
-            ours = provenance.name_of_ours(value)
-            if ours and self is not _ours and not self._shared:
+            if provenance.name_of_ours(value) and self is not _ours and not self._shared:
                 return _ours._for_numba(value)
             dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
-            if self is _ours:
-                dispatcher._cache = Kept(value.__name__, ours, "helper")
+            reach = reach_of(value, compiled=True) if self is _ours else None
+            if reach is not None and not reach.unkeyed:
+                dispatcher._cache = Kept(value.__name__, reach.key, "helper")
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
             return self._again(value)

@@ -362,3 +362,22 @@ def test_circles_of_functions_from_one_process_to_the_next(script):
     )
     for _ in range(2):
         assert script(code, NFOLD_CACHE_DIR="circles").stdout.split() == ["1", "0", "2"]
+
+
+FACTORIES = """
+from kernels import matmul_packed
+from kernels.compilation import compiled
+import numpy as np
+print([compiled(matmul_packed.body) is compiled(matmul_packed.body)])
+A = np.arange(2500.0).reshape(1, 50, 50)
+for _ in range(2):
+    out, zero = np.zeros((1, 50, 50)), np.zeros(1, np.int64)
+    compiled(matmul_packed.body)(0, 1, out, A, A, zero, zero, 50, 50)
+    assert (out == A @ A).all()
+"""
+
+
+def test_two_functions_that_one_factory_made_are_two_entries(script):
+    """matmul's packers of rows and of columns have one name, and differ in what they close over."""
+    for _ in range(2):
+        script(FACTORIES, NFOLD_CACHE_DIR="factories")
