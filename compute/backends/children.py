@@ -79,7 +79,8 @@ class Life:
         # Cut off between a child's end and its own note of it, multiprocessing would take it for alive for ever.
         with interrupts.put_off(self.kill):
             wait([self.sign])
-            process.join(REAPED_WITHIN)
+            if process.exitcode is None:  # a fork server has yet to tell
+                process.join(REAPED_WITHIN)
             code: int | None = process.exitcode
             processes._children.discard(process)  # type: ignore[attr-defined]
             with contextlib.suppress(ValueError):  # somebody else has reaped it, so multiprocessing thinks it alive
@@ -91,6 +92,14 @@ class Life:
         """Close what this holds; it is not asked again."""
         if self._pidfd is not None and self._closing.detach():
             os.close(self._pidfd)
+
+
+def tell_by_pidfd(process: Any) -> None:
+    """Have whoever waits for a process's sentinel be told of its end by the system, not by the end of a pipe."""
+    with contextlib.suppress(AttributeError, OSError):
+        pidfd = os.pidfd_open(process.pid)
+        weakref.finalize(process, os.close, pidfd).atexit = False
+        process._sentinel = pidfd
 
 
 def check_server() -> None:

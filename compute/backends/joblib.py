@@ -87,6 +87,8 @@ class LokyPool(Pool):
                 with remote.deaf_children():
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
                 arrived |= {task.result() for task in tasks}
+            for process in list(self._executor._processes.values()):
+                children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         # Cut off in the middle of loky's own code, its locks are never free again.

@@ -270,6 +270,11 @@ def test_a_pool_can_be_closed_at_any_moment_of_the_end(prepared, no_leaks, backe
     assert prepared.run(AT_EXIT, backend, when) == ""
 
 
+@pytest.mark.parametrize("backend", ["Threads(2)", "Processes(2)"])
+def test_an_exit_handler_that_was_registered_before_anything_else(script, no_leaks, backend):
+    script(AT_EXIT, backend, "atexit, before")  # a new interpreter: in a prepared one, weakref's own comes first
+
+
 # Programs that the pool's program starts meanwhile, and that have what it had.
 HELPERS = """
 import os, signal, sys, time
@@ -303,3 +308,43 @@ print("done")
 )
 def test_closing_waits_for_no_process_that_was_forked_meanwhile(prepared, no_leaks, backend):
     assert prepared.run(HELPERS, backend) == "done\n"
+
+
+# A body that forks a helper, and dies: the helper has all that the worker had.
+OF_A_BODY = """
+import ctypes, os, signal, sys, time
+import numpy as np
+from compute import *
+from kernels import Plan, kernel
+
+@kernel(plan=lambda n: Plan(n, grain=1, dtype=np.int64), dtype=np.int64, compiled=False)
+def forks(lo, hi, out):
+    if lo == 2 and not os.path.exists("helper"):
+        libc = ctypes.CDLL(None)
+        if not (helper := libc.fork()):
+            while True:
+                libc.sleep(100)
+        with open("helper", "x") as file:
+            file.write(str(helper))
+        os.kill(os.getpid(), signal.SIGKILL)
+    out[lo] = lo
+
+try:
+    with eval(sys.argv[1]).open() as pool:
+        result = pool.run(forks, 8)
+        assert result.value.tolist() == list(range(8))
+        assert len(result.timeline.events) == 1, result.timeline.events
+        assert "SIGKILL" in result.timeline.events[0], result.timeline.events
+finally:
+    with open("helper") as file:
+        os.kill(int(file.read()), signal.SIGKILL)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it needs pidfds")
+@pytest.mark.parametrize(
+    "backend", ["Processes(2)", "Processes(2, start='fork')", "Processes(2, start='spawn')", "Joblib(2)"]
+)
+def test_a_worker_dies_and_what_its_body_has_forked_lives(prepared, no_leaks, backend):
+    assert prepared.run(OF_A_BODY, backend) == "done\n"
