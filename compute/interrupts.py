@@ -38,7 +38,8 @@ class _Ears:
     def open(self) -> bool:
         """Hear from now on; False where there is nothing to hear."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: found for number in SIGNALS if callable(found := getsignal(number))}
+            found = zip(SIGNALS, map(getsignal, SIGNALS), strict=True)
+            self._handlers = {number: former for number, former in found if former and callable(former)}  # 0: default
             for number in self._handlers:
                 signal(number, self._hook)
         return bool(self._handlers)
