@@ -30,8 +30,10 @@ bench-dispatch: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(BIN)/python bench/overhead.py
 
-# Do intervals hold the truth, does the verdict name what was planted, does the ledger find its seconds? Ten minutes.
+# Is cached code ever stale, do intervals hold the truth, does the verdict name what was planted, does the ledger find its
+# seconds? Twenty minutes.
 proof: $(DEV)
+	$(BIN)/python bench/edits.py
 	$(BIN)/python bench/intervals.py
 	$(BIN)/python bench/proof.py
 
