@@ -86,7 +86,7 @@ def of_a_user() -> str:
             ratios.append(cold / kept)
     ratio = sorted(ratios)[2]
     told = "yes" if ratio >= 20 else "no"
-    return f"A user's kernel of two lines comes from the cache {ratio:.0f} times faster than it is compiled (goal 20: {told})."
+    return f"A user's kernel of two lines: {ratio:.0f} times faster from the cache than compiled (goal 20: {told})."
 
 
 def _said(code: str, folder: str, *args: str) -> str:
