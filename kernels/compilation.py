@@ -35,8 +35,21 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """
     if not isinstance(function, types.FunctionType):  # numba's own already
         return function
+    settings = _frozen(options) if options else (), numba.config.BOUNDSCHECK, numba.config.OPT  # set at run time, maybe
+    latest = _latest.get((id(function), settings))
+    if latest is not None and latest[1].is_current():
+        return latest[2]
     reach = reach_of(function, compiled=True)
-    key = reach.key, _frozen(options), numba.config.BOUNDSCHECK, numba.config.OPT  # which may be set at run time
+    dispatcher = _made_for(function, reach, options, (reach.key, settings))
+    _latest[id(function), settings] = function, reach, dispatcher
+    return dispatcher
+
+
+# The function beside its id keeps that its own.
+_latest: dict[Hashable, tuple[types.FunctionType, Any, Any]] = {}
+
+
+def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any], key: Hashable) -> Any:
     if key not in _made:
         own = {"boundscheck": True} if options.get("boundscheck") else {}
         twins = _Twins(own, reach.attributes)
@@ -46,6 +59,12 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 
 # The reach keeps alive what its key tells by identity.
 _made: dict[Hashable, tuple[Any, Any]] = {}
+
+
+def forget() -> None:
+    """Make everything anew, as another process would; for measuring and testing what is kept on disk."""
+    _made.clear()
+    _latest.clear()
 
 
 def _frozen(options: dict[str, Any]) -> Hashable:

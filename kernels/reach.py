@@ -214,16 +214,17 @@ class _Walk:
     def _parts(self, function: types.FunctionType) -> None:
         """A function's code, what it closes over, its defaults, and the globals that it looks up."""
         code = function.__code__
-        self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
-        ours = provenance.is_our_code(function)
+        ours = provenance.is_our_code(function)  # nobody puts anything into these, so before a run nobody looks at them
         if not ours:
+            self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
             self._attributes.update(_attributes_of(code))
         self._code(code)
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
         for cell in function.__closure__ or ():
             content = _contents(cell)
-            self._reach._cells.append((cell, content))
+            if not ours:
+                self._reach._cells.append((cell, content))
             self._put("cell")
             self._found(content)
         if not ours:  # what ours reads is in our files

@@ -157,16 +157,16 @@ def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
 
         return add
 
-    compilation._made.clear()  # as in another process
+    compilation.forget()  # as in another process
     compiled(make())(1)
     (path,) = entries(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
-    compilation._made.clear()
+    compilation.forget()
     again = compiled(make())
     assert again(1) == 12346
     assert again.stats.cache_misses or again.stats.cache_hits == {}
     assert entries(tmp_path) == [path]
-    compilation._made.clear()
+    compilation.forget()
     third = compiled(make())  # mended on the way: the entry can be read again
     assert third(1) == 12346
     assert third._cache.load_overload(third.signatures[0], third.targetctx) is not None
@@ -309,7 +309,7 @@ def test_bounds_checks_are_in_the_key(tmp_path, monkeypatch, first):
 
     a = np.arange(4.0)[:2]
     for checked in (first, 1 - first, first, 1 - first):
-        compilation._made.clear()
+        compilation.forget()
         monkeypatch.setattr(numba.config, "BOUNDSCHECK", checked)
         if checked:
             with pytest.raises(IndexError):
