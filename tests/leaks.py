@@ -42,6 +42,19 @@ def tree() -> set[int]:
     return (marked | {process.pid for process in psutil.Process().children(recursive=True)}) - {os.getpid()}
 
 
+def _other_sessions() -> bool:
+    """Whether tests run in another process beside this one."""
+    mine = f"{MARK}={os.getpid()}".encode()
+    marks = {
+        entry
+        for pid in os.listdir("/proc")
+        if pid.isdigit()
+        for entry in _environment(pid)
+        if entry.startswith(MARK.encode())
+    }
+    return bool(marks - {mine})
+
+
 def _environment(pid: str) -> list[bytes]:
     """What a process was started with; nothing where it has gone, or is not ours to look into."""
     try:
@@ -76,11 +89,17 @@ def names() -> set[str]:
 def ours(found: set[str]) -> set[str]:
     """Those of the names that this tree has made: it says so in the name, or a process of ours holds it.
 
-    A name whose owner has died is taken for ours: nobody else's program leaves names like these.
+    A name whose owner has died is taken for ours, too; loky's only where no other session of tests is under way, whose
+    killed workers leave such names until their tracker has swept them.
     """
     family = tree() | {os.getpid()}
     owners = {name: int(owner[1]) for name in found if (owner := OWNER.match(name))}
-    said = {name for name, pid in owners.items() if pid in family or not psutil.pid_exists(pid)}
+    alone = not _other_sessions()
+    said = {
+        name
+        for name, pid in owners.items()
+        if pid in family or (not psutil.pid_exists(pid) and (alone or name.startswith("nfold-")))
+    }
     unsaid = found - owners.keys()
     return said | (unsaid & set().union(*map(_held, family)) if unsaid else set())
 

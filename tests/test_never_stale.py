@@ -215,3 +215,36 @@ def test_code_that_cannot_leave_the_process_is_compiled_where_it_runs(pools):
                "labs.restype = ctypes.c_long" + BODY.format("labs(int(-x[i]))"))  # fmt: skip
     here = [pool for pool in pools if isinstance(pool.backend, Serial | Threads | Coroutines)]
     everywhere(here, m.body, x)
+
+
+def test_compiled_functions_as_inputs_are_not_taken_for_each_other(pools):
+    text = "from kernels import Plan\n@njit\ndef one(v):\n    return v + 1\n@njit\ndef two(v):\n    return v * 2\n"
+    body = BODY.replace("@kernel", "@kernel(plan=lambda x, f: Plan(len(x), (x, f)))").replace("x):", "x, f):")
+    m = module("given", text + body.format("f(x[i])"))
+    for _ in range(2):
+        for pool in pools:
+            for variant in ("nogil", "python"):
+                np.testing.assert_array_equal(pool.run(m.body, x, m.one, variant=variant).value, x + 1)
+                np.testing.assert_array_equal(pool.run(m.body, x, m.two, variant=variant).value, x * 2)
+
+
+def test_a_package_with_a_version_and_a_callee_of_a_callee(pools, tmp_path, monkeypatch):
+    (tmp_path / "versioned").mkdir()
+    (tmp_path / "versioned/__init__.py").write_text("__version__ = '1.0'\n")
+    (tmp_path / "versioned/settings.py").write_text("CE = 1.0\n")
+    (tmp_path / "versioned/deep.py").write_text(
+        "from versioned import settings\ndef deep(v):\n    return v + settings.CE\n"
+    )
+    (tmp_path / "versioned/near.py").write_text(
+        "from versioned.deep import deep\ndef near(v):\n    return deep(v) * 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from versioned import deep, settings
+
+    m = module("uses_versioned", "from versioned.near import near" + BODY.format("near(x[i])"))
+    everywhere(pools, m.body, (x + 1) * 2)
+    settings.CE = 5.0
+    everywhere(pools, m.body, (x + 5) * 2)
+    exec("def deep(v):\n    return v - settings.CE", vars(deep))
+    sys.modules["versioned.near"].deep = deep.deep
+    everywhere(pools, m.body, (x - 5) * 2)

@@ -72,14 +72,15 @@ class Sender:
         kernel: Kernel = job.kernel
         variant = kernel.variants[kernel.variant]
         if variant.compiled:
-            key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs))
+            others: list[Any] = []
+            key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs), others)
             if (known := self._codes.get(key)) and known[0] is job.lane:
                 return known[2]
             from kernels.machine_code import exported
 
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
-                return self._keep(key, job.lane, MACHINE + content)
+                return self._keep(key, job.lane, MACHINE + content, others)
         return self._source(variant.source(), kernel.reduce is not None, variant.compiled)
 
     def _source(self, body: Callable[..., Any], reduces: bool, is_compiled: bool) -> _Code:
@@ -122,6 +123,7 @@ class _Code(NamedTuple):
     content: Array
 
 
+PLAIN = frozenset({float, bool, complex, str, bytes, type(None)})  # one type of numba's for each
 MACHINE, SOURCE = b"M", b"S"  # the first byte of a code
 CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
 
@@ -130,8 +132,12 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _layouts(values: Sequence[Any]) -> tuple[Any, ...]:
-    """What decides numba's types of these values, told in a microsecond."""
+def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
+    """What decides numba's types of these values, told in a microsecond.
+
+    A function that numba has compiled is a type of its own, as may be what else is no number: such a value is told by
+    its id, and put among the others, to be held.
+    """
     told: list[Any] = []
     for value in values:
         if isinstance(value, np.ndarray):
@@ -139,9 +145,14 @@ def _layouts(values: Sequence[Any]) -> tuple[Any, ...]:
         elif type(value) is int:
             told.append((int, -(2**63) <= value < 2**63))
         elif isinstance(value, tuple):
-            told.append((type(value), _layouts(value)))
-        else:
+            told.append((type(value), _layouts(value, others)))
+        elif isinstance(value, np.generic):
+            told.append((type(value), value.dtype))
+        elif type(value) in PLAIN:
             told.append(type(value))
+        else:
+            told.append((type(value), id(value)))
+            others.append(value)
     return tuple(told)
 
 
