@@ -71,8 +71,10 @@ def test_other_programs_may_come_and_use_shared_memory(how):
         assert "names in /dev/shm" not in before.found()
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside other tests"])
 @pytest.mark.parametrize("prefix", ["nfold-", "sem.loky-"])
-def test_a_name_says_whose_it_is(prefix):
+def test_a_name_says_whose_it_is(prefix, beside, monkeypatch):
+    monkeypatch.setattr(leaks, "_other_sessions", lambda: beside)
     before = Leaks()
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -81,7 +83,8 @@ def test_a_name_says_whose_it_is(prefix):
         for name in names.values():
             with open(name, "x"):
                 pass
-        left = {os.path.basename(names[pid]) for pid in (os.getpid(), child.pid)}
+        owners = [os.getpid()] if beside and prefix == "sem.loky-" else [os.getpid(), child.pid]
+        left = {os.path.basename(names[pid]) for pid in owners}
         assert before.found() == {"names in /dev/shm": left}
     finally:
         for name in names.values():
