@@ -176,7 +176,9 @@ def is_known_to_numba(function: types.FunctionType) -> bool:
 
     try:
         cpu_target.typing_context.resolve_value_type(function)
-    except ValueError:
+    except ValueError as error:
+        # numba holds it in the frame that raised it: a circle, with all frames up to the run, and its arrays.
+        error.__traceback__ = None
         return False
     return True
 

@@ -158,7 +158,7 @@ with backend.open() as pool:
         assert result.timeline.events == ()
     seen = len(ticks)
     signal.setitimer(signal.ITIMER_REAL, 0)
-assert seen > 10, seen  # at once, not when the runs are over
+assert seen >= 10, seen  # in every run (compiled code of short runs lets none in before its end), not when all are over
 print("done")
 """
 

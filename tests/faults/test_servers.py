@@ -103,15 +103,20 @@ def test_a_fork_server_that_is_killed_at_random_moments_while_pools_open(prepare
     assert prepared.run(AT_RANDOM) == "done\n"
 
 
-# Modules that run a kernel when they are imported; workers import them to load it.
+# Modules that run a kernel when they are imported; workers import them where an object of their classes is in it.
 AT_IMPORT = """
 import os
 from compute import *
 from kernels import Plan, kernel
 
-@kernel(plan=lambda n: Plan(n, grain=1))
+class Rate:
+    value = 1
+
+rate = Rate() if NEEDED else 1
+
+@kernel(plan=lambda n: Plan(n, grain=1), compiled=False)
 def body(lo, hi, out):
-    out[lo:hi] = lo
+    out[lo:hi] = lo * getattr(rate, "value", rate)
 
 with open("imported", "a") as file:
     file.write(f"{os.getpid()}\\\\n")
@@ -122,26 +127,29 @@ import os, sys
 from pathlib import Path
 from compute import *
 
-backend = sys.argv[1]
+backend, needed = sys.argv[1:]
 with open("runs_at_import.py", "x") as file:
-    file.write('''{AT_IMPORT}'''.replace("BACKEND", backend))
+    file.write('''{AT_IMPORT}'''.replace("BACKEND", backend).replace("NEEDED", needed))
 sys.path.insert(0, os.getcwd())
 try:
     import runs_at_import
-    print("no error")
+    assert needed == "False"
+    assert runs_at_import.value.tolist() == [0, 1, 2, 3]
 except RuntimeError as error:
     message = str(error)
     assert message.startswith(f"module 'runs_at_import' opens {{backend}} when it is imported"), message
     assert "__main__" in message and "\\n" not in message
 imported = len(set(Path("imported").read_text().split()))
-assert imported <= 3, imported  # here, and in each of two workers
+assert imported <= (3 if needed == "True" else 1), imported  # here, and in each of two workers
 print("done")
 """
 
 
+@pytest.mark.parametrize("needed", ["True", "False"])
 @pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
-def test_a_module_that_runs_a_kernel_at_import_is_told_so(prepared, no_leaks, backend):
-    assert prepared.run(IMPORTS, backend) == "done\n"
+def test_a_module_that_runs_a_kernel_at_import_is_told_so(prepared, no_leaks, backend, needed):
+    """Where workers need to import it; else they do not, and it runs."""
+    assert prepared.run(IMPORTS, backend, needed) == "done\n"
 
 
 IN_A_BODY = """
