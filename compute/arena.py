@@ -82,13 +82,30 @@ class Arena:
         return array if self.sees(array) else self.copy(array)
 
     def copy(self, array: Array) -> Array:
-        """A copy that every lane can see."""
-        # Where one axis is contiguous the axes keep their order: BLAS then sums the copy in the same way, to the bit.
-        contiguous = array.itemsize in array.strides
-        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) if contiguous else axis)
-        placed = self.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
-        np.copyto(placed, array)
+        """A copy that every lane can see: each element in memory is copied once, however often the array shows it.
+
+        Axes that repeat (`np.broadcast_to`), overlap (`sliding_window_view`) or run backwards do so in the copy.
+        """
+        lowest, reach = _lowest(array)
+        if reach < lowest.nbytes:
+            placed = self._overlapping(lowest, reach)
+        else:
+            # Where one axis is contiguous the axes keep their order: BLAS then sums the copy the same way, to the bit.
+            strides = [abs(stride) for stride in array.strides]
+            contiguous = array.itemsize in strides
+            axes = sorted(range(array.ndim), key=lambda axis: -strides[axis] if contiguous else axis)
+            placed = self.empty([lowest.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
+            np.copyto(placed, lowest)
+        if placed.shape != array.shape or any(stride < 0 for stride in array.strides):
+            return _shown_like(array, placed)
         return placed
+
+    def _overlapping(self, array: Array, reach: int) -> Array:
+        """A copy of all the memory between an array's first and last byte, seen with the array's own strides."""
+        memory = self.empty(reach, np.uint8)
+        first = array[(slice(1),) * array.ndim].reshape(1).view(np.uint8)
+        np.copyto(memory, np.lib.stride_tricks.as_strided(first, (reach,), (1,)))
+        return np.ndarray(array.shape, array.dtype, memory, 0, array.strides)
 
     def forget_idle(self) -> None:
         """After a run: let go of segments that nobody looks at and that the latest runs did not need."""
@@ -104,6 +121,23 @@ class Arena:
         with self._lock:
             self._lent.forget()
             self._idle.clear()
+
+
+def _lowest(array: Array) -> tuple[Array, int]:
+    """The array from its lowest address on, each element that an axis repeats shown once; the bytes that it spans."""
+    if array.nbytes == 0:
+        return array, 0
+    cuts = [slice(1) if not stride else slice(None, None, -1 if stride < 0 else 1) for stride in array.strides]
+    lowest = array[tuple(cuts)]
+    spans = ((extent - 1) * stride for extent, stride in zip(lowest.shape, lowest.strides, strict=True) if extent > 1)
+    return lowest, array.itemsize + sum(spans)
+
+
+def _shown_like(array: Array, placed: Array) -> Array:
+    """The copy of what `_lowest` gave, with the axes repeated and turned round as they are in the array."""
+    turned = placed[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    strides = [stride if shown else 0 for stride, shown in zip(turned.strides, array.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(turned, array.shape, strides)
 
 
 class Shared:

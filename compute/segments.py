@@ -260,10 +260,14 @@ class ArrayRef(NamedTuple):
         )
 
 
+# What stands between an array and its memory: other arrays, and what as_strided and sliding_window_view put there.
+_OVER_ARRAYS: Any = np.ndarray, type(np.lib.stride_tricks.as_strided(np.empty(1)).base)
+
+
 def segment_of(array: Array) -> Segment | None:
     """The segment that holds an array's memory, or None where others cannot see it: in the heap, above all."""
     base: Any = array
-    while isinstance(base, np.ndarray):
+    while isinstance(base, _OVER_ARRAYS):
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
