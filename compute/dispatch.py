@@ -131,7 +131,7 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     """Put a plan's arrays where the pool's lanes see them, and lay out the control."""
     arena = pool.arena
-    inputs = tuple(arena.place(x) if isinstance(x, np.ndarray) else x for x in plan.inputs)
+    inputs = _placed(arena, plan.inputs)
     # Where a worker may die, out is no input of its own: a chunk that is run again would find what it has written.
     if plan.out is not None and not (arena.sees(plan.out) and (arena.kind == "heap" or not plan.overwrites_an_input)):
         out = arena.empty(kernel.output_shape(plan), plan.dtype)
@@ -140,6 +140,12 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
     Control(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
     return Job(kernel, lane_of(kernel, pool.workers), words, out, guarded(inputs, kernel.inout))
+
+
+def _placed(arena: Arena, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        arena.place(x) if isinstance(x, np.ndarray) else _placed(arena, x) if type(x) is tuple else x for x in inputs
+    )
 
 
 def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> float:

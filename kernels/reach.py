@@ -71,7 +71,7 @@ class Reach:
             if _contents(cell) is not value:
                 return False
         for array, frozen in self.arrays:
-            if not _same_bytes(array, frozen):
+            if not same_bytes(array, frozen):
                 return False
         return self._registered == provenance.registrations()
 
@@ -282,15 +282,14 @@ class _Walk:
     def _array(self, array: np.ndarray[Any, Any]) -> None:
         self._dtype(array.dtype)
         self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
-        if self._compiled and (array.nbytes > FROZEN_BYTES or not array.flags.forc):
+        if not self._compiled:
+            self._reach.mutable = True
+        if array.nbytes > FROZEN_BYTES or (self._compiled and not array.flags.forc):
             self._unkeyed("an array that numba does not copy", array)
             return
-        frozen = np.array(array, order="K", copy=True)
         self._put("elements", array.tobytes())
         if self._compiled:
-            self._reach.arrays.append((array, frozen))
-        else:
-            self._reach.mutable = True
+            self._reach.arrays.append((array, np.array(array, order="K", copy=True)))
 
     def _dtype(self, dtype: np.dtype[Any]) -> None:
         self._put("dtype", repr((dtype.str, dtype.descr if dtype.fields else (), dtype.itemsize, dtype.alignment)))
@@ -339,12 +338,22 @@ def _contents(cell: types.CellType) -> Any:
         return _MISSING
 
 
-def _same_bytes(array: np.ndarray[Any, Any], frozen: np.ndarray[Any, Any]) -> bool:
-    return (
-        bool(array.tobytes() == frozen.tobytes())
-        if array.nbytes < 4096
-        else bool(np.array_equal(array.ravel("K").view(np.uint8), frozen.ravel("K").view(np.uint8)))
-    )
+def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
+
+    They are compared where they lie, a part at a time: no copy of an array is made.
+    """
+    if one.nbytes < 4096:
+        return bool(one.tobytes() == other.tobytes())
+    word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
+    shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
+    once = tuple(slice(None) if stride else slice(1) for stride in shown)
+    words = [array[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
+    parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
+    return all((a == b).all() for a, b in parts)
+
+
+PART = 2**15  # words: 256 KiB of each array, which the second-level cache holds while they are compared
 
 
 def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:

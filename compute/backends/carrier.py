@@ -13,7 +13,7 @@ import io
 import marshal
 import pickle
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cloudpickle
@@ -22,6 +22,7 @@ import numpy as np
 from compute.segments import ArrayRef, Segment
 from kernels import provenance
 from kernels.definition import Kernel
+from kernels.reach import reach_of
 
 LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy in the message costs less
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)
@@ -35,6 +36,12 @@ def packed(value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayR
     file = io.BytesIO()
     _Pickler(file, attributes, place).dump(value)
     return file.getvalue()
+
+
+def attributes_of(values: Iterable[Any]) -> frozenset[str]:
+    """The names that functions among the values read of modules."""
+    functions = [value for value in values if isinstance(value, types.FunctionType)]
+    return frozenset().union(*(reach_of(function, compiled=False).attributes for function in functions))
 
 
 def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:

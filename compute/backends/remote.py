@@ -23,8 +23,9 @@ from compute.backends import children
 from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
+from kernels.arguments import guarded, name_at
 from kernels.definition import Kernel
-from kernels.reach import reach_of
+from kernels.reach import reach_of, same_bytes
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
@@ -41,20 +42,47 @@ class Sender:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._codes: dict[Hashable, tuple[Any, Any, _Code]] = {}
-        self._arrays: dict[int, tuple[Array, Array]] = {}  # large ones that bodies reach, and where workers see them
+        self._arrays: dict[
+            int, Array
+        ] = {}  # where workers see the large arrays that code and inputs reach, by their id
+        self._ended: Endings[int] = Endings()  # which of those arrays are no more
         self._known: Endings[tuple[int, int]] = Endings()
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
         code = self._code(job)
         items: list[Any] = [job.control, job.out, *job.inputs]
+        carried = self._carried(items, job.kernel)
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         fixed = [k for k in places if not items[k].flags.writeable]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
         where = tuple(self._found(code.content))
         gone = self._known.latest()
-        return pickle.dumps((code.digest, where, gone, places, fixed, items), protocol=pickle.HIGHEST_PROTOCOL)
+        told = code.digest, where, gone, places, fixed, items, carried
+        return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes]:
+        """Take out of the items what only a body's own way leads to a worker, such as a namedtuple of __main__.
+
+        Both ways make the same class of it there, so that `isinstance` and `is` hold. Where they stood, and as bytes.
+        """
+        places = tuple(k for k, x in enumerate(items) if type(x) not in QUICK and not _is_plain(x))
+        if not places:
+            return (), b""
+        from compute.backends import carrier
+
+        given = tuple(items[k] for k in places)
+        for k in places:
+            items[k] = None
+        try:
+            return places, carrier.packed(given, carrier.attributes_of(given), self._placed)
+        except Exception as error:
+            names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)
+            raise TypeError(
+                f"what is given for {names} cannot be sent to worker processes ({type(error).__name__}: {error});"
+                " run it on threads, or pass plain values and arrays"
+            ) from error
 
     def forget(self) -> None:
         """Let go of all that was put into the arena."""
@@ -109,11 +137,16 @@ class Sender:
         return code
 
     def _placed(self, array: Array) -> ArrayRef:
-        """Where workers see a large array that a body reaches: one copy, and another one when it has changed."""
-        known = self._arrays.get(id(array))
-        if known is None or known[0] is not array or not _equal(*known):
-            known = self._arrays[id(array)] = array, self._arena.copy(array)
-        return self._found(known[1])
+        """Where workers see a large array that code or inputs reach: itself, or one copy until it has changed."""
+        if self._arena.sees(array):
+            return self._found(array)
+        for gone in self._ended.latest():
+            self._arrays.pop(gone, None)
+        placed = self._arrays.get(id(array))
+        if placed is None or not _equal(array, placed):
+            placed = self._arrays[id(array)] = self._arena.copy(array)
+            self._ended.watch(id(array), array)
+        return self._found(placed)
 
 
 class _Code(NamedTuple):
@@ -156,9 +189,30 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
     return tuple(told)
 
 
+QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no second look
+PLAIN = frozenset((complex, bool, str, bytes, type(None))) | QUICK
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a plain pickle of it is short, and means the same in a worker."""
+    kind = type(value)
+    if kind is tuple:
+        return all(type(one) is not np.ndarray and _is_plain(one) for one in value)
+    return kind in PLAIN or (isinstance(value, np.generic) and kind.__module__ == "numpy")
+
+
 def _equal(array: Array, placed: Array) -> bool:
     same = array.shape == placed.shape and array.dtype == placed.dtype
-    return same and (not array.flags.writeable or array.tobytes("A") == placed.tobytes("A"))
+    return same and (_is_fixed(array) or same_bytes(array, placed))
+
+
+def _is_fixed(array: Any) -> bool:
+    """Whether nobody writes to an array: it is read-only, and so is everything that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
 
 
 _segments: dict[tuple[int, int], Segment] = {}
@@ -180,7 +234,7 @@ def perform(message: bytes, me: int) -> bytes:
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, fixed, items = pickle.loads(message)
+    digest, where, gone, places, fixed, items, (carried, content) = pickle.loads(message)
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:
@@ -189,12 +243,17 @@ def _opened(message: bytes, me: int) -> Job:
         items[k] = ArrayRef(*items[k]).open(_segments)
     for k in fixed:
         items[k].flags.writeable = False
+    if carried:
+        from compute.backends import carrier
+
+        for k, value in zip(carried, guarded(carrier.unpacked(content, _segments), ()), strict=True):
+            items[k] = value
     control, out, *inputs = items
     if digest not in _loaded:
-        content = ArrayRef(*where).open(_segments).tobytes()
-        _loaded[digest] = _load(content, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
+        code = ArrayRef(*where).open(_segments).tobytes()
+        _loaded[digest] = _load(code, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
     job = Job(None, _loaded[digest], control, out, tuple(inputs))
-    if len(message) <= SHORT:
+    if len(message) <= SHORT and not carried:  # a body may change an object that is no array
         _jobs[message] = job
     control[Control.line(me) + LOADING] += time.perf_counter_ns() - began
     return job
