@@ -16,6 +16,8 @@ from leaks import Leaks
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 # ... and compile this library's sources, where nobody may keep the outcome.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A program's output has buffers, which can be lost.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # numba takes no more threads than it finds CPUs when it is first imported.
 if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")

@@ -19,7 +19,7 @@ import numpy as np
 
 from compute import interrupts
 from compute.arena import Arena
-from compute.backends import children
+from compute.backends import children, output
 from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
@@ -228,6 +228,7 @@ def perform(message: bytes, me: int) -> bytes:
         outcome = run_lane(_jobs.get(message) or _opened(message, me), me)
     except BaseException as error:
         outcome = Outcome(me, error)
+    output.flush()
     return b"" if outcome.error is None else _pickled(outcome)
 
 
@@ -299,6 +300,7 @@ def settle(parent: int) -> None:
     """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children.be_a_worker()
+    output.by_line()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
     from threadpoolctl import threadpool_limits
 

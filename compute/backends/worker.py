@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from compute import spin, usage
-from compute.backends import children, remote
+from compute.backends import children, output, remote
 from compute.control import LINE, Words
 from compute.lanes import Job, Outcome
 from compute.ownership import in_children, own_forks
@@ -90,6 +90,7 @@ class Worker:
         self.is_talking = True  # whether something is half said: true for good when a Ctrl-C came between
         self._owed: deque[tuple[int, Job]] = deque()
         in_children(self, Worker._forget)
+        output.flush()  # or a fork would print once more what is in a buffer here
         for attempt in range(1, STARTS + 1):
             # A new pipe each time: a server that died half-way may have made a process that hears the old one.
             self.pipe, there = context.Pipe()
