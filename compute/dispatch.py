@@ -51,7 +51,7 @@ class Lanes(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """A run's value, its seconds from call to value, and its timeline."""
+    """A run's value, its seconds from call to value, and its timeline. It pickles, if its value does."""
 
     value: Any
     seconds: float
@@ -61,6 +61,13 @@ class Result:
     def timeline(self) -> Timeline:
         """What happened; put together when it is first asked for."""
         return self.record()
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.value, self.seconds, self.timeline)
+
+
+def _restored(value: Any, seconds: float, timeline: Timeline) -> Result:
+    return Result(value, seconds, lambda: timeline)
 
 
 class WorkerDied(RuntimeError):

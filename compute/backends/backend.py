@@ -213,6 +213,12 @@ class Pool(ABC):
     def __repr__(self) -> str:
         return f"<open {self.backend!r}>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"a pool cannot be pickled or copied: its workers belong to this process; send {self.backend!r}, which can,"
+            " and open it there"
+        )
+
 
 def one_blas_thread(kernel: Kernel) -> Any:
     """Hold BLAS to one thread while lanes run Python bodies, which may call it: lanes are what is counted.
