@@ -125,12 +125,17 @@ def _create(size: int, kind: Kind, folder: str | None) -> Segment:
         try:
             return _create_shared(size)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES):
+            if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
-            free = machine.shared_memory_free()
+            if error.errno == errno.ENOSPC:
+                free = _bytes(machine.shared_memory_free() or 0)
+                why = f"has {free} free and {_bytes(size)} are needed"
+                remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
+            else:
+                why, remedy = f"cannot be used ({error.strerror})", "a /dev/shm that can be written to avoids it"
             warnings.warn(
-                f"shared memory has {_bytes(free or 0)} free and {_bytes(size)} are needed: using a memory-mapped file"
-                f" in {folder or tempfile.gettempdir()} instead; a larger /dev/shm (docker run --shm-size) avoids it",
+                f"shared memory {why}: using a memory-mapped file in {folder or tempfile.gettempdir()} instead;"
+                f" {remedy}",
                 RuntimeWarning,
                 stacklevel=_of_the_caller(),
             )

@@ -12,12 +12,14 @@ import importlib
 import io
 import marshal
 import pickle
+import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import cloudpickle
 import numpy as np
+from cloudpickle.cloudpickle import _dynamic_class_reduce
 
 from compute.segments import ArrayRef, Segment
 from kernels import provenance
@@ -62,6 +64,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):
             return self._function(obj)
+        if isinstance(obj, type) and _is_made_by_hand(obj.__module__):
+            return _dynamic_class_reduce(obj)
         if isinstance(obj, types.CodeType):
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
@@ -100,6 +104,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if name in self._attributes and (everything or isinstance(value, (*_PLAIN, types.ModuleType)))
         }
         return _View, (module.__name__,), read, None, None, _fill
+
+
+def _is_made_by_hand(name: str) -> bool:
+    """Whether a module comes from no file or loader, so that no worker can import it."""
+    module = sys.modules.get(name)
+    return module is not None and name != "__main__" and module.__spec__ is None and not hasattr(module, "__file__")
 
 
 _codes: dict[int, tuple[types.CodeType, bytes]] = {}

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from compute import interrupts
+from compute.backends import hosts
 from compute.lanes import inside_a_lane
 
 _is_worker = False
@@ -155,6 +156,7 @@ def _check_folder() -> None:
         del config["tempdir"]
     elif folder is not None:
         os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
+    hosts.socket_folder()
 
 
 def _forget_parents() -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from compute import interrupts
 from compute.arena import Arena
-from compute.backends import children, remote
+from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
 from compute.control import SENDING, STOP, TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
@@ -65,6 +65,7 @@ class LokyPool(Pool):
 
     def start(self) -> None:
         children.check_may_start(self.backend)
+        hosts.prepare()
         self.arena = Arena(ARRAYS[self.backend.arrays])
         self._executor: Any = None
         self._sender = remote.Sender(self.arena)
@@ -76,9 +77,10 @@ class LokyPool(Pool):
 
     def repair(self) -> None:
         """Put a new executor in the place of a broken one."""
-        from joblib.externals.loky import ProcessPoolExecutor
+        # Cut off, loky leaves semaphores in /dev/shm, and its threads say so.
+        with interrupts.put_off(), hosts.parenthood():
+            from joblib.externals.loky import ProcessPoolExecutor
 
-        with interrupts.put_off():  # cut off, loky leaves semaphores in /dev/shm, and its threads say so
             self._shut_down()
             self._sender.forget()
             self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
@@ -89,6 +91,8 @@ class LokyPool(Pool):
                 arrived |= {task.result() for task in tasks}
             for process in list(self._executor._processes.values()):
                 children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks
+                if hosts.is_daemon():  # at its end, it would wait for children that are none
+                    process._config["daemon"] = True
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         # Cut off in the middle of loky's own code, its locks are never free again.

@@ -6,11 +6,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from compute import machine
 from compute.backends.backend import Backend, Pool
 from compute.control import DETAILED, LINE, STOP, Control
 from compute.lanes import (
@@ -27,10 +28,22 @@ from kernels.definition import Kernel
 FAILED = 3  # a lane's state beside those of compute.lanes
 
 
+def _default() -> int:
+    """All usable CPUs, or the threads that numba is allowed: joblib's workers, above all, allow it one."""
+    config = getattr(sys.modules.get("numba"), "config", None)
+    allowed = str(getattr(config, "NUMBA_NUM_THREADS", None) or os.environ.get("NUMBA_NUM_THREADS", ""))
+    usable = machine.usable_cpus()
+    return max(1, min(usable, int(allowed))) if allowed.isdecimal() else usable
+
+
 @dataclass(frozen=True, repr=False)
 class Prange(Backend):
-    """Lanes on numba's parallel threads; compiled variants only. `Prange(4)`"""
+    """Lanes on numba's parallel threads; compiled variants only. `Prange(4)`
 
+    workers: how many; all usable CPUs where left out, or as many threads as numba is allowed, where that is fewer.
+    """
+
+    workers: int = field(default_factory=_default)
     name = "prange"
 
     def open(self) -> PrangePool:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compute import interrupts, spin
-from compute.backends import children, remote
+from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.worker import Tally, Worker
 from compute.control import LINE, SENDING, Control
@@ -81,6 +81,7 @@ class ProcessPool(Pool):
         import multiprocessing
 
         children.check_may_start(self.backend)
+        hosts.prepare()
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
@@ -266,7 +267,7 @@ def _check_descriptors(count: int) -> None:
     held: list[int] = []
     try:
         while len(held) < count:
-            held.append(os.dup(2))
+            held.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         raise OSError(
             error.errno, f"Too many open files: workers need {count} more; raise `ulimit -n`, or use fewer workers"

@@ -19,7 +19,7 @@ import numpy as np
 
 from compute import interrupts
 from compute.arena import Arena
-from compute.backends import children, output
+from compute.backends import children, hosts, output
 from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
@@ -47,6 +47,7 @@ class Sender:
         ] = {}  # where workers see the large arrays that code and inputs reach, by their id
         self._ended: Endings[int] = Endings()  # which of those arrays are no more
         self._known: Endings[tuple[int, int]] = Endings()
+        self._place, self._has_moved = hosts.place(), False
 
     def message(self, job: Job) -> bytes:
         """The job, pickled: the same for every lane."""
@@ -59,7 +60,8 @@ class Sender:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
         where = tuple(self._found(code.content))
         gone = self._known.latest()
-        told = code.digest, where, gone, places, fixed, items, carried
+        place = None if code.is_machine and not carried[0] else self._moved_to()
+        told = code.digest, where, gone, places, fixed, items, carried, place
         return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
 
     def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes]:
@@ -83,6 +85,12 @@ class Sender:
                 f"what is given for {names} cannot be sent to worker processes ({type(error).__name__}: {error});"
                 " run it on threads, or pass plain values and arrays"
             ) from error
+
+    def _moved_to(self) -> hosts.Place | None:
+        """Where this process looks for modules and files, once that is elsewhere than when the workers were started."""
+        place = hosts.place()
+        self._has_moved = self._has_moved or place != self._place
+        return place if self._has_moved else None
 
     def forget(self) -> None:
         """Let go of all that was put into the arena."""
@@ -129,7 +137,7 @@ class Sender:
     def _keep(self, key: Hashable, of: Any, content: bytes, reach: Any = None) -> _Code:
         array = self._arena.empty(len(content), np.uint8)
         array[:] = np.frombuffer(content, np.uint8)
-        code = _Code(_digest(content), array)
+        code = _Code(_digest(content), array, content[:1] == MACHINE)
         self._codes.pop(key, None)
         if len(self._codes) == CODES:
             del self._codes[next(iter(self._codes))]
@@ -154,6 +162,7 @@ class _Code(NamedTuple):
 
     digest: bytes
     content: Array
+    is_machine: bool
 
 
 PLAIN = frozenset({float, bool, complex, str, bytes, type(None)})  # one type of numba's for each
@@ -225,17 +234,28 @@ JOBS = 32  # a repeated run takes turns between pairs of a few segments: with th
 def perform(message: bytes, me: int) -> bytes:
     """A worker's side: run lane `me` of the job in the message; return the pickled Outcome, b"" if all is well."""
     try:
-        outcome = run_lane(_jobs.get(message) or _opened(message, me), me)
+        outcome = run_lane(_jobs.get(message) or _job_in(message, me), me)
     except BaseException as error:
         outcome = Outcome(me, error)
     output.flush()
     return b"" if outcome.error is None else _pickled(outcome)
 
 
+def _job_in(message: bytes, me: int) -> Job:
+    try:
+        return _opened(message, me)
+    except ModuleNotFoundError as error:
+        told = f"worker processes cannot import {error.name}, which the kernel or its inputs need: {error}"
+        remedy = "put it into a file on sys.path, or run the kernel on threads"
+        raise ModuleNotFoundError(f"{told}; {remedy}", name=error.name) from error
+
+
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, fixed, items, (carried, content) = pickle.loads(message)
+    digest, where, gone, places, fixed, items, (carried, content), place = pickle.loads(message)
+    if place is not None and hosts.move(place):
+        _jobs.clear()  # whoever sends one of these again may have moved back
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:

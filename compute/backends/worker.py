@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import types
 import weakref
 from collections import deque
@@ -17,7 +18,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from compute import spin, usage
-from compute.backends import children, output, remote
+from compute.backends import children, hosts, output, remote
 from compute.control import LINE, Words
 from compute.lanes import Job, Outcome
 from compute.ownership import in_children, own_forks
@@ -95,10 +96,13 @@ class Worker:
             # A new pipe each time: a server that died half-way may have made a process that hears the old one.
             self.pipe, there = context.Pipe()
             self.process = context.Process(
-                target=_serve, args=(there, lane, cpu, os.getpid(), board), name=f"nfold-lane-{lane}", daemon=True
+                target=_serve,
+                args=(there, lane, cpu, os.getpid(), board, dict(os.environ)),
+                name=f"nfold-lane-{lane}",
+                daemon=True,
             )
             try:
-                with remote.deaf_children(), _without_main(), own_forks():
+                with remote.deaf_children(), hosts.parenthood(), _without_main(), own_forks():
                     self.process.start()
                 break
             except (OSError, EOFError):
@@ -217,18 +221,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_uncover_main)
 
 
+def _live_in(environment: dict[str, str]) -> None:
+    """Have the caller's environment variables: a fork server has those of when it was started."""
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+        if hasattr(time, "tzset"):
+            time.tzset()
+
+
 def _serve(
     pipe: Connection,
     lane: int,
     cpu: int | None,
     parent: int,
     board: ArrayRef,
+    environment: dict[str, str],
 ) -> None:
     """A worker's life: say that it is ready, then run its lane of every job, until it is told to leave.
 
     It waits for a job on its own CPU, if it has one, and runs the job wherever the system likes.
     """
     in_children(pipe, type(pipe).close)  # what a body forks must not keep our end open when we are dead
+    _live_in(environment)
     remote.settle(parent)
     tally = Tally(board.open({}), lane)
     try:
