@@ -110,6 +110,9 @@ class File:
         return self._identity is not None and self._found() == self._identity
 
 
+_unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
+
+
 def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
     # A name exists for a moment before anybody here knows of it.
@@ -127,11 +130,14 @@ def _create(size: int, kind: Kind, folder: str | None) -> Segment:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
+            if error.errno in _unusable:
+                return _create_mapped(size, folder)
             if error.errno == errno.ENOSPC:
                 free = _bytes(machine.shared_memory_free() or 0)
                 why = f"has {free} free and {_bytes(size)} are needed"
                 remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
             else:
+                _unusable.add(error.errno)  # it will be so at the next time, too
                 why, remedy = f"cannot be used ({error.strerror})", "a /dev/shm that can be written to avoids it"
             warnings.warn(
                 f"shared memory {why}: using a memory-mapped file in {folder or tempfile.gettempdir()} instead;"

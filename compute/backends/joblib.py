@@ -83,7 +83,14 @@ class LokyPool(Pool):
 
             self._shut_down()
             self._sender.forget()
-            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
+            try:
+                self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"loky's semaphores cannot be made ({error.strerror}), as where /dev/shm is read-only or full; use"
+                    f" Processes({self.workers}), which needs none",
+                ) from error
             arrived: set[int] = set()
             while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
                 with remote.deaf_children():

@@ -101,3 +101,45 @@ def test_no_room_anywhere_is_an_error_with_the_figure_and_the_remedy(tmp_path, n
     assert "8 MB are needed" in error
     assert "TMPDIR" in error
     assert value == "81.0"
+
+
+READ_ONLY = """
+import os, sys, warnings
+import numpy as np
+from compute import Processes, shared
+from example_kernels import squares
+
+x = np.arange(300_000.0)
+with warnings.catch_warnings(record=True) as said:
+    with Processes(2).open() as pool:
+        for _ in range(3):
+            assert (pool.run(squares, x).value == x * x).all()
+    kept = shared.array(x)
+print(*(w.message for w in said if w.category is RuntimeWarning))
+assert [w.filename for w in said] == [__file__]
+from compute import Joblib
+try:
+    Joblib(2).open()
+except OSError as error:
+    print(error)
+with Processes(1).open() as pool:
+    print(pool.run(squares, x[:10]).value[3])
+"""
+
+
+def test_a_read_only_shared_memory_is_replaced_by_a_file_with_a_warning(tmp_path, no_leaks):
+    path = tmp_path / "script.py"
+    path.write_text(READ_ONLY)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"', "sh", sys.executable, path],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("shared memory cannot be used (Read-only file system)")
+    assert first.count("shared memory") == 1
+    assert "Processes" in second
+    assert third == "9.0"
