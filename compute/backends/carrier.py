@@ -71,7 +71,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
             return self._module(obj)
         if provenance.is_dispatcher(obj) and (told := provenance.dispatcher_parts(obj)) is not None:
-            return _dispatcher, told
+            return _dispatcher, (reach_of(obj.py_func, compiled=True).key, *told)
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
             return obj.by_value()
         return super().reducer_override(obj)
@@ -156,8 +156,17 @@ def _fill(view: _View, read: dict[str, Any]) -> None:
     vars(view).update(read)
 
 
-def _dispatcher(function: types.FunctionType, options: dict[str, Any], signatures: list[Any]) -> Any:
-    """A user's compiled helper made again; numba's own way would give one that is here already, with old globals."""
+def _dispatcher(key: str, function: types.FunctionType, options: dict[str, Any], signatures: list[Any]) -> Any:
+    """A user's compiled helper made again, once for all that it reaches: to numba each is a type of its own.
+
+    numba's own way would give one that is here already, with old globals.
+    """
     import numba
 
-    return numba.jit(signatures or None, **options)(function)
+    known = key, repr(sorted(options.items())), repr(signatures)
+    if known not in _dispatchers:
+        _dispatchers[known] = numba.jit(signatures or None, **options)(function)
+    return _dispatchers[known]
+
+
+_dispatchers: dict[tuple[str, str, str], Any] = {}
