@@ -95,6 +95,7 @@ class LokyPool(Pool):
             while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
                 with remote.deaf_children():
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
+                remote.import_numba()  # while they do
                 arrived |= {task.result() for task in tasks}
             for process in list(self._executor._processes.values()):
                 children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks

@@ -21,7 +21,7 @@ import numpy as np
 from compute import interrupts, spin
 from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
-from compute.backends.worker import Tally, Worker
+from compute.backends.worker import Tally, Worker, start_server
 from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import Job, Outcome
@@ -114,6 +114,9 @@ class ProcessPool(Pool):
                 _check_descriptors(DESCRIPTORS * (len(missing) + 1))
         if self.backend.start == "forkserver":
             children.check_server()
+            start_server()
+        # At this moment the fork server imports it, too: the first run waits for one import, not for two.
+        remote.import_numba()
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.

@@ -24,7 +24,7 @@ from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import Array, ArrayRef, Endings, Segment, reference, segment_of
 from kernels.arguments import guarded, name_at
-from kernels.definition import Kernel
+from kernels.definition import Kernel, numba_is_here
 from kernels.reach import reach_of, same_bytes
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
@@ -325,6 +325,12 @@ def settle(parent: int) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+
+
+def import_numba() -> None:
+    """Have ready what compiles for workers, and tells with them; nothing where there is no numba."""
+    if numba_is_here():
+        import kernels.compilation  # noqa: F401
 
 
 @contextmanager

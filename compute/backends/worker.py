@@ -230,6 +230,14 @@ def _live_in(environment: dict[str, str]) -> None:
             time.tzset()
 
 
+def start_server() -> None:
+    """Start multiprocessing's fork server where there is none, without waiting for what it imports."""
+    from multiprocessing import forkserver
+
+    with remote.deaf_children(), _without_main():
+        forkserver.ensure_running()
+
+
 def _serve(
     pipe: Connection,
     lane: int,
