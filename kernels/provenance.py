@@ -8,24 +8,42 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import sys
 import sysconfig
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _OURS = ("kernels", "compute")
-_TRUSTED = frozenset({"builtins", "numpy", "numba", "llvmlite", *sys.stdlib_module_names} - {"ctypes", "__main__"})
+_STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
+_TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
 _IMPORTED = time.time()
 
 
 def is_trusted(module: str | None) -> bool:
-    """Whether a module is Python's, numpy's or numba's: their versions stand in every key."""
-    return (module or "").partition(".")[0] in _TRUSTED
+    """Whether a module is Python's, numpy's or numba's: their versions stand in every key.
+
+    A user's own `wave.py` or `calendar.py` takes the place of the standard one, and is the user's.
+    """
+    root = (module or "").partition(".")[0]
+    return root in _TRUSTED and (root not in _STANDARD or _is_standard(_file_of(root)))
+
+
+def _file_of(module: str) -> str:
+    return str(getattr(sys.modules.get(module), "__file__", None) or "")
+
+
+@functools.cache
+def _is_standard(file: str) -> bool:
+    """Whether a file is of Python's own library; "" stands for what is built in."""
+    folders = {sysconfig.get_paths()["stdlib"], os.path.dirname(os.__file__)}
+    inside = [os.path.relpath(file, folder) for folder in folders if file.startswith(folder + os.sep)]
+    return not file or any(not path.startswith(("site-packages", "dist-packages")) for path in inside)
 
 
 def is_ours(module: str | None) -> bool:
@@ -40,15 +58,15 @@ def is_fixed(module: str) -> bool:
 
 def name_of_ours(value: Any) -> str:
     """`module.name` of an object of this library's modules; "" for any other."""
-    return _name_within(value, _OURS)
+    return _name_within(value, is_ours)
 
 
 def name_of_numbas(value: Any) -> str:
     """`module.name` of an object of Python, numpy or numba; "" for any other."""
-    return _name_within(value, _TRUSTED)
+    return _name_within(value, is_trusted)
 
 
-def _name_within(value: Any, roots: Any) -> str:
+def _name_within(value: Any, is_within: Callable[[str | None], bool]) -> str:
     owner = getattr(value, "__self__", None)
     if owner is None or isinstance(owner, types.ModuleType):
         module = "numpy" if isinstance(value, np.ufunc) else getattr(value, "__module__", None)
@@ -58,7 +76,7 @@ def _name_within(value: Any, roots: Any) -> str:
         module = type(owner).__module__
         holders = [module, str(module).rpartition(".")[0]]
         name = getattr(value, "__name__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] not in roots:
+    if not isinstance(module, str) or not isinstance(name, str) or not is_within(module):
         return ""
     for holder in holders:
         found: Any = sys.modules.get(holder)
@@ -80,7 +98,7 @@ def is_our_code(function: types.FunctionType) -> bool:
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name])) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def is_installed(thing: types.FunctionType | types.ModuleType) -> bool:
@@ -93,7 +111,7 @@ def is_installed(thing: types.FunctionType | types.ModuleType) -> bool:
     else:
         module = sys.modules.get(thing.__module__ or "")
     name = getattr(module, "__name__", "__main__")
-    if name.partition(".")[0] in _OURS or is_trusted(name):
+    if is_fixed(name):
         return True
     file = getattr(module, "__file__", None) or ""
     return name != "__main__" and str(file).startswith(_library_folders())

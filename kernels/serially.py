@@ -12,13 +12,14 @@ not seen here, nor is what numba.vectorize makes with target="parallel".
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Modules whose functions launch nothing, or not by name: looking through them would take seconds.
-LIBRARIES = sys.stdlib_module_names | {"numpy", "scipy", "pandas", "numba", "llvmlite", "kernels", "compute"}
+from kernels import provenance
+
+# Modules beside Python's and ours whose functions launch nothing: looking through them would take seconds.
+LIBRARIES = {"scipy", "pandas"}
 
 _twins: dict[int, tuple[Any, Any]] = {}  # by id, beside the original, which so keeps its id
 
@@ -79,7 +80,7 @@ def _launches(value: Any) -> bool:
             if met.targetoptions.get("parallel"):
                 return True
             met = met.py_func
-        if isinstance(met, types.FunctionType) and (met.__module__ or "").partition(".")[0] not in LIBRARIES:
+        if isinstance(met, types.FunctionType) and not _is_librarys(met.__module__):
             waiting += _met(met)
     return False
 
@@ -91,7 +92,11 @@ def is_dispatcher(value: Any) -> bool:
 
 
 def _is_module(value: Any) -> bool:
-    return isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in LIBRARIES
+    return isinstance(value, types.ModuleType) and not _is_librarys(value.__name__)
+
+
+def _is_librarys(module: str | None) -> bool:
+    return provenance.is_fixed(module or "") or (module or "").partition(".")[0] in LIBRARIES
 
 
 def _met(function: types.FunctionType) -> Iterator[Any]:

@@ -1,0 +1,63 @@
+"""Whose code it is: a user's file that is named like a module of Python's is the user's."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+
+from compute import Processes, Serial, run
+from kernels import kernel, provenance
+from kernels.reach import reach_of
+
+
+@pytest.fixture
+def wave(tmp_path, monkeypatch):
+    """Writes a module `wave` of the user's, which hides Python's, and imports it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def written(text: str):
+        (tmp_path / "wave.py").write_text(text)
+        sys.modules.pop("wave", None)
+        importlib.invalidate_caches()
+        return importlib.import_module("wave")
+
+    yield written
+    sys.modules.pop("wave", None)
+
+
+def test_an_edited_module_that_is_named_like_one_of_pythons(wave):
+    keys = set()
+    for factor in (2, 3):
+        step = wave(f"def step(v):\n    return v * {factor}\n").step
+        reach = reach_of(step, compiled=True)
+        assert not reach.unkeyed
+        keys.add(reach.key)
+    assert len(keys) == 2
+
+
+def test_a_helper_that_is_called_through_such_a_module(wave):
+    module = wave("def step(v):\n    return v * 2\n")
+
+    @kernel
+    def body(lo, hi, out, x):
+        for i in range(lo, hi):
+            out[i] = module.step(x[i])
+
+    x = np.arange(4.0)
+    assert list(run(body, x, on=Serial()).value) == [0, 2, 4, 6]
+    module.step = lambda v: v * 7
+    for variant in ("python", "nogil"):
+        for backend in (Serial(), Processes(1)):
+            assert list(run(body, x, on=backend, variant=variant).value) == [0, 7, 14, 21]
+
+
+def test_what_is_pythons_is_known_by_its_name():
+    assert provenance.is_trusted("math")
+    assert provenance.is_trusted("json.decoder")
+    assert provenance.is_trusted("numpy.linalg")
+    assert provenance.name_of_numbas(sys.modules["functools"].lru_cache) == "functools.lru_cache"
