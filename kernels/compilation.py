@@ -158,7 +158,10 @@ _ours = _Twins({}, frozenset())  # this library's helpers, which never change: e
 
 
 class Kept(NullCache):  # type: ignore[misc]
-    """What a dispatcher compiles to, on disk: a file for each signature."""
+    """What a dispatcher compiles to, on disk: a file for each signature, which begins with its own name.
+
+    So a copy under another name, as a hand or a repaired disk may leave it, is a damaged entry.
+    """
 
     def __init__(self, name: str, key: str, options: Hashable) -> None:
         self._name, self._key, self._options = name.strip("<>"), key, options
@@ -169,9 +172,11 @@ class Kept(NullCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled signature, or None where it is not there or cannot be read (it is then compiled again)."""
         path = self._path(sig, target_context)
-        content = path and entries.read(path)
+        name, _, content = ((path and entries.read(path)) or b"").partition(b"\n")
+        if not path or name != path.name.encode():
+            return None
         try:
-            return machine_code.restored(content, sig, target_context) if content else None
+            return machine_code.restored(content, sig, target_context)
         except Exception:  # a damaged entry costs a compilation, never a run
             return None
 
@@ -180,4 +185,4 @@ class Kept(NullCache):  # type: ignore[misc]
         path = self._path(sig, data.target_context)
         content = path and machine_code.portable(data)
         if path and content:
-            entries.write(path, content)
+            entries.write(path, path.name.encode() + b"\n" + content)

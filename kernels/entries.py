@@ -85,13 +85,16 @@ def _settings() -> str:
 @contextmanager
 def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
     """An open descriptor of what only this user can write; PermissionError for anything else, and for a link."""
-    descriptor = os.open(path if folder is None else path.name, flags | getattr(os, "O_NOFOLLOW", 0), dir_fd=folder)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+    descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
             raise PermissionError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}")
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):o})")
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise OSError(f"{path} is no file")
         yield descriptor
     finally:
         os.close(descriptor)
@@ -154,8 +157,13 @@ def write(path: Path, content: bytes) -> None:
         with _folder_of(path):
             # Named like an entry, so that one whose writer was killed is dropped as one.
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
-                file.write(content)
-            os.replace(file.name, path)
+                try:
+                    file.write(content)
+                    file.close()
+                    os.replace(file.name, path)
+                except BaseException:  # a full disk, a folder in its place, a Ctrl-C
+                    os.unlink(file.name)
+                    raise
             prune(path.parent)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kernels import entries
-from kernels.compilation import compiled
+from kernels.compilation import compiled, forget
 
 ROOT = Path(__file__).parent.parent
 DAY = 86400
@@ -65,6 +65,40 @@ def test_a_disk_that_refuses_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
     entries.write(tmp_path / "file" / f"body-{1:032x}.nbc", b"code")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_pipe_in_an_entrys_place_is_not_waited_for(tmp_path):
+    path = tmp_path / f"body-{1:032x}.nbc"
+    os.mkfifo(path, 0o600)
+    assert entries.read(path) is None
+    entries.write(path, b"code")
+    assert entries.read(path) == b"code"
+
+
+def test_what_cannot_be_put_in_its_place_leaves_nothing(tmp_path):
+    path = tmp_path / f"body-{1:032x}.nbc"
+    path.mkdir()
+    assert entries.read(path) is None
+    entries.write(path, b"code")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_entry_under_the_name_of_another_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
+
+    def made(factor):
+        def times(x):
+            return x * factor
+
+        return compiled(times)
+
+    assert made(71.0)(2.0) == 142.0
+    (one,) = tmp_path.iterdir()
+    assert made(73.0)(2.0) == 146.0
+    (other,) = set(tmp_path.iterdir()) - {one}
+    other.write_bytes(one.read_bytes())
+    forget()
+    assert made(73.0)(2.0) == 146.0
 
 
 def test_a_user_without_a_home_keeps_nothing(monkeypatch):
