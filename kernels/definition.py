@@ -23,6 +23,7 @@ from kernels.bodies import names_of, nothing_returned, places_of, plain
 from kernels.cache import empty
 from kernels.plan import Plan, same_elements
 from kernels.plan import as_index as as_index
+from kernels.reach import renew_compiled_helpers
 from kernels.serially import interpreted
 
 Body = Callable[..., Any]
@@ -51,6 +52,7 @@ class Variant:
     def load(self) -> Body:
         """The function to call, compiled where it is to be."""
         if not self.compiled:
+            renew_compiled_helpers(self.source())
             return interpreted(self.source())
         from kernels.compilation import compiled
 

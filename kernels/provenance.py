@@ -211,6 +211,13 @@ def kernel_parts(value: Any) -> list[Any]:
     return [value.name, *parts, *(variant.function for variant in value.variants.values())]
 
 
+def bring_up_to_date() -> None:
+    """Have numba take in what was registered with it since it last compiled: it would do so only in compiling."""
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+
+
 def registrations() -> int:
     """How many functions, attributes and their code numba knows at this moment; 0 before it is imported."""
     return sum(map(len, _registries()))

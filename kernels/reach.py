@@ -48,7 +48,7 @@ class Reach:
     mutable: bool = False
     attributes: frozenset[str] = frozenset()
     dispatchers: list[Any] = field(default_factory=list)
-    arrays: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
+    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
     _names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     _cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
     _functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
@@ -70,8 +70,8 @@ class Reach:
         for cell, value in self._cells:
             if _contents(cell) is not value:
                 return False
-        for array, frozen in self.arrays:
-            if not same_bytes(array, frozen):
+        for array, frozen, layout in self.arrays:
+            if _layout(array) != layout or not (frozen is None or same_bytes(array, frozen)):
                 return False
         return self._registered == provenance.registrations()
 
@@ -98,12 +98,23 @@ def renew_compiled_helpers(function: Any) -> None:
     """
     if "numba" not in sys.modules or not isinstance(function, types.FunctionType):
         return
+    stale = []
     for dispatcher in reach_of(function, compiled=False).dispatchers:
         key = reach_of(dispatcher.py_func, compiled=True).key
         if _renewed.get(id(dispatcher), (None, ""))[1] != key:
-            if dispatcher.overloads:
-                dispatcher.recompile()
             _renewed[id(dispatcher)] = dispatcher, key
+            stale.append((dispatcher, list(dispatcher.overloads), dispatcher._can_compile))
+    # numba's own `recompile` for all at once: one that is compiled before what it calls would get that one's old code.
+    for dispatcher, signatures, _ in stale:
+        if signatures:
+            dispatcher._make_finalizer()()
+            dispatcher._reset_overloads()
+            dispatcher._cache.flush()
+            dispatcher._can_compile = True
+    for dispatcher, signatures, can_compile in stale:
+        for signature in signatures:
+            dispatcher.compile(signature)
+        dispatcher._can_compile = can_compile
 
 
 class _Walk:
@@ -119,6 +130,8 @@ class _Walk:
 
     def of(self, function: types.FunctionType) -> Reach:
         """Walk from the function on; everything that was reached."""
+        if self._compiled:
+            provenance.bring_up_to_date()
         self._reach._registered = provenance.registrations()
         if self._compiled and (foreign := provenance.foreign()):
             self._unkeyed(f"{foreign} extends numba", self._reach._registered)
@@ -152,6 +165,9 @@ class _Walk:
         elif isinstance(value, np.generic) and kind.__module__ == "numpy" and not value.dtype.hasobject:
             self._dtype(value.dtype)
             self._put("scalar", value.tobytes())
+            if isinstance(value, np.void):  # a record may be a part of an array, and change with it
+                self._reach.arrays.append((value, value.copy(), _layout(value)))
+                self._reach.mutable |= not self._compiled
         elif isinstance(value, np.dtype):
             self._dtype(value)
         elif isinstance(value, enum.Enum):
@@ -281,15 +297,18 @@ class _Walk:
 
     def _array(self, array: np.ndarray[Any, Any]) -> None:
         self._dtype(array.dtype)
+        layout = _layout(array)
         self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
         if not self._compiled:
             self._reach.mutable = True
         if array.nbytes > FROZEN_BYTES or (self._compiled and not array.flags.forc):
             self._unkeyed("an array that numba does not copy", array)
+            self._put("there", repr(layout))
+            self._reach.arrays.append((array, None, layout))
             return
         self._put("elements", array.tobytes())
         if self._compiled:
-            self._reach.arrays.append((array, np.array(array, order="K", copy=True)))
+            self._reach.arrays.append((array, np.array(array, order="K", copy=True), layout))
 
     def _dtype(self, dtype: np.dtype[Any]) -> None:
         self._put("dtype", repr((dtype.str, dtype.descr if dtype.fields else (), dtype.itemsize, dtype.alignment)))
@@ -336,6 +355,11 @@ def _contents(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # not yet assigned
         return _MISSING
+
+
+def _layout(array: Any) -> tuple[Any, ...]:
+    """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
+    return array.dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
 
 
 def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
