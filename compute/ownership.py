@@ -15,16 +15,22 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_user: Callable[[], int] = getattr(os, "geteuid", lambda: 0)
+
 
 class Owner:
     """The process in which something came to be."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        self.process, self._user = os.getpid(), _user()
 
     def is_here(self) -> bool:
         """Whether that is this process, and no fork of it."""
         return self.process == os.getpid()
+
+    def is_same_user(self) -> bool:
+        """Whether this process has the user that it had then: servers give up root's rights."""
+        return self._user == _user()
 
     def check(self) -> None:
         """RuntimeError with the remedy where this process is another one."""

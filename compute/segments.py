@@ -2,7 +2,8 @@
 
 A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
 as soon as it exists where the system lets other processes open it through its owner's descriptor (/proc/PID/fd on
-Linux): no way of dying leaves anything behind. Elsewhere it keeps its name until the last view of it is gone. A view
+Linux): no way of dying leaves anything behind. Elsewhere, and in a process that has changed its user, into which Linux
+lets nobody look, it keeps its name until the last view of it is gone. A view
 keeps its segment mapped, so no view ever points at nothing; a fork of the owner has views of its own, and where it may
 have one the pages stay until both are gone.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import mmap
 import os
@@ -71,6 +73,7 @@ class Segment(mmap.mmap):
     file: File  # whoever made it keeps it open, and so does a fork of that process
     serial: tuple[int, int]  # owner's pid and a number: its name in the workers' tables
     start: int  # where it is mapped here
+    user: int  # whose process it was when it was made
     lending: Lending
 
     @classmethod
@@ -78,7 +81,7 @@ class Segment(mmap.mmap):
         segment = cls(file.descriptor, size)
         segment.file, segment.name, segment.serial = file, name, serial
         segment.start = np.frombuffer(segment, np.uint8).ctypes.data
-        segment.lending = Lending()
+        segment.lending, segment.user = Lending(), _user()
         return segment
 
     @property
@@ -88,7 +91,30 @@ class Segment(mmap.mmap):
 
     def is_reachable(self) -> bool:
         """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
+        if not self.name and self.user != _user():
+            return False
         return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
+
+
+_user: Callable[[], int] = getattr(os, "geteuid", lambda: 0)
+
+
+def _is_open_to_others() -> bool:
+    """Whether processes of the same user can open this one's descriptors: not where it has been another user's."""
+    if not NAMELESS:
+        return False
+    prctl = _prctl()
+    return prctl is None or prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+
+
+@functools.cache
+def _prctl() -> Any:
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "prctl", None)
+
+
+PR_GET_DUMPABLE = 3
 
 
 class File:
@@ -191,19 +217,20 @@ def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[],
     """Take over an open descriptor and the duty to unlink."""
     owner = os.getpid()
     serial = (owner, next(_serials))
+    nameless = _is_open_to_others()
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
         else:
             os.ftruncate(descriptor, size)
         file = File(descriptor)
-        segment = Segment.over(file, size, "" if NAMELESS else name, serial)
-        if NAMELESS:
+        segment = Segment.over(file, size, "" if nameless else name, serial)
+        if nameless:
             unlink()
     except BaseException:
         os.close(descriptor)
         raise
-    if NAMELESS:
+    if nameless:
         # Not at exit: views may be alive until the very end, and the system frees what has no name.
         weakref.finalize(segment, _free_pages, owner, file, segment.lending).atexit = False
     else:
@@ -232,7 +259,14 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
     if address.startswith("shm:"):
         descriptor = _open_by_name(address.removeprefix("shm:"))
     else:
-        descriptor = os.open(address, os.O_RDWR)
+        try:
+            descriptor = os.open(address, os.O_RDWR)
+        except PermissionError as error:
+            raise PermissionError(
+                error.errno,
+                f"a worker (user {_user()}) may not see the memory of the process that it works for ({address}); where"
+                " that process gives up privileges, open pools and make shared arrays after it has done so",
+            ) from None
     try:
         return Segment.over(File(descriptor), size, address, serial)
     finally:

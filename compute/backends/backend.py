@@ -108,6 +108,9 @@ class Pool(ABC):
             try:
                 with self._turn, one_blas_thread(kernel):
                     self._check_open()  # it may have been closed while this waited for its turn
+                    if not self._owner.is_same_user():
+                        self._owner = Owner()
+                        self.renew()
                     self._running = watch
                     try:
                         return do(self, kernel, args, kw, watch)
@@ -158,6 +161,9 @@ class Pool(ABC):
 
     def repair(self) -> None:
         """Replace the workers that died."""
+
+    def renew(self) -> None:
+        """After this process has changed its user: have workers with its new rights, and no more than these."""
 
     def stop(self) -> None:
         """Stop the workers."""

@@ -155,7 +155,8 @@ def _check_folder() -> None:
     if folder is not None and folder == _inherited_folder:
         del config["tempdir"]
     elif folder is not None:
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
+        with contextlib.suppress(PermissionError):
+            os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
     hosts.socket_folder()
 
 

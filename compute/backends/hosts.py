@@ -22,8 +22,9 @@ SOCKET_PATH = 107  # bytes of the path of a Unix socket: Linux's limit, and nobo
 LISTENER = len("/listener-12345678") + 4
 ROOTS = "/tmp", "/var/tmp", "/dev/shm"  # where a socket's folder can be if TMPDIR is too long
 SHARED_MEMORY = Path("/dev/shm")
-# The names carry the process that they are of: loky's semaphores, and folders of multiprocessing's that we have made.
-SEMAPHORE, FOLDER = re.compile(r"sem\.loky-(\d+)-"), re.compile(r"pymp-(\d+)-")
+# The names carry the process that they are of: loky's semaphores, shared memory that must keep its name, and folders of
+# multiprocessing's that we have made.
+SEMAPHORE, FOLDER = re.compile(r"(?:sem\.loky|nfold)-(\d+)-"), re.compile(r"(?:pymp|nfold)-(\d+)-")
 
 
 def prepare() -> None:
@@ -109,7 +110,7 @@ def socket_folder() -> None:
     """Have multiprocessing's sockets in a folder with a path that is short enough, and with our number in its name."""
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     known = config.get("tempdir")
-    if known is not None and len(os.fsencode(known)) + LISTENER <= SOCKET_PATH:
+    if known is not None and len(os.fsencode(known)) + LISTENER <= SOCKET_PATH and os.access(known, os.W_OK | os.X_OK):
         return
     from multiprocessing import util
     from shutil import rmtree
@@ -120,7 +121,8 @@ def socket_folder() -> None:
             continue
         with contextlib.suppress(OSError):
             config["tempdir"] = tempfile.mkdtemp(prefix=f"pymp-{os.getpid()}-", dir=root)
-            util.Finalize(None, util._remove_temp_dir, (rmtree, config["tempdir"]), exitpriority=-100)  # type: ignore[attr-defined]
+            # Later, this process may have no right to: then whoever sweeps has.
+            util.Finalize(None, rmtree, (config["tempdir"], True), exitpriority=-100)
             return
     raise OSError(
         f"the folder for temporary files, {tempfile.gettempdir()}, has too long a path for a socket, and none of"
@@ -183,11 +185,19 @@ def sweep() -> list[str]:
 
 def _is_left(path: Path, pattern: re.Pattern[str]) -> bool:
     owner = pattern.match(path.name)
-    if not owner or os.path.exists(f"/proc/{owner[1]}") or path.lstat().st_uid != os.getuid():
-        return False
-    if path.is_symlink():
+    if not owner or path.is_symlink() or path.lstat().st_uid != os.getuid() or _is_alive(int(owner[1])):
         return False
     return pattern is FOLDER or not _is_mapped(path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # where /proc shows this user's processes alone, this tells of all
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _is_mapped(path: Path) -> bool:

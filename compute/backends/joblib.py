@@ -168,6 +168,13 @@ class LokyPool(Pool):
             # At the interpreter's end, loky's own exit handler has sent the workers away, and its thread runs no more.
             self._executor.shutdown(wait=not sys.is_finalizing(), kill_workers=True)
 
+    def renew(self) -> None:
+        self._sender.forget()
+        self._executor.shutdown(wait=True)  # not killed: they may not be ours to kill any more
+        self._executor = None
+        self.arena.close()
+        self.repair()
+
     def stop(self) -> None:
         self._sender.forget()
         self._shut_down()

@@ -91,8 +91,7 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
         self._sender = remote.Sender(self.arena)
-        self._board = self.arena.empty(LINE * self.workers, np.int64)
-        self._board[:] = 0
+        self._make_board()
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
@@ -103,6 +102,18 @@ class ProcessPool(Pool):
             self._sender.forget()
             self._selector.close()
             raise
+
+    def _make_board(self) -> None:
+        self._board = self.arena.empty(LINE * self.workers, np.int64)
+        self._board[:] = 0
+
+    def renew(self) -> None:
+        self._sender.forget()
+        self._dismiss_all()  # by a message: they may not be ours to kill any more
+        self._selector = selectors.DefaultSelector()
+        self.arena.close()
+        self._make_board()
+        self.repair()
 
     def repair(self) -> None:
         """Start a worker for each lane that has none, side by side; return when all are ready."""
@@ -244,12 +255,15 @@ class ProcessPool(Pool):
 
     def stop(self) -> None:
         self._sender.forget()
+        self._dismiss_all()
+        del self._board  # a closed pool holds no memory and no descriptor
+
+    def _dismiss_all(self) -> None:
         self._selector.close()
         for worker in self._workers.values():
             worker.dismiss()
         while self._workers:
             self._workers.popitem()[1].bury()
-        del self._board  # a closed pool holds no memory and no descriptor
 
     def forget(self) -> None:
         if selector := getattr(self, "_selector", None):
