@@ -15,14 +15,22 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_user: Callable[[], int] = getattr(os, "geteuid", lambda: 0)
+_geteuid: Callable[[], int] = getattr(os, "geteuid", lambda: 0)
+latest_user = _geteuid()
+
+
+def user() -> int:
+    """Whose process this is, asked of the system; `latest_user` is what it answered last, for those in a hurry."""
+    global latest_user
+    latest_user = _geteuid()
+    return latest_user
 
 
 class Owner:
     """The process in which something came to be."""
 
     def __init__(self) -> None:
-        self.process, self._user = os.getpid(), _user()
+        self.process, self._user = os.getpid(), user()
 
     def is_here(self) -> bool:
         """Whether that is this process, and no fork of it."""
@@ -30,7 +38,7 @@ class Owner:
 
     def is_same_user(self) -> bool:
         """Whether this process has the user that it had then: servers give up root's rights."""
-        return self._user == _user()
+        return self._user == user()
 
     def check(self) -> None:
         """RuntimeError with the remedy where this process is another one."""

@@ -26,7 +26,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from compute import interrupts, machine
+from compute import interrupts, machine, ownership
 from compute.ownership import Lending
 
 Kind = Literal["heap", "shared", "mapped"]
@@ -81,7 +81,7 @@ class Segment(mmap.mmap):
         segment = cls(file.descriptor, size)
         segment.file, segment.name, segment.serial = file, name, serial
         segment.start = np.frombuffer(segment, np.uint8).ctypes.data
-        segment.lending, segment.user = Lending(), _user()
+        segment.lending, segment.user = Lending(), ownership.user()
         return segment
 
     @property
@@ -91,12 +91,9 @@ class Segment(mmap.mmap):
 
     def is_reachable(self) -> bool:
         """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
-        if not self.name and self.user != _user():
+        if not self.name and self.user != ownership.latest_user:  # pools ask before each run
             return False
         return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
-
-
-_user: Callable[[], int] = getattr(os, "geteuid", lambda: 0)
 
 
 def _is_open_to_others() -> bool:
@@ -264,8 +261,8 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
         except PermissionError as error:
             raise PermissionError(
                 error.errno,
-                f"a worker (user {_user()}) may not see the memory of the process that it works for ({address}); where"
-                " that process gives up privileges, open pools and make shared arrays after it has done so",
+                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for"
+                f" ({address}); where that process gives up privileges, open pools and make shared arrays after it has done so",
             ) from None
     try:
         return Segment.over(File(descriptor), size, address, serial)

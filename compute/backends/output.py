@@ -24,8 +24,10 @@ def by_line() -> None:
 def flush() -> None:
     """Give away what has been printed in this process, by Python and by C."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # as above, or nobody reads it any more
+        try:  # contextlib.suppress takes longer than the flush, which every run of a worker ends with
             stream.flush()
+        except (AttributeError, OSError, ValueError):  # as above, or nobody reads it any more
+            pass
     _flush_c()(None)
 
 

@@ -53,7 +53,7 @@ class Sender:
         """The job, pickled: the same for every lane."""
         code = self._code(job)
         items: list[Any] = [job.control, job.out, *job.inputs]
-        carried = self._carried(items, job.kernel)
+        carried = NOTHING if QUICK.issuperset(map(type, items)) else self._carried(items, job.kernel)
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         fixed = [k for k in places if not items[k].flags.writeable]
         for k in places:
@@ -69,9 +69,9 @@ class Sender:
 
         Both ways make the same class of it there, so that `isinstance` and `is` hold. Where they stood, and as bytes.
         """
-        places = tuple(k for k, x in enumerate(items) if type(x) not in QUICK and not _is_plain(x))
+        places = tuple(k for k, x in enumerate(items) if not _is_plain(x))
         if not places:
-            return (), b""
+            return NOTHING
         from compute.backends import carrier
 
         given = tuple(items[k] for k in places)
@@ -199,6 +199,7 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
 
 
 QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no second look
+NOTHING: tuple[tuple[int, ...], bytes] = (), b""
 PLAIN = frozenset((complex, bool, str, bytes, type(None))) | QUICK
 
 
