@@ -7,11 +7,13 @@ when its signal comes, as ever; only what it raises is kept for later. Handlers 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
+import functools
 import threading
 
 # What the signal module wraps: its own functions make enums of handlers, at 3 us each, and a short run takes 15 us.
-from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]
+from _signal import NSIG, getsignal, signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -22,6 +24,23 @@ SIGNALS = range(1, min(NSIG, 32))  # the real-time signals beyond are nobody's t
 
 def _nothing() -> None:
     pass
+
+
+@functools.cache
+def _system_calls_python() -> Callable[[int], bool]:
+    """What tells whether a signal comes to Python's handler: a program around Python may have its own, in C.
+
+    uWSGI does, and Python does not hear of it. Putting Python's handler "back" would leave uWSGI deaf.
+    """
+    if not hasattr(_signal, "SIGRTMAX") or getsignal(_signal.SIGRTMAX) != _signal.SIG_DFL:
+        return lambda number: True
+    import ctypes
+
+    system_handler = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int)(("PyOS_getsig", ctypes.pythonapi))
+    signal(_signal.SIGRTMAX, _nothing)  # a signal that nobody sends shows how Python's own looks
+    pythons = system_handler(_signal.SIGRTMAX)
+    signal(_signal.SIGRTMAX, _signal.SIG_DFL)
+    return lambda number: system_handler(number) == pythons
 
 
 class _Ears:
@@ -39,7 +58,8 @@ class _Ears:
         """Hear from now on; False where there is nothing to hear."""
         if threading.current_thread() is threading.main_thread():
             found = zip(SIGNALS, map(getsignal, SIGNALS), strict=True)
-            self._handlers = {number: former for number, former in found if former and callable(former)}  # 0: default
+            known = {number: former for number, former in found if former and callable(former)}  # 0: default
+            self._handlers = {number: former for number, former in known.items() if _system_calls_python()(number)}
             for number in self._handlers:
                 signal(number, self._hook)
         return bool(self._handlers)

@@ -320,6 +320,10 @@ def _pickled(outcome: Outcome) -> bytes:
 def settle(parent: int) -> None:
     """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # It may have been born deaf to it. multiprocessing, which ends workers by it at exit, would wait for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     children.be_a_worker()
     output.by_line()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
