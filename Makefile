@@ -52,9 +52,9 @@ $(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# A thousand runs with workers killed at random, then every way to die at every point of the lane loop, on the workers of
-# forkserver, spawn and loky (the tests have those of fork). Seven minutes on two CPUs that have other work as well; its
-# table is kept in bench/results.
+# Two thousand runs with accidents at random moments, half of them killed workers, and every way to die at every point of
+# the lane loop, on the workers of forkserver, spawn and loky (the tests have those of fork). A quarter of an hour on two
+# CPUs that have other work as well; its table is kept in bench/results. `tests/chaos.py --runs 100` is the short form.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
 
