@@ -166,3 +166,26 @@ print("done")
 @pytest.mark.parametrize("backend", ALL)
 def test_a_handler_that_raises_nothing_changes_nothing(prepared, no_leaks, backend):
     assert prepared.run(TICKING, backend) == "done\n"
+
+
+# uWSGI's way: Python's own handler is in its table, and not in the system's.
+IN_C = """
+import faulthandler, os, signal, sys
+from compute import *
+from fault_kernels import busy
+
+signal.signal(signal.SIGUSR2, lambda *_: print("Python's"))
+with open("dumped", "w") as file:
+    faulthandler.register(signal.SIGUSR2, file)
+    for backend in (Threads(2), Processes(2)):
+        with backend.open() as pool:
+            assert pool.run(busy, 20, 1000).value.tolist() == list(range(20))
+        os.kill(os.getpid(), signal.SIGUSR2)
+with open("dumped") as file:
+    assert file.read().count("most recent call first") == 2
+print("done")
+"""
+
+
+def test_a_handler_that_is_not_pythons_stays_in_place(prepared, no_leaks):
+    assert prepared.run(IN_C) == "done\n"
