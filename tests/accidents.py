@@ -19,7 +19,7 @@ from typing import Any
 from fault_kernels import busy
 from programs import await_children, in_child, said
 
-from compute import Processes
+from compute import Processes, WorkerDied
 
 CHUNKS, LONG = 40, 400_000  # 16 ms of work for one core
 WITHIN = 0.02  # s from a run's beginning
@@ -80,7 +80,7 @@ def a_child_of_less_rights(backend: Any, pool: Any, rng: random.Random) -> int:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-        with contextlib.suppress(PermissionError), backend.open() as another:
+        with contextlib.suppress(PermissionError, WorkerDied), backend.open() as another:
             run(another, rng)
 
     children: list[int] = []
