@@ -261,8 +261,8 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
         except PermissionError as error:
             raise PermissionError(
                 error.errno,
-                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for"
-                f" ({address}); where that process gives up privileges, open pools and make shared arrays after it has done so",
+                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for ({address});"
+                " where that process gives up privileges, open pools and make shared arrays after it has done so",
             ) from None
     try:
         return Segment.over(File(descriptor), size, address, serial)
