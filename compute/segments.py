@@ -261,7 +261,7 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
         except PermissionError as error:
             raise PermissionError(
                 error.errno,
-                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for ({address});"
+                f"a worker (user {ownership.user()}) may not see the memory of its parent ({address});"
                 " where that process gives up privileges, open pools and make shared arrays after it has done so",
             ) from None
     try:
