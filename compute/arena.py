@@ -14,6 +14,7 @@ from kernels.cache import empty
 ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
 SMALL = 2**20  # bytes: a segment that costs more to make than to keep
 SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
+IDLE = 32  # segments: a run takes a few; the hundreds of results that were let go of at once would hold files
 
 
 class Arena:
@@ -114,7 +115,8 @@ class Arena:
         with self._lock:
             self._collect()
             aged = ((segment, age + 1) for segment, age in self._idle.items())
-            self._idle = {segment: age for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)}
+            kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)]
+            self._idle = dict(kept[:IDLE])
 
     def close(self) -> None:
         """Let go of everything; arrays that are still held stay valid."""

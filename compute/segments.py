@@ -27,6 +27,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from compute import interrupts, machine, ownership
+from compute.files import with_more_files
 from compute.ownership import Lending
 
 Kind = Literal["heap", "shared", "mapped"]
@@ -66,6 +67,10 @@ class Endings(Generic[Key]):
         self._ended.clear()
 
 
+# mmap has a descriptor of its own beside ours, for what is never asked of it here. Since Python 3.13 it can do without.
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
+
+
 class Segment(mmap.mmap):
     """Mapped memory that other processes can map too; unmapped, and given back, when its last view is gone."""
 
@@ -78,7 +83,7 @@ class Segment(mmap.mmap):
 
     @classmethod
     def over(cls, file: File, size: int, name: str, serial: tuple[int, int]) -> Segment:
-        segment = cls(file.descriptor, size)
+        segment = cls(file.descriptor, size, **UNTRACKED)
         segment.file, segment.name, segment.serial = file, name, serial
         segment.start = np.frombuffer(segment, np.uint8).ctypes.data
         segment.lending, segment.user = Lending(), ownership.user()
@@ -140,7 +145,7 @@ def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
     # A name exists for a moment before anybody here knows of it.
     with interrupts.put_off():
-        return _create(size, kind, folder)
+        return with_more_files(lambda: _create(size, kind, folder))
 
 
 def _create(size: int, kind: Kind, folder: str | None) -> Segment:
@@ -231,7 +236,7 @@ def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[],
         # Not at exit: views may be alive until the very end, and the system frees what has no name.
         weakref.finalize(segment, _free_pages, owner, file, segment.lending).atexit = False
     else:
-        weakref.finalize(segment, _free_name, owner, descriptor, unlink)
+        weakref.finalize(segment, _free_name, owner, file, unlink)
     return segment
 
 
@@ -244,15 +249,19 @@ def _free_pages(owner: int, file: File, lending: Lending) -> None:
         os.close(file.descriptor)
 
 
-def _free_name(owner: int, descriptor: int, unlink: Callable[[], None]) -> None:
+def _free_name(owner: int, file: File, unlink: Callable[[], None]) -> None:
     if os.getpid() == owner:
-        os.close(descriptor)
+        os.close(file.descriptor)
         with contextlib.suppress(OSError):
             unlink()
 
 
 def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
     """Map another process's segment, without becoming responsible for it."""
+    return with_more_files(lambda: _attach(address, size, serial))
+
+
+def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
     if address.startswith("shm:"):
         descriptor = _open_by_name(address.removeprefix("shm:"))
     else:
@@ -261,8 +270,8 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
         except PermissionError as error:
             raise PermissionError(
                 error.errno,
-                f"a worker (user {ownership.user()}) may not see the memory of its parent ({address});"
-                " where that process gives up privileges, open pools and make shared arrays after it has done so",
+                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for"
+                f" ({address}); where that process gives up privileges, open pools after it has done so",
             ) from None
     try:
         return Segment.over(File(descriptor), size, address, serial)

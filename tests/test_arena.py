@@ -290,7 +290,7 @@ with Processes(2).open() as pool:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     import os
     used = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 16, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 16, used + 16))
     held = []
     try:
         for _ in range(50):
@@ -300,7 +300,7 @@ with Processes(2).open() as pool:
     held.clear()
     print(pool.run(squares, values).value.sum())
 try:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
     Processes(8).open()
 except OSError as error:
     print(type(error).__name__, error)

@@ -24,6 +24,7 @@ from compute.backends.backend import Backend, Pool
 from compute.backends.worker import Tally, Worker, start_server
 from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
+from compute.files import with_more_files
 from compute.lanes import Job, Outcome
 from compute.segments import reference
 from kernels.definition import nearest
@@ -122,7 +123,7 @@ class ProcessPool(Pool):
             return
         if os.name == "posix":
             with interrupts.put_off():
-                _check_descriptors(DESCRIPTORS * (len(missing) + 1))
+                with_more_files(lambda: _check_descriptors(DESCRIPTORS * (len(missing) + 1)))
         if self.backend.start == "forkserver":
             children.check_server()
             start_server()
@@ -280,15 +281,11 @@ class ProcessPool(Pool):
 
 
 def _check_descriptors(count: int) -> None:
-    """OSError with the remedy where so many files cannot be opened: the fork server would die of it half-way."""
+    """OSError where so many files cannot be opened: the fork server would die of it half-way."""
     held: list[int] = []
     try:
         while len(held) < count:
             held.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        raise OSError(
-            error.errno, f"Too many open files: workers need {count} more; raise `ulimit -n`, or use fewer workers"
-        ) from None
     finally:
         for descriptor in held:
             os.close(descriptor)
