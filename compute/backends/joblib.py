@@ -28,6 +28,7 @@ from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
+FEEDER = 1.0  # s for loky's queue to end: it has nothing more to feed
 ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
 
 
@@ -166,7 +167,12 @@ class LokyPool(Pool):
     def _shut_down(self) -> None:
         if self._executor is not None:
             # At the interpreter's end, loky's own exit handler has sent the workers away, and its thread runs no more.
+            feeder = getattr(getattr(self._executor, "_call_queue", None), "_thread", None)
             self._executor.shutdown(wait=not sys.is_finalizing(), kill_workers=True)
+            self._executor = None
+            # It holds the last of loky's semaphores, which would stay if the program ended by os._exit now.
+            if feeder is not None and not sys.is_finalizing():
+                feeder.join(FEEDER)
 
     def renew(self) -> None:
         self._sender.forget()
