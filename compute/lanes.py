@@ -41,8 +41,6 @@ from compute.control import (
 )
 from kernels.bodies import nothing_returned
 from kernels.definition import Kernel, Variant, numba_is_here
-from kernels.reach import renew_compiled_helpers
-from kernels.serially import interpreted
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
@@ -213,7 +211,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
     take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
     clocks = time.perf_counter_ns, time.thread_time_ns
     target = _own_row if reduces else _whole
-    return make_lane(interpreted(body), target, take, _load, _store, *clocks, usage.begin, usage.end)
+    return make_lane(body, target, take, _load, _store, *clocks, usage.begin, usage.end)
 
 
 @functools.cache
@@ -229,7 +227,7 @@ def _shared_counter() -> Callable[..., Any]:
 
 
 _sources: dict[tuple[int, bool], tuple[Variant, Callable[..., int]]] = {}
-_python_lanes: dict[tuple[int, bool, bool], tuple[Variant, Callable[..., int]]] = {}
+_python_lanes: dict[tuple[int, bool, bool], tuple[Variant, Any, Callable[..., int]]] = {}
 
 
 def source_of(kernel: Kernel) -> Callable[..., int]:
@@ -249,11 +247,11 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
 
         lane: Callable[..., int] = compiled(source_of(kernel))
         return lane
-    key = id(variant), reduces, lanes == 1
-    if key not in _python_lanes:
-        _python_lanes[key] = variant, python_lane(variant.source(), reduces, lanes == 1)
-    renew_compiled_helpers(variant.source())
-    return _python_lanes[key][1]
+    body, key = variant.load(), (id(variant), reduces, lanes == 1)
+    known = _python_lanes.get(key)
+    if known is None or known[1] is not body:
+        known = _python_lanes[key] = variant, body, python_lane(body, reduces, lanes == 1)
+    return known[2]
 
 
 @dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one

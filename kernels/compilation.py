@@ -21,7 +21,8 @@ import numba
 from numba.core.caching import NullCache
 
 from kernels import entries, machine_code, provenance
-from kernels.reach import globals_of, reach_of
+from kernels.parts import globals_of
+from kernels.reach import reach_of
 
 # Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
 OPTIONS = {"nogil": True, "error_model": "numpy"}

@@ -101,7 +101,7 @@ def _library_folders() -> tuple[str, ...]:
     return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def is_installed(thing: types.FunctionType | types.ModuleType) -> bool:
+def is_installed(thing: Any) -> bool:
     """Whether it comes from a package that pip has put where packages are put, from Python, or from this library.
 
     A worker imports these by name. A user's own module may have changed since, or may not be found there.
@@ -157,12 +157,22 @@ def types_in_words(given: Any) -> str | None:
     return str(given) if type(given) in plain else None
 
 
-def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...] | None:
-    """What `jit` needs to make the same again: function, options, signatures; None where it holds more than these."""
-    if dispatcher_options(dispatcher) is None:
-        return None
+def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
+    """What is needed to make the same dispatcher again from the function that it compiles."""
     signatures = [] if dispatcher._can_compile else list(dispatcher.nopython_signatures)
-    return dispatcher.py_func, dict(dispatcher.targetoptions), signatures
+    pipeline = dispatcher._compiler.pipeline_class
+    return type(dispatcher), dict(dispatcher.locals), dict(dispatcher.targetoptions), pipeline, signatures
+
+
+def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:
+    """A dispatcher of the parts of another, around this function."""
+    kind, names, options, pipeline, signatures = parts
+    made = kind(function, names, options, pipeline)
+    for signature in signatures:
+        made.compile(signature)
+    if signatures:
+        made.disable_compile()
+    return made
 
 
 def _plainly(value: Any) -> str:

@@ -13,17 +13,16 @@ equal), and remembering an object by its `id` as "seen" (small numbers are share
 from __future__ import annotations
 
 import enum
-import functools
 import hashlib
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kernels import provenance
+from kernels.parts import DEPTH, attributes_of, globals_of, held_by
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
@@ -126,6 +125,7 @@ class _Walk:
         self._met: dict[int, int] = {}  # of what has an identity, and may be met again on its own way
         self._modules: list[types.ModuleType] = []
         self._attributes: set[str] = set()
+        self._depth = 0  # of objects in objects
         self._reach = Reach()
 
     def of(self, function: types.FunctionType) -> Reach:
@@ -205,10 +205,24 @@ class _Walk:
         elif isinstance(value, type):
             self._class(value)
         elif parts := provenance.kernel_parts(value):
+            self._reach.mutable = True
+            self._reach._names += [(value.variants, name, variant) for name, variant in value.variants.items()]
             self._items("kernel", parts)
         else:
             self._reach.mutable = True
             self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+            if not self._compiled:
+                self._inside(value)
+
+    def _inside(self, value: Any) -> None:
+        """The functions in an object that Python takes as it is, for what they read and what numba has compiled."""
+        if self._depth == DEPTH:
+            return
+        self._depth += 1
+        for item in held_by(value):
+            if type(item) not in _PLAIN and not isinstance(item, np.ndarray | np.generic):
+                self._value(item)
+        self._depth -= 1
 
     def _items(self, kind: str, items: Any) -> None:
         self._put(kind, str(len(items)))
@@ -233,7 +247,7 @@ class _Walk:
         ours = provenance.is_our_code(function)  # nobody puts anything into these, so before a run nobody looks at them
         if not ours:
             self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
-            self._attributes.update(_attributes_of(code))
+            self._attributes.update(attributes_of(code))
         self._code(code)
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
@@ -329,6 +343,9 @@ class _Walk:
             self._items("fields", value._fields)
         elif not provenance.is_trusted(value.__module__):
             self._unkeyed(f"class {value.__qualname__}", value)
+            if not self._compiled:
+                self._reach.mutable = True
+                self._inside(value)
 
     def _dispatcher(self, dispatcher: Any) -> None:
         """A function that the user gave to numba: its code, its options, and the signatures that it was held to."""
@@ -378,34 +395,3 @@ def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
 
 
 PART = 2**15  # words: 256 KiB of each array, which the second-level cache holds while they are compared
-
-
-def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A code object and all that are nested in it: inner functions, lambdas, comprehensions."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from codes_of(constant)
-
-
-@functools.lru_cache(maxsize=4096)
-def globals_of(code: types.CodeType) -> tuple[str, ...]:
-    """The names that the code looks up among globals, inner functions' included, in order."""
-    import dis
-
-    found = set()
-    for inner in codes_of(code):
-        for instruction in dis.get_instructions(inner):
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                found.add(str(instruction.argval))
-    return tuple(sorted(found))
-
-
-@functools.lru_cache(maxsize=4096)
-def _attributes_of(code: types.CodeType) -> frozenset[str]:
-    """Every name that may be an attribute's, inner functions' included: `x.name`, and `getattr(x, "name")`."""
-    named: set[str] = set()
-    for inner in codes_of(code):
-        named.update(inner.co_names)
-        named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())
-    return frozenset(sys.intern(name) for name in named)

@@ -11,12 +11,13 @@ not seen here, nor is what numba.vectorize makes with target="parallel".
 
 from __future__ import annotations
 
-import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kernels import provenance
+from kernels.reach import reach_of
 
 # Modules beside Python's and ours whose functions launch nothing: looking through them would take seconds.
 LIBRARIES = {"scipy", "pandas"}
@@ -24,11 +25,24 @@ LIBRARIES = {"scipy", "pandas"}
 _twins: dict[int, tuple[Any, Any]] = {}  # by id, beside the original, which so keeps its id
 
 
-@functools.lru_cache(maxsize=1024)
-def interpreted(function: types.FunctionType) -> types.FunctionType:
-    """A body for the interpreter: itself, or a twin whose names lead to functions that launch no threads."""
-    made: types.FunctionType = without_parallel(function)
+def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A body for the interpreter: itself, or a twin whose names lead to functions that launch no threads.
+
+    The same object for as long as what the body reaches is the same: a twin holds what it was made from.
+    """
+    if "numba" not in sys.modules or not isinstance(function, types.FunctionType):
+        return function
+    reach = reach_of(function, compiled=False)
+    known = _bodies.get(id(function))
+    if known is None or known[1] is not reach:
+        if known is not None:
+            _twins.clear()
+        known = _bodies[id(function)] = function, reach, without_parallel(function)
+    made: Callable[..., Any] = known[2]
     return made
+
+
+_bodies: dict[int, tuple[Any, Any, Any]] = {}
 
 
 def without_parallel(value: Any) -> Any:

@@ -64,6 +64,75 @@ def test_a_kernel_that_is_called_directly(pools):
             np.testing.assert_array_equal(m.body.held_to(variant)(x), x * rate)
 
 
+@pytest.mark.parametrize("options", ["parallel=True", "locals={'w': numba.float32}", "'float64(float64)'"])
+def test_a_compiled_helper_with_options_of_its_own(pools, options):
+    text = f"import numba\nRATE = 2.0\n@njit({options})\ndef h(v):\n    w = v * RATE\n    return w\n"
+    m = module("own_options", text + BODY.format("h(x[i])"))
+    for rate in (2.0, 3.0, 4.0):
+        m.RATE = rate
+        everywhere(pools, m.body, x * rate)
+
+
+def test_a_body_that_was_written_anew_beside_a_parallel_helper(pools):
+    m = module("anew_parallel", "@njit(parallel=True)\ndef h(v):\n    return v\n" + BODY.format("h(x[i]) * 2"))
+    everywhere(pools, m.body, x * 2)
+    scope = {"kernel": lambda function: function}
+    exec(BODY.format("h(x[i]) * 3"), scope)
+    m.body.variants["python"].function.__code__ = scope["body"].__code__  # as IPython's autoreload does
+    everywhere(pools, m.body, x * 3)
+
+
+def test_a_read_only_view_of_an_array_that_changed(pools):
+    m = module("read_only_view", BODY.format("x[i] * TABLE[0]"))
+    base = np.ones(200_000)
+    m.TABLE = base[:]
+    m.TABLE.flags.writeable = False
+    for value in (1.0, 3.0):
+        base[0] = value
+        everywhere(pools, m.body, x * value)
+
+
+HOLDERS = {
+    "a list": "HELD = [f]\ndef h(v): return HELD[0](v)\n",
+    "a dictionary": "HELD = {'f': {'g': f}}\ndef h(v): return HELD['f']['g'](v)\n",
+    "a partial": "import functools\nh = functools.partial(f)\n",
+    "a cache": "import functools\n@functools.lru_cache(maxsize=0)\ndef h(v): return f(v)\n",
+}
+
+
+@pytest.mark.parametrize(
+    "helper", ["def f(v): return v * RATE * settings.CE", "@njit\ndef f(v): return v * RATE * 2.0"]
+)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_functions_that_something_holds(pools, holder, helper):
+    settings = module("held_settings", "CE = 2.0")
+    m = module(
+        "holds", f"import held_settings as settings\nRATE = 2.0\n{helper}\n{HOLDERS[holder]}" + BODY.format("h(x[i])")
+    )
+    for rate in (2.0, 3.0):
+        m.RATE = rate
+        everywhere(pools, m.body, x * rate * 2, variants=("python",))
+    if "settings" in helper:
+        settings.CE = 5.0
+        everywhere(pools, m.body, x * 15, variants=("python",))
+
+
+def test_a_kernel_in_a_kernel_whose_body_was_replaced(pools):
+    text = BODY.format("x[i] * 2").replace("body", "inner")
+    m = module(
+        "inner_kernel", text + "@kernel(compiled=False)\ndef body(lo, hi, out, x):\n    out[lo:hi] = inner(x[lo:hi])\n"
+    )
+    everywhere(pools, m.body, x * 2, variants=("python",))
+
+    def other(lo, hi, out, x):
+        for i in range(lo, hi):
+            out[i] = x[i] * 3
+
+    m.inner.also("python", other)
+    m.inner.also("nogil", other, compiled=True)
+    everywhere(pools, m.body, x * 3, variants=("python",))
+
+
 OVERLOADED = """
 import numpy as np
 from numba.extending import overload

@@ -8,6 +8,7 @@ library, travel by name. Large arrays are put where the worker can see them, onc
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import marshal
@@ -70,8 +71,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
             return self._module(obj)
-        if provenance.is_dispatcher(obj) and (told := provenance.dispatcher_parts(obj)) is not None:
-            return _dispatcher, (reach_of(obj.py_func, compiled=True).key, *told)
+        if provenance.is_dispatcher(obj):
+            return _dispatcher, (
+                reach_of(obj.py_func, compiled=True).key,
+                obj.py_func,
+                provenance.dispatcher_parts(obj),
+            )
+        if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj.__wrapped__):
+            return _remembering, (obj.__wrapped__, obj.cache_parameters())
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
             return obj.by_value()
         return super().reducer_override(obj)
@@ -156,17 +163,20 @@ def _fill(view: _View, read: dict[str, Any]) -> None:
     vars(view).update(read)
 
 
-def _dispatcher(key: str, function: types.FunctionType, options: dict[str, Any], signatures: list[Any]) -> Any:
+def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) -> Any:
     """A user's compiled helper made again, once for all that it reaches: to numba each is a type of its own.
 
     numba's own way would give one that is here already, with old globals.
     """
-    import numba
-
-    known = key, repr(sorted(options.items())), repr(signatures)
+    known = key, repr(parts)
     if known not in _dispatchers:
-        _dispatchers[known] = numba.jit(signatures or None, **options)(function)
+        _dispatchers[known] = provenance.dispatcher_again(function, parts)
     return _dispatchers[known]
 
 
-_dispatchers: dict[tuple[str, str, str], Any] = {}
+_dispatchers: dict[tuple[str, str], Any] = {}
+
+
+def _remembering(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function under `lru_cache` made again, which has remembered nothing yet."""
+    return functools.lru_cache(**parameters)(function)

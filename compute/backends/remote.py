@@ -26,6 +26,7 @@ from compute.segments import Array, ArrayRef, Endings, Segment, reference, segme
 from kernels.arguments import guarded, name_at
 from kernels.definition import Kernel, numba_is_here
 from kernels.reach import reach_of, same_bytes
+from kernels.serially import interpreted
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
@@ -292,7 +293,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
 
     body, reduces, is_compiled = carrier.unpacked(content[1:], _segments)
     if not is_compiled:
-        return python_lane(body, reduces, lanes == 1)
+        return python_lane(interpreted(body), reduces, lanes == 1)
     from kernels.compilation import compiled
 
     made = compiled(compiled_source(body, reduces))

@@ -1,0 +1,67 @@
+"""What code speaks of, and what an object holds: where `kernels.reach` goes next."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from kernels import provenance
+
+DEPTH = 10  # objects in objects that are looked into, for functions
+
+
+def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and all that are nested in it: inner functions, lambdas, comprehensions."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes_of(constant)
+
+
+@functools.lru_cache(maxsize=4096)
+def globals_of(code: types.CodeType) -> tuple[str, ...]:
+    """The names that the code looks up among globals, inner functions' included, in order."""
+    import dis
+
+    found = set()
+    for inner in codes_of(code):
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                found.add(str(instruction.argval))
+    return tuple(sorted(found))
+
+
+@functools.lru_cache(maxsize=4096)
+def attributes_of(code: types.CodeType) -> frozenset[str]:
+    """Every name that may be an attribute's, inner functions' included: `x.name`, and `getattr(x, "name")`."""
+    named: set[str] = set()
+    for inner in codes_of(code):
+        named.update(inner.co_names)
+        named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())
+    return frozenset(sys.intern(name) for name in named)
+
+
+def held_by(value: Any) -> list[Any]:
+    """What an object of Python's own kinds, or of a user's class, holds."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | set):
+        return list(value)
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType | staticmethod | classmethod):
+        return [value.__func__, getattr(value, "__self__", None)]
+    if isinstance(value, property):
+        return [value.fget]
+    if isinstance(value, type):
+        return [] if provenance.is_fixed(value.__module__) else [*value.__bases__, *vars(value).values()]
+    try:
+        own = object.__getattribute__(value, "__dict__")  # an object's own __getattr__ may do anything
+    except AttributeError:
+        return []
+    if provenance.is_fixed(type(value).__module__):
+        return [own.get("__wrapped__")]  # what lru_cache and functools.wraps made
+    return [type(value), *own.values()]
