@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos clean
+.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos programs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -57,6 +57,11 @@ $(DEV): $(READY)
 # CPUs that have other work as well; its table is kept in bench/results. `tests/chaos.py --runs 100` is the short form.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
+
+# Real gunicorn, uWSGI, celery, notebooks and schedulers' ways. Ten minutes.
+programs: $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[programs]'
+	$(BIN)/pytest -n 2 --dist loadfile tests/programs
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png
