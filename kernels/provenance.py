@@ -190,6 +190,18 @@ def _plainly(value: Any) -> str:
     return "\0"
 
 
+def frozen_functions(value: Any) -> list[types.FunctionType]:
+    """The functions of a ufunc, a stencil, a callback or a class that numba has made, and that nothing makes anew."""
+    made_by = value.__class__.__module__ if not isinstance(value, type) else type(value).__module__
+    if made_by.partition(".")[0] != "numba":
+        return []
+    stencil = getattr(getattr(value, "kernel_ir", None), "func_id", None)
+    found = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
+    found += [getattr(stencil, "func", None)]
+    found += [one.py_func for one in getattr(getattr(value, "class_type", None), "jit_methods", {}).values()]
+    return [one for one in found if isinstance(one, types.FunctionType)]
+
+
 def intrinsic_of_ours(value: Any) -> types.FunctionType | None:
     """What writes the code of an intrinsic, where that is a function of this library."""
     definition = getattr(value, "_defn", None)

@@ -86,6 +86,7 @@ def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
 _latest: dict[tuple[int, bool], tuple[types.FunctionType, Reach]] = {}  # holds the function, so that its id stays its
 
 
+_frozen: dict[int, tuple[Any, list[str]]] = {}  # what such objects reached when they were first met
 _renewed: dict[int, tuple[Any, str]] = {}
 
 
@@ -202,6 +203,8 @@ class _Walk:
             self._parts(definition)
         elif type(value).__module__ == "llvmlite.ir.types":
             self._put("llvm's", str(value))
+        elif frozen := provenance.frozen_functions(value):
+            self._frozen(value, frozen)
         elif isinstance(value, type):
             self._class(value)
         elif parts := provenance.kernel_parts(value):
@@ -223,6 +226,19 @@ class _Walk:
             if type(item) not in _PLAIN and not isinstance(item, np.ndarray | np.generic):
                 self._value(item)
         self._depth -= 1
+
+    def _frozen(self, value: Any, functions: list[types.FunctionType]) -> None:
+        """An object in which numba keeps what its functions read: RuntimeError where that has changed since."""
+        self._reach.mutable = True
+        self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+        for function in functions:  # to see when they change
+            self._value(function)
+        now = [reach_of(function, compiled=True).key for function in functions]
+        if _frozen.setdefault(id(value), (value, now))[1] != now:
+            raise RuntimeError(
+                f"{functions[0].__qualname__} was compiled by numba ({type(value).__name__}) when what it reads had"
+                " other values than now, and numba keeps those; run its definition again"
+            )
 
     def _items(self, kind: str, items: Any) -> None:
         self._put(kind, str(len(items)))

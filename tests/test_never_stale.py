@@ -248,3 +248,30 @@ def test_a_package_with_a_version_and_a_callee_of_a_callee(pools, tmp_path, monk
     exec("def deep(v):\n    return v - settings.CE", vars(deep))
     sys.modules["versioned.near"].deep = deep.deep
     everywhere(pools, m.body, (x - 5) * 2)
+
+
+FREEZING = {
+    "vectorize": ("@numba.vectorize\ndef h(v):\n    return v * RATE", "h(x[i])"),
+    "guvectorize": (
+        "@numba.guvectorize(['void(float64[:], float64[:])'], '(n)->(n)')\ndef h(a, o):\n    o[0] = a[0] * RATE",
+        "x[i] * RATE\n    h(x[lo:hi], out[lo:hi])",
+    ),
+    "stencil": ("@numba.stencil\ndef h(a):\n    return a[0] * RATE", "h(x)[i]"),
+    "cfunc": ("@numba.cfunc('float64(float64)')\ndef h(v):\n    return v * RATE", "h(x[i])"),
+}
+
+
+@pytest.mark.parametrize("what", FREEZING)
+def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what):
+    made, call = FREEZING[what]
+    m = module(f"freezes_{what}", "import numba\nRATE = 2.0\n" + made + BODY.format(call))
+    here = [pool for pool in pools if isinstance(pool.backend, Serial | Threads | Coroutines)]
+    everywhere(here, m.body, x * 2, variants=("nogil",))
+    m.RATE = 3.0
+    for pool in pools:
+        for variant in ("nogil", "python"):
+            if variant == "nogil" or what == "vectorize":
+                with pytest.raises(RuntimeError, match="h was compiled by numba .* run its definition again"):
+                    pool.run(m.body, x, variant=variant)
+    exec(made, vars(m))
+    everywhere(here, m.body, x * 3, variants=("nogil",))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from loopback import check, free_port, left_by, snippet
 
-SWEEP = pytest.mark.xfail(reason="item 18: what multiprocessing and loky leave is swept by the next start", strict=False)
+SWEEP = pytest.mark.xfail(reason="item 18: the next start sweeps what they leave", strict=False)
 BACKENDS = ["Processes(2)", "Threads(2)", "Joblib(2)"]
 
 

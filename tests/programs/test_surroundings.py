@@ -13,7 +13,7 @@ from private_mounts import in_private, refused
 
 BACKENDS = ["Processes(2)", "Threads(2)", "Joblib(2)"]
 ITEM_17 = pytest.mark.xfail(reason="item 17: refusals that name nothing", strict=False)
-SWEEP = pytest.mark.xfail(reason="item 18: what multiprocessing and loky leave is swept by the next start", strict=False)
+SWEEP = pytest.mark.xfail(reason="item 18: the next start sweeps what they leave", strict=False)
 # A fork server's socket is left by whatever ends a program without asking it.
 ENDED = [pytest.param("Processes(2)", marks=SWEEP), "Threads(2)", "Joblib(2)"]
 
