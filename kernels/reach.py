@@ -235,9 +235,10 @@ class _Walk:
             self._value(function)
         now = [reach_of(function, compiled=True).key for function in functions]
         if _frozen.setdefault(id(value), (value, now))[1] != now:
+            name, kind = functions[0].__qualname__, type(value).__name__
             raise RuntimeError(
-                f"{functions[0].__qualname__} was compiled by numba ({type(value).__name__}) when what it reads had"
-                " other values than now, and numba keeps those; run its definition again"
+                f"{name} was compiled by numba ({kind}) when what it reads had other values than now, and numba keeps"
+                " those; run its definition again"
             )
 
     def _items(self, kind: str, items: Any) -> None:
