@@ -271,7 +271,7 @@ def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what)
     for pool in pools:
         for variant in ("nogil", "python"):
             if variant == "nogil" or what == "vectorize":
-                with pytest.raises(RuntimeError, match="h was compiled by numba .* run its definition again"):
+                with pytest.raises(RuntimeError, match=r"h was compiled by numba .* run its definition again"):
                     pool.run(m.body, x, variant=variant)
     exec(made, vars(m))
     everywhere(here, m.body, x * 3, variants=("nogil",))
