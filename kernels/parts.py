@@ -1,4 +1,4 @@
-"""What code speaks of, and what an object holds: where `kernels.reach` goes next."""
+"""What code speaks of, what an object holds, how arrays compare: what `kernels.reach` walks along."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import types
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from kernels import provenance
 
@@ -65,3 +67,26 @@ def held_by(value: Any) -> list[Any]:
     if provenance.is_fixed(type(value).__module__):
         return [own.get("__wrapped__")]  # what lru_cache and functools.wraps made
     return [type(value), *own.values()]
+
+
+def layout_of(array: Any) -> tuple[Any, ...]:
+    """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
+    return array.dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
+
+
+def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
+
+    They are compared where they lie, a part at a time: no copy of an array is made.
+    """
+    if one.nbytes < 4096:
+        return bool(one.tobytes() == other.tobytes())
+    word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
+    shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
+    once = tuple(slice(None) if stride else slice(1) for stride in shown)
+    words = [array[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
+    parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
+    return all((a == b).all() for a, b in parts)
+
+
+PART = 2**15  # words: 256 KiB of each array, which the second-level cache holds while they are compared

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from kernels import provenance
-from kernels.parts import DEPTH, attributes_of, globals_of, held_by
+from kernels.parts import DEPTH, attributes_of, globals_of, held_by, layout_of, same_bytes
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
@@ -70,7 +70,7 @@ class Reach:
             if _contents(cell) is not value:
                 return False
         for array, frozen, layout in self.arrays:
-            if _layout(array) != layout or not (frozen is None or same_bytes(array, frozen)):
+            if layout_of(array) != layout or not (frozen is None or same_bytes(array, frozen)):
                 return False
         return self._registered == provenance.registrations()
 
@@ -167,7 +167,7 @@ class _Walk:
             self._dtype(value.dtype)
             self._put("scalar", value.tobytes())
             if isinstance(value, np.void):  # a record may be a part of an array, and change with it
-                self._reach.arrays.append((value, value.copy(), _layout(value)))
+                self._reach.arrays.append((value, value.copy(), layout_of(value)))
                 self._reach.mutable |= not self._compiled
         elif isinstance(value, np.dtype):
             self._dtype(value)
@@ -328,7 +328,7 @@ class _Walk:
 
     def _array(self, array: np.ndarray[Any, Any]) -> None:
         self._dtype(array.dtype)
-        layout = _layout(array)
+        layout = layout_of(array)
         self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
         if not self._compiled:
             self._reach.mutable = True
@@ -389,26 +389,3 @@ def _contents(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # not yet assigned
         return _MISSING
-
-
-def _layout(array: Any) -> tuple[Any, ...]:
-    """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
-    return array.dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
-
-
-def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
-    """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
-
-    They are compared where they lie, a part at a time: no copy of an array is made.
-    """
-    if one.nbytes < 4096:
-        return bool(one.tobytes() == other.tobytes())
-    word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
-    shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
-    once = tuple(slice(None) if stride else slice(1) for stride in shown)
-    words = [array[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
-    parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
-    return all((a == b).all() for a, b in parts)
-
-
-PART = 2**15  # words: 256 KiB of each array, which the second-level cache holds while they are compared

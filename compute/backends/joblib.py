@@ -21,6 +21,7 @@ from compute import interrupts
 from compute.arena import Arena
 from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
+from compute.backends.sender import Sender
 from compute.control import SENDING, STOP, TICKETS, Control
 from compute.lanes import Job, Outcome, in_slices, run_lane
 from compute.segments import Kind
@@ -69,7 +70,7 @@ class LokyPool(Pool):
         hosts.prepare()
         self.arena = Arena(ARRAYS[self.backend.arrays])
         self._executor: Any = None
-        self._sender = remote.Sender(self.arena)
+        self._sender = Sender(self.arena)
         try:
             self.repair()
         except BaseException:

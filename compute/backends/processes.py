@@ -21,6 +21,7 @@ import numpy as np
 from compute import interrupts, spin
 from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
+from compute.backends.sender import Sender
 from compute.backends.worker import Tally, Worker, start_server
 from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
@@ -91,7 +92,7 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
-        self._sender = remote.Sender(self.arena)
+        self._sender = Sender(self.arena)
         self._make_board()
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()

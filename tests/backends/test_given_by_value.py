@@ -10,7 +10,7 @@ from prepared import Prepared
 
 from compute import Joblib, Processes, Threads, shared
 from compute.arena import Arena
-from compute.backends import remote
+from compute.backends import sender
 from kernels import Plan, kernel
 
 PROCESSES = [Processes(2), Joblib(2)]
@@ -161,9 +161,9 @@ def placed(monkeypatch):
 @pytest.fixture
 def sent(monkeypatch):
     """The lengths of the messages that are sent while a test runs."""
-    lengths, message = [], remote.Sender.message
+    lengths, message = [], sender.Sender.message
     monkeypatch.setattr(
-        remote.Sender, "message", lambda self, job: lengths.append(len(made := message(self, job))) or made
+        sender.Sender, "message", lambda self, job: lengths.append(len(made := message(self, job))) or made
     )
     return lengths
 
@@ -171,8 +171,8 @@ def sent(monkeypatch):
 @pytest.fixture
 def compared(monkeypatch):
     """The sizes of the arrays that are compared with what workers have while a test runs."""
-    sizes, same = [], remote.same_bytes
-    monkeypatch.setattr(remote, "same_bytes", lambda one, other: sizes.append(one.nbytes) or same(one, other))
+    sizes, same = [], sender.same_bytes
+    monkeypatch.setattr(sender, "same_bytes", lambda one, other: sizes.append(one.nbytes) or same(one, other))
     return sizes
 
 

@@ -1,0 +1,213 @@
+"""The caller's side of a job's way to worker processes: a short message, and what it names, put into the arena once."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import types
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from compute.arena import Arena
+from compute.backends import hosts
+from compute.lanes import FOREVER, Job
+from compute.segments import Array, ArrayRef, Endings, reference, segment_of
+from kernels.arguments import name_at
+from kernels.definition import Kernel
+from kernels.parts import same_bytes
+from kernels.reach import reach_of
+
+
+class Sender:
+    """The caller's side: turns jobs into short messages, and remembers what is known there.
+
+    A message names what the lanes are to run. That is put into the arena once: machine code that was compiled here, so
+    that no worker compiles and all run the same; or a body by value, for Python to run, or for numba where its machine
+    code cannot leave this process.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._codes: dict[Hashable, tuple[Any, Any, _Code]] = {}
+        self._arrays: dict[
+            int, Array
+        ] = {}  # where workers see the large arrays that code and inputs reach, by their id
+        self._ended: Endings[int] = Endings()  # which of those arrays are no more
+        self._known: Endings[tuple[int, int]] = Endings()
+        self._place, self._has_moved = hosts.place(), False
+
+    def message(self, job: Job) -> bytes:
+        """The job, pickled: the same for every lane."""
+        code = self._code(job)
+        items: list[Any] = [job.control, job.out, *job.inputs]
+        carried = NOTHING if QUICK.issuperset(map(type, items)) else self._carried(items, job.kernel)
+        places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
+        fixed = [k for k in places if not items[k].flags.writeable]
+        for k in places:
+            items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
+        where = tuple(self._found(code.content))
+        gone = self._known.latest()
+        place = None if code.is_machine and not carried[0] else self._moved_to()
+        told = code.digest, where, gone, places, fixed, items, carried, place
+        return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes]:
+        """Take out of the items what only a body's own way leads to a worker, such as a namedtuple of __main__.
+
+        Both ways make the same class of it there, so that `isinstance` and `is` hold. Where they stood, and as bytes.
+        """
+        places = tuple(k for k, x in enumerate(items) if not _is_plain(x))
+        if not places:
+            return NOTHING
+        from compute.backends import carrier
+
+        given = tuple(items[k] for k in places)
+        for k in places:
+            items[k] = None
+        try:
+            return places, carrier.packed(given, carrier.attributes_of(given), self._placed)
+        except Exception as error:
+            names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)
+            raise TypeError(
+                f"what is given for {names} cannot be sent to worker processes ({type(error).__name__}: {error});"
+                " run it on threads, or pass plain values and arrays"
+            ) from error
+
+    def _moved_to(self) -> hosts.Place | None:
+        """Where this process looks for modules and files, once that is elsewhere than when the workers were started."""
+        place = hosts.place()
+        self._has_moved = self._has_moved or place != self._place
+        return place if self._has_moved else None
+
+    def forget(self) -> None:
+        """Let go of all that was put into the arena."""
+        self._codes.clear()
+        self._arrays.clear()
+
+    def _found(self, array: Array) -> ArrayRef:
+        """How the workers find an array; the end of its segment will be told to them."""
+        found = reference(array)
+        self._known.watch(found.serial, segment_of(array))
+        return found
+
+    def _code(self, job: Job) -> _Code:
+        """What the lanes are to run, as it is now."""
+        kernel: Kernel = job.kernel
+        variant = kernel.variants[kernel.variant]
+        if variant.compiled:
+            others: list[Any] = []
+            key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs), others)
+            if (known := self._codes.get(key)) and known[0] is job.lane:
+                return known[2]
+            from kernels.machine_code import exported
+
+            content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
+            if content is not None:
+                return self._keep(key, job.lane, MACHINE + content, others)
+        return self._source(variant.source(), kernel.reduce is not None, variant.compiled)
+
+    def _source(self, body: Callable[..., Any], reduces: bool, is_compiled: bool) -> _Code:
+        """A body by value; packed again where something in it may have changed in place, to see whether it has."""
+        reach = reach_of(body, compiled=False) if isinstance(body, types.FunctionType) else None
+        key = id(body), reduces, is_compiled
+        held, known, code = self._codes.get(key, (None, None, None))
+        if code is not None and held is body and known is reach and reach is not None and not reach.mutable:
+            return code
+        from compute.backends import carrier
+
+        attributes = reach.attributes if reach is not None else frozenset()
+        content = carrier.packed((body, reduces, is_compiled), attributes, self._placed)
+        if code is not None and code.digest == _digest(SOURCE + content):
+            return code
+        return self._keep(key, body, SOURCE + content, reach)
+
+    def _keep(self, key: Hashable, of: Any, content: bytes, reach: Any = None) -> _Code:
+        array = self._arena.empty(len(content), np.uint8)
+        array[:] = np.frombuffer(content, np.uint8)
+        code = _Code(_digest(content), array, content[:1] == MACHINE)
+        self._codes.pop(key, None)
+        if len(self._codes) == CODES:
+            del self._codes[next(iter(self._codes))]
+        self._codes[key] = of, reach, code
+        return code
+
+    def _placed(self, array: Array) -> ArrayRef:
+        """Where workers see a large array that code or inputs reach: itself, or one copy until it has changed."""
+        if self._arena.sees(array):
+            return self._found(array)
+        for gone in self._ended.latest():
+            self._arrays.pop(gone, None)
+        placed = self._arrays.get(id(array))
+        if placed is None or not _equal(array, placed):
+            placed = self._arrays[id(array)] = self._arena.copy(array)
+            self._ended.watch(id(array), array)
+        return self._found(placed)
+
+
+class _Code(NamedTuple):
+    """What workers load once: its digest, and where it is."""
+
+    digest: bytes
+    content: Array
+    is_machine: bool
+
+
+MACHINE, SOURCE = b"M", b"S"  # the first byte of a code
+CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
+    """What decides numba's types of these values, told in a microsecond.
+
+    A function that numba has compiled is a type of its own, as may be what else is no number: such a value is told by
+    its id, and put among the others, to be held.
+    """
+    told: list[Any] = []
+    for value in values:
+        if isinstance(value, np.ndarray):
+            told.append((value.dtype, value.ndim, value.flags.num))
+        elif type(value) is int:
+            told.append((int, -(2**63) <= value < 2**63))
+        elif isinstance(value, tuple):
+            told.append((type(value), _layouts(value, others)))
+        elif isinstance(value, np.generic):
+            told.append((type(value), value.dtype))
+        elif type(value) in PLAIN:
+            told.append(type(value))
+        else:
+            told.append((type(value), id(value)))
+            others.append(value)
+    return tuple(told)
+
+
+QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no second look
+NOTHING: tuple[tuple[int, ...], bytes] = (), b""
+PLAIN = frozenset((complex, bool, str, bytes, type(None))) | QUICK
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a plain pickle of it is short, and means the same in a worker."""
+    kind = type(value)
+    if kind is tuple:
+        return all(type(one) is not np.ndarray and _is_plain(one) for one in value)
+    return kind in PLAIN or (isinstance(value, np.generic) and kind.__module__ == "numpy")
+
+
+def _equal(array: Array, placed: Array) -> bool:
+    same = array.shape == placed.shape and array.dtype == placed.dtype
+    return same and (_is_fixed(array) or same_bytes(array, placed))
+
+
+def _is_fixed(array: Any) -> bool:
+    """Whether nobody writes to an array: it is read-only, and so is everything that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
