@@ -72,6 +72,13 @@ def _frozen(options: dict[str, Any]) -> Hashable:
     return tuple(sorted(options.items()))
 
 
+class _Forgets(dict[Any, Any]):
+    """In the place where numba keeps errors of compiling, each with all frames up to the run, and their arrays."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
 class _Twins:
     """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls.
 
@@ -99,6 +106,7 @@ class _Twins:
         twin.__kwdefaults__ = function.__kwdefaults__
         twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
         dispatcher = jit(twin)
+        dispatcher._compiler._failed_cache = _Forgets()
         if original is not None:  # before its own helpers: it may call itself, or its caller
             self._helpers[id(original)] = dispatcher
             self._originals.append(original)

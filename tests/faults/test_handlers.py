@@ -45,6 +45,8 @@ error = {"SystemExit": SystemExit, "TimeoutError": TimeoutError, "Enough": Enoug
 def handler(*_):
     raise error
 
+# In a finalizer that is Python's, it is lost, and said to be; what becomes of the run is what is looked at here.
+sys.unraisablehook = lambda lost: None if lost.exc_value is error else sys.__unraisablehook__(lost)
 signal.signal(number, handler)
 if number != signal.SIGALRM:
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))

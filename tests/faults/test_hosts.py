@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -251,7 +252,12 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
-def test_what_a_killed_program_leaves_is_removed_by_the_next(prepared, tmp_path, no_leaks):
+def test_what_a_killed_program_leaves_is_removed_by_the_next(prepared, no_leaks):
+    with tempfile.TemporaryDirectory() as folder:  # short, for sockets
+        leave_and_remove(prepared, Path(folder))
+
+
+def leave_and_remove(prepared, tmp_path):
     killed = prepared.start(KILLED, TMPDIR=str(tmp_path))
     killed.ended()
     left = eval(killed.stdout)
