@@ -40,8 +40,9 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     latest = _latest.get((id(function), settings))
     if latest is not None and latest[1].is_current():
         return latest[2]
-    reach = reach_of(function, compiled=True)
-    dispatcher = _made_for(function, reach, options, (reach.key, settings))
+    with provenance.numbas_lock():
+        reach = reach_of(function, compiled=True)
+        dispatcher = _made_for(function, reach, options, (reach.key, settings))
     _latest[id(function), settings] = function, reach, dispatcher
     return dispatcher
 

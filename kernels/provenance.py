@@ -233,6 +233,13 @@ def kernel_parts(value: Any) -> list[Any]:
     return [value.name, *parts, *(variant.function for variant in value.variants.values())]
 
 
+def numbas_lock() -> Any:
+    """The lock under which numba compiles: what asks it for types fills its registries, which no two threads may do."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    return global_compiler_lock
+
+
 def bring_up_to_date() -> None:
     """Have numba take in what was registered with it since it last compiled: it would do so only in compiling."""
     from numba.core.registry import cpu_target

@@ -16,6 +16,7 @@ import enum
 import hashlib
 import sys
 import types
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,8 @@ def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
     """What the function reaches now. compiled: as numba compiles it, else as Python runs it."""
     latest = _latest.get((id(function), compiled))
     if latest is None or not latest[1].is_current():
-        latest = _latest[id(function), compiled] = function, _Walk(compiled).of(function)
+        with provenance.numbas_lock() if compiled else nullcontext():
+            latest = _latest[id(function), compiled] = function, _Walk(compiled).of(function)
     return latest[1]
 
 
