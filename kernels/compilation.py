@@ -24,8 +24,8 @@ from kernels import entries, machine_code, provenance
 from kernels.parts import globals_of
 from kernels.reach import reach_of
 
-# Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kernels import provenance
+from kernels.parts import codes_of
 from kernels.reach import reach_of
 
 # Modules beside Python's and ours whose functions launch nothing: looking through them would take seconds.
@@ -68,7 +69,7 @@ def _compile_alone(dispatcher: Any) -> None:
     options = {k: v for k, v in dispatcher.targetoptions.items() if k not in ("parallel", "nopython")}
     _twins[id(dispatcher)] = dispatcher, numba.njit(**options)(_twin(function, names))
     # After the entry above: a function may call itself, or its caller.
-    names.update({name: without_parallel(names[name]) for name in set(_names(function.__code__)) & names.keys()})
+    names.update({name: without_parallel(names[name]) for name in _names(function.__code__) & names.keys()})
 
 
 def _twin(function: types.FunctionType, names: dict[str, Any]) -> types.FunctionType:
@@ -90,19 +91,13 @@ def _launches(value: Any) -> bool:
         if id(met) in seen:
             continue
         seen.add(id(met))
-        if is_dispatcher(met):
+        if provenance.is_dispatcher(met):
             if met.targetoptions.get("parallel"):
                 return True
             met = met.py_func
         if isinstance(met, types.FunctionType) and not _is_librarys(met.__module__):
             waiting += _met(met)
     return False
-
-
-def is_dispatcher(value: Any) -> bool:
-    """Whether this is a function compiled by numba, which need not be imported to be told."""
-    options, function = getattr(value, "targetoptions", None), getattr(value, "py_func", None)
-    return isinstance(options, dict) and isinstance(function, types.FunctionType)
 
 
 def _is_module(value: Any) -> bool:
@@ -115,7 +110,7 @@ def _is_librarys(module: str | None) -> bool:
 
 def _met(function: types.FunctionType) -> Iterator[Any]:
     """What a function's code names: globals, what it closes over, and attributes of modules among them."""
-    names = set(_names(function.__code__))
+    names = _names(function.__code__)
     for value in [*_closed(function), *(function.__globals__.get(name) for name in names)]:
         if _is_module(value):
             yield from (vars(value).get(name) for name in names)
@@ -131,11 +126,8 @@ def _closed(function: types.FunctionType) -> Iterator[Any]:
             return
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+def _names(code: types.CodeType) -> set[str]:
+    return {name for inner in codes_of(code) for name in inner.co_names}
 
 
 class _Names(dict[str, Any]):

@@ -31,9 +31,7 @@ class Sender:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._codes: dict[Hashable, tuple[Any, Any, _Code]] = {}
-        self._arrays: dict[
-            int, Array
-        ] = {}  # where workers see the large arrays that code and inputs reach, by their id
+        self._arrays: dict[int, Array] = {}  # where workers see large arrays that code and inputs reach, by their id
         self._ended: Endings[int] = Endings()  # which of those arrays are no more
         self._known: Endings[tuple[int, int]] = Endings()
         self._place, self._has_moved = hosts.place(), False
