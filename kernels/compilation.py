@@ -36,15 +36,25 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """
     if not isinstance(function, types.FunctionType):  # numba's own already
         return function
-    settings = _frozen(options) if options else (), numba.config.BOUNDSCHECK, numba.config.OPT  # set at run time, maybe
-    latest = _latest.get((id(function), settings))
-    if latest is not None and latest[1].is_current():
-        return latest[2]
+    settings = _settings(options)
+    if (known := _still(function, settings)) is not None:
+        return known
     with provenance.numbas_lock():
         reach = reach_of(function, compiled=True)
         dispatcher = _made_for(function, reach, options, (reach.key, settings))
     _latest[id(function), settings] = function, reach, dispatcher
     return dispatcher
+
+
+def _settings(options: dict[str, Any]) -> Hashable:
+    """What decides the code beside what is reached; numba's own settings may be changed at run time."""
+    return _frozen(options) if options else (), numba.config.BOUNDSCHECK, numba.config.OPT
+
+
+def _still(function: types.FunctionType, settings: Hashable) -> Any:
+    """What was made of the function for these settings, if all that it reaches is as it was; else None."""
+    latest = _latest.get((id(function), settings))
+    return latest[2] if latest is not None and latest[1].is_current() else None
 
 
 # The function beside its id keeps that its own.
@@ -123,6 +133,9 @@ class _Twins:
         if id(value) in self._helpers:
             return self._helpers[id(value)]
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
+            # What Python may call, too, is good for both: a body is compiled alone, and again in its lane.
+            if not self._shared and (known := _still(value, _settings({}))) is not None:
+                return known
             if provenance.name_of_ours(value) and self is not _ours and not self._shared:
                 return _ours._for_numba(value)
             dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
