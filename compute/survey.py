@@ -13,10 +13,10 @@ import numpy as np
 
 import kernels
 from compute import machine
-from compute.arena import Arena
 from compute.backends.prange import Prange
 from compute.backends.processes import Processes
 from compute.backends.serial import Serial
+from compute.lanes import be_a_lane
 from compute.scaling.calibration import calibrate
 from compute.scaling.configurations import worker_counts
 from compute.scaling.dataset import Scaling
@@ -92,18 +92,19 @@ def compile_side_by_side(names: Sequence[str]) -> None:
 
 @kernels.kernel(plan=lambda names: Plan(len(names), (tuple(names),), dtype=np.bool_, grain=1), compiled=False)
 def compiling(lo: int, hi: int, out: Any, names: tuple[str, ...]) -> None:
-    """Compile or load the kernels lo .. hi, for arrays as threads have them and as worker processes see them."""
+    """Compile or load the kernels lo .. hi, as lanes call them one by one and as a parallel region does."""
     if multiprocessing.parent_process() is not None:
         # numba makes a lock for its threads, whose name would outlive this worker under any other start method.
         with contextlib.suppress(ValueError):
             multiprocessing.set_start_method("fork", force=True)
-    for name in names[lo:hi]:
-        of = kernels.REGISTRY[name].held_to("nogil")
-        args = of.example(SMALL)
-        with Serial().open() as pool:
-            pool.warm(of, *args)
-            pool.arena = Arena("shared")  # its copies can be written, which to numba is another type
-            pool.warm(of, *args)
-        with Prange(1).open() as pool:
-            pool.warm(of, *args)
+    was_inside = be_a_lane(False)  # what is warmed in a lane is what runs serially there, on every pool
+    try:
+        for name in names[lo:hi]:
+            of = kernels.REGISTRY[name].held_to("nogil")
+            args = of.example(SMALL)
+            for backend in (Serial(), Prange(1)):
+                with backend.open() as pool:
+                    pool.warm(of, *args)
+    finally:
+        be_a_lane(was_inside)
     out[lo:hi] = True

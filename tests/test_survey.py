@@ -46,3 +46,25 @@ def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
         result = pool.run(survey.compiling, ["triad", "transpose"])
     assert result.value.tolist() == [True, True]
     assert sum(lane.chunks for lane in result.timeline.lanes) == 2
+
+
+COMPILED = """
+import os, pathlib
+from compute import Joblib, Prange, Processes, Serial, Threads, survey
+import kernels
+
+def entries():
+    return {path.name for path in pathlib.Path(os.environ["NFOLD_CACHE_DIR"]).rglob("*") if path.is_file()}
+
+if __name__ == "__main__":
+    survey.compile_side_by_side(["triad"])
+    before, of = entries(), kernels.REGISTRY["triad"]
+    for backend in (Serial(), Threads(2), Prange(2), Processes(2), Joblib(2)):
+        with backend.open() as pool:
+            pool.run(of, *of.example(100), variant="nogil")
+    print(len(before) >= 2, entries() - before)
+"""
+
+
+def test_what_was_compiled_beforehand_is_all_that_any_pool_needs(script):
+    assert script(COMPILED, NFOLD_CACHE_DIR="beforehand").stdout == "True set()\n"
