@@ -43,6 +43,18 @@ def _system_calls_python() -> Callable[[int], bool]:
     return lambda number: system_handler(number) == pythons
 
 
+_latest: tuple[list[Any], list[int]] = [], []  # all handlers, and the places of those that are Python code's
+
+
+def _handlers() -> list[tuple[int, Any]]:
+    """The signals whose handlers are Python code's, and these handlers."""
+    global _latest
+    found = list(map(getsignal, SIGNALS))
+    if found != _latest[0]:  # as a rule they are, and to look at each takes longer than to ask for all
+        _latest = found, [place for place, handler in enumerate(found) if handler and callable(handler)]  # 0: default
+    return [(SIGNALS[place], found[place]) for place in _latest[1]]
+
+
 class _Ears:
     """One handler in the place of all that are Python code's, from `open` to `close`.
 
@@ -56,10 +68,9 @@ class _Ears:
 
     def open(self) -> bool:
         """Hear from now on; False where there is nothing to hear."""
-        if threading.current_thread() is threading.main_thread():
-            found = zip(SIGNALS, map(getsignal, SIGNALS), strict=True)
-            known = {number: former for number, former in found if former and callable(former)}  # 0: default
-            self._handlers = {number: former for number, former in known.items() if _system_calls_python()(number)}
+        if threading.get_ident() == threading.main_thread().ident:
+            calls_python = _system_calls_python()
+            self._handlers = {number: former for number, former in _handlers() if calls_python(number)}
             for number in self._handlers:
                 signal(number, self._hook)
         return bool(self._handlers)

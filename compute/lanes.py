@@ -239,13 +239,18 @@ def source_of(kernel: Kernel) -> Callable[..., int]:
     return _sources[key][1]
 
 
+@functools.cache  # for every run: an import inside a function takes a microsecond, even of what is there
+def _compiler() -> Callable[..., Any]:
+    from kernels.compilation import compiled
+
+    return compiled
+
+
 def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
     """The lane function of a kernel's chosen variant, as all that its body reaches is now."""
     variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
     if variant.compiled:
-        from kernels.compilation import compiled
-
-        lane: Callable[..., int] = compiled(source_of(kernel))
+        lane: Callable[..., int] = _compiler()(source_of(kernel))
         return lane
     body, key = variant.load(), (id(variant), reduces, lanes == 1)
     known = _python_lanes.get(key)

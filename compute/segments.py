@@ -94,6 +94,18 @@ class Segment(mmap.mmap):
         """How another process opens it; in a fork, through the fork's own descriptor: the owner may close its own."""
         return self.name or f"/proc/{os.getpid()}/fd/{self.file.descriptor}"
 
+    def reference(self, array: Array) -> ArrayRef:
+        """How another process finds an array that lies in here."""
+        return ArrayRef(
+            self.address,
+            len(self),
+            self.serial,
+            array.__array_interface__["data"][0] - self.start,
+            array.shape,
+            array.strides,
+            array.dtype.str if array.dtype.isbuiltin == 1 else array.dtype,  # a string pickles faster
+        )
+
     def is_reachable(self) -> bool:
         """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
         if not self.name and self.user != ownership.latest_user:  # pools ask before each run
@@ -325,20 +337,17 @@ def segment_of(array: Array) -> Segment | None:
     return base if isinstance(base, Segment) and base.is_reachable() else None
 
 
-def reference(array: Array) -> ArrayRef:
-    """How another process finds this array. ValueError for one that lies in the heap."""
+def home_of(array: Array) -> Segment:
+    """The segment that holds an array's memory. ValueError for one that lies in the heap."""
     segment = segment_of(array)
     if segment is None:
         raise ValueError("an array in this process's heap cannot be seen by another process")
-    return ArrayRef(
-        segment.address,
-        len(segment),
-        segment.serial,
-        array.__array_interface__["data"][0] - segment.start,
-        array.shape,
-        array.strides,
-        array.dtype.str if array.dtype.isbuiltin == 1 else array.dtype,  # a string pickles faster
-    )
+    return segment
+
+
+def reference(array: Array) -> ArrayRef:
+    """How another process finds this array. ValueError for one that lies in the heap."""
+    return home_of(array).reference(array)
 
 
 def check_memory(size: int) -> None:

@@ -142,8 +142,8 @@ class Pool(ABC):
 
     def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
         self._check_open()
-        kernel = dispatch.as_kernel(kernel).held_to(variant)
-        kernel = kernel.held_to(kernel.variant)
+        kernel = dispatch.as_kernel(kernel)
+        kernel = kernel.held_to(variant or kernel.variant)
         reason = self.backend.refuses(kernel)
         if reason:
             raise ValueError(reason)

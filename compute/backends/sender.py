@@ -13,7 +13,7 @@ import numpy as np
 from compute.arena import Arena
 from compute.backends import hosts
 from compute.lanes import FOREVER, Job
-from compute.segments import Array, ArrayRef, Endings, reference, segment_of
+from compute.segments import Array, ArrayRef, Endings, home_of
 from kernels.arguments import name_at
 from kernels.definition import Kernel
 from kernels.parts import same_bytes
@@ -45,10 +45,9 @@ class Sender:
         fixed = [k for k in places if not items[k].flags.writeable]
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
-        where = tuple(self._found(code.content))
         gone = self._known.latest()
         place = None if code.is_machine and not carried[0] else self._moved_to()
-        told = code.digest, where, gone, places, fixed, items, carried, place
+        told = code.digest, code.where, gone, places, fixed, items, carried, place
         return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
 
     def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes]:
@@ -86,9 +85,9 @@ class Sender:
 
     def _found(self, array: Array) -> ArrayRef:
         """How the workers find an array; the end of its segment will be told to them."""
-        found = reference(array)
-        self._known.watch(found.serial, segment_of(array))
-        return found
+        segment = home_of(array)
+        self._known.watch(segment.serial, segment)
+        return segment.reference(array)
 
     def _code(self, job: Job) -> _Code:
         """What the lanes are to run, as it is now."""
@@ -124,7 +123,7 @@ class Sender:
     def _keep(self, key: Hashable, of: Any, content: bytes, reach: Any = None) -> _Code:
         array = self._arena.empty(len(content), np.uint8)
         array[:] = np.frombuffer(content, np.uint8)
-        code = _Code(_digest(content), array, content[:1] == MACHINE)
+        code = _Code(_digest(content), array, tuple(self._found(array)), content[:1] == MACHINE)
         self._codes.pop(key, None)
         if len(self._codes) == CODES:
             del self._codes[next(iter(self._codes))]
@@ -145,10 +144,11 @@ class Sender:
 
 
 class _Code(NamedTuple):
-    """What workers load once: its digest, and where it is."""
+    """What workers load once: its digest, and where it is, which is where it stays."""
 
     digest: bytes
     content: Array
+    where: tuple[Any, ...]
     is_machine: bool
 
 
