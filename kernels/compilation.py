@@ -46,9 +46,19 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     return dispatcher
 
 
+def settings() -> tuple[Any, ...]:
+    """numba's own settings that decide the code, and may be changed at run time."""
+    return numba.config.BOUNDSCHECK, numba.config.OPT
+
+
+def have_settings(given: tuple[Any, ...]) -> None:
+    """In a worker that compiles itself: have those of its caller."""
+    numba.config.BOUNDSCHECK, numba.config.OPT = given
+
+
 def _settings(options: dict[str, Any]) -> Hashable:
-    """What decides the code beside what is reached; numba's own settings may be changed at run time."""
-    return _frozen(options) if options else (), numba.config.BOUNDSCHECK, numba.config.OPT
+    """What decides the code beside what is reached."""
+    return _frozen(options) if options else (), *settings()
 
 
 def _still(function: types.FunctionType, settings: Hashable) -> Any:

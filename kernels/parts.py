@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.util
 import sys
 import types
 from collections.abc import Iterator
+from opcode import opmap
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,36 @@ def attributes_of(code: types.CodeType) -> frozenset[str]:
         named.update(inner.co_names)
         named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())
     return frozenset(sys.intern(name) for name in named)
+
+
+def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
+    """The modules that a function's code imports when it runs, inner functions' included, as far as they are loaded."""
+    package = function.__globals__.get("__package__") or ""
+    found = [sys.modules.get(name) for name in _imports_of(function.__code__, package)]
+    return [module for module in found if module is not None]
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
+    """The full names in its import statements, `a.b` and `a` for `import a.b`."""
+    import dis
+
+    found: set[str] = set()
+    for inner in codes_of(code):
+        if not _IMPORTS.intersection(opcode for opcode in inner.co_code[::2]):
+            continue
+        level = latest = None
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "IMPORT_NAME":
+                name = "." * (level or 0) + str(instruction.argval)
+                with contextlib.suppress(ImportError):  # beyond the top: it will say so when it runs
+                    parts = importlib.util.resolve_name(name, package).split(".")
+                    found.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            level, latest = latest, instruction.argval  # the two that went before: how far up, and what from there
+    return tuple(sorted(found))
+
+
+_IMPORTS = {opmap["IMPORT_NAME"]}
 
 
 def held_by(value: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kernels import provenance
-from kernels.parts import DEPTH, attributes_of, globals_of, held_by, layout_of, same_bytes
+from kernels.parts import DEPTH, attributes_of, globals_of, held_by, imported_by, layout_of, same_bytes
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
@@ -41,6 +41,7 @@ class Reach:
     mutable: something that is reached may change in place without this noticing (a list, an object of a class).
     attributes: every name that its code speaks of, and that may be an attribute's.
     dispatchers: functions in it that the user has given to numba, where Python is to call them.
+    imported: the user's modules that its code imports itself, where Python runs it.
     """
 
     key: str = ""
@@ -48,6 +49,7 @@ class Reach:
     mutable: bool = False
     attributes: frozenset[str] = frozenset()
     dispatchers: list[Any] = field(default_factory=list)
+    imported: list[types.ModuleType] = field(default_factory=list)
     arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
     _names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     _cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
@@ -279,6 +281,10 @@ class _Walk:
         if not ours:  # what ours reads is in our files
             for global_name in globals_of(code):
                 self._name(function.__globals__, global_name)
+            for module in [] if self._compiled else imported_by(function):
+                self._value(module)
+                if self._may_change(module) and module not in self._reach.imported:
+                    self._reach.imported.append(module)
 
     def _name(self, names: dict[str, Any], name: str) -> None:
         """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""
@@ -362,9 +368,9 @@ class _Walk:
             self._items("fields", value._fields)
         elif not provenance.is_trusted(value.__module__):
             self._unkeyed(f"class {value.__qualname__}", value)
-            if not self._compiled:
-                self._reach.mutable = True
-                self._inside(value)
+        if not self._compiled and not provenance.is_trusted(value.__module__):
+            self._reach.mutable = True
+            self._inside(value)
 
     def _dispatcher(self, dispatcher: Any) -> None:
         """A function that the user gave to numba: its code, its options, and the signatures that it was held to."""

@@ -4,10 +4,15 @@ Pickled by name, a function would be imported again by the worker: from a file t
 globals as the file sets them and not as the caller has set them. So the user's own functions travel by value, with the
 globals that they read; so do the attributes that they read of the user's modules. What pip has installed, and this
 library, travel by name. Large arrays are put where the worker can see them, once.
+
+A class is the same object for all that is sent to a worker, and so is a module that a body imports itself. Their
+attributes are set there as they are in the caller. Of what has set some, a worker may keep only the latest: to run an
+older one again, it must set them again.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import io
@@ -31,14 +36,15 @@ LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)
 
 
-def packed(value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> bytes:
-    """A value as bytes for `unpacked` in a worker.
+def packed(value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> tuple[bytes, bool]:
+    """A value as bytes for `unpacked` in a worker, and whether that sets attributes of what others use, too.
 
-    attributes: the names that its code reads of modules. place: puts a large array into a segment.
+    attributes: the names that its code reads of modules and classes. place: puts a large array into a segment.
     """
     file = io.BytesIO()
-    _Pickler(file, attributes, place).dump(value)
-    return file.getvalue()
+    pickler = _Pickler(file, attributes, place)
+    pickler.dump(value)
+    return file.getvalue(), pickler.sets_attributes
 
 
 def attributes_of(values: Iterable[Any]) -> frozenset[str]:
@@ -56,6 +62,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._attributes, self._place = attributes, place
+        self.sets_attributes = False
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if type(obj) is np.ndarray and obj.nbytes >= LARGE and not obj.dtype.hasobject:
@@ -65,8 +72,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):
             return self._function(obj)
-        if isinstance(obj, type) and _is_made_by_hand(obj.__module__):
-            return _dynamic_class_reduce(obj)
+        if isinstance(obj, type):
+            return self._class(obj)
+        if isinstance(obj, Imported):
+            self.sets_attributes = True
+            read = self._read(obj.module, not provenance.is_installed(obj.module))
+            return importlib.import_module, (obj.module.__name__,), read, None, None, _set
         if isinstance(obj, types.CodeType):
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
@@ -104,13 +115,53 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """What the code reads of a module, as it is now; the worker imports the module for anything else."""
         if provenance.is_ours(module.__name__):
             return NotImplemented
-        everything = not provenance.is_installed(module)
-        read = {
+        return _View, (module.__name__,), self._read(module, not provenance.is_installed(module)), None, None, _fill
+
+    def _read(self, module: types.ModuleType, everything: bool) -> dict[str, Any]:
+        return {
             name: self._or_by_name(module.__name__, name, value)
             for name, value in vars(module).items()
             if name in self._attributes and (everything or isinstance(value, (*_PLAIN, types.ModuleType)))
         }
-        return _View, (module.__name__,), read, None, None, _fill
+
+    def _class(self, kind: type) -> Any:
+        """A class by value where no worker can import it; else by name, with what the code reads of its attributes."""
+        made = _dynamic_class_reduce(kind) if _is_made_by_hand(kind.__module__) else super().reducer_override(kind)
+        if made is NotImplemented and not (provenance.is_fixed(kind.__module__) or issubclass(kind, enum.Enum)):
+            everything = not provenance.is_installed(kind)
+            read = {
+                name: self._or_by_name(kind.__module__, f"{kind.__qualname__}.{name}", value)
+                for name, value in vars(kind).items()
+                if name in self._attributes and _is_data(name, value) and (everything or isinstance(value, _PLAIN))
+            }
+            bases = [base for base in kind.__bases__ if not provenance.is_fixed(base.__module__)]
+            self.sets_attributes |= bool(read)
+            if read or bases:
+                return _imported, (kind.__module__, kind.__qualname__), (read, bases), None, None, _set_of_class
+        self.sets_attributes |= made is not NotImplemented
+        return made
+
+
+class Imported:
+    """Stands for a module that a body imports itself: the worker's own, with attributes as they are here."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.module = module
+
+
+def _is_data(name: str, value: Any) -> bool:
+    """Whether an attribute of a class is no method, property or the like, and none of Python's own."""
+    return not name.startswith("__") and not hasattr(type(value), "__get__")
+
+
+def _set(holder: Any, read: dict[str, Any]) -> None:
+    for name, value in read.items():
+        if vars(holder).get(name, _set) is not value:
+            setattr(holder, name, value)
+
+
+def _set_of_class(kind: type, state: tuple[dict[str, Any], list[type]]) -> None:
+    _set(kind, state[0])  # those of its bases were set when these were unpacked
 
 
 def _is_made_by_hand(name: str) -> bool:
@@ -149,7 +200,10 @@ class _ByName:
 
 
 def _imported(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 class _View(types.ModuleType):

@@ -15,7 +15,7 @@ from typing import Any
 
 from compute import interrupts
 from compute.backends import children, hosts, output
-from compute.backends.sender import MACHINE
+from compute.backends.sender import CODES, MACHINE, SETTING
 from compute.control import LANES, LOADING, Control
 from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.segments import ArrayRef, Segment
@@ -29,6 +29,7 @@ PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wak
 
 _segments: dict[tuple[int, int], Segment] = {}
 _loaded: dict[bytes, Callable[..., int]] = {}
+_setting: list[bytes] = []  # of these, the one that has set attributes of classes and modules, if one has
 _jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
 SHORT = 2**16  # bytes of a message that is remembered: a longer one holds data, of which one copy is enough
 JOBS = 32  # a repeated run takes turns between pairs of a few segments: with three, six of them
@@ -56,7 +57,7 @@ def _job_in(message: bytes, me: int) -> Job:
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, fixed, items, (carried, content), place = pickle.loads(message)
+    digest, where, gone, places, fixed, items, (carried, content, sets), place = pickle.loads(message)
     if place is not None and hosts.move(place):
         _jobs.clear()  # whoever sends one of these again may have moved back
     if gone or len(_jobs) == JOBS:
@@ -70,17 +71,38 @@ def _opened(message: bytes, me: int) -> Job:
     if carried:
         from compute.backends import carrier
 
+        if sets:
+            _forget_what_sets()
         for k, value in zip(carried, guarded(carrier.unpacked(content, _segments), ()), strict=True):
             items[k] = value
     control, out, *inputs = items
     if digest not in _loaded:
         code = ArrayRef(*where).open(_segments).tobytes()
+        if code[:1] == SETTING:
+            _forget_what_sets()
+            _setting.append(digest)
+        if code[:1] != MACHINE:
+            _make_room()
         _loaded[digest] = _load(code, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
     job = Job(None, _loaded[digest], control, out, tuple(inputs))
     if len(message) <= SHORT and not carried:  # a body may change an object that is no array
         _jobs[message] = job
     control[Control.line(me) + LOADING] += time.perf_counter_ns() - began
     return job
+
+
+def _forget_what_sets() -> None:
+    """Something sets attributes that others have set: who comes again must set them again."""
+    while _setting:
+        _loaded.pop(_setting.pop(), None)
+    _jobs.clear()
+
+
+def _make_room() -> None:
+    """Forget the oldest of too many: what an object in a body has become is another code at each run."""
+    if len(_loaded) >= CODES:
+        del _loaded[next(iter(_loaded))]
+        _jobs.clear()
 
 
 def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
@@ -92,11 +114,12 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
         return made
     from compute.backends import carrier
 
-    body, reduces, is_compiled = carrier.unpacked(content[1:], _segments)
-    if not is_compiled:
+    body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
+    if settings is None:
         return python_lane(interpreted(body), reduces, lanes == 1)
-    from kernels.compilation import compiled
+    from kernels.compilation import compiled, have_settings
 
+    have_settings(settings)
     made = compiled(compiled_source(body, reduces))
     return made
 

@@ -50,10 +50,11 @@ class Sender:
         told = code.digest, code.where, gone, places, fixed, items, carried, place
         return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
 
-    def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes]:
+    def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes, bool]:
         """Take out of the items what only a body's own way leads to a worker, such as a namedtuple of __main__.
 
-        Both ways make the same class of it there, so that `isinstance` and `is` hold. Where they stood, and as bytes.
+        Both ways make the same class of it there, so that `isinstance` and `is` hold. Where they stood; what `packed`
+        makes of them.
         """
         places = tuple(k for k, x in enumerate(items) if not _is_plain(x))
         if not places:
@@ -64,7 +65,7 @@ class Sender:
         for k in places:
             items[k] = None
         try:
-            return places, carrier.packed(given, carrier.attributes_of(given), self._placed)
+            return places, *carrier.packed(given, carrier.attributes_of(given), self._placed)
         except Exception as error:
             names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)
             raise TypeError(
@@ -98,27 +99,31 @@ class Sender:
             key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs), others)
             if (known := self._codes.get(key)) and known[0] is job.lane:
                 return known[2]
+            from kernels.compilation import settings
             from kernels.machine_code import exported
 
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
                 return self._keep(key, job.lane, MACHINE + content, others)
-        return self._source(variant.source(), kernel.reduce is not None, variant.compiled)
+            return self._source(variant.source(), kernel.reduce is not None, settings())
+        return self._source(variant.source(), kernel.reduce is not None, None)
 
-    def _source(self, body: Callable[..., Any], reduces: bool, is_compiled: bool) -> _Code:
+    def _source(self, body: Callable[..., Any], reduces: bool, settings: Hashable) -> _Code:
         """A body by value; packed again where something in it may have changed in place, to see whether it has."""
         reach = reach_of(body, compiled=False) if isinstance(body, types.FunctionType) else None
-        key = id(body), reduces, is_compiled
+        key = id(body), reduces, settings
         held, known, code = self._codes.get(key, (None, None, None))
         if code is not None and held is body and known is reach and reach is not None and not reach.mutable:
             return code
         from compute.backends import carrier
 
         attributes = reach.attributes if reach is not None else frozenset()
-        content = carrier.packed((body, reduces, is_compiled), attributes, self._placed)
-        if code is not None and code.digest == _digest(SOURCE + content):
+        imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
+        content, sets = carrier.packed((body, reduces, settings, imported), attributes, self._placed)
+        content = (SETTING if sets else SOURCE) + content
+        if code is not None and code.digest == _digest(content):
             return code
-        return self._keep(key, body, SOURCE + content, reach)
+        return self._keep(key, body, content, reach)
 
     def _keep(self, key: Hashable, of: Any, content: bytes, reach: Any = None) -> _Code:
         array = self._arena.empty(len(content), np.uint8)
@@ -152,7 +157,8 @@ class _Code(NamedTuple):
     is_machine: bool
 
 
-MACHINE, SOURCE = b"M", b"S"  # the first byte of a code
+# The first byte of a code: of machine code; of a body by value; of one that sets attributes of what others use, too.
+MACHINE, SOURCE, SETTING = b"M", b"S", b"A"
 CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
 
 
@@ -185,7 +191,7 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
 
 
 QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no second look
-NOTHING: tuple[tuple[int, ...], bytes] = (), b""
+NOTHING: tuple[tuple[int, ...], bytes, bool] = (), b"", False
 PLAIN = frozenset((complex, bool, str, bytes, type(None))) | QUICK
 
 
