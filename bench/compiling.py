@@ -53,7 +53,7 @@ import json, time
 import numba
 import numpy as np
 from compute import Serial, dispatch
-from compute.lanes import FOREVER
+from compute.lanes.loop import FOREVER
 from kernels import kernel
 
 @kernel

@@ -28,7 +28,7 @@ def keys(seed: int) -> tuple[int, int]:
     """Edits looked at in one chain, and how many of them computed something else under a known key."""
     from edits import chain, truth
 
-    from kernels.reach import reach_of
+    from kernels.compilation.reach import reach_of
 
     values: dict[str, tuple[float, ...]] = {}
     stale = 0
@@ -42,7 +42,7 @@ def answers(seed: int, until: float) -> tuple[int, int, int]:
     """Edits that were compiled or read from disk, how many were read, and how many computed something else."""
     from edits import INPUTS, chain, truth
 
-    from kernels import compilation
+    from kernels.compilation import compiler
 
     done = hits = stale = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -50,8 +50,8 @@ def answers(seed: int, until: float) -> tuple[int, int, int]:
         for program in chain(seed, CHAIN):
             if time.time() > until:
                 break
-            compilation.forget()  # as in another process
-            function = compilation.compiled(program.load())
+            compiler.forget()  # as in another process
+            function = compiler.compiled(program.load())
             found = [function(x) for x in INPUTS]
             right = truth(program)
             stale += any(

@@ -23,7 +23,7 @@ import numpy as np
 from kept import keep
 
 from compute import Joblib, Prange, Processes, Serial, Threads, dispatch, machine
-from compute.control import Control
+from compute.lanes.control import Control
 from kernels import Plan, kernel, mandelbrot
 
 ROUNDS = 15

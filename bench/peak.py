@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from kernels import Plan, kernel
-from kernels.blocks import sum_lanes
-from kernels.intrinsics import broadcast, fma, load
-from kernels.target import has_fma, vector_width
+from kernels.vectors.blocks import sum_lanes
+from kernels.vectors.operations import broadcast, fma, load
+from kernels.vectors.target import has_fma, vector_width
 
 # Vectors in flight: two units of four cycles each need eight. Twelve, their factor and their term fit 16 registers.
 CHAINS = 12

@@ -23,8 +23,8 @@ from compute import machine
 from compute.backends.backend import Pool
 from compute.scaling import statistics
 from kernels import count_primes, mandelbrot, matmul, matvec, primes, transpose, triad
-from kernels.cache import empty
 from kernels.definition import Kernel
+from kernels.vectors.caches import empty
 
 SETTLE = 0.15  # s: OpenBLAS's threads spin for 2^28 cycles after their work, on the CPU that the next contender needs
 REPEATS = 5  # of a memory kernel in a round: STREAM, too, repeats in one process

@@ -154,7 +154,7 @@ _made: list[Any] = []
 
 def _compiled_work() -> Any:
     if not _made:
-        from kernels.compilation import compiled
+        from kernels.compilation.compiler import compiled
 
         _made.append(compiled(work))
     return _made[0]

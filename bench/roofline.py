@@ -37,8 +37,8 @@ from compute.report.plots import DPI, FONT
 from compute.report.style import COLOURS, FAINT, RULE
 from compute.scaling import statistics
 from kernels import mandelbrot, matmul, matvec, primes, transpose, triad
-from kernels.cache import empty
 from kernels.definition import Kernel
+from kernels.vectors.caches import empty
 
 READS = "reading alone"
 FLOP_AN_ITERATION = 7  # x·x, y·y, x·y, doubling it, one minus, two plus; the test need not be done each time

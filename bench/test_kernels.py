@@ -7,7 +7,7 @@ from configurations import PARALLEL, label, size_of
 
 import kernels
 from compute import Coroutines, Prange, Serial
-from compute.arguments import operands
+from compute.cli.words import operands
 
 CASES = [
     pytest.param(name, variant, backend, id=f"{name}-{variant}-{label(backend)}")

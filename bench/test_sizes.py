@@ -7,7 +7,7 @@ from configurations import WORKERS, label
 
 import kernels
 from compute import Joblib, Processes, Serial, Threads
-from compute.arguments import operands
+from compute.cli.words import operands
 
 SIZES = {
     "count_primes": [10**4, 10**5, 10**6, 10**7, 10**8],

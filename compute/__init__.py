@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compute.advice import Advice as Advice
     from compute.advice import advise as advise
-    from compute.arena import shared as shared
     from compute.backends import BACKENDS as BACKENDS
     from compute.backends import named as named
     from compute.backends.backend import Backend as Backend
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from compute.diagnosis import doctor as doctor
     from compute.dispatch import Result as Result
     from compute.dispatch import WorkerDied as WorkerDied
+    from compute.memory.arena import shared as shared
     from compute.running import run as run
     from compute.scaling.dataset import Scaling as Scaling
     from compute.scaling.rounds import scale as scale

@@ -17,11 +17,10 @@ import numpy as np
 
 from compute import dispatch
 from compute.dispatch import Lanes, Result
-from compute.interrupts import Watch
-from kernels import refusals
-from kernels.arguments import NUMBERS, guarded, name_at
-from kernels.definition import Kernel, numba_is_here
-from kernels.plan import Plan
+from compute.lanes.interrupts import Watch
+from kernels.definition import Kernel, numba_is_here, refusals
+from kernels.definition.arguments import NUMBERS, guarded, name_at
+from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
 PATTERNS = 0xFF, 0xA5  # of bytes: NaN or -1, and something else; no element that was written holds both in turn
@@ -126,7 +125,7 @@ def _checked_body(kernel: Kernel) -> Callable[..., Any]:
     variant = kernel.variants[kernel.variant]
     if not variant.compiled:
         return variant.load()
-    from kernels.compilation import compiled
+    from kernels.compilation.compiler import compiled
 
     made: Callable[..., Any] = compiled(variant.source(), boundscheck=True)
     return made

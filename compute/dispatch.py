@@ -14,15 +14,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compute.arena import Arena
-from compute.control import Control
-from compute.interrupts import Watch
-from compute.lanes import Job, Outcome, lane_of, run_lane
+from compute.lanes.control import Control
+from compute.lanes.interrupts import Watch
+from compute.lanes.loop import Job, Outcome, lane_of, run_lane
+from compute.memory.arena import Arena
 from compute.timeline import Timeline
-from kernels import refusals
-from kernels.arguments import guarded
-from kernels.definition import Kernel
-from kernels.plan import Plan
+from kernels.definition import Kernel, refusals
+from kernels.definition.arguments import guarded
+from kernels.definition.plan import Plan
 
 ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
 

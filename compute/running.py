@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from compute import checking, dispatch
 from compute.backends.threads import Threads
 from compute.dispatch import Result, as_kernel
-from compute.interrupts import Watch
-from compute.lanes import inside_a_lane
+from compute.lanes.interrupts import Watch
+from compute.lanes.loop import inside_a_lane
 from kernels.definition import Kernel
 
 

@@ -1,11 +1,13 @@
 """Kernels worth scaling: each an ordinary function on one core, and the same loop on any backend of `compute`."""
 
 from kernels.definition import Kernel, find, kernel
-from kernels.escape_time import mandelbrot
-from kernels.matrix import matmul, matvec
-from kernels.plan import Plan
-from kernels.sieve import count_primes, primes
-from kernels.streams import transpose, triad
+from kernels.definition.plan import Plan
+from kernels.escape_time.counts import mandelbrot
+from kernels.matrix.matrix_product import matmul
+from kernels.matrix.matrix_vector import matvec
+from kernels.sieve.windows import count_primes, primes
+from kernels.streams.scaled_sum import triad
+from kernels.streams.transposition import transpose
 
 REGISTRY: dict[str, Kernel] = {
     made.name: made for made in (count_primes, primes, mandelbrot, matmul, matvec, transpose, triad)

@@ -1,6 +1,6 @@
 """Compiled bodies of example_kernels that need a clock or atomics, and so import numba."""
 
-from kernels.atomics import load, monotonic_ns, store
+from kernels.vectors.atomics import load, monotonic_ns, store
 
 
 def spin(lo, hi, out, ns):

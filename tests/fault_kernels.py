@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels import Plan, kernel
 
-# Point -> the line of compute.lanes.make_lane before which the worker dies, or a place in the body.
+# Point -> the line of compute.lanes.loop.make_lane before which the worker dies, or a place in the body.
 POINTS = {
     "before a claim": "ticket = int(take(",
     "after a claim": "store(control, line + CURRENT, chunk + 1)",

@@ -15,7 +15,7 @@ import kernels
 from compute import Processes, Serial, Threads, machine, run
 from compute.advice import advise, advise_for_size, asked, search
 from compute.advice.bench import Bench, Contender
-from compute.cli import main
+from compute.cli.commands import main
 
 
 def test_a_name_stands_for_several_numbers_of_workers_from_two_on(monkeypatch):

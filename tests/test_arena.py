@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from prepared import Prepared
 
-import compute.arena
+import compute.memory.arena
 from compute import Joblib, Processes, Threads, machine, shared
-from compute.arena import Arena
-from compute.segments import reference, segment_of
+from compute.memory.arena import Arena
+from compute.memory.segments import reference, segment_of
 
 PROCESSES = [Processes(2), Joblib(2), Joblib(2, arrays="memmap")]
 POINT = np.dtype([("x", np.float32), ("tag", "S3"), ("at", np.int64, (2,))])
@@ -39,13 +39,13 @@ def prepared(tmp_path_factory):
 def segments(monkeypatch):
     """The sizes of the segments that are made while a test runs."""
     made = []
-    create = compute.arena.create_segment
+    create = compute.memory.arena.create_segment
 
     def counted(size, *rest):
         made.append(size)
         return create(size, *rest)
 
-    monkeypatch.setattr(compute.arena, "create_segment", counted)
+    monkeypatch.setattr(compute.memory.arena, "create_segment", counted)
     return made
 
 
@@ -339,7 +339,7 @@ raise SystemExit("so there")
 """
 
 
-NAMED = "import compute.segments\ncompute.segments.NAMELESS = False  # as where there is no /proc"
+NAMED = "import compute.memory.segments\ncompute.segments.NAMELESS = False  # as where there is no /proc"
 
 
 @pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])
@@ -356,12 +356,12 @@ def test_nothing_is_added_to_what_a_failing_script_says(prepared, no_leaks):
 def test_a_full_shared_memory_falls_back_to_a_file_and_says_so(monkeypatch, tmp_path):
     import errno
 
-    import compute.segments
+    import compute.memory.segments
 
     def full(size):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(compute.segments, "_create_shared", full)
+    monkeypatch.setattr(compute.memory.segments, "_create_shared", full)
     with pytest.warns(RuntimeWarning, match="shared memory has .* free and .* are needed.*--shm-size"):
         array = Arena("shared", str(tmp_path)).empty(1000)
     array[:] = 2

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-import compute.arena
+import compute.memory.arena
 from compute import Joblib, Processes, machine, shared
-from compute.arena import Arena
-from compute.segments import reference, segment_of
+from compute.memory.arena import Arena
+from compute.memory.segments import reference, segment_of
 from kernels import Plan, kernel
 
 
@@ -25,13 +25,13 @@ def pool(request):
 def segments(monkeypatch):
     """The sizes of the segments that are made while a test runs."""
     made = []
-    create = compute.arena.create_segment
+    create = compute.memory.arena.create_segment
 
     def counted(size, *rest):
         made.append(size)
         return create(size, *rest)
 
-    monkeypatch.setattr(compute.arena, "create_segment", counted)
+    monkeypatch.setattr(compute.memory.arena, "create_segment", counted)
     return made
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernels
-from compute import arguments, machine
-from kernels.plan import Plan
+from compute import machine
+from compute.cli import words
+from kernels.definition.plan import Plan
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,12 @@ from kernels.plan import Plan
     ],
 )
 def test_sizes_as_people_write_them(word, number):
-    assert arguments.size(word) == number
+    assert words.size(word) == number
 
 
 @given(st.integers(1, 2**63 - 1))
 def test_every_size_is_read_as_python_writes_it(number):
-    assert arguments.size(str(number)) == arguments.size(f"{number:_}") == number
+    assert words.size(str(number)) == words.size(f"{number:_}") == number
 
 
 @pytest.mark.parametrize(
@@ -43,20 +44,20 @@ def test_every_size_is_read_as_python_writes_it(number):
 )
 def test_what_is_no_whole_number_is_refused_by_name(word):
     with pytest.raises(ValueError, match="SIZE must be a whole number such as 1000, 1_000 or 1e9") as error:
-        arguments.size(word)
+        words.size(word)
     assert repr(word.strip()) in str(error.value)
 
 
 @pytest.mark.parametrize("word", ["-3", "-1_000", "-1e9", "-1e999999999999", "0"])
 def test_a_size_below_one_is_refused(word):
     with pytest.raises(ValueError, match=f"SIZE must be at least 1, not {word}"):
-        arguments.size(word)
+        words.size(word)
 
 
 @pytest.mark.parametrize("word", ["9223372036854775808", "1e30", "1e999999999999", "1" * 5000])
 def test_a_size_that_no_index_holds_is_refused_without_working_it_out(word):
     with pytest.raises(ValueError, match=f"SIZE must be at most 9223372036854775807, not {word[:9]}"):
-        arguments.size(word)
+        words.size(word)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +65,20 @@ def test_a_size_that_no_index_holds_is_refused_without_working_it_out(word):
     [("30s", 30), ("2m", 120), ("500ms", 0.5), ("10", 10), ("1.5h", 5400), ("1 m", 60), ("1e1s", 10), ("3S", 3)],
 )
 def test_budgets_as_people_write_them(word, seconds):
-    assert arguments.budget(word) == pytest.approx(seconds)
+    assert words.budget(word) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "inf", "-inf", "0", "0s", "-3s", "3x", "", "s", "1..2", "ten", "1e400"])
 def test_a_budget_that_is_no_time_is_refused(word):
     with pytest.raises(ValueError, match="--budget must be a time above 0 such as 30s, 2m or 500ms") as error:
-        arguments.budget(word)
+        words.budget(word)
     assert repr(word) in str(error.value)
 
 
 def test_worker_counts_are_sorted_and_each_once(monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda: 6)
-    assert arguments.worker_counts("4,1, 2,4") == [1, 2, 4]
-    assert arguments.worker_counts(None) == [1, 2, 4, 6]
+    assert words.worker_counts("4,1, 2,4") == [1, 2, 4]
+    assert words.worker_counts(None) == [1, 2, 4, 6]
 
 
 @pytest.mark.parametrize(
@@ -96,26 +97,26 @@ def test_worker_counts_are_sorted_and_each_once(monkeypatch):
 def test_worker_counts_that_cannot_be_are_refused(words, told, monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda: 2)
     with pytest.raises(ValueError, match="--workers must be") as error:
-        arguments.worker_counts(words)
+        words.worker_counts(words)
     assert told in str(error.value)
 
 
 def test_backends_and_variants_are_lists_of_each_once():
-    assert [b.name for b in arguments.backends("threads, processes,threads")] == ["threads", "processes"]
-    assert arguments.variants("nogil,python,nogil", kernels.mandelbrot) == ["nogil", "python"]
-    assert arguments.variants(None, kernels.mandelbrot) == [kernels.mandelbrot.variant]
+    assert [b.name for b in words.backends("threads, processes,threads")] == ["threads", "processes"]
+    assert words.variants("nogil,python,nogil", kernels.mandelbrot) == ["nogil", "python"]
+    assert words.variants(None, kernels.mandelbrot) == [kernels.mandelbrot.variant]
 
 
 @pytest.mark.parametrize(
     ("ask", "told"),
     [
-        (lambda: arguments.backends("thread"), "did you mean 'threads'"),
-        (lambda: arguments.backends("threads,"), "--on must be a comma list"),
-        (lambda: arguments.variants("nogill", kernels.mandelbrot), "did you mean 'nogil'"),
-        (lambda: arguments.kernel("mandelbort"), "did you mean 'mandelbrot'"),
-        (lambda: arguments.kernel("no_such_module:f"), "cannot import 'no_such_module'"),
-        (lambda: arguments.kernel("kernels:mandelbort"), "did you mean 'mandelbrot'"),
-        (lambda: arguments.kernel("math:sin"), "math has no kernel 'sin'"),
+        (lambda: words.backends("thread"), "did you mean 'threads'"),
+        (lambda: words.backends("threads,"), "--on must be a comma list"),
+        (lambda: words.variants("nogill", kernels.mandelbrot), "did you mean 'nogil'"),
+        (lambda: words.kernel("mandelbort"), "did you mean 'mandelbrot'"),
+        (lambda: words.kernel("no_such_module:f"), "cannot import 'no_such_module'"),
+        (lambda: words.kernel("kernels:mandelbort"), "did you mean 'mandelbrot'"),
+        (lambda: words.kernel("math:sin"), "math has no kernel 'sin'"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(ask, told):
@@ -129,7 +130,7 @@ def test_a_kernel_of_the_user_s_own_is_found_in_the_current_folder(tmp_path, mon
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert arguments.kernel("my_arguments_module:twice").name == "twice"
+    assert words.kernel("my_arguments_module:twice").name == "twice"
 
 
 def test_a_module_that_fails_while_it_is_imported_says_how(tmp_path, monkeypatch):
@@ -137,28 +138,28 @@ def test_a_module_that_fails_while_it_is_imported_says_how(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(ValueError, match="cannot import 'my_broken_module': ZeroDivisionError: division by zero"):
-        arguments.kernel("my_broken_module:f")
+        words.kernel("my_broken_module:f")
 
 
 @pytest.mark.parametrize(
     ("name", "size", "least"), [("matmul", 10**7, 2e15), ("mandelbrot", 10**9, 4e18), ("triad", 10**9, 1e16)]
 )
 def test_memory_is_foretold_without_taking_any(name, size, least):
-    assert arguments.memory_needed(kernels.REGISTRY[name], size) >= least
+    assert words.memory_needed(kernels.REGISTRY[name], size) >= least
     with pytest.raises(
         ValueError, match=rf"{name} of size {size} needs [\d.]+ [PE]B and [\d.]+ .B are free; use a small"
     ):
-        arguments.operands(kernels.REGISTRY[name], size)
+        words.operands(kernels.REGISTRY[name], size)
 
 
 def test_the_primes_memory_is_known():
-    assert arguments.memory_needed(kernels.count_primes, 10**18) == pytest.approx(2.03e8, rel=0.01)  # 4 π(10^9)
-    assert arguments.operands(kernels.count_primes, 10**13) == (10**13,)
+    assert words.memory_needed(kernels.count_primes, 10**18) == pytest.approx(2.03e8, rel=0.01)  # 4 π(10^9)
+    assert words.operands(kernels.count_primes, 10**13) == (10**13,)
     for n in (10**4, 10**7, 10**8):
         plan = kernels.primes.plan(n)
         taken = 8 * plan.shape[0] + plan.inputs[2].nbytes
-        assert arguments.memory_needed(kernels.primes, n) == pytest.approx(taken, rel=0.25)
-    assert arguments.memory_needed(kernels.primes, 10**18) > 8 * 24_739_954_287_740_860  # 8 π(10^18)
+        assert words.memory_needed(kernels.primes, n) == pytest.approx(taken, rel=0.25)
+    assert words.memory_needed(kernels.primes, 10**18) > 8 * 24_739_954_287_740_860  # 8 π(10^18)
 
 
 def test_a_kernel_s_own_word_about_memory_counts():
@@ -168,18 +169,18 @@ def test_a_kernel_s_own_word_about_memory_counts():
     def hungry(lo, hi, out):
         out[lo:hi] = 0
 
-    assert arguments.memory_needed(hungry, 10**6) == 3e9
-    assert arguments.memory_needed(hungry, 10) == 3e4
+    assert words.memory_needed(hungry, 10**6) == 3e9
+    assert words.memory_needed(hungry, 10) == 3e4
 
 
 def test_operands_are_what_the_kernel_s_plan_takes():
-    A, B = arguments.operands(kernels.matmul, 20)
+    A, B = words.operands(kernels.matmul, 20)
     assert A.shape == B.shape == (20, 20)
 
 
 @given(st.integers(1, 10**24))
 def test_amounts_of_memory_have_three_digits_and_a_unit(amount):
-    number, unit = arguments.in_bytes(amount).split()
+    number, unit = words.in_bytes(amount).split()
     power = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"].index(unit)
     assert float(number) * 1000**power == pytest.approx(amount, rel=0.006)
     assert float(number) < 1000
@@ -200,6 +201,6 @@ def total(lo, hi, out, x):
 
 
 def test_what_can_be_drawn_is_a_matrix_with_something_in_it():
-    assert arguments.gives_matrix(column, (3,))
-    assert not arguments.gives_matrix(column, (0,))
-    assert not arguments.gives_matrix(total, (np.ones(3),))
+    assert words.gives_matrix(column, (3,))
+    assert not words.gives_matrix(column, (0,))
+    assert not words.gives_matrix(total, (np.ones(3),))

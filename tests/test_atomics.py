@@ -10,7 +10,8 @@ import pytest
 from numba import njit
 
 from compute import Processes, Threads
-from kernels import Plan, atomics, kernel
+from kernels import Plan, kernel
+from kernels.vectors import atomics
 
 LANES, ADDS = 4, 50_000
 

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from kernels.blocks import LANES, copy_row, finish_stores, load_at, prefetch, store_at, sum_lanes, transpose_block
-from kernels.cache import empty
-from kernels.compilation import compiled
+from kernels.compilation.compiler import compiled
+from kernels.vectors.blocks import (
+    LANES,
+    copy_row,
+    finish_stores,
+    load_at,
+    prefetch,
+    store_at,
+    sum_lanes,
+    transpose_block,
+)
+from kernels.vectors.caches import empty
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 8, 24])

@@ -12,7 +12,7 @@ import pytest
 import rules
 
 from kernels import Plan, kernel
-from kernels.bodies import written_inputs
+from kernels.definition.bodies import written_inputs
 
 
 def returns_an_array(lo, hi, out, x):

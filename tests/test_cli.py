@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import kernels
-from compute import survey
-from compute.cli import main
+from compute.cli import main_job
+from compute.cli.commands import main
 from compute.scaling.dataset import Point, Scaling
 
 ROOT = Path(__file__).parent.parent
@@ -237,7 +237,7 @@ def test_the_main_job_measures_every_kernel_and_keeps_both_files(capsys, tmp_pat
 
 def test_the_main_job_tries_its_files_first(capsys, tmp_path, monkeypatch):
     (tmp_path / "nfold-report.json").mkdir()
-    monkeypatch.setattr(survey, "survey", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(main_job, "survey", lambda *_: pytest.fail("measured"))
     assert main([]) == 2
     assert "nfold-report.json" in capsys.readouterr().err
 
@@ -287,7 +287,7 @@ def test_a_reader_that_leaves_hears_no_complaint():
 def test_a_bar_shows_a_name_as_it_is(monkeypatch):
     from rich.progress import Progress
 
-    from compute import terminal
+    from compute.cli import terminal
 
     sent = []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
@@ -299,7 +299,7 @@ def test_a_bar_shows_a_name_as_it_is(monkeypatch):
 
 def test_version_and_list_need_neither_numba_nor_matplotlib(script):
     script(
-        "import sys\nfrom compute.cli import main\n"
+        "import sys\nfrom compute.cli.commands import main\n"
         "assert main(['list']) == 0\nassert main(['--version']) == 0\n"
         "assert not {'numba', 'matplotlib', 'joblib', 'rich'} & set(sys.modules), sorted(sys.modules)\n"
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from compute import survey
-from compute.cli import main
+from compute.cli import main_job
+from compute.cli.commands import main
 from compute.scaling import files
 from compute.scaling.dataset import Point, Scaling
 
@@ -182,14 +182,14 @@ def test_the_main_job_prints_before_it_keeps(capsys, monkeypatch):
         os.mkdir("nfold-report.json")  # in the way of what comes
         return Scaling((POINT,))
 
-    monkeypatch.setattr(survey, "survey", measure)
+    monkeypatch.setattr(main_job, "survey", measure)
     assert main([]) == 1
     out, err = capsys.readouterr()
     assert "serial" in out
     told(err, "cannot write 'nfold-report.json'")
     assert Path("nfold-report.png").read_bytes().startswith(b"\x89PNG")
     os.rmdir("nfold-report.json")
-    monkeypatch.setattr(survey, "survey", lambda *_: Scaling((POINT,)))
+    monkeypatch.setattr(main_job, "survey", lambda *_: Scaling((POINT,)))
     assert main([]) == 0
     assert capsys.readouterr().err == "\nkept in nfold-report.json and nfold-report.png\n"
 

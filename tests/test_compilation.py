@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from prepared import Prepared
 
-from kernels import REGISTRY, compilation
-from kernels import entries as entry_files
-from kernels.compilation import compiled
-from kernels.reach import reach_of
+from kernels import REGISTRY
+from kernels.compilation import compiler
+from kernels.compilation import kept_code as entry_files
+from kernels.compilation.compiler import compiled
+from kernels.compilation.reach import reach_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,16 +158,16 @@ def test_a_damaged_entry_costs_a_compilation(tmp_path, monkeypatch, damage):
 
         return add
 
-    compilation.forget()  # as in another process
+    compiler.forget()  # as in another process
     compiled(make())(1)
     (path,) = entries(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
-    compilation.forget()
+    compiler.forget()
     again = compiled(make())
     assert again(1) == 12346
     assert again.stats.cache_misses or again.stats.cache_hits == {}
     assert entries(tmp_path) == [path]
-    compilation.forget()
+    compiler.forget()
     third = compiled(make())  # mended on the way: the entry can be read again
     assert third(1) == 12346
     assert third._cache.load_overload(third.signatures[0], third.targetctx) is not None
@@ -227,7 +228,7 @@ def test_what_cannot_be_told_by_value_is_not_kept_for_other_processes():
 
 def test_every_kernel_has_the_same_fingerprint_in_every_process():
     code = (
-        "from kernels import REGISTRY; from kernels.reach import reach_of\n"
+        "from kernels import REGISTRY; from kernels.compilation.reach import reach_of\n"
         "print({name: reach_of(made.variants['nogil'].source(), True).key for name, made in REGISTRY.items()})"
     )
     command = [sys.executable, "-c", code]
@@ -309,7 +310,7 @@ def test_bounds_checks_are_in_the_key(tmp_path, monkeypatch, first):
 
     a = np.arange(4.0)[:2]
     for checked in (first, 1 - first, first, 1 - first):
-        compilation.forget()
+        compiler.forget()
         monkeypatch.setattr(numba.config, "BOUNDSCHECK", checked)
         if checked:
             with pytest.raises(IndexError):
@@ -335,7 +336,7 @@ def test_settings_that_change_no_code_are_not(monkeypatch):
 
 SYMBOLS = """
 import sys
-from kernels.compilation import compiled
+from kernels.compilation.compiler import compiled
 def make(value):
     def helper(x):
         return x + value
@@ -356,7 +357,7 @@ def test_code_of_other_processes_is_not_linked_to_functions_of_this_one(script):
 
 def test_circles_of_functions_from_one_process_to_the_next(script):
     code = (
-        "from test_compilation import is_even\nfrom kernels.compilation import compiled\n"
+        "from test_compilation import is_even\nfrom kernels.compilation.compiler import compiled\n"
         "def outer(n):\n    return is_even(n) + 1\n"
         "print(compiled(is_even)(10), compiled(is_even)(7), compiled(outer)(4))"
     )
@@ -366,7 +367,7 @@ def test_circles_of_functions_from_one_process_to_the_next(script):
 
 FACTORIES = """
 from kernels import matmul_packed
-from kernels.compilation import compiled
+from kernels.compilation.compiler import compiled
 import numpy as np
 print([compiled(matmul_packed.body) is compiled(matmul_packed.body)])
 A = np.arange(2500.0).reshape(1, 50, 50)

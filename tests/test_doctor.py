@@ -13,7 +13,7 @@ from rich.console import Console
 
 import compute
 from compute import machine
-from compute.cli import main
+from compute.cli.commands import main
 from compute.diagnosis import TOPICS, Finding, doctor, interpreter, processors, surroundings, text
 
 LEVELS = {"ok", "note", "warn", "unknown"}

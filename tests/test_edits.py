@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from edits import INPUTS, chain, truth
 
-from kernels import compilation
-from kernels.compilation import compiled
-from kernels.reach import reach_of
+from kernels.compilation import compiler
+from kernels.compilation.compiler import compiled
+from kernels.compilation.reach import reach_of
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -27,7 +27,7 @@ def test_code_from_the_cache_computes_what_was_written(seed, tmp_path, monkeypat
     monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
     hits = 0
     for program in chain(seed, 12):
-        compilation.forget()  # as in another process
+        compiler.forget()  # as in another process
         function = compiled(program.load())
         assert [function(x) for x in INPUTS] == pytest.approx(truth(program), rel=1e-12)
         hits += sum(function.stats.cache_hits.values())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels import entries
-from kernels.compilation import compiled, forget
+from kernels.compilation import kept_code
+from kernels.compilation.compiler import compiled, forget
 
 ROOT = Path(__file__).parent.parent
 DAY = 86400
@@ -30,56 +30,56 @@ def test_what_was_not_read_for_a_month_is_dropped(tmp_path):
     killed = place(tmp_path, 2, days=31)
     killed.rename(tmp_path / f".x1y2{killed.name}")  # by its writer's death, before it got its name
     young, read = place(tmp_path, 3, days=29), place(tmp_path, 4, days=31)
-    assert entries.read(read) == bytes(10)
-    entries.prune(tmp_path)
+    assert kept_code.read(read) == bytes(10)
+    kept_code.prune(tmp_path)
     assert sorted(tmp_path.iterdir()) == [young, read]
 
 
 def test_the_longest_unread_give_way_to_what_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(entries, "MOST_BYTES", 100)
+    monkeypatch.setattr(kept_code, "MOST_BYTES", 100)
     for number in range(4):
         place(tmp_path, number, size=30, days=4 - number)
-    assert entries.read(place(tmp_path, 0, size=30, days=4)) is not None
+    assert kept_code.read(place(tmp_path, 0, size=30, days=4)) is not None
     new = tmp_path / f"body-{9:032x}.nbc"
-    entries.write(new, bytes(30))
+    kept_code.write(new, bytes(30))
     assert {path.name for path in tmp_path.iterdir()} == {f"body-{n:032x}.nbc" for n in (0, 3, 9)}
 
 
 def test_what_is_no_entry_stays_however_old_and_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(entries, "MOST_BYTES", 0)
+    monkeypatch.setattr(kept_code, "MOST_BYTES", 0)
     for name in (".bashrc", "mine.nbc", "body-7.py311.1.nbc", f"body-{1:032x}.nbi"):  # the user's, and numba's own
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (0, 0))
-    entries.prune(tmp_path)
+    kept_code.prune(tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_an_entry_that_is_not_there_is_a_miss(tmp_path):
     path = place(tmp_path, 1)
     path.unlink()
-    assert entries.read(path) is None
+    assert kept_code.read(path) is None
     assert list(tmp_path.iterdir()) == []  # and reading it leaves none
 
 
 def test_a_disk_that_refuses_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    entries.write(tmp_path / "file" / f"body-{1:032x}.nbc", b"code")
+    kept_code.write(tmp_path / "file" / f"body-{1:032x}.nbc", b"code")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_pipe_in_an_entrys_place_is_not_waited_for(tmp_path):
     path = tmp_path / f"body-{1:032x}.nbc"
     os.mkfifo(path, 0o600)
-    assert entries.read(path) is None
-    entries.write(path, b"code")
-    assert entries.read(path) == b"code"
+    assert kept_code.read(path) is None
+    kept_code.write(path, b"code")
+    assert kept_code.read(path) == b"code"
 
 
 def test_what_cannot_be_put_in_its_place_leaves_nothing(tmp_path):
     path = tmp_path / f"body-{1:032x}.nbc"
     path.mkdir()
-    assert entries.read(path) is None
-    entries.write(path, b"code")
+    assert kept_code.read(path) is None
+    kept_code.write(path, b"code")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -108,15 +108,15 @@ def test_a_user_without_a_home_keeps_nothing(monkeypatch):
     for name in ("NFOLD_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    path = entries.cache_folder() / f"body-{1:032x}.nbc"
-    entries.write(path, b"code")
-    assert entries.read(path) is None
+    path = kept_code.cache_folder() / f"body-{1:032x}.nbc"
+    kept_code.write(path, b"code")
+    assert kept_code.read(path) is None
 
 
 @pytest.mark.parametrize("most", [0, 1 << 20])
 def test_compiling_prunes_and_needs_no_entry(tmp_path, monkeypatch, most):
     monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(entries, "MOST_BYTES", most)
+    monkeypatch.setattr(kept_code, "MOST_BYTES", most)
     old = place(tmp_path, 1, days=31)
 
     def add(x):
@@ -149,7 +149,7 @@ OPEN = [pytest.param(others, marks=pytest.mark.skipif(os.geteuid() != 0, reason=
 
 @pytest.fixture
 def unwarned():
-    entries._warn.cache_clear()
+    kept_code._warn.cache_clear()
 
 
 @pytest.mark.parametrize("opened", [*OPEN, for_all, for_the_group, linked])
@@ -157,21 +157,21 @@ def unwarned():
 def test_what_others_can_write_is_not_read_and_named_once(tmp_path, unwarned, opened, what):
     folder = tmp_path / "cache"
     path = folder / f"body-{1:032x}.nbc"
-    entries.write(path, b"code")
-    assert entries.read(path) == b"code"
+    kept_code.write(path, b"code")
+    assert kept_code.read(path) == b"code"
     opened(folder if what == "folder" else path)
     if what == "folder" or opened is not linked:
         with pytest.warns(RuntimeWarning, match=f"{folder}.*(chmod go-w|NFOLD_CACHE_DIR)"):
-            assert entries.read(path) is None
-    assert entries.read(path) is None
+            assert kept_code.read(path) is None
+    assert kept_code.read(path) is None
     if what == "folder":
-        entries.write(folder / f"body-{2:032x}.nbc", b"code")
+        kept_code.write(folder / f"body-{2:032x}.nbc", b"code")
         assert not (folder / f"body-{2:032x}.nbc").exists(), "nor is anything put there"
 
 
 PLANTED = """
 import os, pickle, sys
-from kernels.compilation import Kept, compiled
+from kernels.compilation.compiler import Kept, compiled
 class Payload:
     def __reduce__(self):
         return os.system, (f"touch {sys.argv[1]}",)

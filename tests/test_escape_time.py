@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from kernels import find
-from kernels.escape_time import check_pixels, iterations, mandelbrot
-from kernels.target import target_features
+from kernels.escape_time.counts import check_pixels, iterations, mandelbrot
+from kernels.vectors.target import target_features
 
 VARIANTS = list(mandelbrot.variants)
 
@@ -134,7 +134,7 @@ def test_iterations_are_the_sum_of_the_counts():
 
 
 def test_the_registry_finds_it():
-    assert find("kernels.escape_time:mandelbrot") is mandelbrot
+    assert find("kernels.escape_time.counts:mandelbrot") is mandelbrot
     assert mandelbrot.example(30) == ((30, 30),)
 
 
@@ -276,11 +276,11 @@ OTHERS = [
 
 OTHER_MACHINE = """
 import hashlib, re, sys
-import kernels.target
-kernels.target.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
-from kernels.compilation import compiled
-from kernels.escape_time import mandelbrot
-from kernels.escape_time_lanes import WIDTH, body
+import kernels.vectors.target
+kernels.vectors.target.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
+from kernels.compilation.compiler import compiled
+from kernels.escape_time.counts import mandelbrot
+from kernels.escape_time.counts_compiled import WIDTH, body
 assert WIDTH == int(sys.argv[1])
 for line in sys.stdin:
     print(hashlib.sha256(mandelbrot.nogil(*eval(line))).hexdigest())

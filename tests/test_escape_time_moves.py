@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("numba")
 
-from kernels.compilation import compiled
-from kernels.escape_time_moves import as_int32, count_where, leading, pack
-from kernels.intrinsics import bits, broadcast, load, store
+from kernels.compilation.compiler import compiled
+from kernels.escape_time.moves import as_int32, count_where, leading, pack
+from kernels.vectors.operations import bits, broadcast, load, store
 
 
 def packing(lanes):

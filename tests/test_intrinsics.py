@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("numba")
 
-from kernels.compilation import compiled
-from kernels.intrinsics import (
+from kernels.compilation.compiler import compiled
+from kernels.vectors.operations import (
     bit_count,
     bits,
     broadcast,
@@ -16,7 +16,7 @@ from kernels.intrinsics import (
     select,
     store,
 )
-from kernels.target import vector_registers, vector_width
+from kernels.vectors.target import vector_registers, vector_width
 
 WIDTHS = [1, 2, 3, 4, 8, 16, 32, 64]
 

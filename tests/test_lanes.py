@@ -10,10 +10,10 @@ from example_kernels import fails, nothing, ordered, spin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.arena import Arena
-from compute.control import Control
 from compute.dispatch import place
-from compute.lanes import EXHAUSTED, SLICE_OVER, inside_a_lane, lane_of, run_lane
+from compute.lanes.control import Control
+from compute.lanes.loop import EXHAUSTED, SLICE_OVER, inside_a_lane, lane_of, run_lane
+from compute.memory.arena import Arena
 from kernels import Plan
 
 

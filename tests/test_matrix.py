@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kernels.matrix
 from kernels import matmul, matvec
+from kernels.definition import operands
+from kernels.matrix import matrix_product
 
 EPS = np.finfo(float).eps
 VARIANTS = ["python", "nogil", "blas"]
@@ -167,7 +168,7 @@ def test_matvec_of_a_strided_matrix_is_that_of_its_copy_to_the_bit(rows):
 ON_ANOTHER_CPU = """
 import numpy as np
 from kernels import matmul, matvec, streams_lanes, transpose, triad
-from kernels.blocks import LANES
+from kernels.vectors.blocks import LANES
 streams_lanes.LARGE = 0  # small arrays go past the caches, too
 rng = np.random.default_rng(5)
 A, B = rng.integers(-99, 99, (131, 300)).astype(float), rng.integers(-99, 99, (300, 75)).astype(float)
@@ -281,17 +282,17 @@ def test_running_a_chunk_twice_changes_nothing_and_touches_only_its_tiles(varian
     np.testing.assert_array_equal(filled[0], once)
 
 
-CUTS = [kernels.matrix.packed_tile, kernels.matrix.blas_tile, kernels.matrix.python_bands]
+CUTS = [matrix_product.packed_tile, matrix_product.blas_tile, matrix_product.python_bands]
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
 @given(rows=st.integers(0, 9000), columns=st.integers(0, 9000), depth=st.integers(1, 9000), matrices=st.integers(1, 99))
 def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, depth, matrices):
     tall, wide = cut(matrices, rows, columns, depth)
-    count = kernels.operands.tiles(rows, columns, tall, wide)
+    count = operands.tiles(rows, columns, tall, wide)
     area = 0
     for tile in range(count):
-        matrix, top, bottom, left, right = kernels.operands.tile_at(tile, rows, columns, tall, wide)
+        matrix, top, bottom, left, right = operands.tile_at(tile, rows, columns, tall, wide)
         assert matrix == 0
         assert 0 <= top < bottom <= rows
         assert 0 <= left < right <= columns
@@ -303,18 +304,18 @@ def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, 
 @pytest.mark.parametrize("cores", [1, 2, 3, 6, 7, 16])
 @given(rows=st.integers(1, 9000), columns=st.integers(1, 9000), depth=st.integers(0, 9000))
 def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, columns, depth):
-    depth += 1 + cores * kernels.matrix.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
-    tall, wide = kernels.matrix.blas_tile(1, rows, columns, depth, cores)
-    even = min(rows * columns / cores, kernels.matrix.BLAS_FLOPS / (2 * depth))
-    assert tall * wide <= even + kernels.matrix.LINE * (tall + wide)  # as far as whole lines allow
+    depth += 1 + cores * matrix_product.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
+    tall, wide = matrix_product.blas_tile(1, rows, columns, depth, cores)
+    even = min(rows * columns / cores, matrix_product.BLAS_FLOPS / (2 * depth))
+    assert tall * wide <= even + matrix_product.LINE * (tall + wide)  # as far as whole lines allow
 
 
 def test_blas_cuts_rows_first_and_leaves_the_matrices_of_a_large_stack_whole():
     """Packing A again costs more than packing B again."""
-    assert kernels.matrix.blas_tile(1, 1024, 1024, 1024, cores=4) == (256, 1024)
-    assert kernels.matrix.blas_tile(1, 64, 9000, 1024, cores=4) == (64, 2256)
-    assert kernels.matrix.blas_tile(16, 1024, 1024, 1024, cores=4) == (1024, 1024)
-    assert kernels.matrix.blas_tile(1, 8, 8, 8, cores=4) == (8, 8)
+    assert matrix_product.blas_tile(1, 1024, 1024, 1024, cores=4) == (256, 1024)
+    assert matrix_product.blas_tile(1, 64, 9000, 1024, cores=4) == (64, 2256)
+    assert matrix_product.blas_tile(16, 1024, 1024, 1024, cores=4) == (1024, 1024)
+    assert matrix_product.blas_tile(1, 8, 8, 8, cores=4) == (8, 8)
 
 
 @pytest.mark.parametrize(

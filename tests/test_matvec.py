@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import matvec
-from kernels.operands import MOST_CHUNKS, stacked
+from kernels.definition.operands import MOST_CHUNKS, stacked
 
 
 @settings(deadline=None, max_examples=60)

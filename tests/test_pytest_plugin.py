@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compute import Threads, run
-from compute.pytest_plugin import _scale
+from compute.adapters.pytest_plugin import _scale
 from compute.scaling import imported
 from kernels import mandelbrot
 
@@ -95,7 +95,9 @@ def sessions(folder):
         "wrong": ["test_wrong.py", *BENCHMARK, "--benchmark-json=wrong.json"],
         **{name: ["test_switched.py", *given] for name, (given, _) in SWITCHES.items()},
     }
-    told = in_a_process(folder, "-c", SESSIONS, repr([["-p", "compute.pytest_plugin", *o] for o in options.values()]))
+    told = in_a_process(
+        folder, "-c", SESSIONS, repr([["-p", "compute.adapters.pytest_plugin", *o] for o in options.values()])
+    )
     parts = re.findall(r"(.*?)^exit code (\d+)$", told, re.MULTILINE | re.DOTALL)
     return {name: (text, int(code)) for name, (text, code) in zip(options, parts, strict=True)}
 
@@ -132,7 +134,7 @@ def test_a_wrong_answer_is_never_timed(sessions, folder):
 def test_a_session_that_does_not_use_it_pays_for_nothing(tmp_path):
     text = "import sys\ndef test_nothing():\n    assert not {'numba', 'joblib', 'matplotlib'} & set(sys.modules)\n"
     (tmp_path / "test_suite.py").write_text(text)
-    told = in_a_process(tmp_path, "-m", "pytest", "-p", "compute.pytest_plugin", "test_suite.py")
+    told = in_a_process(tmp_path, "-m", "pytest", "-p", "compute.adapters.pytest_plugin", "test_suite.py")
     assert "1 passed" in told, told
 
 

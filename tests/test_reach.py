@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from compute.lanes import source_of
+from compute.lanes.loop import source_of
 from kernels import REGISTRY
-from kernels.reach import reach_of
+from kernels.compilation.reach import reach_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_told_by_value_is_not_kept(what):
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from test_reach import made
-from kernels.reach import reach_of
+from kernels.compilation.reach import reach_of
 plain = made("def f(x): return x + 1")
 assert not reach_of(plain, True).unkeyed
 function = made({UNKEYED[what]!r})

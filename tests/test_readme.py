@@ -33,7 +33,7 @@ def test_a_snippet_runs_as_it_stands(number, tmp_path):
         "-p",
         "pytest_benchmark.plugin",
         "-p",
-        "compute.pytest_plugin",
+        "compute.adapters.pytest_plugin",
         "--benchmark-disable",
     ]
     done = subprocess.run(

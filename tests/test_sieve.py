@@ -13,9 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kernels import sieve_buckets
-from kernels.sieve import LARGEST, count_primes, primes, sieving_primes
-from kernels.sieve_answers import (
+from kernels.sieve import buckets
+from kernels.sieve.answers import (
     PRIMES_UP_TO_POWER_OF_TEN,
     check_count,
     check_list,
@@ -25,7 +24,8 @@ from kernels.sieve_answers import (
     logarithmic_integral,
     most_primes,
 )
-from kernels.sieve_wheel import divide
+from kernels.sieve.wheel import divide
+from kernels.sieve.windows import LARGEST, count_primes, primes, sieving_primes
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -165,12 +165,12 @@ def test_sieve_sizes_do_not_change_the_answer():
 
 def test_buckets_grow_where_the_estimate_is_short(monkeypatch):
     """Run as Python, which the large primes' part allows: every multiple that 2, 3, 5 and 7 leave, and no other."""
-    monkeypatch.setattr(sieve_buckets, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
-    monkeypatch.setattr(sieve_buckets, "PAGE_SHIFT", np.uint64(4))
-    monkeypatch.setattr(sieve_buckets, "PAGE_MASK", np.uint64(15))
+    monkeypatch.setattr(buckets, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
+    monkeypatch.setattr(buckets, "PAGE_SHIFT", np.uint64(4))
+    monkeypatch.setattr(buckets, "PAGE_MASK", np.uint64(15))
     first, turns, segment = 10**9 + 11, 1 << 11, 1 << 9  # from here one prime begins at the last cofactor, 211
     sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
-    cursors, pages, links = sieve_buckets.fill_buckets(np.uint64(first), np.uint64(turns), np.uint64(segment), sieving)
+    cursors, pages, links = buckets.fill_buckets(np.uint64(first), np.uint64(turns), np.uint64(segment), sieving)
     assert len(links) > 3 * len(cursors) + 8
     found = []
     for bucket, cursor in enumerate(cursors.tolist()):

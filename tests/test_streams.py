@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
 from kernels import transpose, triad
-from kernels.streams_lanes import LARGE
+from kernels.vectors.caches import LARGE
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)

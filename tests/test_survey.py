@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import kernels
-from compute import Processes, survey
+from compute import Processes
+from compute.cli import main_job
 from compute.scaling.configurations import worker_counts
 
 
@@ -13,10 +14,10 @@ from compute.scaling.configurations import worker_counts
 def asked(monkeypatch):
     """What a survey of 60 seconds asks to be measured, on a machine where a kernel's size says how long it takes."""
     calls = []
-    monkeypatch.setattr(survey, "scale_all", lambda works, **kw: calls.append((works, kw)))
-    monkeypatch.setattr(survey, "compile_side_by_side", lambda names: calls.append(names))
-    monkeypatch.setattr(survey, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
-    survey.survey(60.0, lambda *_: None)
+    monkeypatch.setattr(main_job, "scale_all", lambda works, **kw: calls.append((works, kw)))
+    monkeypatch.setattr(main_job, "compile_side_by_side", lambda names: calls.append(names))
+    monkeypatch.setattr(main_job, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
+    main_job.survey(60.0, lambda *_: None)
     compiled, (works, options) = calls
     assert compiled == list(kernels.REGISTRY)
     return works, options
@@ -43,7 +44,7 @@ def test_ten_rounds_fit_even_if_nothing_is_faster_than_one_core(asked):
 
 def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
     with Processes(2).open() as pool:
-        result = pool.run(survey.compiling, ["triad", "transpose"])
+        result = pool.run(main_job.compiling, ["triad", "transpose"])
     assert result.value.tolist() == [True, True]
     assert sum(lane.chunks for lane in result.timeline.lanes) == 2
 

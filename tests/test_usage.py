@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from example_kernels import fails
 
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, usage
-from compute.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control
+from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
+from compute.lanes import usage
+from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control
 from compute.scaling.ceiling import pins
 from kernels import Plan, count_primes
 
@@ -105,9 +106,9 @@ def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path
 
 
 def native(what):
-    """begin or end of compute.native_usage, to be called from Python."""
-    from compute import native_usage
-    from kernels.compilation import compiled
+    """begin or end of compute.lanes.native_usage, to be called from Python."""
+    from compute.lanes import native_usage
+    from kernels.compilation.compiler import compiled
 
     return compiled(getattr(native_usage, what))
 

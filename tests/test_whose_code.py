@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from compute import Processes, Serial, run
-from kernels import kernel, provenance
-from kernels.reach import reach_of
+from kernels import kernel
+from kernels.compilation import provenance
+from kernels.compilation.reach import reach_of
 
 
 @pytest.fixture

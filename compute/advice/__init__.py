@@ -15,7 +15,7 @@ from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
 from compute.scaling import files
 from compute.scaling.configurations import limits
-from compute.scaling.work import check_repeatable
+from compute.scaling.workload import check_repeatable
 from kernels.definition import Kernel
 
 ON = ("threads", "prange", "processes", "joblib")

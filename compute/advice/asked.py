@@ -10,7 +10,7 @@ import numpy as np
 from compute import machine
 from compute.backends.backend import Backend
 from compute.backends.serial import Serial
-from compute.scaling.work import Work
+from compute.scaling.workload import Work
 from kernels.definition import Kernel
 
 

@@ -12,9 +12,9 @@ from compute import checking
 from compute.advice import growth
 from compute.advice.decision import Configuration
 from compute.backends.backend import Pool
-from compute.scaling import answers
+from compute.scaling import verify
 from compute.scaling.dataset import Point
-from compute.scaling.trial import garbage_set_aside, no_garbage_collection
+from compute.scaling.measure import garbage_set_aside, no_garbage_collection
 from compute.scaling.words import seconds as in_words
 from kernels.definition import Kernel
 
@@ -81,9 +81,9 @@ class Bench:
         result = c.pool.run(c.kernel, *args, **self.kw)
         known = size, c.kernel.variant
         if known in self._references:
-            answers.compare(c.kernel, c.pool.backend, result.value, self._references[known])
+            verify.compare(c.kernel, c.pool.backend, result.value, self._references[known])
         else:
-            answers.check(c.kernel, result.value, args, self.kw)
+            verify.check(c.kernel, result.value, args, self.kw)
             self._compare_variants(c, size, result.value)
             self._references[known] = np.copy(result.value) if isinstance(result.value, np.ndarray) else result.value
         if c.is_serial:

@@ -19,7 +19,7 @@ from compute.advice.bench import Bench, Contender, Size
 from compute.advice.decision import Candidate, Yardstick
 from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
-from compute.scaling import answers, calibration, statistics
+from compute.scaling import calibration, statistics, verify
 from compute.scaling.rounds import LEFT_OUT
 from compute.scaling.words import seconds as in_words
 from kernels.definition import Kernel, numba_is_here
@@ -137,7 +137,7 @@ class Search:
                 c = Contender(serial, held, serial.warm(held, *self.args, **self.kw))
                 self.bench.contenders.append(c)
                 forecasts[name] = self._look(c)
-            except answers.WrongAnswer:
+            except verify.WrongAnswer:
                 raise
             except Exception as error:
                 if name == here[-1] and not forecasts:

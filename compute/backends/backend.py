@@ -12,12 +12,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from compute import checking, dispatch, interrupts, machine, usage
-from compute.arena import Arena
+from compute import checking, dispatch, machine
 from compute.dispatch import Result
-from compute.lanes import Job, Outcome, inside_a_lane
-from compute.ownership import Owner, in_children
-from compute.segments import Kind
+from compute.lanes import interrupts, usage
+from compute.lanes.loop import Job, Outcome, inside_a_lane
+from compute.memory.arena import Arena
+from compute.memory.ownership import Owner, in_children
+from compute.memory.segments import Kind
 from kernels.definition import Kernel, as_index
 
 

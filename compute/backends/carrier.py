@@ -27,10 +27,10 @@ import cloudpickle
 import numpy as np
 from cloudpickle.cloudpickle import _dynamic_class_reduce
 
-from compute.segments import ArrayRef, Segment
-from kernels import provenance
+from compute.memory.segments import ArrayRef, Segment
+from kernels.compilation import provenance
+from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
-from kernels.reach import reach_of
 
 LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy in the message costs less
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)

@@ -17,9 +17,9 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from compute import interrupts
 from compute.backends import hosts
-from compute.lanes import inside_a_lane
+from compute.lanes import interrupts
+from compute.lanes.loop import inside_a_lane
 
 _is_worker = False
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compute import interrupts, usage
 from compute.backends.backend import Backend, Pool
-from compute.control import DETAILED, PIN, Control
-from compute.lanes import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
+from compute.lanes import interrupts, usage
+from compute.lanes.control import DETAILED, PIN, Control
+from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
 
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
 

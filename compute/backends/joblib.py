@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compute import interrupts
-from compute.arena import Arena
 from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.sender import Sender
-from compute.control import SENDING, STOP, TICKETS, Control
-from compute.lanes import Job, Outcome, in_slices, run_lane
-from compute.segments import Kind
+from compute.lanes import interrupts
+from compute.lanes.control import SENDING, STOP, TICKETS, Control
+from compute.lanes.loop import Job, Outcome, in_slices, run_lane
+from compute.memory.arena import Arena
+from compute.memory.segments import Kind
 from kernels.definition import nearest
 
 KINDS = ("loky", "threading")

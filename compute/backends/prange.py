@@ -13,8 +13,8 @@ import numpy as np
 
 from compute import machine
 from compute.backends.backend import Backend, Pool
-from compute.control import DETAILED, LINE, STOP, Control
-from compute.lanes import (
+from compute.lanes.control import DETAILED, LINE, STOP, Control
+from compute.lanes.loop import (
     SLICE_OVER,
     Job,
     Outcome,
@@ -25,7 +25,7 @@ from compute.lanes import (
 )
 from kernels.definition import Kernel
 
-FAILED = 3  # a lane's state beside those of compute.lanes
+FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
 
 def _default() -> int:
@@ -112,7 +112,7 @@ class PrangePool(Pool):
         return [Outcome(lane) for lane in range(job.lanes)]
 
     def _region(self, kernel: Kernel) -> Callable[..., Any]:
-        from kernels.compilation import compiled
+        from kernels.compilation.compiler import compiled
 
         source = source_of(kernel)
         if id(source) not in self._regions:
@@ -125,7 +125,7 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
     from numba import prange
 
-    from compute.native_usage import arrive, leave
+    from compute.lanes.native_usage import arrive, leave
 
     def guarded(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
         try:

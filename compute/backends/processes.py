@@ -18,16 +18,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute import interrupts, spin
 from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.sender import Sender
 from compute.backends.worker import Tally, Worker, start_server
-from compute.control import LINE, SENDING, Control
 from compute.dispatch import ATTEMPTS, WorkerDied
-from compute.files import with_more_files
-from compute.lanes import Job, Outcome
-from compute.segments import reference
+from compute.lanes import interrupts, spin
+from compute.lanes.control import LINE, SENDING, Control
+from compute.lanes.loop import Job, Outcome
+from compute.memory.descriptors import with_more_files
+from compute.memory.segments import reference
 from kernels.definition import nearest
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -35,9 +35,9 @@ StartMethod = Literal["forkserver", "spawn", "fork"]
 # What every worker needs: the fork server imports it once, and its children have it at birth.
 PRELOAD = [
     "numba",
-    "kernels.compilation",
-    "kernels.atomics",
-    "compute.native_usage",
+    "kernels.compilation.compiler",
+    "kernels.vectors.atomics",
+    "compute.lanes.native_usage",
     "compute.backends.processes",
     "threadpoolctl",
 ]

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from compute import interrupts
 from compute.backends import children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
-from compute.control import LANES, LOADING, Control
-from compute.lanes import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
-from compute.segments import ArrayRef, Segment
-from kernels.arguments import guarded
+from compute.lanes import interrupts
+from compute.lanes.control import LANES, LOADING, Control
+from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
+from compute.memory.segments import ArrayRef, Segment
+from kernels.compilation.serially import interpreted
 from kernels.definition import numba_is_here
-from kernels.serially import interpreted
+from kernels.definition.arguments import guarded
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
@@ -108,7 +108,7 @@ def _make_room() -> None:
 def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
     """The lane function of a code that was sent."""
     if content[:1] == MACHINE:
-        from kernels.machine_code import imported
+        from kernels.compilation.machine_code import imported
 
         made: Callable[..., int] = imported(content[1:], arguments)
         return made
@@ -117,7 +117,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
     if settings is None:
         return python_lane(interpreted(body), reduces, lanes == 1)
-    from kernels.compilation import compiled, have_settings
+    from kernels.compilation.compiler import compiled, have_settings
 
     have_settings(settings)
     made = compiled(compiled_source(body, reduces))
@@ -160,7 +160,7 @@ def settle(parent: int) -> None:
 def import_numba() -> None:
     """Have ready what compiles for workers, and tells with them; nothing where there is no numba."""
     if numba_is_here():
-        import kernels.compilation  # noqa: F401
+        import kernels.compilation.compiler  # noqa: F401
 
 
 @contextmanager

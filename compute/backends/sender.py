@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from compute.arena import Arena
 from compute.backends import hosts
-from compute.lanes import FOREVER, Job
-from compute.segments import Array, ArrayRef, Endings, home_of
-from kernels.arguments import name_at
+from compute.lanes.loop import FOREVER, Job
+from compute.memory.arena import Arena
+from compute.memory.segments import Array, ArrayRef, Endings, home_of
+from kernels.compilation.parts import same_bytes
+from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
-from kernels.parts import same_bytes
-from kernels.reach import reach_of
+from kernels.definition.arguments import name_at
 
 
 class Sender:
@@ -99,8 +99,8 @@ class Sender:
             key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs), others)
             if (known := self._codes.get(key)) and known[0] is job.lane:
                 return known[2]
-            from kernels.compilation import settings
-            from kernels.machine_code import exported
+            from kernels.compilation.compiler import settings
+            from kernels.compilation.machine_code import exported
 
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compute.backends.backend import Backend, Pool
-from compute.lanes import Job, Outcome, in_slices, run_lane
+from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 
 
 @dataclass(frozen=True, repr=False)

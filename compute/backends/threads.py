@@ -16,10 +16,10 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from compute import interrupts, spin, usage
 from compute.backends.backend import Backend, Pool
-from compute.control import Control, Words
-from compute.lanes import Job, Outcome, in_slices, run_lane
+from compute.lanes import interrupts, spin, usage
+from compute.lanes.control import Control, Words
+from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 
 
 @dataclass(frozen=True, repr=False)

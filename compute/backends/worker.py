@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from compute import spin, usage
 from compute.backends import children, hosts, output, remote
-from compute.control import LINE, Words
-from compute.lanes import Job, Outcome
-from compute.ownership import in_children, own_forks
-from compute.segments import ArrayRef
+from compute.lanes import spin, usage
+from compute.lanes.control import LINE, Words
+from compute.lanes.loop import Job, Outcome
+from compute.memory.ownership import in_children, own_forks
+from compute.memory.segments import ArrayRef
 from kernels.definition import numba_is_here
 
 if TYPE_CHECKING:

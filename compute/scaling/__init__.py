@@ -28,8 +28,8 @@ tables/           the cells and sentences of every report
 words.py          figures as people say them
 """
 
-from compute.scaling.answers import WrongAnswer
 from compute.scaling.dataset import Point, Scaling
 from compute.scaling.rounds import Work, scale, scale_all
+from compute.scaling.verify import WrongAnswer
 
 __all__ = ["Point", "Scaling", "Work", "WrongAnswer", "scale", "scale_all"]

@@ -11,9 +11,9 @@ import numpy as np
 
 from compute import machine
 from compute.scaling import statistics
-from kernels.arguments import apart
 from kernels.definition import Kernel
-from kernels.plan import Plan
+from kernels.definition.arguments import apart
+from kernels.definition.plan import Plan
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
 LARGEST_STEP = 64.0  # in predicted time, from one size to the next: small sizes foretell large ones badly

@@ -21,9 +21,9 @@ from compute.backends.threads import Threads
 from compute.scaling import statistics
 from compute.timeline import Timeline
 from kernels import triad
-from kernels.cache import cache_bytes
 from kernels.definition import Kernel, kernel, numba_is_here
-from kernels.plan import Plan
+from kernels.definition.plan import Plan
+from kernels.vectors.caches import cache_bytes
 
 Kind = Literal["compute", "memory"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from compute.scaling import points
+from compute.scaling import derive
 from compute.scaling.dataset import COUNT, OR_NULL, REQUIRED, TIMES, Kind, Point, Scaling, from_data, read_object
 from compute.scaling.files import StrPath
 from compute.texts import visible
@@ -49,7 +49,7 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
     if strangers:
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
-    made = points.compared(found.values(), paired=False)
+    made = derive.compared(found.values(), paired=False)
     return Scaling(made, _machine(data), (*warnings, *_about_baselines(made)))
 
 
@@ -79,10 +79,10 @@ def _about_baselines(made: tuple[Point, ...]) -> list[str]:
     """A warning for each kernel, size and variant without a serial run, with the backends that it touches."""
     touched: dict[tuple[str, str | None], dict[str, None]] = {}
     for p in made:
-        if p.baseline != points.SERIAL:
+        if p.baseline != derive.SERIAL:
             work = f"{p.kernel} ({p.variant})" if p.size is None else f"{p.kernel} {p.size:,} ({p.variant})"
             touched.setdefault((work, p.baseline), {})[p.backend] = None
-    consequence = {points.ONE_WORKER: "speedup is against one worker of its own for", None: "no speedup for"}
+    consequence = {derive.ONE_WORKER: "speedup is against one worker of its own for", None: "no speedup for"}
     return [
         f"{work} has no serial run: {consequence[baseline]} {', '.join(backends)}"
         for (work, baseline), backends in touched.items()

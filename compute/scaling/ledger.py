@@ -13,7 +13,7 @@ Pure functions of a timeline. What each lane could have computed in a run of T s
     serial       the caller planned or finished, and nobody else had anything to do
     unexplained  what is left
 
-Sources: POP Centre of Excellence for the efficiencies; blocked from the run queue's own clock, see compute.usage.
+Sources: POP Centre of Excellence for the efficiencies; blocked from the run queue's own clock, see compute.lanes.usage.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import threading
 import time
 from types import TracebackType
 
+from compute.lanes.usage import RUSAGE_THREAD, rusage
 from compute.machine import has_gil
-from compute.usage import RUSAGE_THREAD, rusage
 
 PERIOD = 0.002  # s between looks: one costs 20 to 40 us of CPU, so 1 to 2 % of one CPU; a timed run is not to be probed
 FEWEST_LOOKS = 5  # one in nine hundred such probes puts a true 0.05 or 0.95 on the wrong side of a half

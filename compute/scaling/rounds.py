@@ -18,8 +18,8 @@ from compute.dispatch import as_kernel
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Scaling
-from compute.scaling.trial import Trial
-from compute.scaling.work import Pace, Work, check_repeatable, grown
+from compute.scaling.measure import Trial
+from compute.scaling.workload import Pace, Work, check_repeatable, grown
 from kernels.definition import Kernel, as_index
 
 __all__ = ["Work", "scale", "scale_all"]

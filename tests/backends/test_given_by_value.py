@@ -9,8 +9,8 @@ import pytest
 from prepared import Prepared
 
 from compute import Joblib, Processes, Threads, shared
-from compute.arena import Arena
 from compute.backends import sender
+from compute.memory.arena import Arena
 from kernels import Plan, kernel
 
 PROCESSES = [Processes(2), Joblib(2)]

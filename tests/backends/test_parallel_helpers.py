@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rules
 
-from kernels import serially
+from kernels.compilation import serially
 
 SCRIPT = """
 import sys

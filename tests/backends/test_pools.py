@@ -17,7 +17,7 @@ from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, 
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
-from compute.control import INSIDE, SPANS_BOUND, Control
+from compute.lanes.control import INSIDE, SPANS_BOUND, Control
 from kernels import kernel, mandelbrot
 
 PATIENCE = 600.0  # s that a chunk waits for the others: only a failing test gets there

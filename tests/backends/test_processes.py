@@ -14,10 +14,11 @@ import psutil
 import pytest
 from example_kernels import fails, nothing, spin
 
-from compute import Processes, usage
+from compute import Processes
 from compute.backends import remote
 from compute.backends.worker import Tally
-from compute.control import LINE
+from compute.lanes import usage
+from compute.lanes.control import LINE
 from kernels import Plan, kernel
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

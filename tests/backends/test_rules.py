@@ -13,7 +13,7 @@ from rules import EVERYWHERE, variants_on
 from compute import Joblib, Prange, Processes, run, shared
 from compute.dispatch import WorkerDied
 from kernels import kernel
-from kernels.refusals import WritesToInput
+from kernels.definition.refusals import WritesToInput
 
 FAR = [backend for backend in EVERYWHERE if isinstance(backend, Processes) or backend == Joblib(2)]
 RECORDS = np.dtype([("u", np.float64), ("v", np.int32)])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from example_kernels import nothing
 
-from compute import Threads, machine, usage
+from compute import Threads, machine
+from compute.lanes import usage
 from kernels import Plan, kernel
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity of threads here")

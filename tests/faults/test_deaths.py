@@ -14,8 +14,8 @@ from leaks import children
 from outcomes import CHUNKS, HANGS, SAID, check, check_idle_deaths, check_poison
 
 from compute import Processes, WorkerDied, dispatch
-from compute.interrupts import Watch
-from compute.lanes import Outcome
+from compute.lanes.interrupts import Watch
+from compute.lanes.loop import Outcome
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 

@@ -208,7 +208,7 @@ CLOSED = """
 import gc, os, warnings
 import numpy as np
 from compute import *
-from compute.segments import segment_of
+from compute.memory.segments import segment_of
 from example_kernels import squares
 from programs import await_children, in_child
 
@@ -241,13 +241,13 @@ def test_a_daemon_that_has_closed_all_files_keeps_its_arrays_and_loses_no_other_
 OWN = """
 import os, sys
 import numpy as np
-import compute.arena
+import compute.memory.arena
 from compute import *
 from example_kernels import squares
 from programs import serve
 
-made, create = [], compute.arena.create_segment
-compute.arena.create_segment = lambda size, *rest: made.append(size) or create(size, *rest)
+made, create = [], compute.memory.arena.create_segment
+compute.memory.arena.create_segment = lambda size, *rest: made.append(size) or create(size, *rest)
 pools = [Processes(2, start="fork").open(), Processes(1, start="fork").open()]
 serve(pools[0], squares, 30, 0)
 before = len(made)

@@ -91,7 +91,7 @@ def test_what_a_handler_raises_is_raised(prepared, no_leaks, backend, kind):
 EVERYWHERE = """
 import signal, sys
 from compute import *
-from compute.lanes import inside_a_lane
+from compute.lanes.loop import inside_a_lane
 from everywhere import CtrlC
 from fault_kernels import busy
 

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", r
 RUNNING = """
 import signal, sys
 from compute import *
-from compute.lanes import inside_a_lane
+from compute.lanes.loop import inside_a_lane
 from everywhere import CtrlC
 from fault_kernels import busy
 

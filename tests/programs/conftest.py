@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from loopback import Program
 
-from kernels.entries import cache_folder
+from kernels.compilation.kept_code import cache_folder
 
 
 def pytest_collection_modifyitems(items):

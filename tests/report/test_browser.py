@@ -11,7 +11,7 @@ from invented import a_point, a_scaling, explained
 
 from compute.report import html
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 
 pytest.importorskip("plotly", reason="the page needs plotly: pip install 'nfold[html]'")
 NAMES = "chromium", "chromium-browser", "google-chrome"

@@ -7,7 +7,7 @@ from invented import a_point, a_scaling, explained
 
 from compute.report import html
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 
 
 class Page(HTMLParser):

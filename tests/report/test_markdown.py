@@ -6,7 +6,7 @@ from invented import a_point, a_scaling, explained
 
 from compute.report import markdown
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 
 
 def test_a_table_a_kernel():

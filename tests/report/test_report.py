@@ -9,7 +9,7 @@ from invented import a_point, a_scaling, explained
 
 from compute import report
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 
 HERE = [form for form in report.FORMATS if form != "html" or importlib.util.find_spec("plotly")]
 ODD = {

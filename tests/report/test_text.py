@@ -10,7 +10,7 @@ from rich.console import Console
 
 from compute.report import text
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 from compute.scaling.tables import sheet, table
 
 

@@ -10,7 +10,7 @@ import pytest
 from invented import MACHINE, a_scaling, explained
 
 from compute import report
-from compute.cli import main
+from compute.cli.commands import main
 from compute.report.together import together
 from compute.scaling.dataset import SEVERAL, Scaling
 from compute.scaling.tables.table import groups

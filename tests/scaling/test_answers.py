@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compute import Threads
-from compute.scaling import answers
+from compute.scaling import verify
 from kernels import kernel
 
 NAN = float("nan")
@@ -32,7 +32,7 @@ def filled(lo, hi, out, n):
     ],
 )  # fmt: skip
 def test_same(a, b, equal):
-    assert answers.same(a, b) is equal
+    assert verify.same(a, b) is equal
 
 
 def test_a_difference_is_told_with_its_first_place():
@@ -40,17 +40,17 @@ def test_a_difference_is_told_with_its_first_place():
     wrong = right.copy()
     wrong[1, 2] = wrong[2, 0] = NAN
     with pytest.raises(
-        answers.WrongAnswer, match=r"filled .python. on Threads.*2. .* 2 of 12 elements differ, the first at .1, 2."
+        verify.WrongAnswer, match=r"filled .python. on Threads.*2. .* 2 of 12 elements differ, the first at .1, 2."
     ):
-        answers.compare(filled, Threads(2), wrong, right)
-    with pytest.raises(answers.WrongAnswer, match=r"float64\[3, 4\], not float64\[12\]"):
-        answers.compare(filled, Threads(2), wrong, right.ravel())
-    with pytest.raises(answers.WrongAnswer, match="4, not 3"):
-        answers.compare(filled, Threads(2), 4, 3)
-    answers.compare(filled, Threads(2), right, right.copy())
+        verify.compare(filled, Threads(2), wrong, right)
+    with pytest.raises(verify.WrongAnswer, match=r"float64\[3, 4\], not float64\[12\]"):
+        verify.compare(filled, Threads(2), wrong, right.ravel())
+    with pytest.raises(verify.WrongAnswer, match="4, not 3"):
+        verify.compare(filled, Threads(2), 4, 3)
+    verify.compare(filled, Threads(2), right, right.copy())
 
 
 def test_a_kernels_own_check_is_asked():
-    answers.check(filled, 3, (3,), {})
-    with pytest.raises(answers.WrongAnswer, match="fails its own check: 4 for 3"):
-        answers.check(filled, 4, (3,), {})
+    verify.check(filled, 3, (3,), {})
+    with pytest.raises(verify.WrongAnswer, match="fails its own check: 4 for 3"):
+        verify.check(filled, 4, (3,), {})

@@ -3,9 +3,9 @@
 from invented import a_point
 
 from compute.scaling.ceiling import Ceilings
+from compute.scaling.derive import compared
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
-from compute.scaling.points import compared
 from compute.scaling.verdict.causes import judged
 from kernels import mandelbrot
 

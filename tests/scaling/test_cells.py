@@ -9,7 +9,7 @@ from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
 from compute.scaling import words
 from compute.scaling.dataset import Scaling
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 from compute.scaling.tables import breakdown, notes, table
 
 

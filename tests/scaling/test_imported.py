@@ -6,7 +6,7 @@ import pytest
 from invented import a_scaling
 
 from compute.scaling import imported
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 
 
 def a_benchmark(name="test_kernel[a]", data=(1.0, 1.1, 0.9, 1.0, 1.2, 1.0), **info):

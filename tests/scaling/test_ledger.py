@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute import Serial, Threads, usage
+from compute import Serial, Threads
+from compute.lanes import usage
 from compute.scaling import ledger
-from compute.scaling.explain import Run, in_the_system
+from compute.scaling.build_point import Run, in_the_system
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, kernel
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from invented import a_point
 
-from compute.scaling.points import compared
+from compute.scaling.derive import compared
 from compute.scaling.statistics import median_interval
 
 SERIAL = a_point(samples=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], work=7.0)

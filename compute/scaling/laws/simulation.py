@@ -1,7 +1,8 @@
 """What the lane scheduler makes of measured chunks on any number of lanes: a replay, not a formula.
 
-Every lane takes the next ticket when it is free, as in compute.lanes. Nothing else is in the way than what the caller
-names: the counter, a bandwidth roof, start-up, a serial section. So a replay says what the chunks alone allow.
+Every lane takes the next ticket when it is free, as in compute.lanes.loop. Nothing else is in the way than what
+the caller names: the counter, a bandwidth roof, start-up, a serial section. So a replay says what the chunks alone
+allow.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compute import machine
+from compute.scaling.build_point import blocked_share
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
-from compute.scaling.explain import blocked_share
 from compute.scaling.harness import ticket_seconds
 from compute.scaling.noise import Conditions
 from compute.scaling.verdict import judgement

@@ -1,0 +1,1 @@
+"""Our pools behind other people's interfaces."""

@@ -1,0 +1,1 @@
+"""The command line: words in, the rooms below at work, tables out. Only this room prints."""

@@ -1,0 +1,384 @@
+"""The command line: words in, the rooms below at work, tables out. It and compute.cli.terminal alone print."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compute.cli import terminal
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+KernelWord = Annotated[
+    str, typer.Argument(metavar="KERNEL", help="A name that nfold list shows, or package.module:name for your own.")
+]
+WorkersWords = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="LIST", help="Worker counts, such as 1,2,4.  [default: 1, 2, 4 … all CPUs]"),
+]
+VariantWords = Annotated[
+    str | None,
+    typer.Option("--variant", metavar="LIST", help="Such as python,nogil.  [default: the fastest]"),
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the results, for nfold report.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a point, for a spreadsheet.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables for a README.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with figures to explore.")]
+Png = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the speedups.")]
+
+
+class Refusal(Exception):
+    """What cannot be done as asked: one line for the user."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Until the measuring begins, a ValueError or TypeError is about what the user asked for."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise Refusal(str(error)) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, 1 (it failed), 2 (it cannot be done as asked), 130 (Ctrl-C)."""
+    terminal.ready()
+    words = sys.argv[1:] if argv is None else argv
+    # A negative number is a value, never an option; behind a blank the parser takes it for one.
+    words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
+    try:
+        code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except SystemExit as leaving:  # the parser's answer to a broken pipe, whoever's it was
+        return _failed(leaving.__context__ or leaving, words)
+    except Exception as error:
+        return _failed(error, words)
+    if code == 130:
+        terminal.complain("interrupted")
+    return code
+
+
+def _failed(error: BaseException, words: list[str]) -> int:
+    """Say what went wrong, in a line where it is about what the user asked for; the exit code."""
+    if isinstance(error, OSError) and {"-h", "--help"} & set(words):  # which the parser prints itself
+        return terminal.unprinted(error)
+    if isinstance(error, Refusal | MemoryError):
+        return _complain(str(error))
+    if hasattr(error, "format_message"):  # the parser's
+        return _complain(f"{error.format_message()} (nfold --help shows what there is)")
+    from compute.dispatch import WorkerDied
+    from compute.scaling.configurations import Unavailable
+    from compute.scaling.verify import WrongAnswer
+
+    if isinstance(error, Unavailable):
+        return _complain(str(error))
+    if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
+        return _complain(str(error), code=1)
+    terminal.explain(error)  # a kernel's own error, with its chunk and its traceback
+    return 1
+
+
+def _complain(message: str, code: int = 2) -> int:
+    terminal.complain(message)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from compute import machine
+
+        about = f"nfold {machine.version('nfold') or 'not installed'}"
+        raise typer.Exit(terminal.deliver(lambda: terminal.say(about)))
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 30s, 2m.")] = "1m",
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> int:
+    """How close do N workers get to N times faster on this machine, and where did the rest go?
+
+    Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
+    minute; prints the tables and keeps nfold-report.json and nfold-report.png in the current folder.
+
+    \b
+    Examples:
+      nfold                                   the main job
+      nfold scale mandelbrot                  one kernel, on threads and processes
+      nfold scale matmul 2000 --on threads,prange --variant nogil,blas
+      nfold scale mymodule:mykernel           one of your own, in this folder
+      nfold run count_primes 1e9 --workers 2  a run: value, seconds, what lanes did
+      nfold report nfold-report.json --html report.html
+      nfold advise mandelbrot 600             the fastest way to do this work here
+      nfold doctor                            what stands in the way of N-fold here
+    """
+    if context.invoked_subcommand:
+        return 0
+    from compute import report
+    from compute.cli import words
+
+    outputs = {"json": Path("nfold-report.json"), "png": Path("nfold-report.png")}
+    with refusing():
+        seconds = words.budget(budget)
+        report.ready(outputs)
+    from compute.cli.main_job import survey
+
+    with terminal.progress() as tell:
+        scaling = survey(seconds, tell)
+    code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+    if code == 0:
+        terminal.complain(f"kept in {' and '.join(map(str, outputs.values()))}", head="\n")
+    return code
+
+
+@app.command()
+def scale(
+    kernel: KernelWord,
+    size: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SIZE]", help="A whole number: 1000, 1_000 or 1e9.  [default: a twentieth of a second on one core]"
+        ),
+    ] = None,
+    on: Annotated[
+        str, typer.Option("--on", metavar="LIST", help="Backends; nfold list shows them.")
+    ] = "threads,processes",
+    workers: WorkersWords = None,
+    variant: VariantWords = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long to measure: 30s, 2m, 500ms.")
+    ] = "10s",
+    mode: Annotated[
+        str,
+        typer.Option("--mode", metavar="MODE", help="strong: the same work for all; weak: it grows with the workers."),
+    ] = "strong",
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Hold lanes to CPUs of their own.")] = True,
+    json: Json = None,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    png: Png = None,
+) -> int:
+    """Measure how far one kernel scales: every backend, variant and worker count, in interleaved rounds.
+
+    SIZE is n for the primes, the side of the square for images and matrices, and the length for vectors.
+
+    \b
+    Examples:
+      nfold scale count_primes 1e8
+      nfold scale mandelbrot --on threads,prange,processes,joblib --workers 1,2
+      nfold scale triad 1e6 --variant python,nogil --on threads --budget 5s
+      nfold scale mymodule:mykernel --json mine.json --png mine.png
+    """
+    from compute import report
+    from compute.cli import words
+    from compute.scaling.calibration import calibrate
+    from compute.scaling.rounds import scale_all
+
+    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
+    with refusing():
+        found = words.kernel(kernel)
+        number = None if size is None else words.size(size)
+        backends = words.backends(on)
+        counts = words.worker_counts(workers)
+        variants = words.variants(variant, found)
+        seconds = words.budget(budget)
+        report.ready(outputs)
+        if number is None:
+            # All variants do the same work, so it is the slowest that decides how much.
+            number = min(calibrate(found, seconds / 200, name) for name in variants)
+        work = words.work(found, number, variants, counts, mode)
+    with terminal.progress() as tell:
+        scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+
+
+@app.command()
+def run(
+    kernel: KernelWord,
+    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="BACKEND", help="Who computes; nfold list shows them.")
+    ] = "threads",
+    workers: Annotated[
+        str | None, typer.Option("--workers", metavar="N", help="How many workers.  [default: all CPUs]")
+    ] = None,
+    variant: Annotated[str | None, typer.Option("--variant", metavar="NAME", help="[default: the fastest]")] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Draw the value, where it is a matrix.")
+    ] = None,
+) -> int:
+    """Run a kernel once: its value, the seconds, and what each lane did.
+
+    \b
+    Examples:
+      nfold run count_primes 1e9 --workers 2
+      nfold run mandelbrot 800 --on processes --png mandelbrot.png
+      nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
+    """
+    from compute import report
+    from compute.cli import words
+    from compute.scaling import words as worded
+
+    with refusing():
+        found = words.kernel(kernel).held_to(variant)
+        number = words.size(size, least=0)
+        backend = words.backend(on, None if workers is None else words.worker_count(workers))
+        if reason := backend.refuses(found):
+            raise ValueError(reason)
+        args = words.operands(found, number)
+        if png and not words.gives_matrix(found, args):
+            raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
+        report.ready({"png": png})
+        pool = backend.open()
+    with pool:
+        compiling = pool.warm(found, *args)
+        result = pool.run(found, *args)
+        startup = pool.startup
+    about = (
+        f"{found.name} · {found.variant} · {backend.name} · start-up {worded.seconds(startup)} and compiling or loading"
+        f" {worded.seconds(compiling)} not counted"
+    )
+
+    def draw(to: Path) -> None:
+        from compute.report import picture
+
+        picture.write(to, result.value)
+
+    return terminal.deliver(lambda: terminal.tell(result, about), (lambda: draw(png)) if png else None)
+
+
+@app.command("report")
+def show_report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="From --json, or pytest --benchmark-json.")],
+    json: Json = None,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    png: Png = None,
+) -> int:
+    """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
+
+    A kernel that several files hold is shown a file at a time.
+
+    \b
+    Examples:
+      nfold report nfold-report.json
+      nfold report before.json after.json
+      nfold report nfold-bench.json --markdown table.md --png scaling.png
+    """
+    from compute import report
+    from compute.report.together import together
+    from compute.scaling import imported
+
+    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
+    with refusing():
+        scaling = together({path: imported.read(path) for path in files})
+        report.ready(outputs)
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+
+
+@app.command()
+def advise(
+    kernel: KernelWord,
+    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="LIST", help="Backends to choose from; nfold list shows them.")
+    ] = "threads,prange,processes,joblib",
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long it may take, compiling included: 30s, 2m.")
+    ] = "20s",
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the measurements.")] = None,
+) -> int:
+    """Say which backend, variant and number of workers is fastest for this work here, and from which size on.
+
+    Measures the kernel at small sizes and on up to SIZE, as far as the budget goes: what its growth foretells to take
+    longer is not begun. Where two are as fast within noise it advises the simpler; it never advises what is slower than
+    one core.
+
+    \b
+    Examples:
+      nfold advise mandelbrot 600
+      nfold advise count_primes 1e9 --on threads,processes --budget 1m
+      nfold advise mymodule:mykernel 1e6 --json advice.json
+    """
+    from compute.advice import advise_for_size, text
+    from compute.cli import words
+    from compute.scaling import files
+
+    with refusing():
+        found = words.kernel(kernel)
+        number = words.size(size)
+        names = [backend.name for backend in words.backends(on)]
+        seconds = words.budget(budget)
+        if json:
+            files.check_output_path(json)
+        args = words.operands(found, number)
+    with terminal.progress() as tell:
+        advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=tell)
+    return terminal.deliver(
+        lambda: text.show(advice, terminal.console()), (lambda: advice.to_json(json)) if json else None
+    )
+
+
+@app.command()
+def doctor(
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the findings.")] = None,
+) -> int:
+    """Look at what decides how far work scales here, each with what it means and what to do about it.
+
+    CPUs, quota, cores, clock, caches, memory, shared memory, the GIL, BLAS, numba, start method, load, virtual machine.
+    What this system does not tell is "unknown". Takes as long as importing numba, about half a second.
+
+    \b
+    Examples:
+      nfold doctor
+      nfold doctor --json doctor.json
+    """
+    from compute.diagnosis import doctor as examined
+    from compute.diagnosis import text
+    from compute.scaling import files
+
+    with refusing():
+        if json:
+            files.check_output_path(json)
+    findings = examined()
+    return terminal.deliver(
+        lambda: text.show(findings, terminal.console()),
+        (lambda: files.write(json, text.as_json(findings))) if json else None,
+    )
+
+
+@app.command("list")
+def show_list() -> int:
+    """Show the kernels, with their variants, and the backends."""
+    import kernels
+    from compute.backends import BACKENDS
+
+    width = terminal.width()
+    lines = ["kernels"]
+    for name, kernel in kernels.REGISTRY.items():
+        lines.append(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
+    lines += ["", "backends"]
+    for name, backend in BACKENDS.items():
+        lines.append(_line(f"  {name:13}", sys.modules[backend.__module__].__doc__, width))
+    return terminal.deliver(lambda: terminal.say("\n".join(lines)))
+
+
+def _line(head: str, text: str | None, width: int) -> str:
+    """The head and as much of the text's first line as there is room for."""
+    first = (text or "").strip().partition("\n")[0].rstrip(".:")
+    return f"{head} {textwrap.shorten(first, max(width - len(head) - 1, 20), placeholder=' …')}"

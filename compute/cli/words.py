@@ -1,0 +1,173 @@
+"""What the command line's words mean: checked values, or a ValueError that names the word and the remedy.
+
+Everything here is decided before a worker starts and before a large array is made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+import kernels
+from compute import machine
+from compute.backends import Backend, named
+from compute.scaling import calibration, configurations
+from compute.scaling.words import in_bytes
+from compute.scaling.workload import Work, grown
+from kernels.definition import Kernel, nearest
+
+LARGEST_SIZE = 2**63 - 1  # an index is an int64
+WORKERS_A_CPU = 32  # beyond this a run measures the scheduler alone, and processes fill the memory
+MODES = "strong", "weak"
+SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+PROBES = 256, 512  # sizes that cost microseconds; far enough apart to tell n from n² from n³
+
+
+def kernel(word: str) -> Kernel:
+    """The kernel of a registered name, or of "package.module:name" (the current folder counts, as with python -m)."""
+    if ":" not in word:
+        if word not in kernels.REGISTRY:
+            raise ValueError(
+                f"no kernel is called {word!r}{nearest(word, kernels.REGISTRY)} (nfold list shows them all; one of your"
+                " own is written package.module:name)"
+            )
+        return kernels.REGISTRY[word]
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # workers are given this path too
+    try:
+        return kernels.find(word)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise ValueError(f"cannot import {word.partition(':')[0]!r}: {type(error).__name__}: {error}") from error
+
+
+def size(word: str, least: int = 1) -> int:
+    """A whole number written 1000, 1_000 or 1e9."""
+    text = word.strip()
+    parts = re.fullmatch(r"([+-]?)[0-9](?:_?[0-9])*(?:\.[0-9]+)?(?:[eE]\+?([0-9]+))?", text)
+    huge = parts and (len(text) > 40 or len(parts[2] or "") > 3)  # too large to be worked out at all
+    number = Decimal(0 if huge or not parts else text)
+    if not parts or number != number.to_integral_value():
+        raise ValueError(f"SIZE must be a whole number such as 1000, 1_000 or 1e9, not {text!r}")
+    if number < least if not huge else parts[1] == "-":
+        raise ValueError(f"SIZE must be at least {least}, not {text}")
+    if huge or number > LARGEST_SIZE:
+        raise ValueError(f"SIZE must be at most {LARGEST_SIZE}, not {text}")
+    return int(number)
+
+
+def budget(word: str) -> float:
+    """Seconds, from 30s, 2m, 1.5h, 500ms or 10."""
+    text = word.strip().lower()
+    parts = re.fullmatch(r"([+-]?[0-9.]+(?:e[+-]?[0-9]+)?|nan|[+-]?inf)\s*([a-z]*)", text)
+    try:
+        seconds = float(parts[1]) * SECONDS[parts[2]] if parts else math.nan
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"--budget must be a time above 0 such as 30s, 2m or 500ms, not {word.strip()!r}")
+    return seconds
+
+
+def backend(word: str, workers: int | None = None) -> Backend:
+    """One backend by its name."""
+    return named(word.strip(), workers)
+
+
+def backends(words: str) -> list[Backend]:
+    """The backends of a comma list, each once."""
+    return [backend(word) for word in _items(words, "--on", "threads,processes")]
+
+
+def worker_counts(words: str | None) -> list[int]:
+    """The worker counts of a comma list, in order, each once; 1, 2, 4 … and the usable CPUs where left out."""
+    if words is None:
+        return configurations.worker_counts()
+    return sorted({worker_count(word) for word in _items(words, "--workers", "1,2,4")})
+
+
+def worker_count(word: str) -> int:
+    """One worker count, from 1 on."""
+    usable = machine.usable_cpus()
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", word.strip()):
+        raise ValueError(f"--workers must be whole numbers such as 1,2,4, not {word.strip()!r}")
+    count = int(word)
+    if count < 1:
+        raise ValueError(f"--workers must be at least 1, not {count}; leave it out to use all {usable} CPUs")
+    if count > WORKERS_A_CPU * usable:
+        raise ValueError(
+            f"--workers must be at most {WORKERS_A_CPU * usable} ({WORKERS_A_CPU} for each of {usable} usable CPUs),"
+            f" not {count}"
+        )
+    return count
+
+
+def variants(words: str | None, of: Kernel) -> list[str]:
+    """The variants of a comma list, each once, all of them the kernel's; its fastest where left out."""
+    if words is None:
+        return [of.variant]
+    return [of.held_to(word).variant for word in _items(words, "--variant", "python,nogil")]
+
+
+def _items(words: str, option: str, such_as: str) -> list[str]:
+    items = list(dict.fromkeys(word.strip() for word in words.split(",")))
+    if not all(items):
+        raise ValueError(f"{option} must be a comma list such as {such_as}, not {words!r}")
+    return items
+
+
+def operands(of: Kernel, number: int) -> tuple[Any, ...]:
+    """The kernel's example arguments of a size, checked by its plan. ValueError where they do not fit in memory."""
+    needed, free = memory_needed(of, number), machine.memory_available()
+    if needed > free:
+        raise ValueError(
+            f"{of.name} of size {number} needs {in_bytes(needed)} and {in_bytes(free)} are free; use a smaller size"
+        )
+    args = of.example(number)
+    of.plan(*args)
+    return args
+
+
+def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: str) -> Work:
+    """What `nfold scale` is to measure: the example of a size, or one that grows with the workers."""
+    if mode not in MODES:
+        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {mode!r}{nearest(mode, list(MODES))}")
+    if mode == "strong":
+        return Work(of, operands(of, number), variants=variants, size=number)
+    operands(of, calibration.size_for(of, sum(counts) * of.cost(number)))  # all of them are held at once
+    return grown(of, number, counts, variants)
+
+
+def memory_needed(of: Kernel, number: int) -> float:
+    """Bytes of the kernel's example arguments and output: what it states, or two small sizes foretell."""
+    stated = float(of.memory(number))
+    low, high = PROBES
+    if number <= high:
+        return stated
+    try:
+        few, many = (_bytes_held(of, probe) for probe in PROBES)
+    except Exception:  # not a size that this kernel takes: its plan will say so of the real one
+        return stated
+    power = math.log2(max(many, 1) / max(few, 1)) / math.log2(high / low)
+    return max(stated, float(many * (number / high) ** max(power, 0.0)))
+
+
+def _bytes_held(of: Kernel, number: int) -> float:
+    args = of.example(number)
+    plan = of.plan(*args)
+    output = math.prod(of.output_shape(plan)) * np.dtype(plan.dtype).itemsize
+    return float(output + sum(getattr(x, "nbytes", 0) for x in args))
+
+
+def gives_matrix(of: Kernel, args: tuple[Any, ...]) -> bool:
+    """Whether the kernel's value is a matrix with something in it, which can be shown as a picture."""
+    plan = of.plan(*args)
+    shape = of.output_shape(plan) if plan.value_shape is None else plan.value_shape
+    return of.reduce is None and len(shape) == 2 and min(shape) > 0

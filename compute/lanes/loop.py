@@ -1,0 +1,316 @@
+"""The one loop that every worker runs: take a ticket, run that chunk's body, mark it done, until none is left."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.lanes import usage
+from compute.lanes.control import (
+    CHUNKS,
+    CPU,
+    CURRENT,
+    DETAILED,
+    FILE,
+    GRAIN,
+    INDICES,
+    INSIDE,
+    LANES,
+    LINE,
+    NEXT,
+    ORDERED,
+    PROCESS,
+    RECORDS,
+    START,
+    STARTED,
+    STOP,
+    STOPPED,
+    TAKEN,
+    THREAD,
+    TICKET,
+    TICKETS,
+    Control,
+    Words,
+)
+from kernels.definition import Kernel, Variant, numba_is_here
+from kernels.definition.bodies import nothing_returned
+
+SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
+TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
+STRIDE = 64  # chunks at most between looks at the clock where chunks are not recorded; one where they are long
+FOREVER = 2**62  # ns
+SLICE = 50_000_000  # ns that the caller's own lane stays away from Python, where Ctrl-C is waiting
+EXHAUSTED, SLICE_OVER, TOLD_TO_STOP = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a lane needs: the lane function, the arrays, and the control; the lane's own views of them.
+
+    Inputs are read-only but for those that the kernel's bodies may write to.
+
+    kernel: a Kernel held to one variant; None in a worker process, which is sent the lane function alone.
+    """
+
+    kernel: Any
+    lane: Callable[..., int]
+    control: Words
+    out: np.ndarray[Any, Any]
+    inputs: tuple[Any, ...]
+
+    @property
+    def lanes(self) -> int:
+        return int(self.control[LANES])
+
+
+def make_lane(
+    body: Callable[..., Any],
+    target: Callable[..., Any],
+    take: Callable[..., Any],
+    load: Callable[..., Any],
+    store: Callable[..., Any],
+    clock: Callable[[], int],
+    cpu_clock: Callable[[], int],
+    begin: Callable[[Any, Any], None],
+    end: Callable[[Any, Any], None],
+) -> Callable[..., int]:
+    """The lane loop around a body; the same source runs as Python and, with LLVM's atomics, compiled.
+
+    lane(control, me, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
+    the clock is past `until`; it may be called again to go on. Where the lane's line names a FILE, `begin` and `end`
+    note what the system knows of the thread: in here, because who comes back to Python may first wait for the GIL, and
+    the caller with it.
+    """
+
+    def lane(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+        line = LINE * (2 + me)
+        # int(): a body run as Python gets Python's integers, not numpy's slow and overflowing ones.
+        chunks, tickets = int(control[CHUNKS]), int(control[TICKETS])
+        grain, indices = int(control[GRAIN]), int(control[INDICES])
+        done_at = LINE * (2 + int(control[LANES]))
+        order_at = done_at + chunks
+        spans_at = order_at + chunks
+        recording = control[line + RECORDS] != 0
+        noting = control[line + FILE] != 0
+        if noting:
+            begin(control, line)
+        began = last = clock()
+        cpu_began = cpu_last = cpu_clock()
+        if control[line + START] == 0:
+            control[line + START] = began
+        control[line + STARTED] = began
+        store(control, line + INSIDE, 1)
+        taken, look, stride = 0, 1, 1
+        state = EXHAUSTED
+        while True:
+            if load(control, STOP) != 0:
+                state = TOLD_TO_STOP
+                break
+            ticket = int(take(control, me))
+            if ticket >= tickets:
+                break
+            chunk = ticket
+            if control[ORDERED] != 0:
+                chunk = int(control[order_at + ticket])
+            store(control, line + CURRENT, chunk + 1)
+            lo = chunk * grain
+            nothing_returned(body(lo, min(lo + grain, indices), target(out, chunk), *inputs))
+            store(control, done_at + chunk, me + 1)
+            store(control, line + CURRENT, 0)
+            taken += 1
+            if recording:
+                now, cpu_now = clock(), cpu_clock()
+                span = spans_at + 3 * chunk
+                control[span], control[span + 1], control[span + 2] = last, now, cpu_now - cpu_last
+                last, cpu_last = now, cpu_now
+                if control[line + TAKEN] + taken == TRIAL and last - control[line + START] < TRIAL * SPAN_FLOOR:
+                    recording, look = False, taken + 1
+                    control[line + RECORDS] = 0
+            elif taken == look:
+                now = clock()
+                stride = min(2 * stride, STRIDE) if now - last < SPAN_FLOOR else 1
+                last, look = now, taken + stride
+            else:
+                continue
+            control[line + STARTED] = last
+            if last > until:
+                state = SLICE_OVER
+                break
+        control[line + TAKEN] += taken
+        control[line + CPU] += cpu_clock() - cpu_began
+        control[line + STOPPED] = clock()
+        if noting:
+            end(control, line)
+        store(control, line + INSIDE, 0)
+        return state
+
+    return lane
+
+
+def _whole(out: Any, chunk: Any) -> Any:
+    return out
+
+
+def _own_row(out: Any, chunk: Any) -> Any:
+    return out[chunk : chunk + 1]
+
+
+def _take_in_turn(control: Any, me: Any) -> Any:
+    """Without numba there is no shared counter: lane k of N takes tickets k, k + N, k + 2N …"""
+    line = LINE * (2 + me)
+    control[line + NEXT] += 1
+    return me + (control[line + NEXT] - 1) * control[LANES]
+
+
+def _load(control: Any, index: Any) -> Any:
+    return control[index]
+
+
+def _store(control: Any, index: Any, value: Any) -> None:
+    control[index] = value
+
+
+@functools.cache
+def _ticket() -> Callable[..., Any]:
+    """The shared counter's next number, as a function to compile."""
+    from kernels.vectors import atomics
+
+    def take(control: Any, me: Any) -> Any:
+        return atomics.fetch_add(control, TICKET, 1)
+
+    return take
+
+
+def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., int]:
+    """The lane loop to compile around a body; reduces: whether each chunk has a row of the output to itself."""
+    from compute.lanes import native_usage
+    from kernels.vectors import atomics
+
+    return make_lane(
+        body,
+        _own_row if reduces else _whole,
+        _ticket(),
+        atomics.load,
+        atomics.store,
+        atomics.monotonic_ns,
+        atomics.thread_cpu_ns,
+        native_usage.begin,
+        native_usage.end,
+    )
+
+
+def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callable[..., int]:
+    """The lane loop around a body that Python runs; alone: whether it is the only lane."""
+    take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
+    clocks = time.perf_counter_ns, time.thread_time_ns
+    target = _own_row if reduces else _whole
+    return make_lane(body, target, take, _load, _store, *clocks, usage.begin, usage.end)
+
+
+@functools.cache
+def _shared_counter() -> Callable[..., Any]:
+    from kernels.compilation.compiler import compiled
+
+    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. A function of its
+    # own, because the lane loop compiles the other one.
+    take = _ticket.__wrapped__()
+    made: Callable[..., Any] = compiled(take, nogil=False)
+    made(np.zeros(LINE, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
+    return made
+
+
+_sources: dict[tuple[int, bool], tuple[Variant, Callable[..., int]]] = {}
+_python_lanes: dict[tuple[int, bool, bool], tuple[Variant, Any, Callable[..., int]]] = {}
+
+
+def source_of(kernel: Kernel) -> Callable[..., int]:
+    """The lane loop to compile for a kernel held to a compiled variant: the same function each time."""
+    variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
+    key = id(variant), reduces
+    if key not in _sources:  # which keeps the variant, so that its id stays its own
+        _sources[key] = variant, compiled_source(variant.source(), reduces)
+    return _sources[key][1]
+
+
+@functools.cache  # for every run: an import inside a function takes a microsecond, even of what is there
+def _compiler() -> Callable[..., Any]:
+    from kernels.compilation.compiler import compiled
+
+    return compiled
+
+
+def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
+    """The lane function of a kernel's chosen variant, as all that its body reaches is now."""
+    variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
+    if variant.compiled:
+        lane: Callable[..., int] = _compiler()(source_of(kernel))
+        return lane
+    body, key = variant.load(), (id(variant), reduces, lanes == 1)
+    known = _python_lanes.get(key)
+    if known is None or known[1] is not body:
+        known = _python_lanes[key] = variant, body, python_lane(body, reduces, lanes == 1)
+    return known[2]
+
+
+@dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one
+class Outcome:
+    """How one lane's part of a pass ended: well, with an error in a chunk, or with its worker's death."""
+
+    lane: int
+    error: BaseException | None = None
+    chunk: int | None = None
+    death: str | None = None
+
+
+_inside = threading.local()
+
+
+def inside_a_lane() -> bool:
+    """Whether this thread is a lane at this moment: what it starts in turn runs serially."""
+    return getattr(_inside, "lane", False)
+
+
+def be_a_lane(inside: bool) -> bool:
+    """Note that this thread is a lane from now on, or that it is none; what it was."""
+    was, _inside.lane = inside_a_lane(), inside
+    return was
+
+
+def mark_worker(job: Job, me: int) -> None:
+    """Write who runs a lane: this process and this thread."""
+    line = Control.line(me)
+    job.control[line + PROCESS], job.control[line + THREAD] = os.getpid(), threading.get_native_id()
+
+
+def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
+    """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
+    mark_worker(job, me)
+    was_inside = inside_a_lane()
+    former: set[int] = set()
+    try:
+        _inside.lane = True
+        lane = job.lane
+        if job.control[DETAILED]:
+            former = usage.arrive(job.control, me)
+        while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
+            pass
+    except BaseException as error:
+        job.control[STOP] = 1
+        job.control[Control.line(me) + INSIDE] = 0
+        return Outcome(me, error, Control(job.control).current(me))
+    finally:
+        _inside.lane = was_inside  # no call, at which a Ctrl-C could come and leave this thread a lane for good
+        usage.let_go(former)
+    return Outcome(me)
+
+
+def in_slices() -> int:
+    """`until` for a lane on the caller's own thread: it comes back to Python often enough for Ctrl-C."""
+    return time.perf_counter_ns() + SLICE

@@ -1,0 +1,159 @@
+"""compute.lanes.usage for compiled lanes: the same figures, by calls to the C library, without the GIL.
+
+The functions are found by the linker, by name, so that compiled callers can be cached. Imports numba: only compiled
+code comes here. Linux alone has them all; elsewhere the process's CPU is known, and nothing is pinned.
+"""
+
+# mypy: disallow-untyped-decorators=False
+# (numba's have no types)
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from compute.lanes.control import (
+    BEFORE,
+    FAULTS,
+    FILE,
+    INVOLUNTARY,
+    PIN,
+    PROCESS_CPU,
+    QUEUED,
+    THREAD,
+    UNKNOWN,
+    VOLUNTARY,
+)
+from kernels.vectors import atomics
+
+LINUX = sys.platform == "linux" and sys.maxsize > 2**32  # the structures below are those of its 64-bit ABI
+
+SETS = 16  # words of a CPU set: 1,024 CPUs
+PATH = tuple(b"/proc/thread-self/schedstat\0")
+
+_int, _pointer = types.intc, types.voidptr
+_open = types.ExternalFunction("open", _int(_pointer, _int))
+_close = types.ExternalFunction("close", _int(_int))
+_gettid = types.ExternalFunction("gettid", _int())
+_getaffinity = types.ExternalFunction("sched_getaffinity", _int(_int, types.uintp, _pointer))
+_setaffinity = types.ExternalFunction("sched_setaffinity", _int(_int, types.uintp, _pointer))
+
+
+def arrive(control: Any, line: Any) -> Any:
+    """compute.lanes.usage.arrive for a thread that Python does not know; what `leave` needs."""
+    former = np.zeros(SETS, np.int64)
+    control[line + FILE] = UNKNOWN
+    if LINUX:
+        path = np.array(PATH, np.uint8)
+        file = _open(path.ctypes, 0)
+        if file >= 0:
+            control[line + FILE] = file + 1
+        control[line + THREAD] = _gettid()
+        pin = int(control[line + PIN])
+        if pin > 64 * SETS:
+            control[line + PIN] = 0
+        elif pin != 0:
+            wanted = np.zeros(SETS, np.int64)
+            wanted[(pin - 1) // 64] = np.int64(1) << ((pin - 1) % 64)
+            if _getaffinity(0, 8 * SETS, former.ctypes) < 0:
+                former[:], control[line + PIN] = 0, 0
+            elif (former == wanted).all():
+                former[:] = 0
+            elif _setaffinity(0, 8 * SETS, wanted.ctypes) != 0:
+                former[:], control[line + PIN] = 0, 0
+    return former
+
+
+def leave(control: Any, line: Any, former: Any) -> None:
+    """Close what `arrive` opened; let this thread run where it could before."""
+    if LINUX:
+        if control[line + FILE] > 0:
+            _close(control[line + FILE] - 1)
+        if former.any():
+            _setaffinity(0, 8 * SETS, former.ctypes)
+
+
+def begin(control: Any, line: Any) -> None:
+    """compute.lanes.usage.begin."""
+    at = line + BEFORE - QUEUED
+    control[at + QUEUED] = queued(control[line + FILE])
+    control[at + VOLUNTARY], control[at + INVOLUNTARY], control[at + FAULTS] = switches_and_faults()
+    control[at + PROCESS_CPU] = atomics.process_cpu_ns()
+
+
+def end(control: Any, line: Any) -> None:
+    """compute.lanes.usage.end."""
+    voluntary, involuntary, faults = switches_and_faults()
+    _add(control, line, PROCESS_CPU, atomics.process_cpu_ns())
+    _add(control, line, QUEUED, queued(control[line + FILE]))
+    _add(control, line, VOLUNTARY, voluntary)
+    _add(control, line, INVOLUNTARY, involuntary)
+    _add(control, line, FAULTS, faults)
+
+
+def _add(control: Any, line: Any, word: Any, now: Any) -> None:
+    was = control[line + BEFORE - QUEUED + word]
+    control[line + word] = UNKNOWN if was == UNKNOWN or now == UNKNOWN else control[line + word] + now - was
+
+
+# The rest are intrinsics, because every kernel's lane has them in it: as Python that numba compiles, with arrays for
+# buffers and a loop over the text, they made compiling a small kernel a third longer; like this, a tenth.
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_BYTES = ir.IntType(8).as_pointer()
+RUSAGE_THREAD, RUSAGE, MINFLT, NVCSW, NIVCSW = 1, 18, 8, 16, 17  # words of the structure, and where in it they are
+TEXT = 96  # bytes: a schedstat says 62 at the most
+
+
+@intrinsic
+def switches_and_faults(_: Any) -> Any:
+    """Voluntary and involuntary switches and minor page faults of this thread, or UNKNOWN."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not LINUX:
+            return context.make_tuple(builder, sig.return_type, 3 * [ir.Constant(_I64, UNKNOWN)])
+        used = cgutils.alloca_once(builder, ir.ArrayType(_I64, RUSAGE))
+        failed = _call(builder, "getrusage", _I32, ir.Constant(_I32, RUSAGE_THREAD), builder.bitcast(used, _BYTES))
+        told = builder.icmp_signed("==", failed, ir.Constant(_I32, 0))
+        words = [builder.load(cgutils.gep_inbounds(builder, used, 0, k)) for k in (NVCSW, NIVCSW, MINFLT)]
+        known = [builder.select(told, word, ir.Constant(_I64, UNKNOWN)) for word in words]
+        return context.make_tuple(builder, sig.return_type, known)
+
+    return types.UniTuple(types.int64, 3)(), emit
+
+
+@intrinsic
+def queued(_: Any, file: Any) -> Any:
+    """ns that this thread waited for a CPU, the second number of its schedstat; UNKNOWN where it says something else.
+
+    file: as in a lane's line; of a wrong one nothing can be read.
+    """
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not LINUX:
+            return ir.Constant(_I64, UNKNOWN)
+        text = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), TEXT))
+        ends = [cgutils.alloca_once(builder, _BYTES) for _ in range(2)]
+        start, ten = builder.bitcast(text, _BYTES), ir.Constant(_I32, 10)
+        builder.store(ir.Constant(text.type.pointee, None), text)
+        descriptor = builder.trunc(builder.sub(args[0], ir.Constant(_I64, 1)), _I32)
+        _call(builder, "pread", _I64, descriptor, start, ir.Constant(_I64, TEXT - 1), ir.Constant(_I64, 0))
+        _call(builder, "strtoll", _I64, start, ends[0], ten)
+        after = builder.load(ends[0])
+        number = _call(builder, "strtoll", _I64, after, ends[1], ten)
+        nothing = builder.icmp_unsigned("==", builder.load(ends[1]), after)
+        return builder.select(nothing, ir.Constant(_I64, UNKNOWN), number)
+
+    return types.int64(types.int64), emit
+
+
+def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    """Call a function of the C library."""
+    function = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), args)

@@ -1,0 +1,95 @@
+"""Waiting without sleeping, for a moment: what a lane or its caller does before it lets the system put it to sleep.
+
+A sleeping thread takes 20 to 60 us to wake on a virtual machine; a spinning one sees a word change in 0.1 us, but keeps
+a CPU from others. So the spin is short, and there is none where lanes outnumber the CPUs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from compute import machine
+from compute.lanes.control import CHUNKS, INSIDE, LANES, LINE, Words
+from kernels.definition import numba_is_here
+
+SPIN = 50_000  # ns: about what sleeping and waking cost, so that at worst the wait is paid twice
+
+
+def spin_time(threads: int) -> int:
+    """How long each of so many threads may spin, in ns: not at all where they outnumber the CPUs."""
+    return SPIN if numba_is_here() and threads <= machine.usable_cpus() else 0
+
+
+def waiting_cpus(lanes: int) -> list[int] | list[None]:
+    """The CPU on which each lane is to wait for a job: one each where there is a lane for every CPU, else None.
+
+    The system likes to wake a thread beside its caller, and two lanes that share a CPU go on doing so until the next
+    balancing, milliseconds later. With fewer lanes than CPUs it chooses better than we: a CPU may be busy with others.
+    """
+    cpus = machine.allowed_cpus()
+    return cpus if sys.platform == "linux" and lanes == len(cpus) else [None] * lanes
+
+
+def here() -> int:
+    """The CPU that this thread runs on; -1 where the system does not tell."""
+    return int(_libc().sched_getcpu()) if sys.platform == "linux" else -1
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
+def until_over(control: Words, limit: int) -> bool:
+    """Spin until a run is over (see Control.is_over), or for `limit` ns; whether it is."""
+    return bool(limit and _compiled()[0](control, limit))
+
+
+def until_rung(bell: Words, heard: int, limit: int) -> None:
+    """Spin until the bell has been rung (bell[0] += 1) more often than was heard, or for `limit` ns."""
+    if limit:
+        _compiled()[1](bell, heard, limit)
+
+
+def add(words: Words, index: int, value: int) -> int:
+    """Add to a word that others add to at the same moment; what was there before. Needs numba."""
+    before: int = _compiled()[2](words, index, value)
+    return before
+
+
+@functools.cache
+def _compiled() -> tuple[Callable[..., Any], ...]:
+    from kernels.compilation.compiler import compiled
+    from kernels.vectors import atomics
+
+    def over(control: Any, limit: Any) -> Any:
+        from_here, end = 0, int(control[CHUNKS])
+        lanes = int(control[LANES])
+        done_at = LINE * (2 + lanes)
+        until = atomics.monotonic_ns() + limit
+        while True:
+            while from_here < end and atomics.load(control, done_at + from_here) != 0:
+                from_here += 1
+            if from_here == end:
+                inside = 0
+                for lane in range(lanes):
+                    inside += atomics.load(control, LINE * (2 + lane) + INSIDE)
+                if inside == 0:
+                    return True
+            if atomics.monotonic_ns() > until:
+                return False
+            atomics.pause()
+
+    def rung(bell: Any, heard: Any, limit: Any) -> None:
+        until = atomics.monotonic_ns() + limit
+        while atomics.load(bell, 0) == heard and atomics.monotonic_ns() < until:
+            atomics.pause()
+
+    def added(words: Any, index: Any, value: Any) -> Any:
+        return atomics.fetch_add(words, index, value)
+
+    return compiled(over), compiled(rung), compiled(added)

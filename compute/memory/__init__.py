@@ -1,0 +1,1 @@
+"""Arrays that every lane can see: arenas, the segments they lie in, and which process these belong to."""

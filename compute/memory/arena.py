@@ -1,0 +1,159 @@
+"""Arrays that every lane can see: in the heap, in multiprocessing.shared_memory, or in a memory-mapped file."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from compute.memory.segments import Array, Endings, Kind, Segment, check_memory, create_segment, segment_of
+from kernels.vectors.caches import empty
+
+ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
+SMALL = 2**20  # bytes: a segment that costs more to make than to keep
+SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
+IDLE = 32  # segments: a run takes a few; the hundreds of results that were let go of at once would hold files
+
+
+class Arena:
+    """Where a pool's arrays live. What one run needed is kept for the next, and little more than that.
+
+    What was lent while this process forked is not: the child may hold it. It is freed when nobody maps it any more.
+
+    empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
+    a copy that they can. Memory is checked against what is free before any of it is taken.
+    """
+
+    def __init__(self, kind: Kind, folder: str | None = None) -> None:
+        self.kind = kind
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._lent: Endings[Segment] = Endings()
+        self._idle: dict[Segment, int] = {}  # and for how many runs
+
+    def sees(self, array: Array) -> bool:
+        """Whether every lane can see this array's memory."""
+        return self.kind == "heap" or segment_of(array) is not None
+
+    def empty(self, shape: Any, dtype: Any = np.float64) -> Array:
+        """A new, uninitialised C-ordered array. MemoryError names what is needed and what there is."""
+        dtype = np.dtype(dtype)
+        if dtype.hasobject:
+            raise ValueError(f"dtype {dtype} holds Python objects, which no other process can see; use a numeric dtype")
+        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        if any(extent < 0 for extent in shape):
+            raise ValueError(f"shape {shape} has a negative extent; each must be at least 0")
+        size = dtype.itemsize
+        for extent in shape:
+            size *= int(extent)
+        if self.kind == "heap":
+            check_memory(size)
+            return empty(shape, dtype) if size >= ALIGNED else np.empty(shape, dtype)
+        array: Array = self._root(size)[:size].view(dtype).reshape(shape)
+        return array
+
+    def _root(self, size: int) -> Array:
+        with self._lock:
+            self._collect()
+            fitting = [segment for segment in self._idle if size <= len(segment) <= max(2 * size, 2**16)]
+            if fitting:
+                segment = min(
+                    fitting, key=lambda one: (len(one), one.serial)
+                )  # the same again, where nothing else decides
+                del self._idle[segment]
+            else:
+                check_memory(size)
+                segment = create_segment(size, self.kind, self._folder)
+            # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
+            root = np.frombuffer(segment, np.uint8)
+            segment.lending.begin()
+            self._lent.watch(segment, root)
+            return root
+
+    def _collect(self) -> None:
+        for segment in self._lent.latest():
+            if not segment.lending.is_copied:  # or a fork of this process may still look at it
+                segment.lending.end()
+                self._idle[segment] = 0
+
+    def place(self, array: Array) -> Array:
+        """The array where every lane can see it: itself, or one copy."""
+        return array if self.sees(array) else self.copy(array)
+
+    def copy(self, array: Array) -> Array:
+        """A copy that every lane can see: each element in memory is copied once, however often the array shows it.
+
+        Axes that repeat (`np.broadcast_to`), overlap (`sliding_window_view`) or run backwards do so in the copy.
+        """
+        lowest, reach = _lowest(array)
+        if reach < lowest.nbytes:
+            placed = self._overlapping(lowest, reach)
+        else:
+            # Where one axis is contiguous the axes keep their order: BLAS then sums the copy the same way, to the bit.
+            strides = [abs(stride) for stride in array.strides]
+            contiguous = array.itemsize in strides
+            axes = sorted(range(array.ndim), key=lambda axis: -strides[axis] if contiguous else axis)
+            placed = self.empty([lowest.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
+            np.copyto(placed, lowest)
+        if placed.shape != array.shape or any(stride < 0 for stride in array.strides):
+            return _shown_like(array, placed)
+        return placed
+
+    def _overlapping(self, array: Array, reach: int) -> Array:
+        """A copy of all the memory between an array's first and last byte, seen with the array's own strides."""
+        memory = self.empty(reach, np.uint8)
+        first = array[(slice(1),) * array.ndim].reshape(1).view(np.uint8)
+        np.copyto(memory, np.lib.stride_tricks.as_strided(first, (reach,), (1,)))
+        return np.ndarray(array.shape, array.dtype, memory, 0, array.strides)
+
+    def forget_idle(self) -> None:
+        """After a run: let go of segments that nobody looks at and that the latest runs did not need."""
+        if self.kind == "heap":
+            return
+        with self._lock:
+            self._collect()
+            aged = ((segment, age + 1) for segment, age in self._idle.items())
+            kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)]
+            self._idle = dict(kept[:IDLE])
+
+    def close(self) -> None:
+        """Let go of everything; arrays that are still held stay valid."""
+        with self._lock:
+            self._lent.forget()
+            self._idle.clear()
+
+
+def _lowest(array: Array) -> tuple[Array, int]:
+    """The array from its lowest address on, each element that an axis repeats shown once; the bytes that it spans."""
+    if array.nbytes == 0:
+        return array, 0
+    cuts = [slice(1) if not stride else slice(None, None, -1 if stride < 0 else 1) for stride in array.strides]
+    lowest = array[tuple(cuts)]
+    spans = ((extent - 1) * stride for extent, stride in zip(lowest.shape, lowest.strides, strict=True) if extent > 1)
+    return lowest, array.itemsize + sum(spans)
+
+
+def _shown_like(array: Array, placed: Array) -> Array:
+    """The copy of what `_lowest` gave, with the axes repeated and turned round as they are in the array."""
+    turned = placed[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    strides = [stride if shown else 0 for stride, shown in zip(turned.strides, array.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(turned, array.shape, strides)
+
+
+class Shared:
+    """Arrays that every process worker sees without a copy: `shared.empty(shape)`, `shared.array(values)`."""
+
+    def empty(self, shape: Any, dtype: Any = np.float64) -> Array:
+        """np.empty in shared memory, freed when its last view is gone."""
+        with closing(Arena("shared")) as arena:
+            return arena.empty(shape, dtype)
+
+    def array(self, values: Any, dtype: Any = None) -> Array:
+        """np.array in shared memory: one copy."""
+        with closing(Arena("shared")) as arena:
+            return arena.place(np.asarray(values, dtype))
+
+
+shared = Shared()

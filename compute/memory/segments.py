@@ -1,0 +1,368 @@
+"""Segments: memory in multiprocessing.shared_memory or in a memory-mapped file that other processes can map too.
+
+A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
+as soon as it exists where the system lets other processes open it through its owner's descriptor (/proc/PID/fd on
+Linux): no way of dying leaves anything behind. Elsewhere, and in a process that has changed its user, into which Linux
+lets nobody look, it keeps its name until the last view of it is gone. A view
+keeps its segment mapped, so no view ever points at nothing; a fork of the owner has views of its own, and where it may
+have one the pages stay until both are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import itertools
+import mmap
+import os
+import secrets
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from compute import machine
+from compute.lanes import interrupts
+from compute.memory import ownership
+from compute.memory.descriptors import with_more_files
+from compute.memory.ownership import Lending
+
+Kind = Literal["heap", "shared", "mapped"]
+Array = np.ndarray[Any, Any]
+Key = TypeVar("Key")
+
+NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only at birth
+_serials = itertools.count(1)
+
+
+class Endings(Generic[Key]):
+    """Tells which of the objects that it watches have come to their end, whenever and in whatever thread that was.
+
+    No Python code is called then, because a Ctrl-C in it would be lost, and nothing waits.
+    """
+
+    def __init__(self) -> None:
+        self._watched: dict[Key, Any] = {}
+        self._ended: dict[Key, Any] = {}
+
+    def watch(self, key: Key, watched: Any) -> None:
+        """Tell of this object under a key; again and again is as good as once."""
+        known = self._watched.get(key)
+        if known is None or known() is not watched:
+            self._watched[key] = weakref.ref(watched, partial(self._ended.__setitem__, key))
+
+    def latest(self) -> list[Key]:
+        """The keys of those that have ended since this was asked last."""
+        keys = [self._ended.popitem()[0] for _ in range(len(self._ended))]
+        for key in keys:
+            self._watched.pop(key, None)
+        return keys
+
+    def forget(self) -> None:
+        """Watch none of them any more."""
+        self._watched.clear()
+        self._ended.clear()
+
+
+# mmap has a descriptor of its own beside ours, for what is never asked of it here. Since Python 3.13 it can do without.
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
+
+
+class Segment(mmap.mmap):
+    """Mapped memory that other processes can map too; unmapped, and given back, when its last view is gone."""
+
+    name: str  # a path, or "shm:NAME"; none where others open it through our descriptor
+    file: File  # whoever made it keeps it open, and so does a fork of that process
+    serial: tuple[int, int]  # owner's pid and a number: its name in the workers' tables
+    start: int  # where it is mapped here
+    user: int  # whose process it was when it was made
+    lending: Lending
+
+    @classmethod
+    def over(cls, file: File, size: int, name: str, serial: tuple[int, int]) -> Segment:
+        segment = cls(file.descriptor, size, **UNTRACKED)
+        segment.file, segment.name, segment.serial = file, name, serial
+        segment.start = np.frombuffer(segment, np.uint8).ctypes.data
+        segment.lending, segment.user = Lending(), ownership.user()
+        return segment
+
+    @property
+    def address(self) -> str:
+        """How another process opens it; in a fork, through the fork's own descriptor: the owner may close its own."""
+        return self.name or f"/proc/{os.getpid()}/fd/{self.file.descriptor}"
+
+    def reference(self, array: Array) -> ArrayRef:
+        """How another process finds an array that lies in here."""
+        return ArrayRef(
+            self.address,
+            len(self),
+            self.serial,
+            array.__array_interface__["data"][0] - self.start,
+            array.shape,
+            array.strides,
+            array.dtype.str if array.dtype.isbuiltin == 1 else array.dtype,  # a string pickles faster
+        )
+
+    def is_reachable(self) -> bool:
+        """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
+        if not self.name and self.user != ownership.latest_user:  # pools ask before each run
+            return False
+        return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
+
+
+def _is_open_to_others() -> bool:
+    """Whether processes of the same user can open this one's descriptors: not where it has been another user's."""
+    if not NAMELESS:
+        return False
+    prctl = _prctl()
+    return prctl is None or prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+
+
+@functools.cache
+def _prctl() -> Any:
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "prctl", None)
+
+
+PR_GET_DUMPABLE = 3
+
+
+class File:
+    """A descriptor, and what it was opened for: in a fork that has closed all it had, the number may mean another."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._identity = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self.descriptor)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_open(self) -> bool:
+        """Whether the number still means what it was opened for."""
+        return self._identity is not None and self._found() == self._identity
+
+
+_unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
+
+
+def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
+    """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
+    # A name exists for a moment before anybody here knows of it.
+    with interrupts.put_off():
+        return with_more_files(lambda: _create(size, kind, folder))
+
+
+def _create(size: int, kind: Kind, folder: str | None) -> Segment:
+    import tempfile
+
+    size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+    if kind == "shared":
+        try:
+            return _create_shared(size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
+                raise
+            if error.errno in _unusable:
+                return _create_mapped(size, folder)
+            if error.errno == errno.ENOSPC:
+                free = _bytes(machine.shared_memory_free() or 0)
+                why = f"has {free} free and {_bytes(size)} are needed"
+                remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
+            else:
+                _unusable.add(error.errno)  # it will be so at the next time, too
+                why, remedy = f"cannot be used ({error.strerror})", "a /dev/shm that can be written to avoids it"
+            warnings.warn(
+                f"shared memory {why}: using a memory-mapped file in {folder or tempfile.gettempdir()} instead;"
+                f" {remedy}",
+                RuntimeWarning,
+                stacklevel=_of_the_caller(),
+            )
+    return _create_mapped(size, folder)
+
+
+def _of_the_caller() -> int:
+    """The stacklevel of whoever called into this package, for a warning from the function that calls this one."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("compute", "kernels"):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _create_shared(size: int) -> Segment:
+    from multiprocessing.shared_memory import SharedMemory
+
+    # Whose it is stands in the name, as it stands in nobody else's.
+    memory = SharedMemory(f"nfold-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
+    try:
+        # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
+        return _from_descriptor(os.dup(memory._fd), size, f"shm:{memory.name}", memory.unlink)  # type: ignore[attr-defined]
+    except BaseException:
+        memory.unlink()
+        raise
+    finally:
+        memory.close()
+
+
+def _create_mapped(size: int, folder: str | None) -> Segment:
+    import tempfile
+
+    descriptor, path = tempfile.mkstemp(prefix="nfold-", dir=folder)
+    try:
+        return _from_descriptor(descriptor, size, path, lambda: os.unlink(path))
+    except OSError as error:
+        os.unlink(path)
+        if error.errno == errno.ENOSPC:
+            raise MemoryError(
+                f"{_bytes(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
+                " or point TMPDIR at a larger disk"
+            ) from None
+        raise
+
+
+def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[], None]) -> Segment:
+    """Take over an open descriptor and the duty to unlink."""
+    owner = os.getpid()
+    serial = (owner, next(_serials))
+    nameless = _is_open_to_others()
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.ftruncate(descriptor, size)
+        file = File(descriptor)
+        segment = Segment.over(file, size, "" if nameless else name, serial)
+        if nameless:
+            unlink()
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if nameless:
+        # Not at exit: views may be alive until the very end, and the system frees what has no name.
+        weakref.finalize(segment, _free_pages, owner, file, segment.lending).atexit = False
+    else:
+        weakref.finalize(segment, _free_name, owner, file, unlink)
+    return segment
+
+
+def _free_pages(owner: int, file: File, lending: Lending) -> None:
+    if os.getpid() == owner:
+        if not lending.is_copied:  # a fork's array would be pulled from under it: SIGBUS
+            os.ftruncate(file.descriptor, 0)  # at once, whichever worker still maps them
+        os.close(file.descriptor)
+    elif file.is_open():  # a fork's copy: the pages are not the fork's to free
+        os.close(file.descriptor)
+
+
+def _free_name(owner: int, file: File, unlink: Callable[[], None]) -> None:
+    if os.getpid() == owner:
+        os.close(file.descriptor)
+        with contextlib.suppress(OSError):
+            unlink()
+
+
+def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
+    """Map another process's segment, without becoming responsible for it."""
+    return with_more_files(lambda: _attach(address, size, serial))
+
+
+def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
+    if address.startswith("shm:"):
+        descriptor = _open_by_name(address.removeprefix("shm:"))
+    else:
+        try:
+            descriptor = os.open(address, os.O_RDWR)
+        except PermissionError as error:
+            raise PermissionError(
+                error.errno,
+                f"a worker (user {ownership.user()}) may not see the memory of the process that it works for"
+                f" ({address}); where that process gives up privileges, open pools after it has done so",
+            ) from None
+    try:
+        return Segment.over(File(descriptor), size, address, serial)
+    finally:
+        os.close(descriptor)
+
+
+def _open_by_name(name: str) -> int:
+    """A descriptor of another process's shared memory.
+
+    SharedMemory would tell the resource tracker, which all of a parent's workers share: taking that back would take the
+    owner's entry with it (cpython#82300), and the owner's unlink would then be an error.
+    """
+    from _posixshmem import shm_open  # type: ignore[import-not-found]
+
+    descriptor: int = shm_open(f"/{name}", os.O_RDWR, mode=0o600)
+    return descriptor
+
+
+class ArrayRef(NamedTuple):
+    """An array in a segment, as it is sent to another process: some hundred bytes, whatever the array's size."""
+
+    address: str
+    segment_size: int
+    serial: tuple[int, int]
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: Any
+
+    def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
+        """The array, mapped through the process's table of segments."""
+        if self.serial not in segments:
+            segments[self.serial] = attach_segment(self.address, self.segment_size, self.serial)
+        return np.ndarray(
+            self.shape, self.dtype, np.frombuffer(segments[self.serial], np.uint8), self.offset, self.strides
+        )
+
+
+# What stands between an array and its memory: other arrays, and what as_strided and sliding_window_view put there.
+_OVER_ARRAYS: Any = np.ndarray, type(np.lib.stride_tricks.as_strided(np.empty(1)).base)
+
+
+def segment_of(array: Array) -> Segment | None:
+    """The segment that holds an array's memory, or None where others cannot see it: in the heap, above all."""
+    base: Any = array
+    while isinstance(base, _OVER_ARRAYS):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return base if isinstance(base, Segment) and base.is_reachable() else None
+
+
+def home_of(array: Array) -> Segment:
+    """The segment that holds an array's memory. ValueError for one that lies in the heap."""
+    segment = segment_of(array)
+    if segment is None:
+        raise ValueError("an array in this process's heap cannot be seen by another process")
+    return segment
+
+
+def reference(array: Array) -> ArrayRef:
+    """How another process finds this array. ValueError for one that lies in the heap."""
+    return home_of(array).reference(array)
+
+
+def check_memory(size: int) -> None:
+    """MemoryError where `size` bytes are more than there are, before any of it is touched."""
+    if size < 2**24:  # asking the system would cost more than so little memory is worth
+        return
+    free = machine.memory_available()
+    if size > free:
+        raise MemoryError(f"{_bytes(size)} are needed and {_bytes(free)} are free; use a smaller size")
+
+
+def _bytes(size: float) -> str:
+    unit = 0
+    while size >= 1000 and unit < 6:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {['bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'][unit]}"

@@ -1,0 +1,145 @@
+"""From the runs of a configuration to its Point: samples, and what explains them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compute.backends.backend import Pool
+from compute.scaling import ledger, statistics
+from compute.scaling.ceiling import Ceilings, array_bytes, memory_share
+from compute.scaling.dataset import Point
+from compute.scaling.workload import Work
+from compute.timeline import Timeline
+from kernels.definition import Kernel
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is kept of a Result: not its value, because a round of large ones would fill the memory.
+
+    system: CPU seconds that this process spent in the system meanwhile; NaN where nothing tells.
+    """
+
+    seconds: float
+    timeline: Timeline
+    work: float
+    system: float = math.nan
+
+
+def point(
+    pool: Pool, kernel: Kernel, work: Work, runs: Sequence[Run], serial: Sequence[Run], ceilings: Ceilings
+) -> Point:
+    """The Point of a configuration from its runs, one a round; serial: the baseline's, of the same rounds."""
+    timelines = [run.timeline for run in runs]
+    plan = kernel.plan(*work.args_at(pool.workers), **work.kw)
+    shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
+    names = dict.fromkeys(name for t in timelines for name in t.sections)
+    middle = _middle([run.seconds for run in runs])
+    accounts = [_account(runs[k], pool.workers, serial[k]) for k in middle]
+    one = runs[middle[0]].timeline
+    share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
+    return Point(
+        kernel=kernel.name,
+        size=work.size_of(plan.indices),
+        variant=kernel.variant,
+        backend=pool.backend.name,
+        workers=pool.workers,
+        seconds=runs[0].seconds,
+        samples=tuple(run.seconds for run in runs),
+        unit=kernel.unit,
+        work=runs[0].work,
+        cpu_per_wall=statistics.median(shares) if shares else None,
+        sections={name: statistics.median([t.sections.get(name, 0.0) for t in timelines]) for name in names},
+        processes=max(len({lane.process for lane in t.lanes}) for t in timelines) or None,
+        startup=pool.startup,
+        arguments=work.in_words(),
+        notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
+        ceiling=ceilings.at(pool.workers, share),
+        memory_share=share,
+        ledger=ledger.mean([account for account, _ in accounts]),
+        unknown=ledger.unknown(one),
+        efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
+        details=_details([runs[k].timeline for k in middle]) | in_the_system(list(zip(runs, serial, strict=True))),
+        chunks=plan.chunks,
+        chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
+        pinned=_pinned(timelines),
+        mode=work.mode,
+    )
+
+
+def _pinned(timelines: Sequence[Timeline]) -> tuple[int, ...] | None:
+    """The CPU of each lane; None where one was not pinned. A lane that came late to one run is known from others."""
+    by_lane = {lane.lane: lane.cpu_number for t in timelines for lane in t.lanes}
+    found = [cpu for _, cpu in sorted(by_lane.items()) if cpu is not None]
+    return tuple(found) if found and len(found) == len(by_lane) else None
+
+
+def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:
+    """CPU seconds of each chunk, in the order of its ticket, median over the serial runs; None where unrecorded."""
+    spans = [run.timeline.spans for run in serial if len(run.timeline.spans)]
+    if not spans:
+        return None
+    order = np.argsort(spans[0]["start"])
+    return np.median([one["cpu"][order] for one in spans], axis=0)  # type: ignore[no-any-return]
+
+
+def blocked_share(p: Point) -> float | None:
+    """The part of a point's core-seconds in which lanes were blocked."""
+    return p.ledger["blocked"] / total if p.ledger and (total := sum(p.ledger.values())) > 0 else None
+
+
+def waited_share(p: Point) -> float:
+    """The part of a point's core-seconds in which lanes waited in their loop or for their first chunk."""
+    if not p.ledger or not (total := sum(p.ledger.values())) > 0:
+        return 0.0
+    return (p.ledger["blocked"] + p.ledger["startup"]) / total
+
+
+def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dict[str, float]]:
+    """A run's ledger and its POP efficiencies, against the CPU that the serial run of the round took for its work."""
+    useful = serial.timeline.cpu * _more(run, serial)
+    return (
+        ledger.entries(run.timeline, run.seconds, workers, useful),
+        ledger.efficiencies(run.timeline, run.seconds, workers, useful),
+    )
+
+
+def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
+    """What the middle rounds noted, where both did: their mean, as in the ledger."""
+    noted = [ledger.details(timeline) for timeline in timelines]
+    return ledger.mean([{name: one[name] for name in noted[0] if all(name in o for o in noted)} for one in noted])
+
+
+def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
+    """`system`: CPU seconds that a run spent in the system beyond the serial run of its round, for the same work.
+
+    The mean of all rounds, as one run's is told in ticks, which may be a good part of it.
+    Empty where lanes were in another process than the caller, or nothing tells.
+    """
+    beyond = sum(run.system - serial.system * _more(run, serial) for run, serial in pairs) / len(pairs)
+    here = all(lane.process == os.getpid() for run, _ in pairs for lane in run.timeline.lanes)
+    return {"system": beyond} if here and math.isfinite(beyond) else {}
+
+
+def _more(run: Run, serial: Run) -> float:
+    """How many times the serial run's work a run did: more than once where work grows with the workers."""
+    return run.work / serial.work if serial.work else 1.0
+
+
+def _middle(seconds: Sequence[float]) -> list[int]:
+    """The round whose time is the median, or the two around it."""
+    order = [int(k) for k in np.argsort(np.asarray(seconds), kind="stable")]
+    half = len(order) // 2
+    return [order[half]] if len(order) % 2 else [order[half - 1], order[half]]
+
+
+def _bandwidth(ceilings: Ceilings) -> float | None:
+    """Bytes a second of the triad on one core: it reads two arrays and writes one."""
+    rate = ceilings.one("memory")
+    return None if rate is None else rate * 3 * array_bytes()

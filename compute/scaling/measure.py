@@ -1,0 +1,326 @@
+"""One work on every pool: warm, check the answers, then rounds, then points."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from compute import checking, machine
+from compute.backends.backend import Pool
+from compute.backends.serial import Serial
+from compute.dispatch import Result
+from compute.lanes import usage
+from compute.scaling import build_point, calibration, derive, laws, noise, statistics, verify
+from compute.scaling.build_point import Run
+from compute.scaling.ceiling import Ceilings, Control, Kind, pins
+from compute.scaling.dataset import Point
+from compute.scaling.noise import Conditions
+from compute.scaling.probe import Probe
+from compute.scaling.verdict import causes
+from compute.scaling.workload import Pace, Work
+from kernels.definition import Kernel, numba_is_here
+
+CONTROL_SHARE = 0.1  # of the quickest run's seconds that a control goes on: what is longer meets more
+SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
+PROBED = 0.15  # seconds of them: where the GIL is taken a look lasts 5 ms and more
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """One configuration of a trial, ready to run."""
+
+    pool: Pool
+    kernel: Kernel
+    compiling: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.kernel.name} · {self.kernel.variant} · {self.pool.backend.name} {self.pool.workers}"
+
+
+@dataclass
+class _Rounds:
+    """What the full rounds gave: the runs of each contender, the rates of each control, by round."""
+
+    runs: list[list[Run]]
+    rates: dict[tuple[Kind, int], list[float]]
+    conditions: list[Conditions] = field(default_factory=list)
+
+    def of(self, contender: int) -> list[Run]:
+        return [one[contender] for one in self.runs]
+
+    @property
+    def ceilings(self) -> Ceilings:
+        return Ceilings(self.rates, len(machine.allowed_cpus()))
+
+
+@dataclass
+class Trial:
+    """One work on the pools that it is for. `prepare`, `measure` as often as there is time, then `explained`.
+
+    round: seconds that one took; laws: what its points say about more workers.
+    """
+
+    work: Work
+    pools: Sequence[Pool]
+    pace: Pace
+    affordable: float  # seconds that checking a variant that nobody asked for, and a first round of it, may take
+    controls: Sequence[Control] = ()
+    pin: bool = True
+    warnings: list[str] = field(default_factory=list)
+    contenders: list[_Contender] = field(default_factory=list)
+    laws: Sequence[Mapping[str, Any]] = ()
+    _seconds: float = 0.0  # of all rounds
+    _latest: float = 0.0  # seconds that the last one took
+    _amounts: list[float] = field(default_factory=list)  # what each contender's run computes, in the kernel's unit
+    _took: list[float] = field(default_factory=list)
+    _processes: set[int] = field(default_factory=set)  # those of the lanes
+    _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __post_init__(self) -> None:
+        self._rounds = _Rounds([], {control.key: [] for control in self.controls})
+
+    @property
+    def label(self) -> str:
+        return " · ".join([self.work.kernel.name, *dict.fromkeys(c.kernel.variant for c in self.contenders)])
+
+    def prepare(self) -> None:
+        """Compile and load everywhere, and check every answer; nothing is timed before."""
+        self.contenders = [c for kernel in self._kernels() for c in self._warmed(kernel)]
+        self._check_answers()
+        self.pace.step()
+
+    @property
+    def rounds(self) -> int:
+        """How many were measured."""
+        return len(self._rounds.runs)
+
+    @property
+    def round(self) -> float:
+        return self._seconds / max(self.rounds, 1)
+
+    @property
+    def conditions(self) -> Sequence[Conditions]:
+        """What each round met."""
+        return self._rounds.conditions
+
+    def measure(self, most: int, share: float) -> None:
+        """More full rounds, as many as fit into the share of seconds: the first whatever it takes."""
+        began = time.perf_counter()
+        with garbage_set_aside(), ExitStack() as stack:
+            for pool in {id(c.pool): c.pool for c in self.contenders}.values():
+                stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
+            self._more_rounds(most, began + share)
+        self._seconds += time.perf_counter() - began
+
+    def explained(self) -> Sequence[Point]:
+        """A Point, of samples and what explains them, for each configuration."""
+        rounds = self._rounds
+        found = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
+        judged = causes.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
+        self.laws = laws.of(
+            judged,
+            chunk_seconds=self._chunk_times(judged, rounds),
+            cpus=machine.usable_cpus(),
+            roof=rounds.ceilings.roof("memory"),
+        )
+        return judged
+
+    def _kernels(self) -> list[Kernel]:
+        """The kernel held to each variant that is to be measured."""
+        kernel = self.work.kernel
+        if self.work.variants is not None:
+            return [kernel.held_to(variant) for variant in dict.fromkeys(self.work.variants)]
+        if kernel.chosen:
+            return [kernel]
+        fastest = kernel.held_to(kernel.variant)
+        others = [
+            name
+            for name, v in kernel.variants.items()
+            if name != fastest.variant and (not v.compiled or numba_is_here())
+        ]
+        return [held for name in others if self._affordable(held := kernel.held_to(name))] + [fastest]
+
+    def _affordable(self, kernel: Kernel) -> bool:
+        """Whether a variant that nobody asked for by name can be checked and run once in half of the budget."""
+        runs = 2 * sum(pool.backend.refuses(kernel) is None for pool in self.pools)
+        self.pace.say(f"{kernel.name} · {kernel.variant} · estimating")
+        try:
+            seconds = calibration.predict(kernel, *self.work.args, **self.work.kw)
+        except Exception:  # the check of its answer says what is wrong
+            return True
+        if seconds * runs <= self.affordable:
+            return True
+        self.warnings.append(
+            f"left out {kernel.name}'s {kernel.variant} variant: one serial run would take about {seconds:.2g} s;"
+            f" ask for it by name, with a smaller size or a budget over {statistics.two_digits(2 * seconds * runs)} s"
+        )
+        return False
+
+    def _warmed(self, kernel: Kernel) -> Iterator[_Contender]:
+        for pool in self.pools:
+            if reason := pool.backend.refuses(kernel):
+                self.warnings.append(reason)
+                continue
+            self.pace.say(f"{kernel.name} · {kernel.variant} · warming {pool.backend!r}")
+            yield _Contender(pool, kernel, pool.warm(kernel, *self.work.args_at(pool.workers), **self.work.kw))
+
+    def _check_answers(self) -> None:
+        """Run everything once. WrongAnswer where a value is not, to the bit, the same variant's on Serial."""
+        references: dict[tuple[str, int], Any] = {}
+        failed: dict[str, Exception] = {}
+        for c in self.contenders:  # Serial is the first of each variant
+            if c.kernel.variant in failed:
+                continue
+            self.pace.say(f"{c.label} · checking")
+            args = self._args(c)
+            asked = c.kernel.variant, c.pool.workers if self.work.grown else 1
+            try:
+                result = self._run(c)
+            except Exception as error:
+                if asked in references:
+                    raise
+                failed[c.kernel.variant] = error
+                continue
+            value = result.value
+            if asked not in references:
+                verify.check(c.kernel, value, args, self.work.kw)
+                references[asked] = np.copy(value) if isinstance(value, np.ndarray) else value
+            else:
+                verify.compare(c.kernel, c.pool.backend, value, references[asked])
+            self._amounts.append(self.work.amount(c.kernel, value, c.pool.workers))
+            self._took.append(result.seconds)
+            self._processes |= {lane.process for lane in result.timeline.lanes}
+        self._compare_variants(references, failed)
+
+    def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
+        """Warn where variants do not give the same, and leave out one that fails; its error where none is left."""
+        self.contenders = [c for c in self.contenders if c.kernel.variant not in failed]
+        name = self.work.kernel.name
+        for variant, error in failed.items():
+            if not self.contenders:
+                raise error
+            others = ", ".join(dict.fromkeys(c.kernel.variant for c in self.contenders))
+            self.warnings.append(
+                f"left out {name}'s {variant} variant: it raises {type(error).__name__}: {error}, and {others} does not"
+            )
+        first: dict[int, tuple[str, Any]] = {}
+        for (variant, workers), value in references.items():
+            other, reference = first.setdefault(workers, (variant, value))
+            if told := checking.difference(value, reference):
+                self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {told}")
+
+    def _more_rounds(self, most: int, deadline: float) -> None:
+        """Full rounds: every contender and every control once in each, in shuffled order."""
+        everybody = [*range(len(self.contenders)), *self.controls]
+        watch = noise.Watch(self._processes)
+        for _ in range(most):
+            if self.rounds and time.perf_counter() + self._latest > deadline:
+                break
+            began = time.perf_counter()
+            order = [everybody[k] for k in self._shuffle.permutation(len(everybody))]
+            if not self._whole_round(order, deadline if self.rounds else math.inf):
+                break
+            self._latest = time.perf_counter() - began
+            watch.round_over()
+            self.pace.step()
+        self._rounds.conditions += watch.conditions()
+
+    def _whole_round(self, order: Sequence[int | Control], deadline: float) -> bool:
+        """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
+        runs: dict[int, Run] = {}
+        rates: dict[tuple[Kind, int], float] = {}
+        with no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
+            for one in order:
+                if time.perf_counter() > deadline:
+                    return False
+                if isinstance(one, Control):
+                    rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
+                    continue
+                self.pace.say(self.contenders[one].label)
+                before = usage.in_the_system()
+                result = self._run(self.contenders[one])
+                system = usage.in_the_system() - before
+                runs[one] = Run(result.seconds, result.timeline, self._amounts[one], system)
+        self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
+        for key, rate in rates.items():
+            self._rounds.rates[key].append(rate)
+        return True
+
+    @property
+    def _shortest(self) -> float:
+        """Seconds of the quickest of the runs that were checked."""
+        return min(self._took, default=0.0)
+
+    def _run(self, c: _Contender) -> Result:
+        return c.pool.run(c.kernel, *self._args(c), **self.work.kw)
+
+    def _chunk_times(self, found: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
+        """CPU seconds of each chunk of the serial runs, by configuration."""
+        times = {
+            laws.configuration(p): build_point.chunk_times(rounds.of(k))
+            for k, p in enumerate(found)
+            if p.backend == Serial.name
+        }
+        return {one: chunks for one, chunks in times.items() if chunks is not None}
+
+    def _args(self, c: _Contender) -> tuple[Any, ...]:
+        return self.work.args_at(c.pool.workers)
+
+    def _baseline(self, c: _Contender) -> int:
+        """Where the serial run of the same variant stands among the contenders."""
+        return next(
+            k
+            for k, other in enumerate(self.contenders)
+            if other.kernel.variant == c.kernel.variant and other.pool.backend.name == Serial.name
+        )
+
+    def _point(self, number: int, rounds: _Rounds) -> Point:
+        c = self.contenders[number]
+        serial = rounds.of(self._baseline(c))
+        point = build_point.point(c.pool, c.kernel, self.work, rounds.of(number), serial, rounds.ceilings)
+        return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
+
+    def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
+        """How much of some more runs a probe found the GIL taken, where lanes that share one waited."""
+        if build_point.waited_share(point) < SUSPICIOUS or (point.processes or 1) == point.workers:
+            return {}
+        until = time.perf_counter() + PROBED
+        with Probe() as probe:
+            self._run(c)
+            while time.perf_counter() < until:
+                self._run(c)
+        return {} if probe.taken is None else {"gil": probe.taken}
+
+
+@contextmanager
+def garbage_set_aside() -> Iterator[None]:
+    """Collect once, and let later collections pass over all that is here already: with numba loaded that is 0.1 s."""
+    frozen_by_others = gc.get_freeze_count()
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen_by_others:
+            gc.unfreeze()
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collect now, and not while something is timed."""
+    gc.collect()
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -1,0 +1,221 @@
+"""From a body to machine code, and when machine code may be used again.
+
+`compiled(function)` is the function as numba compiles it at this moment. It is the same object as before for as long as
+everything that the function reaches is the same (see reach.py): a global that was set, a helper that was written anew,
+an array that was changed in place give other code, so compiled code and Python never disagree about them.
+
+Plain Python functions that it calls are compiled with it, so a body and its helpers need no decorator and the same
+source still runs as Python. Helpers that the user has compiled are compiled again, with their options, as a part of
+it: numba froze what they read when they were compiled first.
+
+On disk stays only what another process can tell by value to be the same (`kernels.compilation.kept_code`).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numba
+from numba.core.caching import NullCache
+
+from kernels.compilation import kept_code, machine_code, provenance
+from kernels.compilation.parts import globals_of
+from kernels.compilation.reach import reach_of
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
+NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """numba's compiled form of a function as it is now: GIL released, no fast-math, nothing fused.
+
+    options are numba's, in place of these. It is not compiled before it is called.
+    """
+    if not isinstance(function, types.FunctionType):  # numba's own already
+        return function
+    settings = _settings(options)
+    if (known := _still(function, settings)) is not None:
+        return known
+    with provenance.numbas_lock():
+        reach = reach_of(function, compiled=True)
+        dispatcher = _made_for(function, reach, options, (reach.key, settings))
+    _latest[id(function), settings] = function, reach, dispatcher
+    return dispatcher
+
+
+def settings() -> tuple[Any, ...]:
+    """numba's own settings that decide the code, and may be changed at run time."""
+    return numba.config.BOUNDSCHECK, numba.config.OPT
+
+
+def have_settings(given: tuple[Any, ...]) -> None:
+    """In a worker that compiles itself: have those of its caller."""
+    numba.config.BOUNDSCHECK, numba.config.OPT = given
+
+
+def _settings(options: dict[str, Any]) -> Hashable:
+    """What decides the code beside what is reached."""
+    return _frozen(options) if options else (), *settings()
+
+
+def _still(function: types.FunctionType, settings: Hashable) -> Any:
+    """What was made of the function for these settings, if all that it reaches is as it was; else None."""
+    latest = _latest.get((id(function), settings))
+    return latest[2] if latest is not None and latest[1].is_current() else None
+
+
+# The function beside its id keeps that its own.
+_latest: dict[Hashable, tuple[types.FunctionType, Any, Any]] = {}
+
+
+def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any], key: Hashable) -> Any:
+    if key not in _made:
+        own = {"boundscheck": True} if options.get("boundscheck") else {}
+        twins = _Twins(own, reach.attributes)
+        _made[key] = reach, twins.root(function, options, reach.key if not reach.unkeyed else None)
+    return _made[key][1]
+
+
+# The reach keeps alive what its key tells by identity.
+_made: dict[Hashable, tuple[Any, Any]] = {}
+
+
+def forget() -> None:
+    """Make everything anew, as another process would; for measuring and testing what is kept on disk."""
+    _made.clear()
+    _latest.clear()
+
+
+def _frozen(options: dict[str, Any]) -> Hashable:
+    return tuple(sorted(options.items()))
+
+
+class _Forgets(dict[Any, Any]):
+    """In the place where numba keeps errors of compiling, each with all frames up to the run, and their arrays."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+class _Twins:
+    """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls.
+
+    shared:     numba's options of the root that its plain helpers have as well.
+    attributes: the names that their code reads of modules.
+    """
+
+    def __init__(self, shared: dict[str, Any], attributes: frozenset[str]) -> None:
+        self._shared, self._attributes = shared, attributes
+        self._helpers: dict[int, Any] = {}
+        self._originals: list[Any] = []  # whose ids are the keys above
+
+    def root(self, function: types.FunctionType, options: dict[str, Any], key: str | None) -> Any:
+        """The dispatcher of the function itself; what it compiles to is kept under a key that is not None."""
+        dispatcher = self._twin(function, numba.njit(**OPTIONS | options))
+        dispatcher._cache = Kept(function.__name__, key, _frozen(options)) if key else NullCache()
+        return dispatcher
+
+    def _twin(self, function: types.FunctionType, jit: Callable[..., Any], original: Any = None) -> Any:
+        # What it reads and no more: the rest of a script's globals would live for as long as its code.
+        kept = ("__name__", "__file__", "__builtins__", *globals_of(function.__code__))
+        names = {name: function.__globals__[name] for name in kept if name in function.__globals__}
+        cells = tuple(types.CellType(cell.cell_contents) for cell in function.__closure__ or ())
+        twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
+        twin.__kwdefaults__ = function.__kwdefaults__
+        twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
+        dispatcher = jit(twin)
+        dispatcher._compiler._failed_cache = _Forgets()
+        if original is not None:  # before its own helpers: it may call itself, or its caller
+            self._helpers[id(original)] = dispatcher
+            self._originals.append(original)
+        for cell in cells:
+            cell.cell_contents = self._for_numba(cell.cell_contents)
+        for name in globals_of(function.__code__):
+            if name in names:
+                names[name] = self._for_numba(names[name])
+        return dispatcher
+
+    def _for_numba(self, value: Any) -> Any:
+        """The compiled form of a helper; anything that numba knows by itself stays as it is."""
+        if id(value) in self._helpers:
+            return self._helpers[id(value)]
+        if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
+            # What Python may call, too, is good for both: a body is compiled alone, and again in its lane.
+            if not self._shared and (known := _still(value, _settings({}))) is not None:
+                return known
+            if provenance.name_of_ours(value) and self is not _ours and not self._shared:
+                return _ours._for_numba(value)
+            dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
+            reach = reach_of(value, compiled=True) if self is _ours else None
+            if reach is not None and not reach.unkeyed:
+                dispatcher._cache = Kept(value.__name__, reach.key, "helper")
+            return dispatcher
+        if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
+            return self._again(value)
+        if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
+            return self._module(value)
+        return value
+
+    def _module(self, module: types.ModuleType) -> types.ModuleType:
+        """A module with the compiled forms of the functions that are called through it."""
+        twin = types.ModuleType(module.__name__)
+        self._helpers[id(module)] = twin
+        self._originals.append(module)
+        vars(twin).update(vars(module))
+        for name in self._attributes & vars(module).keys():
+            setattr(twin, name, self._for_numba(getattr(module, name)))
+        return twin
+
+    def _again(self, dispatcher: Any) -> Any:
+        """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
+
+        Started from a lane, numba's threads can end the process (see serially.py), and all CPUs have lanes already.
+        """
+
+        def jit(twin: types.FunctionType) -> Any:
+            options = {name: value for name, value in dispatcher.targetoptions.items() if name != "parallel"}
+            return type(dispatcher)(twin, dict(dispatcher.locals), options, dispatcher._compiler.pipeline_class)
+
+        made = self._twin(dispatcher.py_func, jit, dispatcher)
+        if not dispatcher._can_compile:
+            for signature in dispatcher.nopython_signatures:
+                made.compile(signature)
+            made.disable_compile()
+        return made
+
+
+_ours = _Twins({}, frozenset())  # this library's helpers, which never change: every kernel shares them
+
+
+class Kept(NullCache):  # type: ignore[misc]
+    """What a dispatcher compiles to, on disk: a file for each signature, which begins with its own name.
+
+    So a copy under another name, as a hand or a repaired disk may leave it, is a damaged entry.
+    """
+
+    def __init__(self, name: str, key: str, options: Hashable) -> None:
+        self._name, self._key, self._options = name.strip("<>"), key, options
+
+    def _path(self, signature: Any, target: Any) -> Any:
+        return kept_code.path_of(self._name, self._key, self._options, signature, target)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled signature, or None where it is not there or cannot be read (it is then compiled again)."""
+        path = self._path(sig, target_context)
+        name, _, content = ((path and kept_code.read(path)) or b"").partition(b"\n")
+        if not path or name != path.name.encode():
+            return None
+        try:
+            return machine_code.restored(content, sig, target_context)
+        except Exception:  # a damaged entry costs a compilation, never a run
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the compiled signature for other processes, where it can be kept."""
+        path = self._path(sig, data.target_context)
+        content = path and machine_code.portable(data)
+        if path and content:
+            kept_code.write(path, path.name.encode() + b"\n" + content)

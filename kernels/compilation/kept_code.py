@@ -1,0 +1,182 @@
+"""The files that compiled code is kept in: named by content, whole or absent, read only where nobody else can write.
+
+A file's name is a hash of everything that its code was made from, so it is right or it is not found. Processes share
+the folder without a lock: an entry is put in place by one rename, and one that another process has dropped meanwhile is
+a miss. Machine code that others can write is code that others can run: the folder and every entry must belong to this
+user and be writable by nobody else, which is asked of the open descriptors, and no link is followed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kernels.compilation import provenance
+
+ENTRY = "*-" + "[0-9a-f]" * 32 + ".nbc"  # nothing else of a folder that the user names is touched
+UNREAD = 30 * 86400.0  # s: who comes back after a month compiles once more, a second a kernel
+MOST_BYTES = 128 << 20  # all kernels take 12 MB: ten versions or interpreters; looking at so many takes 10 ms a write
+# numba's settings that say where things are kept or what is printed; every other one may change the code.
+_HARMLESS = (
+    "DUMP_",
+    "DEBUG_",
+    "CUDA_",
+    "TRACE",
+    "HIGHLIGHT",
+    "COLOR",
+    "CHROME",
+    "SHOW_",
+    "GDB",
+    "CACHE_",
+    "NUMBA_",
+    "HTML",
+)
+
+
+def cache_folder() -> Path:
+    """NFOLD_CACHE_DIR, or nfold's folder in the user's cache. It need not be there, nor be writable."""
+    if chosen := os.environ.get("NFOLD_CACHE_DIR"):
+        return Path(chosen)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(os.devnull) / "nfold"  # below a file there is never one
+
+
+def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any) -> Path | None:
+    """Where the code of a function is, whose reach has this key; None where types or settings are not to be told."""
+    types = provenance.types_in_words(signature)
+    ours = provenance.our_digest()
+    if types is None or not ours:
+        return None
+    parts = (key, types, repr(options), repr(target.codegen().magic_tuple()), _versions(), _settings(), ours)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return cache_folder() / f"{name}-{digest.hexdigest()[:32]}.nbc"
+
+
+@functools.cache
+def _versions() -> str:
+    import llvmlite
+    import numba
+    import numpy
+
+    return repr((sys.version, numba.__version__, llvmlite.__version__, numpy.__version__))
+
+
+def _settings() -> str:
+    from numba import config
+
+    settings = {name: repr(value) for name, value in vars(config).items() if name.isupper()}
+    return repr(sorted(item for item in settings.items() if not item[0].startswith(_HARMLESS)))
+
+
+@contextmanager
+def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
+    """An open descriptor of what only this user can write; PermissionError for anything else, and for a link."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+    descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):o})")
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise OSError(f"{path} is no file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[int | None]:
+    """A descriptor of an entry's folder, if it is this user's own; None on systems without such owners."""
+    if not hasattr(os, "geteuid"):
+        yield None
+        return
+    try:
+        with _private(path.parent, os.O_RDONLY | os.O_DIRECTORY) as folder:
+            yield folder
+    except OSError as error:
+        if isinstance(error, PermissionError) and error.errno is None:
+            _warn(str(error), path.parent)
+        elif path.parent.is_symlink():
+            _warn(f"{path.parent} is a symbolic link", path.parent)
+        raise
+
+
+@functools.cache
+def _warn(what: str, folder: Path) -> None:
+    """Once for each folder: what is wrong, and what to do about it."""
+    warnings.warn(
+        f"no compiled code is kept or read: {what}; whoever can write there could run code as you."
+        f" Give yourself a folder of your own (chmod go-w {folder}, or set NFOLD_CACHE_DIR to another)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def read(path: Path) -> bytes | None:
+    """The entry, or None where there is none that is this user's own; that it was read keeps it."""
+    try:
+        with _folder_of(path) as folder:
+            if folder is None:
+                content = path.read_bytes()
+                os.utime(path)
+                return content
+            try:
+                with _private(path, os.O_RDONLY, folder) as descriptor:
+                    with suppress(OSError):  # dropped since
+                        os.utime(descriptor)
+                    with open(descriptor, "rb", closefd=False) as file:
+                        return file.read()
+            except PermissionError as error:
+                if error.errno is None:
+                    _warn(str(error), path.parent)
+                return None
+    except OSError:
+        return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put the entry in place with one rename, and prune its folder; do without where the disk refuses."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _folder_of(path):
+            # Named like an entry, so that one whose writer was killed is dropped as one.
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
+                try:
+                    file.write(content)
+                    file.close()
+                    os.replace(file.name, path)
+                except BaseException:  # a full disk, a folder in its place, a Ctrl-C
+                    os.unlink(file.name)
+                    raise
+            prune(path.parent)
+
+
+def prune(folder: Path) -> None:
+    """Drop the entries that were not read for UNREAD seconds, and the longest unread of more than MOST_BYTES."""
+    found = []
+    for path in folder.glob(ENTRY):
+        with suppress(OSError):  # another process prunes, too
+            told = path.stat()
+            found.append((told.st_mtime, told.st_size, path))
+    held, now = 0, time.time()
+    for read_at, size, path in sorted(found, reverse=True):
+        held += size
+        if held > MOST_BYTES or now - read_at > UNREAD:
+            with suppress(OSError):
+                path.unlink()

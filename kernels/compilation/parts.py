@@ -1,0 +1,125 @@
+"""What code speaks of, what an object holds, how arrays compare: what `kernels.compilation.reach` walks along."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+from opcode import opmap
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation import provenance
+
+DEPTH = 10  # objects in objects that are looked into, for functions
+
+
+def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and all that are nested in it: inner functions, lambdas, comprehensions."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes_of(constant)
+
+
+@functools.lru_cache(maxsize=4096)
+def globals_of(code: types.CodeType) -> tuple[str, ...]:
+    """The names that the code looks up among globals, inner functions' included, in order."""
+    import dis
+
+    found = set()
+    for inner in codes_of(code):
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                found.add(str(instruction.argval))
+    return tuple(sorted(found))
+
+
+@functools.lru_cache(maxsize=4096)
+def attributes_of(code: types.CodeType) -> frozenset[str]:
+    """Every name that may be an attribute's, inner functions' included: `x.name`, and `getattr(x, "name")`."""
+    named: set[str] = set()
+    for inner in codes_of(code):
+        named.update(inner.co_names)
+        named.update(constant for constant in inner.co_consts if type(constant) is str and constant.isidentifier())
+    return frozenset(sys.intern(name) for name in named)
+
+
+def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
+    """The modules that a function's code imports when it runs, inner functions' included, as far as they are loaded."""
+    package = function.__globals__.get("__package__") or ""
+    found = [sys.modules.get(name) for name in _imports_of(function.__code__, package)]
+    return [module for module in found if module is not None]
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
+    """The full names in its import statements, `a.b` and `a` for `import a.b`."""
+    import dis
+
+    found: set[str] = set()
+    for inner in codes_of(code):
+        if not _IMPORTS.intersection(opcode for opcode in inner.co_code[::2]):
+            continue
+        level = latest = None
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "IMPORT_NAME":
+                name = "." * (level or 0) + str(instruction.argval)
+                with contextlib.suppress(ImportError):  # beyond the top: it will say so when it runs
+                    parts = importlib.util.resolve_name(name, package).split(".")
+                    found.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            level, latest = latest, instruction.argval  # the two that went before: how far up, and what from there
+    return tuple(sorted(found))
+
+
+_IMPORTS = {opmap["IMPORT_NAME"]}
+
+
+def held_by(value: Any) -> list[Any]:
+    """What an object of Python's own kinds, or of a user's class, holds."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | set):
+        return list(value)
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType | staticmethod | classmethod):
+        return [value.__func__, getattr(value, "__self__", None)]
+    if isinstance(value, property):
+        return [value.fget]
+    if isinstance(value, type):
+        return [] if provenance.is_fixed(value.__module__) else [*value.__bases__, *vars(value).values()]
+    try:
+        own = object.__getattribute__(value, "__dict__")  # an object's own __getattr__ may do anything
+    except AttributeError:
+        return []
+    if provenance.is_fixed(type(value).__module__):
+        return [own.get("__wrapped__")]  # what lru_cache and functools.wraps made
+    return [type(value), *own.values()]
+
+
+def layout_of(array: Any) -> tuple[Any, ...]:
+    """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
+    return array.dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
+
+
+def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
+
+    They are compared where they lie, a part at a time: no copy of an array is made.
+    """
+    if one.nbytes < 4096:
+        return bool(one.tobytes() == other.tobytes())
+    word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
+    shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
+    once = tuple(slice(None) if stride else slice(1) for stride in shown)
+    words = [array[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
+    parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
+    return all((a == b).all() for a, b in parts)
+
+
+PART = 2**15  # words: 256 KiB of each array, which the second-level cache holds while they are compared

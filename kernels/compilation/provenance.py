@@ -1,0 +1,323 @@
+"""Where an object comes from: this library, numba and what it stands on, an installed package, or the user.
+
+Objects of this library and of numba are known by their names, because their versions and files are in every key. That
+holds only for what its module really has under that name: a function that somebody put there is followed as theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import sysconfig
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_OURS = ("kernels", "compute")
+_STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
+_TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
+_IMPORTED = time.time()
+
+
+def is_trusted(module: str | None) -> bool:
+    """Whether a module is Python's, numpy's or numba's: their versions stand in every key.
+
+    A user's own `wave.py` or `calendar.py` takes the place of the standard one, and is the user's.
+    """
+    root = (module or "").partition(".")[0]
+    return root in _TRUSTED and (root not in _STANDARD or _is_standard(_file_of(root)))
+
+
+def _file_of(module: str) -> str:
+    return str(getattr(sys.modules.get(module), "__file__", None) or "")
+
+
+@functools.cache
+def _is_standard(file: str) -> bool:
+    """Whether a file is of Python's own library; "" stands for what is built in."""
+    folders = {sysconfig.get_paths()["stdlib"], os.path.dirname(os.__file__)}
+    inside = [os.path.relpath(file, folder) for folder in folders if file.startswith(folder + os.sep)]
+    return not file or any(not path.startswith(("site-packages", "dist-packages")) for path in inside)
+
+
+def is_ours(module: str | None) -> bool:
+    """Whether a module is this library's: its files stand in every key."""
+    return (module or "").partition(".")[0] in _OURS
+
+
+def is_fixed(module: str) -> bool:
+    """Whether nothing of a module is the user's."""
+    return is_ours(module) or is_trusted(module)
+
+
+def name_of_ours(value: Any) -> str:
+    """`module.name` of an object of this library's modules; "" for any other."""
+    return _name_within(value, is_ours)
+
+
+def name_of_numbas(value: Any) -> str:
+    """`module.name` of an object of Python, numpy or numba; "" for any other."""
+    return _name_within(value, is_trusted)
+
+
+def _name_within(value: Any, is_within: Callable[[str | None], bool]) -> str:
+    owner = getattr(value, "__self__", None)
+    if owner is None or isinstance(owner, types.ModuleType):
+        module = "numpy" if isinstance(value, np.ufunc) else getattr(value, "__module__", None)
+        holders = [str(module)]
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    else:  # numpy's and Python's random functions are methods of an object that their module keeps to itself
+        module = type(owner).__module__
+        holders = [module, str(module).rpartition(".")[0]]
+        name = getattr(value, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_within(module):
+        return ""
+    for holder in holders:
+        found: Any = sys.modules.get(holder)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is value:
+            return f"{holder}.{name}"
+    return ""
+
+
+def is_our_code(function: types.FunctionType) -> bool:
+    """Whether a function was made by code in this library's files, whatever it closes over."""
+    module = sys.modules.get(function.__module__ or "")
+    return (function.__module__ or "").partition(".")[0] in _OURS and getattr(
+        module, "__file__", None
+    ) == function.__code__.co_filename
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def is_installed(thing: Any) -> bool:
+    """Whether it comes from a package that pip has put where packages are put, from Python, or from this library.
+
+    A worker imports these by name. A user's own module may have changed since, or may not be found there.
+    """
+    if isinstance(thing, types.ModuleType):
+        module: Any = thing
+    else:
+        module = sys.modules.get(thing.__module__ or "")
+    name = getattr(module, "__name__", "__main__")
+    if is_fixed(name):
+        return True
+    file = getattr(module, "__file__", None) or ""
+    return name != "__main__" and str(file).startswith(_library_folders())
+
+
+def is_dispatcher(value: Any) -> bool:
+    """Whether it is a function that was given to numba's `jit`."""
+    dispatcher = sys.modules.get("numba.core.dispatcher")
+    return dispatcher is not None and isinstance(value, dispatcher.Dispatcher)
+
+
+def dispatcher_options(dispatcher: Any) -> list[str] | None:
+    """All that was said to `jit`, in words; None where it holds something that words do not tell."""
+    import numba.core.compiler
+
+    options: dict[str, Any] = dict(dispatcher.targetoptions)
+    signatures = [] if dispatcher._can_compile else dispatcher.nopython_signatures
+    types = [types_in_words((one.return_type, *one.args)) or "\0" for one in signatures]
+    told = [*(f"{name}={_plainly(value)}" for name, value in sorted(options.items())), *types]
+    is_plain = (
+        type(dispatcher).__module__ == "numba.core.registry"
+        and dispatcher._compiler.pipeline_class is numba.core.compiler.Compiler
+        and not dispatcher.locals
+        and all("\0" not in word for word in told)
+    )
+    return told if is_plain else None
+
+
+def types_in_words(given: Any) -> str | None:
+    """numba's types in words; None for those whose words are not all of them (some hold an address)."""
+    from numba.core import types
+
+    known: Any = types
+
+    plain = (known.Integer, known.Float, known.Complex, known.Boolean, known.NoneType)
+    if isinstance(given, tuple | known.BaseTuple):
+        items = [types_in_words(item) for item in given]
+        return None if None in items else f"{type(given).__name__}({','.join(map(str, items))})"
+    if isinstance(given, known.Array):
+        dtype = types_in_words(given.dtype)
+        layout = given.ndim, given.layout, given.mutable, given.aligned
+        return None if dtype is None or type(given) is not known.Array else f"array({dtype},{layout})"
+    return str(given) if type(given) in plain else None
+
+
+def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
+    """What is needed to make the same dispatcher again from the function that it compiles."""
+    signatures = [] if dispatcher._can_compile else list(dispatcher.nopython_signatures)
+    pipeline = dispatcher._compiler.pipeline_class
+    return type(dispatcher), dict(dispatcher.locals), dict(dispatcher.targetoptions), pipeline, signatures
+
+
+def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:
+    """A dispatcher of the parts of another, around this function."""
+    kind, names, options, pipeline, signatures = parts
+    made = kind(function, names, options, pipeline)
+    for signature in signatures:
+        made.compile(signature)
+    if signatures:
+        made.disable_compile()
+    return made
+
+
+def _plainly(value: Any) -> str:
+    """An option in words; a NUL in them where there are none for it."""
+    if isinstance(value, bool | int | str | None):
+        return repr(value)
+    if isinstance(value, set | frozenset):
+        return f"{{{','.join(sorted(map(_plainly, value)))}}}"
+    if isinstance(value, dict):
+        return f"{{{','.join(sorted(f'{key!r}:{_plainly(one)}' for key, one in value.items()))}}}"
+    if isinstance(value, tuple | list):
+        return f"({','.join(map(_plainly, value))})"
+    if type(value).__module__.startswith("numba.core.options"):
+        return f"{type(value).__name__}{_plainly(vars(value))}"
+    return "\0"
+
+
+def frozen_functions(value: Any) -> list[types.FunctionType]:
+    """The functions of a ufunc, a stencil, a callback or a class that numba has made, and that nothing makes anew."""
+    made_by = value.__class__.__module__ if not isinstance(value, type) else type(value).__module__
+    if made_by.partition(".")[0] != "numba":
+        return []
+    stencil = getattr(getattr(value, "kernel_ir", None), "func_id", None)
+    found = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
+    found += [getattr(stencil, "func", None)]
+    found += [one.py_func for one in getattr(getattr(value, "class_type", None), "jit_methods", {}).values()]
+    return [one for one in found if isinstance(one, types.FunctionType)]
+
+
+def intrinsic_of_ours(value: Any) -> types.FunctionType | None:
+    """What writes the code of an intrinsic, where that is a function of this library."""
+    definition = getattr(value, "_defn", None)
+    if isinstance(definition, types.FunctionType) and is_our_code(definition):
+        return definition
+    return None
+
+
+def is_known_to_numba(function: types.FunctionType) -> bool:
+    """Whether numba takes the function as it is: a library's that it implements, or one with an `@overload`."""
+    from numba.core.registry import cpu_target
+
+    try:
+        cpu_target.typing_context.resolve_value_type(function)
+    except ValueError as error:
+        # numba holds it in the frame that raised it: a circle, with all frames up to the run, and its arrays.
+        error.__traceback__ = None
+        return False
+    return True
+
+
+def kernel_parts(value: Any) -> list[Any]:
+    """The functions of a kernel that a Python body names."""
+    definition = sys.modules.get("kernels.definition.work")
+    if definition is None or not isinstance(value, definition.Kernel):
+        return []
+    parts = [value.planner, value.reduce, value.finisher]
+    return [value.name, *parts, *(variant.function for variant in value.variants.values())]
+
+
+def numbas_lock() -> Any:
+    """The lock under which numba compiles: what asks it for types fills its registries, which no two threads may do."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    return global_compiler_lock
+
+
+def bring_up_to_date() -> None:
+    """Have numba take in what was registered with it since it last compiled: it would do so only in compiling."""
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+
+
+def registrations() -> int:
+    """How many functions, attributes and their code numba knows at this moment; 0 before it is imported."""
+    return sum(map(len, _registries()))
+
+
+def foreign() -> str:
+    """The module that has extended numba and is neither numba's nor ours, or "".
+
+    An `@overload` stands beside what it is for, named by nobody. What it does is not to be seen from the function that
+    is compiled, so nothing is kept where there is one.
+    """
+    for place, registry in enumerate(_registries()):
+        for entry in registry[_looked_at.get(place, 0) :]:
+            for home in _homes(entry):
+                if home.partition(".")[0] not in ("numba", *_OURS):
+                    return home
+            _looked_at[place] = _looked_at.get(place, 0) + 1
+    return ""
+
+
+_looked_at: dict[int, int] = {}  # how many entries of each registry, which only grow, were found to be numba's or ours
+
+
+def _registries() -> tuple[list[Any], ...]:
+    global _known
+    if not _known and "numba.core.registry" in sys.modules:
+        from numba.core.imputils import builtin_registry as lowering
+        from numba.core.typing.templates import builtin_registry as typing
+
+        _known = (typing.functions, typing.attributes, lowering.functions, lowering.getattrs, lowering.setattrs,
+                  lowering.casts, lowering.constants)  # fmt: skip
+    return _known
+
+
+_known: tuple[list[Any], ...] = ()
+
+
+def _homes(entry: Any) -> Iterator[str]:
+    """The modules of the functions that make a registry's entry: a template, or a tuple with an implementation."""
+    written = entry[0] if isinstance(entry, tuple) else entry
+    waiting = (
+        {name: found for name, found in vars(written).items() if name != "key"}
+        if isinstance(written, type)
+        else {"": written}
+    )
+    functions = [getattr(found, "__func__", found) for found in waiting.values()]  # out of their staticmethods
+    for function in functions:
+        if isinstance(function, types.FunctionType):
+            yield str(function.__globals__.get("__name__"))
+            closed = [cell.cell_contents for cell in function.__closure__ or ()]
+            functions += [found for found in closed if found not in functions]
+
+
+@functools.cache
+def our_digest() -> str:
+    """A hash of this library's files; "" where one has changed since it was imported, and what runs is not in it."""
+    digest = hashlib.sha256()
+    for root in _OURS:
+        module = sys.modules.get(root)
+        folder = Path(getattr(module, "__file__", None) or Path(__file__).parent.parent / root / "__init__.py").parent
+        for path in sorted(folder.rglob("*.py")):
+            if path.stat().st_mtime > _IMPORTED:
+                return ""
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)}:{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+def shown(value: Any) -> str:
+    """An object as a message names it."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,399 @@
+"""What a function reaches: everything that decides what it computes, told by value.
+
+A function's own code is not enough to know what it does. It also reads globals, closure cells, attributes of modules,
+and calls other functions that read theirs. `reach_of` walks all of these and gives them one key. Two equal keys mean
+the same computation; a changed constant, an edited helper in another file or another option of a helper's `@njit` is
+another key.
+
+What does not work, and why it is not done here: names and addresses (a helper of the same name may have other code),
+a library's `__version__` (a file under it may be edited), `repr` (arrays print an ellipsis, and `1` and `True` compare
+equal), and remembering an object by its `id` as "seen" (small numbers are shared objects).
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import sys
+import types
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation import provenance
+from kernels.compilation.parts import DEPTH, attributes_of, globals_of, held_by, imported_by, layout_of, same_bytes
+
+_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
+# An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
+# `make_constant_array`). A frozen one is compared before each run.
+FROZEN_BYTES = 10**6
+_PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+
+
+@dataclass(eq=False, repr=False)
+class Reach:
+    """All that one function reached at one moment.
+
+    key:     a hash of the values. What cannot be told by value is told by identity, and then `unkeyed` says what it is.
+    unkeyed: why the key means nothing in another process; empty where it means the same in every one.
+    mutable: something that is reached may change in place without this noticing (a list, an object of a class).
+    attributes: every name that its code speaks of, and that may be an attribute's.
+    dispatchers: functions in it that the user has given to numba, where Python is to call them.
+    imported: the user's modules that its code imports itself, where Python runs it.
+    """
+
+    key: str = ""
+    unkeyed: str = ""
+    mutable: bool = False
+    attributes: frozenset[str] = frozenset()
+    dispatchers: list[Any] = field(default_factory=list)
+    imported: list[types.ModuleType] = field(default_factory=list)
+    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
+    _names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    _cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
+    _functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
+    _held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
+    _registered: int = 0
+
+    def is_current(self) -> bool:
+        """Whether nothing of it has been replaced, or changed in place, since."""
+        for names, name, value in self._names:
+            if names.get(name, _MISSING) is not value:
+                return False
+        for function, code, defaults, keywords in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+            ):
+                return False
+        for cell, value in self._cells:
+            if _contents(cell) is not value:
+                return False
+        for array, frozen, layout in self.arrays:
+            if layout_of(array) != layout or not (frozen is None or same_bytes(array, frozen)):
+                return False
+        return self._registered == provenance.registrations()
+
+
+def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
+    """What the function reaches now. compiled: as numba compiles it, else as Python runs it."""
+    latest = _latest.get((id(function), compiled))
+    if latest is None or not latest[1].is_current():
+        with provenance.numbas_lock() if compiled else nullcontext():
+            latest = _latest[id(function), compiled] = function, _Walk(compiled).of(function)
+    return latest[1]
+
+
+_latest: dict[tuple[int, bool], tuple[types.FunctionType, Reach]] = {}  # holds the function, so that its id stays its
+
+
+_frozen: dict[int, tuple[Any, list[str]]] = {}  # what such objects reached when they were first met
+_renewed: dict[int, tuple[Any, str]] = {}
+
+
+def renew_compiled_helpers(function: Any) -> None:
+    """Have numba compile again what a Python body calls and what has been compiled from other globals.
+
+    numba freezes a helper's globals when it is first called; the body's own are looked up at every run. Without this
+    the two variants of a kernel would disagree after a global was set.
+    """
+    if "numba" not in sys.modules or not isinstance(function, types.FunctionType):
+        return
+    stale = []
+    for dispatcher in reach_of(function, compiled=False).dispatchers:
+        key = reach_of(dispatcher.py_func, compiled=True).key
+        if _renewed.get(id(dispatcher), (None, ""))[1] != key:
+            _renewed[id(dispatcher)] = dispatcher, key
+            stale.append((dispatcher, list(dispatcher.overloads), dispatcher._can_compile))
+    # numba's own `recompile` for all at once: one that is compiled before what it calls would get that one's old code.
+    for dispatcher, signatures, _ in stale:
+        if signatures:
+            dispatcher._make_finalizer()()
+            dispatcher._reset_overloads()
+            dispatcher._cache.flush()
+            dispatcher._can_compile = True
+    for dispatcher, signatures, can_compile in stale:
+        for signature in signatures:
+            dispatcher.compile(signature)
+        dispatcher._can_compile = can_compile
+
+
+class _Walk:
+    """One walk over what a function reaches: what it meets goes into the key, and into the list of what to watch."""
+
+    def __init__(self, compiled: bool) -> None:
+        self._compiled = compiled
+        self._digest = hashlib.sha256()
+        self._met: dict[int, int] = {}  # of what has an identity, and may be met again on its own way
+        self._modules: list[types.ModuleType] = []
+        self._attributes: set[str] = set()
+        self._depth = 0  # of objects in objects
+        self._reach = Reach()
+
+    def of(self, function: types.FunctionType) -> Reach:
+        """Walk from the function on; everything that was reached."""
+        if self._compiled:
+            provenance.bring_up_to_date()
+        self._reach._registered = provenance.registrations()
+        if self._compiled and (foreign := provenance.foreign()):
+            self._unkeyed(f"{foreign} extends numba", self._reach._registered)
+        self._value(function)
+        self._modules_attributes()
+        self._reach.key = self._digest.hexdigest()
+        self._reach.attributes = frozenset(self._attributes)
+        return self._reach
+
+    def _put(self, kind: str, content: bytes | str = b"") -> None:
+        """One item, with its kind and its length: no two sequences of items have the same bytes."""
+        content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        self._digest.update(f"{kind}:{len(content)}:".encode() + content)
+
+    def _unkeyed(self, why: str, value: Any) -> None:
+        self._reach.unkeyed = self._reach.unkeyed or why
+        self._reach._held.append(value)
+        self._put("object", f"{type(value).__qualname__} {id(value)}")
+
+    def _value(self, value: Any) -> None:
+        kind = type(value)
+        if kind in _PLAIN:
+            self._put(kind.__name__, _told(value))
+        elif kind is tuple or kind is frozenset:
+            self._items(
+                kind.__name__, value if kind is tuple else sorted(value, key=lambda one: (str(type(one)), repr(one)))
+            )
+        elif isinstance(value, tuple) and hasattr(kind, "_fields"):
+            self._class(kind)
+            self._items("fields", value)
+        elif isinstance(value, np.generic) and kind.__module__ == "numpy" and not value.dtype.hasobject:
+            self._dtype(value.dtype)
+            self._put("scalar", value.tobytes())
+            if isinstance(value, np.void):  # a record may be a part of an array, and change with it
+                self._reach.arrays.append((value, value.copy(), layout_of(value)))
+                self._reach.mutable |= not self._compiled
+        elif isinstance(value, np.dtype):
+            self._dtype(value)
+        elif isinstance(value, enum.Enum):
+            self._class(kind)
+            self._put("member", value.name or repr(value))
+        elif isinstance(value, types.CodeType):
+            self._code(value)
+        elif id(value) in self._met:
+            self._put("again", str(self._met[id(value)]))
+        else:
+            self._met[id(value)] = len(self._met)
+            self._reach._held.append(value)
+            self._object(value)
+
+    def _object(self, value: Any) -> None:
+        """What has an identity: a function, a module, an array, a class, or something that nothing is known of."""
+        if isinstance(value, types.ModuleType):
+            self._put("module", value.__name__)
+            self._modules.append(value)
+        elif type(value) is np.ndarray and not value.dtype.hasobject:
+            self._array(value)
+        elif name := provenance.name_of_ours(value):
+            self._put("ours", name)
+        elif provenance.is_dispatcher(value):
+            self._dispatcher(value)
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif name := provenance.name_of_numbas(value):
+            self._put("numba's", name)
+        elif (definition := provenance.intrinsic_of_ours(value)) is not None:
+            self._put("intrinsic")
+            self._parts(definition)
+        elif type(value).__module__ == "llvmlite.ir.types":
+            self._put("llvm's", str(value))
+        elif frozen := provenance.frozen_functions(value):
+            self._frozen(value, frozen)
+        elif isinstance(value, type):
+            self._class(value)
+        elif parts := provenance.kernel_parts(value):
+            self._reach.mutable = True
+            self._reach._names += [(value.variants, name, variant) for name, variant in value.variants.items()]
+            self._items("kernel", parts)
+        else:
+            self._reach.mutable = True
+            self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+            if not self._compiled:
+                self._inside(value)
+
+    def _inside(self, value: Any) -> None:
+        """The functions in an object that Python takes as it is, for what they read and what numba has compiled."""
+        if self._depth == DEPTH:
+            return
+        self._depth += 1
+        for item in held_by(value):
+            if type(item) not in _PLAIN and not isinstance(item, np.ndarray | np.generic):
+                self._value(item)
+        self._depth -= 1
+
+    def _frozen(self, value: Any, functions: list[types.FunctionType]) -> None:
+        """An object in which numba keeps what its functions read: RuntimeError where that has changed since."""
+        self._reach.mutable = True
+        self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+        for function in functions:  # to see when they change
+            self._value(function)
+        now = [reach_of(function, compiled=True).key for function in functions]
+        if _frozen.setdefault(id(value), (value, now))[1] != now:
+            name, kind = functions[0].__qualname__, type(value).__name__
+            raise RuntimeError(
+                f"{name} was compiled by numba ({kind}) when what it reads had other values than now, and numba keeps"
+                " those; run its definition again"
+            )
+
+    def _items(self, kind: str, items: Any) -> None:
+        self._put(kind, str(len(items)))
+        for item in items:
+            self._value(item)
+
+    def _function(self, function: types.FunctionType) -> None:
+        if self._compiled and (name := provenance.name_of_numbas(function)):
+            self._put("numba's", name)
+            return
+        if self._compiled and provenance.is_known_to_numba(function):
+            self._unkeyed(f"{function.__qualname__} has an overload", function)
+            return
+        if not self._compiled and provenance.is_installed(function):
+            self._put("installed", f"{function.__module__}.{function.__qualname__}")
+            return
+        self._parts(function)
+
+    def _parts(self, function: types.FunctionType) -> None:
+        """A function's code, what it closes over, its defaults, and the globals that it looks up."""
+        code = function.__code__
+        ours = provenance.is_our_code(function)  # nobody puts anything into these, so before a run nobody looks at them
+        if not ours:
+            self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
+            self._attributes.update(attributes_of(code))
+        self._code(code)
+        self._value(function.__defaults__)
+        self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
+        for cell in function.__closure__ or ():
+            content = _contents(cell)
+            if not ours:
+                self._reach._cells.append((cell, content))
+            self._put("cell")
+            self._found(content)
+        if not ours:  # what ours reads is in our files
+            for global_name in globals_of(code):
+                self._name(function.__globals__, global_name)
+            for module in [] if self._compiled else imported_by(function):
+                self._value(module)
+                if self._may_change(module) and module not in self._reach.imported:
+                    self._reach.imported.append(module)
+
+    def _name(self, names: dict[str, Any], name: str) -> None:
+        """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""
+        value = names.get(name, _MISSING)
+        self._reach._names.append((names, name, value))
+        self._put("name", name)
+        self._found(value)
+
+    def _found(self, value: Any) -> None:
+        if value is _MISSING:
+            self._put("missing")
+        else:
+            self._value(value)
+
+    def _code(self, code: types.CodeType) -> None:
+        """The code without its lines: what is edited above a function is none of its business."""
+        counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        self._put("code", repr((code.co_name, counts)))
+        for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
+            self._items("names", names)
+        self._put("bytes", code.co_code)
+        self._put("handlers", code.co_exceptiontable)
+        self._items("constants", code.co_consts)
+
+    def _modules_attributes(self) -> None:
+        """Of each module that was met, every attribute whose name some code speaks of.
+
+        Which module an attribute is read from is not always to be seen, since a module may be passed on; so each name
+        counts for each module. What is found may bring further names and modules, until there are no more.
+        """
+        done: set[tuple[int, str]] = set()
+        while todo := [
+            (place, name)
+            for place, module in enumerate(self._modules)
+            if self._may_change(module)
+            for name in sorted(self._attributes.intersection(vars(module)))
+            if (place, name) not in done
+        ]:
+            for place, name in todo:
+                done.add((place, name))
+                self._put("of", str(place))
+                self._name(vars(self._modules[place]), name)
+
+    def _may_change(self, module: types.ModuleType) -> bool:
+        """Whether its attributes are looked at: what is ours is in our files, and workers import what Python runs."""
+        return not provenance.is_ours(module.__name__) and (
+            self._compiled or not provenance.is_trusted(module.__name__)
+        )
+
+    def _array(self, array: np.ndarray[Any, Any]) -> None:
+        self._dtype(array.dtype)
+        layout = layout_of(array)
+        self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
+        if not self._compiled:
+            self._reach.mutable = True
+        if array.nbytes > FROZEN_BYTES or (self._compiled and not array.flags.forc):
+            self._unkeyed("an array that numba does not copy", array)
+            self._put("there", repr(layout))
+            self._reach.arrays.append((array, None, layout))
+            return
+        self._put("elements", array.tobytes())
+        if self._compiled:
+            self._reach.arrays.append((array, np.array(array, order="K", copy=True), layout))
+
+    def _dtype(self, dtype: np.dtype[Any]) -> None:
+        self._put("dtype", repr((dtype.str, dtype.descr if dtype.fields else (), dtype.itemsize, dtype.alignment)))
+        for name, (inner, offset, *_) in sorted((dtype.fields or {}).items()):
+            self._put("field", f"{name} {offset}")
+            self._dtype(inner)
+        if dtype.subdtype:
+            self._put("of", repr(dtype.subdtype[1]))
+            self._dtype(dtype.subdtype[0])
+
+    def _class(self, value: type) -> None:
+        """A class that is a list of names and values: a namedtuple, an enumeration. Any other is known by identity."""
+        self._put("class", f"{value.__module__}.{value.__qualname__}")
+        if issubclass(value, enum.Enum):
+            self._items("bases", [base.__qualname__ for base in value.__mro__])
+            self._items("members", [item for name, one in value.__members__.items() for item in (name, one.value)])
+        elif issubclass(value, tuple) and hasattr(value, "_fields"):
+            self._items("fields", value._fields)
+        elif not provenance.is_trusted(value.__module__):
+            self._unkeyed(f"class {value.__qualname__}", value)
+        if not self._compiled and not provenance.is_trusted(value.__module__):
+            self._reach.mutable = True
+            self._inside(value)
+
+    def _dispatcher(self, dispatcher: Any) -> None:
+        """A function that the user gave to numba: its code, its options, and the signatures that it was held to."""
+        self._reach.dispatchers.append(dispatcher)
+        options = provenance.dispatcher_options(dispatcher)
+        if options is None:
+            self._unkeyed(f"{dispatcher.py_func.__qualname__} has options of its own", dispatcher)
+        else:
+            self._items("dispatcher", options)
+        self._value(dispatcher.py_func)
+
+
+_OWNDATA = 0x4
+
+
+def _told(value: Any) -> bytes | str:
+    if isinstance(value, float | complex):
+        return np.array(value).tobytes()  # -0.0 and every nan as they are
+    return value if isinstance(value, bytes | str) else repr(value)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet assigned
+        return _MISSING

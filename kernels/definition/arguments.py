@@ -1,0 +1,251 @@
+"""What a kernel's inputs may be: numbers, and numpy's own arrays of dtypes that every worker can take.
+
+Every input of every plan goes through `checked`, on every backend alike and before a worker starts. What an array of
+another kind would lose by the way (a mask, a unit, an index) is named, with the remedy.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
+from kernels.definition.plan import Plan, as_index
+
+Array = np.ndarray[Any, Any]
+
+PLAIN = frozenset(np.dtype(code) for code in "?bhilqBHILQfdFD")  # every worker takes them, compiled or not
+NUMBERS = (np.ndarray, np.generic, int, float, complex)
+LEAST, MOST = -(2**63), 2**63 - 1
+# What to pass instead of what no worker can take, or compiled code cannot, by the dtype's kind and size.
+REMEDIES = {
+    "f2": "{x}.astype(np.float32)",
+    "f": "{x}.astype(np.float64)",
+    "c": "{x}.astype(np.complex128)",
+    "O": "{x}.astype(float), or another numeric dtype",
+    "T": '{x}.astype("U")',
+    "V": "{x}.view(np.uint8)",
+}
+
+
+def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bool) -> Plan:
+    """The plan, with inputs that every worker can take.
+
+    A ValueError that names the input and the remedy for what a worker cannot take, or would take wrongly.
+    """
+    if plan.order is not None and not np.array_equal(np.sort(plan.order), np.arange(plan.chunks)):
+        raise ValueError(f"a plan's order must hold each of its {plan.chunks} chunks once, not {plan.order!r}")
+    for x in plan.inputs:
+        kind = type(x)
+        if not (kind is float or (kind is np.ndarray and x.dtype in PLAIN) or (kind is int and LEAST <= x <= MOST)):
+            taken = [_taken(x, name_at(names, k), compiled) for k, x in enumerate(plan.inputs)]
+            plan = plan._replace(inputs=tuple(taken))
+            break
+    if compiled and plan.dtype is not np.float64 and (reason := _refused(np.dtype(plan.dtype))):
+        raise ValueError(f"the output's dtype is {np.dtype(plan.dtype)}, {reason[0]}; choose another, or run 'python'")
+    if inout:
+        _check_inout(plan, names, inout)
+    return plan
+
+
+def guarded(inputs: tuple[Any, ...], inout: Sequence[int]) -> tuple[Any, ...]:
+    """The inputs as bodies get them: views that are read-only of all arrays but those at `inout`."""
+    made = list(inputs)  # twice as fast as a generator, which every run would wait for
+    for k, x in enumerate(inputs):
+        if type(x) is np.ndarray:
+            if k not in inout:
+                made[k] = view = x.view()
+                view.setflags(False)  # type: ignore[call-arg]  # by name it takes twice as long
+        elif type(x) is tuple:
+            made[k] = guarded(x, ())
+    return tuple(made)
+
+
+def apart(plan: Plan, inout: Sequence[int]) -> Plan:
+    """The plan for a run that is to change nothing of the caller's: with copies of what its bodies may write to."""
+    inputs = tuple(x.copy() if k in inout else x for k, x in enumerate(plan.inputs))
+    return plan._replace(inputs=guarded(inputs, inout))
+
+
+def name_at(names: Sequence[str], k: int) -> str:
+    """What an input is called: its parameter, or `arrays[2]`."""
+    last = len(names) - 1
+    if k < len(names) and not names[k].startswith("*"):
+        return names[k]
+    return f"{names[last][1:]}[{k - last}]" if names and names[last].startswith("*") else f"input {k}"
+
+
+def as_input(value: Any, name: str) -> Any:
+    """A user's own argument as an input: an array, or a number; anything else is an error that names the remedy."""
+    if type(value) is np.ndarray and value.dtype in PLAIN:
+        return value
+    if isinstance(value, list):
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
+    value = _taken(value, name, compiled=False)
+    if not isinstance(value, NUMBERS):
+        raise ValueError(f"{name} must be an array or a number, not {type(value).__name__}")
+    return value
+
+
+def _taken(value: Any, name: str, compiled: bool) -> Any:
+    """The value as an input; what is neither an array nor a number is a planner's own affair."""
+    if type(value) is tuple:
+        return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
+    value = _as_array(value, name)
+    if isinstance(value, np.ndarray | np.generic) and (reason := _refused(value.dtype, compiled)):
+        why, remedy = reason
+        also = ", or run the 'python' variant" if compiled and not value.dtype.hasobject else ""
+        raise ValueError(f"{name} has dtype {value.dtype}, {why}; pass {remedy.format(x=name)}{also}")
+    if compiled and isinstance(value, int) and not LEAST <= value <= MOST:
+        wide = f"np.uint64({name}) or " if 0 < value < 2**64 else ""
+        raise ValueError(f"{name} is {value}, beyond an int64; pass {wide}float({name}), or run the 'python' variant")
+    return value
+
+
+def _as_array(value: Any, name: str) -> Any:
+    """An array or what stands for one as numpy's own array; a ValueError where that would lose something."""
+    kind = type(value)
+    if kind is np.ndarray or not (isinstance(value, np.ndarray) or _is_array_like(value)):
+        return value
+    if kind is np.memmap:
+        return value.view(np.ndarray)
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
+    if isinstance(value, np.ndarray):
+        own = "its own arithmetic" if isinstance(value, np.matrix) else "what it adds to an array"
+        raise ValueError(f"{name} is a {kind.__name__}, and {own} would be lost; pass np.asarray({name})")
+    if hasattr(value, "toarray"):
+        raise ValueError(f"{name} is a sparse {kind.__name__}; pass {name}.toarray()")
+    if not hasattr(value, "to_numpy"):
+        stripped = f"{name}.magnitude" if hasattr(value, "magnitude") else f"np.asarray({name})"
+        raise ValueError(f"{name} is a {kind.__name__}, not an array; pass {stripped}")
+    array = np.asarray(value)  # pandas and its like: the index is no part of the numbers
+    if array.dtype.hasobject:
+        raise ValueError(
+            f"{name} is a {kind.__name__} that holds Python objects, which no worker can share;"
+            f" pass {name}.to_numpy(dtype=float)"
+        )
+    return array
+
+
+def _is_array_like(value: Any) -> bool:
+    return not isinstance(value, np.generic | type) and (hasattr(value, "__array__") or hasattr(value, "toarray"))
+
+
+@functools.cache
+def _refused(dtype: np.dtype[Any], compiled: bool = True) -> tuple[str, str] | None:
+    """Why no worker, or no compiled code, can take a dtype, and what to pass instead of an array {x} of it."""
+    if dtype in PLAIN:
+        return None
+    if dtype.hasobject:
+        return "which holds Python objects that no worker can share", REMEDIES["T" if dtype.kind == "T" else "O"]
+    if not compiled:
+        return None
+    if not dtype.isnative:
+        return "whose byte order is not this machine's", "{x}.astype({x}.dtype.newbyteorder('='))"
+    if dtype.kind == "V" and dtype.names:
+        for field in dtype.names:
+            if reason := _refused(dtype[field].base):
+                why, remedy = reason
+                return f"whose field {field} is {dtype[field].base}, {why}", remedy.replace("{x}", f"{{x}}[{field!r}]")
+    remedy = REMEDIES.get(f"{dtype.kind}{dtype.itemsize}") or REMEDIES.get(dtype.kind, "{x}.astype(float)")
+    if dtype.kind == "f" and dtype.itemsize == 2:  # numba knows the type, and nothing that can be done with it
+        return "which compiled code cannot compute with", remedy
+    from numba.core.errors import NumbaError
+    from numba.np.numpy_support import from_dtype
+
+    try:
+        from_dtype(dtype)
+    except (NumbaError, NotImplementedError):
+        return "which compiled code cannot take", remedy
+    return None
+
+
+def _check_inout(plan: Plan, names: Sequence[str], inout: Sequence[int]) -> None:
+    """A ValueError where what a body writes into an input would be lost, or would differ between backends."""
+    others = [*enumerate(plan.inputs), (-1, plan.out)]
+    for k in inout:
+        if k >= len(plan.inputs):
+            continue
+        x, name = plan.inputs[k], name_at(names, k)
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"{name} is written to, so it must be an array, not {type(x).__name__}")
+        if not x.flags.writeable:
+            raise ValueError(f"{name} is written to, and this one is read-only; pass {name}.copy()")
+        if any(stride == 0 < extent - 1 for stride, extent in zip(x.strides, x.shape, strict=True)):
+            raise ValueError(f"{name} is written to, and its elements share memory; pass {name}.copy()")
+        for other, y in others:
+            if other != k and isinstance(y, np.ndarray) and np.may_share_memory(x, y):
+                shared = "out" if other < 0 else name_at(names, other)
+                raise ValueError(f"{name} is written to, and {shared} shares its memory; pass {name}.copy()")
+
+
+def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int]) -> Callable[..., Plan]:
+    """A planner for a kernel that gives none: an index for each element along the arrays' first axis.
+
+    It takes what the body takes after (lo, hi, out), and binds it as Python would.
+    """
+    signature, names = inputs_of(body), names_of(body)
+    is_plain = all(p.default is p.empty and p.kind in POSITIONAL for p in signature.parameters.values())
+    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    most = len(names) if not any(name.startswith("*") for name in names) else None
+
+    def bound_as_python_does(args: tuple[Any, ...], kw: dict[str, Any]) -> Sequence[Any]:
+        if is_plain and not kw and len(args) == len(names):
+            return args  # the usual case: binding takes as long as all the rest of a plan
+        if not kw and (len(args) < len(needed) or (most is not None and len(args) > most)):
+            raise ValueError(f"{body.__name__} takes {_count(needed, most)} ({', '.join(names)}), not {len(args)}")
+        bound = signature.bind(*args, **kw)
+        bound.apply_defaults()
+        given = list(bound.args)
+        # A default that is no input, such as None, is left to Python itself where nobody gave another.
+        while len(given) > len(args) and names[len(given) - 1] not in kw and not isinstance(given[-1], NUMBERS):
+            given.pop()
+        return given
+
+    def plan(*args: Any, **kw: Any) -> Plan:
+        given = bound_as_python_does(args, kw)
+        for k in inout:
+            if k < len(given) and type(given[k]) not in (np.ndarray, np.memmap):
+                told = type(given[k]).__name__
+                raise ValueError(f"{names[k]} is written to, so it must be an array, not {told}; pass np.asarray(…)")
+        inputs = tuple(as_input(x, name_at(names, k)) for k, x in enumerate(given))
+        arrays = [(k, x) for k, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.ndim]
+        if arrays:
+            first, longest = arrays[0][0], len(arrays[0][1])
+            for k, x in arrays[1:]:
+                if len(x) != longest:
+                    a, b = name_at(names, first), name_at(names, k)
+                    raise ValueError(
+                        f"{a} has {longest} along its first axis and {b} has {len(x)}; pass arrays of one length, or"
+                        f" say which counts: @kernel(plan=lambda {', '.join(names)}: Plan(len({a}), …))"
+                    )
+            return Plan(longest, inputs, dtype=dtype, grain=grain)
+        if not inputs:
+            raise ValueError(f"{body.__name__} has no input to count indices by; give it plan=")
+        return Plan(as_index(inputs[0], name_at(names, 0)), inputs, dtype=dtype, grain=grain)
+
+    plan.__signature__ = signature  # type: ignore[attr-defined]
+    return plan
+
+
+def _count(needed: Sequence[inspect.Parameter], most: int | None) -> str:
+    least = len(needed)
+    if most is None:
+        return f"at least {least} inputs"
+    return f"{least} inputs" if least == most else f"{least} to {most} inputs"
+
+
+def random_operands(body: FunctionType) -> Callable[[int], tuple[Any, ...]]:
+    """An example for a kernel that gives none: an array of random numbers for each input that has no default."""
+    parameters = inputs_of(body).parameters.values()
+    count = sum(p.default is p.empty for p in parameters)
+    return lambda size: tuple(np.random.default_rng(20261122).random((count, size)))

@@ -1,0 +1,100 @@
+"""`@kernel`: a kernel from a function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict, Unpack, overload
+
+import numpy as np
+
+from kernels.definition.arguments import plan_from_arguments, random_operands
+from kernels.definition.bodies import Body, names_of, places_of, plain
+from kernels.definition.plan import Plan, as_index
+from kernels.definition.work import Kernel, Variant, nearest
+
+
+class Options(TypedDict, total=False):
+    """What `@kernel(…)` may be told; its docstring says what each means."""
+
+    plan: Callable[..., Plan] | None
+    reduce: Callable[[Any], Any] | None
+    finish: Callable[[Any, Plan], Any] | None
+    dtype: Any
+    grain: int | None
+    compiled: bool
+    example: Callable[[int], tuple[Any, ...]] | None
+    cost: Callable[[int], float]
+    check: Callable[..., None] | None
+    memory: Callable[[int], float] | None
+    unit: str
+    bound: str | None
+    work: Callable[[Any], float] | None
+    inout: Iterable[str]
+
+
+@overload
+def kernel(body: Body, **options: Unpack[Options]) -> Kernel: ...
+@overload
+def kernel(body: None = None, **options: Unpack[Options]) -> Callable[[Body], Kernel]: ...
+def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
+    """Make a kernel of `body(lo, hi, out, *inputs)`, with a `python` and (through numba) a `nogil` variant.
+
+    The body is a plain function that returns nothing: it fills what belongs to the indices lo .. hi of `out` and
+    touches nothing else, so that running a chunk twice changes nothing. A ValueError says what is wrong with one. With
+    `reduce`, `out` is the chunk's own row: assign its partial result to out[0], and `reduce(partials)` makes the value
+    from all of them in chunk order.
+
+    plan:     (*args) -> Plan, for anything but "one float64 for each element along the arrays' first axis (or up to the
+              first number)". It raises ValueError for what it cannot take.
+    finish:   (out, plan) -> value, for anything but the filled array itself.
+    dtype:    of the output; float64 where left out. grain: indices to a chunk; 1/256 of them where left out.
+    compiled: False leaves only the `python` variant, for a body that numba cannot take.
+    example:  size -> args, for the command line; random arrays of that length where left out (the size itself
+              where there is a plan).
+    cost:     size -> work, in `unit` (about, where only a result tells); grows with the time that one core takes.
+    check:    (value, *args) raises AssertionError where the value is wrong.
+    memory:   size -> bytes that the example of that size and its result take, known before any of it is taken, where
+              two small sizes do not foretell it.
+    unit:     what is counted, "indices" where left out: rates are in `unit`/s. The work of a run is its plan's, the
+              indices where that has none.
+    work:     value -> work of that run, in `unit`, where only the result tells.
+    inout:    names of the inputs that the body may write to, such as ("a",): the caller's arrays then hold what it
+              wrote, on every backend. All others are read-only to it. A chunk whose worker dies is not run again.
+    bound:    what limits it on a perfect machine, "compute" or "memory"; None: not known, to be measured.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise TypeError(f"kernel() has no option {name!r}{nearest(name, list(Options.__annotations__))}")
+    if body is None:
+        return functools.partial(kernel, **options)
+    compiled, grain, bound = options.get("compiled", True), options.get("grain"), options.get("bound")
+    body = plain(body, compiled)
+    names = names_of(body)
+    places = places_of(options.get("inout", ()), names, body.__name__)
+    if grain is not None:
+        as_index(grain, "grain", least=1)
+    if bound not in (None, "compute", "memory"):
+        raise ValueError(f"bound must be 'compute' or 'memory', not {bound!r}; leave it out where it is not known")
+    variants = {"python": Variant(body)}
+    if compiled:
+        variants["nogil"] = Variant(body, compiled=True)
+    plan = options.get("plan")
+    return Kernel(
+        name=body.__name__,
+        module=body.__module__,
+        variants=variants,
+        planner=plan or plan_from_arguments(body, options.get("dtype", np.float64), grain, places),
+        reduce=options.get("reduce"),
+        finisher=options.get("finish"),
+        example=options.get("example") or ((lambda size: (size,)) if plan else random_operands(body)),
+        cost=options.get("cost", float),
+        check=options.get("check"),
+        memory=options.get("memory") or (lambda size: 0.0),
+        unit=options.get("unit", "indices"),
+        bound=bound,
+        work_of=options.get("work"),
+        inputs=names,
+        inout=places,
+        __doc__=(plan.__doc__ if plan else None) or body.__doc__,
+    )

@@ -1,0 +1,160 @@
+"""Operands of the matrix kernels: checked against numpy's own rules, as float64, and cut into tiles.
+
+A stack of matrices is passed to a body as one three-dimensional array and an index array that says which of them each
+result takes: numpy's broadcasting without a copy of what it repeats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+FLOAT64 = np.dtype(np.float64)
+SEED = 20261122  # of every example's operands
+
+# Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
+# one core 15 us, and a chunk that Python hands out costs 4, or 12 where what it moves drove Python from the caches:
+# of 8 MB it takes a core 5 percent. 16 chunks of 4096 x 4096 are enough for the cores that share a memory that is busy.
+LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 20
+# Rows and columns of a transposed tile. On Zen 5, n = 4096, 64 rows written side by side run at 33 GB/s, 128 at 30 and
+# 256 at 26, which meet in the same sets of a cache; and tiles of 64 x 64 at 32, for each begins with a wait for memory.
+TALL, WIDE = 64, 512
+MOST_CHUNKS = 4096  # a timeline keeps a span for each
+
+
+def chunk_elements(elements: int) -> int:
+    """How many of the elements make a chunk."""
+    return max(min(max(elements // 16, LEAST_ELEMENTS), MOST_ELEMENTS), elements // MOST_CHUNKS)
+
+
+def as_float64(value: Any, name: str) -> Array:
+    """The operand as a float64 array; a ValueError where that would lose something.
+
+    float64 is taken as it is, whatever its strides. Everything else is converted, which is one copy: bool, float16,
+    float32, integers up to 2**53 in magnitude, longdouble values that float64 holds, lists, other byte orders.
+    """
+    if type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.aligned:
+        return value  # the usual case: whatever else is looked at counts where the caches are cold
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
+    if array.dtype == np.float64 and array.flags.aligned:  # other byte orders are other dtypes
+        return array
+    if array.dtype.kind not in "biuf":
+        remedy = {"c": f"pass {name}.real", "O": f"convert it with np.asarray({name}, dtype=float)"}
+        advice = remedy.get(array.dtype.kind, "pass an array of a real numeric dtype")
+        raise ValueError(f"{name} must hold real numbers, not {array.dtype}; {advice}")
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
+        for extreme in (int(array.max()), int(array.min())):
+            if abs(extreme) > 2**53:
+                raise ValueError(
+                    f"{name} holds {extreme}, beyond the integers of float64 (2**53 in magnitude); "
+                    f"round it first with {name}.astype(float)"
+                )
+    with np.errstate(over="ignore"):
+        converted = array.astype(np.float64)
+    if array.dtype.itemsize > 8:
+        lost = (converted != array) & ~np.isnan(array)
+        if lost.any():
+            raise ValueError(
+                f"{name} holds {array[lost].flat[0]!r}, which float64 cannot hold; "
+                f"round it first with {name}.astype(float)"
+            )
+    return converted
+
+
+def as_scalar(value: Any, name: str) -> float:
+    """The number as a float, by the same rules as an array of them."""
+    array = as_float64(value, name)
+    if array.ndim:
+        raise ValueError(f"{name} must be a number, not an array of shape {array.shape}")
+    return float(array)
+
+
+def as_out(out: Any) -> Array | None:
+    """The caller's `out=`, as numpy takes it: a writeable array that can hold float64, alone or in a tuple of one."""
+    if isinstance(out, tuple) and len(out) == 1:
+        out = out[0]
+    if out is None:
+        return None
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
+    if out.dtype is not FLOAT64 and not np.can_cast(np.float64, out.dtype, "same_kind"):
+        raise ValueError(f"out has dtype {out.dtype}, which cannot hold float64; use np.empty(shape)")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; pass a writeable array")
+    return out
+
+
+def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """The shape to which the named shapes broadcast, `out` included where it is given; a ValueError that names them."""
+    if not (out or any(shapes.values())):
+        return ()  # nothing to broadcast, as usual; what numpy takes for it counts where the caches are cold
+    told = " and ".join(f"{name}'s {shape}" for name, shape in shapes.items())
+    try:
+        common = np.broadcast_shapes(*shapes.values())
+        if out is None:
+            return common
+        if np.broadcast_shapes(common, out) == out:
+            return out
+    except ValueError:
+        if out is None:
+            raise ValueError(f"shapes do not match: {told} do not broadcast together") from None
+    raise ValueError(f"out has the wrong shape: {told} do not broadcast to out's {out}")
+
+
+def stacked(array: Array, core: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """The array with its leading axes as one, and for each of the results that `shape` has, which entry it takes.
+
+    The last `core` axes stay. A copy is made only where the leading axes cannot be seen as one.
+    """
+    leading = array.shape[: array.ndim - core]
+    if not (leading or shape):
+        return array.reshape(1, *array.shape), np.zeros(1, np.intp)  # the usual case, in a tenth of the time
+    count = int(np.prod(leading, dtype=np.intp))
+    which = np.broadcast_to(np.arange(count).reshape(leading), shape).ravel()
+    return array.reshape(count, *array.shape[array.ndim - core :]), which
+
+
+def tiles(rows: int, columns: int, tall: int, wide: int) -> int:
+    """How many tiles of tall x wide cover a matrix of rows x columns."""
+    return -(-rows // tall) * -(-columns // wide)
+
+
+def tile_at(tile: int, rows: int, columns: int, tall: int, wide: int) -> tuple[int, int, int, int, int]:
+    """The matrix of a stack in which a tile lies, its first row and the one behind its last, its columns likewise."""
+    across = -(-columns // wide)
+    matrix, place = divmod(tile, across * -(-rows // tall))
+    top, left = place // across * tall, place % across * wide
+    return matrix, top, min(top + tall, rows), left, min(left + wide, columns)
+
+
+def square(size: int, seed: int = SEED) -> Array:
+    """A size x size matrix of numbers in [-1, 1), the same in every run."""
+    return np.random.default_rng(seed).random((size, size)) * 2 - 1
+
+
+def vector(size: int, seed: int = SEED) -> Array:
+    """The first row of that matrix, alone."""
+    return np.random.default_rng(seed).random(size) * 2 - 1
+
+
+def outer_axes(leading: dict[str, tuple[int, ...]], core: tuple[int, ...], out: Array | None) -> tuple[int, ...]:
+    """The leading axes of a product: those of the operands broadcast, and out's."""
+    if out is None:
+        return broadcast(leading)
+    if out.shape[out.ndim - len(core) :] != core or out.ndim < len(core):
+        expected = (*broadcast(leading), *core)
+        raise ValueError(f"out has shape {out.shape}, and the product has {expected}; use np.empty({expected})")
+    return broadcast(leading, out.shape[: out.ndim - len(core)])
+
+
+def for_blas(matrix: Array) -> Array:
+    """The operand, copied where none of its strides is one element: it would be summed in another, slower way."""
+    return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)

@@ -1,0 +1,71 @@
+"""A body's writing to an input, said in one line: numpy and numba each find it, and tell it in words of their own."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import types
+from typing import TYPE_CHECKING, Any
+
+from kernels.definition.bodies import written_inputs
+
+if TYPE_CHECKING:
+    from kernels.definition import Kernel
+
+# Of numba's: an assignment, or a function that changes its array, given one that is read-only.
+WRITES = re.compile(r"(setitem|fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly")
+PLACE = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
+READ_ONLY = re.compile(r"\b(array|destination) is read-only\b")  # numpy's
+
+
+class WritesToInput(ValueError):
+    """A body writes to an input, and its kernel does not say that it may."""
+
+
+def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) -> None:
+    """WritesToInput where a body's own text writes to an input: compiled code does not stop all of it by itself.
+
+    numba lets fields of records, a.flat and np.nditer through.
+    """
+    if isinstance(function, types.FunctionType):
+        allowed = {names[k] for k in inout}
+        if written := [name for name in written_inputs(function) if name not in allowed]:
+            raise WritesToInput(_line(function.__name__, written, written[0]))
+
+
+def explained(error: Exception, kernel: Kernel) -> Exception:
+    """The error itself; for one that says in numpy's or numba's way that an input is read-only, one line instead."""
+    text = str(error)
+    is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
+    lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text  # its `a += 1`
+    if not (
+        (isinstance(error, ValueError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
+        or (is_numbas and WRITES.search(text))
+        or (lost and _was_compiling(error))
+    ):
+        return error
+    frozen = [name for k, name in enumerate(kernel.inputs) if k not in kernel.inout]
+    body = kernel.variants["python"].function if "python" in kernel.variants else None
+    sure = [name for name in (written_inputs(body) if isinstance(body, types.FunctionType) else ()) if name in frozen]
+    named = sure or frozen
+    if not named:
+        return error
+    told = WritesToInput(_line(kernel.name, named, named[0]))
+    for note in getattr(error, "__notes__", ()):
+        told.add_note(note)
+    if places := PLACE.findall(text):
+        told.add_note(f"at {places[0][0]}:{places[0][1]}")
+    elif frames := traceback.extract_tb(error.__traceback__):
+        told.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
+    return told
+
+
+def _was_compiling(error: Exception) -> bool:
+    return any("numba" in frame.filename for frame in traceback.extract_tb(error.__traceback__)) or any(
+        "numba" in note for note in getattr(error, "__notes__", ())
+    )
+
+
+def _line(body: str, names: list[str], first: str) -> str:
+    which = f"its input {first}" if len(names) == 1 else f"one of its inputs {', '.join(names)}"
+    return f"{body} writes to {which}, and inputs are read-only; write into out, or say @kernel(inout=({first!r},))"

@@ -1,0 +1,272 @@
+"""What a kernel is: plan -> body -> finish.
+
+A kernel says *what* to compute over the indices 0 .. n; who computes which of them is not its business.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation.reach import renew_compiled_helpers
+from kernels.compilation.serially import interpreted
+from kernels.definition import refusals
+from kernels.definition.arguments import checked, guarded
+from kernels.definition.bodies import nothing_returned, plain
+from kernels.definition.plan import Plan, same_elements
+from kernels.definition.plan import as_index as as_index
+from kernels.vectors.caches import empty
+
+Body = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a body: a function, and whether numba compiles it (it then releases the GIL).
+
+    A function whose module needs numba to be imported is given as "package.module:name". A variant may have a planner
+    of its own, with the kernel's arguments, where another grain suits it.
+    """
+
+    function: Body | str
+    compiled: bool = False
+    planner: Callable[..., Plan] | None = None
+
+    def source(self) -> Body:
+        """The Python function of the body."""
+        if isinstance(self.function, str):
+            module, _, name = self.function.partition(":")
+            found: Body = getattr(importlib.import_module(module), name)
+            return found
+        return self.function
+
+    def load(self) -> Body:
+        """The function to call, compiled where it is to be."""
+        if not self.compiled:
+            renew_compiled_helpers(self.source())
+            return interpreted(self.source())
+        from kernels.compilation.compiler import compiled
+
+        made: Body = compiled(self.source())
+        return made
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Kernel:
+    """A parallel computation that is an ordinary function to its caller: `kernel(*args)` runs it on one core.
+
+    `kernel.python`, `kernel.nogil` … are the same kernel held to one variant; the bare kernel takes the fastest
+    that this interpreter can run. Everything that can be wrong with the arguments is raised by `plan`, before any
+    work begins.
+    """
+
+    name: str
+    module: str
+    variants: dict[str, Variant]
+    planner: Callable[..., Plan]
+    reduce: Callable[[Any], Any] | None = None
+    finisher: Callable[[Any, Plan], Any] | None = None
+    example: Callable[[int], tuple[Any, ...]] = lambda size: (size,)
+    cost: Callable[[int], float] = float
+    check: Callable[..., None] | None = None
+    memory: Callable[[int], float] = lambda size: 0.0
+    unit: str = "indices"
+    bound: str | None = None
+    work_of: Callable[[Any], float] | None = None
+    inputs: tuple[str, ...] = ()
+    inout: tuple[int, ...] = ()
+    chosen: str | None = None
+    __doc__: str | None = field(default=None, compare=False)
+
+    def __call__(self, *args: Any, **kw: Any) -> Any:
+        """Run on this thread alone."""
+        plan = self.plan(*args, **kw)
+        out = self.allocate(plan)
+        plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
+        body = self.variants[self.variant].load()
+        try:
+            for chunk in range(plan.chunks):
+                self.run_chunk(body, chunk, out, plan)
+        except Exception as error:
+            if (told := refusals.explained(error, self)) is not error:
+                raise told from None
+            raise
+        return self.finish(out, plan)
+
+    def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
+        """Run one chunk of a plan on this thread, with a body that `Variant.load` gave."""
+        lo, hi = plan.bounds(chunk)
+        nothing_returned(body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs))
+
+    def plan(self, *args: Any, **kw: Any) -> Plan:
+        """Check the caller's arguments and say what there is to do."""
+        variant = self.variants[self.variant]
+        try:
+            made = (variant.planner or self.planner)(*args, **kw)
+        except TypeError:
+            takes = inspect.signature(self.planner)
+            try:
+                takes.bind(*args, **kw)
+            except TypeError as error:
+                raise TypeError(f"{self.name}{takes}: {error}") from None
+            raise
+        if variant.compiled:
+            _vet(variant.function, self.inputs, self.inout)
+        return checked(made, self.inputs, self.inout, variant.compiled)
+
+    def output_shape(self, plan: Plan) -> tuple[int, ...]:
+        """The shape of the array that the chunks fill: a row for each chunk where the kernel reduces."""
+        if self.reduce:
+            return (plan.chunks, *(plan.shape or ()))
+        return (plan.indices,) if plan.shape is None else plan.shape
+
+    def allocate(self, plan: Plan, empty: Callable[..., Any] = empty) -> np.ndarray[Any, Any]:
+        """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
+        if plan.writes_into_out and plan.out is not None:
+            return plan.out if plan.value_shape is None else plan.out.reshape(self.output_shape(plan))
+        out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype)
+        return out
+
+    def finish(self, out: Any, plan: Plan) -> Any:
+        """Turn the filled output, in chunk order, into the caller's value."""
+        value = self.reduce(out) if self.reduce else out
+        if plan.out is not None and value is out and not self.finisher and np.may_share_memory(out, plan.out):
+            return plan.out  # which `allocate` gave the bodies
+        if self.finisher:
+            value = self.finisher(value, plan)
+        if plan.value_shape is not None:
+            value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
+        if plan.out is not None:
+            if not same_elements(np.asarray(value), plan.out):
+                plan.out[...] = value
+            return plan.out
+        return value.item() if isinstance(value, np.generic) else value
+
+    def work(self, plan: Plan, value: Any) -> float:
+        """How much a run did, in `unit`: what its value tells where only that does, else what its plan said."""
+        if self.work_of:
+            return float(self.work_of(value))
+        return float(plan.indices if plan.work is None else plan.work)
+
+    @property
+    def variant(self) -> str:
+        """The variant that runs: the one this kernel is held to, or the fastest that can run here."""
+        if self.chosen:
+            return self.chosen
+        return [name for name, v in self.variants.items() if not v.compiled or numba_is_here()][-1]
+
+    def held_to(self, variant: str | None) -> Kernel:
+        """The same kernel, held to one variant; None leaves it as it is."""
+        if variant is None or variant == self.chosen:
+            return self
+        if variant not in self.variants:
+            raise ValueError(
+                f"{self.name} has no variant {variant!r}; choose from {', '.join(self.variants)}"
+                + nearest(variant, self.variants)
+            )
+        if self.variants[variant].compiled and not numba_is_here():
+            why = "not installed" if importlib.util.find_spec("numba") is None else "switched off by NUMBA_DISABLE_JIT"
+            raise ValueError(f"variant {variant!r} needs numba's compiler, which is {why}; use variant 'python'")
+        return _held(self, variant)
+
+    def __getattr__(self, name: str) -> Kernel:
+        if name.startswith("_") or name not in self.__dict__.get("variants", ()):
+            raise AttributeError(
+                f"kernel has no attribute or variant {name!r}{nearest(name, self.__dict__.get('variants', {}))}"
+            )
+        return self.held_to(name)
+
+    def also(
+        self, variant: str, function: Body | str, *, compiled: bool = False, plan: Callable[..., Plan] | None = None
+    ) -> None:
+        """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
+        if not isinstance(function, str):
+            function = plain(function, compiled)
+        self.variants.pop(variant, None)
+        self.variants[variant] = Variant(function, compiled, plan)
+
+    def planned(self, variant: str, plan: Callable[..., Plan]) -> None:
+        """Give a variant that is there a planner of its own."""
+        self.variants[variant] = replace(self.variants[variant], planner=plan)
+
+    @property
+    def path(self) -> str:
+        """`package.module:name`, by which `find` finds this kernel."""
+        return f"{self.module}:{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.path}" + (f" ({self.chosen})>" if self.chosen else ">")
+
+    def __reduce__(self) -> Any:
+        # By name where that leads back here; by value (cloudpickle's affair) for __main__, closures and lambdas.
+        if self.module != "__main__":
+            try:
+                if find(self.path).variants is self.variants:
+                    return _found, (self.path, self.chosen)
+            except ValueError:
+                pass
+        return self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """What a pickler needs to make this kernel again, wherever it is defined."""
+        state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
+        return _rebuilt, (state,)
+
+
+_vet = functools.lru_cache(maxsize=1024)(refusals.check_writes)
+
+
+@functools.lru_cache(maxsize=256)  # making one costs as much as dispatching a small run
+def _held(kernel: Kernel, variant: str) -> Kernel:
+    return replace(kernel, chosen=variant)
+
+
+def _found(path: str, chosen: str | None) -> Kernel:
+    return find(path).held_to(chosen)
+
+
+def _rebuilt(state: dict[str, Any]) -> Kernel:
+    return Kernel(**state)
+
+
+@functools.cache
+def numba_is_here() -> bool:
+    """Whether bodies can be compiled: numba is installed, and NUMBA_DISABLE_JIT has not switched it off."""
+    if importlib.util.find_spec("numba") is None:
+        return False
+    if config := getattr(sys.modules.get("numba"), "config", None):
+        return not config.DISABLE_JIT
+    return os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
+
+
+def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:
+    """`; did you mean 'x'?` for the most similar of the words, or nothing."""
+    import difflib  # for an error alone
+
+    close = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def find(path: str) -> Kernel:
+    """The kernel called `package.module:name`; a ValueError that says what is missing where there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"cannot import {module!r} for kernel {path!r}: {error}") from error
+    names = {k for k, v in vars(found).items() if isinstance(v, Kernel)}
+    found = getattr(found, name, None)
+    if not isinstance(found, Kernel):
+        raise ValueError(
+            f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names))
+        )
+    return found

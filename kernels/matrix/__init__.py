@@ -1,0 +1,1 @@
+"""Products of matrices: matmul and matvec."""

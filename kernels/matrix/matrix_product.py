@@ -1,0 +1,226 @@
+"""matmul: the tiles of a matrix product that a chunk holds.
+
+`python` is the plain definition, `nogil` compiles the loops, and `blas` hands each tile to the library that
+numpy is linked with, whose own threads are not this module's affair.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.definition import as_index, kernel
+from kernels.definition.operands import (
+    MOST_CHUNKS,
+    SEED,
+    Array,
+    as_float64,
+    as_out,
+    for_blas,
+    outer_axes,
+    square,
+    stacked,
+    tile_at,
+    tiles,
+)
+from kernels.definition.plan import Plan
+
+# A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
+# of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
+# 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
+SIDE, ENOUGH, BLOCK = 528, 16, 24
+
+
+CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
+
+
+# A BLAS packs its operands again for every tile. One thread of OpenBLAS on Zen 5, of the speed of a single call, n =
+# 1024 with AVX-512: two bands of rows 0.98, two of columns 0.92, four bands 0.94, quarters 0.91, 16 tiles 0.84; with
+# AVX2 0.99, 0.99, 0.94, 0.97, 0.93. So there is a tile for each core of the machine, which is the same for any number
+# of workers; where that is more than one, packing A again counts three times what packing B again does.
+CORES = os.cpu_count() or 1
+
+
+A_AGAIN = 3
+
+
+BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
+
+
+LINE = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
+
+
+def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
+    """Rows and columns of a tile: equal parts, halved until there are enough, or they would be too small to pay.
+
+    matrices: how many products of that size there are.
+    """
+    down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
+    while matrices * down * across < ENOUGH:
+        finer = (2 * down, across) if rows * across >= columns * down else (down, 2 * across)
+        if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
+            break
+        down, across = finer
+    return _part(rows, down, BLOCK), _part(columns, across, BLOCK)
+
+
+def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
+    """Rows and columns of a tile: as few as keep the machine's cores busy, cut where least is packed again."""
+    flops = 2 * rows * columns * depth
+    parts = 1 if matrices >= 4 * cores else cores  # four a core end together
+    parts = max(1, min(parts, flops // CHUNK_FLOPS))
+    while flops > parts * BLAS_FLOPS:
+        parts *= 2
+    grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
+    down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)
+    return _part(rows, down, LINE), _part(columns, across, LINE)
+
+
+def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
+    """Rows and columns of a tile: whole rows, enough of such bands. A loop of Python gains nothing from a cache."""
+    return _part(rows, max(1, ENOUGH // matrices), 1), columns or 1
+
+
+def _part(length: int, parts: int, multiple: int) -> int:
+    return -(-length // (parts * multiple)) * multiple or multiple
+
+
+def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
+    """The matrix product A @ B in float64.
+
+    Shapes: as numpy.matmul takes them: (…, n, k) with (…, k, m), leading axes broadcast; a one-dimensional A is a row
+    and B a column, whose axis the result loses. Any k, 0 included.
+    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied, except to
+    see the leading axes of a strided stack as one; other dtypes are converted, one copy each.
+    out: an array for the result, as in numpy; it may overlap A or B.
+    Error: each element within k·eps·(|A| @ |B|); NaN and infinities go where numpy has them.
+    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    """
+    return _plan_matmul(A, B, out, packed_tile)
+
+
+def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
+    """The same, in a tile for each core of the machine, since the library packs its operands again for every tile.
+
+    Its bits are the library's: the same for any number of workers, not on every machine.
+    """
+    return _plan_matmul(A, B, out, blas_tile)
+
+
+def plan_matmul_python(A: Any, B: Any, out: Any = None) -> Plan:
+    """The same, in bands: what is mostly packing to compiled code is milliseconds of Python, to be shared out."""
+    return _plan_matmul(A, B, out, python_bands)
+
+
+def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], tuple[int, int]]) -> Plan:
+    a, b, target = as_float64(A, "A"), as_float64(B, "B"), as_out(out)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"{'A' if a.ndim == 0 else 'B'} is a single number; multiply with * instead of matmul")
+    a2 = a[None, :] if a.ndim == 1 else a
+    b2 = b[:, None] if b.ndim == 1 else b
+    (n, k), (k_of_b, m) = a2.shape[-2:], b2.shape[-2:]
+    if k != k_of_b:
+        raise ValueError(
+            f"shapes do not match: A's {a.shape} has {k} columns and B's {b.shape} has {k_of_b} rows; make them equal"
+        )
+    core = ((n,) if a.ndim > 1 else ()) + ((m,) if b.ndim > 1 else ())
+    outer = outer_axes({"A": a2.shape[:-2], "B": b2.shape[:-2]}, core, target)
+    stack_a, which_a = stacked(a2, 2, outer)
+    stack_b, which_b = stacked(b2, 2, outer)
+    tall, wide = tile(max(len(which_a), 1), n, m, max(k, 1))
+    each = tiles(n, m, tall, wide)
+    flops = 2.0 * len(which_a) * n * k * m
+    return Plan(
+        indices=len(which_a) * each,
+        inputs=(stack_a, stack_b, which_a, which_b, tall, wide),
+        shape=(len(which_a), n, m),
+        value_shape=(*outer, *core),
+        # Of small matrices, as many to a chunk as make it pay.
+        grain=1
+        if each > 1
+        else max(1, int(CHUNK_FLOPS / (2.0 * (n * k * m + n + m + k) + 1)), len(which_a) // MOST_CHUNKS),
+        out=target,
+        work=flops,
+    )
+
+
+def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
+    """Freivalds' check (1977): C x = A (B x) for random x = ±1; a wrong element escapes one x in two, eight in 256.
+
+    A product with NaN or infinities in it is compared with numpy's.
+    """
+    c, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(B, np.float64)
+    a2, b2 = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
+    if not np.isfinite(c).all() or c.size == 0:
+        np.testing.assert_allclose(c, np.matmul(a, b), rtol=1e-9)
+        return
+    outer = np.broadcast_shapes(a2.shape[:-2], b2.shape[:-2])
+    c2 = np.broadcast_to(c, c.shape).reshape(
+        *c.shape[: c.ndim - (a.ndim > 1) - (b.ndim > 1)], a2.shape[-2], b2.shape[-1]
+    )
+    assert c2.shape[c2.ndim - 2 - len(outer) : -2] == outer, f"the product has shape {c.shape}"
+    k, m = b2.shape[-2:]
+    signs = np.random.default_rng(SEED).choice([-1.0, 1.0], (m, 8))
+    error = np.abs(c2 @ signs - a2 @ (b2 @ signs))
+    lengths_a = np.sqrt(np.einsum("...ij,...ij->...i", a2, a2))
+    length_b = np.sqrt(np.einsum("...ij,...ij->...", b2, b2) * m)
+    allowed = 2 * (k + m) * np.finfo(float).eps * lengths_a * length_b[..., None]
+    assert (error <= allowed[..., None]).all(), f"A @ B is wrong by up to {error.max():.3g}"
+
+
+@kernel(
+    plan=plan_matmul,
+    example=lambda size: (square(as_index(size, "size")), square(as_index(size, "size"), SEED + 1)),
+    cost=lambda size: 2.0 * size**3,
+    check=check_matmul,
+    unit="flop",
+    bound="compute",
+)
+def matmul(
+    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
+) -> None:
+    """Fill tiles lo..hi of the products: out[s] = A[which_a[s]] @ B[which_b[s]]; touch nothing else.
+
+    Rows of B that a block of `deep` of them holds stay in cache while every row of the tile takes them up.
+    """
+    deep = 64
+    depth = A.shape[2]
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+        a, b = which_a[s], which_b[s]
+        for i in range(top, bottom):
+            for j in range(left, right):
+                out[s, i, j] = 0.0
+        for first in range(0, depth, deep):
+            for i in range(top, bottom):
+                for p in range(first, min(first + deep, depth)):
+                    factor = A[a, i, p]
+                    for j in range(left, right):
+                        out[s, i, j] += factor * B[b, p, j]
+
+
+def matmul_blas(
+    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
+) -> None:
+    """The same tiles by numpy.matmul; many small matrices in one call, of which it gathers this chunk's operands."""
+    if tall >= out.shape[1] and wide >= out.shape[2] and hi - lo > 1:
+        np.matmul(A[which_a[lo:hi]], B[which_b[lo:hi]], out=out[lo:hi])
+        return
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+        rows, columns = for_blas(A[which_a[s], top:bottom]), for_blas(B[which_b[s], :, left:right])
+        np.matmul(rows, columns, out=out[s, top:bottom, left:right])
+
+
+matmul.planned("python", plan_matmul_python)
+
+
+matmul.also("blas", matmul_blas, plan=plan_matmul_blas)
+
+
+matmul.also(
+    "nogil", "kernels.matrix.matrix_product_compiled:body", compiled=True
+)  # last, so the bare name: it keeps to one core

@@ -1,0 +1,125 @@
+"""matmul's compiled body: a tile of the product from packed panels of A and B (GotoBLAS and BLIS; see matmul_micro).
+
+For each DEPTH of the sums, the tile's columns of B are packed into slivers of COLUMNS, and, HEIGHT rows at a time, its
+rows of A into slivers of ROWS: what the micro-kernel reads is then contiguous, filled up with zeros to whole blocks,
+and in the caches. A sliver of B and one of A meet in L1, a block of A stays in L2, the panel of B in L2 or L3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.definition.operands import Array, tile_at
+from kernels.matrix.micro_kernel import COLUMNS, ROWS, multiply_block
+from kernels.vectors.blocks import LANES, copy_row, transpose_block
+from kernels.vectors.caches import cache_bytes
+
+# Two slivers fill L1: 192 where it has 48 KB and vectors have 8 lanes, 256 where 32 KB and 4. On Zen 5, 192 to 384 are
+# as good; less writes the product to memory too often.
+DEPTH = min(384, max(128, cache_bytes(1) // (8 * (ROWS + COLUMNS)) // 64 * 64))
+# A block of A takes a quarter of L2, and leaves the rest to B. On Zen 5, an eighth to a half are as good.
+HEIGHT = max(ROWS, cache_bytes(2) // 4 // (8 * DEPTH) // ROWS * ROWS)
+LINE = 8  # numbers to a cache line
+
+
+def body(
+    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
+) -> None:
+    """Fill tiles lo..hi of the products out[s] = A[which_a[s]] @ B[which_b[s]]; touch nothing else."""
+    rows, columns, depth = out.shape[1], out.shape[2], A.shape[2]
+    deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
+    of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
+    # One piece: glibc returned the memory of several to the system after every chunk, for 31,000 page faults a product.
+    scratch = np.empty(LINE + of_b + of_a + ROWS * COLUMNS)
+    begin = -(scratch.ctypes.data // 8) % LINE
+    panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
+    edge = scratch[begin + of_b + of_a :]
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, rows, columns, tall, wide)
+        if depth == 0:
+            for i in range(top, bottom):
+                out[s, i, left:right] = 0.0
+        for first in range(0, depth, DEPTH):
+            last = min(first + DEPTH, depth)
+            pack_columns(panel_b, B[which_b[s]].T, left, right, first, last)
+            for above in range(top, bottom, height):
+                below = min(above + height, bottom)
+                pack_rows(panel_a, A[which_a[s]], above, below, first, last)
+                multiply_panels(out[s], above, below, left, right, panel_a, panel_b, last - first, edge, first > 0)
+
+
+def sliver(depth: int, width: int) -> int:
+    """Numbers from one sliver to the next: a line apart, or all slivers would meet in the same sets of a cache."""
+    return -(-depth * width // LINE) * LINE + LINE
+
+
+def slivers(lines: int, depth: int, width: int) -> int:
+    """Numbers in a panel of so many rows of A or columns of B."""
+    return -(-lines // width) * sliver(depth, width)
+
+
+def packer(width: int) -> Callable[..., Any]:
+    """A function that packs slivers of `width` lines, which is a constant to the compiler."""
+
+    def pack(panel: Array, X: Array, top: int, bottom: int, first: int, last: int) -> None:
+        """Lines top..bottom of X, in slivers one behind another, each from column first to last; zeros fill it up."""
+        line, step = X.strides
+        size = sliver(last - first, width)
+        whole = top + (bottom - top) // width * width
+        source, target = X.ctypes.data, panel.ctypes.data
+        done = first
+        if line == 8:  # outermost the columns, which are contiguous: memory is read in order
+            for p in range(first, last):
+                for i in range(top, whole, width):
+                    at = (i - top) // width * size + (p - first) * width
+                    copy_row(np.intp(source + p * step + i * 8), np.intp(target + at * 8), width)
+            done = last
+        elif step == 8:
+            done = last - (last - first) % LANES
+            for i in range(top, whole, width):
+                for p in range(first, done, LANES):
+                    at = (i - top) // width * size + (p - first) * width
+                    transpose_block(
+                        np.intp(source + i * line + p * 8), line // 8, np.intp(target + at * 8), width, width, False
+                    )
+        for i in range(top, bottom, width):
+            for p in range(done if i < whole else first, last):
+                at = (i - top) // width * size + (p - first) * width
+                for r in range(width):
+                    panel[at + r] = X[i + r, p] if i + r < bottom else 0.0
+
+    return pack
+
+
+pack_rows, pack_columns = packer(ROWS), packer(COLUMNS)
+
+
+def multiply_panels(
+    out: Array,
+    above: int,
+    below: int,
+    left: int,
+    right: int,
+    panel_a: Array,
+    panel_b: Array,
+    depth: int,
+    edge: Array,
+    add: bool,
+) -> None:
+    """Make out[above:below, left:right] the product of the panels, or add it; blocks that stick out go by `edge`."""
+    contiguous = out.strides[1] == 8
+    for j in range(left, right, COLUMNS):
+        b = panel_b.ctypes.data + (j - left) // COLUMNS * sliver(depth, COLUMNS) * 8
+        for i in range(above, below, ROWS):
+            a = panel_a.ctypes.data + (i - above) // ROWS * sliver(depth, ROWS) * 8
+            if contiguous and j + COLUMNS <= right and i + ROWS <= below:
+                c = out.ctypes.data + i * out.strides[0] + j * 8
+                multiply_block(np.intp(a), np.intp(b), depth, np.intp(c), out.strides[0] // 8, add)
+                continue
+            multiply_block(np.intp(a), np.intp(b), depth, np.intp(edge.ctypes.data), COLUMNS, False)
+            for r in range(min(ROWS, below - i)):
+                for c in range(min(COLUMNS, right - j)):
+                    out[i + r, j + c] = edge[r * COLUMNS + c] + (out[i + r, j + c] if add else 0.0)

@@ -1,0 +1,1 @@
+"""Primes: count_primes counts them, primes lists them."""

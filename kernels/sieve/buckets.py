@@ -1,0 +1,155 @@
+"""The sieve's large primes: from multiple to multiple through a chunk, each dropped into its segment's bucket.
+
+A prime much larger than a segment misses most segments, so it is not asked in each: its multiples in the whole chunk
+are sorted by segment first, and a segment crosses off what lies in its bucket. Buckets are Oliveira e Silva's idea;
+cofactors prime to 210, so that one multiple in seven less is met, primesieve's. Here many primes walk at once, without
+a branch that depends on where a prime is, and where they begin is found with vectors of floats.
+Everything is unsigned 64-bit, as in kernels/sieve/segments.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.sieve.wheel import BIT_OF_ENTRY, FIRST_COFACTOR, FIRST_ENTRY, WALK, divide
+
+U = np.uint64
+ZERO, ONE, THREE, FOUR, SEVEN, ELEVEN, FIFTEEN, THIRTY, LOW_SEVEN = (U(k) for k in (0, 1, 3, 4, 7, 11, 15, 30, 127))
+
+# Tuned on a Zen 5 (48 KiB L1, 1 MiB L2).
+PAGE_SHIFT = U(12)  # 4,096 multiples (16 KiB) to a bucket's page: pages of 4 KiB cost 3 % more, of 64 KiB too
+PAGE_MASK = (ONE << PAGE_SHIFT) - ONE
+BATCH = 1024  # primes that walk together: 24 KiB of places
+REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
+
+
+def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
+    """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
+
+    A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
+    where its next multiple goes, links[page] one more than the page before. Returns cursors, pages, links.
+    """
+    cursors = np.empty(np.int64((turns + segment - ONE) // segment), np.uint64)
+    for i in range(len(cursors)):
+        cursors[i] = 0
+    if len(primes) == 0:
+        return cursors, np.empty(0, np.uint32), np.empty(0, np.uint32)
+    count = pages_expected(turns, primes, len(cursors))
+    pages, links = np.empty(np.int64(count << PAGE_SHIFT), np.uint32), np.empty(np.int64(count), np.uint32)
+    places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
+    starts = np.empty(REFILL, np.int64), np.empty(REFILL, np.int64)
+    done, walking, free = ZERO, ZERO, ZERO
+    while True:
+        done, walking, free = drop_multiples(
+            turn, turns, segment, primes, done, places, walking, starts, cursors, pages, links, free
+        )
+        if done == U(len(primes)) and walking == ZERO:
+            return cursors, pages, links
+        pages, links = more_room(pages), more_room(links)
+
+
+def pages_expected(turns: Any, primes: Any, buckets: Any) -> Any:
+    """Pages enough for all multiples but a rare excess: by Mertens, the sum of 1/p is the difference of log log p."""
+    reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
+    multiples = 48 / 7 * float(turns) * (reciprocals + 2 / float(primes[0]))
+    return U(1.02 * multiples / float(ONE << PAGE_SHIFT) + 3 * float(buckets) + 8)
+
+
+def more_room(full: Any) -> Any:
+    """The same in an array twice as long."""
+    wider = np.empty(2 * len(full), np.uint32)
+    for i in range(len(full)):  # a slice assignment takes numba three seconds to compile
+        wider[i] = full[i]
+    return wider
+
+
+def drop_multiples(
+    turn: Any,
+    turns: Any,
+    segment: Any,
+    primes: Any,
+    done: Any,
+    places: Any,
+    walking: Any,
+    starts: Any,
+    cursors: Any,
+    pages: Any,
+    links: Any,
+    free: Any,
+) -> Any:
+    """Go on filling buckets until no prime walks any more, or pages could run out: primes begun, walking; free pages.
+
+    Many primes go from multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has
+    a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
+    """
+    at, step, prime = places
+    shift, bits, end = ZERO, segment << THREE, turns << THREE
+    while ONE << shift < bits:
+        shift += ONE
+    most_begun = U(len(cursors)) + (U(BATCH) >> PAGE_SHIFT)  # pages, in one round
+    while free + most_begun <= U(len(links)):
+        if walking <= U(BATCH - REFILL) and done < U(len(primes)):
+            batch = primes[done : done + U(REFILL)]
+            walking = begin_walk(turn, turns, batch, starts, places, walking)
+            done += U(len(batch))
+        elif walking == ZERO:
+            break
+        left = ZERO
+        for i in range(walking):
+            here, entry, q = at[i], U(WALK[step[i]]), prime[i]
+            bucket = here >> shift
+            cursor = cursors[bucket]
+            if cursor & PAGE_MASK == ZERO:  # its page is full, or it has none
+                links[free] = cursor >> PAGE_SHIFT
+                cursor = free << PAGE_SHIFT
+                free += ONE
+            pages[cursor] = here & (bits - ONE)
+            cursors[bucket] = cursor + ONE
+            here += q * (entry >> SEVEN & FIFTEEN) + (entry & LOW_SEVEN)
+            at[left], step[left], prime[left] = here, entry >> ELEVEN, q
+            left += ONE if here < end else ZERO
+        walking = left
+    return done, walking, free
+
+
+def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, walking: Any) -> Any:
+    """Put primes that have a multiple in the chunk behind those `walking`; how many walk then.
+
+    A place is the multiple's byte << 3 | bit, its entry in WALK, and 8 (p // 30): what it goes on by.
+    """
+    cofactors, reach = starts
+    at, step, prime = places
+    for i in range(len(primes)):  # in vectors
+        p = np.int64(primes[i])
+        quotient, rest = divide(np.int64(turn), p)
+        # The first odd cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
+        beyond = 2.0 * np.floor(0.5 * np.ceil(30.0 * float(rest) * (1.0 / float(p)))) + 1.0
+        sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
+        cofactors[i], reach[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
+    likely, end = walking, np.int64(turns * THIRTY)
+    for i in range(U(len(primes))):  # the largest primes' next odd multiple is mostly behind the chunk already
+        prime[likely] = i
+        likely += ONE if reach[i] < end else ZERO
+    for k in range(walking, likely):
+        j = U(prime[k])
+        large, begin = U(primes[j]), U(FIRST_COFACTOR[cofactors[j]])
+        first, q = (U(reach[j]) + large * (begin & FIFTEEN)) // THIRTY, large // THIRTY
+        entry = FIRST_ENTRY[large - THIRTY * q] + (begin >> FOUR)
+        at[walking], step[walking], prime[walking] = first << THREE | U(BIT_OF_ENTRY[entry]), entry, q << THREE
+        walking += ONE if first < turns else ZERO
+    return walking
+
+
+def empty_bucket(segment: Any, index: Any, buckets: Any) -> None:
+    """Cross off the multiples that were dropped into a segment's bucket."""
+    cursors, pages, links = buckets
+    end = cursors[index]
+    while end != ZERO:
+        page = (end - ONE) >> PAGE_SHIFT
+        for i in range(page << PAGE_SHIFT, end):
+            multiple = U(pages[i])
+            segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
+        end = U(links[page]) << PAGE_SHIFT

@@ -1,0 +1,349 @@
+"""The compiled sieve: one chunk of wheel turns, segment by segment (Bays and Hudson's segmented sieve, 1977).
+
+A segment of bytes (their numbers: kernels/sieve/wheel.py) fits a core's L2. Multiples are crossed off by size of prime:
+
+    smallest  patterns, laid over the segment with ANDs of whole vectors
+    small     in blocks of the segment that fit L1, eight multiples at a time, at distances fixed for that prime
+    medium    bit by bit over the whole segment, both ends without a branch
+    large     once a chunk, through buckets: kernels/sieve/buckets.py
+
+The four sizes, the patterns and the buckets are primesieve's (Kim Walisch); the blocks of eight, with the bit as the
+loop's constant and the distance as its variable, so that no wheel position is kept, are this module's.
+Everything here is unsigned 64-bit: numba adds a branch for negative indices, and turns uint64 + int64 into a float.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.sieve.buckets import empty_bucket, fill_buckets
+from kernels.sieve.wheel import (
+    CARRY,
+    COUNT_OF_BYTE,
+    FACTOR,
+    FROM_REMAINDER,
+    INDEX_OF_RESIDUE,
+    LAST_PATTERN_PRIME,
+    NUMBERS_OF_BYTE,
+    PATTERN_SLACK,
+    UP_TO_REMAINDER,
+    divide,
+)
+from kernels.vectors.operations import as_words, bit_count, broadcast, cast_for, lesser, load, store
+
+Array = np.ndarray[Any, Any]
+
+U = np.uint64
+ZERO, ONE, THREE, THIRTY = (U(k) for k in (0, 1, 3, 30))
+
+# All bits of a byte but one; names, because numba compiles a call of np.uint8 on every line noticeably slower.
+NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k)) for k in range(8))
+
+# Tuned on a Zen 5 (48 KiB L1, 1 MiB L2), beside primesieve 12.9 in the same run.
+MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
+SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
+MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many that buckets cost less
+PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
+STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
+LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
+
+
+# ---------------------------------------------------------------- the two bodies
+
+
+def count_in_chunk(
+    lo: Any, hi: Any, out: Any, start: Any, n: Any, sieving: Any, patterns: Any, places: Any, block: Any, segment: Any
+) -> None:
+    """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold."""
+    total = 0
+    if lo == 0:
+        for p in (2, 3, 5):
+            total += start <= p <= n
+    turn, end = U(start // 30 + lo), U(start // 30 + hi)
+    chunk, large = open_chunk(turn, end, U(segment), sieving)
+    buckets = fill_buckets(turn, end - turn, U(segment), large)
+    for index in range((hi - lo + segment - 1) // segment):
+        size = min(U(segment), end - turn)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
+        total += count_bits(chunk[0][MARGIN:], size)
+        turn += size
+    out[0] = total
+
+
+def list_in_chunk(
+    lo: Any,
+    hi: Any,
+    out: Any,
+    start: Any,
+    n: Any,
+    sieving: Any,
+    patterns: Any,
+    places: Any,
+    block: Any,
+    segment: Any,
+    grain: Any,
+    slots: Any,
+) -> None:
+    """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
+    slot = slots[lo // grain]
+    at = slot + 1
+    if lo == 0:
+        for p in (2, 3, 5):
+            if start <= p <= n:
+                out[at] = p
+                at += 1
+    turn, end = U(start // 30 + lo), U(start // 30 + hi)
+    chunk, large = open_chunk(turn, end, U(segment), sieving)
+    buckets = fill_buckets(turn, end - turn, U(segment), large)
+    for index in range((hi - lo + segment - 1) // segment):
+        size = min(U(segment), end - turn)
+        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
+        at = list_bits(chunk[0][MARGIN:], size, turn, out, at)
+        turn += size
+    out[slot] = at - slot - 1
+
+
+# ---------------------------------------------------------------- a chunk and its segments
+
+
+def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
+    """A segment's bytes between margins, the spill, small and medium primes with their blocks; and the large primes."""
+    first = first_above(sieving, U(LAST_PATTERN_PRIME))
+    active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
+    small = min(active, first_above(sieving, SMALL_LIMIT))
+    medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
+    buffer = np.empty(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), np.uint8)
+    spill = np.empty(MARGIN, np.uint8)
+    fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))
+    blocks = np.empty(np.int64(medium - first), np.uint32)
+    # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
+    begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
+    begin_blocks(turn, sieving[small:medium], blocks[small - first :], np.int64(0))
+    return (buffer, spill, sieving[first:small], sieving[small:medium], blocks), sieving[medium:active]
+
+
+def begin_blocks(turn: Any, primes: Any, blocks: Any, origin: Any) -> None:
+    """For each prime, the first byte of the block in which the wheel turn `turn` lies, where that turn is `origin`."""
+    for j in range(len(primes)):
+        _, rest = divide(np.int64(turn), np.int64(primes[j]))
+        blocks[j] = origin - rest
+
+
+def first_above(primes: Any, limit: Any) -> Any:
+    """The index of the first prime > limit."""
+    low, high = ZERO, U(len(primes))
+    while low < high:
+        middle = (low + high) >> ONE
+        if U(primes[middle]) > limit:
+            high = middle
+        else:
+            low = middle + ONE
+    return low
+
+
+def sieve_segment(
+    index: Any,
+    turn: Any,
+    size: Any,
+    start: Any,
+    n: Any,
+    sieving: Any,
+    patterns: Any,
+    places: Any,
+    block: Any,
+    chunk: Any,
+    buckets: Any,
+) -> None:
+    """Leave a 1 for each prime of the window in the `size` bytes behind the margin; `turn` is the first one's."""
+    buffer, spill, small, medium, blocks = chunk
+    segment = buffer[MARGIN:]
+    for lo in range(0, np.int64(size), PATTERN_BLOCK):
+        for group in range(0, len(places), 8):
+            lay_eight_patterns(segment, lo, min(lo + PATTERN_BLOCK, np.int64(size)), turn, patterns, places, group)
+    take_over(segment, size, spill)
+    for at in range(ZERO, size, block):
+        cross_off_small(buffer, MARGIN + min(at + block, size), small, blocks)
+    leave_segment(segment, size, blocks[: len(small)], spill)
+    cross_off_medium(segment, size, medium, blocks[len(small) :])
+    empty_bucket(segment, index, buckets)
+    restore_sieving_primes(segment, turn, size, sieving)
+    cut_window(segment, turn, size, start, n)
+
+
+def restore_sieving_primes(buffer: Any, turn: Any, size: Any, sieving: Any) -> Any:
+    """Put back the primes that were crossed off as multiples of themselves."""
+    j = U(3)
+    if U(sieving[-1]) < turn * THIRTY:
+        return
+    if turn:
+        j = first_above(sieving, turn * THIRTY)
+    while j < U(len(sieving)) and U(sieving[j]) < (turn + size) * THIRTY:
+        p = U(sieving[j])
+        buffer[p // THIRTY - turn] |= ONE << INDEX_OF_RESIDUE[p % THIRTY]
+        j += ONE
+
+
+def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
+    """Clear the number 1, what lies outside start .. n in the window's end bytes, and a vector behind the segment."""
+    if start // THIRTY >= turn:
+        buffer[start // THIRTY - turn] &= FROM_REMAINDER[start % THIRTY]
+    if n // THIRTY < turn + size:
+        buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
+    if turn == ZERO:
+        buffer[0] &= NOT_0
+    fill(buffer, np.int64(size), np.int64(size) + LANES, np.uint8(0))
+
+
+# ---------------------------------------------------------------- patterns of the smallest primes
+
+
+def lay_eight_patterns(segment: Any, lo: Any, hi: Any, turn: Any, t: Any, places: Any, group: Any) -> None:
+    """AND eight patterns into segment[lo:hi], and up to STEP behind. The first eight overwrite what is there."""
+    turn = np.int64(turn) + lo
+    a, a_end, a_period = begin_pattern(places, group, turn)
+    b, b_end, b_period = begin_pattern(places, group + 1, turn)
+    c, c_end, c_period = begin_pattern(places, group + 2, turn)
+    d, d_end, d_period = begin_pattern(places, group + 3, turn)
+    e, e_end, e_period = begin_pattern(places, group + 4, turn)
+    f, f_end, f_period = begin_pattern(places, group + 5, turn)
+    g, g_end, g_period = begin_pattern(places, group + 6, turn)
+    h, h_end, h_period = begin_pattern(places, group + 7, turn)
+    for i in range(lo, hi, STEP):
+        for k in range(0, STEP, LANES):
+            left = load(t, a + k, LANES) & load(t, b + k, LANES) & load(t, c + k, LANES) & load(t, d + k, LANES)
+            right = load(t, e + k, LANES) & load(t, f + k, LANES) & load(t, g + k, LANES) & load(t, h + k, LANES)
+            if group:
+                left = left & load(segment, i + k, LANES)
+            store(segment, i + k, left & right)
+        a, b = go_on(a, a_end, a_period), go_on(b, b_end, b_period)
+        c, d = go_on(c, c_end, c_period), go_on(d, d_end, d_period)
+        e, f = go_on(e, e_end, e_period), go_on(f, f_end, f_period)
+        g, h = go_on(g, g_end, g_period), go_on(h, h_end, h_period)
+
+
+def begin_pattern(places: Any, k: Any, turn: Any) -> Any:
+    """Where in the table a pattern's byte for a wheel turn lies, where the pattern ends, and its period."""
+    first, period = places[k, 0], places[k, 1]
+    return first + turn % period, first + period, period
+
+
+def go_on(at: Any, end: Any, period: Any) -> Any:
+    """STEP bytes further in a pattern, from its beginning again where its period is over."""
+    return at + STEP - period if at + STEP >= end else at + STEP
+
+
+# ---------------------------------------------------------------- small and medium primes
+
+
+def distances(p: Any) -> Any:
+    """From a block's first byte to the prime's multiple on bit 0, 1 … 7: a vector."""
+    row = np.int64(U(8) * INDEX_OF_RESIDUE[p % THIRTY])
+    return broadcast(np.uint32(p // THIRTY), 8) * load(FACTOR, row, 8) + load(CARRY, row, 8)
+
+
+def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
+    """Cross off, of each prime, the blocks that begin before `end`; blocks[j] is where its next one begins."""
+    d = np.empty(8, np.uint32)
+    for j in range(U(len(primes))):
+        p = U(primes[j])
+        store(d, 0, distances(p))
+        d0, d1, d2, d3, d4, d5, d6, d7 = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
+        b = U(blocks[j])
+        while b < end:
+            buffer[b + d0] &= NOT_0
+            buffer[b + d1] &= NOT_1
+            buffer[b + d2] &= NOT_2
+            buffer[b + d3] &= NOT_3
+            buffer[b + d4] &= NOT_4
+            buffer[b + d5] &= NOT_5
+            buffer[b + d6] &= NOT_6
+            buffer[b + d7] &= NOT_7
+            b += p
+        blocks[j] = b
+
+
+def take_over(segment: Any, size: Any, spill: Any) -> None:
+    """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
+    for i in range(0, np.int64(min(MARGIN, size)), LANES):
+        store(segment, i, load(segment, i, LANES) & load(spill, i, LANES))
+    fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
+
+
+def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
+    """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
+    for i in range(0, np.int64(MARGIN), LANES):
+        store(spill, i, load(segment, np.int64(size) + i, LANES))
+    for j in range(len(blocks)):
+        blocks[j] -= size
+
+
+def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
+    """Put the value into array[lo:hi] and up to LANES - 1 bytes behind; quicker to compile than a plain loop."""
+    for i in range(lo, hi, LANES):
+        store(array, i, broadcast(value, LANES))
+
+
+def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
+    """Cross off in the whole segment, of each prime in a run equally many multiples of each bit: no branch goes wrong.
+
+    The block that lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below)
+    gives each bit's first multiple, or the one before it; from there `times` multiples reach the segment's end. Those
+    behind it fall on bytes of the margin, one for each bit, else each store would wait for the one before.
+    """
+    at, outside = np.empty(8, np.uint32), np.empty(8, np.uint32)
+    for k in range(8):
+        outside[k] = size + U(64 * k)
+    j, run_end, times = ZERO, ZERO, ZERO
+    while j < U(len(primes)):
+        p = U(primes[j])
+        if j == run_end:  # a run of primes that fit into the segment equally often begins
+            fits = size // p
+            run_end = first_above(primes, size // fits) if fits else U(len(primes))
+            times = fits + ONE
+        multiples = distances(p) + broadcast(blocks[j], 8)
+        # Below the segment is a large number here: the next block's multiple is the smaller one.
+        multiples = lesser(multiples, multiples + broadcast(np.uint32(p), 8))
+        for _ in range(times):
+            store(at, 0, lesser(multiples, load(outside, 0, 8)))
+            # The eight lines of small primes again: one function of both took 4 % longer here, for it loads at[] first.
+            segment[at[0]] &= NOT_0
+            segment[at[1]] &= NOT_1
+            segment[at[2]] &= NOT_2
+            segment[at[3]] &= NOT_3
+            segment[at[4]] &= NOT_4
+            segment[at[5]] &= NOT_5
+            segment[at[6]] &= NOT_6
+            segment[at[7]] &= NOT_7
+            multiples = multiples + broadcast(np.uint32(p), 8)
+        last = U(blocks[j]) + times * p & U(0xFFFFFFFF)
+        blocks[j] = (last if last <= size else last - p) - size
+        j += ONE
+
+
+# ---------------------------------------------------------------- reading the result
+
+
+def count_bits(segment: Any, size: Any) -> Any:
+    """How many primes the segment's bytes hold; there are zeros behind them up to a whole vector."""
+    total = 0
+    for i in range(0, np.int64(size), LANES):
+        total += bit_count(as_words(load(segment, i, LANES)))
+    return total
+
+
+def list_bits(segment: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
+    """Write the segment's primes to out from index `at` on, and anything into the seven places behind; the index there.
+
+    Byte by byte: all eight numbers that a table has for the byte are written, and the next byte's overwrite the rest.
+    """
+    base = turn * THIRTY
+    for i in range(size):
+        byte = np.int64(segment[i])
+        numbers = cast_for(out, load(NUMBERS_OF_BYTE, byte * 8, 8))
+        store(out, at, numbers + cast_for(out, broadcast(base, 8)))
+        at += COUNT_OF_BYTE[byte]
+        base += THIRTY
+    return at

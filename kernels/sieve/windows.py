@@ -1,0 +1,252 @@
+"""Primes in a window: a segmented sieve on the wheel of 30. count_primes counts them, primes lists them.
+
+An index is a turn of the wheel: 30 numbers, of which 2, 3 and 5 leave eight, one byte. A chunk of them is sieved
+without any other; what all share are the primes up to the square root, which the plan finds. The body that numba
+compiles, and what makes it fast, is kernels/sieve/segments.py; the definition, which all interpreters run, is below.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.definition import as_index, kernel, numba_is_here
+from kernels.definition.plan import Plan
+from kernels.sieve.answers import check_count, check_list, most_primes
+from kernels.sieve.wheel import LAST_PATTERN_PRIME, patterns
+from kernels.vectors.caches import cache_bytes
+
+Array = np.ndarray[Any, Any]
+
+# What an int64 holds, in which primes come: its root fits the sieving primes' 32 bits, its wheel turns `divide`, what
+# lies behind a window 64 bits unsigned; and up to 10^19 the bounds that size results are proven.
+LARGEST = 2**63 - 1
+
+# The grid, which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
+CHUNKS = 256
+LEAST_TURNS = 1 << 13  # a quarter of a million numbers take 15 microseconds
+TURNS_PER_SIEVING_PRIME = 6  # a chunk begins by placing every sieving prime, 2 ns each: 2 % of its time at 10^12
+MOST_TURNS = 1 << 22  # 126 million numbers: at 10^18 placing takes half its time, but 10^9 numbers are to make 8 chunks
+
+SLOT_SLACK = 8  # a slot's count, and seven words behind its primes that the compiled body may overwrite
+PLAIN_SIEVE_TO = 1 << 22  # sieving primes that numpy finds within 20 ms are not worth loading compiled code for
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def plan_count(n: int, start: int = 2) -> Plan:
+    """How many primes there are in start .. n, both included; 0 where that is empty.
+
+    n and start are whole numbers from 0 to 2^63 - 1; ValueError for anything else. Memory: 4 bytes for each prime up to
+    the square root of n (200 MB at 10^18); for each lane about half its L2 cache, above 10^12 up to 60 MB more.
+    """
+    n, start = as_window(n, start)
+    if n < start:
+        return Plan(0, (start, n, *_nothing()), dtype=np.int64)
+    return Plan(
+        n // 30 - start // 30 + 1,
+        (start, n, *_shared(n)),
+        dtype=np.int64,
+        shape=(),
+        grain=_grain(n, start),
+        work=float(n - start + 1),
+    )
+
+
+def plan_list(n: int, start: int = 2) -> Plan:
+    """The primes in start .. n, both included, ascending: an int64 array, empty where there are none.
+
+    n and start are whole numbers from 0 to 2^63 - 1; ValueError for anything else. The result is allocated once: each
+    chunk's part is sized by proven bounds (Büthe; Montgomery and Vaughan), 1 % too large at 10^9, up to five times in
+    windows near 10^18, and the gaps are closed in place at the end. Else memory as for count_primes.
+    """
+    n, start = as_window(n, start)
+    if n < start:
+        return Plan(0, (start, n, *_nothing(), 1, np.zeros(1, np.int64)), dtype=np.int64, shape=(0,))
+    turns, grain = n // 30 - start // 30 + 1, _grain(n, start)
+    first = start // 30 * 30
+    lows = range(first, n + 1, grain * 30)
+    sizes = [SLOT_SLACK + most_primes(max(low, start), min(low + grain * 30 - 1, n)) for low in lows]
+    slots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Plan(
+        turns,
+        (start, n, *_shared(n), grain, slots),
+        dtype=np.int64,
+        shape=(int(slots[-1]),),
+        grain=grain,
+        work=float(n - start + 1),
+    )
+
+
+def as_window(n: Any, start: Any) -> tuple[int, int]:
+    """The window's ends as ints, start at least 2; a ValueError names the one that is not such a whole number."""
+    n, start = as_index(n, "n"), as_index(start, "start")
+    for name, value in (("n", n), ("start", start)):
+        if value > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST} (2^63 - 1, an int64), not {value}")
+    return n, max(start, 2)
+
+
+def _grain(n: int, start: int) -> int:
+    """Wheel turns to a chunk: many chunks, but each worth placing every sieving prime in."""
+    root = math.isqrt(n)
+    placing = TURNS_PER_SIEVING_PRIME * int(root / max(1.0, math.log(max(root, 2))))
+    least = max(-(-(n // 30 - start // 30 + 1) // CHUNKS), placing, LEAST_TURNS)
+    return min(1 << (least - 1).bit_length(), MOST_TURNS)  # a power of two, so that segments fill chunks
+
+
+def _nothing() -> tuple[Any, ...]:
+    return (np.zeros(0, np.uint32), *patterns(), *_sizes())
+
+
+def _shared(n: int) -> tuple[Any, ...]:
+    """What all chunks need: sieving primes, patterns, and the sizes of what should stay in L1 and L2."""
+    return (sieving_primes(max(math.isqrt(n), LAST_PATTERN_PRIME)), *patterns(), *_sizes())
+
+
+def _sizes() -> tuple[int, int]:
+    """Bytes to an L1 block and to a segment on this machine. They change the speed, never the answer."""
+    # Half of L2: the patterns and the primes' blocks pass through the other half.
+    return cache_bytes(1), 1 << min(max((cache_bytes(2) // 2).bit_length() - 1, 16), 20)
+
+
+# ---------------------------------------------------------------- sieving primes
+
+
+def sieving_primes(limit: int) -> Array:
+    """The primes up to limit >= 7 as uint32."""
+    if limit <= PLAIN_SIEVE_TO or not numba_is_here():
+        return _plain_sieve(limit)
+    return _compiled_sieve(limit)
+
+
+@functools.lru_cache(maxsize=4)
+def _plain_sieve(limit: int) -> Array:
+    """Eratosthenes on the odd numbers."""
+    odd = np.ones((limit + 1) // 2, np.bool_)
+    odd[0] = False
+    for p in range(3, math.isqrt(limit) + 1, 2):
+        if odd[p // 2]:
+            odd[p * p // 2 :: p] = False
+    return np.concatenate([[2], 2 * np.flatnonzero(odd) + 1]).astype(np.uint32)
+
+
+def _compiled_sieve(limit: int) -> Array:
+    """The same by this module's own compiled body, chunk behind chunk."""
+    body = primes.nogil.variants["nogil"].load()
+    shared = _shared(limit)
+    out = np.empty(SLOT_SLACK + most_primes(2, limit), np.uint32)
+    at, turns = 0, limit // 30 + 1
+    for lo in range(0, turns, MOST_TURNS):
+        # The body's count goes where the primes before it end; what stands there comes back afterwards.
+        before = out[at]
+        body(lo, min(lo + MOST_TURNS, turns), out, 2, limit, *shared, turns, np.array([at]))
+        found, out[at] = int(out[at]), before
+        at += found
+    return out[1 : at + 1]
+
+
+# ---------------------------------------------------------------- the definition, and the kernels
+
+
+def sieve_window(low: int, high: int, sieving: Array) -> bytearray:
+    """A 1 for each prime of low .. high - 1, a 0 for every other number: the sieve of Eratosthenes. low >= 2."""
+    flags = bytearray(b"\1") * (high - low)
+    for p in map(int, sieving):
+        if p * p >= high:
+            break
+        first = max(p * p, -(-low // p) * p)
+        flags[first - low :: p] = bytes(len(range(first, high, p)))
+    return flags
+
+
+def _numbers(lo: int, hi: int, start: int, n: int) -> tuple[int, int]:
+    """The first number of the wheel turns lo .. hi that is in the window, and the one behind the last."""
+    first = start // 30 * 30
+    return max(first + 30 * lo, start), min(first + 30 * hi, n + 1)
+
+
+def memory_shared(n: int) -> float:
+    """Bytes of the sieving primes of 2 .. n."""
+    return 4.0 * most_primes(2, max(math.isqrt(n), LAST_PATTERN_PRIME))
+
+
+def memory_of_list(n: int) -> float:
+    """Bytes of the primes of 2 .. n and of the sieving primes; the slots' own slack is a few per cent more."""
+    return 8.0 * most_primes(2, max(n, 2)) + memory_shared(n)
+
+
+@kernel(
+    plan=plan_count,
+    reduce=np.sum,
+    dtype=np.int64,
+    check=check_count,
+    memory=memory_shared,
+    unit="numbers",
+    bound="compute",
+)
+def count_primes(
+    lo: int,
+    hi: int,
+    out: Array,
+    start: int,
+    n: int,
+    sieving: Array,
+    patterns: Array,
+    places: Array,
+    block: int,
+    segment: int,
+) -> None:
+    """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold."""
+    low, high = _numbers(lo, hi, start, n)
+    out[0] = sieve_window(low, high, sieving).count(1)
+
+
+def close_gaps(out: Array, plan: Plan) -> Array:
+    """Move every slot's primes, the first word of which says how many there are, behind the slot's before; no copy."""
+    slots, at = plan.inputs[-1], 0
+    for slot in slots[:-1]:
+        count = int(out[slot])
+        ctypes.memmove(out[at:].ctypes.data, out[slot + 1 :].ctypes.data, count * out.itemsize)
+        at += count
+    return out[:at]
+
+
+@kernel(
+    plan=plan_list,
+    finish=close_gaps,
+    dtype=np.int64,
+    check=check_list,
+    memory=memory_of_list,
+    unit="numbers",
+    bound="compute",
+)
+def primes(
+    lo: int,
+    hi: int,
+    out: Array,
+    start: int,
+    n: int,
+    sieving: Array,
+    patterns: Array,
+    places: Array,
+    block: int,
+    segment: int,
+    grain: int,
+    slots: Array,
+) -> None:
+    """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
+    low, high = _numbers(lo, hi, start, n)
+    flags = np.frombuffer(sieve_window(low, high, sieving), np.bool_)
+    found, slot = np.flatnonzero(flags) + low, slots[lo // grain]
+    out[slot] = len(found)
+    out[slot + 1 : slot + 1 + len(found)] = found
+
+
+count_primes.also("nogil", "kernels.sieve.segments:count_in_chunk", compiled=True)
+primes.also("nogil", "kernels.sieve.segments:list_in_chunk", compiled=True)

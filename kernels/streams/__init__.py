@@ -1,0 +1,1 @@
+"""Kernels that move memory: transpose and triad."""

@@ -1,0 +1,102 @@
+"""triad: a + s·b.
+
+Its limit is the bandwidth, which is counted as STREAM does (McCalpin, 1995): bytes that the program reads and writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.definition import as_index, kernel
+from kernels.definition.operands import (
+    SEED,
+    Array,
+    as_float64,
+    as_out,
+    as_scalar,
+    broadcast,
+    chunk_elements,
+    square,
+    stacked,
+)
+from kernels.definition.plan import Plan, finely
+
+
+def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
+    """a + s·b in float64, each product and sum rounded as numpy rounds them.
+
+    Shapes: a and b of any shapes that broadcast; s is one number.
+    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied, except to
+    see the leading axes of a strided one as one; other dtypes are converted, one copy each.
+    out: an array for the result, as in numpy; it may be a or b or overlap them.
+    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    """
+    left, right, scale, target = as_float64(a, "a"), as_float64(b, "b"), as_scalar(s, "s"), as_out(out)
+    shape = broadcast({"a": left.shape, "b": right.shape}, None if target is None else target.shape)
+    flat = all(x.shape == shape and x.flags.c_contiguous for x in (left, right))
+    if flat and (target is None or target.flags.c_contiguous):
+        seen: tuple[int, ...] = (int(np.prod(shape, dtype=np.intp)),)
+    else:
+        seen = shape or (1,)
+    rows_a, which_a = _rows(left, shape, seen)
+    rows_b, which_b = _rows(right, shape, seen)
+    size = len(which_a) * seen[-1]
+    return Plan(
+        indices=size,
+        inputs=(rows_a, rows_b, scale, which_a, which_b),
+        shape=(len(which_a), seen[-1]),
+        value_shape=shape,
+        grain=chunk_elements(size),
+        out=target,
+        elementwise=True,
+        work=24.0 * size,
+    )
+
+
+def _rows(array: Array, shape: tuple[int, ...], seen: tuple[int, ...]) -> tuple[Array, Array]:
+    """The operand as rows along the last axis of `seen`, and which of them each row of the result takes."""
+    if array.shape == shape:
+        array = array.reshape(seen)
+    return stacked(array if array.ndim else array.reshape(1), 1, seen[:-1])
+
+
+def check_triad(value: Any, a: Any, b: Any, s: Any, out: Any = None) -> None:
+    """The shape, and up to 4096 elements spread over the array, to the bit."""
+    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    result = np.asarray(value)
+    np.broadcast_shapes(left.shape, right.shape, result.shape)
+    left, right = np.broadcast_to(left, result.shape), np.broadcast_to(right, result.shape)
+    if result.size:
+        at = (
+            np.unravel_index(np.linspace(0, result.size - 1, 4096).astype(np.intp), result.shape) if result.ndim else ()
+        )
+        np.testing.assert_array_equal(result[at], left[at] + np.float64(s) * right[at])
+
+
+@kernel(
+    plan=plan_triad,
+    example=lambda size: (square(as_index(size, "size")), square(as_index(size, "size"), SEED + 1), 3.0),
+    cost=lambda size: 24.0 * size**2,
+    check=check_triad,
+    unit="byte",
+    bound="memory",
+)
+def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
+    """Fill the elements lo..hi of out, counted through its rows, with a + s·b; touch nothing else."""
+    width = out.shape[1]
+    step_a, step_b = min(1, a.shape[1] - 1), min(1, b.shape[1] - 1)  # 0 along an axis that is broadcast
+    while lo < hi:
+        row, first = divmod(lo, width)
+        last = min(width, first + hi - lo)
+        row_a, row_b = which_a[row], which_b[row]
+        for i in range(first, last):
+            out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
+        lo += last - first
+
+
+triad.planned("python", finely(plan_triad))
+
+
+triad.also("nogil", "kernels.streams.scaled_sum_compiled:triad", compiled=True)

@@ -1,0 +1,92 @@
+"""transpose: a copy of an array with its axes in reverse order.
+
+Its limit is the bandwidth, which is counted as STREAM does (McCalpin, 1995): bytes that the program reads and writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.definition import as_index, kernel
+from kernels.definition.operands import (
+    TALL,
+    WIDE,
+    Array,
+    as_float64,
+    as_out,
+    chunk_elements,
+    square,
+    tile_at,
+    tiles,
+)
+from kernels.definition.plan import Plan, finely
+
+
+def plan_transpose(A: Any, out: Any = None) -> Plan:
+    """A copy of A with its axes in reverse order, in float64: result[l, …, j, i] = A[i, j, …, l].
+
+    Shapes: any; with fewer than two axes it is a plain copy (numpy.transpose returns a view, this a new array).
+    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied first, except
+    to see the axes between first and last of a strided array as one; other dtypes are converted, one copy.
+    out: an array of the result's shape; it may overlap A.
+    Raises ValueError for an `out` of another shape and operands that float64 does not hold.
+    """
+    a, target = as_float64(A, "A"), as_out(out)
+    shape = a.shape[::-1]
+    if target is not None and target.shape != shape:
+        raise ValueError(f"out has shape {target.shape}, and the transpose has {shape}; use np.empty({shape})")
+    rows = a.shape[0] if a.ndim else 1
+    columns = a.shape[-1] if a.ndim > 1 else 1
+    middle = a.shape[1:-1]
+    count = int(np.prod(middle, dtype=np.intp))
+    each = tiles(columns, rows, TALL, WIDE)
+    return Plan(
+        indices=count * each,
+        inputs=(a.reshape(rows, count, columns), np.arange(count).reshape(middle).transpose().ravel()),
+        shape=(columns, count, rows),
+        value_shape=shape,
+        grain=max(1, round(chunk_elements(a.size) / max(1, min(columns, TALL) * min(rows, WIDE)))),
+        out=target,
+        work=16.0 * a.size,
+    )
+
+
+def check_transpose(value: Any, A: Any, out: Any = None) -> None:
+    """The shape, and up to 4096 elements spread over the array, to the bit."""
+    a = np.asarray(A)
+    assert value.shape == a.shape[::-1], f"the transpose of {a.shape} has shape {value.shape}"
+    if a.size:
+        at = np.unravel_index(np.linspace(0, a.size - 1, 4096).astype(np.intp), a.shape) if a.ndim else ()
+        np.testing.assert_array_equal(value[at[::-1]], a[at])
+
+
+@kernel(
+    plan=plan_transpose,
+    example=lambda size: (square(as_index(size, "size")),),
+    cost=lambda size: 16.0 * size**2,
+    check=check_transpose,
+    unit="byte",
+    bound="memory",
+)
+def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
+    """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
+
+    In squares of 8 x 8: a square's eight lines, read and written, are in the nearest cache together.
+    """
+    side = 8
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
+        m = which[s]
+        for i in range(top, bottom, side):
+            for j in range(left, right, side):
+                for row in range(i, min(i + side, bottom)):
+                    for column in range(j, min(j + side, right)):
+                        out[row, s, column] = A[column, m, row]
+
+
+transpose.planned("python", finely(plan_transpose))
+
+
+transpose.also("nogil", "kernels.streams.transposition_compiled:transpose", compiled=True)

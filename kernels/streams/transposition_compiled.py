@@ -1,0 +1,109 @@
+"""transpose's compiled body: whole vectors, and stores that go past the caches where arrays are large.
+
+A plain store of a line that is not in a cache reads it first. STREAM's vendors' builds and glibc's
+memcpy avoid that in the same way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.definition.operands import TALL, WIDE, Array, tile_at
+from kernels.vectors.blocks import LANES, VECTOR, copy_row, finish_stores, load_at, prefetch, store_at, transpose_block
+from kernels.vectors.caches import LARGE
+
+LINE = 8  # numbers to a cache line
+
+
+RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
+
+
+PITCH = RUN + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+
+
+def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
+    """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
+
+    Where the rows of `out` begin with a cache line, a tile is turned in registers and written in whole lines; else in a
+    buffer that the L2 cache holds, from where it goes to memory in whole lines but for the ends of its rows.
+    """
+    past = 2 * out.size * 8 > LARGE
+    by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
+    buffer = np.empty(TALL * PITCH)
+    for tile in range(lo, hi):
+        s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
+        m = which[s]
+        target = out.ctypes.data + s * out.strides[1]
+        if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and bottom - top >= LANES and right - left >= LINE:
+            turn_by_lines(target, out.strides[0], A, m, top, bottom, left, right, past)
+        elif by_rows:
+            for c in range(left, right, RUN):
+                end = min(c + RUN, right)
+                turn(buffer, A, m, top, bottom, c, end)
+                for r in range(top, bottom):
+                    place = buffer.ctypes.data + (r - top) * PITCH * 8
+                    write_run(target + r * out.strides[0] + c * 8, place, end - c, past)
+        elif by_columns:
+            for r in range(top, bottom):
+                place = A.ctypes.data + m * A.strides[1] + r * A.strides[2] + left * 8
+                write_run(target + r * out.strides[0] + left * 8, place, right - left, past)
+        else:
+            for r in range(top, bottom):
+                for c in range(left, right):
+                    out[r, s, c] = A[c, m, r]
+    finish_stores()
+
+
+def turn_by_lines(
+    target: int, pitch: int, A: Array, m: int, top: int, bottom: int, left: int, right: int, past: bool
+) -> None:
+    """A[left:right, m, top:bottom].T into rows of lines at `target`: a line of each at a time, from LINE rows of A.
+
+    Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
+    """
+    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
+    for c in range(left, right, LINE):
+        at = min(c, right - LINE)
+        for r in range(top, bottom, LANES):
+            row = min(r, bottom - LANES)
+            here, there = source + at * line + row * 8, target + row * pitch + at * 8
+            for k in range(LINE, 2 * LINE):  # the lines that are wanted next
+                prefetch(np.intp(here + k * line))
+            if past and at == c:
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, True)
+            else:
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, False)
+
+
+def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, right: int) -> None:
+    """A[left:right, m, top:bottom].T into the rows of the buffer, LINE x LANES numbers in registers at a time."""
+    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
+    whole_rows, whole_columns = bottom - (bottom - top) % LANES, right - (right - left) % LINE
+    for c in range(left, whole_columns, LINE):
+        for r in range(top, whole_rows, LANES):
+            for k in range(c + LINE, c + 2 * LINE):  # the lines that are wanted next
+                prefetch(np.intp(source + k * line + r * 8))
+            to = buffer.ctypes.data + ((r - top) * PITCH + c - left) * 8
+            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, LINE, False)
+        for r in range(whole_rows, bottom):
+            for k in range(c, c + LINE):
+                buffer[(r - top) * PITCH + k - left] = A[k, m, r]
+    for c in range(whole_columns, right):
+        for r in range(top, bottom):
+            buffer[(r - top) * PITCH + c - left] = A[c, m, r]
+
+
+def write_run(target: int, source: int, count: int, past: bool) -> None:
+    """Move count numbers to an address, past the caches where asked, except for the ends that are not whole vectors."""
+    begin = min(-(target // 8) % LANES, count) if past else 0
+    end = count - (count - begin) % LANES
+    for i in range(begin):
+        copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)
+    if past:
+        for i in range(begin * 8, end * 8, VECTOR):
+            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), True)
+    else:
+        for i in range(begin * 8, end * 8, VECTOR):
+            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), False)
+    for i in range(end, count):
+        copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)

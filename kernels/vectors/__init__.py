@@ -1,0 +1,1 @@
+"""What compiled bodies stand on: vectors, atomic words, clocks, blocks in registers, this machine's caches."""
