@@ -1,1 +1,3 @@
 """The command line: words in, the rooms below at work, tables out. Only this room prints."""
+
+from compute.cli.commands import main as main
