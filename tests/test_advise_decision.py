@@ -24,7 +24,10 @@ def test_the_fastest_is_advised_where_nothing_comes_near_it():
 def test_of_those_within_noise_the_simplest_is_advised():
     serial, joblib = candidate(Serial(), 0.023), candidate(Joblib(2), 0.0120)
     processes, threads = candidate(Processes(2), 0.0121), candidate(Threads(2), 0.0122, width=0.02)
-    assert decision.choose([serial, joblib, processes, threads]) == (threads, [processes, joblib])
+    assert decision.choose([serial, joblib, processes, threads]) == (
+        threads,
+        [joblib, processes],
+    )  # alike but for their time
 
 
 def test_fewer_workers_are_simpler():

@@ -16,6 +16,7 @@ from compute.scaling import verify
 from compute.scaling.dataset import Point
 from compute.scaling.measure import garbage_set_aside, no_garbage_collection
 from compute.scaling.words import seconds as in_words
+from compute.traits import SERIAL
 from kernels.definition import Kernel
 
 Size = int | None
@@ -35,7 +36,7 @@ class Contender:
 
     @property
     def is_serial(self) -> bool:
-        return self.pool.backend.name == "serial"
+        return self.pool.backend.name == SERIAL
 
 
 @dataclass

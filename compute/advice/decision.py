@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from compute.backends.backend import Backend
 from compute.scaling import statistics
 from compute.scaling.dataset import Point
+from compute.traits import SERIAL
 
-# What needs the least of its user comes first: no pool, then threads of one process, then processes and their messages.
-SIMPLEST = ("serial", "threads", "prange", "processes", "joblib")
-OWN_LOADING = ("prange", "processes", "joblib")  # what they load serves no one else; the others share one process
 NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
 FEW = 0.5  # of a time: what one run may be off by, and of two the half of it
 CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
@@ -60,6 +58,10 @@ class Candidate:
     def backend(self) -> str:
         return self.on.name
 
+    @property
+    def is_serial(self) -> bool:
+        return self.backend == SERIAL
+
 
 @dataclass(frozen=True)
 class Crossing:
@@ -98,14 +100,15 @@ def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configu
     return {
         (p.backend, p.workers, p.variant): (
             opening[p.backend],
-            loading[_loads(p)] + importing * ((p.backend, p.variant) != ("serial", "python")),
+            loading[_loads(p)] + importing * ((p.backend, p.variant) != (SERIAL, "python")),
         )
         for p in points
     }
 
 
 def _loads(p: Point) -> tuple[str, str]:
-    return p.backend if p.backend in OWN_LOADING else "here", p.variant
+    """What it loaded serves the other points of the same answer, too."""
+    return p.backend if p.has.loads_itself else "here", p.variant
 
 
 def candidates(
@@ -145,7 +148,7 @@ def choose(found: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
     unbeaten = [c for c in found if not any(clearly_faster(other, c) for other in found)]
     equals = [c for c in unbeaten if c.seconds <= serial.seconds]
     better = [c for c in equals if clearly_faster(c, serial)]
-    chosen = simplest(better or [c for c in equals if c.backend == "serial"])
+    chosen = simplest(better or [c for c in equals if c.is_serial])
     return chosen, sorted((c for c in equals if c is not chosen), key=_simplicity)
 
 
@@ -164,7 +167,7 @@ def doubtful(found: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
 
     cpus: that a computing kernel has; None for one that waits, which may have more lanes under way.
     """
-    alone = {c.variant: c.seconds for c in found if c.backend == "serial"}
+    alone = {c.variant: c.seconds for c in found if c.is_serial}
     return [
         c
         for c in found
@@ -174,15 +177,17 @@ def doubtful(found: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
 
 def best_serial(found: Iterable[Candidate]) -> Candidate:
     """The fastest variant on one core, which everything else has to beat."""
-    return min((c for c in found if c.backend == "serial"), key=lambda c: c.seconds)
+    return min((c for c in found if c.is_serial), key=lambda c: c.seconds)
 
 
-def _simplicity(c: Candidate) -> tuple[int, int, float]:
-    return _rank(c.backend), c.on.workers, c.seconds
+def _simplicity(c: Candidate) -> tuple[Any, ...]:
+    return *_rank(c), c.on.workers, c.seconds
 
 
-def _rank(backend: str) -> int:
-    return SIMPLEST.index(backend) if backend in SIMPLEST else len(SIMPLEST)
+def _rank(c: Candidate) -> tuple[bool, bool, bool, bool]:
+    """What needs the least of its user comes first: no pool, then threads of one process, then messages to others."""
+    has = c.on.traits
+    return not c.is_serial, not has.shares_memory, has.shares_thread, has.loads_itself
 
 
 def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[BreakEven]:
@@ -192,9 +197,9 @@ def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> 
     A first use takes what a warm run takes and more, on either side: that it wins before a warm run does is the noise
     of one loading.
     """
-    names = dict.fromkeys(c.backend for found in by_size.values() for c in found if c.backend != "serial")
+    ranks = {c.backend: _rank(c) for found in by_size.values() for c in found if not c.is_serial}
     found = []
-    for name in sorted(names, key=_rank):
+    for name in sorted(ranks, key=lambda name: ranks[name]):
         warm, cold = (_crossing(by_size, name, seconds, yard) for seconds in (_warm, _cold))
         found.append(BreakEven(name, warm, max(warm, cold, key=lambda one: (one.how == "never", one.size))))
     return found
@@ -220,7 +225,7 @@ def _crossing(
         return Crossing(sizes[-1], "never")
     if found.how != "never":
         return found
-    best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, "serial"))
+    best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, SERIAL))
     factor = further(best.seconds, seconds(best), alone.seconds, seconds(alone))
     if factor is None:
         return found
@@ -242,8 +247,8 @@ def _curves(
     by_size: Mapping[int, Sequence[Candidate]], name: str, seconds: Callable[[Candidate], float]
 ) -> tuple[list[int], list[float], list[float]]:
     """Sizes, rising, at which the backend and serial were both measured, and the seconds of each at its best."""
-    sizes = sorted(s for s, found in by_size.items() if {name, "serial"} <= {c.backend for c in found})
-    ours, serial = ([seconds(_best(by_size[s], who, seconds)) for s in sizes] for who in (name, "serial"))
+    sizes = sorted(s for s, found in by_size.items() if {name, SERIAL} <= {c.backend for c in found})
+    ours, serial = ([seconds(_best(by_size[s], who, seconds)) for s in sizes] for who in (name, SERIAL))
     return sizes, ours, serial
 
 
@@ -285,7 +290,7 @@ def further(ours: float, ours_cold: float, serial: float, serial_cold: float) ->
 def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[int]:
     """The sizes that would halve, in cost, each interval in which a backend begins to win, where that is still wide."""
     wanted = set()
-    for name in {c.backend for found in by_size.values() for c in found} - {"serial"}:
+    for name in {c.backend for found in by_size.values() for c in found} - {SERIAL}:
         for seconds in (_warm, _cold):
             sizes, ours, serial = _curves(by_size, name, seconds)
             first = _first_win(ours, serial)

@@ -32,7 +32,7 @@ def caution(found: Sequence[Candidate], use: Candidate, cut: bool, budget: float
 
     found: what was measured. cut: whether the budget left somebody out.
     """
-    if cut and all(c.backend == "serial" for c in found):
+    if cut and all(c.is_serial for c in found):
         what = "one core alone was measured"
     elif use.runs == 1:
         what = "one round fitted"

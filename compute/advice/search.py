@@ -22,6 +22,7 @@ from compute.backends.serial import Serial
 from compute.scaling import calibration, statistics, verify
 from compute.scaling.rounds import LEFT_OUT
 from compute.scaling.words import seconds as in_words
+from compute.traits import SERIAL
 from kernels.definition import Kernel, numba_is_here
 
 LOOK = 0.05  # seconds that one run of the longest look takes: ten times what noise and dispatching add
@@ -242,7 +243,7 @@ class Search:
         for backend in self.on:
             held = [self.kernel.held_to(name) for name in variants]
             held = [kernel for kernel in held if backend.refuses(kernel) is None]
-            if not held or not self._has_threads(backend):
+            if not held or not self._can_open(backend):
                 continue
             if self.left - took.get(backend.name, 0.0) < OPENING * self.budget:
                 self._cut = True
@@ -262,16 +263,11 @@ class Search:
         # Serial first within each variant, whose value is the one to compare with; the likely fastest variant first.
         self.bench.contenders.sort(key=lambda c: variants.index(c.kernel.variant))
 
-    def _has_threads(self, backend: Backend) -> bool:
-        """Whether numba has as many threads as a Prange wants; a note where it has not."""
-        if backend.name != "prange" or not numba_is_here():
-            return True
-        import numba
-
-        threads = int(numba.config.NUMBA_NUM_THREADS)
-        if backend.workers > threads:
-            self.notes.append(f"{backend!r} is left out: numba has {threads} threads here (NUMBA_NUM_THREADS)")
-        return backend.workers <= threads
+    def _can_open(self, backend: Backend) -> bool:
+        """Whether this machine has what a backend needs for its workers; a note where it has not."""
+        if lack := backend.lacks():
+            self.notes.append(f"{backend!r} is left out: {lack}")
+        return not lack
 
     def _ladder(self) -> list[Size]:
         """The sizes to measure, rising, the asked one last."""
@@ -323,7 +319,7 @@ class Search:
             return
         for c in bench.contenders:
             have = bench.runs.get(size, {})
-            if c.key in have or (not c.is_serial and ("serial", 1, c.kernel.variant) not in have):
+            if c.key in have or (not c.is_serial and (SERIAL, 1, c.kernel.variant) not in have):
                 continue
             if (about := bench.foretold(c, size)) > self.left:
                 self._cut = True

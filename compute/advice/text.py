@@ -15,6 +15,7 @@ from rich.text import Text
 from compute.advice.decision import Candidate, Crossing, simplest
 from compute.scaling.words import STEPS, listed, ratio, seconds, three_digits
 from compute.texts import shown
+from compute.traits import SERIAL
 
 if TYPE_CHECKING:
     from compute.advice import Advice
@@ -63,8 +64,8 @@ def sentences(advice: Advice) -> Iterator[str]:
     if advice.caution:
         yield advice.caution
     head = f"use {use.on!r} with the {use.variant} variant: {seconds(use.seconds)}"
-    if use.backend == "serial":
-        others = [c for c in advice.candidates if c.backend != "serial"]
+    if use.is_serial:
+        others = [c for c in advice.candidates if not c.is_serial]
         rest = f"; the next, {others[0].on!r}, takes {seconds(others[0].seconds)}" if others else ""
         yield f"{head} on one core, and nothing here is {'clearly ' * bool(advice.equals)}faster{rest}"
     else:
@@ -131,7 +132,7 @@ def _break_evens(advice: Advice) -> Table:
 
 
 def _by_size(advice: Advice) -> Table:
-    names = ["serial", *(one.backend for one in advice.break_evens)]
+    names = [SERIAL, *(one.backend for one in advice.break_evens)]
     made = _table(("size", *names), left=0)
     for size, found in sorted(advice.by_size.items()):
         best = {name: min((c.seconds for c in found if c.backend == name), default=None) for name in names}

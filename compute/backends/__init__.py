@@ -1,6 +1,13 @@
-"""The backends by name; siblings do not know each other."""
+"""The backends by name: those here, and those that other distributions offer as entry points `nfold.backends`.
+
+Siblings do not know each other.
+"""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from importlib import metadata
 
 from compute.backends.backend import Backend, Pool
 from compute.backends.coroutines import Coroutines
@@ -11,7 +18,48 @@ from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from kernels.definition import nearest
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines)}
+GROUP = "nfold.backends"
+_OWN: dict[str, type[Backend]] = {cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines)}
+
+
+class _Registry(Mapping[str, type[Backend]]):
+    """Backend classes by name. One of another distribution is imported when it is first asked for by its name."""
+
+    def __getitem__(self, name: str) -> type[Backend]:
+        if name in _OWN:
+            return _OWN[name]
+        entry = _offered()[name]
+        try:
+            found = entry.load()
+        except Exception as error:
+            raise ValueError(f"{_offerer(entry)} cannot be loaded ({type(error).__name__}: {error})") from error
+        if not (isinstance(found, type) and issubclass(found, Backend) and getattr(found, "name", None) == name):
+            raise ValueError(
+                f"{_offerer(entry)} is {found!r}; it must be a class of compute.Backend whose `name` is {name!r}"
+            )
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*_OWN, *_offered()])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in _OWN or name in _offered()
+
+
+@functools.cache
+def _offered() -> dict[str, metadata.EntryPoint]:
+    """What other distributions offer; a name of ours stays ours."""
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in _OWN}
+
+
+def _offerer(entry: metadata.EntryPoint) -> str:
+    return f"backend {entry.name!r} ({entry.value}, of {entry.dist.name if entry.dist else 'no distribution'})"
+
+
+BACKENDS: Mapping[str, type[Backend]] = _Registry()
 
 
 def named(name: str, workers: int | None = None) -> Backend:

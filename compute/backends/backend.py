@@ -19,6 +19,7 @@ from compute.lanes.loop import Job, Outcome, inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.ownership import Owner, in_children
 from compute.memory.segments import Kind
+from compute.traits import Traits
 from kernels.definition import Kernel, as_index
 
 
@@ -45,6 +46,11 @@ class Backend(ABC):
         said = [f"{field.name}={value!r}" for field in others if (value := getattr(self, field.name)) != field.default]
         return f"{type(self).__name__}({', '.join([repr(self.workers), *said])})"
 
+    @property
+    def traits(self) -> Traits:
+        """What it is, for whoever judges its runs. A class that differs says so: `traits = Traits(…)`."""
+        return Traits()
+
     @abstractmethod
     def open(self) -> Pool:
         """A pool with its workers started and ready to run; a context manager that stops them."""
@@ -55,6 +61,10 @@ class Backend(ABC):
 
     def refuses(self, kernel: Kernel) -> str | None:
         """Why this backend cannot run the kernel in its chosen variant, or None."""
+        return None
+
+    def lacks(self) -> str | None:
+        """What this machine has too little of for so many workers, or None."""
         return None
 
 

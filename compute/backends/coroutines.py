@@ -15,6 +15,7 @@ from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, usage
 from compute.lanes.control import DETAILED, PIN, Control
 from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
+from compute.traits import Traits
 
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
 
@@ -24,6 +25,7 @@ class Coroutines(Backend):
     """Lanes as coroutines of one loop on the caller's thread. `Coroutines(4)`"""
 
     name = "coroutines"
+    traits = Traits(shares_thread=True)
 
     def open(self) -> CoroutinePool:
         return CoroutinePool(self)

@@ -25,6 +25,7 @@ from compute.lanes.control import SENDING, STOP, TICKETS, Control
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
 from compute.memory.segments import Kind
+from compute.traits import PROCESSES, Traits
 from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
@@ -56,6 +57,10 @@ class Joblib(Backend):
                     f"{field} must be one of {', '.join(known)}, not {value!r}{nearest(str(value), list(known))}"
                 )
         remote.check_timeout(self.timeout)
+
+    @property
+    def traits(self) -> Traits:
+        return PROCESSES if self.kind == "loky" else Traits()
 
     def open(self) -> Pool:
         return LokyPool(self) if self.kind == "loky" else JoblibThreadPool(self)

@@ -23,7 +23,8 @@ from compute.lanes.loop import (
     run_lane,
     source_of,
 )
-from kernels.definition import Kernel
+from compute.traits import Traits
+from kernels.definition import Kernel, numba_is_here
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
@@ -45,6 +46,7 @@ class Prange(Backend):
 
     workers: int = field(default_factory=_default)
     name = "prange"
+    traits = Traits(loads_itself=True)
 
     def open(self) -> PrangePool:
         return PrangePool(self)
@@ -53,6 +55,19 @@ class Prange(Backend):
         if not kernel.variants[kernel.variant].compiled:
             return f"prange runs compiled variants only, and {kernel.name}'s {kernel.variant!r} is not; use threads"
         return None
+
+    def lacks(self) -> str | None:
+        if not numba_is_here():
+            return None
+        import numba
+
+        threads = int(numba.config.NUMBA_NUM_THREADS)
+        if self.workers <= threads:
+            return None
+        return (
+            f"numba has {threads} threads here, not {self.workers}; set NUMBA_NUM_THREADS={self.workers} before Python"
+            " starts"
+        )
 
 
 # numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
@@ -74,6 +89,8 @@ if hasattr(os, "register_at_fork"):
 
 
 class PrangePool(Pool):
+    backend: Prange
+
     def start(self) -> None:
         import numba
 
@@ -82,11 +99,8 @@ class PrangePool(Pool):
                 f"numba's OpenMP threads do not survive a fork, and process {_openmp_of} had used them before it forked"
                 " this one; use Threads here, set NUMBA_THREADING_LAYER=workqueue, or fork before the first Prange run"
             )
-        if self.workers > numba.config.NUMBA_NUM_THREADS:
-            raise ValueError(
-                f"numba has {numba.config.NUMBA_NUM_THREADS} threads here, not {self.workers};"
-                f" set NUMBA_NUM_THREADS={self.workers} before Python starts"
-            )
+        if lack := self.backend.lacks():
+            raise ValueError(lack)
         self._set_threads = numba.set_num_threads
         self._regions: dict[int, tuple[Callable[..., int], Callable[..., None]]] = {}
 

@@ -28,6 +28,7 @@ from compute.lanes.control import LINE, SENDING, Control
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
 from compute.memory.segments import reference
+from compute.traits import PROCESSES
 from kernels.definition import nearest
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -59,6 +60,7 @@ class Processes(Backend):
     start: StartMethod = "spawn" if sys.platform == "win32" else "forkserver"
     timeout: float | None = None
     name = "processes"
+    traits = PROCESSES
 
     def __post_init__(self) -> None:
         import multiprocessing

@@ -373,8 +373,12 @@ def show_list() -> int:
     for name, kernel in kernels.REGISTRY.items():
         lines.append(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
     lines += ["", "backends"]
-    for name, backend in BACKENDS.items():
-        lines.append(_line(f"  {name:13}", sys.modules[backend.__module__].__doc__, width))
+    for name in BACKENDS:
+        try:
+            about = BACKENDS[name].__doc__
+        except ValueError as error:
+            about = str(error)
+        lines.append(_line(f"  {name:13}", about, width))
     return terminal.deliver(lambda: terminal.say("\n".join(lines)))
 
 

@@ -42,7 +42,7 @@ def speedups(sheet: Sheet, name: str) -> str:
     """The group's speedups as the HTML of a figure called name; nothing where none was worked out."""
     series: Series = {}
     for row in sheet.rows:
-        if row.point.speedup is not None and row.point.backend != "serial":
+        if row.point.speedup is not None and not row.point.is_serial:
             series.setdefault((row.point.backend, row.point.variant), []).append(row)
     if not series:
         return ""
@@ -55,7 +55,7 @@ def ledgers(points: Sequence[Point], name: str) -> str:
     """Where the core-seconds of each backend and variant at its most workers went; nothing where it is not known."""
     import plotly.graph_objects as go
 
-    told = [p for p in most_workers(points) if p.backend != "serial" and shares(p)]
+    told = [p for p in most_workers(points) if not p.is_serial and shares(p)]
     if not told:
         return ""
     figure = go.Figure()

@@ -53,7 +53,7 @@ def render(scaling: Scaling) -> bytes:
     scaling = shown(scaling)
     with style.context(["default", FONT]), warnings.catch_warnings():  # whatever the reader's own matplotlibrc says
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font has not is drawn as a box
-        counts = sorted({p.workers for p in scaling.points if p.backend != "serial"})
+        counts = sorted({p.workers for p in scaling.points if not p.is_serial})
         many = len(counts) > 2
         figure = _lines(_panels(scaling, True), counts) if many else _rows(_panels(scaling, False))
         _head(figure, 0.12, "Speedup over one core of the same variant", fontsize=13, fontweight="bold")
@@ -74,7 +74,7 @@ def _panels(scaling: Scaling, by_variant: bool) -> list[Panel]:
     """
     panels: list[Panel] = []
     for group in groups(scaling):
-        points = [row.point for row in group.rows if row.point.speedup is not None and row.point.backend != "serial"]
+        points = [row.point for row in group.rows if row.point.speedup is not None and not row.point.is_serial]
         name = " · ".join(group.title.split(" · ")[:2])
         variants = dict.fromkeys(p.variant for p in points) if by_variant else {None: None}
         for variant in variants:

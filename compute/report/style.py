@@ -5,7 +5,15 @@ from __future__ import annotations
 INK, FAINT, RULE = "#222222", "#767676", "#e3e3e3"
 # Okabe & Ito's colours, told apart by colour-blind readers; their yellow is left out, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-KNOWN = ("threads", "processes", "prange", "joblib", "coroutines", "interpreters", "dask")
+KNOWN = (
+    "threads",
+    "processes",
+    "prange",
+    "joblib",
+    "coroutines",
+    "interpreters",
+    "dask",
+)  # each has its own colour
 # Useful work is calm, waiting is warm, getting data and people together is cool, what is not known is pale.
 ENTRY_COLOURS = {
     "useful": "#9db4c6", "inflation": "#7a5195", "blocked": "#c1272d", "runqueue": "#f28e2b", "idle": "#f7d774",

@@ -70,6 +70,7 @@ def point(
         chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
         mode=work.mode,
+        traits=pool.backend.traits.names(),
     )
 
 

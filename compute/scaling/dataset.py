@@ -11,6 +11,7 @@ from typing import Any
 
 from compute import texts
 from compute.scaling import files
+from compute.traits import SERIAL, Traits, former_traits, traits_from
 
 SCHEMA = "nfold/1"
 SEVERAL = "these points come from several machines; the first one's name stands above them"
@@ -46,6 +47,7 @@ class Point:
     mode:       "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is then
                 workers × baseline / seconds).
     file:       the results file that it is from, where several that hold this kernel are shown together.
+    traits:     what holds for the backend's lanes (compute.traits); None in files of before they were kept.
     """
 
     kernel: str
@@ -86,6 +88,17 @@ class Point:
     contaminated: int | None = None
     mode: str | None = None
     file: str | None = None
+    traits: tuple[str, ...] | None = None
+
+    @property
+    def has(self) -> Traits:
+        """The traits of its backend."""
+        return former_traits(self.backend) if self.traits is None else traits_from(self.traits)
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether it is of the backend that the others are compared with."""
+        return self.backend == SERIAL
 
     @property
     def title(self) -> str:
@@ -333,6 +346,7 @@ EXTRA: dict[str, Kind] = {
     "contaminated": COUNT,
     "mode": TEXT,
     "file": TEXT,
+    "traits": TEXTS,
 }
 
 LAW: dict[str, Kind] = {

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from compute.scaling import statistics
 from compute.scaling.dataset import Point
+from compute.traits import SERIAL
 
-SERIAL, ONE_WORKER = "serial", "one worker"
+ONE_WORKER = "one worker"
 
 
 def compared(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ...]:

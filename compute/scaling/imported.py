@@ -10,6 +10,7 @@ from compute.scaling import derive
 from compute.scaling.dataset import COUNT, OR_NULL, REQUIRED, TIMES, Kind, Point, Scaling, from_data, read_object
 from compute.scaling.files import StrPath
 from compute.texts import visible
+from compute.traits import SERIAL
 
 NOT_INTERLEAVED = (
     "pytest-benchmark ran each configuration by itself, not in turns: the speedups hold a drift of the clock speed"
@@ -79,7 +80,7 @@ def _about_baselines(made: tuple[Point, ...]) -> list[str]:
     """A warning for each kernel, size and variant without a serial run, with the backends that it touches."""
     touched: dict[tuple[str, str | None], dict[str, None]] = {}
     for p in made:
-        if p.baseline != derive.SERIAL:
+        if p.baseline != SERIAL:
             work = f"{p.kernel} ({p.variant})" if p.size is None else f"{p.kernel} {p.size:,} ({p.variant})"
             touched.setdefault((work, p.baseline), {})[p.backend] = None
     consequence = {derive.ONE_WORKER: "speedup is against one worker of its own for", None: "no speedup for"}

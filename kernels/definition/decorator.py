@@ -78,7 +78,7 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         raise ValueError(f"bound must be 'compute' or 'memory', not {bound!r}; leave it out where it is not known")
     variants = {"python": Variant(body)}
     if compiled:
-        variants["nogil"] = Variant(body, compiled=True)
+        variants["nogil"] = Variant(body, "compiled")
     plan = options.get("plan")
     return Kernel(
         name=body.__name__,

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,19 +27,27 @@ from kernels.definition.plan import as_index as as_index
 from kernels.vectors.caches import empty
 
 Body = Callable[..., Any]
+Mode = Literal["python", "compiled"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a body: a function, and whether numba compiles it (it then releases the GIL).
+    """One way to run a body: a function and a mode.
+
+    mode: "python" (the interpreter runs it, with whatever lock that interpreter has) or "compiled" (numba; it releases
+    the GIL).
 
     A function whose module needs numba to be imported is given as "package.module:name". A variant may have a planner
     of its own, with the kernel's arguments, where another grain suits it.
     """
 
     function: Body | str
-    compiled: bool = False
+    mode: Mode = "python"
     planner: Callable[..., Plan] | None = None
+
+    @property
+    def compiled(self) -> bool:
+        return self.mode == "compiled"
 
     def source(self) -> Body:
         """The Python function of the body."""
@@ -192,7 +200,7 @@ class Kernel:
         if not isinstance(function, str):
             function = plain(function, compiled)
         self.variants.pop(variant, None)
-        self.variants[variant] = Variant(function, compiled, plan)
+        self.variants[variant] = Variant(function, "compiled" if compiled else "python", plan)
 
     def planned(self, variant: str, plan: Callable[..., Plan]) -> None:
         """Give a variant that is there a planner of its own."""

@@ -13,6 +13,7 @@ from compute.scaling.ledger import ENTRIES
 from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.verdict.judgement import Cause, Verdict, headline, judge
 from compute.scaling.verdict.losses import losses
+from compute.traits import Traits
 
 
 def test_nothing_wrong():
@@ -124,6 +125,7 @@ ANY = {
     "compiled": st.booleans(),
     "has_gil": st.booleans(),
     "processes": st.integers(0, 8),
+    "traits": st.none() | st.builds(Traits, *[st.booleans()] * len(fields(Traits))),
     "speedup_ci": st.none() | st.tuples(st.floats(0, 2), st.floats(2, 100)),
     **{name: st.none() | st.integers(0, 64) for name in ("chunks", "cpus", "cpus_shared", "rounds", "contaminated")},
 }

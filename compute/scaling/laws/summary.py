@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from compute.scaling.dataset import Point
-from compute.scaling.derive import ONE_WORKER, SERIAL
+from compute.scaling.derive import ONE_WORKER
 from compute.scaling.laws import fitting, models, prospects, simulation
 from compute.scaling.laws.models import NOT_IDENTIFIABLE, Measured
+from compute.traits import SERIAL
 
 FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured
 

@@ -37,7 +37,7 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
     every: whether each gets its headline. Else only the best does, and of the others only what is wrong is told, once
     where it is the same: the figures stand in the table, and a long report stays readable. What is fine is one line.
     """
-    told = [p for p in most_workers(points) if p.backend != "serial" and p.verdict]
+    told = [p for p in most_workers(points) if not p.is_serial and p.verdict]
     if not told:
         return
     best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
@@ -108,7 +108,7 @@ def _names(points: Sequence[Point]) -> str:
 
 
 def _rates(points: Sequence[Point]) -> Iterable[str]:
-    told = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in points if p.backend == "serial" and p.rate and p.unit]
+    told = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in points if p.is_serial and p.rate and p.unit]
     if told:
         yield "On one core: " + ", ".join(told) + "."
 
@@ -131,10 +131,10 @@ def _waiting(points: Sequence[Point]) -> Iterable[str]:
     for p in most_workers(points):
         if p.verdict or p.cpu_per_wall is None or p.cpu_per_wall >= BUSY:
             continue
-        serial = next((q for q in points if q.backend == "serial" and q.variant == p.variant), None)
+        serial = next((q for q in points if q.is_serial and q.variant == p.variant), None)
         quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
         told = f"{_name(p)}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
-        if p.backend == "coroutines" and quiet:
+        if p.has.shares_thread and quiet:
             yield f"{told}: {every(p.workers, 'lane')} share one thread."
         elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
             yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, points)}."

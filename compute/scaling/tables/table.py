@@ -128,7 +128,7 @@ def _title(found: Sequence[Point]) -> str:
 def _sorted(found: Iterable[Point]) -> list[Point]:
     """Variants together, the fastest first; in each the backends as they came, serial first, by workers."""
     found = list(found)
-    backends = {p.backend: -1 if p.backend == "serial" else k for k, p in reversed(list(enumerate(found)))}
+    backends = {p.backend: -1 if p.is_serial else k for k, p in reversed(list(enumerate(found)))}
     fastest = {v: max(p.rate or 1 / p.seconds for p in found if p.variant == v) for v in {p.variant for p in found}}
     return sorted(found, key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
 

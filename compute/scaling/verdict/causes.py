@@ -79,9 +79,10 @@ def _evidence(here: Evidence, p: Point, points: Sequence[Point], kernel: Kernel,
         free_blocked=None
         if compiled
         else _blocked(points, p, lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled),
-        elsewhere_blocked=_blocked(points, p, lambda q: q.backend == "processes" and q.variant == p.variant),
+        elsewhere_blocked=_blocked(points, p, lambda q: not q.has.shares_gil and q.variant == p.variant),
         rounds=p.rounds,
         contaminated=p.contaminated,
+        traits=p.has,
     )
 
 

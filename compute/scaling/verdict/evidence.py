@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compute.traits import Traits, former_traits
+
 STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
 NEAR = 0.9  # of N: the controls of a quiet machine reach 0.95 to 0.99 of it
 REFUTED = 1.1  # of the ceiling: a kernel that is faster was not held by it; two quiet measurements differ by less
-BASELINE = "serial"  # the backend that the others are compared with
-TOGETHER = "coroutines"  # the backend whose lanes share one thread
-OWN_GIL = "interpreters"  # the backend whose lanes share a process but no GIL
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Evidence:
     free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
                  same variant on as many processes.
     rounds, contaminated: how many were measured, and how many of them were disturbed from outside.
+    traits:      what the backend is; None where only its name is known.
     """
 
     kernel: str = ""
@@ -72,6 +72,12 @@ class Evidence:
     elsewhere_blocked: float | None = None
     rounds: int | None = None
     contaminated: int | None = None
+    traits: Traits | None = None
+
+    @property
+    def has(self) -> Traits:
+        """The traits of the backend."""
+        return former_traits(self.backend) if self.traits is None else self.traits
 
     @property
     def budget(self) -> float:
@@ -164,9 +170,9 @@ class Evidence:
     @property
     def together(self) -> bool:
         """Whether all lanes are on one thread."""
-        return self.backend == TOGETHER and self.workers > 1
+        return self.has.shares_thread and self.workers > 1
 
     @property
     def shares_gil(self) -> bool:
         """Whether several lanes have one GIL between them."""
-        return self.has_gil and self.processes < self.workers and self.backend != OWN_GIL
+        return self.has_gil and self.processes < self.workers and self.has.shares_gil

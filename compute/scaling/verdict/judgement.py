@@ -13,9 +13,10 @@ from typing import Protocol
 
 from compute.scaling.configurations import MOST_ROUNDS
 from compute.scaling.verdict import phrases
-from compute.scaling.verdict.evidence import BASELINE, NEAR, REFUTED, Evidence
+from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
 from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses, touching
 from compute.scaling.words import listed, percent, ratio, seconds
+from compute.traits import SERIAL
 
 __all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]
 
@@ -104,7 +105,7 @@ def _first(found: list[Loss]) -> Loss:
 def _nothing_wrong(e: Evidence, reached: float) -> Loss:
     """The program does what can be done; where that is far under N-fold, what of the machine keeps it there."""
     told = percent(reached)
-    if e.backend == BASELINE:
+    if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
     if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
         # Serial waited as well, so that the ratio looks good; the times do not.

@@ -25,7 +25,6 @@ TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
 LEAST_SYSTEM = 0.04  # seconds of one round: ten ticks of a kernel that splits CPU time at 250 Hz; of n rounds 1/√n
 COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 where the host had to find them first
 
-APART = ("processes", "joblib", "dask")  # backends whose lanes may be in processes of their own
 LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
 NAMES = {"runqueue": "queued for a CPU", "inflation": "CPU inflation", "idle": "idle"}  # of entries, in a sentence
 
@@ -258,7 +257,7 @@ def _structure(e: Evidence, claims: Claims) -> Iterator[Loss]:
             Cause.TRANSFER,
             f"in a run of {seconds(e.seconds)}: messages are sent and arrays copied; pass less, give each run more, or "
             "use threads"
-            if e.processes > 1 or e.backend in APART
+            if e.processes > 1 or not e.has.shares_memory
             else f"in a run of {seconds(e.seconds)}: arrays are made ready; give each run more",
         ),
         (
