@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "advice": ["Advice", "advise"],
-    "arena": ["shared"],
+    "memory.arena": ["shared"],
     "backends": ["BACKENDS", "named", "Backend", "Pool"],
     "backends.serial": ["Serial"],
     "backends.threads": ["Threads"],

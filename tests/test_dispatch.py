@@ -9,6 +9,7 @@ from example_kernels import squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import compute
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
 
@@ -153,3 +154,8 @@ def test_seconds_and_lanes_are_told_by_the_result():
 @pytest.mark.parametrize("on", [Serial(), Threads(2), Prange(2), Processes(2), Joblib(1), Coroutines(2)], ids=repr)
 def test_run_opens_and_closes_for_itself(on):
     np.testing.assert_array_equal(run(squares, np.arange(50.0), on=on).value, np.arange(50.0) ** 2)
+
+
+def test_every_public_name_leads_somewhere():
+    for name in compute.__all__:
+        assert getattr(compute, name) is not None
