@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+from patience import PATIENCE
 
 from kernels import Plan, kernel
 
@@ -26,7 +27,6 @@ POINTS = {
 }
 WAYS = ("SIGKILL", "SIGSEGV", "exit", "SIGSTOP")
 SIDE = 8  # numbers to a chunk
-PATIENCE = 600.0  # s that a chunk waits for its companions: only a failing test gets there
 
 
 def die(way: str) -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from patience import PATIENCE
 
 SHARED_MEMORY = Path("/dev/shm")
 MARK = "NFOLD_TESTS"
 OWNER = re.compile(r"(?:nfold-|sem\.loky-|joblib_memmapping_folder_)(\d+)")
-PATIENCE = 5.0  # s for processes that were told to go
 
 os.environ[MARK] = str(os.getpid())  # always: a session may be started by another one's test
 

@@ -19,10 +19,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 # A warning is an error; but the resource tracker, which is told the same, would keep an error of its own to itself.
 STRICTLY = ["-W", "error", "-W", "default:resource_tracker"]
-PATIENCE = 600.0  # s for a script to say what it is waited for: only a failing test gets there
 
 
 class Script:

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-PATIENCE = 60.0  # s for a child: only a failing test gets there
+from patience import PATIENCE
 
 
 def in_child(do: Callable[[], Any], leave: str = "_exit") -> int:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 import kernels
 from compute.cli import main_job
@@ -247,7 +248,7 @@ def test_a_kernel_in_the_current_folder_runs_in_workers_too(tmp_path, no_leaks):
     done = nfold(
         "run", "mine:twice", "1000", "--on", "processes", "--workers", "2", "--variant", "python", cwd=tmp_path
     )
-    out, err = done.communicate(timeout=600)
+    out, err = done.communicate(timeout=PATIENCE)
     assert (done.returncode, err) == (0, "")
     assert "float64 array of shape (1000,)" in out
 
@@ -255,7 +256,7 @@ def test_a_kernel_in_the_current_folder_runs_in_workers_too(tmp_path, no_leaks):
 def test_an_error_in_a_body_keeps_its_traceback_and_names_the_chunk(tmp_path):
     (tmp_path / "mine.py").write_text(USER_MODULE)
     done = nfold("run", "mine:broken", "10", "--variant", "python", "--on", "threads", cwd=tmp_path)
-    out, err = done.communicate(timeout=600)
+    out, err = done.communicate(timeout=PATIENCE)
     assert done.returncode == 1
     assert out == ""
     assert "ZeroDivisionError: as planned" in err
@@ -272,7 +273,7 @@ def test_ctrl_c_ends_with_130_and_one_line(tmp_path, no_leaks):
     assert job.stdout.readline() == "begun\n"
     time.sleep(0.3)
     job.send_signal(signal.SIGINT)
-    _, err = job.communicate(timeout=600)
+    _, err = job.communicate(timeout=PATIENCE)
     assert (job.returncode, err) == (130, "nfold: interrupted\n")
 
 
@@ -281,7 +282,7 @@ def test_a_reader_that_leaves_hears_no_complaint():
     job.stdout.close()
     assert job.stderr.read() == ""
     job.stderr.close()
-    assert job.wait(timeout=600) == 1
+    assert job.wait(timeout=PATIENCE) == 1
 
 
 def test_a_bar_shows_a_name_as_it_is(monkeypatch):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from compute.cli import main_job
 from compute.cli.commands import main
@@ -57,7 +58,7 @@ def nfold(*argv: str | bytes, stdout=subprocess.PIPE, env=(), **options) -> subp
         text=True,
         errors="surrogateescape",
         env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(env),
-        timeout=60,
+        timeout=PATIENCE,
         **options,
     )
 
@@ -282,7 +283,7 @@ def on_a_terminal(*argv: str) -> str:
     except OSError:  # how Linux says that nobody holds the other end any more
         pass
     os.close(ours)
-    job.wait(timeout=30)
+    job.wait(timeout=PATIENCE)
     return sent.decode()
 
 

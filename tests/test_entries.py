@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from kernels.compilation import kept_code
 from kernels.compilation.compiler import compiled, forget
@@ -211,7 +212,7 @@ for _ in range(150):
 def test_eight_processes_read_write_and_drop_at_once(tmp_path):
     command = [sys.executable, "-W", "error", "-c", CHURN, str(tmp_path)]
     started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(8)]
-    assert [process.communicate(timeout=600)[0] for process in started] == [b""] * 8
+    assert [process.communicate(timeout=PATIENCE)[0] for process in started] == [b""] * 8
     left = list(tmp_path.iterdir())
     assert 0 < len(left) <= 5
     assert all(path.read_bytes() == bytes([int(path.stem[5:], 16)]) * 1000 for path in left)

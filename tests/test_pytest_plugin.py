@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from compute import Threads, run
 from compute.adapters.pytest_plugin import _scale
@@ -71,7 +72,7 @@ def in_a_process(folder: Path, *command: str) -> str:
         [sys.executable, *command],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         cwd=folder,
         env=SURROUNDINGS | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
     )

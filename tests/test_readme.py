@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
@@ -40,7 +41,7 @@ def test_a_snippet_runs_as_it_stands(number, tmp_path):
         [sys.executable, *(command if is_test else ["-W", "error"]), name],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 TOY = '''
 """One thread at a time: each lane runs on a thread that the next one waits for."""
@@ -57,7 +58,9 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(folder), str(root)])
     env = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
-    return subprocess.run([sys.executable, *args], env=env, cwd=folder, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [sys.executable, *args], env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+    )
 
 
 @pytest.fixture(scope="module")

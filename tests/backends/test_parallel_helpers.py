@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rules
+from patience import PATIENCE
 
 from kernels.compilation import serially
 
@@ -45,7 +46,7 @@ assert rules.total(x) == x.sum()
     ],
 )
 def test_lanes_run_parallel_functions_serially(script, layer, backends, before):
-    script(SCRIPT, backends, before, timeout=110, NUMBA_THREADING_LAYER=layer)
+    script(SCRIPT, backends, before, timeout=PATIENCE, NUMBA_THREADING_LAYER=layer)
 
 
 def test_a_twin_does_what_its_original_does_without_threads():

@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 from every_case import BACKENDS, FORK
 from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, spin, squares, who
+from patience import PATIENCE
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
 from compute.lanes.control import INSIDE, SPANS_BOUND, Control
 from kernels import kernel, mandelbrot
-
-PATIENCE = 600.0  # s that a chunk waits for the others: only a failing test gets there
 
 
 @pytest.fixture(scope="module", params=BACKENDS, ids=repr)

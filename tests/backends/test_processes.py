@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from example_kernels import fails, nothing, spin
+from patience import PATIENCE
 
 from compute import Processes
 from compute.backends import remote
@@ -73,7 +74,7 @@ def test_of_an_ask_and_an_answer_that_meet_one_sees_the_other():
     thread = threading.Thread(target=answers)
     thread.start()
     while pool.ask() < total:  # each ask but the last is before some answer, which must tell of it
-        assert told.acquire(timeout=600), "an ask was overlooked"
+        assert told.acquire(timeout=PATIENCE), "an ask was overlooked"
     thread.join()
     assert pool.answers == total
 

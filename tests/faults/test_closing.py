@@ -16,7 +16,7 @@ from programs import said
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from kernels import Plan, kernel
 
-pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 BACKENDS = [
     Serial(),

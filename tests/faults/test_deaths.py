@@ -17,7 +17,7 @@ from compute import Processes, WorkerDied, dispatch
 from compute.lanes.interrupts import Watch
 from compute.lanes.loop import Outcome
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 
 @pytest.fixture(autouse=True)

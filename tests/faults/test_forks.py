@@ -8,7 +8,6 @@ import pytest
 from prepared import Prepared
 
 pytestmark = [
-    pytest.mark.timeout(150),
     pytest.mark.skipif(sys.platform != "linux", reason="forks are watched by pidfd"),
 ]
 

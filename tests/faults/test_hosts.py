@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from prepared import Prepared
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,7 +34,7 @@ def program(tmp_path, text, *args, shell="", **env):
         command = ["sh", "-c", shell, "sh", *command]
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     settings = os.environ | {"PYTHONPATH": paths} | env
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=settings, cwd=tmp_path)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=settings, cwd=tmp_path)
 
 
 DAEMON = """

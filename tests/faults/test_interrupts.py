@@ -10,7 +10,7 @@ import psutil
 import pytest
 from prepared import Prepared
 
-pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 GONE_WITHIN = 2.0  # s after a parent's SIGKILL: the promise itself
 

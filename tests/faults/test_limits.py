@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -83,7 +84,7 @@ def with_small_folders(tmp_path, text, disk="50m"):
             ["unshare", "-rm", "sh", "-c", f'{mounts} && exec "$@"', "sh", sys.executable, str(path)],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=PATIENCE,
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TMPDIR": folder},
         )
 
@@ -134,7 +135,7 @@ def test_a_read_only_shared_memory_is_replaced_by_a_file_with_a_warning(tmp_path
         ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"', "sh", sys.executable, path],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
     )
     assert done.returncode == 0, done.stderr

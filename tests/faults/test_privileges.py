@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from compute.backends import hosts
 
@@ -102,7 +103,7 @@ def test_pools_of_a_server_that_drops_its_privileges(no_leaks, backend, when):
         paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
         settings = {"PYTHONPATH": paths, "TMPDIR": folder, "NFOLD_CACHE_DIR": f"{folder}/cache"}
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=300, cwd=folder, env=os.environ | settings
+            command, capture_output=True, text=True, timeout=PATIENCE, cwd=folder, env=os.environ | settings
         )
         assert done.stdout == "done\n", done.stderr
         if "Joblib" in backend and when == "while it is open":

@@ -7,7 +7,7 @@ import sys
 import pytest
 from prepared import Prepared
 
-pytestmark = [pytest.mark.timeout(100), pytest.mark.skipif(sys.platform != "linux", reason="fork servers are POSIX's")]
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="fork servers are POSIX's")]
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from typing import Any
 
 import leaks
 import numpy as np
+from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 600.0  # s for a program to start, to answer, to end: only a failing test gets there
 REQUESTS, CLIENTS = 100, 4
 SIZE = 1000  # numbers in an answer
 

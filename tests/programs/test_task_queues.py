@@ -85,7 +85,7 @@ import tasks
 
 asked = {k: tasks.squares_from.delay(float(k)) for k in range(int(__import__("sys").argv[1]))}
 for k, result in asked.items():
-    assert result.get(timeout=600, interval=0.02) == [k * k, (k + 1.0) ** 2], k
+    assert result.get(timeout=PATIENCE, interval=0.02) == [k * k, (k + 1.0) ** 2], k
 print("done")
 """
 

@@ -8,6 +8,7 @@ from html import unescape
 
 import pytest
 from invented import a_point, a_scaling, explained
+from patience import PATIENCE
 
 from compute.report import html
 from compute.scaling.dataset import Scaling
@@ -62,7 +63,7 @@ def opened(tmp_path_factory):
         "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=1500",
         "--allow-file-access-from-files", "--dump-dom", (folder / "all.html").as_uri(),
     ]  # fmt: skip
-    told = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=600)
+    told = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=PATIENCE)
     (seen,) = re.findall(r'data-seen="([^"]*)"', told.stdout)
     console = [line for line in told.stderr.splitlines() if "CONSOLE" in line]
     return {
