@@ -339,7 +339,7 @@ raise SystemExit("so there")
 """
 
 
-NAMED = "import compute.memory.segments\ncompute.segments.NAMELESS = False  # as where there is no /proc"
+NAMED = "import compute.memory.segments\ncompute.memory.segments.NAMELESS = False  # as where there is no /proc"
 
 
 @pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])

@@ -199,13 +199,13 @@ def test_an_entry_that_somebody_planted_runs_nothing(script, tmp_path):
 CHURN = """
 import random, sys
 from pathlib import Path
-from kernels import entries
-folder, entries.MOST_BYTES = Path(sys.argv[1]), 5000
+from kernels.compilation import kept_code
+folder, kept_code.MOST_BYTES = Path(sys.argv[1]), 5000
 for _ in range(150):
     number = random.randrange(20)
     path, whole = folder / f"body-{number:032x}.nbc", bytes([number]) * 1000
-    assert entries.read(path) in (None, whole)
-    entries.write(path, whole)
+    assert kept_code.read(path) in (None, whole)
+    kept_code.write(path, whole)
 """
 
 

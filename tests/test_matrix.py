@@ -167,9 +167,10 @@ def test_matvec_of_a_strided_matrix_is_that_of_its_copy_to_the_bit(rows):
 # Run by itself: numba reads the names of the target when it is imported.
 ON_ANOTHER_CPU = """
 import numpy as np
-from kernels import matmul, matvec, streams_lanes, transpose, triad
+from kernels import matmul, matvec, transpose, triad
+from kernels.streams import scaled_sum_compiled, transposition_compiled
 from kernels.vectors.blocks import LANES
-streams_lanes.LARGE = 0  # small arrays go past the caches, too
+scaled_sum_compiled.LARGE = transposition_compiled.LARGE = 0  # small arrays go past the caches, too
 rng = np.random.default_rng(5)
 A, B = rng.integers(-99, 99, (131, 300)).astype(float), rng.integers(-99, 99, (300, 75)).astype(float)
 np.testing.assert_array_equal(matmul.nogil(A, B), A @ B)

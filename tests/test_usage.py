@@ -192,7 +192,7 @@ def test_an_open_file_tells_of_now_and_is_its_threads_own(afresh, no_leaks):
 
 FORKS = """
 import os
-from compute import usage
+from compute.lanes import usage
 
 def mine():
     return os.readlink(f"/proc/self/fd/{usage.schedstat()}").split("/")[2] == str(os.getpid())
