@@ -13,7 +13,9 @@ On disk stays only what another process can tell by value to be the same (`kerne
 
 from __future__ import annotations
 
+import operator
 import types
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -100,6 +102,33 @@ class _Forgets(dict[Any, Any]):
         pass
 
 
+def _only_ours(dispatcher: Any) -> Any:
+    """The dispatcher, which from now on links nothing that the user has compiled.
+
+    What he has compiled holds what it read at that time. All of it is made again here, in every place where numba
+    looks for functions; should there be a place that is not known, this says so, where code would be old in silence.
+    """
+    compiler, made = dispatcher._compiler, dispatcher._compiler.compile
+    compiler._failed_cache = _Forgets()
+
+    def compile_(*given: Any) -> Any:
+        result = made(*given)
+        for called in provenance.dispatchers_in((result.fndesc.typemap or {}).values()):
+            if called not in _own and not provenance.is_fixed(provenance.home_of(called.py_func)):
+                raise RuntimeError(
+                    f"{dispatcher.py_func.__qualname__} would be linked with the old machine code of"
+                    f" {called.py_func.__qualname__}, which numba has compiled already; call it by its name"
+                )
+        return result
+
+    compiler.compile = compile_
+    _own.add(dispatcher)
+    return dispatcher
+
+
+_own: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 class _Twins:
     """The functions of one compilation: each is a copy whose globals hold the compiled forms of what it calls.
 
@@ -111,6 +140,7 @@ class _Twins:
         self._shared, self._attributes = shared, attributes
         self._helpers: dict[int, Any] = {}
         self._originals: list[Any] = []  # whose ids are the keys above
+        self._with_defaults: list[types.FunctionType] = []  # whose defaults are being made
 
     def root(self, function: types.FunctionType, options: dict[str, Any], key: str | None) -> Any:
         """The dispatcher of the function itself; what it compiles to is kept under a key that is not None."""
@@ -123,11 +153,10 @@ class _Twins:
         kept = ("__name__", "__file__", "__builtins__", *globals_of(function.__code__))
         names = {name: function.__globals__[name] for name in kept if name in function.__globals__}
         cells = tuple(types.CellType(cell.cell_contents) for cell in function.__closure__ or ())
-        twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
-        twin.__kwdefaults__ = function.__kwdefaults__
+        twin = types.FunctionType(function.__code__, names, function.__name__, None, cells)
+        twin.__defaults__, twin.__kwdefaults__ = self._defaults(function)
         twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
-        dispatcher = jit(twin)
-        dispatcher._compiler._failed_cache = _Forgets()
+        dispatcher = _only_ours(jit(twin))
         if original is not None:  # before its own helpers: it may call itself, or its caller
             self._helpers[id(original)] = dispatcher
             self._originals.append(original)
@@ -157,7 +186,28 @@ class _Twins:
             return self._again(value)
         if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
             return self._module(value)
+        if isinstance(value, tuple):
+            return self._tuple(value)
         return value
+
+    def _defaults(self, function: types.FunctionType) -> tuple[Any, Any]:
+        """A function's defaults in their compiled forms, in whose terms numba tells its signature."""
+        keywords = function.__kwdefaults__ or {}
+        if function in self._with_defaults:  # it is a default of its own: once more round, and it is refused
+            return function.__defaults__, function.__kwdefaults__
+        self._with_defaults.append(function)
+        made = {name: self._for_numba(one) for name, one in keywords.items()}
+        given = self._for_numba(function.__defaults__)
+        self._with_defaults.pop()
+        return given, made or None
+
+    def _tuple(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A tuple with the compiled forms of the functions in it; itself where there are none."""
+        items = [self._for_numba(item) for item in value]
+        if all(map(operator.is_, items, value)):
+            return value
+        made: tuple[Any, ...] = tuple.__new__(type(value), items)  # a namedtuple's own takes its items one by one
+        return made
 
     def _module(self, module: types.ModuleType) -> types.ModuleType:
         """A module with the compiled forms of the functions that are called through it."""

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,11 @@ def _name_within(value: Any, is_within: Callable[[str | None], bool]) -> str:
     return ""
 
 
+def home_of(function: types.FunctionType) -> str:
+    """The module whose globals a function reads; `functools.wraps` may have given it the `__module__` of another."""
+    return str(function.__globals__.get("__name__") or "")
+
+
 def is_our_code(function: types.FunctionType) -> bool:
     """Whether a function was made by code in this library's files, whatever it closes over."""
     module = sys.modules.get(function.__module__ or "")
@@ -121,6 +126,21 @@ def is_dispatcher(value: Any) -> bool:
     """Whether it is a function that was given to numba's `jit`."""
     dispatcher = sys.modules.get("numba.core.dispatcher")
     return dispatcher is not None and isinstance(value, dispatcher.Dispatcher)
+
+
+def dispatchers_in(given: Iterable[Any]) -> Iterator[Any]:
+    """The compiled functions in numba's types: each is a type of its own."""
+    from numba.core import types
+
+    known: Any = types
+
+    for one in given:
+        if isinstance(one, known.Dispatcher):
+            yield one.dispatcher
+        elif isinstance(one, known.BaseTuple):
+            yield from dispatchers_in(one)
+        elif isinstance(one, known.Omitted) and is_dispatcher(one.value):
+            yield one.value
 
 
 def dispatcher_options(dispatcher: Any) -> list[str] | None:
