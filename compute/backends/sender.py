@@ -209,9 +209,10 @@ def _equal(array: Array, placed: Array) -> bool:
 
 
 def _is_fixed(array: Any) -> bool:
-    """Whether nobody writes to an array: it is read-only, and so is everything that it is a view of."""
+    """Whether nobody can write to an array: it lies in a bytes object.
+
+    That an array is read-only says nothing of views of it that were made before, nor of what it is later.
+    """
     while isinstance(array, np.ndarray):
-        if array.flags.writeable:
-            return False
         array = array.base
-    return array is None or isinstance(array, bytes)
+    return isinstance(array, bytes)
