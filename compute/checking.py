@@ -20,6 +20,7 @@ from compute.dispatch import Lanes, Result
 from compute.lanes.interrupts import Watch
 from kernels.definition import Kernel, numba_is_here, refusals
 from kernels.definition.arguments import NUMBERS, guarded, name_at
+from kernels.definition.containers import arrays_in
 from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
@@ -137,12 +138,12 @@ def _kept(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
 
     Compiled code can write through what numba does not know to be read-only.
     """
-    before = [x.copy() if isinstance(x, np.ndarray) else x for x in plan.inputs]
+    before = [(k, x, x.copy()) for k, value in enumerate(plan.inputs) for x in arrays_in(value)]
 
     def put_back() -> list[tuple[int, str]]:
         changed = []
-        for k, (x, was) in enumerate(zip(plan.inputs, before, strict=True)):
-            if isinstance(x, np.ndarray) and (told := difference(was, x, exactly=True)):
+        for k, x, was in before:
+            if told := difference(was, x, exactly=True):
                 changed.append((k, told))
                 if x.flags.writeable:
                     np.copyto(x, was)
@@ -152,7 +153,10 @@ def _kept(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
         for k, told in put_back():
             if k not in kernel.inout:
                 name = name_at(kernel.inputs, k)
-                raise CheckFailed(f"{_named(kernel)} changes its input {name}: {told}; say @kernel(inout=({name!r},))")
+                remedy = f"say @kernel(inout=({name!r},))"
+                if not isinstance(plan.inputs[k], np.ndarray):
+                    remedy = "pass the array as an input of its own, and name it in @kernel(inout=…)"
+                raise CheckFailed(f"{_named(kernel)} changes its input {name}: {told}; {remedy}")
 
     try:
         yield put_back_and_check

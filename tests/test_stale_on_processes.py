@@ -1,4 +1,4 @@
-"""What reaches worker processes is what the caller has at the moment of each run: objects, classes, arrays, functions."""
+"""What reaches worker processes is what the caller has at each run: objects, classes, arrays, functions."""
 
 from __future__ import annotations
 

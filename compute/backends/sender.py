@@ -180,6 +180,8 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
             told.append((int, -(2**63) <= value < 2**63))
         elif isinstance(value, tuple):
             told.append((type(value), _layouts(value, others)))
+        elif type(value) is list:
+            told.append((list, _layouts(value[:1], others)))  # numba's lists have items of one type
         elif isinstance(value, np.generic):
             told.append((type(value), value.dtype))
         elif type(value) in PLAIN:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
+from kernels.definition.containers import ATOMS, read_only
 from kernels.definition.plan import Plan, as_index
 
 Array = np.ndarray[Any, Any]
@@ -54,15 +55,15 @@ def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bo
 
 
 def guarded(inputs: tuple[Any, ...], inout: Sequence[int]) -> tuple[Any, ...]:
-    """The inputs as bodies get them: views that are read-only of all arrays but those at `inout`."""
+    """The inputs as bodies get them: read-only views of all arrays, in containers too, but of those at `inout`."""
     made = list(inputs)  # twice as fast as a generator, which every run would wait for
     for k, x in enumerate(inputs):
         if type(x) is np.ndarray:
             if k not in inout:
                 made[k] = view = x.view()
                 view.setflags(False)  # type: ignore[call-arg]  # by name it takes twice as long
-        elif type(x) is tuple:
-            made[k] = guarded(x, ())
+        elif type(x) not in ATOMS:
+            made[k] = read_only(x)
     return tuple(made)
 
 

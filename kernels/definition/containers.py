@@ -1,0 +1,126 @@
+"""Arrays inside of inputs: in tuples, lists, dictionaries and objects of a user's class.
+
+Inputs are read-only to bodies. That includes the arrays that a named tuple, a list or an object brings along, and the
+list itself: what a body put into it would be seen by the caller on threads, and not on processes.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import copy
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation import provenance
+
+ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None)))
+_DICTIONARIES = (dict, collections.OrderedDict, collections.defaultdict)
+_COPIED = (set, bytearray, array.array, np.void)  # they hold no arrays, and may be written to; a record is a view
+_OWN_WAYS = ("__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getattribute__")
+
+
+def read_only(value: Any, met: dict[int, Any] | None = None) -> Any:
+    """The value as a body gets it: read-only views in the place of arrays, copies in the place of what holds them.
+
+    Objects whose class says itself how they are copied are left as they are; so is all that numba or a library made.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    if kind in _COPIED:
+        return copy.copy(value)
+    if kind is memoryview:
+        return value.toreadonly()
+    met = {} if met is None else met
+    if id(value) in met:
+        return met[id(value)]
+    made: Any
+    if isinstance(value, np.ndarray):
+        made = met[id(value)] = value.copy() if value.dtype.kind == "O" else value.view()
+        if value.dtype.kind == "O":
+            for index, one in enumerate(value.flat):
+                made.flat[index] = read_only(one, met)
+        made.flags.writeable = False
+        return made
+    if kind is list or kind is collections.deque:
+        made = met[id(value)] = copy.copy(value)
+        for index, one in enumerate(value):
+            if type(one) not in ATOMS:
+                made[index] = read_only(one, met)
+        return made
+    if kind in _DICTIONARIES:
+        made = met[id(value)] = copy.copy(value)
+        for name, one in value.items():
+            if type(one) not in ATOMS:
+                made[name] = read_only(one, met)
+        return made
+    met[id(value)] = value
+    return _rebuilt(value, met)
+
+
+def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
+    """A tuple or a plain object with what `read_only` makes of its parts; itself where that changes none of them."""
+    kind = type(value)
+    own = _attributes(value) if _is_plain(kind) else {}
+    parts = {name: read_only(one, met) for name, one in own.items()}
+    changed = {name: one for name, one in parts.items() if one is not own[name]}
+    if isinstance(value, tuple):
+        items = [read_only(one, met) for one in value]
+        if not changed and all(one is was for one, was in zip(items, value, strict=True)):
+            return value
+        made = tuple.__new__(kind, items)
+        changed = parts
+    elif changed:
+        made = copy.copy(value)
+    else:
+        return value
+    met[id(value)] = made
+    for name, one in changed.items():
+        object.__setattr__(made, name, one)
+    return made
+
+
+def arrays_in(value: Any, met: set[int] | None = None) -> Iterator[np.ndarray[Any, Any]]:
+    """Every array of numbers that an input leads to, itself included."""
+    met = set() if met is None else met
+    if type(value) in ATOMS or id(value) in met:
+        return
+    met.add(id(value))
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        yield value
+        return
+    parts = [*_attributes(value).values()]
+    if isinstance(value, np.ndarray):
+        parts += value.flat
+    elif isinstance(value, dict):
+        parts += value.values()
+    elif isinstance(value, tuple | list | collections.deque) or type(value).__module__ == "numba.typed.typedlist":
+        parts += value
+    elif type(value).__module__ == "numba.typed.typeddict":
+        parts += value.values()
+    for part in parts:
+        yield from arrays_in(part, met)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What an object of a user's class, or a namespace, holds in its dictionary and its slots; nothing of any other."""
+    kind = type(value)
+    if isinstance(value, type) or (provenance.is_fixed(kind.__module__) and kind is not types.SimpleNamespace):
+        return {}
+    held = dict(getattr(value, "__dict__", {}))
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(vars(base).get(name), types.MemberDescriptorType) and hasattr(value, name):
+                held[name] = getattr(value, name)
+    return held
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether objects of a class are no more than their parts."""
+    inherits = all(getattr(kind, way, None) is getattr(object, way, None) for way in _OWN_WAYS)
+    return inherits or kind is types.SimpleNamespace or issubclass(kind, tuple)
