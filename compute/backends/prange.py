@@ -25,6 +25,7 @@ from compute.lanes.loop import (
 )
 from compute.traits import Traits
 from kernels.definition import Kernel, numba_is_here
+from kernels.definition.work import checks
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
@@ -131,7 +132,8 @@ class PrangePool(Pool):
         source = source_of(kernel)
         if id(source) not in self._regions:
             self._regions[id(source)] = source, make_region(source)
-        region: Callable[..., Any] = compiled(self._regions[id(source)][1], parallel=True)
+        checked = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
+        region: Callable[..., Any] = compiled(self._regions[id(source)][1], parallel=True, **checked)
         return region
 
 

@@ -22,6 +22,7 @@ from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation.serially import interpreted
 from kernels.definition import numba_is_here
 from kernels.definition.arguments import guarded
+from kernels.definition.work import checks
 
 PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
@@ -120,7 +121,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     from kernels.compilation.compiler import compiled, have_settings
 
     have_settings(settings)
-    made = compiled(compiled_source(body, reduces))
+    made = compiled(compiled_source(body, reduces), **checks(body, reduces))
     return made
 
 

@@ -41,6 +41,7 @@ from compute.lanes.control import (
 )
 from kernels.definition import Kernel, Variant, numba_is_here
 from kernels.definition.bodies import nothing_returned
+from kernels.definition.work import checks
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded
@@ -250,7 +251,7 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
     """The lane function of a kernel's chosen variant, as all that its body reaches is now."""
     variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
     if variant.compiled:
-        lane: Callable[..., int] = _compiler()(source_of(kernel))
+        lane: Callable[..., int] = _compiler()(source_of(kernel), **(checks(variant.source(), True) if reduces else {}))
         return lane
     body, key = variant.load(), (id(variant), reduces, lanes == 1)
     known = _python_lanes.get(key)

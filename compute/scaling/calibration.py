@@ -33,7 +33,7 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     plan = apart(kernel.plan(*args, **kw), kernel.inout)
     if not plan.chunks:
         return 0.0
-    body = kernel.variants[kernel.variant].load()
+    body = kernel.variants[kernel.variant].load(kernel.reduce is not None)
     scratch = np.empty(kernel.output_shape(plan), plan.dtype)  # pages that no chunk writes cost nothing
     order = _spread(plan.chunks)
     if kernel.variants[kernel.variant].compiled:

@@ -159,18 +159,24 @@ def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[
 
 
 @functools.lru_cache(maxsize=1024)
+def tree_of(function: types.FunctionType) -> ast.FunctionDef | None:
+    """A function's text, parsed; None for a lambda and where there is no text."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except Exception:  # no text, or one that has changed since, whatever that looks like to a parser
+        return None
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return next((node for node in functions if node.name == function.__name__), None)
+
+
+@functools.lru_cache(maxsize=1024)
 def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
     """The inputs that a body's own text writes to, in its order; nothing where there is no text.
 
     An input whose name is bound again in the body is left out: it may be a copy by then.
     """
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except Exception:  # no text, or one that has changed since, whatever that looks like to a parser
-        return ()
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    made = next((node for node in functions if node.name == function.__name__), None)
-    if made is None:  # a lambda, which cannot assign
+    made = tree_of(function)
+    if made is None:
         return ()
     bound = {node.id for node in ast.walk(made) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     written = {_root(target) for node in ast.walk(made) for target in _targets(node)}

@@ -11,6 +11,7 @@ import numpy as np
 from kernels.definition.arguments import plan_from_arguments, random_operands
 from kernels.definition.bodies import Body, names_of, places_of, plain
 from kernels.definition.plan import Plan, as_index
+from kernels.definition.rows import check_row
 from kernels.definition.work import Kernel, Variant, nearest
 
 
@@ -42,8 +43,9 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
 
     The body is a plain function that returns nothing: it fills what belongs to the indices lo .. hi of `out` and
     touches nothing else, so that running a chunk twice changes nothing. A ValueError says what is wrong with one. With
-    `reduce`, `out` is the chunk's own row: assign its partial result to out[0], and `reduce(partials)` makes the value
-    from all of them in chunk order.
+    `reduce`, `out` is an array of one row, the chunk's own: assign its partial result to out[0] (to out[0, j], for j up
+    to k, where the plan's shape is (k,)). `reduce(partials)` makes the value of all of them, an array with a row for
+    each chunk, in chunk order.
 
     plan:     (*args) -> Plan, for anything but "one float64 for each element along the arrays' first axis (or up to the
               first number)". It raises ValueError for what it cannot take.
@@ -70,6 +72,8 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         return functools.partial(kernel, **options)
     compiled, grain, bound = options.get("compiled", True), options.get("grain"), options.get("bound")
     body = plain(body, compiled)
+    if options.get("reduce"):
+        check_row(body)
     names = names_of(body)
     places = places_of(options.get("inout", ()), names, body.__name__)
     if grain is not None:

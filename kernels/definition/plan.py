@@ -16,7 +16,8 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
 
     indices: how many indices there are; chunk c holds c*grain .. min((c+1)*grain, indices).
     inputs:  what the body takes after (lo, hi, out): arrays, and scalars that pickle small.
-    shape, dtype: the output's (where the kernel reduces: of one chunk's partial result).
+    shape, dtype: the output's. Where the kernel reduces: of one chunk's partial result, so that with shape=(k,) its
+             body sees an out of shape (1, k), writes out[0, j], and `reduce` is given an array of shape (chunks, k).
     value_shape: the result's, where the bodies see the same elements in another shape.
     grain:   indices to a chunk. It never depends on the number of workers, so neither does the result.
     out:     the caller's own array for the result, or None.

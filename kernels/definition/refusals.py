@@ -8,6 +8,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from kernels.definition.bodies import written_inputs
+from kernels.definition.rows import REMEDY, keeps_to_its_row
 
 if TYPE_CHECKING:
     from kernels.definition import Kernel
@@ -34,8 +35,13 @@ def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) 
 
 
 def explained(error: Exception, kernel: Kernel) -> Exception:
-    """The error itself; for one that says in numpy's or numba's way that an input is read-only, one line instead."""
+    """The error itself, or one line with the remedy for what numpy and numba say in many, or about something else.
+
+    An index beyond a reducing body's row, and a write to an input that is read-only.
+    """
     text = str(error)
+    if type(error) is IndexError and kernel.reduce and not keeps_to_its_row(kernel.variants[kernel.variant].source()):
+        return _with_notes(IndexError(f"{kernel.name}: {text}; a chunk's out is a single row: {REMEDY}"), error)
     is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
     lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text  # its `a += 1`
     if not (
@@ -50,13 +56,17 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     named = sure or frozen
     if not named:
         return error
-    told = WritesToInput(_line(kernel.name, named, named[0]))
-    for note in getattr(error, "__notes__", ()):
-        told.add_note(note)
+    told = _with_notes(WritesToInput(_line(kernel.name, named, named[0])), error)
     if places := PLACE.findall(text):
         told.add_note(f"at {places[0][0]}:{places[0][1]}")
     elif frames := traceback.extract_tb(error.__traceback__):
         told.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
+    return told
+
+
+def _with_notes(told: Exception, error: Exception) -> Exception:
+    for note in getattr(error, "__notes__", ()):
+        told.add_note(note)
     return told
 
 

@@ -24,6 +24,7 @@ from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.plan import Plan, same_elements
 from kernels.definition.plan import as_index as as_index
+from kernels.definition.rows import check_row, keeps_to_its_row
 from kernels.vectors.caches import empty
 
 Body = Callable[..., Any]
@@ -57,15 +58,20 @@ class Variant:
             return found
         return self.function
 
-    def load(self) -> Body:
-        """The function to call, compiled where it is to be."""
+    def load(self, reduces: bool = False) -> Body:
+        """The function to call, compiled where it is to be; reduces: as the body of a kernel that does."""
         if not self.compiled:
             renew_compiled_helpers(self.source())
             return interpreted(self.source())
         from kernels.compilation.compiler import compiled
 
-        made: Body = compiled(self.source())
+        made: Body = compiled(self.source(), **checks(self.source(), reduces))
         return made
+
+
+def checks(body: Body, reduces: bool) -> dict[str, bool]:
+    """numba's options for a body: bounds are checked where a reducing one may write beyond its row of the output."""
+    return {"boundscheck": True} if reduces and not keeps_to_its_row(body) else {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,7 +106,7 @@ class Kernel:
         plan = self.plan(*args, **kw)
         out = self.allocate(plan)
         plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
-        body = self.variants[self.variant].load()
+        body = self.variants[self.variant].load(self.reduce is not None)
         try:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
@@ -199,6 +205,8 @@ class Kernel:
         """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
         if not isinstance(function, str):
             function = plain(function, compiled)
+            if self.reduce:
+                check_row(function)
         self.variants.pop(variant, None)
         self.variants[variant] = Variant(function, "compiled" if compiled else "python", plan)
 

@@ -1,0 +1,96 @@
+"""Where a reducing body writes: into the one row that its chunk has of the output, or perhaps beyond it.
+
+Compiled code does not check bounds, and what is written beyond the row is another chunk's, or nobody's. A body whose
+text shows that it keeps to its row is compiled without checks, and one whose text does not, with them.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import functools
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from kernels.definition.bodies import tree_of
+
+ROW, BEYOND, UNKNOWN = "row", "beyond", "unknown"
+REMEDY = "write out[0], or out[0, j] where its plan's shape makes a partial result of several numbers"
+HARMLESS = frozenset({"shape", "size", "ndim", "dtype", "nbytes", "fill"})  # attributes that write no other row
+
+
+def check_row(function: types.FunctionType) -> None:
+    """ValueError where a reducing body's own text indexes `out` beyond its chunk's row."""
+    for index, verdict in _uses(function):
+        if verdict == BEYOND and index is not None:
+            raise ValueError(
+                f"{function.__name__} indexes out[{ast.unparse(index)}], and with reduce= a chunk's out is a single"
+                f" row: {REMEDY}"
+            )
+
+
+@functools.lru_cache(maxsize=1024)
+def keeps_to_its_row(function: Any) -> bool:
+    """Whether a reducing body's text proves that it writes to its chunk's row alone."""
+    if not isinstance(function, types.FunctionType):
+        return True  # numba's own, of this library
+    uses = list(_uses(function))
+    return bool(uses) and all(verdict == ROW for _, verdict in uses)
+
+
+def _uses(function: types.FunctionType) -> Iterator[tuple[ast.expr | None, str]]:
+    """Every use of `out` in a body: the index, if it is one, and where that leads. Nothing where there is no text."""
+    made = tree_of(function)
+    if made is None:
+        return
+    lo, hi, out = list(inspect.signature(function).parameters)[:3]
+    spanning = _spanning(made, lo, hi)
+    for node in ast.walk(made):
+        for child in ast.iter_child_nodes(node):
+            if not (isinstance(child, ast.Name) and child.id == out):
+                continue
+            if isinstance(node, ast.Subscript) and node.value is child:
+                yield node.slice, _leads(node, spanning)
+            elif isinstance(node, ast.Attribute) and node.attr in HARMLESS:
+                yield None, ROW
+            else:
+                yield None, UNKNOWN  # a helper has it, or another name
+
+
+def _spanning(made: ast.FunctionDef, lo: str, hi: str) -> set[str]:
+    """Names that take more values than 0 over a run: lo, hi, and what loops over range(lo, …)."""
+    names = (node for node in ast.walk(made) if isinstance(node, ast.Name))
+    stores = collections.Counter(name.id for name in names if isinstance(name.ctx, ast.Store))
+    targets = (node.target for node in ast.walk(made) if isinstance(node, ast.For) and _over(node, lo))
+    loops = collections.Counter(target.id for target in targets if isinstance(target, ast.Name))
+    return {name for name in (lo, hi) if not stores[name]} | {name for name in loops if loops[name] == stores[name]}
+
+
+def _over(loop: ast.For, lo: str) -> bool:
+    call = loop.iter
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.args):
+        return False
+    return call.func.id in ("range", "prange") and isinstance(call.args[0], ast.Name) and call.args[0].id == lo
+
+
+def _leads(node: ast.Subscript, spanning: set[str]) -> str:
+    index: ast.expr = node.slice
+    if isinstance(index, ast.Tuple) and index.elts:
+        index = index.elts[0]
+    if isinstance(index, ast.Slice):
+        ends = [end for end in (index.lower, index.upper) if end is not None]
+        if any(isinstance(end, ast.Name) and end.id in spanning for end in ends):
+            return BEYOND
+        # A slice that is read is a view, whose index is another one's affair.
+        return ROW if index.lower is None and isinstance(node.ctx, ast.Store) else UNKNOWN
+    if isinstance(index, ast.Name):
+        return BEYOND if index.id in spanning else UNKNOWN
+    try:
+        number = ast.literal_eval(index)
+    except ValueError:
+        return UNKNOWN
+    if number is ...:
+        return ROW if isinstance(node.ctx, ast.Store) else UNKNOWN
+    return ROW if number in (0, -1) else BEYOND
