@@ -7,6 +7,7 @@ that names the chunk and the index. It takes a few serial runs, one of them in P
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import numpy as np
 from compute import dispatch
 from compute.dispatch import Lanes, Result
 from compute.lanes.interrupts import Watch
+from compute.progress import Tell, as_progress
 from kernels.definition import Kernel, numba_is_here, refusals
 from kernels.definition.arguments import NUMBERS, guarded, name_at
 from kernels.definition.containers import arrays_in
@@ -45,14 +47,33 @@ class _TooLong(Exception):
     pass
 
 
-def run(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> Result:
+def way_to_run(kernel: Kernel, args: tuple[Any, ...], check: bool, progress: Any) -> Callable[..., Result]:
+    """dispatch.execute, or what does the same with a check or with its progress told. TypeError for bad input."""
+    execute: Callable[..., Result] = dispatch.execute
+    if check:
+        dispatch.refuse_own_name(kernel, args, "check")
+        execute = run
+    if progress is not None:
+        dispatch.refuse_own_name(kernel, args, "progress")
+        execute = functools.partial(execute, progress=as_progress(progress))
+    return execute
+
+
+def run(
+    pool: Lanes,
+    kernel: Kernel,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    watch: Watch,
+    progress: Tell | bool | None = None,
+) -> Result:
     """dispatch.execute, checked. CheckFailed names what is wrong; what could not be checked is among the events."""
     notes: list[str] = []
     plan = kernel.plan(*args, **kw)
     tried = _tried(kernel, plan)
     if other := _other(kernel):
         notes += _compare_variants(kernel, tried.value, other, lambda: _tried(other, other.plan(*args, **kw), PATIENCE))
-    result = dispatch.execute(pool, kernel, args, kw, watch)
+    result = dispatch.execute(pool, kernel, args, kw, watch, progress)
     where = getattr(pool, "backend", "one core")
     if told := difference(tried.value, result.value, exactly=True):
         raise CheckFailed(f"{_named(kernel)} on {where!r} does not give what it gives chunk by chunk: {told}")

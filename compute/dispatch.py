@@ -7,6 +7,7 @@ dead worker left unfinished, and finishes.
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from compute.lanes.control import Control
 from compute.lanes.interrupts import Watch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
 from compute.memory.arena import Arena
+from compute.progress import Tell, Teller, teller_of
 from compute.timeline import Timeline
 from kernels.definition import Kernel, refusals
 from kernels.definition.arguments import guarded
@@ -37,6 +39,9 @@ class Lanes(Protocol):
     @property
     def workers(self) -> int:
         """How many lanes there are."""
+
+    def make_ready(self, job: Job) -> None:
+        """Before a thread tells of `lanes`: do what of it must not be done beside a thread."""
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
@@ -80,6 +85,20 @@ def as_kernel(kernel: Any) -> Kernel:
     return kernel
 
 
+def refuse_own_name(kernel: Kernel, args: tuple[Any, ...], name: str) -> None:
+    """TypeError where a keyword that is run's own may have been meant for an input of the kernel."""
+    takes = inspect.signature(as_kernel(kernel).planner)
+    try:
+        is_given = name in takes.bind_partial(*args).arguments
+    except TypeError:  # too many arguments: the plan will say so
+        return
+    if name in takes.parameters and not is_given:
+        raise TypeError(
+            f"{name}= is run's own, and {kernel.name} has an input of that name; give that input by position, or"
+            " rename it"
+        )
+
+
 class Nested:
     """What a run inside a lane gets, whatever it asked for: this thread alone. The CPUs are taken already."""
 
@@ -91,6 +110,9 @@ class Nested:
     def __init__(self) -> None:
         self.arena = Arena("heap")
 
+    def make_ready(self, job: Job) -> None:
+        pass
+
     def lanes(self, job: Job) -> Sequence[Outcome]:
         return [run_lane(job, 0)]
 
@@ -101,7 +123,14 @@ class Nested:
         pass
 
 
-def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> Result:
+def execute(
+    pool: Lanes,
+    kernel: Kernel,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    watch: Watch,
+    progress: Tell | bool | None = None,
+) -> Result:
     """All the steps of a run on an open pool."""
     sections: dict[str, float] = {}
     events: list[str] = []
@@ -118,7 +147,8 @@ def execute(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, An
     section("transfer")
     dispatched = last
     if plan.chunks:
-        _run_all_chunks(pool, job, plan, events, watch)
+        teller = None if progress is None else teller_of(progress, kernel.name, watch)
+        _run_all_chunks(pool, job, plan, events, watch, teller)
     section("dispatch")
     for k in kernel.inout:
         if job.inputs[k] is not plan.inputs[k]:
@@ -165,14 +195,14 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any],
     return time.perf_counter() - began
 
 
-def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch: Watch) -> None:
+def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch: Watch, teller: Teller | None) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = Control(job.control)
     done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
     attempts: dict[int, int] = {}
     suspects: list[int] = []
     while True:
-        deaths = _pass(pool, job, plan, watch)
+        deaths = _pass(pool, job, plan, watch, teller)
         if not deaths and len(done.nonzero()[0]) == chunks:  # all(), and any reduction, is a longer way
             return
         missing = np.flatnonzero(done == 0)
@@ -209,12 +239,16 @@ def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
     return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
-def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch) -> list[Outcome]:
+def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch, teller: Teller | None = None) -> list[Outcome]:
     """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
     watch.stop = Control(job.control).stop
     try:
         watch.raise_lost()
-        outcomes = pool.lanes(job)
+        if teller is None:
+            outcomes = pool.lanes(job)
+        else:
+            pool.make_ready(job)
+            outcomes = teller.during(pool.lanes, job)
     except BaseException as error:  # Ctrl-C above all
         Control(job.control).stop()
         pool.stop_lanes(job)

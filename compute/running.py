@@ -9,6 +9,7 @@ from compute.backends.threads import Threads
 from compute.dispatch import Result, as_kernel
 from compute.lanes.interrupts import Watch
 from compute.lanes.loop import inside_a_lane
+from compute.progress import Progress
 from kernels.definition import Kernel
 
 
@@ -19,7 +20,13 @@ class Opens(Protocol):
 
 
 def run(
-    kernel: Kernel, *args: Any, on: Opens | None = None, variant: str | None = None, check: bool = False, **kw: Any
+    kernel: Kernel,
+    *args: Any,
+    on: Opens | None = None,
+    variant: str | None = None,
+    check: bool = False,
+    progress: Progress = None,
+    **kw: Any,
 ) -> Result:
     """Run a kernel once on a backend, opened for it and closed after it.
 
@@ -28,17 +35,24 @@ def run(
     check:   first try the body for what it may not do: parts of out that it leaves unwritten, indices out of bounds,
              inputs that it changes, chunks that give another value in another order or run again, variants that differ.
              CheckFailed names the chunk and the index. It takes several serial runs, one in Python: use a small size.
+    progress: a function that is called as progress(done, total), in chunks, some ten times a second, and a last time as
+             progress(total, total); not at all where there are no chunks. It is called on a thread of nfold's, never
+             twice at once. What it raises ends the run and is raised here; what it runs in turn, runs serially there.
+             True draws a bar where stderr is a terminal, a line of text in a notebook, and nothing elsewhere.
 
-    Everything else goes to the kernel. Errors in the arguments are raised before a worker starts.
+    Everything else goes to the kernel; an input that is named like one of these is given by position. Errors in the
+    arguments are raised before a worker starts.
     """
     kernel = as_kernel(kernel).held_to(variant)
     backend = as_backend(on)
+    execute = checking.way_to_run(kernel, args, check, progress)
     if inside_a_lane():
         with Watch() as watch:
-            return (checking.run if check else dispatch.execute)(dispatch.Nested(), kernel, args, kw, watch)
+            return execute(dispatch.Nested(), kernel, args, kw, watch)
     kernel.plan(*args, **kw)
+    own = {**({"check": True} if check else {}), **({} if progress is None else {"progress": progress})}
     with backend.open() as pool:
-        result: Result = pool.run(kernel, *args, **({"check": True} if check else {}), **kw)
+        result: Result = pool.run(kernel, *args, **own, **kw)
     return result
 
 

@@ -23,3 +23,10 @@ def meeting(lo, hi, out, words, patience):
     while not all_here(words) and monotonic_ns() < until:
         pass
     out[lo] = all_here(words)
+
+
+def gated(lo, hi, out, gate, word, patience):
+    until = monotonic_ns() + patience
+    while lo == gate and load(word, 0) == 0 and monotonic_ns() < until:
+        pass
+    out[lo] = lo

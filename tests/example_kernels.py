@@ -92,6 +92,18 @@ def meeting(lo, hi, out, words, patience):
 meeting.also("nogil", "example_bodies:meeting", compiled=True)
 
 
+@kernel(plan=lambda n, gate, word, patience=600.0: Plan(n, (gate, word, int(patience * 1e9)), grain=1, dtype=np.int64))
+def gated(lo, hi, out, gate, word, patience):
+    """out = indices; the chunk `gate` does not end before somebody has written to `word`."""
+    until = time.perf_counter_ns() + patience
+    while lo == gate and word[0] == 0 and time.perf_counter_ns() < until:
+        time.sleep(0)
+    out[lo] = lo
+
+
+gated.also("nogil", "example_bodies:gated", compiled=True)
+
+
 class Told(Exception):
     """An error of the user's own."""
 

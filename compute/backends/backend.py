@@ -19,6 +19,7 @@ from compute.lanes.loop import Job, Outcome, inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.ownership import Owner, in_children
 from compute.memory.segments import Kind
+from compute.progress import Progress
 from compute.traits import Traits
 from kernels.definition import Kernel, as_index
 
@@ -99,9 +100,19 @@ class Pool(ABC):
     def workers(self) -> int:
         return self.backend.workers
 
-    def run(self, kernel: Kernel, *args: Any, variant: str | None = None, check: bool = False, **kw: Any) -> Result:
+    def run(
+        self,
+        kernel: Kernel,
+        *args: Any,
+        variant: str | None = None,
+        check: bool = False,
+        progress: Progress = None,
+        **kw: Any,
+    ) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
-        execute = checking.run if check else dispatch.execute
+        execute: Callable[..., Result] = dispatch.execute
+        if check or progress is not None:
+            execute = checking.way_to_run(kernel, args, check, progress)
         result: Result = self._in_turn(execute, kernel, variant, args, kw)
         return result
 
@@ -162,6 +173,9 @@ class Pool(ABC):
 
     def start(self) -> None:
         """Start the workers."""
+
+    def make_ready(self, job: Job) -> None:
+        """Before a thread tells of `lanes`: do what of it must not be done beside a thread, such as a fork."""
 
     @abstractmethod
     def lanes(self, job: Job) -> Sequence[Outcome]:

@@ -160,12 +160,18 @@ class ProcessPool(Pool):
             return remote.describe_exit(self._bury(worker))
         return None
 
-    def lanes(self, job: Job) -> Sequence[Outcome]:
-        patience = None if self.backend.timeout is None else self.backend.timeout / 8
+    @property
+    def _patience(self) -> float | None:
+        return None if self.backend.timeout is None else self.backend.timeout / 8
+
+    def make_ready(self, job: Job) -> None:
         self._listen(job, 0)  # for who died meanwhile, and what came late of the runs before
         while self._owing(BACKLOG):
-            self._doze(job, patience)
+            self._doze(job, self._patience)
         self.repair()
+
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        self.make_ready(job)
         began = time.perf_counter_ns()
         message = self._sender.message(job)
         self._sent = time.perf_counter()
@@ -187,7 +193,7 @@ class ProcessPool(Pool):
         while not control.is_over():
             if not self._owing():
                 return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
-            outcomes += self._doze(job, patience)
+            outcomes += self._doze(job, self._patience)
         return outcomes
 
     def _owing(self, answers: int = 0) -> list[Worker]:

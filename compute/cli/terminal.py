@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from compute import drawing
 from compute.texts import visible
 
 PAGE = 100  # characters, where there is no terminal
@@ -143,21 +144,11 @@ def tell(result: Any, about: str) -> None:
 @contextmanager
 def progress() -> Iterator[Callable[[float, float, str], None]]:
     """tell(done, total, label), shown as a bar where stderr is a terminal that can draw one."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":  # which cannot take back what it drew
+    if not drawing.is_terminal(sys.stderr):
         yield lambda done, total, label: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     # Drawn between the runs alone: a thread that redraws would run beside what is timed.
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,
-    ) as bar:
+    with drawing.rich_bar() as bar:
         task = bar.add_task("starting")
 
         def tell(done: float, total: float, label: str) -> None:

@@ -1,0 +1,133 @@
+"""How far something has come, drawn on stderr: a bar on a terminal, a line of text in a notebook, nothing elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import Any, Protocol, TextIO
+
+from compute.texts import visible
+
+
+class Drawing(Protocol):
+    """Called as drawing(done, total); `close` ends what was drawn."""
+
+    def __call__(self, done: int, total: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def drawing_of(name: str) -> Drawing | None:
+    """A drawing of the run of a kernel of this name; None where stderr is a pipe, a file, or closed."""
+    stream = sys.stderr
+    if is_notebook(stream):
+        return _Line(name, stream)
+    return _Bar(name) if is_terminal(stream) else None
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether this is a terminal that can take back what it drew."""
+    with suppress(AttributeError, ValueError):  # None, or closed
+        return stream.isatty() and os.environ.get("TERM") != "dumb"  # type: ignore[union-attr]
+    return False
+
+
+def is_notebook(stream: TextIO | None) -> bool:
+    """Whether what is written there is shown in a cell of a notebook."""
+    module = sys.modules.get("ipykernel.iostream")
+    return module is not None and isinstance(stream, module.OutStream)
+
+
+def rich_bar(**settings: Any) -> Any:
+    """rich's Progress in nfold's style: a description, a bar, the time; drawn when told to, removed at its end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,
+        **settings,
+    )
+
+
+_one = threading.Lock()  # held by the bar that is on the terminal: two would overwrite each other
+
+
+def _begin_as_child() -> None:
+    global _one
+    _one = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_as_child)
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Bar:
+    """A bar for a run that is still under way when it is first looked at, if no other run has one. Removed at its end.
+
+    A terminal that is gone ends the bar and not the run.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._lock = visible(name), _one
+        self._bar: Any = None
+        self._task: Any = None
+        self._is_shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._is_shown:
+            if done == total or not self._lock.acquire(blocking=False):
+                return
+            self._is_shown = True
+        with suppress(OSError, ValueError):
+            if self._bar is None:
+                # What bodies print goes where they print it: rich would send it to stderr as well.
+                self._bar = rich_bar(redirect_stdout=False, redirect_stderr=False)
+                self._bar.console.on_broken_pipe = _nothing  # rich would close stdout, and exit
+                self._task = self._bar.add_task("")
+            self._bar.start()
+            told = f"{self._name}  {done:,}/{total:,} chunks"
+            self._bar.update(self._task, completed=done, total=total, description=told, refresh=True)
+
+    def close(self) -> None:
+        if self._is_shown:
+            try:
+                with suppress(OSError, ValueError):
+                    if self._bar is not None:
+                        self._bar.stop()
+            finally:
+                self._is_shown = False
+                self._lock.release()
+
+
+class _Line:
+    """The same as a line of text, which is written over itself and stays when the run has ended."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self._name, self._stream, self._width = visible(name), stream, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == total and not self._width:
+            return
+        told = f"{self._name}  {done:,}/{total:,} chunks, {100 * done // total} %"
+        self._width = max(self._width, len(told))
+        with suppress(OSError, ValueError):
+            self._stream.write(f"\r{told:{self._width}}")
+            self._stream.flush()
+
+    def close(self) -> None:
+        if self._width:
+            with suppress(OSError, ValueError):
+                self._stream.write("\n")
+                self._stream.flush()
+            self._width = 0
