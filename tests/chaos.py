@@ -171,8 +171,7 @@ def in_a_program(of: tuple[str, Any, int, int]) -> tuple[int, int, float]:
     if kind == "setuid":
         command = in_private(reachable_by_all(), *command)
     done = subprocess.run(command, capture_output=True, text=True)
-    # loky's workers tell of their SIGSEGV, and those of another user why they may not
-    noisy = done.stderr and not isinstance(backend, Joblib) and kind != "setuid"
+    noisy = done.stderr and not isinstance(backend, Joblib)  # loky's workers tell of their SIGSEGV
     if done.returncode or noisy:
         raise SystemExit(f"{kind}, {backend!r}, seeds {first}..{last}\n{done.stdout}{done.stderr[-SAID:]}")
     return last - first, json.loads(done.stdout), time.perf_counter() - began

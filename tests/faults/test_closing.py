@@ -11,7 +11,7 @@ import pytest
 from example_kernels import nothing, squares
 from fault_kernels import busy
 from prepared import Prepared
-from programs import said
+from watched import said
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from kernels import Plan, kernel
@@ -165,7 +165,7 @@ HURRIED = """
 import os, signal, sys, threading, time
 from compute import *
 from fault_kernels import busy
-from programs import wait_for
+from watched import wait_for
 
 pool = eval(sys.argv[1]).open()
 pool.run(busy, 20, 1000)

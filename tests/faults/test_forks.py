@@ -34,7 +34,7 @@ SERVERS = """
 import multiprocessing, os, sys
 from compute import *
 from example_kernels import squares
-from programs import await_children, in_child, said, serve
+from watched import await_children, in_child, said, serve
 
 backend, leave = eval(sys.argv[1]), sys.argv[2]
 with backend.open() as pool:
@@ -84,7 +84,7 @@ ENDS = """
 import gc, os, sys
 from compute import *
 from example_kernels import squares
-from programs import await_children, in_child, serve
+from watched import await_children, in_child, serve
 
 backend, leave = eval(sys.argv[1]), sys.argv[2]
 pool = backend.open()
@@ -118,7 +118,7 @@ import gc, multiprocessing, os, sys
 import numpy as np
 from compute import *
 from example_kernels import squares
-from programs import await_children, in_child, wait_for
+from watched import await_children, in_child, wait_for
 
 backend, how = eval(sys.argv[1]), sys.argv[2]
 rounds = 8
@@ -173,7 +173,7 @@ import gc, os
 import numpy as np
 from compute import *
 from example_kernels import doubled, squares
-from programs import await_children, in_child, wait_for
+from watched import await_children, in_child, wait_for
 
 here = np.arange(30_000.0)
 there = shared.array(here)
@@ -209,7 +209,7 @@ import numpy as np
 from compute import *
 from compute.memory.segments import segment_of
 from example_kernels import squares
-from programs import await_children, in_child
+from watched import await_children, in_child
 
 here = np.arange(30_000.0)
 there = shared.array(here)
@@ -243,7 +243,7 @@ import numpy as np
 import compute.memory.arena
 from compute import *
 from example_kernels import squares
-from programs import serve
+from watched import serve
 
 made, create = [], compute.memory.arena.create_segment
 compute.memory.arena.create_segment = lambda size, *rest: made.append(size) or create(size, *rest)
@@ -269,7 +269,7 @@ BUSY = """
 import os, sys, threading
 from compute import *
 from example_kernels import squares
-from programs import await_children, in_child, serve
+from watched import await_children, in_child, serve
 
 over = threading.Event()
 
@@ -305,7 +305,7 @@ COMPILING = """
 import threading
 import numba
 from compute import *
-from programs import await_children, in_child
+from watched import await_children, in_child
 
 over = threading.Event()
 
@@ -338,7 +338,7 @@ import os
 import numpy as np
 from compute import *
 from example_kernels import squares
-from programs import await_children, in_child, serve
+from watched import await_children, in_child, serve
 
 def child():
     with Prange(2).open() as own:

@@ -42,9 +42,10 @@ import multiprocessing, sys
 import numpy as np
 from compute import *
 from example_kernels import squares
-from programs import serve
+from watched import serve
 
 def job(given):
+    global pool
     backend, closes = given
     pool = eval(backend).open()
     serve(pool, squares, 5, 3)
@@ -73,7 +74,7 @@ SERVES = """
 import os, sys
 from compute import *
 from example_kernels import squares
-from programs import serve
+from watched import serve
 
 with eval(sys.argv[1]).open() as pool:
     serve(pool, squares, 5, 3)
@@ -244,7 +245,7 @@ KILLED = """
 import os, signal, sys
 from compute import *
 from example_kernels import squares
-from programs import serve
+from watched import serve
 
 pools = [Processes(1).open(), Joblib(1).open()]
 for pool in pools:

@@ -37,7 +37,7 @@ from compute import *
 from example_kernels import squares, doubled
 from fault_kernels import risky, answer
 from kernels import Plan, kernel
-from programs import await_children, in_child, serve
+from watched import await_children, in_child, serve
 
 @kernel(plan=lambda n: Plan(n, grain=1), compiled=False)
 def users(lo, hi, out):

@@ -21,7 +21,7 @@ import multiprocessing.forkserver, multiprocessing.util, os, shutil, signal, sys
 from compute import *
 from fault_kernels import answer, busy, risky
 from example_kernels import squares
-from programs import serve, wait_for
+from watched import serve, wait_for
 
 what, when = sys.argv[1:]
 server = multiprocessing.forkserver._forkserver
@@ -74,7 +74,7 @@ AT_RANDOM = """
 import multiprocessing.forkserver, os, random, signal, threading, time, contextlib
 from compute import *
 from example_kernels import squares
-from programs import serve
+from watched import serve
 
 server, rng, over = multiprocessing.forkserver._forkserver, random.Random(4), threading.Event()
 

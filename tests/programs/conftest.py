@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from loopback import Program
+from loopback import Program, left_by
 
 from kernels.compilation.kept_code import cache_folder
 
@@ -47,3 +47,15 @@ def start(folder, no_leaks):
     yield begin
     for program in programs:
         program.kill()
+
+
+@pytest.fixture
+def sweep(start, folder):
+    """The next start of nfold sweeps what is left of a program that was ended: nothing is left of both."""
+
+    def check():
+        program = start(sys.executable, "-c", "from compute import *\nwith Processes(1).open(): pass")
+        assert program.ended() == 0, program.said
+        assert left_by(folder) == []
+
+    return check

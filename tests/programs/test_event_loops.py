@@ -7,9 +7,8 @@ import signal
 import sys
 
 import pytest
-from loopback import check, free_port, left_by, snippet
+from loopback import check, free_port, snippet
 
-SWEEP = pytest.mark.xfail(reason="item 18: the next start sweeps what they leave", strict=False)
 BACKENDS = ["Processes(2)", "Threads(2)", "Joblib(2)"]
 
 
@@ -86,14 +85,13 @@ print("done")
 @pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("jupyter_client", "ipykernel"))), reason="jupyter is not installed"
 )
-@pytest.mark.parametrize(
-    "backend", [pytest.param("Processes(2)", marks=SWEEP), "Threads(2)", pytest.param("Joblib(2)", marks=SWEEP)]
-)
-def test_a_notebooks_kernel_that_is_interrupted_and_restarted_in_a_run(start, folder, backend):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_notebooks_kernel_that_is_interrupted_and_restarted_in_a_run(start, folder, sweep, backend):
     (folder / "cell.py").write_text(snippet("cell.py").replace("Processes(2)", backend))
     (folder / "notebook.py").write_text(NOTEBOOK)
     program = start(sys.executable, "notebook.py", backend, JUPYTER_RUNTIME_DIR=str(folder), IPYTHONDIR=str(folder))
     assert program.ended() == 0, program.said
     assert program.said.splitlines()[-1] == "done"
-    # One of its kernels was killed; the next one sweeps.
-    assert left_by(folder) == []
+    # One of its kernels was killed, and so was the last one if it was slow: ipykernel ends its children first,
+    # and multiprocessing's resource tracker does not hear that.
+    sweep()

@@ -40,9 +40,7 @@ if __name__ == "__main__":
     print("done")
 """
 
-daemonic = pytest.mark.xfail(reason="item 17: daemonic parents", strict=False)
 BACKENDS = ["Threads(2)", "Processes(2)", "Joblib(2)"]
-DAEMONIC = [BACKENDS[0], *(pytest.param(backend, marks=daemonic) for backend in BACKENDS[1:])]
 
 
 def check_refusals(said):
@@ -54,7 +52,7 @@ def check_refusals(said):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("backend", DAEMONIC)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_multiprocessings_pool(start, folder, backend, method):
     (folder / "pools.py").write_text(POOLS)
     program = start(sys.executable, "pools.py", backend, method)
@@ -92,7 +90,7 @@ print("done")
 
 @pytest.mark.skipif(not importlib.util.find_spec("celery"), reason="celery is not installed")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_celery(start, folder, backend):
+def test_celery(start, folder, sweep, backend):
     app = snippet("app.py").replace("pool = Processes(2).open()", f"pool = opened('{backend}')")
     opened = POOLS[POOLS.index("def begin") : POOLS.index("def squared")]
     opened = opened.replace("def begin", "def opened").replace("    global pool\n", "") + "    return pool\n"
@@ -108,3 +106,4 @@ def test_celery(start, folder, backend):
     assert worker.ended() == 0, worker.said
     assert "Traceback" not in worker.said, worker.said
     check_refusals(worker.said)
+    sweep()  # celery's workers end without what multiprocessing does at exit

@@ -73,14 +73,7 @@ def test_gunicorn_with_a_pool_from_before_the_fork_answers_nothing_wrong(start, 
 @needs_gunicorn
 @pytest.mark.skipif(refused() is not None, reason=str(refused()))
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["", "preload"])
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "Threads(2)",
-        pytest.param("Processes(2)", marks=pytest.mark.xfail(reason="item 11: privileges dropped", strict=False)),
-        pytest.param("Joblib(2)", marks=pytest.mark.xfail(reason="item 11: privileges dropped", strict=False)),
-    ],
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_gunicorn_that_drops_privileges(start, folder, app, options, backend):
     app("Processes(2)", backend)
     (folder / "cache").mkdir(mode=0o777)
@@ -120,7 +113,6 @@ def test_uwsgi_whose_workers_open_pools_after_the_fork(start, app, options, back
 
 
 @needs_uwsgi
-@pytest.mark.xfail(reason="item 17: uWSGI is no Python", strict=False)
 def test_uwsgi_that_is_not_told_which_python_to_start(start, app):
     app('sys.executable = os.path.join(sys.prefix, "bin", "python")', "", "uwsgi_app.py")
     port = free_port()
