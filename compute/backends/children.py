@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
 from types import FrameType
@@ -101,6 +102,22 @@ def tell_by_pidfd(process: Any) -> None:
         pidfd = os.pidfd_open(process.pid)
         weakref.finalize(process, os.close, pidfd).atexit = False
         process._sentinel = pidfd
+
+
+def before_waiting(pool: Any, close: Callable[[Any], None]) -> None:
+    """Where this process is a child of multiprocessing's: close the pool, if it lives, before it waits for workers.
+
+    Such a child ends by waiting for its own processes, and only then lets loky send them away.
+    """
+    if processes.parent_process() is not None:
+        from multiprocessing import util
+
+        util.Finalize(pool, _close, (weakref.ref(pool), close), exitpriority=0)
+
+
+def _close(pool: weakref.ref[Any], close: Callable[[Any], None]) -> None:
+    if (live := pool()) is not None:
+        close(live)
 
 
 def check_server() -> None:

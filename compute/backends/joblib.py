@@ -81,6 +81,7 @@ class LokyPool(Pool):
         except BaseException:
             self._shut_down()
             raise
+        children.before_waiting(self, LokyPool.close)
 
     def repair(self) -> None:
         """Put a new executor in the place of a broken one."""
@@ -106,8 +107,6 @@ class LokyPool(Pool):
                 arrived |= {task.result() for task in tasks}
             for process in list(self._executor._processes.values()):
                 children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks
-                if hosts.is_daemon():  # at its end, it would wait for children that are none
-                    process._config["daemon"] = True
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         # Cut off in the middle of loky's own code, its locks are never free again.
