@@ -161,7 +161,8 @@ def settle(parent: int) -> None:
 def import_numba() -> None:
     """Have ready what compiles for workers, and tells with them; nothing where there is no numba."""
     if numba_is_here():
-        import kernels.compilation.compiler  # noqa: F401
+        with interrupts.put_off():
+            import kernels.compilation.compiler  # noqa: F401
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.lanes import usage
+from compute.lanes import interrupts, usage
 from compute.lanes.control import (
     CHUNKS,
     CPU,
@@ -216,6 +216,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
 
 
 @functools.cache
+@interrupts.put_off()
 def _shared_counter() -> Callable[..., Any]:
     from kernels.compilation.compiler import compiled
 
@@ -241,6 +242,7 @@ def source_of(kernel: Kernel) -> Callable[..., int]:
 
 
 @functools.cache  # for every run: an import inside a function takes a microsecond, even of what is there
+@interrupts.put_off()  # numba is imported
 def _compiler() -> Callable[..., Any]:
     from kernels.compilation.compiler import compiled
 

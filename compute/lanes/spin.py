@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compute import machine
+from compute.lanes import interrupts
 from compute.lanes.control import CHUNKS, INSIDE, LANES, LINE, Words
 from kernels.definition import numba_is_here
 
@@ -62,6 +63,7 @@ def add(words: Words, index: int, value: int) -> int:
 
 
 @functools.cache
+@interrupts.put_off()
 def _compiled() -> tuple[Callable[..., Any], ...]:
     from kernels.compilation.compiler import compiled
     from kernels.vectors import atomics

@@ -22,7 +22,7 @@ from typing import Any
 import numba
 from numba.core.caching import NullCache
 
-from kernels.compilation import kept_code, machine_code, provenance
+from kernels.compilation import entirely, kept_code, machine_code, provenance
 from kernels.compilation.parts import globals_of
 from kernels.compilation.reach import reach_of
 
@@ -95,6 +95,14 @@ def _frozen(options: dict[str, Any]) -> Hashable:
     return tuple(sorted(options.items()))
 
 
+def _entirely(compiles: Callable[..., Any]) -> Callable[..., Any]:
+    def compiles_entirely(*args: Any, **kw: Any) -> Any:
+        with entirely.done():
+            return compiles(*args, **kw)
+
+    return compiles_entirely
+
+
 class _Forgets(dict[Any, Any]):
     """In the place where numba keeps errors of compiling, each with all frames up to the run, and their arrays."""
 
@@ -146,6 +154,7 @@ class _Twins:
         """The dispatcher of the function itself; what it compiles to is kept under a key that is not None."""
         dispatcher = self._twin(function, numba.njit(**OPTIONS | options))
         dispatcher._cache = Kept(function.__name__, key, _frozen(options)) if key else NullCache()
+        dispatcher._compile_for_args = _entirely(dispatcher._compile_for_args)
         return dispatcher
 
     def _twin(self, function: types.FunctionType, jit: Callable[..., Any], original: Any = None) -> Any:

@@ -14,10 +14,13 @@ import sysconfig
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kernels.compilation import entirely
 
 _OURS = ("kernels", "compute")
 _STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
@@ -252,11 +255,14 @@ def kernel_parts(value: Any) -> list[Any]:
     return [value.name, *parts, *(variant.function for variant in value.variants.values())]
 
 
-def numbas_lock() -> Any:
+@contextmanager
+def numbas_lock() -> Iterator[None]:
     """The lock under which numba compiles: what asks it for types fills its registries, which no two threads may do."""
-    from numba.core.compiler_lock import global_compiler_lock
+    with entirely.done():
+        from numba.core.compiler_lock import global_compiler_lock
 
-    return global_compiler_lock
+        with global_compiler_lock:
+            yield
 
 
 def bring_up_to_date() -> None:

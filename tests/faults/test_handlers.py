@@ -143,6 +143,50 @@ def test_what_a_handler_raises_at_one_place_after_the_other(prepared, no_leaks, 
     assert prepared.run(EVERYWHERE, backend, str(every)) == "done\n"
 
 
+COMPILING = """
+import random, signal, sys
+from compute import *
+from everywhere import CtrlC
+from fault_kernels import busy
+from kernels import compilation
+from llvmlite.binding import ffi
+from numba.core.compiler_lock import global_compiler_lock
+
+def handler(*_):
+    raise TimeoutError("the handler's")
+
+def run():
+    return pool.run(busy, 20, 1000, variant="nogil").value.tolist()
+
+signal.signal(signal.SIGALRM, handler)
+right, rng = list(range(20)), random.Random(3)
+with eval(sys.argv[1]).open() as pool:
+    assert run() == right
+    compilation.forget()
+    with CtrlC(sys.maxsize) as at:
+        assert run() == right
+    places = sys.maxsize - at._left
+    assert places > 1000, places
+    for _ in range(40):
+        compilation.forget()  # as a program that begins: what is kept on disk is loaded
+        try:
+            with CtrlC(rng.randint(1, places), signal.SIGALRM) as at:
+                run()
+        except TimeoutError as error:
+            assert str(error) == "the handler's", error
+        # In the hands of nobody, or other threads would wait for ever.
+        assert not global_compiler_lock._lock._is_owned()
+        assert not ffi.lib._lock._lock._is_owned()
+        assert run() == right
+print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)"])
+def test_a_handler_that_raises_while_code_is_loaded(prepared, no_leaks, backend):
+    assert prepared.run(COMPILING, backend) == "done\n"
+
+
 # A program's own clock: its handler raises nothing, and changes nothing.
 TICKING = """
 import os, signal, sys
