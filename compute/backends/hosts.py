@@ -7,9 +7,11 @@ a folder for temporary files whose path is too long for a socket, or have been k
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,13 +20,17 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
+from compute import interpreter
+
 SOCKET_PATH = 107  # bytes of the path of a Unix socket: Linux's limit, and nobody's is lower by more than four
 LISTENER = len("/listener-12345678") + 4
 ROOTS = "/tmp", "/var/tmp", "/dev/shm"  # where a socket's folder can be if TMPDIR is too long
 SHARED_MEMORY = Path("/dev/shm")
-# The names carry the process that they are of: loky's semaphores, shared memory that must keep its name, and folders of
-# multiprocessing's that we have made.
-SEMAPHORE, FOLDER = re.compile(r"(?:sem\.loky|nfold)-(\d+)-"), re.compile(r"(?:pymp|nfold)-(\d+)-")
+# Names carry the process that they are of: loky's semaphores, shared memory and files that must keep their names, and
+# folders of multiprocessing's sockets that we have made. One that it had made before has a file in it that says so.
+IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
+IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped)-(\d+)-\w+|pymp-\w+")
+SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 
 def prepare() -> None:
@@ -44,10 +50,9 @@ def parenthood() -> Iterator[None]:
     """
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     is_daemon, executable = config.pop("daemon", None), sys.executable
-    sys.executable = python()
     try:
-        if sys.executable != executable:
-            _start_with(sys.executable)
+        interpreter.start_children_by_it()
+        sys.executable = interpreter.program()
         with _streams():
             yield
     finally:
@@ -71,29 +76,6 @@ def _streams() -> Iterator[None]:
                 setattr(sys, name, stream)
 
 
-def _start_with(executable: str) -> None:
-    from multiprocessing import spawn
-
-    spawn.set_executable(executable)
-    if module := sys.modules.get("joblib.externals.loky.backend.spawn"):
-        module._python_exe = executable  # type: ignore[attr-defined]
-
-
-def is_daemon() -> bool:
-    """Whether this process is a daemon of multiprocessing's."""
-    return bool(processes.current_process().daemon)
-
-
-def python() -> str:
-    """The program that runs Python files: where Python is embedded (uWSGI), sys.executable is another one."""
-    found = sys.executable or ""
-    if os.name != "posix" or os.path.basename(found).lower().startswith(("python", "pypy")):
-        return found
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    names = (os.path.join(prefix, "bin", f"python{version}") for prefix in (sys.prefix, sys.exec_prefix))
-    return next((name for name in names if os.access(name, os.X_OK)), found)
-
-
 def _hold_streams() -> None:
     """Where a standard stream is closed, put nothing in its place: the next file would be taken for it."""
     if os.name != "posix":
@@ -111,6 +93,8 @@ def socket_folder() -> None:
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     known = config.get("tempdir")
     if known is not None and len(os.fsencode(known)) + LISTENER <= SOCKET_PATH and os.access(known, os.W_OK | os.X_OK):
+        if processes.parent_process() is None:  # a child of multiprocessing's uses its parent's
+            Path(known, f"nfold-owner-{os.getpid()}").touch()
         return
     from multiprocessing import util
     from shutil import rmtree
@@ -167,27 +151,45 @@ def _sweep_once() -> None:
 
 
 def sweep() -> list[str]:
-    """Remove loky's semaphores and multiprocessing's folders whose owner has died; their paths.
+    """Remove the semaphores, the folders of sockets and the named memory whose owners have died; their paths.
 
-    A name without a number, another user's, and a semaphore that any process has mapped is left alone: in a container,
-    the numbers of processes are not those of others that share its /dev/shm.
+    What does not say whose it is, another user's, and what any process still uses is left alone: the numbers of a
+    container's processes are not those of others that share its folders.
     """
     from shutil import rmtree
 
     removed = []
-    for folder, pattern in ((SHARED_MEMORY, SEMAPHORE), (Path(tempfile.gettempdir()), FOLDER)):
+    places = [(SHARED_MEMORY, IN_MEMORY), *((Path(root), IN_FOLDERS) for root in {tempfile.gettempdir(), *ROOTS})]
+    for folder, pattern in places:
         with contextlib.suppress(OSError):
-            for path in [path for path in folder.iterdir() if _is_left(path, pattern)]:
-                rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-                removed.append(str(path))
+            for path in list(folder.iterdir()):
+                with contextlib.suppress(OSError):  # another one sweeps, too
+                    if (named := pattern.fullmatch(path.name)) and _is_left(path, named[1]):
+                        rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                        removed.append(str(path))
     return removed
 
 
-def _is_left(path: Path, pattern: re.Pattern[str]) -> bool:
-    owner = pattern.match(path.name)
-    if not owner or path.is_symlink() or path.lstat().st_uid != os.getuid() or _is_alive(int(owner[1])):
+def _is_left(path: Path, owner: str | None) -> bool:
+    if path.is_symlink() or path.lstat().st_uid != os.getuid():
         return False
-    return pattern is FOLDER or not _is_mapped(path)
+    inside = list(path.iterdir()) if path.is_dir() else []
+    signatures = (SIGNED.fullmatch(file.name) for file in inside)
+    owners = [owner, *(signature[1] for signature in signatures if signature)]
+    pids = [int(pid) for pid in owners if pid]
+    if not pids or any(map(_is_alive, pids)) or any(map(_is_listened_to, inside)):
+        return False
+    return path.is_dir() or not _is_mapped(path)
+
+
+def _is_listened_to(path: Path) -> bool:
+    """Whether some process, of whatever container, has a socket there; it hears nothing of the question.
+
+    A listener that was connected to would take it for a request, and a fork server would end. A socket of the wrong
+    kind is refused by the system: for its kind where there is a listener, and as any other where there is none.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED
 
 
 def _is_alive(pid: int) -> bool:
@@ -201,6 +203,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_mapped(path: Path) -> bool:
+    path = path.resolve()  # /dev/shm can be a link
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):

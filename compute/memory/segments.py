@@ -26,7 +26,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from compute import machine
+from compute import interpreter, machine
 from compute.lanes import interrupts
 from compute.memory import ownership
 from compute.memory.descriptors import with_more_files
@@ -155,14 +155,17 @@ class File:
 _unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
 
 
-def create_segment(size: int, kind: Kind, folder: str | None = None) -> Segment:
-    """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much."""
+def create_segment(size: int, kind: Kind, folder: str | None, told: set[int]) -> Segment:
+    """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much.
+
+    told: why shared memory could not be used, of which users were told: once is enough.
+    """
     # A name exists for a moment before anybody here knows of it.
     with interrupts.put_off():
-        return with_more_files(lambda: _create(size, kind, folder))
+        return with_more_files(lambda: _create(size, kind, folder, told))
 
 
-def _create(size: int, kind: Kind, folder: str | None) -> Segment:
+def _create(size: int, kind: Kind, folder: str | None, told: set[int]) -> Segment:
     import tempfile
 
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -172,8 +175,9 @@ def _create(size: int, kind: Kind, folder: str | None) -> Segment:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
-            if error.errno in _unusable:
+            if error.errno in told | _unusable:
                 return _create_mapped(size, folder)
+            told.add(error.errno)
             if error.errno == errno.ENOSPC:
                 free = _bytes(machine.shared_memory_free() or 0)
                 why = f"has {free} free and {_bytes(size)} are needed"
@@ -199,24 +203,33 @@ def _of_the_caller() -> int:
 
 
 def _create_shared(size: int) -> Segment:
-    from multiprocessing.shared_memory import SharedMemory
-
     # Whose it is stands in the name, as it stands in nobody else's.
-    memory = SharedMemory(f"nfold-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
-    try:
+    name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
+    if _is_open_to_others():
+        # Its name lasts for a moment. SharedMemory would start a process, the resource tracker, to watch over it.
+        from _posixshmem import shm_unlink  # type: ignore[import-not-found]
+
+        descriptor = _open_by_name(name, os.O_CREAT | os.O_EXCL)
+        unlink: Callable[[], None] = partial(shm_unlink, f"/{name}")
+    else:
+        from multiprocessing.shared_memory import SharedMemory
+
+        interpreter.start_children_by_it()
+        memory = SharedMemory(name, create=True, size=size)
         # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
-        return _from_descriptor(os.dup(memory._fd), size, f"shm:{memory.name}", memory.unlink)  # type: ignore[attr-defined]
-    except BaseException:
-        memory.unlink()
-        raise
-    finally:
+        descriptor, unlink = os.dup(memory._fd), memory.unlink  # type: ignore[attr-defined]
         memory.close()
+    try:
+        return _from_descriptor(descriptor, size, f"shm:{name}", unlink)
+    except BaseException:
+        unlink()
+        raise
 
 
 def _create_mapped(size: int, folder: str | None) -> Segment:
     import tempfile
 
-    descriptor, path = tempfile.mkstemp(prefix="nfold-", dir=folder)
+    descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
     try:
         return _from_descriptor(descriptor, size, path, lambda: os.unlink(path))
     except OSError as error:
@@ -293,15 +306,15 @@ def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
         os.close(descriptor)
 
 
-def _open_by_name(name: str) -> int:
-    """A descriptor of another process's shared memory.
+def _open_by_name(name: str, flags: int = 0) -> int:
+    """A descriptor of shared memory, another process's or a new one (O_CREAT).
 
     SharedMemory would tell the resource tracker, which all of a parent's workers share: taking that back would take the
     owner's entry with it (cpython#82300), and the owner's unlink would then be an error.
     """
-    from _posixshmem import shm_open  # type: ignore[import-not-found]
+    from _posixshmem import shm_open
 
-    descriptor: int = shm_open(f"/{name}", os.O_RDWR, mode=0o600)
+    descriptor: int = shm_open(f"/{name}", os.O_RDWR | flags, mode=0o600)
     return descriptor
 
 
