@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -247,6 +248,9 @@ from compute import *
 from example_kernels import squares
 from watched import serve
 
+if sys.argv[1] == "another's":
+    from multiprocessing import util
+    assert str(os.getpid()) not in util.get_temp_dir()  # multiprocessing's own name for it
 pools = [Processes(1).open(), Joblib(1).open()]
 for pool in pools:
     serve(pool, squares, 1, 1)
@@ -255,26 +259,40 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
-def test_what_a_killed_program_leaves_is_removed_by_the_next(prepared, no_leaks):
-    with tempfile.TemporaryDirectory() as folder:  # short, for sockets
-        leave_and_remove(prepared, Path(folder))
+@pytest.mark.parametrize("folder", ["ours", "another's"])
+def test_what_a_killed_program_leaves_is_removed_by_the_next(prepared, no_leaks, folder):
+    with tempfile.TemporaryDirectory() as short:  # for sockets
+        leave_and_remove(prepared, Path(short), folder)
 
 
-def leave_and_remove(prepared, tmp_path):
-    killed = prepared.start(KILLED, TMPDIR=str(tmp_path))
+def leave_and_remove(prepared, tmp_path, folder):
+    killed = prepared.start(KILLED, folder, TMPDIR=str(tmp_path))
     killed.ended()
     left = eval(killed.stdout)
-    folders = [path for path in tmp_path.iterdir() if path.name.startswith("pymp-")]
     assert left
-    assert folders
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("pymp-")]
     assert all(os.path.exists(f"/dev/shm/{name}") for name in left)
-    others = tmp_path / "pymp-other", tmp_path / f"pymp-{os.getpid()}-alive"
-    for folder in others:
-        folder.mkdir()
+    # Of nobody that is known, of a process that lives, of another container's process, of the user.
+    container = tmp_path / f"pymp-{killed.pid}-alive"
+    others = [tmp_path / "pymp-other", tmp_path / f"pymp-{os.getpid()}-alive", container, tmp_path / "nfold-1-results"]
+    for other in others:
+        other.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(container / "listener"))
+        listener.listen()
+        remove(prepared, tmp_path, left)
+        assert sorted(tmp_path.iterdir()) == sorted(others)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it has heard nothing
+            listener.accept()
+    remove(prepared, tmp_path, left)
+    assert not container.exists()
+
+
+def remove(prepared, tmp_path, left):
     for _ in range(5):  # its processes may end a moment after it
         prepared.run("from compute import *\nwith Processes(1).open(): pass", TMPDIR=str(tmp_path))
         if not [name for name in left if os.path.exists(f"/dev/shm/{name}")]:
             break
         time.sleep(1)
     assert not [name for name in left if os.path.exists(f"/dev/shm/{name}")]
-    assert sorted(tmp_path.iterdir()) == sorted(others)

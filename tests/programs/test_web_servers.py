@@ -13,6 +13,7 @@ from loopback import REQUESTS, ask, check, free_port, snippet
 from private_mounts import in_private, reachable_by_all, refused
 
 needs_gunicorn = pytest.mark.skipif(not importlib.util.find_spec("gunicorn"), reason="gunicorn is not installed")
+unprivileged = pytest.mark.skipif(refused() is not None, reason=str(refused()))
 UWSGI = shutil.which("uwsgi", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
 needs_uwsgi = pytest.mark.skipif(not UWSGI, reason="uwsgi is not installed")
 
@@ -112,16 +113,63 @@ def test_uwsgi_whose_workers_open_pools_after_the_fork(start, app, options, back
     assert "NO MERCY" not in server.said, server.said
 
 
+ALONE = """
+def open_pool():
+    import contextlib
+    import os
+    import sys
+    import time
+
+    import compute
+    import numpy as np
+
+    assert not os.path.basename(sys.executable).startswith("python"), sys.executable
+    global asked
+    asked = compute.shared.array(np.arange(1000.0))
+    time.sleep(1)
+    with contextlib.suppress(ChildProcessError):  # there is none
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0), "a child has died"
+    print("the pool is open", flush=True)
+
+
+def close_pool():
+    pass
+
+
+def application(environ, start_response):
+    value = (float(environ["QUERY_STRING"] or 0) + asked) ** 2
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return [value.tobytes()]
+"""
+
+
 @needs_uwsgi
-def test_uwsgi_that_is_not_told_which_python_to_start(start, app):
-    app('sys.executable = os.path.join(sys.prefix, "bin", "python")', "", "uwsgi_app.py")
+@pytest.mark.parametrize("user", ["", pytest.param("nobody", marks=unprivileged)])
+def test_shared_arrays_alone_in_uwsgi(start, folder, app, user):
+    """Nothing but a shared array: where it needs a resource tracker (its user was root), that is no uWSGI either."""
+    (folder / "app.py").write_text(ALONE)
     port = free_port()
-    server = start(*uwsgi(port))
-    server.await_port(port)
+    command = uwsgi(port, *(["--uid", user] if user else []))
+    server = start(*(in_private(reachable_by_all(), *command) if user else command))
+    server.wait_until(lambda: server.said.count("the pool is open") == 2 or "Traceback" in server.said)
+    assert "Traceback" not in server.said, server.said
     check(port)
     server.signal(signal.SIGTERM)
     assert server.ended() == 0, server.said
     assert "Traceback" not in server.said, server.said
+    assert server.said.count("Starting uWSGI") == 1, server.said
+
+
+@needs_uwsgi
+def test_uwsgi_without_a_python_names_the_remedy(start, app):
+    app("    global pool\n", "    global pool\n    sys.prefix = sys.exec_prefix = '/nowhere'\n")
+    app("import numpy as np\n", "import sys\n\nimport numpy as np\n")
+    server = start(*uwsgi(free_port()))
+    server.wait_until(lambda: "set sys.executable to the path of one" in server.said)
+    server.signal(signal.SIGTERM)
+    server.ended()
+    assert "no python3." in server.said
+    assert "ConnectionRefusedError" not in server.said, server.said
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
