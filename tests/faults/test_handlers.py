@@ -148,7 +148,7 @@ import random, signal, sys
 from compute import *
 from everywhere import CtrlC
 from fault_kernels import busy
-from kernels import compilation
+from kernels.compilation import compiler as compilation
 from llvmlite.binding import ffi
 from numba.core.compiler_lock import global_compiler_lock
 
