@@ -6,8 +6,8 @@ globals that they read; so do the attributes that they read of the user's module
 library, travel by name. Large arrays are put where the worker can see them, once.
 
 A class is the same object for all that is sent to a worker, and so is a module that a body imports itself. Their
-attributes are set there as they are in the caller. Of what has set some, a worker may keep only the latest: to run an
-older one again, it must set them again.
+attributes, methods among them, are set there as they are in the caller. Of what has set some, a worker may keep only
+the latest: to run an older one again, it must set them again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
-from cloudpickle.cloudpickle import _dynamic_class_reduce
+from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
@@ -90,6 +90,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             )
         if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj.__wrapped__):
             return _remembering, (obj.__wrapped__, obj.cache_parameters())
+        if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
+            return _cached_property, (obj.func, obj.attrname)
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
             return obj.by_value()
         return super().reducer_override(obj)
@@ -125,21 +127,36 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         }
 
     def _class(self, kind: type) -> Any:
-        """A class by value where no worker can import it; else by name, with what the code reads of its attributes."""
+        """A class by value; of one that a worker can import, the worker's own object, made to be like it."""
         made = _dynamic_class_reduce(kind) if _is_made_by_hand(kind.__module__) else super().reducer_override(kind)
-        if made is NotImplemented and not (provenance.is_fixed(kind.__module__) or issubclass(kind, enum.Enum)):
-            everything = not provenance.is_installed(kind)
-            read = {
-                name: self._or_by_name(kind.__module__, f"{kind.__qualname__}.{name}", value)
-                for name, value in vars(kind).items()
-                if name in self._attributes and _is_data(name, value) and (everything or isinstance(value, _PLAIN))
-            }
-            bases = [base for base in kind.__bases__ if not provenance.is_fixed(base.__module__)]
-            self.sets_attributes |= bool(read)
-            if read or bases:
-                return _imported, (kind.__module__, kind.__qualname__), (read, bases), None, None, _set_of_class
-        self.sets_attributes |= made is not NotImplemented
-        return made
+        if made is not NotImplemented:
+            self.sets_attributes = True
+            return (*made[:-1], _fill_class) if len(made) == 6 and not issubclass(kind, enum.Enum) else made
+        if provenance.is_fixed(kind.__module__):
+            return made
+        if provenance.is_installed(kind):
+            return self._installed_class(kind)
+        self.sets_attributes = True
+        make, arguments = _dynamic_class_reduce(kind)[:2]
+        state = {
+            name: self._or_by_name(kind.__module__, f"{kind.__qualname__}.{name}", value)
+            for name, value in vars(kind).items()
+            if _is_sent(kind, name, value)
+        }
+        return _class_like, (kind.__module__, kind.__qualname__, _shape(kind), make, arguments), state, None, None, _be
+
+    def _installed_class(self, kind: type) -> Any:
+        """By name, with the plain attributes that the code reads: somebody may have set them."""
+        read = {
+            name: value
+            for name, value in vars(kind).items()
+            if name in self._attributes and not name.startswith("__") and isinstance(value, _PLAIN)
+        }
+        bases = [base for base in kind.__bases__ if not provenance.is_fixed(base.__module__)]
+        if issubclass(kind, enum.Enum) or not (read or bases):
+            return NotImplemented
+        self.sets_attributes |= bool(read)
+        return _imported, (kind.__module__, kind.__qualname__), (read, bases), None, None, _set_of_class
 
 
 class Imported:
@@ -149,9 +166,55 @@ class Imported:
         self.module = module
 
 
-def _is_data(name: str, value: Any) -> bool:
-    """Whether an attribute of a class is no method, property or the like, and none of Python's own."""
-    return not name.startswith("__") and not hasattr(type(value), "__get__")
+def _is_sent(kind: type, name: str, value: Any) -> bool:
+    """Whether an entry of a class belongs to it like a method or a number, and not to how Python makes classes."""
+    if isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType) or name == "_abc_impl":
+        return False
+    is_code = isinstance(value, types.FunctionType | staticmethod | classmethod | property)
+    if issubclass(kind, enum.Enum):
+        return is_code and not name.startswith("_")
+    return not name.startswith("__") or (is_code and not name.startswith("__annot")) or name == "__hash__"
+
+
+def _shape(kind: type) -> tuple[Any, ...]:
+    """What cannot be changed of a class that is there."""
+    members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, enum.Enum) else None
+    return type(kind), kind.__bases__, vars(kind).get("__slots__"), members
+
+
+def _class_like(module: str, name: str, shape: tuple[Any, ...], make: Callable[..., type], arguments: Any) -> type:
+    """The class that an import gives in this worker, put in the place of what it gave where that cannot be made alike.
+
+    So a class is one object here, however it comes: by value, or by an import.
+    """
+    holder: Any = importlib.import_module(module)
+    *above, last = name.split(".")
+    for part in above:
+        holder = getattr(holder, part)
+    found = vars(holder).get(last)
+    if isinstance(found, type) and _shape(found) == shape:
+        return found
+    made = make(*arguments)
+    setattr(holder, last, made)
+    return made
+
+
+def _be(kind: type, state: dict[str, Any]) -> None:
+    """Make a class's own entries those of the state."""
+    for name in [] if issubclass(kind, enum.Enum) else list(vars(kind)):
+        if name not in state and _is_sent(kind, name, vars(kind)[name]):
+            type.__delattr__(kind, name)
+    for name, value in state.items():
+        if vars(kind).get(name, _be) is not value:
+            type.__setattr__(kind, name, value)
+
+
+def _fill_class(kind: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """cloudpickle's own way for a class that no worker can import, which leaves what an earlier state had."""
+    for name in list(vars(kind)):
+        if name not in state[0] and _is_sent(kind, name, vars(kind)[name]):
+            type.__delattr__(kind, name)
+    _class_setstate(kind, state)
 
 
 def _set(holder: Any, read: dict[str, Any]) -> None:
@@ -234,3 +297,9 @@ _dispatchers: dict[tuple[str, str], Any] = {}
 def _remembering(function: Any, parameters: dict[str, Any]) -> Any:
     """A function under `lru_cache` made again, which has remembered nothing yet."""
     return functools.lru_cache(**parameters)(function)
+
+
+def _cached_property(function: Any, name: str) -> Any:
+    made: Any = functools.cached_property(function)
+    made.attrname = name
+    return made
