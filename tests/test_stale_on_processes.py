@@ -208,3 +208,24 @@ def test_a_class_is_one_object_in_a_worker(pools, folder, name):
         importlib.reload(one_object)
         setattr(m, name, getattr(one_object, name))
         everywhere(pools, m.body, np.ones(len(x)), variants=("python",))
+
+
+BORROWED_NAMES = {
+    "wraps": "@functools.wraps(np.linalg.norm)\ndef step(v):\n    return v * RATE\n",
+    "wraps a function of Python": "@functools.wraps(statistics.mean)\ndef step(v):\n    return v * RATE\n",
+    "wraps a function of pip's": "@functools.wraps(psutil.cpu_count)\ndef step(v):\n    return v * RATE\n",
+    "a name that was set": "def step(v):\n    return v * RATE\nstep.__module__ = 'numpy'\n",
+    "a library's decorator": "@contextlib.contextmanager\ndef held():\n    yield RATE\n"
+    "def step(v):\n    with held() as rate:\n        return v * rate\n",
+    "a library's closure": "step = np.vectorize(lambda v: v * RATE).__call__\n",
+}
+
+
+@pytest.mark.parametrize("how", BORROWED_NAMES)
+def test_a_helper_with_the_name_of_a_librarys(pools, how):
+    m = module("borrows_a_name", "import contextlib, functools, psutil, statistics\n" + BORROWED_NAMES[how])
+    vars(m)["RATE"] = 1.0
+    exec(BODY.format("step(x[i])"), vars(m))
+    for value in TO_AND_FRO:
+        m.RATE = value
+        everywhere(pools, m.body, x * value, variants=("python", "nogil") if how.startswith("wraps") else ("python",))

@@ -88,7 +88,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 obj.py_func,
                 provenance.dispatcher_parts(obj),
             )
-        if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj.__wrapped__):
+        if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj):
             return _remembering, (obj.__wrapped__, obj.cache_parameters())
         if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
             return _cached_property, (obj.func, obj.attrname)

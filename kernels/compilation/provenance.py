@@ -112,12 +112,21 @@ def _library_folders() -> tuple[str, ...]:
 def is_installed(thing: Any) -> bool:
     """Whether it comes from a package that pip has put where packages are put, from Python, or from this library.
 
-    A worker imports these by name. A user's own module may have changed since, or may not be found there.
+    A worker imports these by name. A user's own module may have changed since, or may not be found there. What a
+    function says of itself counts for nothing: `functools.wraps` gives it another's name.
     """
     if isinstance(thing, types.ModuleType):
-        module: Any = thing
-    else:
-        module = sys.modules.get(thing.__module__ or "")
+        return _is_installed_module(thing)
+    if isinstance(thing, types.FunctionType):
+        home = sys.modules.get(str(thing.__globals__.get("__name__")))
+        if not thing.__closure__ and getattr(home, "__dict__", None) is thing.__globals__:
+            return _is_installed_module(home)
+        # Else it may be what a library makes of a user's function, or code that was given a library's name.
+        return bool(_name_within(thing, lambda module: _is_installed_module(sys.modules.get(module or ""))))
+    return _is_installed_module(sys.modules.get(thing.__module__ or ""))
+
+
+def _is_installed_module(module: Any) -> bool:
     name = getattr(module, "__name__", "__main__")
     if is_fixed(name):
         return True
