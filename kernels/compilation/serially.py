@@ -95,7 +95,7 @@ def _launches(value: Any) -> bool:
             if met.targetoptions.get("parallel"):
                 return True
             met = met.py_func
-        if isinstance(met, types.FunctionType) and not _is_librarys(met.__module__):
+        if isinstance(met, types.FunctionType) and not _is_librarys(met.__globals__.get("__name__")):
             waiting += _met(met)
     return False
 
