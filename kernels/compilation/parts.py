@@ -49,6 +49,12 @@ def attributes_of(code: types.CodeType) -> frozenset[str]:
     return frozenset(sys.intern(name) for name in named)
 
 
+# By these, code reads attributes whose names are not in it.
+COMPUTED = frozenset(
+    ("getattr", "hasattr", "vars", "__dict__", "attrgetter", "getattr_static", "getmembers", "globals")
+)
+
+
 def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
     """The modules that a function's code imports when it runs, inner functions' included, as far as they are loaded."""
     package = function.__globals__.get("__package__") or ""

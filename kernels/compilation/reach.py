@@ -23,7 +23,16 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
-from kernels.compilation.parts import DEPTH, attributes_of, globals_of, held_by, imported_by, layout_of, same_bytes
+from kernels.compilation.parts import (
+    COMPUTED,
+    DEPTH,
+    attributes_of,
+    globals_of,
+    held_by,
+    imported_by,
+    layout_of,
+    same_bytes,
+)
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
@@ -54,6 +63,7 @@ class Reach:
     _names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     _cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
     _functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
+    _absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)  # of modules
     _held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
     _registered: int = 0
 
@@ -61,6 +71,9 @@ class Reach:
         """Whether nothing of it has been replaced, or changed in place, since."""
         for names, name, value in self._names:
             if names.get(name, _MISSING) is not value:
+                return False
+        for names, absent in self._absent:
+            if not absent.isdisjoint(names):
                 return False
         for function, code, defaults, keywords in self._functions:
             if (
@@ -269,6 +282,8 @@ class _Walk:
         if not ours:
             self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
             self._attributes.update(attributes_of(code))
+            if not self._compiled:
+                self._own_attributes(function)
         self._code(code)
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
@@ -285,6 +300,13 @@ class _Walk:
                 self._value(module)
                 if self._may_change(module) and module not in self._reach.imported:
                     self._reach.imported.append(module)
+
+    def _own_attributes(self, function: types.FunctionType) -> None:
+        """What Python finds by other ways than by a name in the code: a function's attributes, and computed names."""
+        self._reach.mutable |= bool(vars(function)) or not COMPUTED.isdisjoint(attributes_of(function.__code__))
+        for value in vars(function).values():
+            if type(value) not in _PLAIN:
+                self._value(value)
 
     def _name(self, names: dict[str, Any], name: str) -> None:
         """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""
@@ -327,6 +349,9 @@ class _Walk:
                 done.add((place, name))
                 self._put("of", str(place))
                 self._name(vars(self._modules[place]), name)
+        for module in self._modules:
+            if self._may_change(module):
+                self._reach._absent.append((vars(module), frozenset(self._attributes.difference(vars(module)))))
 
     def _may_change(self, module: types.ModuleType) -> bool:
         """Whether its attributes are looked at: what is ours is in our files, and workers import what Python runs."""
