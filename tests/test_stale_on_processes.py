@@ -229,3 +229,64 @@ def test_a_helper_with_the_name_of_a_librarys(pools, how):
     for value in TO_AND_FRO:
         m.RATE = value
         everywhere(pools, m.body, x * value, variants=("python", "nogil") if how.startswith("wraps") else ("python",))
+
+
+def test_an_attribute_of_a_function(pools):
+    m = module("function_attributes", "def step(v):\n    return v * step.rate\n" + BODY.format("step(x[i])"))
+    for value in TO_AND_FRO:
+        m.step.rate = value
+        everywhere(pools, m.body, x * value, variants=("python",))
+
+
+COMPUTED_NAMES = [
+    'getattr(settings, "RATE_" + LETTER)',
+    'getattr(settings, "RATE_A", 1.0)',
+    'settings.RATE_A if hasattr(settings, "RATE_A") else 1.0',
+    'vars(settings).get("RATE_" + LETTER, 1.0)',
+    'settings.__dict__.get("RATE_" + LETTER, 1.0)',
+    'operator.attrgetter("RATE_" + LETTER)(settings)',
+    'getattr(settings, "step_" + LETTER)()',
+    "or_else()",
+]
+
+
+@pytest.mark.parametrize("by_value", [False, True], ids=["imported", "made by hand"])
+@pytest.mark.parametrize("read", COMPUTED_NAMES)
+def test_an_attribute_of_a_module_by_a_computed_name(pools, folder, read, by_value):
+    text = "step_B = 0\ndef step_A():\n    return RATE_A\n"
+    if by_value:
+        settings = module("settings_by_hand", text)
+    else:
+        (folder / "settings_to_compute.py").write_text(text)
+        importlib.invalidate_caches()
+        settings = importlib.import_module("settings_to_compute")
+    m = module(
+        "computes_names",
+        f"import operator\nimport {settings.__name__} as settings\nLETTER = 'A'\ndef or_else():\n    try:\n"
+        "        return settings.RATE_A\n    except AttributeError:\n        return 1.0\n"
+        + BODY.format(f"x[i] * ({read})"),
+    )
+    if read == "or_else()" or "1.0" in read:
+        everywhere(pools, m.body, x, variants=("python",))
+    for value in TO_AND_FRO:
+        settings.RATE_A = value
+        everywhere(pools, m.body, x * value, variants=("python",))
+    del settings.RATE_A
+    if read == "or_else()" or "1.0" in read:
+        everywhere(pools, m.body, x, variants=("python",))
+
+
+def test_an_attribute_that_an_import_in_a_body_finds_absent_again(pools, folder):
+    (folder / "absent_again.py").write_text("")
+    importlib.invalidate_caches()
+    settings = importlib.import_module("absent_again")
+    m = module(
+        "imports_absent",
+        "def rate():\n    import absent_again as s\n    return getattr(s, 'RATE', 1.0)\n"
+        + BODY.format("x[i] * rate()"),
+    )
+    for value in TO_AND_FRO:
+        settings.RATE = value
+        everywhere(pools, m.body, x * value, variants=("python",))
+        del settings.RATE
+        everywhere(pools, m.body, x, variants=("python",))

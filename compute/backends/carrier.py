@@ -29,6 +29,7 @@ from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
+from kernels.compilation.parts import COMPUTED
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
 
@@ -76,8 +77,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._class(obj)
         if isinstance(obj, Imported):
             self.sets_attributes = True
-            read = self._read(obj.module, not provenance.is_installed(obj.module))
-            return importlib.import_module, (obj.module.__name__,), read, None, None, _set
+            return importlib.import_module, (obj.module.__name__,), self._read(obj.module), None, None, _set_module
         if isinstance(obj, types.CodeType):
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
@@ -117,14 +117,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """What the code reads of a module, as it is now; the worker imports the module for anything else."""
         if provenance.is_ours(module.__name__):
             return NotImplemented
-        return _View, (module.__name__,), self._read(module, not provenance.is_installed(module)), None, None, _fill
+        return _View, (module.__name__,), self._read(module), None, None, _fill
 
-    def _read(self, module: types.ModuleType, everything: bool) -> dict[str, Any]:
-        return {
+    def _read(self, module: types.ModuleType) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+        """What the code reads of a module, and all names of a module of the user's; of others, values alone.
+
+        A module with a `__getattr__` of its own may have any name.
+        """
+        is_users = not provenance.is_installed(module)
+        computed = is_users and not COMPUTED.isdisjoint(self._attributes)
+        read = {
             name: self._or_by_name(module.__name__, name, value)
             for name, value in vars(module).items()
-            if name in self._attributes and (everything or isinstance(value, (*_PLAIN, types.ModuleType)))
+            if (name in self._attributes and (is_users or isinstance(value, (*_PLAIN, types.ModuleType))))
+            or (computed and not name.startswith("__") and not isinstance(value, types.ModuleType))
         }
+        return read, tuple(sorted(vars(module))) if is_users and "__getattr__" not in vars(module) else None
 
     def _class(self, kind: type) -> Any:
         """A class by value; of one that a worker can import, the worker's own object, made to be like it."""
@@ -223,6 +231,15 @@ def _set(holder: Any, read: dict[str, Any]) -> None:
             setattr(holder, name, value)
 
 
+def _set_module(module: types.ModuleType, state: tuple[dict[str, Any], tuple[str, ...] | None]) -> None:
+    read, names = state
+    if names is not None and module.__name__ != "__main__":
+        for name in [name for name, value in vars(module).items() if not isinstance(value, types.ModuleType)]:
+            if name not in names and not name.startswith("__"):
+                delattr(module, name)
+    _set(module, read)
+
+
 def _set_of_class(kind: type, state: tuple[dict[str, Any], list[type]]) -> None:
     _set(kind, state[0])  # those of its bases were set when these were unpacked
 
@@ -273,11 +290,18 @@ class _View(types.ModuleType):
     """A module of the caller's in a worker: what was read of it there, and what an import finds for the rest."""
 
     def __getattr__(self, name: str) -> Any:
+        names = vars(self).get(_NAMES)
+        if names is not None and name not in names and f"{self.__name__}.{name}" not in sys.modules:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def _fill(view: _View, read: dict[str, Any]) -> None:
-    vars(view).update(read)
+_NAMES = "names that it has in the caller"
+
+
+def _fill(view: _View, state: tuple[dict[str, Any], tuple[str, ...] | None]) -> None:
+    read, names = state
+    vars(view).update(read, **{_NAMES: names})
 
 
 def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) -> Any:
