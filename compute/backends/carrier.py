@@ -12,6 +12,7 @@ the latest: to run an older one again, it must set them again.
 
 from __future__ import annotations
 
+import contextvars
 import enum
 import functools
 import importlib
@@ -90,6 +91,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             )
         if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj):
             return _remembering, (obj.__wrapped__, obj.cache_parameters())
+        if isinstance(obj, contextvars.ContextVar):
+            return _context_variable, (obj.name, _value_of(obj))
         if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
             return _cached_property, (obj.func, obj.attrname)
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
@@ -327,3 +330,16 @@ def _cached_property(function: Any, name: str) -> Any:
     made: Any = functools.cached_property(function)
     made.attrname = name
     return made
+
+
+def _value_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
+    """Its value in the caller's context; nothing where it has none."""
+    try:
+        return (variable.get(),)
+    except LookupError:
+        return ()
+
+
+def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
+    """A ContextVar that has this value wherever nobody sets another."""
+    return contextvars.ContextVar(name, default=value[0]) if value else contextvars.ContextVar(name)

@@ -7,6 +7,7 @@ backend shows. Handing over costs no system call and needs nothing of the operat
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class CoroutinePool(Pool):
                 return _on_a_loop(job)
             # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
             with ThreadPoolExecutor(1) as thread:
-                return thread.submit(_on_a_loop, job).result()
+                return thread.submit(contextvars.copy_context().run, _on_a_loop, job).result()
 
 
 def _on_a_loop(job: Job) -> list[Outcome]:

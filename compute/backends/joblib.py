@@ -7,6 +7,7 @@ whose size changes under the feet of whoever asked before, and leaves a folder i
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import os
 import pickle
@@ -251,9 +252,14 @@ class JoblibThreadPool(Pool):
         parallel = joblib.Parallel(n_jobs=job.lanes, backend="threading", batch_size=1, pre_dispatch="all")
         # joblib's own ending of its threads can hang on a Ctrl-C, the second one above all.
         with interrupts.put_off(Control(job.control).stop):
-            return list(parallel(joblib.delayed(run_lane)(job, me, in_slices) for me in range(job.lanes)))
+            contexts = [contextvars.copy_context() for _ in range(job.lanes)]  # of the caller, a copy for each thread
+            return list(parallel(joblib.delayed(_lane_in)(contexts[me], job, me) for me in range(job.lanes)))
 
     def stop_lanes(self, job: Job) -> None:
         with interrupts.put_off():
             while Control(job.control).is_busy():
                 time.sleep(0.001)
+
+
+def _lane_in(context: contextvars.Context, job: Job, me: int) -> Outcome:
+    return context.run(run_lane, job, me, in_slices)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from compute.backends import children, hosts, output
+from compute.backends import ambient, children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
 from compute.lanes import interrupts
 from compute.lanes.control import LANES, LOADING, Control
@@ -58,7 +58,7 @@ def _job_in(message: bytes, me: int) -> Job:
 def _opened(message: bytes, me: int) -> Job:
     """The job in a message; forget the jobs whose segments are gone, or that are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, fixed, items, (carried, content, sets), place = pickle.loads(message)
+    digest, where, gone, places, fixed, items, (carried, content, sets), place, around = pickle.loads(message)
     if place is not None and hosts.move(place):
         _jobs.clear()  # whoever sends one of these again may have moved back
     if gone or len(_jobs) == JOBS:
@@ -85,7 +85,8 @@ def _opened(message: bytes, me: int) -> Job:
         if code[:1] != MACHINE:
             _make_room()
         _loaded[digest] = _load(code, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
-    job = Job(None, _loaded[digest], control, out, tuple(inputs))
+    lane = _loaded[digest] if around is None else ambient.within(around, _loaded[digest])
+    job = Job(None, lane, control, out, tuple(inputs))
     if len(message) <= SHORT and not carried:  # a body may change an object that is no array
         _jobs[message] = job
     control[Control.line(me) + LOADING] += time.perf_counter_ns() - began

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from compute.backends import hosts
+from compute.backends import ambient, hosts
 from compute.lanes.loop import FOREVER, Job
 from compute.memory.arena import Arena
 from compute.memory.segments import Array, ArrayRef, Endings, home_of
@@ -47,7 +47,8 @@ class Sender:
             items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
         gone = self._known.latest()
         place = None if code.is_machine and not carried[0] else self._moved_to()
-        told = code.digest, code.where, gone, places, fixed, items, carried, place
+        around = None if code.is_machine else ambient.here()
+        told = code.digest, code.where, gone, places, fixed, items, carried, place, around
         return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
 
     def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes, bool]:

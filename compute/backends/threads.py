@@ -6,6 +6,7 @@ CPU per wall shows which.
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, spin, usage
 from compute.lanes.control import Control, Words
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
+
+Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +42,7 @@ class ThreadPool(Pool):
         self._bell = np.zeros(1, np.int64)
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         self._lanes: list[_Lane] = []
-        self._waiting: list[SimpleQueue[Job | None]] = []
+        self._waiting: list[SimpleQueue[Given | None]] = []
         # Lanes of a pool that nobody has closed end, too.
         weakref.finalize(self, _dismiss, self._waiting).atexit = False
         with interrupts.put_off():  # a thread whose start is cut off is alive all the same, or an error about locks
@@ -57,7 +60,7 @@ class ThreadPool(Pool):
             for lane, cpu in zip(self._lanes, elsewhere, strict=False):
                 lane.wake_on(cpu)
         for lane in self._lanes:
-            lane.jobs.put(job)
+            lane.jobs.put((job, contextvars.copy_context()))
         self._bell[0] += 1
         outcomes = [run_lane(job, 0, in_slices)]
         if outcomes[0].error is not None:
@@ -88,7 +91,7 @@ class ThreadPool(Pool):
                 lane.thread.join()
 
 
-def _dismiss(waiting: Sequence[SimpleQueue[Job | None]]) -> None:
+def _dismiss(waiting: Sequence[SimpleQueue[Given | None]]) -> None:
     for jobs in waiting:
         jobs.put(None)
 
@@ -97,7 +100,7 @@ class _Lane:
     """A thread that waits for jobs: it spins for a moment, then sleeps."""
 
     def __init__(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
-        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.jobs: SimpleQueue[Given | None] = SimpleQueue()
         self.sleeps = False
         self._former: set[int] = set()
         self.thread = threading.Thread(
@@ -114,13 +117,14 @@ class _Lane:
         served = 0
         while True:
             self.sleeps = self.jobs.empty()
-            job = self.jobs.get()
+            given = self.jobs.get()
             self.sleeps = False
             usage.let_go(self._former)
-            if job is None:
+            if given is None:
                 return
             self._former = set()
-            done.put((job, run_lane(job, number)))
-            del job  # or its arrays would live until the next one
+            job, context = given
+            done.put((job, context.run(run_lane, job, number)))
+            del given, job, context  # or its arrays would live until the next one
             served += 1
             spin.until_rung(bell, served, limit)
