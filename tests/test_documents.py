@@ -1,0 +1,58 @@
+"""What the documents say of the code: links and files that are there, words of the control, entries, private names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from compute.lanes import control
+from compute.scaling import ledger
+from compute.scaling.verdict.losses import Cause
+from compute.traits import Traits
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "compute/README.md", ROOT / "kernels/README.md"]
+)
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+GLOSSARY = (ROOT / "docs/glossary.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in ARCHITECTURE.splitlines()
+    if line.startswith("| ") and not line.startswith(("| word", "| name"))
+]
+FILE = re.compile(r"`((?:compute|kernels|tests|docs|bench|examples)/[\w/.-]*)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_every_file_that_is_named_is_there(page):
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if "//" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [path for path in FILE.findall(text) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+PRIVATE = [row for row in ROWS if FILE.search(row[1])]
+
+
+def test_every_word_of_the_control_has_its_row():
+    words = {name for name, value in vars(control).items() if name.isupper() and isinstance(value, int)}
+    words -= {"LINE", "SPANS_BOUND", "READINGS", "UNKNOWN"}  # sizes, a bound, a value
+    told = {word for row in ROWS if row not in PRIVATE for word in re.findall(r"`([A-Z_]+)`", row[0])}
+    assert told == words
+
+
+@pytest.mark.parametrize("row", PRIVATE, ids=lambda row: row[0])
+def test_what_is_private_of_others_is_used_where_the_table_says(row):
+    names = re.findall(r"`([^`]+)`", row[0].partition(" (")[0])
+    files = {path: (ROOT / path).read_text() for path in FILE.findall(row[1])}
+    assert [name for name in names if not any(name in text for text in files.values())] == []
+    assert [path for path, text in files.items() if not any(name in text for name in names)] == []
+
+
+@pytest.mark.parametrize("word", [*ledger.ENTRIES, *map(str, Cause), *Traits.__dataclass_fields__])
+def test_every_entry_cause_and_trait_is_in_the_glossary(word):
+    assert f"**{word}**" in GLOSSARY or f"`{word}`" in GLOSSARY
