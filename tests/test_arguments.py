@@ -82,7 +82,7 @@ def test_worker_counts_are_sorted_and_each_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("given", "told"),
     [
         ("0", "at least 1, not 0; leave it out to use all 2 CPUs"),
         ("1,-2", "at least 1, not -2"),
@@ -94,10 +94,10 @@ def test_worker_counts_are_sorted_and_each_once(monkeypatch):
         ("1" * 40, "whole numbers"),
     ],
 )
-def test_worker_counts_that_cannot_be_are_refused(words, told, monkeypatch):
+def test_worker_counts_that_cannot_be_are_refused(given, told, monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda: 2)
     with pytest.raises(ValueError, match="--workers must be") as error:
-        words.worker_counts(words)
+        words.worker_counts(given)
     assert told in str(error.value)
 
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CHECKED = {"heat", "gil", "pi", "shared_table", "gate"}
-LIMIT = 600  # s: it ends a hang
 
 
 def run(name: str, *args: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def run(name: str, *args: str, folder: Path) -> subprocess.CompletedProcess[str]
         [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *args],
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=PATIENCE,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
