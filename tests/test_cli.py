@@ -304,3 +304,29 @@ def test_version_and_list_need_neither_numba_nor_matplotlib(script):
         "assert main(['list']) == 0\nassert main(['--version']) == 0\n"
         "assert not {'numba', 'matplotlib', 'joblib', 'rich'} & set(sys.modules), sorted(sys.modules)\n"
     )
+
+
+def test_files_are_written_in_the_format_of_their_suffix(capsys, tmp_path):
+    assert main(["scale", "triad", "1000", *SMALL, "-o", "all.json", "-o", "table.MD", "-o", "plain.txt"]) == 0
+    shown = capsys.readouterr().out
+    assert Scaling.from_json("all.json").points
+    assert "### triad" in Path("table.MD").read_text()
+    assert Path("plain.txt").read_text().split() == shown.split()  # whose width is another
+    assert main(["report", "all.json", "-o", "again.json", "--csv", "rows.csv"]) == 0
+    assert Scaling.from_json("again.json") == Scaling.from_json("all.json")
+    assert Path("rows.csv").read_text().startswith("kernel,")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["-o", "page.pdf"], "'page.pdf' ends in '.pdf', which says no format; end it in one of .txt, .md"),
+        (["-o", "page"], "'page' has no suffix"),
+        (["-o", "a.json", "-o", "b.json"], "'a.json' and 'b.json' are both to be json"),
+        (["--json", "a.json", "-o", "b.json"], "'a.json' and 'b.json' are both to be json"),
+    ],
+)
+def test_a_file_whose_format_nobody_knows_is_refused(more, told, capsys, tmp_path):
+    assert main(["scale", "triad", "1000", *SMALL, *more]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.glob("*.json")) == []

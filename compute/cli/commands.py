@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from compute.cli import terminal
+from compute.cli.outputs import Outputs, writes_files
 
 app = typer.Typer(
     add_completion=False,
@@ -31,11 +32,6 @@ VariantWords = Annotated[
     str | None,
     typer.Option("--variant", metavar="LIST", help="Such as python,nogil.  [default: the fastest]"),
 ]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep the results, for nfold report.")]
-Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a point, for a spreadsheet.")]
-Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables for a README.")]
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with figures to explore.")]
-Png = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the speedups.")]
 
 
 class Refusal(Exception):
@@ -145,6 +141,7 @@ def everything(
 
 
 @app.command()
+@writes_files
 def scale(
     kernel: KernelWord,
     size: Annotated[
@@ -166,11 +163,8 @@ def scale(
         typer.Option("--mode", metavar="MODE", help="strong: the same work for all; weak: it grows with the workers."),
     ] = "strong",
     pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Hold lanes to CPUs of their own.")] = True,
-    json: Json = None,
-    csv: Csv = None,
-    markdown: Markdown = None,
-    html: Html = None,
-    png: Png = None,
+    *,
+    outputs: Callable[[], Outputs],
 ) -> int:
     """Measure how far one kernel scales: every backend, variant and worker count, in interleaved rounds.
 
@@ -188,22 +182,22 @@ def scale(
     from compute.scaling.calibration import calibrate
     from compute.scaling.rounds import scale_all
 
-    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
     with refusing():
+        wanted = outputs()
         found = words.kernel(kernel)
         number = None if size is None else words.size(size)
         backends = words.backends(on)
         counts = words.worker_counts(workers)
         variants = words.variants(variant, found)
         seconds = words.budget(budget)
-        report.ready(outputs)
+        report.ready(wanted)
         if number is None:
             # All variants do the same work, so it is the slowest that decides how much.
             number = min(calibrate(found, seconds / 200, name) for name in variants)
         work = words.work(found, number, variants, counts, mode)
     with terminal.progress() as tell:
         scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
-    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
 
 
 @app.command()
@@ -262,13 +256,11 @@ def run(
 
 
 @app.command("report")
+@writes_files
 def show_report(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="From --json, or pytest --benchmark-json.")],
-    json: Json = None,
-    csv: Csv = None,
-    markdown: Markdown = None,
-    html: Html = None,
-    png: Png = None,
+    *,
+    outputs: Callable[[], Outputs],
 ) -> int:
     """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
 
@@ -284,11 +276,11 @@ def show_report(
     from compute.report.together import together
     from compute.scaling import imported
 
-    outputs = {"json": json, "csv": csv, "markdown": markdown, "html": html, "png": png}
     with refusing():
+        wanted = outputs()
         scaling = together({path: imported.read(path) for path in files})
-        report.ready(outputs)
-    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
+        report.ready(wanted)
+    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Reports: pure functions of a Scaling, one file a format: `render(scaling, "text")`, `write(scaling, {"html": path})`.
 
-Each format is a module here with `render(scaling) -> str | bytes`; it is imported when it is asked for.
+Each format is a module here with `render(scaling) -> str | bytes`; it is imported when it is asked for. `formats` lists
+them.
 """
 
 from __future__ import annotations
@@ -10,15 +11,12 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
+from compute.report.formats import FORMATS, known
 from compute.scaling import files
 from compute.scaling.dataset import Scaling
 from compute.scaling.files import StrPath, check_output_path
-from kernels.definition import nearest
 
 __all__ = ["FORMATS", "check_output_path", "ready", "render", "write"]
-
-FORMATS = {"text": "text", "markdown": "markdown", "csv": "csv", "html": "html", "png": "plots", "json": "json"}
-NEEDS = {"html": ("plotly", "nfold[html]"), "png": ("matplotlib", "nfold[plots]")}
 
 
 def ready(outputs: Mapping[str, StrPath | None]) -> None:
@@ -28,13 +26,13 @@ def ready(outputs: Mapping[str, StrPath | None]) -> None:
     """
     taken: dict[Path, str] = {}
     for name, path in outputs.items():
-        if name not in FORMATS:
-            raise ValueError(f"no report is called {name!r}; choose from {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+        needs = known(name).needs
         if path is None:
             continue
-        library, extra = NEEDS.get(name, (None, None))
-        if library and importlib.util.find_spec(library) is None:
-            raise ValueError(f"the {name} report needs {library}, which is not installed; run pip install '{extra}'")
+        if needs and importlib.util.find_spec(needs[0]) is None:
+            raise ValueError(
+                f"the {name} report needs {needs[0]}, which is not installed; run pip install '{needs[1]}'"
+            )
         check_output_path(path)
         place = Path(path).resolve()
         if place in taken:
@@ -46,7 +44,7 @@ def ready(outputs: Mapping[str, StrPath | None]) -> None:
 
 def render(scaling: Scaling, form: str) -> str | bytes:
     """The report in one of FORMATS: text, or bytes for a picture."""
-    module = importlib.import_module(f"compute.report.{FORMATS[form]}")
+    module = importlib.import_module(f"compute.report.{known(form).module}")
     content: str | bytes = module.render(scaling)
     return content
 

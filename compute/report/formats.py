@@ -1,0 +1,49 @@
+"""The forms in which results are shown, one record each: what knows of a form reads it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernels.definition import nearest
+
+
+@dataclass(frozen=True)
+class Format:
+    """module: of compute.report, with `render(scaling) -> str | bytes`. suffixes: of files, the usual one first.
+
+    option: what the command line says of `--NAME FILE`; without it there is `-o FILE` alone. needs: a library, and what
+    pip installs it with.
+    """
+
+    module: str
+    suffixes: tuple[str, ...]
+    option: str = ""
+    needs: tuple[str, str] | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "text": Format("text", (".txt",)),
+    "markdown": Format("markdown", (".md", ".markdown"), "Write the tables for a README."),
+    "csv": Format("csv", (".csv",), "Write a row a point, for a spreadsheet."),
+    "html": Format("html", (".html", ".htm"), "Write a page with figures to explore.", ("plotly", "nfold[html]")),
+    "png": Format("plots", (".png",), "Draw the speedups.", ("matplotlib", "nfold")),
+    "json": Format("json", (".json",), "Keep the results, for nfold report."),
+}
+
+
+def known(name: str) -> Format:
+    """The format of that name; a ValueError with the nearest for none."""
+    if name not in FORMATS:
+        raise ValueError(f"no report is called {name!r}; choose from {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def format_of(path: Path) -> str:
+    """The name of the format that a file's suffix asks for; a ValueError that names them where it asks for none."""
+    by_suffix = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
+    suffix = path.suffix.lower()
+    if suffix not in by_suffix:
+        told = f"{str(path)!r} ends in {suffix!r}" if suffix else f"{str(path)!r} has no suffix"
+        raise ValueError(f"{told}, which says no format; end it in one of {', '.join(by_suffix)}")
+    return by_suffix[suffix]
