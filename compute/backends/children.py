@@ -120,6 +120,7 @@ def _close(pool: weakref.ref[Any], close: Callable[[Any], None]) -> None:
         close(live)
 
 
+@interrupts.put_off()  # a TimeoutError of a signal's handler is no answer of the system's
 def check_server() -> None:
     """Before workers are started: forget a fork server that this process cannot use, so that a new one is started.
 

@@ -20,7 +20,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from compute import interpreter
+from compute import interpreter, interrupts
 
 SOCKET_PATH = 107  # bytes of the path of a Unix socket: Linux's limit, and nobody's is lower by more than four
 LISTENER = len("/listener-12345678") + 4
@@ -35,10 +35,13 @@ SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 def prepare() -> None:
     """Before workers are started: let this process have what they need of it."""
-    _hold_streams()
-    with parenthood():
-        resource_tracker.ensure_running()
-    _sweep_once()
+    # A TimeoutError of a signal's handler would be taken for the system's: for a stream that is closed, or for the
+    # death of the tracker, of which users are then warned.
+    with interrupts.put_off():
+        _hold_streams()
+        with parenthood():
+            resource_tracker.ensure_running()
+        _sweep_once()
 
 
 @contextlib.contextmanager

@@ -187,6 +187,38 @@ def test_a_handler_that_raises_while_code_is_loaded(prepared, no_leaks, backend)
     assert prepared.run(COMPILING, backend) == "done\n"
 
 
+PREPARING = """
+import signal
+from compute.backends import hosts
+from everywhere import CtrlC
+
+def handler(*_):
+    raise TimeoutError("the handler's")
+
+signal.signal(signal.SIGALRM, handler)
+hosts.prepare()
+k, came = 1, True
+while came:
+    raised = False
+    try:
+        with CtrlC(k, signal.SIGALRM) as at:
+            hosts.prepare()
+    except TimeoutError as error:
+        assert str(error) == "the handler's", error
+        raised = True
+    came = at.came
+    assert raised == came, k
+    k += 1
+assert k > 20, k
+print("done")
+"""
+
+
+def test_what_a_handler_raises_is_not_taken_for_the_systems_word(prepared, no_leaks):
+    """multiprocessing, which asks whether its resource tracker lives, would take a TimeoutError for its death."""
+    assert prepared.run(PREPARING) == "done\n"
+
+
 # A program's own clock: its handler raises nothing, and changes nothing.
 TICKING = """
 import os, signal, sys
