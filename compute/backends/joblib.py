@@ -31,7 +31,7 @@ from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
-FEEDER = 1.0  # s for loky's queue to end: it has nothing more to feed
+FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing more to feed, but may have to wait for a CPU
 ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
 
 
