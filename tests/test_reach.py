@@ -269,7 +269,7 @@ def test_every_lane_of_this_library_is_kept_on_disk():
             if variant.compiled:
                 reach = reach_of(source_of(shipped.held_to(name)), True)
                 assert not reach.unkeyed
-                assert not reach._names, "nothing of this library's own is looked at before each run"
+                assert not reach.names, "nothing of this library's own is looked at before each run"
 
 
 def test_an_array_that_changes_is_in_no_key_of_python():

@@ -30,7 +30,7 @@ from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
-from kernels.compilation.parts import COMPUTED
+from kernels.compilation.parts import COMPUTED, MISSING, attribute_of, builtins_of
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
 
@@ -105,16 +105,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         globals_ = {
             name: self._or_by_name(function.__module__, name, one) for name, one in slots["__globals__"].items()
         }
+        globals_ |= {name: one for name, one in builtins_of(function).items() if self._is_portable(one)}
         return make, arguments, (state, slots | {"__globals__": globals_}), *rest
 
     def _or_by_name(self, module: str, name: str, value: Any) -> Any:
         if module == "__main__" or isinstance(value, (*_PLAIN, types.FunctionType, types.ModuleType, type)):
             return value
+        return value if self._is_portable(value) else _ByName(module, name)
+
+    def _is_portable(self, value: Any) -> bool:
         try:
             packed(value, self._attributes, self._place)
         except Exception:
-            return _ByName(module, name)
-        return value
+            return False
+        return True
 
     def _module(self, module: types.ModuleType) -> Any:
         """What the code reads of a module, as it is now; the worker imports the module for anything else."""
@@ -131,10 +135,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         computed = is_users and not COMPUTED.isdisjoint(self._attributes)
         read = {
             name: self._or_by_name(module.__name__, name, value)
-            for name, value in vars(module).items()
-            if (name in self._attributes and (is_users or isinstance(value, (*_PLAIN, types.ModuleType))))
-            or (computed and not name.startswith("__") and not isinstance(value, types.ModuleType))
+            for name in sorted(self._attributes)
+            if (value := attribute_of(module, name)) is not MISSING
+            and (is_users or isinstance(value, (*_PLAIN, types.ModuleType)))
         }
+        if computed:
+            read |= {
+                name: self._or_by_name(module.__name__, name, value)
+                for name, value in vars(module).items()
+                if name not in read and not name.startswith("__") and not isinstance(value, types.ModuleType)
+            }
         return read, tuple(sorted(vars(module))) if is_users and "__getattr__" not in vars(module) else None
 
     def _class(self, kind: type) -> Any:

@@ -23,7 +23,7 @@ import numba
 from numba.core.caching import NullCache
 
 from kernels.compilation import entirely, kept_code, machine_code, provenance
-from kernels.compilation.parts import globals_of
+from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of
 from kernels.compilation.reach import reach_of
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -46,6 +46,21 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         dispatcher = _made_for(function, reach, options, (reach.key, settings))
     _latest[id(function), settings] = function, reach, dispatcher
     return dispatcher
+
+
+def renewed(dispatcher: Any) -> Any:
+    """The user's own compiled function made again, as all that it reaches is now: for Python, or as a body's input.
+
+    With all that was said to `jit`, but `parallel` and `cache`: numba's cache does not see a change in another file.
+    """
+    if dispatcher in _own or not isinstance(dispatcher.py_func, types.FunctionType):
+        return dispatcher
+    with provenance.numbas_lock():
+        reach = reach_of(dispatcher.py_func, compiled=True)
+        key = id(dispatcher), reach.key, *settings()
+        if key not in _made:
+            _made[key] = (reach, dispatcher), _Twins({}, reach.attributes).again(dispatcher)
+        return _made[key][1]
 
 
 def settings() -> tuple[Any, ...]:
@@ -161,6 +176,7 @@ class _Twins:
         # What it reads and no more: the rest of a script's globals would live for as long as its code.
         kept = ("__name__", "__file__", "__builtins__", *globals_of(function.__code__))
         names = {name: function.__globals__[name] for name in kept if name in function.__globals__}
+        names |= builtins_of(function)
         cells = tuple(types.CellType(cell.cell_contents) for cell in function.__closure__ or ())
         twin = types.FunctionType(function.__code__, names, function.__name__, None, cells)
         twin.__defaults__, twin.__kwdefaults__ = self._defaults(function)
@@ -192,7 +208,7 @@ class _Twins:
                 dispatcher._cache = Kept(value.__name__, reach.key, "helper")
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
-            return self._again(value)
+            return self.again(value)
         if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
             return self._module(value)
         if isinstance(value, tuple):
@@ -224,11 +240,13 @@ class _Twins:
         self._helpers[id(module)] = twin
         self._originals.append(module)
         vars(twin).update(vars(module))
-        for name in self._attributes & vars(module).keys():
-            setattr(twin, name, self._for_numba(getattr(module, name)))
+        vars(twin).pop("__getattr__", None)
+        for name in self._attributes:
+            if (value := attribute_of(module, name)) is not MISSING:
+                setattr(twin, name, self._for_numba(value))
         return twin
 
-    def _again(self, dispatcher: Any) -> Any:
+    def again(self, dispatcher: Any) -> Any:
         """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
 
         Started from a lane, numba's threads can end the process (see serially.py), and all CPUs have lanes already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import importlib.util
@@ -15,6 +16,7 @@ import numpy as np
 
 from kernels.compilation import provenance
 
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 DEPTH = 10  # objects in objects that are looked into, for functions
 
 
@@ -53,6 +55,33 @@ def attributes_of(code: types.CodeType) -> frozenset[str]:
 COMPUTED = frozenset(
     ("getattr", "hasattr", "vars", "__dict__", "attrgetter", "getattr_static", "getmembers", "globals")
 )
+
+
+def builtins_of(function: types.FunctionType) -> dict[str, Any]:
+    """What a function's code looks up, and finds where the user has put it among Python's builtins."""
+    found = {name: vars(builtins).get(name, NotImplemented) for name in globals_of(function.__code__)}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in function.__globals__ and value is not NotImplemented and not provenance.name_of_numbas(value)
+    }
+
+
+def asks_code(module: types.ModuleType) -> bool:
+    """Whether code of the user's answers for a module's attributes: its `__getattr__`, or a class of its own."""
+    if type(module) is types.ModuleType:
+        return "__getattr__" in vars(module) and not provenance.is_fixed(module.__name__)
+    return not provenance.is_fixed(type(module).__module__)
+
+
+def attribute_of(module: types.ModuleType, name: str) -> Any:
+    """What code that reads a module's attribute finds; MISSING where there is none."""
+    if asks_code(module):
+        try:
+            return getattr(module, name)
+        except Exception:
+            return MISSING
+    return vars(module).get(name, MISSING)
 
 
 def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
@@ -108,9 +137,21 @@ def held_by(value: Any) -> list[Any]:
     return [type(value), *own.values()]
 
 
+def own_operations(kind: type) -> str:
+    """A special method that a subclass of numpy's arrays has of its own, and that changes what code computes; or ""."""
+    own = kind.__mro__[: kind.__mro__.index(np.ndarray)]
+    found = {name for one in own if one not in (np.memmap, np.recarray) for name in vars(one)}
+    return min((name for name in found & vars(np.ndarray).keys() if name not in _HARMLESS), default="")
+
+
+_HARMLESS = {"__new__", "__init__", "__doc__", "__array_finalize__", "__reduce__", "__reduce_ex__", "__setstate__",
+             "__repr__", "__str__", "__array_priority__"}  # fmt: skip
+
+
 def layout_of(array: Any) -> tuple[Any, ...]:
     """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
-    return array.dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
+    dtype = array.dtype if array.dtype.fields is None else repr(array.dtype)  # fields may be named anew, in place
+    return dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
 
 
 def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
@@ -123,7 +164,7 @@ def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
     shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
     once = tuple(slice(None) if stride else slice(1) for stride in shown)
-    words = [array[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
+    words = [array.view(np.ndarray)[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
     parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
     return all((a == b).all() for a, b in parts)
 

@@ -130,7 +130,7 @@ def _is_installed_module(module: Any) -> bool:
     name = getattr(module, "__name__", "__main__")
     if is_fixed(name):
         return True
-    file = getattr(module, "__file__", None) or ""
+    file = vars(module).get("__file__") or "" if module is not None else ""  # asked for it, a module may run code
     return name != "__main__" and str(file).startswith(_library_folders())
 
 

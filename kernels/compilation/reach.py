@@ -12,12 +12,12 @@ equal), and remembering an object by its `id` as "seen" (small numbers are share
 
 from __future__ import annotations
 
+import builtins
 import enum
 import hashlib
 import sys
 import types
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,69 +26,21 @@ from kernels.compilation import provenance
 from kernels.compilation.parts import (
     COMPUTED,
     DEPTH,
+    MISSING,
+    asks_code,
+    attribute_of,
     attributes_of,
     globals_of,
     held_by,
     imported_by,
     layout_of,
-    same_bytes,
+    own_operations,
 )
+from kernels.compilation.reached import PLAIN, Reach, contents, told
 
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
 FROZEN_BYTES = 10**6
-_PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
-
-
-@dataclass(eq=False, repr=False)
-class Reach:
-    """All that one function reached at one moment.
-
-    key:     a hash of the values. What cannot be told by value is told by identity, and then `unkeyed` says what it is.
-    unkeyed: why the key means nothing in another process; empty where it means the same in every one.
-    mutable: something that is reached may change in place without this noticing (a list, an object of a class).
-    attributes: every name that its code speaks of, and that may be an attribute's.
-    dispatchers: functions in it that the user has given to numba, where Python is to call them.
-    imported: the user's modules that its code imports itself, where Python runs it.
-    """
-
-    key: str = ""
-    unkeyed: str = ""
-    mutable: bool = False
-    attributes: frozenset[str] = frozenset()
-    dispatchers: list[Any] = field(default_factory=list)
-    imported: list[types.ModuleType] = field(default_factory=list)
-    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
-    _names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
-    _cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
-    _functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
-    _absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)  # of modules
-    _held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
-    _registered: int = 0
-
-    def is_current(self) -> bool:
-        """Whether nothing of it has been replaced, or changed in place, since."""
-        for names, name, value in self._names:
-            if names.get(name, _MISSING) is not value:
-                return False
-        for names, absent in self._absent:
-            if not absent.isdisjoint(names):
-                return False
-        for function, code, defaults, keywords in self._functions:
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keywords
-            ):
-                return False
-        for cell, value in self._cells:
-            if _contents(cell) is not value:
-                return False
-        for array, frozen, layout in self.arrays:
-            if layout_of(array) != layout or not (frozen is None or same_bytes(array, frozen)):
-                return False
-        return self._registered == provenance.registrations()
 
 
 def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
@@ -150,9 +102,9 @@ class _Walk:
         """Walk from the function on; everything that was reached."""
         if self._compiled:
             provenance.bring_up_to_date()
-        self._reach._registered = provenance.registrations()
+        self._reach.registered = provenance.registrations()
         if self._compiled and (foreign := provenance.foreign()):
-            self._unkeyed(f"{foreign} extends numba", self._reach._registered)
+            self._unkeyed(f"{foreign} extends numba", self._reach.registered)
         self._value(function)
         self._modules_attributes()
         self._reach.key = self._digest.hexdigest()
@@ -166,13 +118,13 @@ class _Walk:
 
     def _unkeyed(self, why: str, value: Any) -> None:
         self._reach.unkeyed = self._reach.unkeyed or why
-        self._reach._held.append(value)
+        self._reach.held.append(value)
         self._put("object", f"{type(value).__qualname__} {id(value)}")
 
     def _value(self, value: Any) -> None:
         kind = type(value)
-        if kind in _PLAIN:
-            self._put(kind.__name__, _told(value))
+        if kind in PLAIN:
+            self._put(kind.__name__, told(value))
         elif kind is tuple or kind is frozenset:
             self._items(
                 kind.__name__, value if kind is tuple else sorted(value, key=lambda one: (str(type(one)), repr(one)))
@@ -188,6 +140,8 @@ class _Walk:
                 self._reach.mutable |= not self._compiled
         elif isinstance(value, np.dtype):
             self._dtype(value)
+            if value.fields:  # which may be named anew, in place
+                self._reach.dtypes.append((value, repr(value)))
         elif isinstance(value, enum.Enum):
             self._class(kind)
             self._put("member", value.name or repr(value))
@@ -197,7 +151,7 @@ class _Walk:
             self._put("again", str(self._met[id(value)]))
         else:
             self._met[id(value)] = len(self._met)
-            self._reach._held.append(value)
+            self._reach.held.append(value)
             self._object(value)
 
     def _object(self, value: Any) -> None:
@@ -205,7 +159,7 @@ class _Walk:
         if isinstance(value, types.ModuleType):
             self._put("module", value.__name__)
             self._modules.append(value)
-        elif type(value) is np.ndarray and not value.dtype.hasobject:
+        elif isinstance(value, np.ndarray) and self._is_numbers(value):
             self._array(value)
         elif name := provenance.name_of_ours(value):
             self._put("ours", name)
@@ -226,7 +180,7 @@ class _Walk:
             self._class(value)
         elif parts := provenance.kernel_parts(value):
             self._reach.mutable = True
-            self._reach._names += [(value.variants, name, variant) for name, variant in value.variants.items()]
+            self._reach.names += [(value.variants, name, variant) for name, variant in value.variants.items()]
             self._items("kernel", parts)
         else:
             self._reach.mutable = True
@@ -240,7 +194,7 @@ class _Walk:
             return
         self._depth += 1
         for item in held_by(value):
-            if type(item) not in _PLAIN and not isinstance(item, np.ndarray | np.generic):
+            if type(item) not in PLAIN and not isinstance(item, np.ndarray | np.generic):
                 self._value(item)
         self._depth -= 1
 
@@ -280,17 +234,19 @@ class _Walk:
         code = function.__code__
         ours = provenance.is_our_code(function)  # nobody puts anything into these, so before a run nobody looks at them
         if not ours:
-            self._reach._functions.append((function, code, function.__defaults__, function.__kwdefaults__))
+            self._reach.functions.append((function, code, function.__defaults__, function.__kwdefaults__))
             self._attributes.update(attributes_of(code))
             if not self._compiled:
                 self._own_attributes(function)
+            if keywords := function.__kwdefaults__:
+                self._reach.names += [(keywords, name, value) for name, value in keywords.items()]
         self._code(code)
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
         for cell in function.__closure__ or ():
-            content = _contents(cell)
+            content = contents(cell)
             if not ours:
-                self._reach._cells.append((cell, content))
+                self._reach.cells.append((cell, content))
             self._put("cell")
             self._found(content)
         if not ours:  # what ours reads is in our files
@@ -305,18 +261,21 @@ class _Walk:
         """What Python finds by other ways than by a name in the code: a function's attributes, and computed names."""
         self._reach.mutable |= bool(vars(function)) or not COMPUTED.isdisjoint(attributes_of(function.__code__))
         for value in vars(function).values():
-            if type(value) not in _PLAIN:
+            if type(value) not in PLAIN:
                 self._value(value)
 
     def _name(self, names: dict[str, Any], name: str) -> None:
         """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""
-        value = names.get(name, _MISSING)
-        self._reach._names.append((names, name, value))
+        value = names.get(name, MISSING)
+        self._reach.names.append((names, name, value))
         self._put("name", name)
+        if value is MISSING and name in (known := vars(builtins)):
+            value = known[name]
+            self._reach.names.append((known, name, value))
         self._found(value)
 
     def _found(self, value: Any) -> None:
-        if value is _MISSING:
+        if value is MISSING:
             self._put("missing")
         else:
             self._value(value)
@@ -342,16 +301,23 @@ class _Walk:
             (place, name)
             for place, module in enumerate(self._modules)
             if self._may_change(module)
-            for name in sorted(self._attributes.intersection(vars(module)))
+            for name in sorted(self._attributes if asks_code(module) else self._attributes.intersection(vars(module)))
             if (place, name) not in done
         ]:
             for place, name in todo:
                 done.add((place, name))
+                module = self._modules[place]
                 self._put("of", str(place))
-                self._name(vars(self._modules[place]), name)
+                if asks_code(module):
+                    value = attribute_of(module, name)
+                    self._reach.answers.append((module, name, value))
+                    self._put("name", name)
+                    self._found(value)
+                else:
+                    self._name(vars(module), name)
         for module in self._modules:
             if self._may_change(module):
-                self._reach._absent.append((vars(module), frozenset(self._attributes.difference(vars(module)))))
+                self._reach.absent.append((vars(module), frozenset(self._attributes.difference(vars(module)))))
 
     def _may_change(self, module: types.ModuleType) -> bool:
         """Whether its attributes are looked at: what is ours is in our files, and workers import what Python runs."""
@@ -359,7 +325,20 @@ class _Walk:
             self._compiled or not provenance.is_trusted(module.__name__)
         )
 
+    def _is_numbers(self, array: np.ndarray[Any, Any]) -> bool:
+        """Whether an array's elements are all of it; to numba a subclass is a plain array."""
+        kind = type(array)
+        if array.dtype.hasobject or kind is np.ndarray:
+            return not array.dtype.hasobject
+        if self._compiled and (own := own_operations(kind)):
+            raise ValueError(
+                f"{provenance.shown(array)} is a {kind.__name__}, whose own {own} compiled code would not use; read an"
+                " np.asarray of it, or run the 'python' variant"
+            )
+        return self._compiled
+
     def _array(self, array: np.ndarray[Any, Any]) -> None:
+        self._put("array", type(array).__qualname__)
         self._dtype(array.dtype)
         layout = layout_of(array)
         self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
@@ -409,16 +388,3 @@ class _Walk:
 
 
 _OWNDATA = 0x4
-
-
-def _told(value: Any) -> bytes | str:
-    if isinstance(value, float | complex):
-        return np.array(value).tobytes()  # -0.0 and every nan as they are
-    return value if isinstance(value, bytes | str) else repr(value)
-
-
-def _contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet assigned
-        return _MISSING

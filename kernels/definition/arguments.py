@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.compilation import provenance
 from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
 from kernels.definition.containers import ATOMS, read_only
 from kernels.definition.plan import Plan, as_index
@@ -100,6 +101,10 @@ def _taken(value: Any, name: str, compiled: bool) -> Any:
     """The value as an input; what is neither an array nor a number is a planner's own affair."""
     if type(value) is tuple:
         return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
+    if provenance.is_dispatcher(value):
+        from kernels.compilation.compiler import renewed
+
+        return renewed(value)
     value = _as_array(value, name)
     if isinstance(value, np.ndarray | np.generic) and (reason := _refused(value.dtype, compiled)):
         why, remedy = reason

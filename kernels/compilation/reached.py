@@ -1,0 +1,91 @@
+"""What a function reached at one moment, and whether it is so still: each thing beside the place where it was found."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation import provenance
+from kernels.compilation.parts import MISSING, attribute_of, layout_of, same_bytes
+
+PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+
+
+@dataclass(eq=False, repr=False)
+class Reach:
+    """All that one function reached at one moment.
+
+    key:     a hash of the values. What cannot be told by value is told by identity, and then `unkeyed` says what it is.
+    unkeyed: why the key means nothing in another process; empty where it means the same in every one.
+    mutable: something that is reached may change in place without this noticing (a list, an object of a class).
+    attributes: every name that its code speaks of, and that may be an attribute's.
+    dispatchers: functions in it that the user has given to numba, where Python is to call them.
+    imported: the user's modules that its code imports itself, where Python runs it.
+    """
+
+    key: str = ""
+    unkeyed: str = ""
+    mutable: bool = False
+    attributes: frozenset[str] = frozenset()
+    dispatchers: list[Any] = field(default_factory=list)
+    imported: list[types.ModuleType] = field(default_factory=list)
+    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
+    names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)
+    answers: list[tuple[types.ModuleType, str, Any]] = field(default_factory=list)  # of modules that ask code
+    dtypes: list[tuple[np.dtype[Any], str]] = field(default_factory=list)
+    cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
+    functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
+    held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
+    registered: int = 0
+
+    def is_current(self) -> bool:
+        """Whether nothing of it has been replaced, or changed in place, since."""
+        for names, name, value in self.names:
+            if names.get(name, MISSING) is not value:
+                return False
+        for function, code, defaults, keywords in self.functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+            ):
+                return False
+        for cell, value in self.cells:
+            if contents(cell) is not value:
+                return False
+        for array, frozen, layout in self.arrays:
+            if layout_of(array) != layout or not (frozen is None or same_bytes(array, frozen)):
+                return False
+        for names, absent in self.absent:
+            if not absent.isdisjoint(names):
+                return False
+        for module, name, value in self.answers:
+            if not _is_same(attribute_of(module, name), value):
+                return False
+        for dtype, words in self.dtypes:
+            if repr(dtype) != words:
+                return False
+        return self.registered == provenance.registrations()
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and type(one) in PLAIN and told(one) == told(other))
+
+
+def told(value: Any) -> bytes | str:
+    """A plain value, so that no two of a type are told alike."""
+    if isinstance(value, float | complex):
+        return np.array(value).tobytes()  # -0.0 and every nan as they are
+    return value if isinstance(value, bytes | str) else repr(value)
+
+
+def contents(cell: types.CellType) -> Any:
+    """What a cell holds, or MISSING."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet assigned
+        return MISSING
