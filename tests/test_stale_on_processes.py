@@ -290,3 +290,46 @@ def test_an_attribute_that_an_import_in_a_body_finds_absent_again(pools, folder)
         everywhere(pools, m.body, x * value, variants=("python",))
         del settings.RATE
         everywhere(pools, m.body, x, variants=("python",))
+
+
+class Holds:
+    def __init__(self, f):
+        self.f = f
+
+
+GIVEN = {
+    "function": lambda m: m.plain,
+    "compiled function": lambda m: m.jitted,
+    "compiled function that calls one": lambda m: m.calls_jitted,
+    "function that calls a compiled one": lambda m: m.calls,
+}
+HELD = {
+    "itself": (lambda f: f, lambda held: held),
+    "tuple": (lambda f: (f, 1), lambda held: held[0]),
+    "list": (lambda f: [f], lambda held: held[0]),
+    "dict": (lambda f: {"f": f}, lambda held: held["f"]),
+    "object": (Holds, lambda held: held.f),
+}
+
+
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaExperimentalFeatureWarning")
+@pytest.mark.parametrize("how", HELD)
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_function_among_the_inputs(pools, given, how):
+    m = module(
+        "gives_functions",
+        "RATE = 1.0\ndef plain(v):\n    return v * RATE\njitted = njit(plain)\n"
+        "def calls(v):\n    return jitted(v)\ncalls_jitted = njit(calls)\n",
+    )
+    m.HELD, m.GIVEN, m.Plan, m.m = HELD, GIVEN, Plan, m
+    exec(
+        f"make, get = HELD[{how!r}]\n@kernel(plan=lambda x: Plan(len(x), (x, make(GIVEN[{given!r}](m)))))\n"
+        "def body(lo, hi, out, x, held):\n    for i in range(lo, hi):\n        out[i] = GET(held)(x[i])\n".replace(
+            "GET(held)", {"itself": "held", "tuple": "held[0]"}.get(how, "get(held)")
+        ),
+        vars(m),
+    )
+    compiles = given.startswith("compiled") and how in ("itself", "tuple")
+    for value in TO_AND_FRO:
+        m.RATE = value
+        everywhere(pools, m.body, x * value, variants=("python", "nogil") if compiles else ("python",))

@@ -20,7 +20,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from compute import interpreter, interrupts
+from compute import interpreter
+from compute.lanes import interrupts
 
 SOCKET_PATH = 107  # bytes of the path of a Unix socket: Linux's limit, and nobody's is lower by more than four
 LISTENER = len("/listener-12345678") + 4

@@ -14,6 +14,7 @@ from compute.backends import ambient, hosts
 from compute.lanes.loop import FOREVER, Job
 from compute.memory.arena import Arena
 from compute.memory.segments import Array, ArrayRef, Endings, home_of
+from kernels.compilation import provenance
 from kernels.compilation.parts import same_bytes
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
@@ -103,6 +104,8 @@ class Sender:
             from kernels.compilation.compiler import settings
             from kernels.compilation.machine_code import exported
 
+            if any(provenance.is_dispatcher(one) for one in others):  # a type that no other process has
+                return self._source(variant.source(), kernel.reduce is not None, settings())
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
                 return self._keep(key, job.lane, MACHINE + content, others)

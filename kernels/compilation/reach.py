@@ -65,10 +65,14 @@ def renew_compiled_helpers(function: Any) -> None:
     numba freezes a helper's globals when it is first called; the body's own are looked up at every run. Without this
     the two variants of a kernel would disagree after a global was set.
     """
-    if "numba" not in sys.modules or not isinstance(function, types.FunctionType):
+    if "numba" not in sys.modules:
+        return
+    dispatchers = [function] if provenance.is_dispatcher(function) else []
+    inner = function.py_func if dispatchers else function
+    if not isinstance(inner, types.FunctionType):
         return
     stale = []
-    for dispatcher in reach_of(function, compiled=False).dispatchers:
+    for dispatcher in dispatchers + reach_of(inner, compiled=False).dispatchers:
         key = reach_of(dispatcher.py_func, compiled=True).key
         if _renewed.get(id(dispatcher), (None, ""))[1] != key:
             _renewed[id(dispatcher)] = dispatcher, key

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
+from kernels.compilation.given import as_they_are_now
 from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
 from kernels.definition.containers import ATOMS, read_only
 from kernels.definition.plan import Plan, as_index
@@ -46,7 +47,7 @@ def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bo
         kind = type(x)
         if not (kind is float or (kind is np.ndarray and x.dtype in PLAIN) or (kind is int and LEAST <= x <= MOST)):
             taken = [_taken(x, name_at(names, k), compiled) for k, x in enumerate(plan.inputs)]
-            plan = plan._replace(inputs=tuple(taken))
+            plan = plan._replace(inputs=as_they_are_now(tuple(taken), compiled))
             break
     if compiled and plan.dtype is not np.float64 and (reason := _refused(np.dtype(plan.dtype))):
         raise ValueError(f"the output's dtype is {np.dtype(plan.dtype)}, {reason[0]}; choose another, or run 'python'")
@@ -102,9 +103,7 @@ def _taken(value: Any, name: str, compiled: bool) -> Any:
     if type(value) is tuple:
         return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
     if provenance.is_dispatcher(value):
-        from kernels.compilation.compiler import renewed
-
-        return renewed(value)
+        return value
     value = _as_array(value, name)
     if isinstance(value, np.ndarray | np.generic) and (reason := _refused(value.dtype, compiled)):
         why, remedy = reason

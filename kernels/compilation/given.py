@@ -1,0 +1,58 @@
+"""Functions among a kernel's inputs: what they read is what the caller has at the moment of the run, as for a body.
+
+numba freezes what a function reads when it compiles it first. So what a user has given to numba, and passes as an input
+or inside of one, is compiled again where something that it reads has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kernels.compilation import provenance
+from kernels.compilation.parts import DEPTH, held_by
+from kernels.compilation.reach import renew_compiled_helpers
+
+_ATOMS = (int, float, complex, bool, str, bytes, type(None), np.ndarray)
+
+
+def as_they_are_now(value: Any, compiled: bool) -> Any:
+    """The value for a run: functions that numba has compiled are made again, and so are those that Python's call.
+
+    To compiled code each function that numba has compiled is a type of its own, which leads to the code that it had.
+    """
+    if "numba" not in sys.modules:
+        return value
+    if not compiled:
+        for function in _functions_in(value, set(), 0):
+            renew_compiled_helpers(function)
+    return _renewed(value)
+
+
+def _renewed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        items = [_renewed(item) for item in value]
+        is_same = all(a is b for a, b in zip(items, value, strict=True))
+        return value if is_same else tuple.__new__(type(value), items)
+    if not provenance.is_dispatcher(value):
+        return value
+    from kernels.compilation.compiler import renewed
+
+    return renewed(value)
+
+
+def _functions_in(value: Any, met: set[int], depth: int) -> Iterator[Any]:
+    """Functions in Python's containers and in objects of a user's class, and methods of such a class."""
+    if type(value) in _ATOMS or id(value) in met or depth > DEPTH:
+        return
+    met.add(id(value))
+    if provenance.is_dispatcher(value) or isinstance(value, types.FunctionType):
+        yield value
+        return
+    for held in value if isinstance(value, tuple) else held_by(value):
+        if type(held) not in _ATOMS:
+            yield from _functions_in(held, met, depth + 1)
