@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from contextlib import ExitStack
 
 import numpy as np
@@ -333,3 +334,65 @@ def test_a_function_among_the_inputs(pools, given, how):
     for value in TO_AND_FRO:
         m.RATE = value
         everywhere(pools, m.body, x * value, variants=("python", "nogil") if compiles else ("python",))
+
+
+HAVE_A_LOCK = """
+import threading, weakref
+from numba.typed import Dict, List
+from kernels import kernel
+class Locked:
+    def __init__(self):
+        self.lock, self.again, self.event = threading.Lock(), threading.RLock(), threading.Event()
+        self.rate = 1.0
+config = Locked()
+table = Dict()
+table["rate"] = 1.0
+numbers = List([1.0])
+LOCK = threading.RLock()
+@kernel(compiled=False)
+def body(lo, hi, out, x):
+    with config.lock, config.again, LOCK:
+        out[lo:hi] = x[lo:hi] * config.rate * table["rate"] * numbers[0]
+"""
+
+
+def test_objects_with_locks_and_numbas_containers(pools, folder):
+    (folder / "has_locks.py").write_text(HAVE_A_LOCK)
+    importlib.invalidate_caches()
+    m = importlib.import_module("has_locks")
+    for value in TO_AND_FRO:
+        m.config.rate, m.table["rate"], m.numbers[0] = value, value + 1, value + 2
+        everywhere(pools, m.body, x * value * (value + 1) * (value + 2), variants=("python",))
+
+
+def test_what_each_worker_has_of_its_own_is_named(folder):
+    (folder / "has_a_generator.py").write_text(
+        "from kernels import kernel\nclass Stream:\n    def __init__(self):\n        self.left = (n for n in 'ab')\n"
+        "        self.rate = 2.0\nSTREAM = Stream()\n"
+        "@kernel(compiled=False)\ndef body(lo, hi, out, x):\n    out[lo:hi] = STREAM.rate\n"
+    )
+    importlib.invalidate_caches()
+    m = importlib.import_module("has_a_generator")
+    with Processes(1).open() as pool:
+        with pytest.warns(RuntimeWarning, match=r"has_a_generator\.STREAM, a Stream, cannot be sent.*plain values"):
+            pool.run(m.body, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pool.run(m.body, x)  # once is enough
+
+
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaWarning")
+def test_what_no_worker_can_be_given_is_refused_in_one_line(pools):
+    m = module(
+        "cannot_be_sent",
+        "import numba\nfrom numba import objmode\nfrom numba.experimental import jitclass\n"
+        "@jitclass([('a', numba.float64)])\nclass J:\n    def __init__(self):\n        self.a = 2.0\n"
+        "@kernel(compiled=False)\ndef makes(lo, hi, out, x):\n    out[lo:hi] = J().a\n"
+        "@kernel\ndef returns_to_python(lo, hi, out, x):\n    with objmode(v='float64'):\n        v = np.sum(x)\n"
+        "    for i in range(lo, hi):\n        out[i] = v\n",
+    )
+    for pool in pools[2:]:
+        with pytest.raises(TypeError, match=r"makes reaches what cannot be sent.*J is a jitclass.*run it on threads"):
+            pool.run(m.makes, x)
+        with pytest.raises(TypeError, match=r"uses numba's objmode.*run it on threads"):
+            pool.run(m.returns_to_python, x, variant="nogil")

@@ -12,15 +12,14 @@ the latest: to run an older one again, it must set them again.
 
 from __future__ import annotations
 
-import contextvars
 import enum
-import functools
 import importlib
 import io
 import marshal
 import pickle
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +27,7 @@ import cloudpickle
 import numpy as np
 from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
+from compute.backends import remade
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
 from kernels.compilation.parts import COMPUTED, MISSING, attribute_of, builtins_of
@@ -38,13 +38,16 @@ LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)
 
 
-def packed(value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> tuple[bytes, bool]:
+def packed(
+    value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool = False
+) -> tuple[bytes, bool]:
     """A value as bytes for `unpacked` in a worker, and whether that sets attributes of what others use, too.
 
-    attributes: the names that its code reads of modules and classes. place: puts a large array into a segment.
+    attributes: the names that its code reads of modules and classes. place: puts a large array into a segment. given:
+    whether it is an input, whose locks are the caller's; what a body reaches gets locks of the worker's own.
     """
     file = io.BytesIO()
-    pickler = _Pickler(file, attributes, place)
+    pickler = _Pickler(file, attributes, place, given)
     pickler.dump(value)
     return file.getvalue(), pickler.sets_attributes
 
@@ -61,9 +64,11 @@ def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef]) -> None:
+    def __init__(
+        self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool
+    ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._attributes, self._place = attributes, place
+        self._attributes, self._place, self._given = attributes, place, given
         self.sets_attributes = False
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
@@ -75,6 +80,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):
             return self._function(obj)
         if isinstance(obj, type):
+            if type(obj).__module__.startswith("numba.experimental.jitclass"):
+                raise TypeError(f"{obj.__qualname__} is a jitclass, which Python in another process cannot have")
             return self._class(obj)
         if isinstance(obj, Imported):
             self.sets_attributes = True
@@ -83,18 +90,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
             return self._module(obj)
-        if provenance.is_dispatcher(obj):
-            return _dispatcher, (
-                reach_of(obj.py_func, compiled=True).key,
-                obj.py_func,
-                provenance.dispatcher_parts(obj),
-            )
-        if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj):
-            return _remembering, (obj.__wrapped__, obj.cache_parameters())
-        if isinstance(obj, contextvars.ContextVar):
-            return _context_variable, (obj.name, _value_of(obj))
-        if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
-            return _cached_property, (obj.func, obj.attrname)
+        if made_again := remade.way_of(obj, self._given):
+            return made_again
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
             return obj.by_value()
         return super().reducer_override(obj)
@@ -105,20 +102,28 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         globals_ = {
             name: self._or_by_name(function.__module__, name, one) for name, one in slots["__globals__"].items()
         }
-        globals_ |= {name: one for name, one in builtins_of(function).items() if self._is_portable(one)}
+        globals_ |= {name: one for name, one in builtins_of(function).items() if self._obstacle(one) is None}
         return make, arguments, (state, slots | {"__globals__": globals_}), *rest
 
     def _or_by_name(self, module: str, name: str, value: Any) -> Any:
         if module == "__main__" or isinstance(value, (*_PLAIN, types.FunctionType, types.ModuleType, type)):
             return value
-        return value if self._is_portable(value) else _ByName(module, name)
+        if type(value) in remade.LOCKS:
+            return remade.OwnLock(type(value))
+        error = self._obstacle(value)
+        if error is None:
+            return value
+        if name.rpartition(".")[2] in self._attributes:
+            _warn_of(f"{module}.{name}", value, error)
+        return _ByName(module, name)
 
-    def _is_portable(self, value: Any) -> bool:
+    def _obstacle(self, value: Any) -> Exception | None:
+        """Why a value cannot be sent, or None."""
         try:
-            packed(value, self._attributes, self._place)
-        except Exception:
-            return False
-        return True
+            packed(value, self._attributes, self._place, self._given)
+        except Exception as error:
+            return error
+        return None
 
     def _module(self, module: types.ModuleType) -> Any:
         """What the code reads of a module, as it is now; the worker imports the module for anything else."""
@@ -282,6 +287,22 @@ class _Unpickler(pickle.Unpickler):
         return ArrayRef(*pid).open(self._segments)
 
 
+_warned_of: set[tuple[str, int]] = set()
+
+
+def _warn_of(path: str, value: Any, error: Exception) -> None:
+    """A RuntimeWarning, once, for what is the worker's own although the body reads it."""
+    if (path, id(value)) not in _warned_of:
+        _warned_of.add((path, id(value)))
+        warnings.warn(
+            f"{path}, a {type(value).__name__}, cannot be sent to worker processes ({type(error).__name__}: {error}):"
+            " each has its own, as an import makes it, and sees nothing that was set since; run on threads, or have the"
+            " body read plain values",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 class _ByName:
     """Stands for a global that does not pickle: the worker's own, of the module that it imports."""
 
@@ -315,41 +336,3 @@ _NAMES = "names that it has in the caller"
 def _fill(view: _View, state: tuple[dict[str, Any], tuple[str, ...] | None]) -> None:
     read, names = state
     vars(view).update(read, **{_NAMES: names})
-
-
-def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) -> Any:
-    """A user's compiled helper made again, once for all that it reaches: to numba each is a type of its own.
-
-    numba's own way would give one that is here already, with old globals.
-    """
-    known = key, repr(parts)
-    if known not in _dispatchers:
-        _dispatchers[known] = provenance.dispatcher_again(function, parts)
-    return _dispatchers[known]
-
-
-_dispatchers: dict[tuple[str, str], Any] = {}
-
-
-def _remembering(function: Any, parameters: dict[str, Any]) -> Any:
-    """A function under `lru_cache` made again, which has remembered nothing yet."""
-    return functools.lru_cache(**parameters)(function)
-
-
-def _cached_property(function: Any, name: str) -> Any:
-    made: Any = functools.cached_property(function)
-    made.attrname = name
-    return made
-
-
-def _value_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
-    """Its value in the caller's context; nothing where it has none."""
-    try:
-        return (variable.get(),)
-    except LookupError:
-        return ()
-
-
-def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
-    """A ContextVar that has this value wherever nobody sets another."""
-    return contextvars.ContextVar(name, default=value[0]) if value else contextvars.ContextVar(name)

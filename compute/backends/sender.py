@@ -67,7 +67,7 @@ class Sender:
         for k in places:
             items[k] = None
         try:
-            return places, *carrier.packed(given, carrier.attributes_of(given), self._placed)
+            return places, *carrier.packed(given, carrier.attributes_of(given), self._placed, given=True)
         except Exception as error:
             names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)
             raise TypeError(
@@ -109,6 +109,7 @@ class Sender:
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
                 return self._keep(key, job.lane, MACHINE + content, others)
+            _refuse_object_mode(kernel, variant.source(), job.lane)
             return self._source(variant.source(), kernel.reduce is not None, settings())
         return self._source(variant.source(), kernel.reduce is not None, None)
 
@@ -123,7 +124,13 @@ class Sender:
 
         attributes = reach.attributes if reach is not None else frozenset()
         imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
-        content, sets = carrier.packed((body, reduces, settings, imported), attributes, self._placed)
+        try:
+            content, sets = carrier.packed((body, reduces, settings, imported), attributes, self._placed)
+        except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
+            raise TypeError(
+                f"{body.__name__} reaches what cannot be sent to worker processes ({type(error).__name__}: {error});"
+                " run it on threads, or have it read plain values, arrays and functions"
+            ) from error
         content = (SETTING if sets else SOURCE) + content
         if code is not None and code.digest == _digest(content):
             return code
@@ -163,6 +170,7 @@ class _Code(NamedTuple):
 
 # The first byte of a code: of machine code; of a body by value; of one that sets attributes of what others use, too.
 MACHINE, SOURCE, SETTING = b"M", b"S", b"A"
+_OBJECT_MODE = frozenset(("objmode", "objmode_context"))
 CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
 
 
@@ -194,6 +202,15 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
             told.append((type(value), id(value)))
             others.append(value)
     return tuple(told)
+
+
+def _refuse_object_mode(kernel: Kernel, body: Any, lane: Any) -> None:
+    """TypeError for compiled code that returns to Python: it looks its names up in the caller's modules."""
+    if any(made.lifted for made in lane.overloads.values()) or _OBJECT_MODE & reach_of(body, compiled=True).attributes:
+        raise TypeError(
+            f"{kernel.name} uses numba's objmode, whose Python code finds no names in worker processes; run it on"
+            " threads, or its 'python' variant"
+        )
 
 
 QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no second look

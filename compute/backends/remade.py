@@ -1,0 +1,112 @@
+"""Objects that do not pickle, or that would come to a worker with something old, made again there.
+
+`way_of` says how, as `__reduce__` does: a function to call there, and its arguments.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+from kernels.compilation import provenance
+from kernels.compilation.reach import reach_of
+
+Way = tuple[Callable[..., Any], tuple[Any, ...]]
+LOCKS: dict[type, Callable[[], Any]] = {
+    type(threading.Lock()): threading.Lock,
+    type(threading.RLock()): threading.RLock,
+}
+
+
+def way_of(obj: Any, given: bool) -> Way | None:
+    """How a worker makes the object; None for one that pickles in its own way.
+
+    given: whether it is an input, or a part of one. A lock among the inputs is there for others to wait for, which no
+    lane in another process would; one that a body reaches is another in each worker.
+    """
+    if provenance.is_dispatcher(obj):
+        reached = reach_of(obj.py_func, compiled=True)
+        return _dispatcher, (reached.key, obj.py_func, provenance.dispatcher_parts(obj))
+    if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj):
+        return _remembering, (obj.__wrapped__, obj.cache_parameters())
+    if type(obj) in LOCKS and not given:
+        return LOCKS[type(obj)], ()
+    if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
+        return _cached_property, (obj.func, obj.attrname)
+    if isinstance(obj, contextvars.ContextVar):
+        return _context_variable, (obj.name, _value_of(obj))
+    if type(obj).__module__ == "numba.typed.typeddict":
+        return _filled_dict, (obj._numba_type_.key_type, obj._numba_type_.value_type, dict(obj.items()))
+    if type(obj).__module__ == "numba.typed.typedlist":
+        return _filled_list, (obj._numba_type_.item_type, list(obj))
+    return None
+
+
+class OwnLock:
+    """Stands for a lock: the worker's own."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind = kind
+
+    def __reduce__(self) -> Way:
+        return LOCKS[self._kind], ()
+
+
+def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) -> Any:
+    """A user's compiled helper made again, once for all that it reaches: to numba each is a type of its own.
+
+    numba's own way would give one that is here already, with old globals.
+    """
+    known = key, repr(parts)
+    if known not in _dispatchers:
+        _dispatchers[known] = provenance.dispatcher_again(function, parts)
+    return _dispatchers[known]
+
+
+_dispatchers: dict[tuple[str, str], Any] = {}
+
+
+def _remembering(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function under `lru_cache` made again, which has remembered nothing yet."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def _cached_property(function: Any, name: str) -> Any:
+    made: Any = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _value_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
+    """Its value in the caller's context; nothing where it has none."""
+    try:
+        return (variable.get(),)
+    except LookupError:
+        return ()
+
+
+def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
+    """A ContextVar that has this value wherever nobody sets another."""
+    return contextvars.ContextVar(name, default=value[0]) if value else contextvars.ContextVar(name)
+
+
+def _filled_dict(key: Any, value: Any, items: dict[Any, Any]) -> Any:
+    from numba.typed import Dict
+
+    made = Dict.empty(key, value)
+    for one, its in items.items():
+        made[one] = its
+    return made
+
+
+def _filled_list(item: Any, items: list[Any]) -> Any:
+    from numba.typed import List
+
+    made = List.empty_list(item)
+    for one in items:
+        made.append(one)
+    return made
