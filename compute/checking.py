@@ -1,8 +1,9 @@
 """run(…, check=True): try a body for what it may not do, before its value is believed.
 
 On the caller's own thread every chunk is run with bounds checked, in both orders and twice, on outputs that were filled
-with two different patterns. So is the other variant, Python or compiled, and then the pool. What is found is one line
-that names the chunk and the index. It takes a few serial runs, one of them in Python: use a small size.
+with two different patterns; then alone, to see what it writes, and cut in another way. So is the other variant, Python
+or compiled, in both orders, and then the pool. What is found is one line that names the chunk and the index. It takes a
+few serial runs, one of them in Python: use a small size.
 """
 
 from __future__ import annotations
@@ -12,23 +13,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from compute import dispatch
+from compute.differences import difference, differing
 from compute.dispatch import Lanes, Result
 from compute.lanes.interrupts import Watch
 from compute.progress import Tell, as_progress
+from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel, numba_is_here, refusals
-from kernels.definition.arguments import NUMBERS, guarded, name_at
+from kernels.definition.arguments import guarded, name_at
 from kernels.definition.containers import arrays_in
 from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
-PATTERNS = 0xFF, 0xA5  # of bytes: NaN or -1, and something else; no element that was written holds both in turn
+# Of bytes: NaN, -1 or True, and something else of any dtype. No element that was written holds both in turn.
+PATTERNS = 0xFF, 0xA4
 PATIENCE = 60.0  # s for a variant that nobody asked for
-ROUNDING = 64  # units in the last place of the largest value that variants may be apart, for sums in another order
+MOST_LOOKED_AT = 2**28  # bytes to search for what chunks write, each alone: a second; beyond it only some chunks are
+RANDOM = frozenset({"random", "default_rng", "seed", "Generator", "RandomState", "Random", "SeedSequence"})
 
 
 class CheckFailed(RuntimeError):
@@ -71,6 +77,9 @@ def run(
     notes: list[str] = []
     plan = kernel.plan(*args, **kw)
     tried = _tried(kernel, plan)
+    _check_apart(kernel, plan)
+    notes += _compare_cuts(kernel, plan, tried.value)
+    notes += _inexact(kernel, plan, tried.value)
     if other := _other(kernel):
         notes += _compare_variants(kernel, tried.value, other, lambda: _tried(other, other.plan(*args, **kw), PATIENCE))
     result = dispatch.execute(pool, kernel, args, kw, watch, progress)
@@ -120,7 +129,7 @@ def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial
     with _kept(kernel, plan) as put_back:
         for pattern in PATTERNS:
             out = np.empty(shape, dtype)
-            out.reshape(-1).view(np.uint8).fill(pattern & 1 if dtype.kind == "b" else pattern)
+            _fill(out, pattern)
             chunks = range(plan.chunks) if pattern == PATTERNS[0] else reversed(range(plan.chunks))
             often = 2 if pattern == PATTERNS[1] and not kernel.inout else 1
             for chunk in chunks:
@@ -140,6 +149,7 @@ def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial
             f"{_named(kernel)} gives another value where out held something else before, or chunks ran in another order"
             f" or twice: {told}"
         )
+    _check_wide_enough(kernel, plan, outs[0], values[0])
     return _Trial(values[0], inputs[0])
 
 
@@ -207,11 +217,144 @@ def _check_written(kernel: Kernel, plan: Plan, first: Array, second: Array) -> N
 
 
 def _check_repeatable(kernel: Kernel, plan: Plan, first: Array, second: Array) -> None:
-    if first.dtype.names is None and (differing := _differing(first, second)).any():
-        one = tuple(np.argwhere(differing)[0])
+    if first.dtype.names is None and (where := differing(first, second)).any():
+        one = tuple(np.argwhere(where)[0])
         raise CheckFailed(
-            f"{_named(kernel)} gives {first[one]} and {second[one]} {_at(kernel, plan, differing)}, where out held"
+            f"{_named(kernel)} gives {first[one]} and {second[one]} {_at(kernel, plan, where)}, where out held"
             " something else before, or chunks ran in another order or twice"
+        )
+
+
+def _check_apart(kernel: Kernel, plan: Plan) -> None:
+    """CheckFailed where a chunk writes to what belongs to another: lanes run them side by side."""
+    plan = plan._replace(out=None)
+    body, named = _checked_body(kernel), _named(kernel)
+    out = np.empty(kernel.output_shape(plan), plan.dtype)
+    owners = {k: np.full(plan.inputs[k].shape, -1) for k in kernel.inout}
+    owners[-1] = np.full(out.shape, -1)
+    for chunk in _some(plan, out.nbytes + sum(plan.inputs[k].nbytes for k in kernel.inout)):
+        _fill(out, PATTERNS[0])
+        inputs = tuple(x.copy() if k in kernel.inout else x for k, x in enumerate(plan.inputs))
+        _try_chunk(kernel, body, chunk, out, plan._replace(inputs=inputs))
+        written = {kernel.inputs[k]: (k, ~_same(inputs[k], plan.inputs[k])) for k in kernel.inout}
+        if not kernel.reduce:
+            written["out"] = -1, ~_holds(out, PATTERNS[0])
+        for name, (k, where) in written.items():
+            if name == "out" and plan.shape is None:  # index i has element i
+                lo, hi = plan.bounds(chunk)
+                where[lo:hi] = False
+                if where.any():
+                    first = int(np.flatnonzero(where)[0])
+                    raise CheckFailed(
+                        f"{named}: {_chunk(plan, chunk)} writes out[{first}], which belongs to"
+                        f" {_chunk(plan, first // plan.step)}; fill out[lo:hi] and touch nothing else"
+                    )
+            elif (both := where & (owners[k] >= 0)).any():
+                index = tuple(map(int, np.argwhere(both)[0]))
+                at = f"{name}[{', '.join(map(str, index))}]"
+                raise CheckFailed(
+                    f"{named} writes {at} in {_chunk(plan, owners[k][index])} and in {_chunk(plan, chunk)}, which may"
+                    f" run at the same time; let each element of {name} belong to one chunk, or give each chunk a row"
+                    " of its own with reduce="
+                )
+            owners[k][where] = chunk
+
+
+def _some(plan: Plan, size: int) -> list[int]:
+    """All chunks, or the first and the last ones where looking at that many bytes for each would take too long."""
+    most = max(16, MOST_LOOKED_AT // max(size, 1))
+    chunks = list(range(plan.chunks))
+    return chunks if len(chunks) <= most else chunks[: most // 2] + chunks[-(most // 2) :]
+
+
+def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
+    """Cut the indices in another way; CheckFailed where that gives another value, a note where it may be meant so.
+
+    A plan that says its grain owns it. A body that draws random numbers seeds them by its chunk.
+    """
+    grain = min(2 * plan.step + 1, plan.indices)
+    if plan.grain is not None or plan.order is not None or grain <= plan.step:
+        return
+    cut = plan._replace(grain=grain, out=None)
+    body, out = _checked_body(kernel), np.empty(kernel.output_shape(cut), cut.dtype)
+    _fill(out, PATTERNS[0])
+    try:
+        with _kept(kernel, cut):
+            for chunk in range(cut.chunks):
+                _try_chunk(kernel, body, chunk, out, cut)
+        its_value = kernel.finish(out, cut)
+    except Exception as error:
+        yield f"{_named(kernel)} cannot be cut into chunks of {grain} indices ({error})"
+        return
+    if not (told := difference(value, its_value, exactly=not kernel.reduce)):
+        return
+    how = f"depends on how indices are cut into chunks: {plan.step} or {grain} to a chunk give {_shortened(told)}"
+    if not difference(value, its_value):
+        yield f"{_named(kernel)} {how}, which rounding explains"
+    elif np.shape(value) != np.shape(its_value):
+        yield f"{_named(kernel)} {how}"
+    elif _draws(kernel):
+        yield f"{_named(kernel)} {how}; right for numbers that are drawn anew for each chunk"
+    else:
+        raise CheckFailed(
+            f"{_named(kernel)} {how}; let each index depend on the inputs alone, or say @kernel(grain=…) where the cut"
+            " is a part of what it computes"
+        )
+
+
+def _draws(kernel: Kernel) -> bool:
+    """Whether a body, or a helper of it, speaks of random numbers."""
+    body = kernel.variants[kernel.variant].source()
+    return isinstance(body, FunctionType) and bool(reach_of(body, compiled=False).attributes & RANDOM)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _inexact(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
+    """A note where whole numbers may have been rounded on their way into an output of floats."""
+    dtype, values = np.dtype(plan.dtype), np.asarray(value)
+    whole = [x for x in plan.inputs if isinstance(x, int) or getattr(x, "dtype", np.dtype("V")).kind in "iu"]
+    if dtype.kind != "f" or values.dtype.kind != "f" or not whole:
+        return
+    most = 2.0 ** (np.finfo(dtype).nmant + 1)
+    large = np.isfinite(values) & (abs(values) >= most)
+    if large.any():
+        first = tuple(map(int, np.argwhere(large)[0]))
+        where = f", the first at {list(first)}" if first else ""
+        yield (
+            f"{np.count_nonzero(large)} of {large.size} values are {most:.0f} or more{where}: {values[first]}; {dtype}"
+            f" does not hold every whole number there, and {kernel.name} has inputs of whole numbers; @kernel(dtype="
+            "np.int64) keeps them"
+        )
+
+
+def _fill(out: Array, pattern: int) -> None:
+    out.reshape(-1).view(np.uint8).fill(pattern & 1 if out.dtype.kind == "b" else pattern)
+
+
+def _same(one: Array, other: Array) -> Array:
+    """Which elements of two arrays of the same dtype hold the same bytes."""
+    if not one.size or not one.itemsize:
+        return np.ones(one.shape, bool)
+    a, b = (x.copy(order="C").reshape(-1).view(np.uint8).reshape(*x.shape, x.itemsize) for x in (one, other))
+    answer: Array = (a == b).all(axis=-1)
+    return answer
+
+
+def _check_wide_enough(kernel: Kernel, plan: Plan, out: Array, value: Any) -> None:
+    """CheckFailed where a reduction of whole numbers overflows the dtype of the partial results."""
+    if not kernel.reduce or out.dtype.kind not in "iu":
+        return
+    try:  # as Python's own integers, which have no end
+        exact = kernel.finish(out.astype(object), plan)
+    except Exception:
+        return
+    if isinstance(value, int) and isinstance(exact, int) and value != exact:
+        raise CheckFailed(
+            f"{_named(kernel)}'s reduce overflows {out.dtype}: it gives {value}, and Python's whole numbers, which"
+            f" have no end, {_shortened(str(exact))}; use reduce=sum or np.sum, or a wider dtype="
         )
 
 
@@ -242,64 +385,3 @@ def _chunk(plan: Plan, chunk: int) -> str:
 
 def _named(kernel: Kernel) -> str:
     return f"{kernel.name} ({kernel.variant})"
-
-
-def difference(one: Any, other: Any, exactly: bool = False) -> str | None:
-    """By how much two values differ, and where first, in one line; None where they do not (NaN equals NaN).
-
-    Floats may differ by some roundings, unless they are to be equal `exactly`.
-    """
-    if isinstance(one, np.ndarray) != isinstance(other, np.ndarray) or not isinstance(one, NUMBERS):
-        return None if type(one) is type(other) and _equal(one, other) else f"{one!r} and {other!r}"
-    a, b = np.asarray(one), np.asarray(other)
-    if "O" in (a.dtype.kind, b.dtype.kind):  # a whole number beyond any dtype
-        return None if _equal(one, other) else f"{one!r} and {other!r}"
-    if a.shape != b.shape or (exactly and a.dtype != b.dtype):
-        return f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}"
-    if a.dtype.names is not None or a.dtype.kind not in "biufcmM":
-        return None if a.tobytes() == b.tobytes() else "their elements are not the same"
-    differing = _differing(a, b)
-    if not exactly and differing.any():
-        differing &= ~_near(a, b)
-    if not differing.any():
-        return None
-    first = tuple(np.argwhere(differing)[0])
-    told = f"{a[first]} and {b[first]}"
-    if not a.ndim:
-        return told
-    count, by = np.count_nonzero(differing), _by(a, b, differing)
-    return f"{count} of {a.size} elements{by}, the first at {list(map(int, first))}: {told}"
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and not any(
-            difference(a, b, exactly=True) for a, b in zip(one, other, strict=True)
-        )
-    return bool(one == other or (one != one and other != other))
-
-
-def _differing(a: Array, b: Array) -> Array:
-    with np.errstate(all="ignore"):
-        return np.asarray(~((a == b) | ((a != a) & (b != b))))
-
-
-def _near(a: Array, b: Array) -> Array:
-    """Which elements are apart by roundings alone: of their own, or of the largest of all."""
-    if a.dtype.kind not in "fc" and b.dtype.kind not in "fc":
-        return np.zeros(a.shape, bool)
-    with np.errstate(all="ignore"):
-        size = np.maximum(abs(a), abs(b))
-        finite = size[np.isfinite(size)]
-        step = np.finfo(np.result_type(a, b)).eps
-        allowed = np.maximum(size * np.sqrt(step), ROUNDING * step * (finite.max() if finite.size else 0))
-        return np.asarray(np.isfinite(size) & (abs(a - b) <= allowed))
-
-
-def _by(a: Array, b: Array, where: Array) -> str:
-    if a.dtype.kind in "bmM":
-        return ""
-    with np.errstate(all="ignore"):
-        apart = abs(a[where].astype(complex) - b[where].astype(complex))
-    finite = apart[np.isfinite(apart)]
-    return f", by up to {finite.max():.3g}" if finite.size else ""

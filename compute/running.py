@@ -33,7 +33,8 @@ def run(
     on:      Threads(4), Processes(2) …; all usable CPUs, on threads, where left out.
     variant: "python", "nogil" …; the fastest where left out.
     check:   first try the body for what it may not do: parts of out that it leaves unwritten, indices out of bounds,
-             inputs that it changes, chunks that give another value in another order or run again, variants that differ.
+             inputs that it changes, chunks that write to what belongs to another, or give another value in another
+             order, run again or cut in another way, variants that differ.
              CheckFailed names the chunk and the index. It takes several serial runs, one in Python: use a small size.
     progress: a function that is called as progress(done, total), in chunks, some ten times a second, and a last time as
              progress(total, total); not at all where there are no chunks. It is called on a thread of nfold's, never

@@ -10,7 +10,7 @@ import rules
 from rules import EVERYWHERE, variants_on
 
 from compute import CheckFailed, Processes, Serial, Threads, run, scale
-from compute.checking import difference
+from compute.differences import difference
 from kernels import REGISTRY, Plan, kernel
 
 
@@ -170,7 +170,9 @@ def test_shipped_kernels_pass(shipped):
         (2**70, 5, False, f"{2**70} and 5"),
         (7, 7, True, None),
         (1.5, 1.75, False, "1.5 and 1.75"),
-        ((1, np.zeros(2)), (1, np.ones(2)), False, "(1, array"),
+        ((1, np.zeros(2)), (1, np.ones(2)), False, "item 1: 2 of 2 elements"),
+        ([1.0, 2.0], [1.0, 2.0 + 1e-12], False, None),
+        ([1.0], [1.0, 2.0], False, "1 and 2 items"),
         ("a", "a", False, None),
     ],
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from compute import checking
 from compute.advice import growth
 from compute.advice.decision import Configuration
 from compute.backends.backend import Pool
+from compute.differences import difference
 from compute.scaling import verify
 from compute.scaling.dataset import Point
 from compute.scaling.measure import garbage_set_aside, no_garbage_collection
@@ -98,7 +98,7 @@ class Bench:
     def _compare_variants(self, c: Contender, size: Size, value: Any) -> None:
         """Note where a variant does not give what another one gave at this size."""
         for (there, variant), reference in self._references.items():
-            if there == size and (told := checking.difference(value, reference)):
+            if there == size and (told := difference(value, reference)):
                 pair = f"{c.kernel.name}'s variants {c.kernel.variant} and {variant}"
                 self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {told}"
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from compute import checking, machine
+from compute import machine
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
+from compute.differences import difference
 from compute.dispatch import Result
 from compute.lanes import usage
 from compute.scaling import build_point, calibration, derive, laws, noise, statistics, verify
@@ -214,7 +215,7 @@ class Trial:
         first: dict[int, tuple[str, Any]] = {}
         for (variant, workers), value in references.items():
             other, reference = first.setdefault(workers, (variant, value))
-            if told := checking.difference(value, reference):
+            if told := difference(value, reference):
                 self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {told}")
 
     def _more_rounds(self, most: int, deadline: float) -> None:

@@ -152,7 +152,7 @@ class Kernel:
 
     def finish(self, out: Any, plan: Plan) -> Any:
         """Turn the filled output, in chunk order, into the caller's value."""
-        value = self.reduce(out) if self.reduce else out
+        value = self.reduce(_wide(out) if self.reduce is sum else out) if self.reduce else out
         if plan.out is not None and value is out and not self.finisher and np.may_share_memory(out, plan.out):
             return plan.out  # which `allocate` gave the bodies
         if self.finisher:
@@ -236,6 +236,13 @@ class Kernel:
         """What a pickler needs to make this kernel again, wherever it is defined."""
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
         return _rebuilt, (state,)
+
+
+def _wide(out: np.ndarray[Any, Any]) -> Any:
+    """Partial results for Python's own `sum`, which would add numpy's integers in their dtype, where they overflow."""
+    if out.dtype.kind not in "biu":
+        return out
+    return out.tolist() if out.ndim == 1 else out.astype(np.uint64 if out.dtype.kind == "u" else np.int64)
 
 
 _vet = functools.lru_cache(maxsize=1024)(refusals.check_writes)

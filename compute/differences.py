@@ -1,0 +1,80 @@
+"""How two values differ, in one line: for answers that are held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.definition.arguments import NUMBERS
+
+Array = np.ndarray[Any, Any]
+ROUNDING = 64  # units in the last place of the largest value that variants may be apart, for sums in another order
+
+
+def difference(one: Any, other: Any, exactly: bool = False) -> str | None:
+    """By how much two values differ, and where first, in one line; None where they do not (NaN equals NaN).
+
+    Floats may differ by some roundings, unless they are to be equal `exactly`.
+    """
+    if type(one) is type(other) and isinstance(one, list | tuple):
+        return _difference_of_items(one, other, exactly)
+    if isinstance(one, np.ndarray) != isinstance(other, np.ndarray) or not isinstance(one, NUMBERS):
+        return None if type(one) is type(other) and _equal(one, other) else f"{one!r} and {other!r}"
+    a, b = np.asarray(one), np.asarray(other)
+    if "O" in (a.dtype.kind, b.dtype.kind):  # a whole number beyond any dtype
+        return None if _equal(one, other) else f"{one!r} and {other!r}"
+    if a.shape != b.shape or (exactly and a.dtype != b.dtype):
+        return f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}"
+    if a.dtype.names is not None or a.dtype.kind not in "biufcmM":
+        return None if a.tobytes() == b.tobytes() else "their elements are not the same"
+    where = differing(a, b)
+    if not exactly and where.any():
+        where &= ~_near(a, b)
+    if not where.any():
+        return None
+    first = tuple(np.argwhere(where)[0])
+    told = f"{a[first]} and {b[first]}"
+    if not a.ndim:
+        return told
+    count, by = np.count_nonzero(where), _by(a, b, where)
+    return f"{count} of {a.size} elements{by}, the first at {list(map(int, first))}: {told}"
+
+
+def _difference_of_items(one: Sequence[Any], other: Sequence[Any], exactly: bool) -> str | None:
+    if len(one) != len(other):
+        return f"{len(one)} and {len(other)} items"
+    told = ((k, difference(a, b, exactly)) for k, (a, b) in enumerate(zip(one, other, strict=True)))
+    return next((f"item {k}: {what}" for k, what in told if what), None)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))
+
+
+def differing(a: Array, b: Array) -> Array:
+    """Which elements of two arrays are not equal; NaN equals NaN."""
+    with np.errstate(all="ignore"):
+        return np.asarray(~((a == b) | ((a != a) & (b != b))))
+
+
+def _near(a: Array, b: Array) -> Array:
+    """Which elements are apart by roundings alone: of their own, or of the largest of all."""
+    if a.dtype.kind not in "fc" and b.dtype.kind not in "fc":
+        return np.zeros(a.shape, bool)
+    with np.errstate(all="ignore"):
+        size = np.maximum(abs(a), abs(b))
+        finite = size[np.isfinite(size)]
+        step = np.finfo(np.result_type(a, b)).eps
+        allowed = np.maximum(size * np.sqrt(step), ROUNDING * step * (finite.max() if finite.size else 0))
+        return np.asarray(np.isfinite(size) & (abs(a - b) <= allowed))
+
+
+def _by(a: Array, b: Array, where: Array) -> str:
+    if a.dtype.kind in "bmM":
+        return ""
+    with np.errstate(all="ignore"):
+        apart = abs(a[where].astype(complex) - b[where].astype(complex))
+    finite = apart[np.isfinite(apart)]
+    return f", by up to {finite.max():.3g}" if finite.size else ""
