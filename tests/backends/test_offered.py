@@ -129,3 +129,10 @@ def test_one_that_is_none_is_named_when_it_is_asked_for(tmp_path, entry, name, t
 def test_a_name_of_ours_stays_ours(tmp_path):
     offer(tmp_path, "in_turn:InTurn", "threads")
     assert python(tmp_path, "-c", "import compute; print(compute.named('threads', 2))").stdout == "Threads(2)\n"
+
+
+def test_the_recipe_in_contributing_is_this_very_distribution():
+    recipe = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    assert "```python\n# in_turn.py" + TOY + "```" in recipe
+    assert '[project.entry-points."nfold.backends"]\nin-turn = "in_turn:InTurn"\n' in recipe
+    assert 'name = "nfold-in-turn"\nversion = "1.0"\n' in recipe
