@@ -254,7 +254,9 @@ class _Twins:
 
         def jit(twin: types.FunctionType) -> Any:
             options = {name: value for name, value in dispatcher.targetoptions.items() if name != "parallel"}
-            return type(dispatcher)(twin, dict(dispatcher.locals), options, dispatcher._compiler.pipeline_class)
+            return provenance.kind_of(dispatcher)(
+                twin, dict(dispatcher.locals), options, dispatcher._compiler.pipeline_class
+            )
 
         made = self._twin(dispatcher.py_func, jit, dispatcher)
         if not dispatcher._can_compile:

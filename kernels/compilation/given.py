@@ -15,7 +15,8 @@ import numpy as np
 
 from kernels.compilation import provenance
 from kernels.compilation.parts import DEPTH, held_by
-from kernels.compilation.reach import renew_compiled_helpers
+from kernels.compilation.reach import reach_of
+from kernels.compilation.serially import renew
 
 _ATOMS = (int, float, complex, bool, str, bytes, type(None), np.ndarray)
 
@@ -28,9 +29,15 @@ def as_they_are_now(value: Any, compiled: bool) -> Any:
     if "numba" not in sys.modules:
         return value
     if not compiled:
-        for function in _functions_in(value, set(), 0):
-            renew_compiled_helpers(function)
+        renew([dispatcher for function in _functions_in(value, set(), 0) for dispatcher in _called_by(function)])
     return _renewed(value)
+
+
+def _called_by(function: Any) -> list[Any]:
+    """A function that numba has compiled, or those that a function of Python's reaches."""
+    if provenance.is_dispatcher(function):
+        return [function]
+    return reach_of(function, compiled=False).dispatchers if isinstance(function, types.FunctionType) else []
 
 
 def _renewed(value: Any) -> Any:

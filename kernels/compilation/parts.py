@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import contextlib
 import functools
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from opcode import opmap
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 from kernels.compilation import provenance
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
+PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
 DEPTH = 10  # objects in objects that are looked into, for functions
 
 
@@ -115,26 +118,61 @@ _IMPORTS = {opmap["IMPORT_NAME"]}
 
 
 def held_by(value: Any) -> list[Any]:
-    """What an object of Python's own kinds, or of a user's class, holds."""
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, list | set):
-        return list(value)
+    """What an object of Python's own kinds, or of a user's class, holds, but for plain values and arrays of numbers."""
+    return [item for item in _held_by(value) if type(item) not in PLAIN and not _is_numbers(item)]
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    if isinstance(value, types.FunctionType):
+        return vars(value).values()
     if isinstance(value, functools.partial):
-        return [value.func, *value.args, *value.keywords.values()]
+        return [value.func, *value.args, *value.keywords.values(), *vars(value).values()]
     if isinstance(value, types.MethodType | staticmethod | classmethod):
         return [value.__func__, getattr(value, "__self__", None)]
     if isinstance(value, property):
-        return [value.fget]
+        return [value.fget, value.fset]
+    if isinstance(value, weakref.ref):
+        return [value()]
     if isinstance(value, type):
         return [] if provenance.is_fixed(value.__module__) else [*value.__bases__, *vars(value).values()]
-    try:
-        own = object.__getattribute__(value, "__dict__")  # an object's own __getattr__ may do anything
-    except AttributeError:
-        return []
-    if provenance.is_fixed(type(value).__module__):
-        return [own.get("__wrapped__")]  # what lru_cache and functools.wraps made
-    return [type(value), *own.values()]
+    kind = type(value)
+    items: list[Any] = []
+    if isinstance(value, dict | types.MappingProxyType):
+        items += [*value.keys(), *value.values()]
+    elif isinstance(value, list | set | frozenset | tuple | collections.deque):
+        items += value
+    elif isinstance(value, np.ndarray):
+        items += value.ravel().tolist() if value.dtype.hasobject else []
+    own = _attributes(value)
+    if not provenance.is_fixed(kind.__module__):
+        return [kind, *items, *own.values()]
+    return [*items, *(own.values() if kind.__module__ in _HOLDERS else [own.get("__wrapped__")])]
+
+
+# Modules of Python and numpy with classes for what the user puts into them: np.vectorize, SimpleNamespace …
+_HOLDERS = {"types", "functools", "collections", "argparse", "numpy", "numpy.lib._function_base_impl", "operator"}
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's own attributes, those in slots among them; its own __getattr__ may do anything, and is not asked."""
+    found: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ()) if not provenance.is_fixed(kind.__module__) else ()
+        for name in (slots,) if isinstance(slots, str) else slots:
+            slot = vars(kind).get(f"_{kind.__name__.lstrip('_')}{name}" if _is_private(name) else name)
+            with contextlib.suppress(AttributeError):
+                found[name] = slot.__get__(value) if isinstance(slot, types.MemberDescriptorType) else None
+    with contextlib.suppress(AttributeError):
+        found.update(object.__getattribute__(value, "__dict__"))
+    return found
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
 
 
 def own_operations(kind: type) -> str:

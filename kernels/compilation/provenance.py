@@ -140,6 +140,11 @@ def is_dispatcher(value: Any) -> bool:
     return dispatcher is not None and isinstance(value, dispatcher.Dispatcher)
 
 
+def kind_of(dispatcher: Any) -> Any:
+    """The class that numba made a dispatcher of; lanes may have put one of ours before it."""
+    return next(kind for kind in type(dispatcher).__mro__ if not is_ours(kind.__module__))
+
+
 def dispatchers_in(given: Iterable[Any]) -> Iterator[Any]:
     """The compiled functions in numba's types: each is a type of its own."""
     from numba.core import types
@@ -164,7 +169,7 @@ def dispatcher_options(dispatcher: Any) -> list[str] | None:
     types = [types_in_words((one.return_type, *one.args)) or "\0" for one in signatures]
     told = [*(f"{name}={_plainly(value)}" for name, value in sorted(options.items())), *types]
     is_plain = (
-        type(dispatcher).__module__ == "numba.core.registry"
+        kind_of(dispatcher).__module__ == "numba.core.registry"
         and dispatcher._compiler.pipeline_class is numba.core.compiler.Compiler
         and not dispatcher.locals
         and all("\0" not in word for word in told)
@@ -193,7 +198,7 @@ def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
     """What is needed to make the same dispatcher again from the function that it compiles."""
     signatures = [] if dispatcher._can_compile else list(dispatcher.nopython_signatures)
     pipeline = dispatcher._compiler.pipeline_class
-    return type(dispatcher), dict(dispatcher.locals), dict(dispatcher.targetoptions), pipeline, signatures
+    return kind_of(dispatcher), dict(dispatcher.locals), dict(dispatcher.targetoptions), pipeline, signatures
 
 
 def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:

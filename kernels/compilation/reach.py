@@ -15,7 +15,6 @@ from __future__ import annotations
 import builtins
 import enum
 import hashlib
-import sys
 import types
 from contextlib import nullcontext
 from typing import Any
@@ -27,6 +26,7 @@ from kernels.compilation.parts import (
     COMPUTED,
     DEPTH,
     MISSING,
+    PLAIN,
     asks_code,
     attribute_of,
     attributes_of,
@@ -36,7 +36,7 @@ from kernels.compilation.parts import (
     layout_of,
     own_operations,
 )
-from kernels.compilation.reached import PLAIN, Reach, contents, told
+from kernels.compilation.reached import Reach, contents, told
 
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
@@ -56,38 +56,6 @@ _latest: dict[tuple[int, bool], tuple[types.FunctionType, Reach]] = {}  # holds 
 
 
 _frozen: dict[int, tuple[Any, list[str]]] = {}  # what such objects reached when they were first met
-_renewed: dict[int, tuple[Any, str]] = {}
-
-
-def renew_compiled_helpers(function: Any) -> None:
-    """Have numba compile again what a Python body calls and what has been compiled from other globals.
-
-    numba freezes a helper's globals when it is first called; the body's own are looked up at every run. Without this
-    the two variants of a kernel would disagree after a global was set.
-    """
-    if "numba" not in sys.modules:
-        return
-    dispatchers = [function] if provenance.is_dispatcher(function) else []
-    inner = function.py_func if dispatchers else function
-    if not isinstance(inner, types.FunctionType):
-        return
-    stale = []
-    for dispatcher in dispatchers + reach_of(inner, compiled=False).dispatchers:
-        key = reach_of(dispatcher.py_func, compiled=True).key
-        if _renewed.get(id(dispatcher), (None, ""))[1] != key:
-            _renewed[id(dispatcher)] = dispatcher, key
-            stale.append((dispatcher, list(dispatcher.overloads), dispatcher._can_compile))
-    # numba's own `recompile` for all at once: one that is compiled before what it calls would get that one's old code.
-    for dispatcher, signatures, _ in stale:
-        if signatures:
-            dispatcher._make_finalizer()()
-            dispatcher._reset_overloads()
-            dispatcher._cache.flush()
-            dispatcher._can_compile = True
-    for dispatcher, signatures, can_compile in stale:
-        for signature in signatures:
-            dispatcher.compile(signature)
-        dispatcher._can_compile = can_compile
 
 
 class _Walk:
@@ -197,9 +165,10 @@ class _Walk:
         if self._depth == DEPTH:
             return
         self._depth += 1
-        for item in held_by(value):
-            if type(item) not in PLAIN and not isinstance(item, np.ndarray | np.generic):
-                self._value(item)
+        held = held_by(value)
+        self._reach.holders.append((value, held))
+        for item in held:
+            self._value(item)
         self._depth -= 1
 
     def _frozen(self, value: Any, functions: list[types.FunctionType]) -> None:
@@ -230,8 +199,13 @@ class _Walk:
             return
         if not self._compiled and provenance.is_installed(function):
             self._put("installed", f"{function.__module__}.{function.__qualname__}")
+            for cell in function.__closure__ or ():  # a library's decorator closes over what it was given
+                self._cell(cell)
             return
         self._parts(function)
+        if not self._compiled and vars(function):  # its own attributes, which code may read and set
+            self._reach.mutable = True
+            self._inside(function)
 
     def _parts(self, function: types.FunctionType) -> None:
         """A function's code, what it closes over, its defaults, and the globals that it looks up."""
@@ -248,11 +222,7 @@ class _Walk:
         self._value(function.__defaults__)
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
         for cell in function.__closure__ or ():
-            content = contents(cell)
-            if not ours:
-                self._reach.cells.append((cell, content))
-            self._put("cell")
-            self._found(content)
+            self._cell(cell, watched=not ours)
         if not ours:  # what ours reads is in our files
             for global_name in globals_of(code):
                 self._name(function.__globals__, global_name)
@@ -267,6 +237,13 @@ class _Walk:
         for value in vars(function).values():
             if type(value) not in PLAIN:
                 self._value(value)
+
+    def _cell(self, cell: types.CellType, watched: bool = True) -> None:
+        content = contents(cell)
+        if watched:
+            self._reach.cells.append((cell, content))
+        self._put("cell")
+        self._found(content)
 
     def _name(self, names: dict[str, Any], name: str) -> None:
         """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""

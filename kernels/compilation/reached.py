@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import types
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
-from kernels.compilation.parts import MISSING, attribute_of, layout_of, same_bytes
-
-PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+from kernels.compilation.parts import MISSING, PLAIN, attribute_of, held_by, layout_of, same_bytes
 
 
 @dataclass(eq=False, repr=False)
@@ -22,7 +21,7 @@ class Reach:
     unkeyed: why the key means nothing in another process; empty where it means the same in every one.
     mutable: something that is reached may change in place without this noticing (a list, an object of a class).
     attributes: every name that its code speaks of, and that may be an attribute's.
-    dispatchers: functions in it that the user has given to numba, where Python is to call them.
+    dispatchers: functions in it that the user has given to numba.
     imported: the user's modules that its code imports itself, where Python runs it.
     """
 
@@ -39,6 +38,7 @@ class Reach:
     dtypes: list[tuple[np.dtype[Any], str]] = field(default_factory=list)
     cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
     functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
+    holders: list[tuple[Any, list[Any]]] = field(default_factory=list)  # each with what it held
     held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
     registered: int = 0
 
@@ -68,6 +68,9 @@ class Reach:
                 return False
         for dtype, words in self.dtypes:
             if repr(dtype) != words:
+                return False
+        for holder, held in self.holders:
+            if len(now := held_by(holder)) != len(held) or not all(map(operator.is_, now, held)):
                 return False
         return self.registered == provenance.registrations()
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kernels.compilation.reach import renew_compiled_helpers
 from kernels.compilation.serially import interpreted
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, guarded
@@ -61,7 +60,6 @@ class Variant:
     def load(self, reduces: bool = False) -> Body:
         """The function to call, compiled where it is to be; reduces: as the body of a kernel that does."""
         if not self.compiled:
-            renew_compiled_helpers(self.source())
             return interpreted(self.source())
         from kernels.compilation.compiler import compiled
 

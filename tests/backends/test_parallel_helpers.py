@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import rules
@@ -49,22 +51,26 @@ def test_lanes_run_parallel_functions_serially(script, layer, backends, before):
     script(SCRIPT, backends, before, timeout=PATIENCE, NUMBA_THREADING_LAYER=layer)
 
 
-def test_a_twin_does_what_its_original_does_without_threads():
+def test_in_a_body_it_launches_nothing_and_elsewhere_it_does():
     x = np.arange(100.0)
-    twin = serially.without_parallel(rules.total)
-    assert twin is serially.without_parallel(rules.total)
-    assert not twin.targetoptions.get("parallel")
-    assert twin(x) == rules.total.py_func(x)
-    deep = serially.without_parallel(rules.total_and_one)
-    assert deep is not rules.total_and_one
-    assert deep(x) == x.sum() + 1
-    assert serially.without_parallel(rules.value_of) is rules.value_of
-    assert serially.without_parallel(np) is np
+    for name in ("total", "total_and_one"):
+        helper = getattr(rules, name)
+        before = helper(x)
+        assert serially.interpreted(rules.plainly)(x) == x.sum() + 1
+        assert not helper.in_lanes.targetoptions.get("parallel")
+        assert helper.in_lanes is not helper
+        assert helper(x) == before == helper.in_lanes(x)
+        assert pickle.loads(pickle.dumps(helper))(x) == before
 
 
-def test_a_twin_in_python_sees_its_globals_as_they_are(monkeypatch):
-    twin = serially.interpreted(rules.plainly)
-    assert twin is not rules.plainly
-    assert twin(np.ones(3)) == 4
+def test_a_body_that_names_none_is_itself():
+    assert serially.interpreted(rules.value_of) is rules.value_of
+
+
+def test_a_body_sees_its_globals_as_they_are(monkeypatch):
+    body = serially.interpreted(rules.plainly)
+    assert body is not rules.plainly
+    assert body is serially.interpreted(rules.plainly)
+    assert body(np.ones(3)) == 4
     monkeypatch.setattr(rules, "total_and_one", lambda x: "another")
-    assert twin(np.ones(3)) == "another"
+    assert body(np.ones(3)) == "another"
