@@ -119,6 +119,8 @@ def fine(lo, hi, out, x):
         (numba.njit(parallel=True)(fine), "fine is compiled with parallel=True"),
         (numba.njit(boundscheck=True)(fine), "run(…, check=True) checks bounds"),
         (numba.njit(error_model="python")(fine), "fine is compiled with error_model='python'"),
+        (numba.njit(locals={"w": numba.float32})(fine), "fine is compiled with locals={'w': float32}"),
+        (numba.njit("void(int64, int64, float64[:], float64[:])")(fine), "fine is compiled with signature=("),
     ],
 )
 def test_what_is_no_body_is_refused_when_its_kernel_is_made(body, says, compiled):

@@ -88,3 +88,41 @@ for K in (2.0, 3.0):
     first, second = session(tmp_path, program)
     assert first in ("2.0", "True")
     assert second in ("3.0", "True")
+
+
+def test_a_variant_named_by_text_whose_module_was_reloaded(tmp_path):
+    text = "def body(lo, hi, out, x):\n    for i in range(lo, hi):\n        out[i] = x[i] * {}\n"
+    program = f"""
+import importlib, pathlib
+sys.dont_write_bytecode = True
+path = pathlib.Path(__file__).with_name("named.py")
+text = {text!r}
+for factor in (2.0, 3.0):
+    path.write_text(text.format(factor))
+    if "named" in sys.modules:
+        importlib.reload(sys.modules["named"])
+    else:
+        import named
+        made = kernel(named.body)
+        made.also("fast", "named:body", compiled=True)
+        made.also("slow", "named:body")
+    print(value(made, "fast"), value(made, "slow"))
+"""
+    assert session(tmp_path, HEAD + program) == ["2.0 2.0", "3.0 3.0"]
+
+
+def test_every_setting_of_numba_that_changes_code(tmp_path):
+    program = (
+        HEAD
+        + BODY.format("x[i] * 2")
+        + """
+import numba
+from kernels.compilation.compiler import compiled, settings
+first, before = compiled(body.variants["nogil"].function), settings()
+numba.config.LOOP_VECTORIZE = 1 - numba.config.LOOP_VECTORIZE
+print(compiled(body.variants["nogil"].function) is first, settings() == before)
+numba.config.LOOP_VECTORIZE = 1 - numba.config.LOOP_VECTORIZE
+print(compiled(body.variants["nogil"].function) is first, settings() == before)
+"""
+    )
+    assert session(tmp_path, program) == ["False False", "True True"]

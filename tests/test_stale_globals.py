@@ -14,6 +14,7 @@ from test_stale_code import BODY as ONE_BODY
 from test_stale_code import HEAD, session
 
 from compute import Processes, Serial, Threads, run
+from kernels.compilation import compiler
 
 
 class Kept(np.ndarray):
@@ -45,6 +46,8 @@ def test_an_array_of_another_kind_that_was_changed_in_place(pools, variants, tmp
     for factor in (2.0, 3.0):
         array[:] = factor
         everywhere(pools, m.body, x * factor, variants)
+    del m.TABLE  # nor does anything else hold the file open for longer
+    compiler.forget()
 
 
 def test_a_record_array_that_was_changed_in_place(pools, variants):
@@ -155,6 +158,33 @@ def test_a_compiled_function_as_an_input(pools, variants):
     for rate in (2.0, 3.0):
         m.RATE = rate
         everywhere(pools, m.body, x * rate, variants)
+
+
+@pytest.mark.parametrize("read", ["method()", "read", "static()"])
+def test_what_a_compiled_class_has_frozen_is_named(read):
+    text = """
+from numba import float64
+from numba.experimental import jitclass
+RATE = 2.0
+@jitclass
+class Rated:
+    a: float64
+    def __init__(self):
+        self.a = 1.0
+    def method(self):
+        return self.a * RATE
+    @property
+    def read(self):
+        return self.a * RATE
+    @staticmethod
+    def static():
+        return RATE
+"""
+    m = module(f"frozen_class_{read.strip('()')}", text + BODY.format(f"x[i] * Rated().{read}"))
+    np.testing.assert_array_equal(run(m.body.nogil, x, on=Serial()).value, 2 * x)
+    m.RATE = 3.0
+    with pytest.raises(RuntimeError, match=r"Rated\.(method|read|static) was compiled by numba"):
+        run(m.body.nogil, x, on=Serial())
 
 
 PLANNED = "@kernel(plan=lambda x: Plan(len(x), (x, f)))"

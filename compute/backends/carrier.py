@@ -30,6 +30,7 @@ from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 from compute.backends import remade
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import COMPUTED, MISSING, attribute_of, builtins_of
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
@@ -268,14 +269,15 @@ def _is_made_by_hand(name: str) -> bool:
     return module is not None and name != "__main__" and module.__spec__ is None and not hasattr(module, "__file__")
 
 
-_codes: dict[int, tuple[types.CodeType, bytes]] = {}
+_codes: Bounded[int, tuple[types.CodeType, bytes]] = Bounded(16 * MADE)
 
 
 def _marshalled(code: types.CodeType) -> bytes:
     """The same bytes for a code each time: marshal's own depend on how often its constants are referred to."""
-    if id(code) not in _codes:
-        _codes[id(code)] = code, marshal.dumps(code)
-    return _codes[id(code)][1]
+    known = _codes.get(id(code))
+    if known is None:
+        known = _codes[id(code)] = code, marshal.dumps(code)
+    return known[1]
 
 
 class _Unpickler(pickle.Unpickler):

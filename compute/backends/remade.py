@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kernels.compilation import provenance
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.reach import reach_of
 
 Way = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -62,12 +63,12 @@ def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) 
     numba's own way would give one that is here already, with old globals.
     """
     known = key, repr(parts)
-    if known not in _dispatchers:
-        _dispatchers[known] = provenance.dispatcher_again(function, parts)
-    return _dispatchers[known]
+    if (made := _dispatchers.get(known)) is None:
+        made = _dispatchers[known] = provenance.dispatcher_again(function, parts)
+    return made
 
 
-_dispatchers: dict[tuple[str, str], Any] = {}
+_dispatchers: Bounded[tuple[str, str], Any] = Bounded(MADE)
 
 
 def _remembering(function: Any, parameters: dict[str, Any]) -> Any:

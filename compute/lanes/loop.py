@@ -39,7 +39,8 @@ from compute.lanes.control import (
     Control,
     Words,
 )
-from kernels.definition import Kernel, Variant, numba_is_here
+from kernels.compilation.bounded import MADE, Bounded
+from kernels.definition import Kernel, numba_is_here
 from kernels.definition.bodies import nothing_returned
 from kernels.definition.work import checks
 
@@ -228,17 +229,17 @@ def _shared_counter() -> Callable[..., Any]:
     return made
 
 
-_sources: dict[tuple[int, bool], tuple[Variant, Callable[..., int]]] = {}
-_python_lanes: dict[tuple[int, bool, bool], tuple[Variant, Any, Callable[..., int]]] = {}
+_sources: Bounded[tuple[int, bool], tuple[Any, Callable[..., int]]] = Bounded(MADE)
+_python_lanes: Bounded[tuple[int, bool, bool], tuple[Any, Callable[..., int]]] = Bounded(MADE)
 
 
 def source_of(kernel: Kernel) -> Callable[..., int]:
-    """The lane loop to compile for a kernel held to a compiled variant: the same function each time."""
-    variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
-    key = id(variant), reduces
-    if key not in _sources:  # which keeps the variant, so that its id stays its own
-        _sources[key] = variant, compiled_source(variant.source(), reduces)
-    return _sources[key][1]
+    """The lane loop to compile for a kernel held to a compiled variant: the same function for the same body."""
+    body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None  # one named by text may be anew
+    known = _sources.get((id(body), reduces))
+    if known is None:  # an entry keeps its body, so that its id stays its own
+        known = _sources[id(body), reduces] = body, compiled_source(body, reduces)
+    return known[1]
 
 
 @functools.cache  # for every run: an import inside a function takes a microsecond, even of what is there
@@ -255,11 +256,12 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
     if variant.compiled:
         lane: Callable[..., int] = _compiler()(source_of(kernel), **(checks(variant.source(), True) if reduces else {}))
         return lane
-    body, key = variant.load(), (id(variant), reduces, lanes == 1)
+    body = variant.load()
+    key = id(body), reduces, lanes == 1
     known = _python_lanes.get(key)
-    if known is None or known[1] is not body:
-        known = _python_lanes[key] = variant, body, python_lane(body, reduces, lanes == 1)
-    return known[2]
+    if known is None:
+        known = _python_lanes[key] = body, python_lane(body, reduces, lanes == 1)
+    return known[1]
 
 
 @dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one

@@ -23,7 +23,9 @@ import numba
 from numba.core.caching import NullCache
 
 from kernels.compilation import entirely, kept_code, machine_code, provenance
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of
+from kernels.compilation.reach import forget as forget_reaches
 from kernels.compilation.reach import reach_of
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -58,19 +60,20 @@ def renewed(dispatcher: Any) -> Any:
     with provenance.numbas_lock():
         reach = reach_of(dispatcher.py_func, compiled=True)
         key = id(dispatcher), reach.key, *settings()
-        if key not in _made:
-            _made[key] = (reach, dispatcher), _Twins({}, reach.attributes).again(dispatcher)
-        return _made[key][1]
+        if (known := _made.get(key)) is None:
+            known = _made[key] = (reach, dispatcher), _Twins({}, reach.attributes).again(dispatcher)
+        return known[1]
 
 
 def settings() -> tuple[Any, ...]:
     """numba's own settings that decide the code, and may be changed at run time."""
-    return numba.config.BOUNDSCHECK, numba.config.OPT
+    return tuple(map(vars(numba.config).get, kept_code.settings_of_code()))
 
 
 def have_settings(given: tuple[Any, ...]) -> None:
     """In a worker that compiles itself: have those of its caller."""
-    numba.config.BOUNDSCHECK, numba.config.OPT = given
+    for name, value in zip(kept_code.settings_of_code(), given, strict=True):
+        setattr(numba.config, name, value)
 
 
 def _settings(options: dict[str, Any]) -> Hashable:
@@ -85,25 +88,26 @@ def _still(function: types.FunctionType, settings: Hashable) -> Any:
 
 
 # The function beside its id keeps that its own.
-_latest: dict[Hashable, tuple[types.FunctionType, Any, Any]] = {}
+_latest: Bounded[Hashable, tuple[types.FunctionType, Any, Any]] = Bounded(MADE)
 
 
 def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any], key: Hashable) -> Any:
-    if key not in _made:
+    if (known := _made.get(key)) is None:
         own = {"boundscheck": True} if options.get("boundscheck") else {}
         twins = _Twins(own, reach.attributes)
-        _made[key] = reach, twins.root(function, options, reach.key if not reach.unkeyed else None)
-    return _made[key][1]
+        known = _made[key] = reach, twins.root(function, options, reach.key if not reach.unkeyed else None)
+    return known[1]
 
 
 # The reach keeps alive what its key tells by identity.
-_made: dict[Hashable, tuple[Any, Any]] = {}
+_made: Bounded[Hashable, tuple[Any, Any]] = Bounded(MADE)
 
 
 def forget() -> None:
     """Make everything anew, as another process would; for measuring and testing what is kept on disk."""
     _made.clear()
     _latest.clear()
+    forget_reaches()
 
 
 def _frozen(options: dict[str, Any]) -> Hashable:

@@ -40,6 +40,7 @@ _HARMLESS = (
     "CACHE_",
     "NUMBA_",
     "HTML",
+    "THREADING_LAYER",
 )
 
 
@@ -75,11 +76,18 @@ def _versions() -> str:
     return repr((sys.version, numba.__version__, llvmlite.__version__, numpy.__version__))
 
 
+@functools.cache
+def settings_of_code() -> tuple[str, ...]:
+    """The names of numba's settings that may change the code; each may be set at run time."""
+    from numba import config
+
+    return tuple(sorted(name for name in vars(config) if name.isupper() and not name.startswith(_HARMLESS)))
+
+
 def _settings() -> str:
     from numba import config
 
-    settings = {name: repr(value) for name, value in vars(config).items() if name.isupper()}
-    return repr(sorted(item for item in settings.items() if not item[0].startswith(_HARMLESS)))
+    return repr([(name, repr(vars(config).get(name))) for name in settings_of_code()])
 
 
 @contextmanager

@@ -235,7 +235,10 @@ def frozen_functions(value: Any) -> list[types.FunctionType]:
     stencil = getattr(getattr(value, "kernel_ir", None), "func_id", None)
     found = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
     found += [getattr(stencil, "func", None)]
-    found += [one.py_func for one in getattr(getattr(value, "class_type", None), "jit_methods", {}).values()]
+    made = getattr(value, "class_type", None)
+    held = [*getattr(made, "jit_methods", {}).values(), *getattr(made, "jit_static_methods", {}).values()]
+    held += [one for pair in getattr(made, "jit_props", {}).values() for one in pair.values()]
+    found += [one.py_func for one in held]
     return [one for one in found if isinstance(one, types.FunctionType)]
 
 

@@ -16,12 +16,14 @@ import builtins
 import enum
 import hashlib
 import types
+import weakref
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from kernels.compilation import provenance
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import (
     COMPUTED,
     DEPTH,
@@ -52,10 +54,16 @@ def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
     return latest[1]
 
 
-_latest: dict[tuple[int, bool], tuple[types.FunctionType, Reach]] = {}  # holds the function, so that its id stays its
+def forget() -> None:
+    """Look at everything anew."""
+    _latest.clear()
 
 
-_frozen: dict[int, tuple[Any, list[str]]] = {}  # what such objects reached when they were first met
+_latest: Bounded[tuple[int, bool], tuple[types.FunctionType, Reach]] = Bounded(2 * MADE)
+
+
+# What such objects reached when they were first met: never forgotten while they live.
+_frozen: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
 class _Walk:
@@ -178,8 +186,9 @@ class _Walk:
         for function in functions:  # to see when they change
             self._value(function)
         now = [reach_of(function, compiled=True).key for function in functions]
-        if _frozen.setdefault(id(value), (value, now))[1] != now:
-            name, kind = functions[0].__qualname__, type(value).__name__
+        if _frozen.setdefault(value, now) != now:
+            changed = [one for one, then, key in zip(functions, _frozen[value], now, strict=True) if then != key]
+            name, kind = changed[0].__qualname__, type(value).__name__
             raise RuntimeError(
                 f"{name} was compiled by numba ({kind}) when what it reads had other values than now, and numba keeps"
                 " those; run its definition again"

@@ -18,15 +18,18 @@ import functools
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from kernels.compilation import provenance
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.reach import reach_of
 
 _here = threading.local()
-_bodies: dict[int, tuple[Any, Callable[..., Any]]] = {}  # each function beside its id, which so stays its own
-_renewed: dict[int, tuple[Any, str]] = {}
+_bodies: Bounded[int, tuple[Any, Callable[..., Any]]] = Bounded(MADE)
+# What each reached when it was last compiled here.
+_renewed: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,9 +52,9 @@ def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher.in_lanes = serial
     if not launching:
         return function
-    if id(function) not in _bodies:
-        _bodies[id(function)] = function, _in_a_lane(function)
-    return _bodies[id(function)][1]
+    known = _bodies.get(id(function)) or (function, _in_a_lane(function))
+    _bodies[id(function)] = known
+    return known[1]
 
 
 def _launches(dispatcher: Any) -> bool:
@@ -91,8 +94,8 @@ def renew(dispatchers: list[Any]) -> None:
     stale = []
     for dispatcher in dispatchers:
         key = reach_of(dispatcher.py_func, compiled=True).key
-        if _renewed.get(id(dispatcher), (None, ""))[1] != key:
-            _renewed[id(dispatcher)] = dispatcher, key
+        if _renewed.get(dispatcher) != key:
+            _renewed[dispatcher] = key
             stale.append((dispatcher, list(dispatcher.overloads), dispatcher._can_compile))
     if not stale:
         return

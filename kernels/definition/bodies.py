@@ -24,6 +24,8 @@ LOST = {
     "parallel": "lanes run side by side already",
     "boundscheck": "run(…, check=True) checks bounds",
     "forceobj": "object mode holds the GIL; make the kernel with compiled=False",
+    "locals": "types follow from the inputs; write np.float32(…) and the like where another is meant",
+    "signature": "types follow from the inputs; pass inputs of these dtypes",
     "error_model": "compiled bodies divide as numpy does (1/0 is inf)",
 }
 # What answers a load or an operator is a value; what answers a call may be None.
@@ -51,7 +53,8 @@ def _unwrapped(body: Any) -> types.FunctionType:
     if isinstance(body, staticmethod):
         body = body.__func__
     if callable(getattr(body, "py_func", None)):  # numba's dispatcher, which need not be imported to be known
-        options = getattr(body, "targetoptions", {})
+        options = dict(getattr(body, "targetoptions", {}), locals=dict(getattr(body, "locals", None) or {}))
+        options["signature"] = () if getattr(body, "_can_compile", True) else tuple(map(str, body.nopython_signatures))
         for option, reason in LOST.items():
             value = options.get(option)
             if value and not (option == "error_model" and value == "numpy"):
