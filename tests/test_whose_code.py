@@ -62,3 +62,31 @@ def test_what_is_pythons_is_known_by_its_name():
     assert provenance.is_trusted("json.decoder")
     assert provenance.is_trusted("numpy.linalg")
     assert provenance.name_of_numbas(sys.modules["functools"].lru_cache) == "functools.lru_cache"
+
+
+@pytest.mark.parametrize("name", ["nt", "winreg", "msilib"])
+def test_a_folder_that_is_named_like_a_module_of_another_system(tmp_path, monkeypatch, name):
+    """Without an `__init__.py` it has no file, as what is built into Python has none."""
+    if name in sys.builtin_module_names:
+        pytest.skip(f"{name} is Python's own here")
+    (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    keys = set()
+    for factor in (2, 3):
+        (tmp_path / name / "steps.py").write_text(f"def step(v):\n    return v * {factor}\n")
+        for known in (name, f"{name}.steps"):
+            monkeypatch.delitem(sys.modules, known, raising=False)
+        importlib.invalidate_caches()
+        step = importlib.import_module(f"{name}.steps").step
+        assert not provenance.is_trusted(step.__module__)
+        keys.add(reach_of(step, compiled=True).key)
+    assert len(keys) == 2
+    for known in (name, f"{name}.steps"):
+        monkeypatch.delitem(sys.modules, known, raising=False)
+
+
+@pytest.mark.parametrize("module", ["math", "sys", "builtins", "zipimport", "statistics", "_thread", "random"])
+def test_what_python_has_without_a_file_is_pythons(module):
+    importlib.import_module(module)
+    assert provenance.is_trusted(module)

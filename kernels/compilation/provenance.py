@@ -6,12 +6,12 @@ holds only for what its module really has under that name: a function that someb
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import sys
 import sysconfig
-import time
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,6 @@ from kernels.compilation import entirely
 _OURS = ("kernels", "compute")
 _STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
 _TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
-_IMPORTED = time.time()
 
 
 def is_trusted(module: str | None) -> bool:
@@ -34,19 +33,29 @@ def is_trusted(module: str | None) -> bool:
     A user's own `wave.py` or `calendar.py` takes the place of the standard one, and is the user's.
     """
     root = (module or "").partition(".")[0]
-    return root in _TRUSTED and (root not in _STANDARD or _is_standard(_file_of(root)))
+    return root in _TRUSTED and (root not in _STANDARD or _is_pythons(root))
 
 
-def _file_of(module: str) -> str:
-    return str(getattr(sys.modules.get(module), "__file__", None) or "")
+def _is_pythons(root: str) -> bool:
+    """Whether what goes by the name of a module of Python's is that one.
+
+    A folder of the user's has no file either, and may be named like a module of another system (`nt`, `winreg`).
+    """
+    module = sys.modules.get(root)
+    if file := getattr(module, "__file__", None):
+        return _is_standard(str(file))
+    return root in _BUILT_IN or getattr(getattr(module, "__spec__", None), "origin", None) == "frozen"
+
+
+_BUILT_IN = frozenset(sys.builtin_module_names)
 
 
 @functools.cache
 def _is_standard(file: str) -> bool:
-    """Whether a file is of Python's own library; "" stands for what is built in."""
+    """Whether a file is of Python's own library."""
     folders = {sysconfig.get_paths()["stdlib"], os.path.dirname(os.__file__)}
     inside = [os.path.relpath(file, folder) for folder in folders if file.startswith(folder + os.sep)]
-    return not file or any(not path.startswith(("site-packages", "dist-packages")) for path in inside)
+    return any(not path.startswith(("site-packages", "dist-packages")) for path in inside)
 
 
 def is_ours(module: str | None) -> bool:
@@ -342,19 +351,44 @@ def _homes(entry: Any) -> Iterator[str]:
             functions += [found for found in closed if found not in functions]
 
 
-@functools.cache
 def our_digest() -> str:
     """A hash of this library's files; "" where one has changed since it was imported, and what runs is not in it."""
+    digest = _digest_of_files()
+    return digest if _files() == _IMPORTED else ""
+
+
+@functools.cache
+def _digest_of_files() -> str:
     digest = hashlib.sha256()
-    for root in _OURS:
-        module = sys.modules.get(root)
-        folder = Path(getattr(module, "__file__", None) or Path(__file__).parent.parent / root / "__init__.py").parent
-        for path in sorted(folder.rglob("*.py")):
-            if path.stat().st_mtime > _IMPORTED:
-                return ""
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(folder)}:{len(content)}:".encode() + content)
+    for name, path, *_ in _IMPORTED:
+        content = Path(path).read_bytes()
+        digest.update(f"{name}:{len(content)}:".encode() + content)
     return digest.hexdigest()
+
+
+def _files() -> list[tuple[Any, ...]]:
+    """This library's files: the name of each, its path, and what tells whether another stands there now.
+
+    A file may be replaced by one that is older (`tar x`, `rsync -a`), so the time of its content says little. Nobody
+    sets the time at which its entry on disk was changed; and what is put in its place is another entry.
+    """
+    found = []
+    for root in _OURS:
+        file = getattr(sys.modules.get(root), "__file__", None) or str(Path(__file__).parents[2] / root / "__init__.py")
+        waiting = [(root, os.path.dirname(file))]
+        for name, folder in waiting:
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".py"):
+                        is_now = entry.stat()
+                        states = is_now.st_ino, is_now.st_ctime_ns, is_now.st_mtime_ns, is_now.st_size
+                        found.append((f"{name}/{entry.name}", entry.path, *states))
+                    elif entry.name != "__pycache__" and entry.is_dir():
+                        waiting.append((f"{name}/{entry.name}", entry.path))
+    return sorted(found)
+
+
+_IMPORTED = _files()
 
 
 def shown(value: Any) -> str:
