@@ -396,3 +396,84 @@ def test_what_no_worker_can_be_given_is_refused_in_one_line(pools):
             pool.run(m.makes, x)
         with pytest.raises(TypeError, match=r"uses numba's objmode.*run it on threads"):
             pool.run(m.returns_to_python, x, variant="nogil")
+
+
+KINDS = """
+import abc, ctypes, dataclasses, enum, threading, typing, weakref, logging, functools
+class Meta(type):
+    def __call__(cls, *args):
+        made = super().__call__(*args)
+        made.extra = 1.0
+        return made
+class Made(metaclass=Meta):
+    rate = RATE
+class Failed(ValueError):
+    rate = RATE
+class Point(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_double)]
+    def rate(self):
+        return RATE
+@typing.runtime_checkable
+class Rated(typing.Protocol):
+    rate: float
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    a: float = RATE
+    b: list = dataclasses.field(default_factory=list)
+class Flags(enum.IntFlag):
+    A = 1
+    B = 2
+class Registered:
+    lock = threading.Lock()
+    all = []
+    log = logging.getLogger("kinds")
+    rate = RATE
+    def __init_subclass__(cls):
+        Registered.all.append(cls.__name__)
+    @functools.lru_cache
+    def cached(self):
+        return RATE
+class Sub(Registered):
+    class Inner:
+        rate = RATE
+    def __eq__(self, other):
+        return isinstance(other, Sub)
+    __hash__ = None
+    @property
+    def both(self):
+        return RATE
+    @both.setter
+    def both(self, value):
+        pass
+class Tree:
+    def __init__(self, left=None):
+        self.left = left
+    def depth(self):
+        return 1 + (self.left.depth() if isinstance(self.left, Tree) else 0)
+"""
+OF_KINDS = {
+    "a metaclass": "Made().rate * Made().extra",
+    "an exception": "Failed().rate",
+    "a structure of C": "Point(1.0).x * Point().rate()",
+    "a protocol": "RATE if isinstance(Made(), Rated) else 0",
+    "a dataclass with slots": "Slotted().a + len(Slotted().b)",
+    "flags": "RATE if Flags.A | Flags.B == 3 and isinstance(Flags.A | Flags.B, Flags) else 0",
+    "a class that registers": "Sub.rate + len(Registered.all) - 1 if Registered.lock and Sub.log else 0",
+    "a class in a class": "Sub.Inner().rate",
+    "a method that remembers": "Registered().cached()",
+    "equality": "RATE if Sub() == Sub() and Sub.__hash__ is None else 0",
+    "a property with a setter": "Sub().both",
+    "itself": "RATE * Tree(Tree()).depth() / 2",
+}
+
+
+@pytest.mark.parametrize("read", OF_KINDS.values(), ids=OF_KINDS)
+def test_classes_of_all_kinds(pools, folder, read):
+    (folder / "kinds.py").write_text("RATE = 2.0\n" + KINDS)
+    importlib.invalidate_caches()
+    kinds = importlib.import_module("kinds")
+    m = module("uses_kinds", "from kinds import *\n" + BODY.format(f"x[i] * ({read})"))
+    for _ in range(2):
+        everywhere(pools, m.body, x * 2, variants=("python",))
+    kinds.Made.rate = 2.0
+    everywhere(pools, m.body, x * 2, variants=("python",))

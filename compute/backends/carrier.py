@@ -161,7 +161,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return (*made[:-1], _fill_class) if len(made) == 6 and not issubclass(kind, enum.Enum) else made
         if provenance.is_fixed(kind.__module__):
             return made
-        if provenance.is_installed(kind):
+        if provenance.is_installed(kind) or _is_made_in_c(kind):
             return self._installed_class(kind)
         self.sets_attributes = True
         make, arguments = _dynamic_class_reduce(kind)[:2]
@@ -203,6 +203,12 @@ def _is_sent(kind: type, name: str, value: Any) -> bool:
     return not name.startswith("__") or (is_code and not name.startswith("__annot")) or name == "__hash__"
 
 
+def _is_made_in_c(kind: type) -> bool:
+    """Whether a class cannot be told by what is in it, or not be changed: one of ctypes, or of a compiled module."""
+    heap, immutable = 1 << 9, 1 << 8  # of CPython's Py_TPFLAGS
+    return type(kind).__module__ == "_ctypes" or kind.__flags__ & (heap | immutable) != heap
+
+
 def _shape(kind: type) -> tuple[Any, ...]:
     """What cannot be changed of a class that is there."""
     members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, enum.Enum) else None
@@ -230,10 +236,10 @@ def _be(kind: type, state: dict[str, Any]) -> None:
     """Make a class's own entries those of the state."""
     for name in [] if issubclass(kind, enum.Enum) else list(vars(kind)):
         if name not in state and _is_sent(kind, name, vars(kind)[name]):
-            type.__delattr__(kind, name)
+            delattr(kind, name)
     for name, value in state.items():
         if vars(kind).get(name, _be) is not value:
-            type.__setattr__(kind, name, value)
+            setattr(kind, name, value)
 
 
 def _fill_class(kind: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
