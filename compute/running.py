@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from compute import checking, dispatch
+from compute.backends import named
 from compute.backends.threads import Threads
 from compute.dispatch import Result, as_kernel
 from compute.lanes.interrupts import Watch
@@ -22,7 +23,7 @@ class Opens(Protocol):
 def run(
     kernel: Kernel,
     *args: Any,
-    on: Opens | None = None,
+    on: Opens | str | None = None,
     variant: str | None = None,
     check: bool = False,
     progress: Progress = None,
@@ -30,7 +31,7 @@ def run(
 ) -> Result:
     """Run a kernel once on a backend, opened for it and closed after it.
 
-    on:      Threads(4), Processes(2) …; all usable CPUs, on threads, where left out.
+    on:      Threads(4), Processes(2) …, or "threads", "processes" … for all usable CPUs; threads where left out.
     variant: "python", "nogil" …; the fastest where left out.
     check:   first try the body for what it may not do: parts of out that it leaves unwritten, indices out of bounds,
              inputs that it changes, chunks that write to what belongs to another, or give another value in another
@@ -58,9 +59,11 @@ def run(
 
 
 def as_backend(on: Any) -> Any:
-    """The backend itself, all usable CPUs on threads for None; a TypeError with the remedy for what is none."""
+    """The backend itself, or of that name; threads on all usable CPUs for None. Errors with the remedy else."""
     if on is None:
         return Threads()
+    if isinstance(on, str):
+        return named(on)
     if isinstance(on, type) or not hasattr(on, "open"):
         raise TypeError(f"on must be a backend such as Threads(2), not {on!r}; leave it out for threads on all CPUs")
     return on

@@ -115,6 +115,8 @@ def fine(lo, hi, out, x):
         (lambda lo, hi, out, **more: None, "parameter **more cannot be an input"),
         (lambda *args: None, "must take (lo, hi, out, *inputs), not (*args)"),
         (lambda lo, hi: None, "must take (lo, hi, out, *inputs), not (lo, hi)"),
+        (lambda out, lo, hi, x: None, "<lambda> must take (lo, hi, out, *inputs), in this order, not (out, lo, hi, x)"),
+        (lambda lo, hi, x, out: None, "in this order, not (lo, hi, x, out)"),
         (numba.njit(fastmath=True)(fine), "fine is compiled with fastmath=True, which a kernel cannot keep"),
         (numba.njit(parallel=True)(fine), "fine is compiled with parallel=True"),
         (numba.njit(boundscheck=True)(fine), "run(…, check=True) checks bounds"),
@@ -205,6 +207,16 @@ def test_the_inputs_that_a_text_writes_to():
         ((), {}, "spread takes 1 to 3 inputs (x, scale, shift), not 0"),
         ((1, 2, 3, 4), {}, "spread takes 1 to 3 inputs (x, scale, shift), not 4"),
         (([[1.0], [1.0, 2.0]],), {}, "x must be an array of numbers, with rows of equal length"),
+        (((1.0, 2.0),), {}, "x must be an array or a number, not tuple; pass np.asarray(x)"),
+        ((range(5),), {}, "x must be an array or a number, not range; pass np.asarray(x)"),
+        ((3.5,), {}, "x must be a whole number, not 3.5: where no input is an array, the first is how many indices"),
+        (
+            (np.zeros(3) * 1j,),
+            {},
+            "x is complex, and spread fills float64, which has no imaginary part; say @kernel(dtype",
+        ),
+        ((np.zeros(3), 2j), {}, "scale is complex, and spread fills float64"),
+        ((np.zeros(3), np.complex64(2j)), {}, "scale is complex, and spread fills float64"),
         ((np.zeros(3), "2"), {}, "scale must be an array or a number, not str"),
         ((np.zeros(3), None), {}, "scale must be an array or a number, not NoneType"),
         ((np.zeros(3), np.zeros(2)), {}, "x has 3 along its first axis and scale has 2; pass arrays of one length"),
@@ -266,6 +278,32 @@ def test_numbers_of_every_kind_are_inputs():
         for variant in ("python", "nogil"):
             np.testing.assert_array_equal(rules.spread.held_to(variant)(x, scale), x * scale)
     assert rules.spread.python(x, 2**70).tolist() == (x * float(2**70)).tolist()
+
+
+def test_complex_inputs_are_taken_where_the_output_s_dtype_is_said():
+    z = np.arange(3) + 1j
+    np.testing.assert_array_equal(kernel(fine, dtype=np.complex128)(z), 2 * z)
+
+    @kernel(dtype=np.float64)
+    def size(lo, hi, out, z):
+        for i in range(lo, hi):
+            out[i] = abs(z[i])
+
+    np.testing.assert_allclose(size(z), abs(z))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reduce": "sum"}, "reduce must be a function, not 'sum'; write reduce=sum"),
+        ({"reduce": True}, "reduce must be a function, not True"),
+        ({"plan": 5}, "plan must be a function, not 5"),
+        ({"finish": "list"}, "finish must be a function, not 'list'"),
+    ],
+)
+def test_an_option_that_is_no_function_is_refused_when_the_kernel_is_made(options, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        kernel(fine, **options)
 
 
 def test_an_output_of_a_dtype_that_compiled_code_cannot_fill_is_named():

@@ -228,3 +228,34 @@ def test_the_value_is_in_the_callers_array_whoever_filled_it(finish, dtype):
     x, out = np.arange(5.0), np.full(5, np.nan, dtype)
     assert made(x, out) is out
     np.testing.assert_array_equal(out, finish(2 * x, None) if finish else 2 * x)
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (lambda A: 3, "returns 3, and must return a Plan"),
+        (lambda A: None, "returns None, and must return a Plan"),
+        (lambda A: Plan(len(A), A), "gives a ndarray as its inputs; write a tuple"),
+        (lambda A: Plan(len(A), [A]), "gives a list as its inputs; write a tuple"),
+        (lambda A: Plan(2.5, (A,)), "cannot be run: indices must be a whole number, not 2.5"),
+        (lambda A: Plan(-1, (A,)), "cannot be run: indices must be at least 0, not -1"),
+        (lambda A: Plan(3, (A,), grain=0), "cannot be run: grain must be at least 1, not 0"),
+        (
+            lambda A: Plan(3, (A,), shape=(2.5,)),
+            "cannot be run: each extent of its shape must be a whole number, not 2.5",
+        ),
+        (lambda A: Plan(3, (A,), shape=5), "cannot be run: shape must be a tuple, not 5"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_named_with_its_kernel(plan, says):
+    def body(lo, hi, out, A):
+        raise AssertionError("begun")
+
+    with pytest.raises(ValueError, match=re.escape(f"body's plan {says}")) as caught:
+        kernel(body, plan=plan)(np.ones(3))
+    assert "\n" not in str(caught.value)
+
+
+def test_numpy_s_integers_are_good_enough_for_a_plan():
+    made = kernel(plan=lambda A: Plan(np.int64(3), (A,), shape=(np.int64(3),), grain=np.int32(2)), compiled=False)
+    np.testing.assert_array_equal(made(lambda lo, hi, out, A: out.__setitem__(slice(lo, hi), A[lo:hi]))(np.ones(3)), 1)

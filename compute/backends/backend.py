@@ -52,6 +52,14 @@ class Backend(ABC):
         """What it is, for whoever judges its runs. A class that differs says so: `traits = Traits(…)`."""
         return Traits()
 
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(Pool, name):
+            raise AttributeError(
+                f"{self!r} says who computes, and its pool does it: run(kernel, …, on={self!r}), or"
+                f" `with {self!r}.open() as pool: pool.{name}(…)`"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @abstractmethod
     def open(self) -> Pool:
         """A pool with its workers started and ready to run; a context manager that stops them."""

@@ -94,8 +94,21 @@ def as_input(value: Any, name: str) -> Any:
             raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
     value = _taken(value, name, compiled=False)
     if not isinstance(value, NUMBERS):
-        raise ValueError(f"{name} must be an array or a number, not {type(value).__name__}")
+        remedy = (
+            f"; pass np.asarray({name})" if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ""
+        )
+        raise ValueError(f"{name} must be an array or a number, not {type(value).__name__}{remedy}")
     return value
+
+
+def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
+    """ValueError where an input is complex, of a kernel that did not say what its output's dtype is."""
+    for k, x in enumerate(inputs):
+        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN:  # others are told first
+            raise ValueError(
+                f"{name_at(names, k)} is complex, and {body} fills float64, which has no imaginary part; say"
+                " @kernel(dtype=np.complex128), or dtype=np.float64 where it makes real numbers of it"
+            )
 
 
 def _taken(value: Any, name: str, compiled: bool) -> Any:
@@ -196,9 +209,11 @@ def _check_inout(plan: Plan, names: Sequence[str], inout: Sequence[int]) -> None
 def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int]) -> Callable[..., Plan]:
     """A planner for a kernel that gives none: an index for each element along the arrays' first axis.
 
-    It takes what the body takes after (lo, hi, out), and binds it as Python would.
+    dtype: the output's; float64 where it is None, which refuses complex inputs. It takes what the body takes after
+    (lo, hi, out), and binds it as Python would.
     """
     signature, names = inputs_of(body), names_of(body)
+    dtype, is_said = np.float64 if dtype is None else dtype, dtype is not None
     is_plain = all(p.default is p.empty and p.kind in POSITIONAL for p in signature.parameters.values())
     needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
     most = len(names) if not any(name.startswith("*") for name in names) else None
@@ -223,6 +238,8 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
                 told = type(given[k]).__name__
                 raise ValueError(f"{names[k]} is written to, so it must be an array, not {told}; pass np.asarray(…)")
         inputs = tuple(as_input(x, name_at(names, k)) for k, x in enumerate(given))
+        if not is_said:
+            _check_real(inputs, names, body.__name__)
         arrays = [(k, x) for k, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.ndim]
         if arrays:
             first, longest = arrays[0][0], len(arrays[0][1])
@@ -236,7 +253,14 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
             return Plan(longest, inputs, dtype=dtype, grain=grain)
         if not inputs:
             raise ValueError(f"{body.__name__} has no input to count indices by; give it plan=")
-        return Plan(as_index(inputs[0], name_at(names, 0)), inputs, dtype=dtype, grain=grain)
+        try:
+            count = as_index(inputs[0], name_at(names, 0))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: where no input is an array, the first is how many indices there are; pass an array"
+                f" (np.atleast_1d({name_at(names, 0)})), or give {body.__name__} a plan="
+            ) from None
+        return Plan(count, inputs, dtype=dtype, grain=grain)
 
     plan.__signature__ = signature  # type: ignore[attr-defined]
     return plan

@@ -17,6 +17,7 @@ from typing import Any
 
 Body = Callable[..., Any]
 POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+PLACES = {"lo": 0, "hi": 1, "out": 2}  # a body may call them otherwise, but not each other's names
 # Options of numba that change values, and what is to be done where one of them was asked for. `compiled` compiles
 # without them, and the `python` variant cannot have them.
 LOST = {
@@ -81,6 +82,9 @@ def _check_parameters(function: types.FunctionType) -> None:
     first = parameters[:3]
     if len(first) < 3 or any(p.kind not in POSITIONAL for p in first) or first[0].name in ("self", "cls"):
         raise ValueError(f"{name} must take (lo, hi, out, *inputs), not {signature}")
+    for place, p in enumerate(parameters):
+        if PLACES.get(p.name, place) != place:
+            raise ValueError(f"{name} must take (lo, hi, out, *inputs), in this order, not {signature}")
     for p in parameters[3:]:
         if p.kind is p.KEYWORD_ONLY:
             raise ValueError(f"{name}'s parameter {p.name} is keyword-only, which no input is; move it before the *")
@@ -178,12 +182,19 @@ def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
 
     An input whose name is bound again in the body is left out: it may be a copy by then.
     """
+    written = written_names(function)
+    return tuple(name for name in inputs_of(function).parameters if name in written)
+
+
+@functools.lru_cache(maxsize=1024)
+def written_names(function: types.FunctionType) -> tuple[str, ...]:
+    """The names whose arrays a body's own text writes to, and that it does not bind itself."""
     made = tree_of(function)
     if made is None:
         return ()
     bound = {node.id for node in ast.walk(made) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    written = {_root(target) for node in ast.walk(made) for target in _targets(node)}
-    return tuple(name for name in inputs_of(function).parameters if name in written - bound)
+    roots = [_root(target) for node in ast.walk(made) for target in _targets(node)]
+    return tuple(dict.fromkeys(name for name in roots if name is not None and name not in bound))
 
 
 def _targets(node: ast.AST) -> Iterator[ast.AST]:

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, TypedDict, Unpack, overload
 
-import numpy as np
-
 from kernels.definition.arguments import plan_from_arguments, random_operands
 from kernels.definition.bodies import Body, names_of, places_of, plain
 from kernels.definition.plan import Plan, as_index
@@ -50,7 +48,8 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     plan:     (*args) -> Plan, for anything but "one float64 for each element along the arrays' first axis (or up to the
               first number)". It raises ValueError for what it cannot take.
     finish:   (out, plan) -> value, for anything but the filled array itself.
-    dtype:    of the output; float64 where left out. grain: indices to a chunk; 1/256 of them where left out.
+    dtype:    of the output, whatever the inputs' is; float64 where left out, and complex inputs are refused then.
+    grain:    indices to a chunk; 1/256 of them where left out.
     compiled: False leaves only the `python` variant, for a body that numba cannot take.
     example:  size -> args, for the command line; random arrays of that length where left out (the size itself
               where there is a plan).
@@ -70,6 +69,10 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
             raise TypeError(f"kernel() has no option {name!r}{nearest(name, list(Options.__annotations__))}")
     if body is None:
         return functools.partial(kernel, **options)
+    for name in ("plan", "reduce", "finish", "example", "cost", "check", "memory", "work"):
+        if not (callable(value := options.get(name)) or value is None):
+            told = f"; write {name}={value}" if value in ("sum", "max", "min") else ""
+            raise ValueError(f"{name} must be a function, not {value!r}{told}")
     compiled, grain, bound = options.get("compiled", True), options.get("grain"), options.get("bound")
     body = plain(body, compiled)
     if options.get("reduce"):
@@ -88,7 +91,7 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         name=body.__name__,
         module=body.__module__,
         variants=variants,
-        planner=plan or plan_from_arguments(body, options.get("dtype", np.float64), grain, places),
+        planner=plan or plan_from_arguments(body, options.get("dtype"), grain, places),
         reduce=options.get("reduce"),
         finisher=options.get("finish"),
         example=options.get("example") or ((lambda size: (size,)) if plan else random_operands(body)),

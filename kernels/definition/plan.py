@@ -72,6 +72,25 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
         return any(np.may_share_memory(self.out, x) for x in self.inputs if isinstance(x, np.ndarray))
 
 
+def fault_of(made: Any) -> str:
+    """What is wrong with what a planner returned, and the remedy; "" where it is a plan that can be run."""
+    if not isinstance(made, Plan):
+        return f"returns {made!r}, and must return a Plan: Plan(indices, (inputs, …))"
+    try:
+        as_index(made.indices, "indices")
+        if made.grain is not None:
+            as_index(made.grain, "grain", least=1)
+        for extent in made.shape or ():
+            as_index(extent, "each extent of its shape")
+    except (TypeError, ValueError) as error:
+        told = str(error) if isinstance(error, ValueError) else f"shape must be a tuple, not {made.shape!r}"
+        return f"cannot be run: {told}"
+    inputs: Any = made.inputs
+    if not isinstance(inputs, tuple):
+        return f"gives a {type(inputs).__name__} as its inputs; write a tuple, Plan(indices, (A,))"
+    return ""
+
+
 def same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     """Whether two arrays are views of the same elements in the same places."""
     return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and (a.shape, a.strides) == (

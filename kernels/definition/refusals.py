@@ -1,4 +1,7 @@
-"""A body's writing to an input, said in one line: numpy and numba each find it, and tell it in words of their own."""
+"""What numpy and numba say of a body, in words of their own, said in one line with the remedy.
+
+A write to an input, a write beyond a reducing body's row, and all that numba cannot compile.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,19 @@ import traceback
 import types
 from typing import TYPE_CHECKING, Any
 
-from kernels.definition.bodies import written_inputs
+import numpy as np
+
+from kernels.definition.bodies import written_inputs, written_names
+from kernels.definition.numbas_words import not_compiled
 from kernels.definition.rows import REMEDY, keeps_to_its_row
 
 if TYPE_CHECKING:
     from kernels.definition import Kernel
 
 # Of numba's: an assignment, or a function that changes its array, given one that is read-only.
-WRITES = re.compile(r"(setitem|fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly")
+WRITES = re.compile(
+    r"setitem\(readonly array|(fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly"
+)
 PLACE = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
 READ_ONLY = re.compile(r"\b(array|destination) is read-only\b")  # numpy's
 
@@ -37,7 +45,7 @@ def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) 
 def explained(error: Exception, kernel: Kernel) -> Exception:
     """The error itself, or one line with the remedy for what numpy and numba say in many, or about something else.
 
-    An index beyond a reducing body's row, and a write to an input that is read-only.
+    An index beyond a reducing body's row, a write to an input that is read-only, and all that numba does not compile.
     """
     text = str(error)
     if type(error) is IndexError and kernel.reduce and not keeps_to_its_row(kernel.variants[kernel.variant].source()):
@@ -46,10 +54,18 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text  # its `a += 1`
     if not (
         (isinstance(error, ValueError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
-        or (is_numbas and WRITES.search(text))
+        or is_numbas
         or (lost and _was_compiling(error))
     ):
         return error
+    if is_numbas and not WRITES.search(text):
+        return _with_notes(not_compiled(text, kernel), error)
+    if outside := _written_globals(kernel):
+        outer = WritesToInput(
+            f"{kernel.name} writes to {outside[0]}, a global array, which compiled code takes as a constant; write into"
+            " out, and add up what chunks have counted with reduce="
+        )
+        return _with_notes(outer, error)
     frozen = [name for k, name in enumerate(kernel.inputs) if k not in kernel.inout]
     body = kernel.variants["python"].function if "python" in kernel.variants else None
     sure = [name for name in (written_inputs(body) if isinstance(body, types.FunctionType) else ()) if name in frozen]
@@ -62,6 +78,14 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     elif frames := traceback.extract_tb(error.__traceback__):
         told.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
     return told
+
+
+def _written_globals(kernel: Kernel) -> list[str]:
+    """The global arrays that a body's own text writes to, where it writes to no input."""
+    body = kernel.variants[kernel.variant].source()
+    if not isinstance(body, types.FunctionType) or written_inputs(body):
+        return []
+    return [name for name in written_names(body) if isinstance(body.__globals__.get(name), np.ndarray)]
 
 
 def _with_notes(told: Exception, error: Exception) -> Exception:

@@ -21,7 +21,7 @@ from kernels.compilation.serially import interpreted
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
-from kernels.definition.plan import Plan, same_elements
+from kernels.definition.plan import Plan, fault_of, same_elements
 from kernels.definition.plan import as_index as as_index
 from kernels.definition.rows import check_row, keeps_to_its_row
 from kernels.vectors.caches import empty
@@ -131,6 +131,8 @@ class Kernel:
             except TypeError as error:
                 raise TypeError(f"{self.name}{takes}: {error}") from None
             raise
+        if not _is_sound(made):
+            raise ValueError(f"{self.name}'s plan {fault_of(made)}")
         if variant.compiled:
             _vet(variant.function, self.inputs, self.inout)
         return checked(made, self.inputs, self.inout, variant.compiled)
@@ -234,6 +236,18 @@ class Kernel:
         """What a pickler needs to make this kernel again, wherever it is defined."""
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
         return _rebuilt, (state,)
+
+
+def _is_sound(made: Any) -> bool:
+    """Whether a plan is as most are: `fault_of` looks closer at every other one."""
+    return (
+        type(made) is Plan
+        and type(made.indices) is int
+        and made.indices >= 0
+        and type(made.inputs) is tuple
+        and (made.grain is None or (type(made.grain) is int and made.grain > 0))
+        and (made.shape is None or (type(made.shape) is tuple and all(type(extent) is int for extent in made.shape)))
+    ) or not fault_of(made)
 
 
 def _wide(out: np.ndarray[Any, Any]) -> Any:

@@ -1,0 +1,109 @@
+"""What numba says of a body that it cannot compile, in forty lines, said in one: what, where, and the remedy."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kernels.compilation.provenance import is_fixed
+
+if TYPE_CHECKING:
+    from kernels.definition import Kernel
+
+PLACES = re.compile(r"During: typing of \S.* at (?P<path>/.+) \((?P<line>\d+)\)")
+FILES = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+):')
+NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
+GLOBAL = re.compile(r"Untyped (?:global|freevar) name '(\w+)':.*?<class '([\w.]+)'>", re.DOTALL)
+REFLECTED = re.compile(r"use of a reflected (\w+)\(.*?assigned to variable '(\w+)' in globals")
+INDICES = re.compile(r"cannot index \w*\s*array\(\w+, (\d)d, \w\) with (\d) indices")
+STORES = re.compile(r">>> setitem\(array\((\w+), (\d)d, \w\), (.*), (?:readonly )?(array\(\w+, (\d)d|complex\d+)")
+OURS = f"compute{os.sep}lanes{os.sep}", f"compute{os.sep}backends{os.sep}"
+SHAPE = "out has one axis where no plan says its shape: @kernel(plan=lambda A: Plan(len(A), (A,), shape=A.shape))"
+PASS = "pass it as an input, make it a number, a tuple or an array, or run the 'python' variant"
+
+
+class NotCompiled(TypeError):
+    """A body that numba cannot compile. `numba` is what numba says of it, in full."""
+
+    numba: str
+
+
+def not_compiled(text: str, kernel: Kernel) -> NotCompiled:
+    """The error for a kernel of which numba says this."""
+    place = next(_places(text), None)
+    told = NotCompiled(f"{kernel.name} is not compiled: {_told(text, kernel, place)}{_at(text, kernel, place)}")
+    told.numba = text
+    return told
+
+
+def _told(text: str, kernel: Kernel, place: tuple[str, int] | None) -> str:
+    line = linecache.getline(*place) if place else ""
+    if found := NO_NAME.search(text):
+        return f"the name {found[1]} is not defined"
+    if found := GLOBAL.search(text):
+        kind = {"type": "class"}.get(found[2], found[2])
+        return f"it reads {found[1]}, a {kind} outside it, which compiled code cannot; {PASS}"
+    if found := REFLECTED.search(text):
+        return f"it reads {found[2]}, a {found[1]} outside it, which compiled code cannot; {PASS}"
+    if found := INDICES.search(text):
+        return f"an array of {_axes(found[1])} is given {found[2]} indices" + (f"; {SHAPE}" if "out[" in line else "")
+    if found := STORES.search(text):
+        into, axes, value, rows = found[1], found[2], found[4], found[5]
+        if value.startswith("complex"):
+            return f"it writes complex numbers into an array of {into}; say @kernel(dtype=np.complex128)"
+        if "slice" not in found[3] and axes == "1":
+            return f"it writes an array of {_axes(rows)} into one element" + (f"; {SHAPE}" if "out[" in line else "")
+    return _reason(text)
+
+
+def _axes(count: str) -> str:
+    return "1 axis" if count == "1" else f"{count} axes"
+
+
+def _reason(text: str) -> str:
+    """numba's own first words that say something, and the signature that they are about."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Failed in nopython", "Failed in object"))]
+    first = lines[0] if lines else text.strip()
+    if first.endswith(":") and len(lines) > 1:
+        first = f"{first} {lines[1].removeprefix('>>> ')}"
+    return first.rstrip(".")
+
+
+def _places(text: str) -> Iterator[tuple[str, int]]:
+    """Where it happened in the user's own code, the innermost first."""
+    for pattern in (PLACES, FILES):
+        for found in pattern.finditer(text):
+            path = os.path.abspath(found["path"])
+            if not any(ours in path for ours in OURS) and "site-packages" not in path and "<" not in found["path"]:
+                yield path, int(found["line"])
+
+
+def _at(text: str, kernel: Kernel, place: tuple[str, int] | None) -> str:
+    if place is None and (missing := NO_NAME.search(text)):
+        place = _where_it_reads(missing[1], kernel.variants[kernel.variant].source())
+    return f" (at {place[0]}:{place[1]})" if place else ""
+
+
+def _where_it_reads(name: str, body: object) -> tuple[str, int] | None:
+    """Where a body, or a plain helper that it calls by name, reads a global."""
+    import dis
+
+    waiting, seen = [body], set()
+    while waiting:
+        function = waiting.pop()
+        if not isinstance(function, types.FunctionType) or function in seen or is_fixed(function.__module__):
+            continue
+        seen.add(function)
+        line = function.__code__.co_firstlineno
+        for step in dis.get_instructions(function.__code__):
+            line = (step.positions.lineno if step.positions else None) or line
+            if step.opname == "LOAD_GLOBAL" and step.argval == name:
+                return function.__code__.co_filename, line
+            if step.opname == "LOAD_GLOBAL":
+                waiting.append(function.__globals__.get(step.argval))
+    return None
