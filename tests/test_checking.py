@@ -215,9 +215,7 @@ def test_run_takes_a_backend_s_name_and_a_backend_says_how_to_run():
     assert len(run(rules.doubled, np.zeros(3), on="serial").timeline.lanes) == 1
     with pytest.raises(ValueError, match=r"there is no backend 'thread'; .*did you mean 'threads'"):
         run(rules.doubled, np.zeros(3), on="thread")
-    with pytest.raises(
-        AttributeError, match=r"Threads\(2\) says who computes, and its pool does it: run\(kernel"
-    ):
+    with pytest.raises(AttributeError, match=r"Threads\(2\) says who computes, and its pool does it: run\(kernel"):
         Threads(2).run(rules.doubled, np.zeros(3))
     with pytest.raises(AttributeError, match="'Serial' object has no attribute 'runs'"):
         Serial().runs  # noqa: B018

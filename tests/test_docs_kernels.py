@@ -1,4 +1,4 @@
-"""What docs/kernels.md shows: random numbers that are the same on every backend."""
+"""What docs/kernels.md shows: random numbers that are the same on every backend, a table, a reduction to a vector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
-from kernels import kernel
+from kernels import Plan, kernel
 
 TEXT = (Path(__file__).parent.parent / "docs/kernels.md").read_text()
 SNIPPET = next(text for text in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "default_rng" in text)
@@ -32,3 +32,16 @@ def test_a_chunk_s_random_numbers_are_the_same_everywhere(documented, name, vari
         if backend.refuses(made.held_to(variant)) is None:
             np.testing.assert_array_equal(run(made, 7, x, on=backend, variant=variant).value, first, repr(backend))
     assert (run(made, 8, x, on=Threads(2), variant=variant).value != first).any()
+
+
+@pytest.mark.parametrize("shown", ["smoothed", "moments"])
+def test_a_documented_kernel_gives_what_it_says(shown):
+    snippet = next(text for text in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if f"def {shown}" in text)
+    names = {"np": np, "kernel": kernel, "Plan": Plan, "__name__": "documented"}
+    exec(snippet, names)
+    A = np.random.default_rng(0).random((300, 7))
+    around = np.pad(A, ((0, 0), (1, 1)), mode="edge")
+    expected = {"smoothed": (around[:, :-2] + A + around[:, 2:]) / 3, "moments": [A[:, 0].sum(), (A[:, 0] ** 2).sum()]}
+    for backend in (Serial(), Threads(2), Processes(2)):
+        value = run(names[shown], A if shown == "smoothed" else A[:, 0], on=backend, check=True).value
+        np.testing.assert_allclose(value, expected[shown])
