@@ -155,3 +155,10 @@ def test_the_budget_s_use_is_told():
     assert few.startswith("3 rounds fitted into the budget of 20 s")
     assert ready == "importing, compiling, estimating and opening pools took 12.0 s of the budget of 20 s"
     assert over.startswith("the budget was exceeded by 8.00 s")
+
+
+def test_a_short_run_that_came_too_late_is_not_called_too_long():
+    long = remarks.too_long("Threads(2) with nogil", 2000, 4.0, 1.0, 5.0)
+    assert long.endswith("at size 2,000: a run of about 4.00 s does not fit into the budget")
+    late = remarks.too_long("Threads(2) with nogil", 200, 159e-6, -0.5, 5.0)
+    assert late.endswith("at size 200: importing, compiling and opening pools left 0 s of the budget of 5 s")

@@ -210,6 +210,18 @@ def test_list_shows_every_kernel_and_backend(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {name} " in out for name in [*kernels.REGISTRY, *BACKENDS])
+    assert " …\n" not in out
+    told = " ".join(out.split())
+    assert "0 where that is empty prim" in told
+    assert "each product and sum rounded as numpy rounds them" in told
+
+
+@pytest.mark.parametrize("word", ["table", "table.py"])
+def test_a_file_of_that_name_is_what_was_meant(word, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.py").write_text("")
+    assert main(["run", word, "20"]) == 2
+    assert "did you mean 'table:table', the kernel table of table.py?" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("line", ["--help", "scale --help", "run -h", "report -h", "list -h"])

@@ -56,7 +56,14 @@ def about_the_budget(runs: int, ready: float, over: float, budget: float) -> Ite
         yield f"the budget was exceeded by {seconds(over)}: what began last took longer than that"
 
 
-def too_long(name: str, size: int | None, about: float) -> str:
-    """Of one way that the budget left out."""
+def too_long(name: str, size: int | None, about: float, left: float, budget: float) -> str:
+    """Of one way that the budget left out: its run is long, or getting ready was."""
     where = "" if size is None else f" at size {size:,}"
-    return f"{name} is left out{where}: a run of about {seconds(about)} does not fit into the budget"
+    if about > LONG * budget:
+        return f"{name} is left out{where}: a run of about {seconds(about)} does not fit into the budget"
+    return f"{name} is left out{where}: {no_time(left, budget)}"
+
+
+def no_time(left: float, budget: float) -> str:
+    """`importing, compiling and opening pools left 0 s of the budget of 5 s`"""
+    return f"importing, compiling and opening pools left {max(left, 0.0):.2g} s of the budget of {budget:.3g} s"

@@ -72,6 +72,7 @@ class Search:
     importing: float = 0.0
     _sizes: list[Size] = field(default_factory=list)  # that the contenders were measured at
     _cut: bool = False  # whether the budget left something out
+    _unmeasured: str = ""  # why the asked size, or more of it, was not measured
 
     def run(self) -> None:
         self._began = time.perf_counter()
@@ -297,9 +298,10 @@ class Search:
             if (passes * once > FIRST * self.left and self._sizes) or bench.foretold(serial, size) > self.left:
                 self._cut = True
                 self._between(size, FIRST * self.left / (passes * once))
-                self.notes.append(
-                    f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s; one of about"
-                    f" {self._enough(self.size):,} s has room"
+                self._unmeasured = (
+                    f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s"
+                    if PASSES * sum(bench.foretold(c, self.size) for c in bench.contenders) > FIRST * self.budget / 2
+                    else f"size {self.size:,} was measured too little: {remarks.no_time(self.left, self.budget)}"
                 )
                 break
             self._everybody(size)
@@ -323,7 +325,9 @@ class Search:
                 continue
             if (about := bench.foretold(c, size)) > self.left:
                 self._cut = True
-                self.notes.append(remarks.too_long(f"{c.pool.backend!r} with {c.kernel.variant}", size, about))
+                self.notes.append(
+                    remarks.too_long(f"{c.pool.backend!r} with {c.kernel.variant}", size, about, self.left, self.budget)
+                )
                 continue
             bench.check(c, size)
         bench.forget_answers(size)
@@ -366,6 +370,9 @@ class Search:
         use, _ = decision.choose(found)
         enough = max(statistics.two_digits(2 * self.budget), self._enough(self.measured))
         self.caution = remarks.caution(found, use, self._cut, self.budget, enough)
+        if self._unmeasured:  # one remedy: what is cautioned against names the budget that would do
+            room = "" if self.caution else f"; one of about {self._enough(self.size):,} s has room"
+            self.notes.append(f"{self._unmeasured}{room}")
         self.notes += self.bench.differing.values()
         self.notes += remarks.about_the_budget(use.runs, self._ready, -self.left, self.budget)
 

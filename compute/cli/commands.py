@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -375,6 +376,7 @@ def show_list() -> int:
 
 
 def _line(head: str, text: str | None, width: int) -> str:
-    """The head and as much of the text's first line as there is room for."""
-    first = (text or "").strip().partition("\n")[0].rstrip(".:")
-    return f"{head} {textwrap.shorten(first, max(width - len(head) - 1, 20), placeholder=' …')}"
+    """The head and the text's first sentence, folded beside it."""
+    first = re.split(r"(?<=\w\.)\s", " ".join((text or "").split("\n\n")[0].split()))[0].rstrip(".:")
+    folded = textwrap.wrap(first, max(width - len(head) - 1, 20)) or [""]
+    return "\n".join(f"{head if not row else ' ' * len(head)} {line}" for row, line in enumerate(folded))

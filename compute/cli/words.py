@@ -33,9 +33,10 @@ def kernel(word: str) -> Kernel:
     """The kernel of a registered name, or of "package.module:name" (the current folder counts, as with python -m)."""
     if ":" not in word:
         if word not in kernels.REGISTRY:
+            close = _in_a_file(word) or nearest(word, kernels.REGISTRY)
             raise ValueError(
-                f"no kernel is called {word!r}{nearest(word, kernels.REGISTRY)} (nfold list shows them all; one of your"
-                " own is written package.module:name)"
+                f"no kernel is called {word!r}{close} (nfold list shows them all; one of your own is written"
+                " package.module:name)"
             )
         return kernels.REGISTRY[word]
     if (here := os.getcwd()) not in sys.path:
@@ -46,6 +47,14 @@ def kernel(word: str) -> Kernel:
         raise
     except Exception as error:  # whatever the user's module does when it is imported
         raise ValueError(f"cannot import {word.partition(':')[0]!r}: {type(error).__name__}: {error}") from error
+
+
+def _in_a_file(word: str) -> str:
+    """`; did you mean 'table:table'?` where a file of that name is here."""
+    module = word.removesuffix(".py")
+    if not (module.isidentifier() and os.path.isfile(f"{module}.py")):
+        return ""
+    return f"; did you mean '{module}:{module}', the kernel {module} of {module}.py?"
 
 
 def size(word: str, least: int = 1) -> int:
