@@ -343,3 +343,11 @@ def test_a_file_whose_format_nobody_knows_is_refused(more, told, capsys, tmp_pat
     assert main(["scale", "triad", "1000", *SMALL, *more]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.glob("*.json")) == []
+
+
+def test_without_a_size_each_variant_is_measured_at_its_own(tmp_path, capsys):
+    kept = tmp_path / "scaling.json"
+    line = f"scale mandelbrot --variant python,nogil --on threads --workers 1 --budget 1s --json {kept}"
+    assert main(words(line)) == 0
+    sizes = {point["variant"]: point["size"] for point in json.loads(kept.read_text())["points"]}
+    assert sizes["nogil"] > 4 * sizes["python"]

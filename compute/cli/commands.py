@@ -148,7 +148,8 @@ def scale(
     size: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SIZE]", help="A whole number: 1000, 1_000 or 1e9.  [default: a twentieth of a second on one core]"
+            metavar="[SIZE]",
+            help="A whole number: 1000, 1_000 or 1e9.  [default: a twentieth of a second on one core, by variant]",
         ),
     ] = None,
     on: Annotated[
@@ -192,12 +193,13 @@ def scale(
         variants = words.variants(variant, found)
         seconds = words.budget(budget)
         report.ready(wanted)
-        if number is None:
-            # All variants do the same work, so it is the slowest that decides how much.
-            number = min(calibrate(found, seconds / 200, name) for name in variants)
-        work = words.work(found, number, variants, counts, mode)
+        if number is None:  # to each its own: a size that suits Python is over in microseconds where it is compiled
+            sizes = {name: calibrate(found, seconds / 200, name) for name in variants}
+            works = [words.work(found, size, [name], counts, mode) for name, size in sizes.items()]
+        else:
+            works = [words.work(found, number, variants, counts, mode)]
     with terminal.progress() as tell:
-        scaling = scale_all([work], on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
+        scaling = scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
     return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
 
 
