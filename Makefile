@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos programs clean
+.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -62,6 +62,11 @@ chaos: $(DEV)
 programs: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[programs]'
 	$(BIN)/pytest -n 2 --dist loadfile tests/programs
+
+# The API reference, from the docstrings, in build/api/index.html.
+docs: $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs/api build/api
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png

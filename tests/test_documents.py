@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import compute
+import kernels
 from compute.lanes import control
 from compute.scaling import ledger
 from compute.scaling.verdict.losses import Cause
@@ -56,3 +58,10 @@ def test_what_is_private_of_others_is_used_where_the_table_says(row):
 @pytest.mark.parametrize("word", [*ledger.ENTRIES, *map(str, Cause), *Traits.__dataclass_fields__])
 def test_every_entry_cause_and_trait_is_in_the_glossary(word):
     assert f"**{word}**" in GLOSSARY or f"`{word}`" in GLOSSARY
+
+
+def test_every_public_name_is_in_the_reference():
+    told = re.findall(r"^\.\. auto\w+:: (\S+)", (ROOT / "docs/api/index.rst").read_text(), re.MULTILINE)
+    public = {f"{package.__name__}.{name}" for package in (compute, kernels) for name in package.__all__}
+    assert public <= set(told)
+    assert len(told) == len(set(told))
