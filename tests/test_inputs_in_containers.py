@@ -53,6 +53,21 @@ def circular(a):
     return made
 
 
+class NeedsArguments(Plain):
+    def __new__(cls, a):
+        return super().__new__(cls)
+
+    def __getnewargs__(self):
+        return (None,)
+
+
+class HasAProperty:
+    def __init__(self, a):
+        vars(self)["a"] = a
+
+    a = property(lambda self: vars(self)["a"], None)
+
+
 HOLDERS = {
     "tuple": (lambda a: (a, 1), lambda held: held[0]),
     "list": (lambda a: [a], lambda held: held[0]),
@@ -65,6 +80,8 @@ HOLDERS = {
     "frozen dataclass": (Frozen, lambda held: held.a),
     "object": (Plain, lambda held: held.a),
     "object with slots": (Slots, lambda held: held.a),
+    "object whose __new__ takes arguments": (NeedsArguments, lambda held: held.a),
+    "object with a property": (HasAProperty, lambda held: held.a),
     "namespace": (lambda a: types.SimpleNamespace(a=a), lambda held: held.a),
     "array of objects": (lambda a: [of_objects(a)], lambda held: held[0][0]),
     "deep": (lambda a: [{"p": Pair(Plain((a,)), 2)}], lambda held: held[0]["p"].a.a[0]),

@@ -73,14 +73,19 @@ def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
         if not changed and all(one is was for one, was in zip(items, value, strict=True)):
             return value
         made = tuple.__new__(kind, items)
-        changed = parts
-    elif changed:
-        made = copy.copy(value)
-    else:
+    elif not changed:
         return value
+    else:
+        try:
+            made = types.SimpleNamespace() if kind is types.SimpleNamespace else object.__new__(kind)
+        except TypeError:  # one that holds more than its attributes, such as an exception
+            return value
     met[id(value)] = made
-    for name, one in changed.items():
-        object.__setattr__(made, name, one)
+    for name, one in parts.items():
+        if name in getattr(value, "__dict__", ()):
+            vars(made)[name] = one  # past a property of that name
+        else:
+            object.__setattr__(made, name, one)
     return made
 
 
