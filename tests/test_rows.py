@@ -114,3 +114,50 @@ def test_what_keeps_to_its_row_is_compiled_without_checks_and_all_give_their_sum
         np.testing.assert_allclose(run(summed(moments), x, on=backend).value, [x.sum(), (x**2).sum()])
         np.testing.assert_array_equal(run(summed(cleared), x, on=backend).value, [chunks, 2 * chunks])
         np.testing.assert_array_equal(run(summed(with_a_name), x, on=backend).value, [chunks, 2 * chunks])
+
+
+def in_a_table(lo, hi, out, x):
+    for i in range(lo, hi):
+        for j in range(2):
+            out[i, j] = x[i]
+
+
+def every_tenth(lo, hi, out, x):
+    for i in range(lo, hi):
+        if i % 10 == 0:
+            out[i // 10] = x[i]
+
+
+def up_to_ten(lo, hi, out, x):
+    for i in range(lo, hi):
+        if i >= 10:
+            break
+        out[i] = x[i]
+
+
+def up_to_hi(lo, hi, out, x):
+    hi = min(hi, 10)
+    for i in range(lo, hi):
+        out[i] = x[i]
+
+
+def down_columns(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[0, i] = x[i]
+
+
+@pytest.mark.parametrize(("body", "shape"), [(fills, (50,)), (in_a_table, (50, 2)), (fills, ())])
+def test_an_output_that_is_shorter_than_what_the_body_writes_is_refused_before_it_runs(body, shape):
+    made = kernel(body, plan=lambda x: Plan(len(x), (x,), shape=shape))
+    says = rf"{body.__name__}'s plan gives an output of shape {re.escape(str(shape))} for 100 indices"
+    for variant in ("python", "nogil"):
+        with pytest.raises(ValueError, match=says):
+            run(made, np.ones(100), on=Threads(2), variant=variant)
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"), [(every_tenth, (10,)), (up_to_ten, (10,)), (up_to_hi, (10,)), (down_columns, (1, 100))]
+)
+def test_an_output_with_fewer_rows_than_indices_may_be_right(body, shape):
+    made = kernel(body, plan=lambda x: Plan(len(x), (x,), shape=shape, grain=20))
+    np.testing.assert_array_equal(run(made, np.ones(100), on=Threads(2)).value, np.ones(shape))

@@ -40,6 +40,39 @@ def keeps_to_its_row(function: Any) -> bool:
     return bool(uses) and all(verdict == ROW for _, verdict in uses)
 
 
+@functools.lru_cache(maxsize=1024)
+def writes_at_every_index(function: Any) -> bool:
+    """Whether a body's text shows that it writes out[i], or out[i, …], for every i of lo .. hi, without a condition."""
+    made = tree_of(function) if isinstance(function, types.FunctionType) else None
+    if made is None:
+        return False
+    lo, hi, out = list(inspect.signature(function).parameters)[:3]
+    spanning = _spanning(made, lo, hi)
+    return any(
+        isinstance(loop, ast.For)
+        and isinstance(loop.target, ast.Name)
+        and ast.unparse(loop.iter) == f"range({lo}, {hi})"
+        and {lo, hi, loop.target.id} <= spanning
+        and not any(isinstance(node, ast.Break | ast.Continue | ast.Return) for node in ast.walk(loop))
+        and _stores(loop, out, loop.target.id)
+        for loop in made.body
+    )
+
+
+def _stores(loop: ast.For, out: str, i: str) -> bool:
+    for step in loop.body:
+        if isinstance(step, ast.For) and _stores(step, out, i):
+            return True
+        targets = step.targets if isinstance(step, ast.Assign) else [getattr(step, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Subscript) and ast.unparse(target.value) == out:
+                index = target.slice
+                first = index.elts[0] if isinstance(index, ast.Tuple) and index.elts else index
+                if isinstance(first, ast.Name) and first.id == i:
+                    return True
+    return False
+
+
 def _uses(function: types.FunctionType) -> Iterator[tuple[ast.expr | None, str]]:
     """Every use of `out` in a body: the index, if it is one, and where that leads. Nothing where there is no text."""
     made = tree_of(function)

@@ -23,7 +23,7 @@ from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.plan import Plan, fault_of, same_elements
 from kernels.definition.plan import as_index as as_index
-from kernels.definition.rows import check_row, keeps_to_its_row
+from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
 from kernels.vectors.caches import empty
 
 Body = Callable[..., Any]
@@ -133,9 +133,20 @@ class Kernel:
             raise
         if not _is_sound(made):
             raise ValueError(f"{self.name}'s plan {fault_of(made)}")
+        if made.shape is not None and not self.reduce and not (made.shape and made.shape[0] >= made.indices):
+            self._check_extent(made)
         if variant.compiled:
             _vet(variant.function, self.inputs, self.inout)
         return checked(made, self.inputs, self.inout, variant.compiled)
+
+    def _check_extent(self, made: Plan) -> None:
+        """ValueError where the body's text shows that it writes beyond an output that is shorter than the indices."""
+        python = self.variants.get("python")
+        if python is not None and writes_at_every_index(python.source()):
+            raise ValueError(
+                f"{self.name}'s plan gives an output of shape {made.shape} for {made.indices} indices, and its body"
+                f" writes to each of them along the first axis; say shape=({made.indices}, …)"
+            )
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
         """The shape of the array that the chunks fill: a row for each chunk where the kernel reduces."""
