@@ -212,3 +212,10 @@ def test_the_sentences_of_exact_points():
         "Karp–Flatt 0.100 at 2, 0.100 at 4: flat, a serial fraction.",
         "Amdahl: a serial fraction of 10 % [10 %, 10 %], so never more than 10× [10, 10].",
     ]
+
+
+def test_runs_that_are_mostly_overhead_have_no_laws():
+    times = {n: amdahl_times(n, 0.1) for n in (1, 2, 4)}
+    spent = {"useful": 1e-4, "startup": 3e-4, "transfer": 1e-4, "serial": 1e-5}
+    assert laws.of(threads(times, ledger=spent)) == ()
+    only(threads(times, ledger=spent | {"useful": 0.1}))

@@ -96,11 +96,11 @@ class _Group:
 
     @classmethod
     def of(cls, own: Mapping[int, Point], serial: Point | None) -> _Group | None:
-        """None where there is nothing to compare: one worker count, or no time of one worker."""
+        """None where there is nothing to compare: one worker count, no time of one worker, or hardly any work."""
         points = dict(own)
         if serial is not None:
             points.setdefault(1, serial)
-        if 1 not in points or len(points) < 2:
+        if 1 not in points or len(points) < 2 or _is_mostly_overhead(points[max(points)]):
             return None
         points = {n: points[n] for n in sorted(points)}
         samples = [p.samples for p in points.values()] + [(serial or points[1]).samples]
@@ -112,6 +112,12 @@ class _Group:
     @property
     def largest(self) -> Point:
         return self.points[max(self.points)]
+
+
+def _is_mostly_overhead(p: Point) -> bool:
+    """Whether a run was more dispatching than work: what it would tell of more workers is about that."""
+    spent = p.ledger or {}
+    return sum(spent.get(name, 0.0) for name in ("startup", "transfer", "serial")) > spent.get("useful", math.inf)
 
 
 @dataclass(frozen=True, eq=False)
