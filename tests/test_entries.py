@@ -216,3 +216,35 @@ def test_eight_processes_read_write_and_drop_at_once(tmp_path):
     left = list(tmp_path.iterdir())
     assert 0 < len(left) <= 5
     assert all(path.read_bytes() == bytes([int(path.stem[5:], 16)]) * 1000 for path in left)
+
+
+WARNS_ONCE = """
+import warnings
+import numpy as np
+from compute import Joblib, Processes, Threads, run
+from kernels import kernel
+
+@kernel
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i] * {}
+
+warnings.simplefilter("always")
+for on in (Processes(2), Threads(2), Joblib(2)):
+    assert run(body, np.ones(5), on=on).value.tolist() == [{}] * 5
+"""
+
+
+@pytest.mark.parametrize("folder", ["open to all", "below a file"])
+def test_one_warning_for_a_whole_program(tmp_path, script, folder):
+    if folder == "open to all":
+        cache, told = tmp_path / "cache", "can be written by others"
+        cache.mkdir()
+        cache.chmod(0o777)
+    else:
+        (tmp_path / "file").touch()
+        cache, told = tmp_path / "file" / "cache", "cannot be made (Not a directory)"
+    done = script(WARNS_ONCE.format("3.0", "3.0"), quiet=False, NFOLD_CACHE_DIR=str(cache))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no compiled code is kept") == 1, done.stderr
+    assert told in done.stderr

@@ -19,6 +19,7 @@ from compute.lanes import interrupts
 from compute.lanes.control import LANES, LOADING, Control
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
+from kernels.compilation import kept_code
 from kernels.compilation.serially import interpreted
 from kernels.definition import numba_is_here
 from kernels.definition.arguments import guarded
@@ -152,6 +153,7 @@ def settle(parent: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     children.be_a_worker()
+    kept_code.say_nothing()
     output.by_line()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
     from threadpoolctl import threadpool_limits
