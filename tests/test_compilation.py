@@ -366,14 +366,14 @@ def test_circles_of_functions_from_one_process_to_the_next(script):
 
 
 FACTORIES = """
-from kernels import matmul_packed
+from kernels.matrix import matrix_product_compiled
 from kernels.compilation.compiler import compiled
 import numpy as np
-print([compiled(matmul_packed.body) is compiled(matmul_packed.body)])
+print([compiled(matrix_product_compiled.body) is compiled(matrix_product_compiled.body)])
 A = np.arange(2500.0).reshape(1, 50, 50)
 for _ in range(2):
     out, zero = np.zeros((1, 50, 50)), np.zeros(1, np.int64)
-    compiled(matmul_packed.body)(0, 1, out, A, A, zero, zero, 50, 50)
+    compiled(matrix_product_compiled.body)(0, 1, out, A, A, zero, zero, 50, 50)
     assert (out == A @ A).all()
 """
 
