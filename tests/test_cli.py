@@ -333,7 +333,7 @@ def test_files_are_written_in_the_format_of_their_suffix(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["-o", "page.pdf"], "'page.pdf' ends in '.pdf', which says no format; end it in one of .txt, .md"),
+        (["-o", "page.pdf"], "'page.pdf' ends in '.pdf', which says no format; end it in one of .txt, .json"),
         (["-o", "page"], "'page' has no suffix"),
         (["-o", "a.json", "-o", "b.json"], "'a.json' and 'b.json' are both to be json"),
         (["--json", "a.json", "-o", "b.json"], "'a.json' and 'b.json' are both to be json"),

@@ -24,11 +24,11 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "text": Format("text", (".txt",)),
-    "markdown": Format("markdown", (".md", ".markdown"), "Write the tables for a README."),
+    "json": Format("json", (".json",), "Keep the results, for nfold report."),
     "csv": Format("csv", (".csv",), "Write a row a point, for a spreadsheet."),
+    "markdown": Format("markdown", (".md", ".markdown"), "Write the tables for a README."),
     "html": Format("html", (".html", ".htm"), "Write a page with figures to explore.", ("plotly", "nfold[html]")),
     "png": Format("plots", (".png",), "Draw the speedups.", ("matplotlib", "nfold")),
-    "json": Format("json", (".json",), "Keep the results, for nfold report."),
 }
 
 

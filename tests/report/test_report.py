@@ -74,7 +74,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_measured(tmp_path, mo
     ("form", "library", "told"),
     [
         ("html", "plotly", r"html report needs plotly.*pip install 'nfold\[html\]'"),
-        ("png", "matplotlib", r"png report needs matplotlib.*pip install 'nfold\[plots\]'"),
+        ("png", "matplotlib", r"png report needs matplotlib.*pip install 'nfold'"),
     ],
 )
 def test_a_missing_library_is_told_before_anything_is_measured(tmp_path, monkeypatch, form, library, told):
