@@ -200,6 +200,7 @@ def telling_within(lo, hi, out):
     told_in_lanes.append(one)
 
 
+@pytest.mark.filterwarnings("ignore:.*told_in_lanes.*cannot be sent to worker processes:RuntimeWarning")  # nor read
 @pytest.mark.parametrize("backend", [b for b in EVERYWHERE if "python" in variants_on(b)], ids=repr)
 def test_a_run_within_a_lane_tells_too(pool_of, backend):
     telling = Telling()
