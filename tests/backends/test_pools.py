@@ -301,7 +301,7 @@ def test_a_plain_function_is_not_a_kernel():
 
 @pytest.mark.parametrize("on", [Threads, "thread", 2], ids=repr)
 def test_what_is_not_a_backend_is_named(on):
-    with pytest.raises((TypeError, ValueError), match="on must be a backend|no backend"):
+    with pytest.raises((TypeError, ValueError), match=r"on must be a backend|no backend"):
         run(nothing, 1, on=on)
 
 
