@@ -138,6 +138,7 @@ def fork_join(pools, others) -> list[str]:
 
         def call() -> None:
             control.lay_out(plan, WORKERS)
+            pool.make_ready(job)
             pool.lanes(job)
 
         return call

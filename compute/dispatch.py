@@ -41,7 +41,7 @@ class Lanes(Protocol):
         """How many lanes there are."""
 
     def make_ready(self, job: Job) -> None:
-        """Before a thread tells of `lanes`: do what of it must not be done beside a thread."""
+        """Before `lanes`, beside which a thread may tell of progress: do what must not be done beside one."""
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
@@ -244,11 +244,8 @@ def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch, teller: Teller | None
     watch.stop = Control(job.control).stop
     try:
         watch.raise_lost()
-        if teller is None:
-            outcomes = pool.lanes(job)
-        else:
-            pool.make_ready(job)
-            outcomes = teller.during(pool.lanes, job)
+        pool.make_ready(job)
+        outcomes = pool.lanes(job) if teller is None else teller.during(pool.lanes, job)
     except BaseException as error:  # Ctrl-C above all
         Control(job.control).stop()
         pool.stop_lanes(job)

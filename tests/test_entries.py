@@ -235,16 +235,11 @@ for on in (Processes(2), Threads(2), Joblib(2)):
 """
 
 
-@pytest.mark.parametrize("folder", ["open to all", "below a file"])
-def test_one_warning_for_a_whole_program(tmp_path, script, folder):
-    if folder == "open to all":
-        cache, told = tmp_path / "cache", "can be written by others"
-        cache.mkdir()
-        cache.chmod(0o777)
-    else:
-        (tmp_path / "file").touch()
-        cache, told = tmp_path / "file" / "cache", "cannot be made (Not a directory)"
+def test_one_warning_for_a_whole_program(tmp_path, script):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
     done = script(WARNS_ONCE.format("3.0", "3.0"), quiet=False, NFOLD_CACHE_DIR=str(cache))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("no compiled code is kept") == 1, done.stderr
-    assert told in done.stderr
+    assert "can be written by others" in done.stderr

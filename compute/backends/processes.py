@@ -171,7 +171,6 @@ class ProcessPool(Pool):
         self.repair()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        self.make_ready(job)
         began = time.perf_counter_ns()
         message = self._sender.message(job)
         self._sent = time.perf_counter()

@@ -119,9 +119,9 @@ def _folder_of(path: Path) -> Iterator[int | None]:
             yield folder
     except OSError as error:
         if isinstance(error, PermissionError) and error.errno is None:
-            _warn_of_others(str(error), path.parent)
+            _warn(str(error), path.parent)
         elif path.parent.is_symlink():
-            _warn_of_others(f"{path.parent} is a symbolic link", path.parent)
+            _warn(f"{path.parent} is a symbolic link", path.parent)
         raise
 
 
@@ -135,18 +135,15 @@ _is_silent = False
 
 
 @functools.cache
-def _warn(what: str, remedy: str) -> None:
-    """Once: what is wrong, and what to do about it."""
+def _warn(what: str, folder: Path) -> None:
+    """Once for each folder: what is wrong, and what to do about it."""
     if not _is_silent:
-        warnings.warn(f"no compiled code is kept or read: {what}{remedy}", RuntimeWarning, stacklevel=2)
-
-
-def _warn_of_others(what: str, folder: Path) -> None:
-    _warn(
-        what,
-        "; whoever can write there could run code as you. Give yourself a folder of your own"
-        f" (chmod go-w {folder}, or set NFOLD_CACHE_DIR to another)",
-    )
+        warnings.warn(
+            f"no compiled code is kept or read: {what}; whoever can write there could run code as you."
+            f" Give yourself a folder of your own (chmod go-w {folder}, or set NFOLD_CACHE_DIR to another)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def read(path: Path) -> bytes | None:
@@ -165,7 +162,7 @@ def read(path: Path) -> bytes | None:
                         return file.read()
             except PermissionError as error:
                 if error.errno is None:
-                    _warn_of_others(str(error), path.parent)
+                    _warn(str(error), path.parent)
                 return None
     except OSError:
         return None
@@ -173,25 +170,19 @@ def read(path: Path) -> bytes | None:
 
 def write(path: Path, content: bytes) -> None:
     """Put the entry in place with one rename, and prune its folder; do without where the disk refuses."""
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        if os.environ.get("NFOLD_CACHE_DIR"):  # else there may be no home, as in a container
-            _warn(
-                f"NFOLD_CACHE_DIR={path.parent} cannot be made ({error.strerror})", "; set it to a folder of your own"
-            )
-        return
-    with suppress(OSError), _folder_of(path):
-        # Named like an entry, so that one whose writer was killed is dropped as one.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:  # a full disk, a folder in its place, a Ctrl-C
-                os.unlink(file.name)
-                raise
-        prune(path.parent)
+        with _folder_of(path):
+            # Named like an entry, so that one whose writer was killed is dropped as one.
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
+                try:
+                    file.write(content)
+                    file.close()
+                    os.replace(file.name, path)
+                except BaseException:  # a full disk, a folder in its place, a Ctrl-C
+                    os.unlink(file.name)
+                    raise
+            prune(path.parent)
 
 
 def prune(folder: Path) -> None:

@@ -213,7 +213,7 @@ FORKS = """
 import os, sys, threading
 from compute import *
 from fault_kernels import busy
-from programs import await_children, in_child
+from watched import await_children, in_child
 
 children = []
 
