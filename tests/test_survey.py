@@ -51,7 +51,8 @@ def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
 
 COMPILED = """
 import os, pathlib
-from compute import Joblib, Prange, Processes, Serial, Threads, survey
+from compute import Joblib, Prange, Processes, Serial, Threads
+from compute.cli import main_job as survey
 import kernels
 
 def entries():

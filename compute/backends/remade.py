@@ -64,7 +64,9 @@ def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) 
     """
     known = key, repr(parts)
     if (made := _dispatchers.get(known)) is None:
-        made = _dispatchers[known] = provenance.dispatcher_again(function, parts)
+        from kernels.compilation.compiler import adopt
+
+        made = _dispatchers[known] = adopt(provenance.dispatcher_again(function, parts))
     return made
 
 

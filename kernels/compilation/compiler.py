@@ -21,6 +21,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import NullCache
+from numba.core.dispatcher import LiftedCode
 
 from kernels.compilation import entirely, kept_code, machine_code, provenance
 from kernels.compilation.bounded import MADE, Bounded
@@ -141,6 +142,8 @@ def _only_ours(dispatcher: Any) -> Any:
     def compile_(*given: Any) -> Any:
         result = made(*given)
         for called in provenance.dispatchers_in((result.fndesc.typemap or {}).values()):
+            if isinstance(called, LiftedCode):  # a block of this very function, for Python to run
+                continue
             if called not in _own and not provenance.is_fixed(provenance.home_of(called.py_func)):
                 raise RuntimeError(
                     f"{dispatcher.py_func.__qualname__} would be linked with the old machine code of"
@@ -154,6 +157,12 @@ def _only_ours(dispatcher: Any) -> Any:
 
 
 _own: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def adopt(dispatcher: Any) -> Any:
+    """The dispatcher, which may be linked: in a worker, it was made of what the caller has at this moment."""
+    _own.add(dispatcher)
+    return dispatcher
 
 
 class _Twins:

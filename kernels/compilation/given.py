@@ -34,10 +34,10 @@ def as_they_are_now(value: Any, compiled: bool) -> Any:
 
 
 def _called_by(function: Any) -> list[Any]:
-    """A function that numba has compiled, or those that a function of Python's reaches."""
-    if provenance.is_dispatcher(function):
-        return [function]
-    return reach_of(function, compiled=False).dispatchers if isinstance(function, types.FunctionType) else []
+    """The functions that numba has compiled among a function and all that it reaches."""
+    itself = [function] if provenance.is_dispatcher(function) else []
+    plain = function.py_func if itself else function
+    return itself + (reach_of(plain, compiled=False).dispatchers if isinstance(plain, types.FunctionType) else [])
 
 
 def _renewed(value: Any) -> Any:
