@@ -145,7 +145,7 @@ def test_a_session_that_does_not_use_it_pays_for_nothing(tmp_path):
         ((len, 3), {}),
         ((mandelbrot, (8, 8)), {"on": Threads}),
         ((mandelbrot, (8, 8)), {"on": 2}),
-        ((mandelbrot, (8, 8)), {"on": "threads"}),
+        ((mandelbrot, (8, 8)), {"on": "thread"}),
         ((mandelbrot, (8, 8)), {"on": Threads(2), "variant": "pyhton"}),
         ((mandelbrot, (-1, 8)), {"on": Threads(2)}),
         ((mandelbrot,), {"on": Threads(2)}),
