@@ -7,6 +7,7 @@ from evidences import PYTHON, cause, of
 
 from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.verdict.judgement import Cause, Verdict, judge
+from compute.traits import Traits
 
 
 def test_the_gil_by_a_control_that_releases_it():
@@ -77,6 +78,9 @@ def test_lanes_of_one_thread():
     )
     assert cause(4, backend="coroutines", inflation=0.4, startup=0.3) == Cause.ONE_THREAD
     assert judge(Evidence(backend="coroutines")).cause == Cause.ONE_THREAD
+    # What another distribution's backend says of itself, and not its name.
+    assert judge(Evidence(backend="in-turn", traits=Traits(shares_thread=True))).cause == Cause.ONE_THREAD
+    assert judge(Evidence(backend="coroutines", traits=Traits())).cause != Cause.ONE_THREAD
 
 
 def test_coroutines_that_wait_well_are_fine():
