@@ -51,7 +51,7 @@ def orphan(how, ours):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(leaks, "PATIENCE", 0.0)
+    monkeypatch.setattr(leaks, "GONE", 0.0)
 
 
 @pytest.mark.parametrize("how", ["mapped", "open"])

@@ -144,7 +144,11 @@ def _only_ours(dispatcher: Any) -> Any:
         for called in provenance.dispatchers_in((result.fndesc.typemap or {}).values()):
             if isinstance(called, LiftedCode):  # a block of this very function, for Python to run
                 continue
-            if called not in _own and not provenance.is_fixed(provenance.home_of(called.py_func)):
+            if (
+                called not in _own
+                and called not in _adopted
+                and not provenance.is_fixed(provenance.home_of(called.py_func))
+            ):
                 raise RuntimeError(
                     f"{dispatcher.py_func.__qualname__} would be linked with the old machine code of"
                     f" {called.py_func.__qualname__}, which numba has compiled already; call it by its name"
@@ -157,11 +161,12 @@ def _only_ours(dispatcher: Any) -> Any:
 
 
 _own: weakref.WeakSet[Any] = weakref.WeakSet()
+_adopted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def adopt(dispatcher: Any) -> Any:
     """The dispatcher, which may be linked: in a worker, it was made of what the caller has at this moment."""
-    _own.add(dispatcher)
+    _adopted.add(dispatcher)
     return dispatcher
 
 
