@@ -4,13 +4,21 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test check bench speedup bench-dispatch bench-peers proof chaos programs docs clean
+.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-peers proof chaos programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
 # Three files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+# With what is marked slow. Before an issue or a release is done.
+test-all: $(DEV)
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# What says most in a minute: pure functions, reports, documents.
+test-fast: $(DEV)
+	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/test_advise_words.py tests/test_documents.py
 
 check: $(DEV)
 	$(BIN)/ruff check .

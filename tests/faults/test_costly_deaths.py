@@ -12,7 +12,7 @@ from outcomes import CHUNKS, HANGS, SAID, check, check_idle_deaths, check_poison
 
 from compute import Joblib, Processes
 
-pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 FIVE = [point for point in POINTS if point not in ("before the body", "done, not yet left")]  # test_deaths.py has all
 FAULTS = list(itertools.product(WAYS, FIVE))

@@ -7,7 +7,7 @@ import os
 import pytest
 from prepared import Prepared
 
-pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 ALL = [
     "Serial()",

@@ -11,7 +11,7 @@ from prepared import Prepared
 
 from compute import Joblib, Processes, Threads, WorkerDied
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 BACKENDS = [
     "Serial()",
