@@ -35,6 +35,15 @@ class Slots:
         self.a = a
 
 
+class PrivateSlots:
+    __slots__ = ("__a",)
+
+    def __init__(self, a):
+        self.__a = a
+
+    a = property(lambda self: self.__a)
+
+
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     a: object
@@ -80,6 +89,7 @@ HOLDERS = {
     "frozen dataclass": (Frozen, lambda held: held.a),
     "object": (Plain, lambda held: held.a),
     "object with slots": (Slots, lambda held: held.a),
+    "object with private slots": (PrivateSlots, lambda held: held.a),
     "object whose __new__ takes arguments": (NeedsArguments, lambda held: held.a),
     "object with a property": (HasAProperty, lambda held: held.a),
     "namespace": (lambda a: types.SimpleNamespace(a=a), lambda held: held.a),

@@ -13,7 +13,6 @@ On disk stays only what another process can tell by value to be the same (`kerne
 
 from __future__ import annotations
 
-import operator
 import types
 import weakref
 from collections.abc import Callable, Hashable
@@ -25,7 +24,7 @@ from numba.core.dispatcher import LiftedCode
 
 from kernels.compilation import entirely, kept_code, machine_code, provenance
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of
+from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
 from kernels.compilation.reach import reach_of
 
@@ -230,7 +229,7 @@ class _Twins:
         if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
             return self._module(value)
         if isinstance(value, tuple):
-            return self._tuple(value)
+            return with_items(value, [self._for_numba(item) for item in value])
         return value
 
     def _defaults(self, function: types.FunctionType) -> tuple[Any, Any]:
@@ -243,14 +242,6 @@ class _Twins:
         given = self._for_numba(function.__defaults__)
         self._with_defaults.pop()
         return given, made or None
-
-    def _tuple(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A tuple with the compiled forms of the functions in it; itself where there are none."""
-        items = [self._for_numba(item) for item in value]
-        if all(map(operator.is_, items, value)):
-            return value
-        made: tuple[Any, ...] = tuple.__new__(type(value), items)  # a namedtuple's own takes its items one by one
-        return made
 
     def _module(self, module: types.ModuleType) -> types.ModuleType:
         """A module with the compiled forms of the functions that are called through it."""

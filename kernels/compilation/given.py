@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
-from kernels.compilation.parts import DEPTH, held_by
+from kernels.compilation.parts import DEPTH, held_by, with_items
 from kernels.compilation.reach import reach_of
 from kernels.compilation.serially import renew
 
@@ -42,9 +42,7 @@ def _called_by(function: Any) -> list[Any]:
 
 def _renewed(value: Any) -> Any:
     if isinstance(value, tuple):
-        items = [_renewed(item) for item in value]
-        is_same = all(a is b for a, b in zip(items, value, strict=True))
-        return value if is_same else tuple.__new__(type(value), items)
+        return with_items(value, [_renewed(item) for item in value])
     if not provenance.is_dispatcher(value):
         return value
     from kernels.compilation.compiler import renewed

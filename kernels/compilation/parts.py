@@ -7,6 +7,7 @@ import collections
 import contextlib
 import functools
 import importlib.util
+import operator
 import sys
 import types
 import weakref
@@ -147,7 +148,7 @@ def _held_by(value: Any) -> Iterable[Any]:
         items += value
     elif isinstance(value, np.ndarray):
         items += value.ravel().tolist() if value.dtype.hasobject else []
-    own = _attributes(value)
+    own = attributes_in(value)
     if not provenance.is_fixed(kind.__module__):
         return [kind, *items, *own.values()]
     return [*items, *(own.values() if kind.__module__ in _HOLDERS else [own.get("__wrapped__")])]
@@ -157,22 +158,23 @@ def _held_by(value: Any) -> Iterable[Any]:
 _HOLDERS = {"types", "functools", "collections", "argparse", "numpy", "numpy.lib._function_base_impl", "operator"}
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """An object's own attributes, those in slots among them; its own __getattr__ may do anything, and is not asked."""
+def attributes_in(value: Any) -> dict[str, Any]:
+    """An object's own attributes, those in slots among them, by the names that `setattr` takes.
+
+    Its own __getattr__ may do anything, and is not asked.
+    """
     found: dict[str, Any] = {}
     for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ()) if not provenance.is_fixed(kind.__module__) else ()
+        slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            slot = vars(kind).get(f"_{kind.__name__.lstrip('_')}{name}" if _is_private(name) else name)
-            with contextlib.suppress(AttributeError):
-                found[name] = slot.__get__(value) if isinstance(slot, types.MemberDescriptorType) else None
+            name = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            slot = vars(kind).get(name)
+            if isinstance(slot, types.MemberDescriptorType):
+                with contextlib.suppress(AttributeError):  # nothing is in it
+                    found[name] = slot.__get__(value)
     with contextlib.suppress(AttributeError):
         found.update(object.__getattribute__(value, "__dict__"))
     return found
-
-
-def _is_private(name: str) -> bool:
-    return name.startswith("__") and not name.endswith("__")
 
 
 def own_operations(kind: type) -> str:
@@ -184,6 +186,14 @@ def own_operations(kind: type) -> str:
 
 _HARMLESS = {"__new__", "__init__", "__doc__", "__array_finalize__", "__reduce__", "__reduce_ex__", "__setstate__",
              "__repr__", "__str__", "__array_priority__"}  # fmt: skip
+
+
+def with_items(value: tuple[Any, ...], items: list[Any]) -> tuple[Any, ...]:
+    """A tuple of the same class with these items; itself where they are its own."""
+    if all(map(operator.is_, items, value)):
+        return value
+    made: tuple[Any, ...] = tuple.__new__(type(value), items)  # a namedtuple's own takes its items one by one
+    return made
 
 
 def layout_of(array: Any) -> tuple[Any, ...]:

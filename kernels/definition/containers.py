@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
+from kernels.compilation.parts import attributes_in
 
 ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _DICTIONARIES = (dict, collections.OrderedDict, collections.defaultdict)
@@ -116,13 +117,7 @@ def _attributes(value: Any) -> dict[str, Any]:
     kind = type(value)
     if isinstance(value, type) or (provenance.is_fixed(kind.__module__) and kind is not types.SimpleNamespace):
         return {}
-    held = dict(getattr(value, "__dict__", {}))
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if isinstance(vars(base).get(name), types.MemberDescriptorType) and hasattr(value, name):
-                held[name] = getattr(value, name)
-    return held
+    return attributes_in(value)
 
 
 def _is_plain(kind: type) -> bool:
