@@ -15,6 +15,7 @@ from compute.lanes.loop import FOREVER, Job
 from compute.memory.arena import Arena
 from compute.memory.segments import Array, ArrayRef, Endings, home_of
 from kernels.compilation import provenance
+from kernels.compilation.bounded import Bounded
 from kernels.compilation.parts import same_bytes
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
@@ -31,7 +32,7 @@ class Sender:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
-        self._codes: dict[Hashable, tuple[Any, Any, _Code]] = {}
+        self._codes: Bounded[Hashable, tuple[Any, Any, _Code]] = Bounded(CODES)
         self._arrays: dict[int, Array] = {}  # where workers see large arrays that code and inputs reach, by their id
         self._ended: Endings[int] = Endings()  # which of those arrays are no more
         self._known: Endings[tuple[int, int]] = Endings()
@@ -140,9 +141,6 @@ class Sender:
         array = self._arena.empty(len(content), np.uint8)
         array[:] = np.frombuffer(content, np.uint8)
         code = _Code(_digest(content), array, tuple(self._found(array)), content[:1] == MACHINE)
-        self._codes.pop(key, None)
-        if len(self._codes) == CODES:
-            del self._codes[next(iter(self._codes))]
         self._codes[key] = of, reach, code
         return code
 
