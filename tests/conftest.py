@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from leaks import Leaks
+from prepared import Prepared
 
 # The tests start a thousand processes. Each would look for work for its idle BLAS threads for 26 ms, ...
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
@@ -43,6 +44,13 @@ def no_leaks():
     before = Leaks()
     yield
     assert before.found() == {}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A Python that has imported numba and nfold, each of whose scripts begins at once."""
+    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
+        yield prepared
 
 
 @pytest.fixture

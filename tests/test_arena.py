@@ -12,7 +12,6 @@ from example_kernels import doubled, mark, squares, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
-from prepared import Prepared
 
 import compute.memory.arena
 from compute import Joblib, Processes, Threads, machine, shared
@@ -27,12 +26,6 @@ POINT = np.dtype([("x", np.float32), ("tag", "S3"), ("at", np.int64, (2,))])
 def pool(request):
     with request.param.open() as pool:
         yield pool
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from prepared import Prepared
 
 from kernels import REGISTRY
 from kernels.compilation import compiler
@@ -70,12 +69,6 @@ else:
 """
     + MAIN
 )
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 def fingerprint(function) -> str:

@@ -6,7 +6,6 @@ import threading
 
 import numpy as np
 import pytest
-from prepared import Prepared
 
 from compute import Joblib, Processes, Threads, shared
 from compute.backends import sender
@@ -20,12 +19,6 @@ PROCESSES = [Processes(2), Joblib(2)]
 def pool(request):
     with request.param.open() as pool:
         yield pool
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 # Everything here is defined in __main__, which workers do not have.

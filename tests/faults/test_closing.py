@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from example_kernels import nothing, squares
 from fault_kernels import busy
-from prepared import Prepared
 from watched import said
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
@@ -27,12 +26,6 @@ BACKENDS = [
     Joblib(2),
     Joblib(2, kind="threading"),
 ]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 # From within a run.

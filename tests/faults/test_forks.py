@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import pytest
-from prepared import Prepared
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks are watched by pidfd"),
@@ -21,12 +20,6 @@ BACKENDS = [
     "Joblib(2)",
     "Joblib(2, kind='threading')",
 ]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 # Two servers of a master that has opened a pool, and goes on using it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -19,12 +18,6 @@ ALL = [
     "Joblib(2)",
     "Joblib(2, kind='threading')",
 ]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 # Of a test runner's timeout, of a service that is told to end, of what the system's own errors look like.

@@ -12,18 +12,11 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
-from prepared import Prepared
 
 ROOT = Path(__file__).parent.parent.parent
 BACKENDS = ["Processes(2)", "Joblib(2)"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs are POSIX's")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 def program(tmp_path, text, *args, shell="", **env):

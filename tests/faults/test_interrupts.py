@@ -8,7 +8,6 @@ import time
 
 import psutil
 import pytest
-from prepared import Prepared
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -81,12 +80,6 @@ while True:
     with eval(sys.argv[1]).open() as pool:
         pass
 """
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 def in_session(session: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -82,12 +81,6 @@ while came:
 assert k > 1000, k
 print("done")
 """
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 # every: how many places from one to the next, where each takes long.

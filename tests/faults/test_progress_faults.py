@@ -7,7 +7,6 @@ import threading
 
 import pytest
 from fault_kernels import answer, begun, busy, risky
-from prepared import Prepared
 
 from compute import Joblib, Processes, Threads, WorkerDied
 
@@ -22,12 +21,6 @@ BACKENDS = [
     "Joblib(2)",
     "Joblib(2, kind='threading')",
 ]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 INTERRUPTED = """

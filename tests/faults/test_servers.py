@@ -5,15 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from prepared import Prepared
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="fork servers are POSIX's")]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
 
 
 SERVER = """
