@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def prepared(tmp_path_factory):
     """A Python that has imported numba and nfold, each of whose scripts begins at once."""
     with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
         yield prepared
+
+
+@pytest.fixture(scope="module")
+def importable(tmp_path_factory):
+    """A folder whose modules this process imports, and every worker that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("importable")
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def finding_pools(importable):
+    """Pools whose workers find that folder: two in this process, two of processes."""
+    from compute import Joblib, Processes, Serial, Threads  # after the environment above
+
+    with ExitStack() as stack:
+        yield [stack.enter_context(backend.open()) for backend in (Serial(), Threads(2), Processes(2), Joblib(2))]
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ POOLS = [
     Joblib(2, arrays="memmap"),
 ]
 x = np.arange(1.0, 7.0)
+TO_AND_FRO = 2.0, 3.0, 2.0, 4.0, 3.0  # a worker that keeps what it had for 2.0 must not have 3.0 the third time
 
 
 @pytest.fixture(scope="module")

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, everywhere, module, x
+from test_never_stale import BODY, TO_AND_FRO, everywhere, module, x
 
-from compute import Joblib, Processes, Serial, Threads
-
-TO_AND_FRO = 2.0, 3.0, 2.0, 4.0, 3.0  # a worker that keeps what it had for 2.0 must not have 3.0 the third time
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("importable")
-        patch.syspath_prepend(folder)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def pools(folder):
-    """Pools whose workers find the folder."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(backend.open()) for backend in (Serial(), Threads(2), Processes(2), Joblib(2))]
-
+from compute import Processes
 
 CLASSES = """
 class Base:
@@ -43,19 +24,19 @@ instance = Config()
 
 @pytest.mark.parametrize("by_value", [False, True], ids=["imported", "made by hand"])
 @pytest.mark.parametrize("read", ["Config.RATE", "Config.Inner.RATE", "instance.RATE", "instance.rate()"])
-def test_a_class_attribute(pools, folder, read, by_value):
+def test_a_class_attribute(finding_pools, importable, read, by_value):
     if by_value:
         settings = module("classes_by_hand", CLASSES)
     else:
-        (folder / "classes_in_a_file.py").write_text(CLASSES)
+        (importable / "classes_in_a_file.py").write_text(CLASSES)
         settings = importlib.import_module("classes_in_a_file")
     name = settings.__name__
     by_module = module("reads_a_class", f"import {name} as settings" + BODY.format(f"x[i] * settings.{read}"))
     by_name = module("names_a_class", f"from {name} import *" + BODY.format(f"x[i] * {read}"))
     for value in TO_AND_FRO:
         settings.Base.RATE = settings.Base.Inner.RATE = value
-        everywhere(pools, by_module.body, x * value, variants=("python",))
-        everywhere(pools, by_name.body, x * value, variants=("python",))
+        everywhere(finding_pools, by_module.body, x * value, variants=("python",))
+        everywhere(finding_pools, by_name.body, x * value, variants=("python",))
 
 
 IMPORTS = {
@@ -71,10 +52,10 @@ IMPORTS = {
 
 
 @pytest.mark.parametrize("how", IMPORTS)
-def test_what_a_body_imports_itself(pools, folder, how):
+def test_what_a_body_imports_itself(finding_pools, importable, how):
     for file in ("to_import.py", "a_package/inside.py", "a_package/__init__.py"):
-        (folder / file).parent.mkdir(exist_ok=True)
-        (folder / file).write_text("RATE = 1.0\nclass Config:\n    RATE = 1.0\ndef step():\n    return RATE\n")
+        (importable / file).parent.mkdir(exist_ok=True)
+        (importable / file).write_text("RATE = 1.0\nclass Config:\n    RATE = 1.0\ndef step():\n    return RATE\n")
     importlib.invalidate_caches()
     imported = [importlib.import_module(name) for name in ("to_import", "a_package.inside")]
     m = module(
@@ -85,10 +66,10 @@ def test_what_a_body_imports_itself(pools, folder, how):
     for value in TO_AND_FRO:
         for each in imported:
             each.RATE = each.Config.RATE = value
-        everywhere(pools, m.body, x * value, variants=("python",))
+        everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
-def test_an_input_whose_class_brings_other_attributes(pools):
+def test_an_input_whose_class_brings_other_attributes(finding_pools):
     m = module(
         "class_of_an_input",
         "from collections import namedtuple\nfrom kernels import Plan\nclass Pair(namedtuple('Pair', 'a')):\n"
@@ -98,10 +79,10 @@ def test_an_input_whose_class_brings_other_attributes(pools):
     )
     for value in TO_AND_FRO:
         m.Pair.RATE = 10.0
-        for pool in pools:
+        for pool in finding_pools:
             np.testing.assert_array_equal(pool.run(m.other, x, m.Pair(7.0)).value, x * 7)
         m.Pair.RATE = value
-        everywhere(pools, m.body, x * value, variants=("python",))
+        everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
 def test_workers_do_not_keep_every_state_of_an_object():
