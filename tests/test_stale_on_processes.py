@@ -233,10 +233,16 @@ def test_what_no_worker_can_be_given_is_refused_in_one_line(finding_pools):
         "@jitclass([('a', numba.float64)])\nclass J:\n    def __init__(self):\n        self.a = 2.0\n"
         "@kernel(compiled=False)\ndef makes(lo, hi, out, x):\n    out[lo:hi] = J().a\n"
         "@kernel\ndef returns_to_python(lo, hi, out, x):\n    with objmode(v='float64'):\n        v = np.sum(x)\n"
-        "    for i in range(lo, hi):\n        out[i] = v\n",
+        "    for i in range(lo, hi):\n        out[i] = v\n"
+        "from numba import njit, objmode as in_python\nC = 3.0\n@njit\ndef f(v):\n"
+        "    with in_python(r='float64'):\n        r = float(v * C)\n    return r\n"
+        "@kernel\ndef calls_it(lo, hi, out, x):\n    for i in range(lo, hi):\n        out[i] = f(x[i])\n",
     )
     for pool in finding_pools[2:]:
         with pytest.raises(TypeError, match=r"makes reaches what cannot be sent.*J is a jitclass.*run it on threads"):
             pool.run(m.makes, x)
+        for variant in ("python", "nogil"):
+            with pytest.raises(TypeError, match=r"calls_it uses numba's objmode.*run it on threads"):
+                pool.run(m.calls_it, x, variant=variant)
         with pytest.raises(TypeError, match=r"uses numba's objmode.*run it on threads"):
             pool.run(m.returns_to_python, x, variant="nogil")

@@ -105,12 +105,12 @@ class Sender:
             from kernels.compilation.compiler import settings
             from kernels.compilation.machine_code import exported
 
+            _refuse_object_mode(kernel.name, [variant.source()])
             if any(provenance.is_dispatcher(one) for one in others):  # a type that no other process has
                 return self._source(variant.source(), kernel.reduce is not None, settings())
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
                 return self._keep(key, job.lane, MACHINE + content, others)
-            _refuse_object_mode(kernel, variant.source(), job.lane)
             return self._source(variant.source(), kernel.reduce is not None, settings())
         return self._source(variant.source(), kernel.reduce is not None, None)
 
@@ -123,6 +123,8 @@ class Sender:
             return code
         from compute.backends import carrier
 
+        if reach is not None:
+            _refuse_object_mode(body.__name__, [called.py_func for called in reach.dispatchers])
         attributes = reach.attributes if reach is not None else frozenset()
         imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
         try:
@@ -168,7 +170,6 @@ class _Code(NamedTuple):
 
 # The first byte of a code: of machine code; of a body by value; of one that sets attributes of what others use, too.
 MACHINE, SOURCE, SETTING = b"M", b"S", b"A"
-_OBJECT_MODE = frozenset(("objmode", "objmode_context"))
 CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
 
 
@@ -202,12 +203,13 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
     return tuple(told)
 
 
-def _refuse_object_mode(kernel: Kernel, body: Any, lane: Any) -> None:
-    """TypeError for compiled code that returns to Python: it looks its names up in the caller's modules."""
-    if any(made.lifted for made in lane.overloads.values()) or _OBJECT_MODE & reach_of(body, compiled=True).attributes:
+def _refuse_object_mode(name: str, compiled: list[Any]) -> None:
+    """TypeError where compiled code returns to Python: it looks its names up in the modules of the process it is in."""
+    reached = (reach_of(function, compiled=True) for function in compiled if isinstance(function, types.FunctionType))
+    if any(type(one).__module__ == "numba.core.withcontexts" for reach in reached for one in reach.held):
         raise TypeError(
-            f"{kernel.name} uses numba's objmode, whose Python code finds no names in worker processes; run it on"
-            " threads, or its 'python' variant"
+            f"{name} uses numba's objmode, whose Python code finds no names in worker processes; run it on threads, or"
+            " a 'python' variant that calls no such function"
         )
 
 
