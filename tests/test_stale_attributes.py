@@ -48,6 +48,9 @@ IMPORTS = {
     "in an inner function": "def f():\n        import to_import as t\n        return t.RATE\n    rate = f()",
     "relative": "from . import inside\n    rate = inside.RATE",
     "a function": "from to_import import step\n    rate = step()",
+    "by import_module": "import importlib\n    rate = importlib.import_module('a_package.inside').RATE",
+    "by __import__": "rate = __import__('to_import').RATE",
+    "among those loaded": "import sys\n    rate = sys.modules['to_import'].RATE",
 }
 
 

@@ -97,11 +97,15 @@ def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
 
 @functools.lru_cache(maxsize=4096)
 def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
-    """The full names in its import statements, `a.b` and `a` for `import a.b`."""
+    """The full names in its import statements, `a.b` and `a` for `import a.b`, and what may be one elsewhere."""
     import dis
 
     found: set[str] = set()
     for inner in codes_of(code):
+        if _IMPORTERS.intersection(inner.co_names):
+            for name in inner.co_consts:
+                if type(name) is str and all(map(str.isidentifier, name.split("."))):
+                    found.update(_with_parents(name))
         if not _IMPORTS.intersection(opcode for opcode in inner.co_code[::2]):
             continue
         level = latest = None
@@ -109,13 +113,18 @@ def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
             if instruction.opname == "IMPORT_NAME":
                 name = "." * (level or 0) + str(instruction.argval)
                 with contextlib.suppress(ImportError):  # beyond the top: it will say so when it runs
-                    parts = importlib.util.resolve_name(name, package).split(".")
-                    found.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+                    found.update(_with_parents(importlib.util.resolve_name(name, package)))
             level, latest = latest, instruction.argval  # the two that went before: how far up, and what from there
     return tuple(sorted(found))
 
 
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
 _IMPORTS = {opmap["IMPORT_NAME"]}
+_IMPORTERS = {"import_module", "__import__", "modules"}  # beside which a text may be the name of a module
 
 
 def held_by(value: Any) -> list[Any]:
