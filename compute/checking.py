@@ -233,12 +233,15 @@ def _check_apart(kernel: Kernel, plan: Plan) -> None:
     owners = {k: np.full(plan.inputs[k].shape, -1) for k in kernel.inout}
     owners[-1] = np.full(out.shape, -1)
     for chunk in _some(plan, out.nbytes + sum(plan.inputs[k].nbytes for k in kernel.inout)):
-        _fill(out, PATTERNS[0])
-        inputs = tuple(x.copy() if k in kernel.inout else x for k, x in enumerate(plan.inputs))
-        _try_chunk(kernel, body, chunk, out, plan._replace(inputs=inputs))
+        filled = np.zeros(out.shape, bool)
+        for pattern in PATTERNS:  # what is written may be one of them
+            _fill(out, pattern)
+            inputs = tuple(x.copy() if k in kernel.inout else x for k, x in enumerate(plan.inputs))
+            _try_chunk(kernel, body, chunk, out, plan._replace(inputs=inputs))
+            filled |= ~_holds(out, pattern)
         written = {kernel.inputs[k]: (k, ~_same(inputs[k], plan.inputs[k])) for k in kernel.inout}
         if not kernel.reduce:
-            written["out"] = -1, ~_holds(out, PATTERNS[0])
+            written["out"] = -1, filled
         for name, (k, where) in written.items():
             if name == "out" and plan.shape is None:  # index i has element i
                 lo, hi = plan.bounds(chunk)

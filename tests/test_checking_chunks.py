@@ -199,3 +199,23 @@ def test_another_reduction_that_overflows_is_named():
         CheckFailed, match=r"full \(nogil\)'s reduce overflows int32: it gives .* 206158430208; use reduce=sum"
     ):
         run(made, np.zeros(256), on=Serial(), check=True)
+
+
+def neighbours_flag(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i] > 0
+        if i > 0:
+            out[i - 1] = True
+
+
+def the_first(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 3
+    out[0] = -1
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+@pytest.mark.parametrize(("body", "dtype"), [(neighbours_flag, np.bool_), (the_first, np.int8), (the_first, np.int64)])
+def test_a_write_of_what_was_there_before_is_a_write(variant, body, dtype):
+    with pytest.raises(CheckFailed, match=r"writes out\[\d+\], which belongs to chunk \d+"):
+        run(kernel(dtype=dtype)(body), np.ones(1000), on=Threads(2), variant=variant, check=True)
