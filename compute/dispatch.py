@@ -201,11 +201,19 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch:
     done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
     attempts: dict[int, int] = {}
     suspects: list[int] = []
+    finished = idle = 0  # chunks so far; passes since in which none was finished and nobody died
     while True:
         deaths = _pass(pool, job, plan, watch, teller)
         if not deaths and len(done.nonzero()[0]) == chunks:  # all(), and any reduction, is a longer way
             return
         missing = np.flatnonzero(done == 0)
+        idle = 0 if deaths or chunks - len(missing) > finished else idle + 1
+        finished = chunks - len(missing)
+        if idle == ATTEMPTS:
+            raise RuntimeError(
+                f"{getattr(pool, 'backend', pool)!r} came back {ATTEMPTS} times with no chunk done and no worker dead;"
+                " its pool's `lanes` must run every lane of the job"
+            )
         events += [_told(death, plan) for death in deaths]
         if len(missing):
             _refuse_to_repeat(deaths, done, job.kernel, plan)

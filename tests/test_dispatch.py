@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import compute
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
+from compute import Coroutines, Joblib, Pool, Prange, Processes, Serial, Threads, run
+from compute.lanes.loop import Outcome
 from kernels import Plan, kernel
 
 SCRIPT = '''
 """A script as the README shows one: no `if __name__`, everything in it."""
 import sys
 import numpy as np
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
+from compute import Coroutines, Joblib, Pool, Prange, Processes, Serial, Threads, run
+from compute.lanes.loop import Outcome
 from kernels import Plan, kernel
 
 print("once")
@@ -159,3 +161,20 @@ def test_run_opens_and_closes_for_itself(on):
 def test_every_public_name_leads_somewhere():
     for name in compute.__all__:
         assert getattr(compute, name) is not None
+
+
+class Idle(Threads):
+    """Threads whose pool runs no lane."""
+
+    def open(self):
+        return IdlePool(self)
+
+
+class IdlePool(Pool):
+    def lanes(self, job):
+        return [Outcome(lane) for lane in range(job.lanes)]
+
+
+def test_a_pool_that_runs_no_lane_is_named():
+    with pytest.raises(RuntimeError, match=r"Idle\(2\) came back 3 times with no chunk done.*must run every lane"):
+        run(squares, np.arange(50.0), on=Idle(2))
