@@ -170,13 +170,13 @@ def scale(
 ) -> int:
     """Measure how far one kernel scales: every backend, variant and worker count, in interleaved rounds.
 
-    SIZE is n for the primes, the side of the square for images and matrices, and the length for vectors.
+    SIZE is n for the primes and the side of the square for the others; for one of your own, the length of its arrays.
 
     \b
     Examples:
       nfold scale count_primes 1e8
       nfold scale mandelbrot --on threads,prange,processes,joblib --workers 1,2
-      nfold scale triad 1e6 --variant python,nogil --on threads --budget 5s
+      nfold scale triad 1000 --variant python,nogil --on threads --budget 5s
       nfold scale mymodule:mykernel --json mine.json --png mine.png
     """
     from compute import report
