@@ -69,7 +69,7 @@ class Endings(Generic[Key]):
         self._ended.clear()
 
 
-# mmap has a descriptor of its own beside ours, for what is never asked of it here. Since Python 3.13 it can do without.
+# mmap opens a descriptor of its own beside ours. Since Python 3.13 it can do without; before, ours is closed instead.
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
 
 
@@ -82,6 +82,21 @@ class Segment(mmap.mmap):
     start: int  # where it is mapped here
     user: int  # whose process it was when it was made
     lending: Lending
+    is_nameless = False  # then its pages are freed here, and no name
+
+    def __del__(self) -> None:
+        # Not a weakref.finalize: mmap calls those only after it has closed its descriptor, which may be the one in use.
+        # Not at exit: views may be alive until the very end, and the system frees what has no name.
+        if not self.is_nameless:
+            return
+        if os.getpid() == self.serial[0]:
+            if not self.lending.is_copied:  # a fork's array would be pulled from under it: SIGBUS
+                os.ftruncate(self.file.descriptor, 0)  # at once, whichever worker still maps them
+            self.file.close()
+        elif self.file.is_open():  # a fork's copy: the pages are not the fork's to free
+            self.file.close()
+        elif self.file.is_mappings:
+            _never_unmapped.append(self)  # mmap would close a number that means another file by now
 
     @classmethod
     def over(cls, file: File, size: int, name: str, serial: tuple[int, int]) -> Segment:
@@ -115,6 +130,9 @@ class Segment(mmap.mmap):
         return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
 
 
+_never_unmapped: list[Segment] = []  # in a fork that has closed all the files it had
+
+
 def _is_open_to_others() -> bool:
     """Whether processes of the same user can open this one's descriptors: not where it has been another user's."""
     if not NAMELESS:
@@ -138,18 +156,34 @@ class File:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._identity = self._found()
-
-    def _found(self) -> tuple[int, int] | None:
-        try:
-            found = os.fstat(self.descriptor)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        self.is_mappings = False  # whether mmap opened it, and closes it
+        self._identity = _identity_of(descriptor)
 
     def is_open(self) -> bool:
         """Whether the number still means what it was opened for."""
-        return self._identity is not None and self._found() == self._identity
+        return self._identity is not None and _identity_of(self.descriptor) == self._identity
+
+    def leave_to_mapping(self) -> None:
+        """Close ours and use the one that mmap opened when it mapped this file, which nobody else has open yet."""
+        others = (int(number) for number in os.listdir("/proc/self/fd"))
+        for number in sorted(others, reverse=True):  # the latest is among the highest
+            if number != self.descriptor and _identity_of(number) == self._identity:
+                os.close(self.descriptor)
+                self.descriptor, self.is_mappings = number, True
+                return
+
+    def close(self) -> None:
+        """Close ours. A descriptor of mmap's is closed with its mapping."""
+        if not self.is_mappings:
+            os.close(self.descriptor)
+
+
+def _identity_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 _unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
@@ -247,38 +281,30 @@ def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[],
     owner = os.getpid()
     serial = (owner, next(_serials))
     nameless = _is_open_to_others()
+    file = File(descriptor)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
         else:
             os.ftruncate(descriptor, size)
-        file = File(descriptor)
         segment = Segment.over(file, size, "" if nameless else name, serial)
+        if nameless and not UNTRACKED:
+            file.leave_to_mapping()
         if nameless:
             unlink()
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
     if nameless:
-        # Not at exit: views may be alive until the very end, and the system frees what has no name.
-        weakref.finalize(segment, _free_pages, owner, file, segment.lending).atexit = False
+        segment.is_nameless = True
     else:
         weakref.finalize(segment, _free_name, owner, file, unlink)
     return segment
 
 
-def _free_pages(owner: int, file: File, lending: Lending) -> None:
-    if os.getpid() == owner:
-        if not lending.is_copied:  # a fork's array would be pulled from under it: SIGBUS
-            os.ftruncate(file.descriptor, 0)  # at once, whichever worker still maps them
-        os.close(file.descriptor)
-    elif file.is_open():  # a fork's copy: the pages are not the fork's to free
-        os.close(file.descriptor)
-
-
 def _free_name(owner: int, file: File, unlink: Callable[[], None]) -> None:
     if os.getpid() == owner:
-        os.close(file.descriptor)
+        file.close()
         with contextlib.suppress(OSError):
             unlink()
 

@@ -27,8 +27,7 @@ with eval(sys.argv[1]).open() as pool:
     kept, before = [], descriptors()
     for k in range(100):
         kept.append(pool.run(squares, x + k).value)
-    each = 1 if sys.version_info >= (3, 13) else 2
-    assert descriptors() - before <= 100 * each + 20, descriptors() - before
+    assert descriptors() - before <= 120, descriptors() - before
     try:
         for k in range(100, 600):
             kept.append(pool.run(squares, x + k).value)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from loopback import REQUESTS, snippet
+from patience import PATIENCE
 
 POOLS = """
 import multiprocessing, sys, time
@@ -79,11 +80,13 @@ broker_connection_retry_on_startup = True
 """
 
 ASK = """
+import sys
+
 import tasks
 
-asked = {k: tasks.squares_from.delay(float(k)) for k in range(int(__import__("sys").argv[1]))}
+asked = {k: tasks.squares_from.delay(float(k)) for k in range(int(sys.argv[1]))}
 for k, result in asked.items():
-    assert result.get(timeout=PATIENCE, interval=0.02) == [k * k, (k + 1.0) ** 2], k
+    assert result.get(timeout=float(sys.argv[2]), interval=0.02) == [k * k, (k + 1.0) ** 2], k
 print("done")
 """
 
@@ -100,7 +103,7 @@ def test_celery(start, folder, sweep, backend):
     (folder / "ask.py").write_text(ASK)
     worker = start(sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "INFO")
     worker.wait_until(lambda: " ready." in worker.said)
-    client = start(sys.executable, "ask.py", REQUESTS)
+    client = start(sys.executable, "ask.py", REQUESTS, PATIENCE)
     assert client.ended() == 0, client.said
     worker.signal(signal.SIGTERM)
     assert worker.ended() == 0, worker.said
