@@ -1,8 +1,9 @@
-"""How many files may be open: as many as the system allows, where the user's own limit is too low."""
+"""Open files: what a descriptor still means, and how many may be open: as many as the system allows."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -46,3 +47,38 @@ def _raise_limit() -> bool:
 
 
 FILES = 2**20  # at the most: programs that close all they could have open would be at it for minutes
+
+
+class File:
+    """A descriptor, and what it was opened for: in a fork that has closed all it had, the number may mean another."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.is_mappings = False  # whether mmap opened it, and closes it
+        self._identity = _identity_of(descriptor)
+
+    def is_open(self) -> bool:
+        """Whether the number still means what it was opened for."""
+        return self._identity is not None and _identity_of(self.descriptor) == self._identity
+
+    def leave_to_mapping(self) -> None:
+        """Close ours and use the one that mmap opened when it mapped this file, which nobody else has open yet."""
+        others = (int(number) for number in os.listdir("/proc/self/fd"))
+        for number in sorted(others, reverse=True):  # the latest is among the highest
+            if number != self.descriptor and _identity_of(number) == self._identity:
+                os.close(self.descriptor)
+                self.descriptor, self.is_mappings = number, True
+                return
+
+    def close(self) -> None:
+        """Close ours. A descriptor of mmap's is closed with its mapping."""
+        if not self.is_mappings:
+            os.close(self.descriptor)
+
+
+def _identity_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
