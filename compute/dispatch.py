@@ -21,7 +21,7 @@ from compute.lanes.loop import Job, Outcome, lane_of, run_lane
 from compute.memory.arena import Arena
 from compute.progress import Tell, Teller, teller_of
 from compute.timeline import Timeline
-from kernels.definition import Kernel, refusals
+from kernels.definition import Kernel
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import Plan
 
@@ -51,6 +51,12 @@ class Lanes(Protocol):
 
     def repair(self) -> None:
         """Replace the workers that died."""
+
+    def packed(self, kernel: Kernel, plan: Plan) -> Plan:
+        """The plan of a kernel over items, with items and results as the lanes can take them."""
+
+    def unpacked(self, job: Job) -> Any:
+        """What the lanes of such a plan have filled, with the results as objects of the caller's."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,12 @@ class Nested:
     def repair(self) -> None:
         pass
 
+    def packed(self, kernel: Kernel, plan: Plan) -> Plan:
+        return plan
+
+    def unpacked(self, job: Job) -> Any:
+        return job.out
+
 
 def execute(
     pool: Lanes,
@@ -153,7 +165,12 @@ def execute(
     for k in kernel.inout:
         if job.inputs[k] is not plan.inputs[k]:
             np.copyto(plan.inputs[k], job.inputs[k])
-    value = kernel.finish(job.out, plan)
+    out = job.out
+    if plan.dtype is object:
+        out = pool.unpacked(job)
+        now = time.perf_counter()
+        sections["transfer"], last = sections["transfer"] + now - last, now
+    value = kernel.finish(out, plan)
     section("finish")
     pool.arena.forget_idle()
     written = Control(job.control.copy())  # the arena lends the original to the next run
@@ -167,6 +184,8 @@ def execute(
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     """Put a plan's arrays where the pool's lanes see them, and lay out the control."""
     arena = pool.arena
+    if plan.dtype is object:
+        plan = pool.packed(kernel, plan)
     inputs = _placed(arena, plan.inputs)
     # Where a worker may die, out is no input of its own: a chunk that is run again would find what it has written.
     if plan.out is not None and not (arena.sees(plan.out) and (arena.kind == "heap" or not plan.overwrites_an_input)):
@@ -232,6 +251,11 @@ def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch:
 def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Plan) -> None:
     """WorkerDied where a chunk that had begun cannot be run again, because its body writes to what it reads."""
     begun = [death for death in deaths if death.chunk is not None and done[death.chunk] == 0]
+    if begun and not kernel.is_repeatable:
+        raise WorkerDied(
+            f"{_told(begun[0], plan, then='')}, and {kernel.name} was made with retry=False: nobody knows what it had"
+            " done by then, so nothing is run again"
+        )
     if kernel.inout and begun:
         names = ", ".join(kernel.inputs[k] for k in kernel.inout)
         raise WorkerDied(
@@ -257,7 +281,7 @@ def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch, teller: Teller | None
     except BaseException as error:  # Ctrl-C above all
         Control(job.control).stop()
         pool.stop_lanes(job)
-        if isinstance(error, Exception) and (told := refusals.explained(error, job.kernel)) is not error:
+        if isinstance(error, Exception) and (told := job.kernel.explained(error)) is not error:
             raise told from None
         raise
     deaths = [outcome for outcome in outcomes if outcome.death]
@@ -291,7 +315,7 @@ def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
     error, outcome.error = outcome.error, None
     assert error is not None
     if isinstance(error, Exception):
-        error = refusals.explained(error, kernel)
+        error = kernel.explained(error)
     if outcome.chunk is not None:
         lo, hi = plan.bounds(outcome.chunk)
         error.add_note(f"in chunk {outcome.chunk} (indices {lo}..{hi}) of {kernel.name}, variant {kernel.variant!r}")

@@ -1,6 +1,7 @@
 """Kernels worth scaling: each an ordinary function on one core, and the same loop on any backend of `compute`."""
 
 from kernels.definition import Kernel, find, kernel
+from kernels.definition.each import each
 from kernels.definition.plan import Plan
 from kernels.escape_time.counts import mandelbrot
 from kernels.matrix.matrix_product import matmul
@@ -18,6 +19,7 @@ __all__ = [
     "Kernel",
     "Plan",
     "count_primes",
+    "each",
     "find",
     "kernel",
     "mandelbrot",

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
@@ -21,7 +21,8 @@ from compute.memory.ownership import Owner, in_children
 from compute.memory.segments import Kind
 from compute.progress import Progress
 from compute.traits import Traits
-from kernels.definition import Kernel, as_index
+from kernels.definition import Kernel, Plan, as_index
+from kernels.definition.each import each_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,6 +125,17 @@ class Pool(ABC):
         result: Result = self._in_turn(execute, kernel, variant, args, kw)
         return result
 
+    def map(self, f: Callable[..., Any], items: Iterable[Any], **options: Any) -> list[Any]:
+        """[f(item) for item in items], by this pool's workers; options as for `kernels.each`.
+
+        An item whose worker dies is run again: say retry=False where f has effects outside.
+        """
+        return self.run(each_of(f, **options), items).value  # type: ignore[no-any-return]
+
+    def starmap(self, f: Callable[..., Any], items: Iterable[Iterable[Any]], **options: Any) -> list[Any]:
+        """[f(*item) for item in items], by this pool's workers."""
+        return self.map(f, items, star=True, **options)
+
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
         seconds: float = self._in_turn(dispatch.warm, kernel, variant, args, kw)
@@ -194,6 +206,22 @@ class Pool(ABC):
 
     def repair(self) -> None:
         """Replace the workers that died."""
+
+    def packed(self, kernel: Kernel, plan: Plan) -> Plan:
+        """The plan of a kernel over items, with items and results as the lanes can take them."""
+        if self.arena.kind == "heap":
+            return plan
+        from compute.backends import items
+
+        return items.packed(plan, self.arena, kernel.name)
+
+    def unpacked(self, job: Job) -> Any:
+        """What the lanes of such a plan have filled, with the results as objects of the caller's."""
+        if self.arena.kind == "heap":
+            return job.out
+        from compute.backends import items
+
+        return items.results(job.inputs, job.out)
 
     def renew(self) -> None:
         """After this process has changed its user: have workers with its new rights, and no more than these."""

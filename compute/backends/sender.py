@@ -68,7 +68,8 @@ class Sender:
         for k in places:
             items[k] = None
         try:
-            return places, *carrier.packed(given, carrier.attributes_of(given), self._placed, given=True)
+            content, sets = carrier.packed(given, carrier.attributes_of(given), self._placed, given=True)
+            return places, content, sets or any(getattr(one, "sets_attributes", False) for one in given)
         except Exception as error:
             names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)
             raise TypeError(

@@ -28,7 +28,7 @@ class Arena:
 
     def __init__(self, kind: Kind, folder: str | None = None) -> None:
         self.kind = kind
-        self._folder = folder
+        self.folder = folder
         self._told: set[int] = set()  # why its memory is none that is shared, of which users were told
         self._lock = threading.Lock()
         self._lent: Endings[Segment] = Endings()
@@ -66,7 +66,7 @@ class Arena:
                 del self._idle[segment]
             else:
                 check_memory(size)
-                segment = create_segment(size, self.kind, self._folder, self._told)
+                segment = create_segment(size, self.kind, self.folder, self._told)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
             root = np.frombuffer(segment, np.uint8)
             segment.lending.begin()

@@ -133,7 +133,7 @@ class Segment(mmap.mmap):
 _never_unmapped: list[Segment] = []  # in a fork that has closed all the files it had
 
 
-def _is_open_to_others() -> bool:
+def is_open_to_others() -> bool:
     """Whether processes of the same user can open this one's descriptors: not where it has been another user's."""
     if not NAMELESS:
         return False
@@ -178,8 +178,8 @@ def _create(size: int, kind: Kind, folder: str | None, told: set[int]) -> Segmen
                 return _create_mapped(size, folder)
             told.add(error.errno)
             if error.errno == errno.ENOSPC:
-                free = _bytes(machine.shared_memory_free() or 0)
-                why = f"has {free} free and {_bytes(size)} are needed"
+                free = in_words(machine.shared_memory_free() or 0)
+                why = f"has {free} free and {in_words(size)} are needed"
                 remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
             else:
                 _unusable.add(error.errno)  # it will be so at the next time, too
@@ -204,11 +204,11 @@ def _of_the_caller() -> int:
 def _create_shared(size: int) -> Segment:
     # Whose it is stands in the name, as it stands in nobody else's.
     name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
-    if _is_open_to_others():
+    if is_open_to_others():
         # Its name lasts for a moment. SharedMemory would start a process, the resource tracker, to watch over it.
         from _posixshmem import shm_unlink  # type: ignore[import-not-found]
 
-        descriptor = _open_by_name(name, os.O_CREAT | os.O_EXCL)
+        descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
         unlink: Callable[[], None] = partial(shm_unlink, f"/{name}")
     else:
         from multiprocessing.shared_memory import SharedMemory
@@ -235,7 +235,7 @@ def _create_mapped(size: int, folder: str | None) -> Segment:
         os.unlink(path)
         if error.errno == errno.ENOSPC:
             raise MemoryError(
-                f"{_bytes(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
+                f"{in_words(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
                 " or point TMPDIR at a larger disk"
             ) from None
         raise
@@ -245,7 +245,7 @@ def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[],
     """Take over an open descriptor and the duty to unlink."""
     owner = os.getpid()
     serial = (owner, next(_serials))
-    nameless = _is_open_to_others()
+    nameless = is_open_to_others()
     file = File(descriptor)
     try:
         if hasattr(os, "posix_fallocate"):
@@ -281,7 +281,7 @@ def attach_segment(address: str, size: int, serial: tuple[int, int]) -> Segment:
 
 def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
     if address.startswith("shm:"):
-        descriptor = _open_by_name(address.removeprefix("shm:"))
+        descriptor = open_by_name(address.removeprefix("shm:"))
     else:
         try:
             descriptor = os.open(address, os.O_RDWR)
@@ -297,7 +297,7 @@ def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
         os.close(descriptor)
 
 
-def _open_by_name(name: str, flags: int = 0) -> int:
+def open_by_name(name: str, flags: int = 0) -> int:
     """A descriptor of shared memory, another process's or a new one (O_CREAT).
 
     SharedMemory would tell the resource tracker, which all of a parent's workers share: taking that back would take the
@@ -362,10 +362,10 @@ def check_memory(size: int) -> None:
         return
     free = machine.memory_available()
     if size > free:
-        raise MemoryError(f"{_bytes(size)} are needed and {_bytes(free)} are free; use a smaller size")
+        raise MemoryError(f"{in_words(size)} are needed and {in_words(free)} are free; use a smaller size")
 
 
-def _bytes(size: float) -> str:
+def in_words(size: float) -> str:
     unit = 0
     while size >= 1000 and unit < 6:
         size, unit = size / 1000, unit + 1

@@ -109,7 +109,7 @@ class Kernel:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
         except Exception as error:
-            if (told := refusals.explained(error, self)) is not error:
+            if (told := self.explained(error)) is not error:
                 raise told from None
             raise
         return self.finish(out, plan)
@@ -175,6 +175,15 @@ class Kernel:
                 plan.out[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a chunk whose worker died may be run again, for all that its body does outside."""
+        return True
+
+    def explained(self, error: Exception) -> Exception:
+        """What a body raised: itself, or one line with the remedy for what numpy and numba say of a broken rule."""
+        return refusals.explained(error, self)
 
     def work(self, plan: Plan, value: Any) -> float:
         """How much a run did, in `unit`: what its value tells where only that does, else what its plan said."""
@@ -246,7 +255,7 @@ class Kernel:
     def by_value(self) -> tuple[Any, ...]:
         """What a pickler needs to make this kernel again, wherever it is defined."""
         state = {k: v for k, v in self.__dict__.items() if k != "__signature__"}
-        return _rebuilt, (state,)
+        return _rebuilt, (type(self), state)
 
 
 def _is_sound(made: Any) -> bool:
@@ -280,8 +289,8 @@ def _found(path: str, chosen: str | None) -> Kernel:
     return find(path).held_to(chosen)
 
 
-def _rebuilt(state: dict[str, Any]) -> Kernel:
-    return Kernel(**state)
+def _rebuilt(kind: type[Kernel], state: dict[str, Any]) -> Kernel:
+    return kind(**state)
 
 
 @functools.cache

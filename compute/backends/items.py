@@ -1,0 +1,110 @@
+"""The items of `each(f)` on their way to lanes that do not share the caller's memory, and the results' way back.
+
+Items are pickled a chunk at a time, so that a worker unpickles what it takes and no more. Large arrays in them are put
+where workers see them, once, however many items share one. Results come back through a spool.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import reprlib
+from typing import Any
+
+import numpy as np
+
+from compute.memory.arena import Arena
+from compute.memory.spool import ROW, Spool
+from kernels.definition.containers import ATOMS
+from kernels.definition.plan import Plan
+
+Array = np.ndarray[Any, Any]
+
+
+class PackedItems:
+    """Items as bytes, a block for each chunk: stands for `Items` in workers.
+
+    arrays: the large ones that blocks refer to. sets_attributes: whether a block sets attributes of what others use.
+    """
+
+    def __init__(self, content: Array, ends: Array, grain: int, arrays: list[Array], sets_attributes: bool) -> None:
+        self._content, self._ends, self._grain, self._arrays = content, ends, grain, arrays
+        self.sets_attributes = sets_attributes
+
+    def __reduce__(self) -> Any:
+        return PackedItems, (self._content, self._ends, self._grain, self._arrays, self.sets_attributes)
+
+    def __getitem__(self, part: slice) -> list[Any]:
+        chunk = part.start // self._grain
+        block = self._content[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
+        items: list[Any] = _Unpickler(io.BytesIO(block.tobytes()), self._arrays).load()
+        return items
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, arrays: list[Array]) -> None:
+        super().__init__(file)
+        self._arrays = arrays
+
+    def persistent_load(self, pid: Any) -> Any:
+        shared = self._arrays[pid[0]].view()
+        shared.flags.writeable = False  # other items' lanes may look at it at this moment
+        return shared
+
+
+def packed(plan: Plan, arena: Arena, name: str) -> Plan:
+    """The plan of a kernel made by `each`, for lanes that see the arena and nothing else of the caller's memory.
+
+    TypeError that names the first item that does not pickle.
+    """
+    values, grain = plan.inputs[0].values, plan.step
+    arrays: dict[int, tuple[int, Array]] = {}
+    blocks: list[bytes] = []
+    sets = False
+    for lo in range(0, len(values), grain):
+        block = values[lo : lo + grain]
+        if ATOMS.issuperset(map(type, block)):  # then Python's own pickler is enough, and the same everywhere
+            blocks.append(pickle.dumps(block, protocol=5))
+        else:
+            pickled, sets_some = _pickled(block, lo, name, arrays)
+            blocks.append(pickled)
+            sets |= sets_some
+    ends = np.zeros(len(blocks) + 1, np.int64)
+    np.cumsum([len(block) for block in blocks], out=ends[1:])
+    content = arena.empty(int(ends[-1]), np.uint8)
+    for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        content[start:end] = np.frombuffer(block, np.uint8)
+    items = PackedItems(content, ends, grain, [array for _, array in arrays.values()], sets)
+    spool = Spool(plan.chunks, grain, name, in_memory=arena.kind == "shared", folder=arena.folder)
+    return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
+
+
+def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, Array]]) -> tuple[bytes, bool]:
+    from compute.backends import carrier
+
+    def place(array: Array) -> Any:
+        """Its number among the arrays, which stands for it."""
+        number, _ = arrays.setdefault(id(array), (len(arrays), array))
+        return (number,)
+
+    try:
+        return carrier.packed(block, carrier.attributes_of(block), place, given=True)
+    except Exception as error:
+        for index, item in enumerate(block, lo):
+            try:
+                carrier.packed(item, carrier.attributes_of([item]), place, given=True)
+            except Exception:
+                raise TypeError(
+                    f"item {index} of {name}, {reprlib.repr(item)}, cannot be sent to worker processes"
+                    f" ({type(error).__name__}: {error}); pass plain values and arrays, or run on threads"
+                ) from error
+        raise
+
+
+def results(inputs: tuple[Any, ...], out: Array) -> Array:
+    """The lists of results that the lanes wrote, as `keep` gives them where lanes share the caller's memory."""
+    spool: Spool = inputs[1]
+    try:
+        return spool.results(out)
+    finally:
+        spool.close()

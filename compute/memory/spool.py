@@ -1,0 +1,264 @@
+"""Spools: files in memory into which workers write results of any size, each chunk's at a place of its own.
+
+How large results are is not known before they are there. So the file is sparse: chunk c begins at c * stride, where the
+stride is far more than any result, and only what is written takes memory. It belongs to the caller, so what a worker
+has written stays when the worker dies, and a chunk that is run again writes over what was left of it.
+
+A chunk's part is a header (how long each buffer is, in int64), the pickle, and the buffers. The caller reads the small
+ones into its heap. Large ones it maps: the arrays of a result then lie in the memory into which the worker wrote them,
+which is freed when the last of them is gone. Most results are a few numbers, though: these stand in the chunk's row of
+an array that caller and workers share, and cost no system call.
+
+    a row: buffers, or -1 | bytes of the pickle | the pickle, if it fits and there are no buffers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import pickle
+import secrets
+import tempfile
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from compute import machine
+from compute.lanes import interrupts
+from compute.memory.descriptors import with_more_files
+from compute.memory.ownership import Lending
+from compute.memory.segments import check_memory, in_words, is_open_to_others, open_by_name
+
+LARGE = 2**16  # bytes from which a buffer stands beside the pickle: below, a copy within it costs less
+MAPPED = 2**20  # bytes of a chunk's buffers from which they are mapped: below, copying costs less than a mapping
+ALIGNED = 64  # bytes: a cache line, and the widest vector
+# Bytes of the file, all chunks together: as far as tmpfs can see, and (for a file on a disk) as far as ext4 can.
+REACH_OF_MEMORY, REACH_OF_DISK = 2**62, 2**43
+ROW = 256  # words: 2 KB, in which 240 floats have room, and 8 MB for the rows of all chunks
+PIECES = 512  # to a system call; the system takes 1024
+
+
+class Spool:
+    """The caller's side makes one for a run and reads it; workers get it in a message and write into it."""
+
+    def __init__(self, chunks: int, grain: int, name: str, *, in_memory: bool, folder: str | None) -> None:
+        with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
+            self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
+        self._grain, self._name = grain, name
+        self._stride = reach // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path)
+        self._closing.atexit = path is not None  # what has no name is freed by the system
+
+    def __reduce__(self) -> Any:
+        return Writer, (self._address, self._grain, self._stride, self._name)
+
+    def close(self) -> None:
+        """Let go of the file; what is mapped of it stays."""
+        self._closing()
+
+    def results(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The lists of results of all chunks, as an array of objects; rows: what `Writer` wrote there for each."""
+        lists = np.empty(len(rows), object)
+        content = rows.reshape(-1).data.cast("B")
+        for chunk, (buffers, length) in enumerate(rows[:, :2].tolist()):
+            if buffers < 0:
+                at = 8 * (ROW * chunk + 2)
+                lists[chunk] = pickle.loads(content[at : at + length])
+            else:
+                lists[chunk] = self._read(chunk * self._stride, buffers, length)
+        return lists
+
+    def _read(self, base: int, buffers: int, length: int) -> Any:
+        content = self._copy(base, 8 * buffers + length)
+        if not buffers:
+            return pickle.loads(content)
+        sizes = np.frombuffer(content, np.int64, buffers).tolist()
+        starts, end = _places(8 * buffers + length, sizes)
+        first = starts[0]
+        memory = self._memory(base + first, end - first)
+        parts = [memory[start - first : start - first + size] for start, size in zip(starts, sizes, strict=True)]
+        return pickle.loads(content[8 * buffers :], buffers=parts)
+
+    def _memory(self, start: int, size: int) -> memoryview:
+        if size >= MAPPED:
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            with contextlib.suppress(OSError):  # there may be as many mappings as the system allows
+                mapped = with_more_files(lambda: _Mapped.of(self._file, page, start + size - page))
+                return memoryview(mapped)[start - page :]
+        return self._copy(start, size)
+
+    def _copy(self, start: int, size: int) -> memoryview:
+        check_memory(size)
+        view, done = memoryview(bytearray(size)), 0
+        while done < size:
+            done += os.preadv(self._file, [view[done:]], start + done)
+        return view
+
+
+class _Mapped(mmap.mmap):
+    """Mapped memory of a spool; given back when its last view is gone."""
+
+    lending: Lending
+    owner: int
+
+    @classmethod
+    def of(cls, file: int, start: int, size: int) -> _Mapped:
+        mapped = cls(file, size, offset=start)
+        mapped.lending, mapped.owner = Lending(), os.getpid()
+        mapped.lending.begin()
+        return mapped
+
+    def __del__(self) -> None:
+        # A fork of the owner may look at these pages for as long as it lives.
+        if os.getpid() == self.owner and not self.lending.is_copied and hasattr(mmap, "MADV_REMOVE"):
+            with contextlib.suppress(OSError, ValueError):
+                self.madvise(mmap.MADV_REMOVE)
+
+
+class Writer:
+    """A worker's side of a spool."""
+
+    def __init__(self, address: str, grain: int, stride: int, name: str) -> None:
+        self._address, self._grain, self._stride, self._name = address, grain, stride, name
+        self._file = -1
+
+    def __call__(self, row: np.ndarray[Any, Any], lo: int, values: list[Any]) -> None:
+        """Write a chunk's results, for `Spool.results` to read. A TypeError names the first that has no pickle."""
+        pickled, buffers = _pickled(values, lo, self._name)
+        if not buffers and len(pickled) <= 8 * (ROW - 2):
+            row[0, :2] = -1, len(pickled)
+            row[0, 2:].view(np.uint8)[: len(pickled)] = np.frombuffer(pickled, np.uint8)
+            return
+        sizes = [buffer.nbytes for buffer in buffers]
+        header = np.array(sizes, np.int64).tobytes()
+        starts, end = _places(len(header) + len(pickled), sizes)
+        if end > self._stride:
+            raise MemoryError(f"a chunk's results take {in_words(end)}, and {in_words(self._stride)} are allowed")
+        pieces: list[Any] = [header, pickled]
+        last = len(header) + len(pickled)
+        for start, size, buffer in zip(starts, sizes, buffers, strict=True):
+            pieces += [bytes(start - last), buffer]
+            last = start + size
+        self._write(pieces, lo // self._grain * self._stride)
+        row[0, :2] = len(sizes), len(pickled)
+
+    def _write(self, pieces: list[Any], at: int) -> None:
+        if self._file < 0:
+            self._file = with_more_files(lambda: _open(self._address))
+        try:
+            if len(pieces) == 2:  # most results are short: one call, one piece
+                pieces = [pieces[0] + pieces[1]]
+            for k in range(0, len(pieces), PIECES):
+                at += _write_all(self._file, pieces[k : k + PIECES], at)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            free = machine.shared_memory_free() if self._address.startswith(("/proc/", "shm:")) else None
+            told = "" if free is None else f" (/dev/shm has {in_words(free)} free)"
+            raise MemoryError(
+                f"the results of {self._name} do not fit into shared memory{told}; use a larger /dev/shm (docker run"
+                " --shm-size), run on threads, or have the function return less"
+            ) from None
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+
+def _write_all(file: int, pieces: Sequence[Any], at: int) -> int:
+    """Write all of it, however little the system takes at once; how many bytes that was."""
+    views = [view for view in (memoryview(piece).cast("B") for piece in pieces) if view.nbytes]
+    total = 0
+    while views:
+        written = os.pwritev(file, views, at + total)
+        total += written
+        while views and written >= views[0].nbytes:
+            written -= views.pop(0).nbytes
+        if written:
+            views[0] = views[0][written:]
+    return total
+
+
+def _places(first: int, sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where buffers of these sizes begin behind so many bytes, and where the last one ends."""
+    starts, end = [], first
+    for size in sizes:
+        start = -(-end // ALIGNED) * ALIGNED
+        starts.append(start)
+        end = start + size
+    return starts, end
+
+
+def _pickled(values: list[Any], lo: int, name: str) -> tuple[bytes, list[memoryview]]:
+    """Results as a pickle and the large buffers in them. A TypeError that names the first that does not pickle."""
+    for value in values:
+        if isinstance(value, BaseException) and value.__traceback__ is not None:
+            lines = "".join(traceback.format_exception(value))
+            value.add_note(f"in worker process {os.getpid()}:\n{lines}")
+    try:
+        return _dumped(values, pickle.dumps)
+    except Exception:  # such as a lambda, or an object of a class that only this process knows
+        import cloudpickle
+
+        try:
+            return _dumped(values, cloudpickle.dumps)
+        except Exception:
+            for index, value in enumerate(values, lo):
+                try:
+                    _dumped(value, cloudpickle.dumps)
+                except Exception as error:
+                    raise TypeError(
+                        f"the result of item {index} of {name}, of type {type(value).__name__}, cannot be sent from a"
+                        f" worker process ({type(error).__name__}: {error}); return plain values and arrays, or run on"
+                        " threads"
+                    ) from error
+            raise
+
+
+def _dumped(values: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memoryview]]:
+    buffers: list[memoryview] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # it has gaps
+            return True
+        if raw.nbytes < LARGE:
+            return True
+        buffers.append(raw)
+        return False
+
+    return dumps(values, protocol=5, buffer_callback=is_small), buffers
+
+
+def _new_file(in_memory: bool, folder: str | None) -> tuple[int, str, str | None, int]:
+    """A new empty file, how others open it, its path where it keeps one, and how far it can reach."""
+    if in_memory and is_open_to_others():
+        from _posixshmem import shm_unlink  # type: ignore[import-not-found]
+
+        name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
+        with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk does as well
+            descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
+            shm_unlink(f"/{name}")
+            return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, REACH_OF_MEMORY
+    descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
+    if not is_open_to_others():
+        return descriptor, path, path, REACH_OF_DISK
+    os.unlink(path)
+    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, REACH_OF_DISK
+
+
+def _open(address: str) -> int:
+    return os.open(address, os.O_RDWR)
+
+
+def _close(file: int, owner: int, name: str | None) -> None:
+    os.close(file)
+    if name is not None and os.getpid() == owner:
+        with contextlib.suppress(OSError):
+            os.unlink(name)

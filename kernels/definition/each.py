@@ -1,0 +1,240 @@
+"""`each(f)`: a kernel of any Python function of one item. Its indices are the items, its value the list of results.
+
+The bodies are Python and see the items themselves where lanes share the caller's memory. Where they do not, a pool
+gives them stand-ins for `Items` and for the function that keeps a chunk's results: the bodies are the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kernels.compilation.bounded import MADE, Bounded
+from kernels.definition.plan import Plan, as_index
+from kernels.definition.work import Kernel, Variant, nearest
+
+# Chunks at most. The last lane to end is late by one chunk: 1/4096 of the work for each lane, however long an item
+# takes. And 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
+CHUNKS = 4096
+Errors = Literal["raise", "return"]
+
+
+class Items:
+    """The items of a call, as bodies see them: a slice of them is a list."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, part: slice) -> list[Any]:
+        return self.values[part]
+
+    def __copy__(self) -> Items:  # items are handed over as they are: this says that nobody copies them for bodies
+        return self
+
+
+def keep(out: Any, lo: int, values: list[Any]) -> None:
+    """Put a chunk's results into its row, where its lane shares the caller's memory: as they are."""
+    out[0] = values
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Each(Kernel):
+    """A kernel of a function of one item."""
+
+    function: Callable[..., Any] | None = None
+    repeatable: bool = True
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.repeatable
+
+    def explained(self, error: Exception) -> Exception:
+        """Itself: a function over items has no rules to break."""
+        return error
+
+    def plan(self, *args: Any, **kw: Any) -> Plan:
+        return self.planner(*args, **kw)
+
+    def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
+        if plan.dtype is object:  # arenas lend no memory for objects
+            return np.empty(plan.chunks, object)
+        return super().allocate(plan, empty)
+
+
+def each(
+    f: Callable[..., Any] | None = None,
+    *,
+    star: bool = False,
+    seed: int | None = None,
+    errors: Errors = "raise",
+    retry: bool = True,
+    cost: Callable[[Any], float] | None = None,
+    example: Callable[[int], tuple[Any, ...]] | None = None,
+) -> Any:
+    """Make a kernel of any function of one item: `each(f)(items)` is `[f(item) for item in items]`, on any backend.
+
+    An item whose worker dies is run again, three times at most. That is wrong for a function with effects outside,
+    such as one that sends a mail: say retry=False, and a death is an error that names the items.
+
+    items:   any iterable; it is read to its end before the first item is run.
+    star:    call f(*item).
+    seed:    call f(item, rng) with a numpy.random.Generator for this item alone, made from the seed and the item's
+             index: the same numbers on every backend, for every number of workers, and when an item is run again.
+    errors:  "raise": the first exception ends the run; a note of it names the item. "return": an exception stands in
+             the list in the place of its item's result.
+    retry:   whether items whose worker died are run again.
+    cost:    item -> how long it takes, in any unit: the longest are begun first. Lanes are then seldom idle at the end.
+    example: size -> (items,), for `nfold scale module:name SIZE`; range(size) where left out.
+
+    On threads items and results are the caller's own objects. On processes they are pickled, as numpy, cloudpickle and
+    multiprocessing do it; arrays of 64 KB and more lie in shared memory, each once, and are read-only to f.
+    TypeError: f is not callable, or items cannot be iterated, or do not pickle. ValueError: an option is wrong.
+    """
+    if f is None:
+        return functools.partial(each, star=star, seed=seed, errors=errors, retry=retry, cost=cost, example=example)
+    if not callable(f):
+        raise TypeError(f"each takes a function of one item, not {f!r}")
+    if isinstance(f, Kernel):
+        raise TypeError(f"{f!r} is a kernel already; run it as it is, or pass a function of one item to each")
+    if inspect.iscoroutinefunction(f):
+        raise TypeError(f"{_name_of(f)} is an async function, which no lane awaits; pass a plain function")
+    if inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
+        raise TypeError(f"{_name_of(f)} is a generator function, which computes nothing when called; return a list")
+    if errors not in ("raise", "return"):
+        raise ValueError(
+            f"errors must be 'raise' or 'return', not {errors!r}{nearest(str(errors), ['raise', 'return'])}"
+        )
+    if seed is not None:
+        as_index(seed, "seed")
+    if cost is not None and not callable(cost):
+        raise ValueError(f"cost must be a function of an item, not {cost!r}")
+    name = _name_of(f)
+    return Each(
+        name=name,
+        module=getattr(f, "__module__", None) or "builtins",
+        variants={"python": Variant(_body(f, name, _caller(f, star, seed), errors == "return"))},
+        planner=_planner(name, cost),
+        reduce=_in_order,
+        example=example or (lambda size: (range(size),)),
+        unit="items",
+        inputs=("items",),
+        function=f,
+        repeatable=retry,
+        __doc__=f.__doc__,
+    )
+
+
+_known: Bounded[tuple[int, tuple[Any, ...]], tuple[Any, Each]] = Bounded(MADE)
+
+
+def each_of(f: Callable[..., Any], **options: Any) -> Each:
+    """each(f, **options), the same kernel for the same function and options: pools know its code then."""
+    if isinstance(f, Each) and not options:
+        return f
+    key = id(f), tuple(sorted((name, id(value)) for name, value in options.items()))
+    known = _known.get(key)
+    if known is None:  # an entry keeps what its ids are of
+        known = _known[key] = (f, options), each(f, **options)
+    return known[1]
+
+
+def _name_of(f: Callable[..., Any]) -> str:
+    if isinstance(f, functools.partial):
+        return _name_of(f.func)
+    return str(getattr(f, "__name__", None) or type(f).__name__)
+
+
+def _planner(name: str, cost: Callable[[Any], float] | None) -> Callable[..., Plan]:
+    def plan(items: Iterable[Any]) -> Plan:
+        values = listed(items, name)
+        grain = max(1, -(-len(values) // CHUNKS))
+        made = Plan(len(values), (Items(values), keep), (), object, grain=grain)
+        return made if cost is None else made._replace(order=_longest_first(made, values, cost))
+
+    return plan
+
+
+def listed(items: Any, name: str) -> list[Any]:
+    """The items as a list of their own; TypeError where they cannot be iterated."""
+    if isinstance(items, list):
+        return items.copy()
+    try:
+        iterator = iter(items)
+    except TypeError:
+        raise TypeError(f"the items for {name} must be iterable, not {items!r}; pass a list of them") from None
+    return list(iterator)
+
+
+def _longest_first(plan: Plan, values: list[Any], cost: Callable[[Any], float]) -> np.ndarray[Any, Any]:
+    costs = np.array([cost(item) for item in values], np.float64)
+    if np.isnan(costs).any():
+        first = int(np.flatnonzero(np.isnan(costs))[0])
+        raise ValueError(f"cost gives nan for item {first}, {reprlib.repr(values[first])}; return a number")
+    chunks = np.add.reduceat(costs, np.arange(0, len(costs), plan.step)) if len(costs) else costs
+    order: np.ndarray[Any, Any] = np.argsort(-chunks, kind="stable")
+    return order
+
+
+def _in_order(out: np.ndarray[Any, Any]) -> list[Any]:
+    """The results of all chunks, each a list."""
+    return list(itertools.chain.from_iterable(out))
+
+
+def _caller(f: Callable[..., Any], star: bool, seed: int | None) -> Callable[[int, Any], Any] | None:
+    """How f is called with an item and its index; None where that is f(item)."""
+    if seed is not None:
+        if star:
+            return lambda index, item: f(*item, rng_of(seed, index))
+        return lambda index, item: f(item, rng_of(seed, index))
+    return (lambda index, item: f(*item)) if star else None
+
+
+def rng_of(seed: int, index: int) -> np.random.Generator:
+    """The generator of one item or chunk: the same for the same seed and index, independent of all others'.
+
+    It is numpy's SeedSequence(seed).spawn(n)[index], without making the others.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+
+
+def _body(
+    f: Callable[..., Any], name: str, call: Callable[[int, Any], Any] | None, returns_errors: bool
+) -> Callable[..., None]:
+    def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
+        values: list[Any] = []
+        part = items[lo:hi]
+        while len(values) < hi - lo:  # once, but for each error that is a result
+            try:
+                for index, item in _from(lo, len(values), part):
+                    values.append(f(item) if call is None else call(index, item))
+            except BaseException as error:
+                index = lo + len(values)
+                error.add_note(f"in item {index} of {name}: {short(part[index - lo])}")
+                if not (returns_errors and isinstance(error, Exception)):
+                    raise
+                values.append(error)
+        keep(out, lo, values)
+
+    return body
+
+
+def short(item: Any) -> str:
+    """An item's repr, cut; what it is where that raises."""
+    try:
+        return reprlib.repr(item)
+    except Exception as error:
+        return f"a {type(item).__name__} whose repr raises {type(error).__name__}"
+
+
+def _from(lo: int, first: int, part: list[Any]) -> Iterator[tuple[int, Any]]:
+    return zip(itertools.count(lo + first), part[first:] if first else part, strict=False)

@@ -1,0 +1,328 @@
+"""Functions over items: every kind of function, item and result, on every backend, against a plain loop."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import functools
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, run
+from kernels import each
+from kernels.definition.each import CHUNKS, rng_of
+
+BACKENDS = [
+    Serial(),
+    Threads(2),
+    Coroutines(2),
+    Processes(2),
+    Processes(2, start="spawn"),
+    Joblib(2),
+    Joblib(2, kind="threading"),
+]
+PROCESSES = [backend for backend in BACKENDS if not backend.traits.shares_memory]
+everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+on_processes = pytest.mark.parametrize("backend", PROCESSES, ids=repr)
+
+factor = 3
+
+
+@dataclasses.dataclass
+class Case:
+    number: int
+    data: object = None
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+    BLUE = 2
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def of(self, x):
+        return x * self.by
+
+    def __call__(self, x):
+        return x + self.by
+
+
+def times(x):
+    return x * factor
+
+
+def deep(case):
+    return Case(case.number + 1, np.full(100_000, case.number))
+
+
+FUNCTIONS = {
+    "function": (times, range(100)),
+    "lambda": (lambda x: x + factor, range(5)),
+    "closure": ((lambda by: lambda x: x * by)(7), [1.5, 2.5]),
+    "builtin": (math.sqrt, [4, 9]),
+    "method of a type": (str.upper, ["a", "b"]),
+    "bound method": (Scaled(3).of, [1, 2]),
+    "callable object": (Scaled(3), [1, 2]),
+    "class": (complex, [1, 2]),
+    "partial": (functools.partial(pow, 2), [1, 2, 3]),
+    "ufunc": (np.negative, [1, 2]),
+    "strings": (times, ["a", "bc"]),
+    "tuples": (times, [(1,), (2, 3)]),
+    "lists": (times, [[1], []]),
+    "dictionaries": (sorted, [{"b": 1, "a": 2}, {}]),
+    "namedtuples": (lambda p: Point(p.y, p.x), [Point(1, 2), Point(3, 4)]),
+    "enumerations": (lambda c: Colour(3 - c), [Colour.RED, Colour.BLUE]),
+    "None": (lambda x: None, [None, None]),
+    "one": (times, [5]),
+    "none": (times, []),
+    "generator": (times, (k for k in range(10))),
+    "more than chunks": (times, range(3 * CHUNKS + 5)),
+    "dictionary's items": (lambda pair: pair[0], {"a": 1, "b": 2}.items()),
+    "large text": (len, ["x" * 200_000, "y"]),
+    "0-dimensional": (lambda x: np.array(x), [1, 2]),
+}
+
+
+@pytest.mark.parametrize("case", FUNCTIONS)
+@everywhere
+def test_results_are_those_of_a_loop(pool_of, backend, case):
+    f, items = FUNCTIONS[case]
+    items = items if isinstance(items, range) else list(items)
+    found = pool_of(backend).map(f, iter(items))
+    expected = [f(item) for item in items]
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+
+
+@everywhere
+def test_run_takes_them_too_and_a_kernel_is_a_function(backend):
+    assert run(each(times), [1, 2], on=backend).value == [3, 6] == each(times)([1, 2])
+
+
+@everywhere
+def test_globals_are_as_they_are_now(pool_of, backend, monkeypatch):
+    pool = pool_of(backend)
+    assert pool.map(times, [1, 2]) == [3, 6]
+    monkeypatch.setitem(globals(), "factor", 10)
+    assert pool.map(times, [1, 2]) == [10, 20]
+
+
+@everywhere
+def test_large_arrays_in_items_and_results(pool_of, backend):
+    pool = pool_of(backend)
+    cases = pool.map(deep, [Case(k) for k in range(5)])
+    assert all(type(case) is Case for case in cases)
+    assert [case.number for case in cases] == [1, 2, 3, 4, 5]
+    assert all(case.data.shape == (100_000,) and (case.data == k).all() for k, case in enumerate(cases))
+    shared = np.arange(50_000.0)
+    assert pool.map(lambda pair: pair[0] * pair[1].sum(), [(k, shared) for k in range(7)]) == [
+        k * shared.sum() for k in range(7)
+    ]
+
+
+@pytest.mark.parametrize("size", [10, 8_191, 8_192, 131_071, 131_072, 3_000_000])
+@pytest.mark.parametrize("cut", [slice(None), slice(None, None, 2), slice(None, None, -1)], ids=str)
+@on_processes
+def test_arrays_come_back_to_the_bit_and_can_be_written_to(pool_of, backend, size, cut):
+    values = np.random.default_rng(size).random(size)
+    (found, again) = pool_of(backend).map(lambda x: (np.array(x)[cut], "mark"), [values, values[:3]])
+    assert found[0].tobytes() == values[cut].tobytes()
+    assert again[0].tobytes() == values[:3][cut].tobytes()
+    found[0][:1] = -1
+    assert found[0][0] == -1
+
+
+@on_processes
+def test_large_arrays_are_read_only_to_the_function(pool_of, backend):
+    def spoils(x):
+        x[0] = 1
+
+    with pytest.raises(ValueError, match="read-only"):
+        pool_of(backend).map(spoils, [np.zeros(100_000)])
+
+
+@everywhere
+def test_an_exception_names_the_item(pool_of, backend):
+    with pytest.raises(ZeroDivisionError) as caught:
+        pool_of(backend).map(lambda x: 1 // x, [1, 2, 0, 4])
+    assert "in item 2 of <lambda>: 0" in caught.value.__notes__
+
+
+@everywhere
+def test_exceptions_of_a_functions_own_stay_as_they_are(pool_of, backend):
+    def finds(x):
+        return [1, 2][x]
+
+    with pytest.raises(IndexError) as caught:
+        pool_of(backend).map(finds, [0, 5])
+    assert str(caught.value) == "list index out of range"
+
+
+@everywhere
+def test_exceptions_as_results(pool_of, backend):
+    found = pool_of(backend).map(lambda x: 1 // x, [1, 0, 4, 0], errors="return")
+    assert [found[0], found[2]] == [1, 0]
+    assert [type(found[1]), type(found[3])] == [ZeroDivisionError] * 2
+    assert "in item 3 of <lambda>: 0" in found[3].__notes__
+
+
+def raises_stop(x):
+    raise StopIteration(x)
+
+
+@everywhere
+def test_stop_iteration_ends_nothing_early(pool_of, backend):
+    with pytest.raises(StopIteration):
+        pool_of(backend).map(raises_stop, [1, 2])
+    found = pool_of(backend).map(raises_stop, [1, 2], errors="return")
+    assert [error.value for error in found] == [1, 2]
+
+
+class Unsendable(Exception):
+    def __reduce__(self):
+        raise TypeError("not this one")
+
+
+def raises_unsendable(x):
+    raise Unsendable("what happened")
+
+
+@on_processes
+def test_exceptions_that_do_not_pickle_are_told_of(pool_of, backend):
+    with pytest.raises(RuntimeError, match="Unsendable: what happened"):
+        pool_of(backend).map(raises_unsendable, [1])
+
+
+@on_processes
+def test_a_result_that_does_not_pickle_is_named(pool_of, backend):
+    pool = pool_of(backend)
+    with pytest.raises(TypeError, match=r"the result of item 1 of .*lambda.*, of type generator, cannot be sent"):
+        pool.map(lambda x: (k for k in ()) if x == 2 else x, [1, 2, 3])
+    assert pool.map(times, [1]) == [3]
+
+
+@on_processes
+def test_an_item_that_does_not_pickle_is_named_before_any_work(pool_of, backend, tmp_path):
+    with pytest.raises(TypeError, match=r"item 1 of .*lambda.*, <generator.* cannot be sent"):
+        pool_of(backend).map(lambda x: (tmp_path / "began").touch(), [1, (k for k in ())])
+    assert not (tmp_path / "began").exists()
+
+
+@everywhere
+def test_a_generator_that_raises_is_heard_before_any_work(pool_of, backend, tmp_path):
+    def items():
+        yield 1
+        raise KeyError("no more")
+
+    with pytest.raises(KeyError, match="no more"):
+        pool_of(backend).map(lambda x: (tmp_path / "began").touch(), items())
+    assert not (tmp_path / "began").exists()
+
+
+def dies_once(path):
+    if not os.path.exists(path):
+        open(path, "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@on_processes
+def test_an_item_whose_worker_dies_is_run_again(pool_of, backend, tmp_path):
+    paths = [str(tmp_path / str(k)) for k in range(3)]
+    result = pool_of(backend).run(each(dies_once), paths)
+    assert result.value == ["alive"] * 3
+    assert any("SIGKILL" in event for event in result.timeline.events)
+
+
+@on_processes
+def test_an_item_that_may_not_be_repeated_is_not(pool_of, backend, tmp_path):
+    with pytest.raises(WorkerDied, match="retry=False"):
+        pool_of(backend).map(dies_once, [str(tmp_path / "once")], retry=False)
+    assert pool_of(backend).map(times, [1]) == [3]
+
+
+def dies(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@on_processes
+def test_an_item_that_kills_every_worker_is_an_error(pool_of, backend):
+    with pytest.raises(WorkerDied, match=r"chunk 1 \(indices 1\.\.2\) of <lambda> was tried 3 times"):
+        pool_of(backend).map(lambda x: dies(x) if x else x, [0, 1, 0])
+
+
+@everywhere
+def test_random_numbers_are_an_items_own(pool_of, backend):
+    found = pool_of(backend).map(lambda item, rng: rng.random(), range(6), seed=5)
+    children = np.random.SeedSequence(5).spawn(6)
+    assert found == [np.random.default_rng(child).random() for child in children]
+    assert rng_of(5, 3).random() == found[3]
+
+
+@everywhere
+def test_the_longest_are_begun_first(pool_of, backend):
+    result = pool_of(backend).run(each(times, cost=lambda x: x), [1, 5, 3, 4, 2])
+    assert result.value == [3, 15, 9, 12, 6]
+    spans = np.sort(result.timeline.spans, order="start")
+    assert spans["chunk"][0] == 1
+
+
+@everywhere
+def test_starmap(pool_of, backend):
+    assert pool_of(backend).starmap(pow, [(2, 3), (3, 2)]) == [8, 9]
+
+
+def nests(x):
+    return run(each(times), [x, x], on=Processes(2)).value
+
+
+@everywhere
+def test_a_map_inside_a_map_runs_serially(pool_of, backend):
+    assert pool_of(backend).map(nests, [1, 2]) == [[3, 3], [6, 6]]
+
+
+BAD = {
+    "no function": (lambda: each(5), TypeError, "each takes a function of one item, not 5"),
+    "a kernel": (lambda: each(each(times)), TypeError, "is a kernel already"),
+    "a generator": (lambda: each(lambda x: (yield)), TypeError, "is a generator function"),
+    "errors": (lambda: each(times, errors="retrun"), ValueError, "did you mean 'return'"),
+    "seed": (lambda: each(times, seed=1.5), ValueError, "seed must be a whole number, not 1.5"),
+    "cost": (lambda: each(times, cost=3), ValueError, "cost must be a function of an item, not 3"),
+    "cost gives nan": (lambda: each(times, cost=float)(["1", "nan"]), ValueError, "cost gives nan for item 1, 'nan'"),
+    "items": (lambda: each(times)(5), TypeError, "the items for times must be iterable, not 5"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_use_is_one_line_with_the_remedy(case):
+    do, kind, told = BAD[case]
+    with pytest.raises(kind, match=told):
+        do()
+
+
+def test_items_are_no_copies_on_threads():
+    items = [Case(1), Case(2)]
+    with Threads(2).open() as pool:
+        assert [a is b for a, b in zip(pool.map(lambda x: x, items), items, strict=True)] == [True, True]
+
+
+def test_the_decorator_and_its_options():
+    @each(star=True)
+    def added(a, b):
+        """Add two numbers."""
+        return a + b
+
+    assert added([(1, 2)]) == [3]
+    assert added.__doc__ == "Add two numbers."
+    assert repr(added) == f"<kernel {__name__}:added>"
