@@ -7,14 +7,15 @@ from kernels.compilation.compiler import compiled
 from kernels.vectors.blocks import (
     LANES,
     copy_row,
-    finish_stores,
-    load_at,
+    flush_stream,
+    load_u_at,
     prefetch,
-    store_at,
-    sum_lanes,
+    store_u_at,
+    stream_at,
     transpose_block,
 )
 from kernels.vectors.caches import empty
+from kernels.vectors.operations import reduce_sum
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 8, 24])
@@ -44,13 +45,13 @@ def test_copy_row_moves_that_many_and_no_more(count):
 @compiled
 def _through_registers(source, target, past):
     prefetch(source.ctypes.data)
-    vector = load_at(source.ctypes.data, LANES)
+    vector = load_u_at(source.ctypes.data, LANES)
     if past:
-        store_at(target.ctypes.data, vector + vector, True)
-        finish_stores()
+        stream_at(target.ctypes.data, vector + vector)
+        flush_stream()
     else:
-        store_at(target.ctypes.data, vector + vector, False)
-    return sum_lanes(vector)
+        store_u_at(target.ctypes.data, vector + vector)
+    return reduce_sum(vector)
 
 
 @pytest.mark.parametrize("past", [False, True])

@@ -7,16 +7,25 @@ pytest.importorskip("numba")
 
 from kernels.compilation.compiler import compiled
 from kernels.vectors.operations import (
-    bit_count,
-    bits,
-    broadcast,
-    fma,
-    load,
-    ramp,
-    select,
-    store,
+    all_false,
+    all_true,
+    bit_cast_u64,
+    count_true,
+    first_n,
+    if_then_else,
+    iota,
+    load_u,
+    min_,
+    mul_add,
+    population_count,
+    promote_to,
+    reduce_sum,
+    set_,
+    store_u,
+    truncate_to,
+    vec_from_mask,
 )
-from kernels.vectors.target import vector_registers, vector_width
+from kernels.vectors.target import compress_instruction, has_fma, vector_registers, vector_width
 
 WIDTHS = [1, 2, 3, 4, 8, 16, 32, 64]
 
@@ -34,10 +43,10 @@ B = np.concatenate([A[5:], A[:5]])
 def arithmetic(lanes):
     def body(out, a, b):
         for i in range(0, len(a) - lanes + 1, lanes):
-            x, y = load(a, i, lanes), load(b, i, lanes)
+            x, y = load_u(a, i, lanes), load_u(b, i, lanes)
             s = x * y - 3.0
             s += 2.0 * x
-            store(out, i, s / y)
+            store_u(out, i, s / y)
 
     return body
 
@@ -46,10 +55,10 @@ def masking(lanes):
     def body(out, a, b):
         found = 0
         for i in range(0, len(a) - lanes + 1, lanes):
-            x, y = load(a, i, lanes), load(b, i, lanes)
+            x, y = load_u(a, i, lanes), load_u(b, i, lanes)
             chosen = ((x < y) & ~(x == y)) | (x != x)
-            found += bit_count(bits(chosen))
-            store(out, i, select(chosen, x, broadcast(9.0, lanes) + ramp(lanes)))
+            found += count_true(chosen)
+            store_u(out, i, if_then_else(chosen, x, iota(9.0, lanes)))
         return found
 
     return body
@@ -77,26 +86,119 @@ def test_masks_select_and_count(lanes):
     assert np.array_equal(out[:done], expected, equal_nan=True)
 
 
-def test_bits_are_in_lane_order():
-    def body(a):
-        return bits(load(a, 0, 5) > broadcast(0.0, 5))
+@pytest.mark.parametrize("lanes", [1, 5, 8, 64])
+def test_all_none_and_some_lanes_true(lanes):
+    def body(a, threshold):
+        mask = load_u(a, 0, lanes) > threshold
+        return all_true(mask), all_false(mask), count_true(mask)
 
-    assert compiled(body)(np.array([1.0, -1, -1, 1, 1])) == 0b11001
+    run, a = compiled(body), np.arange(64.0)
+    assert run(a, -1.0) == (True, False, lanes)
+    assert run(a, 64.0) == (False, True, 0)
+    assert run(a, 0.0) == (False, lanes == 1, lanes - 1)
+    assert run(a, lanes - 1.5) == (lanes == 1, False, 1)
 
 
-def test_fma_rounds_once():
+def test_the_first_n_lanes():
+    def body(out, count):
+        store_u(out, 0, vec_from_mask(first_n(count, 5)))
+
+    for count, expected in ((-3, 0), (0, 0), (2, 2), (5, 5), (2**40, 5)):
+        out = np.full(5, 9)
+        compiled(body)(out, count)
+        assert out.tolist() == [-1] * expected + [0] * (5 - expected)
+
+
+def test_a_mask_as_a_vector_counts_lanes():
     def body(out, a):
-        x = load(a, 0, 2)
-        store(out, 0, fma(x, x, -1.0))
+        count = set_(7, 4)
+        for _ in range(3):
+            count = count - vec_from_mask(load_u(a, 0, 4) > 0.0)
+        store_u(out, 0, truncate_to(out, count))
+
+    for dtype in (np.int32, np.int64):
+        out = np.zeros(4, dtype)
+        compiled(body)(out, np.array([1.0, -1.0, np.nan, 5.0]))
+        assert out.tolist() == [10, 7, 7, 10]
+
+
+def test_mul_add_rounds_once_where_the_machine_does():
+    def body(out, a):
+        x = load_u(a, 0, 2)
+        store_u(out, 0, mul_add(x, x, -1.0))
 
     out = np.empty(2)
     compiled(body)(out, np.array([1 + 2.0**-30, 2.0]))
-    assert out.tolist() == [2.0**-29 + 2.0**-60, 3.0]  # rounded twice, the first would be 2^-29
+    assert out.tolist() == [2.0**-29 + (2.0**-60 if has_fma() else 0.0), 3.0]
+
+
+def test_mul_add_is_for_floats():
+    from numba.core.errors import TypingError
+
+    def body(a):
+        return reduce_sum(mul_add(load_u(a, 0, 4), load_u(a, 0, 4), 1))
+
+    with pytest.raises(TypingError, match="floats"):
+        compiled(body)(np.arange(4))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8, 32])
+def test_sums_of_lanes(lanes):
+    def body(a):
+        return reduce_sum(load_u(a, 0, lanes))
+
+    whole = np.arange(5, 5 + lanes)
+    assert compiled(body)(whole) == whole.sum()
+    assert compiled(body)(whole.astype(np.float64)) == whole.sum()
+
+
+def test_a_sum_of_floats_adds_halves_to_halves():
+    def body(a):
+        return reduce_sum(load_u(a, 0, 4))
+
+    # From left to right it would be 0: 1 is lost beside 1e16.
+    assert compiled(body)(np.array([1.0, 1e16, 1.0, -1e16])) == 2.0
+
+
+def test_bits_are_counted_in_each_lane():
+    def body(out, a):
+        store_u(out, 0, population_count(bit_cast_u64(load_u(a, 0, 16))))
+
+    a = np.random.default_rng(2).integers(0, 256, 16).astype(np.uint8)
+    out = np.zeros(2, np.uint64)
+    compiled(body)(out, a)
+    assert out.tolist() == [sum(int(x).bit_count() for x in half) for half in (a[:8], a[8:])]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64])
+def test_integers_of_another_width(dtype):
+    def body(out, narrow, wide):
+        store_u(out, 0, min_(promote_to(out, load_u(narrow, 0, 4)), truncate_to(out, load_u(wide, 0, 4))))
+
+    narrow, wide = np.array([0, 200, 7, 255], np.uint8), np.array([9, 100, 2**40 + 3, 300], np.uint64)
+    out = np.zeros(4, dtype)
+    compiled(body)(out, narrow, wide)
+    assert out.tolist() == np.minimum(narrow.astype(dtype), wide.astype(dtype)).tolist()
+
+
+def test_a_promotion_does_not_narrow_and_a_truncation_does_not_widen():
+    from numba.core.errors import TypingError
+
+    def promotes(out, a):
+        store_u(out, 0, promote_to(out, load_u(a, 0, 4)))
+
+    def truncates(out, a):
+        store_u(out, 0, truncate_to(out, load_u(a, 0, 4)))
+
+    with pytest.raises(TypingError, match="narrower"):
+        compiled(promotes)(np.zeros(4, np.uint8), np.zeros(4, np.uint64))
+    with pytest.raises(TypingError, match="wider"):
+        compiled(truncates)(np.zeros(4, np.uint64), np.zeros(4, np.uint8))
 
 
 def test_any_address_and_any_rank():
     def body(out, a):
-        store(out, 1, load(a, 3, 4))
+        store_u(out, 1, load_u(a, 3, 4))
 
     a = np.arange(12.0).reshape(3, 4)
     out = np.zeros((2, 3))
@@ -107,7 +209,7 @@ def test_any_address_and_any_rank():
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int32])
 def test_other_dtypes(dtype):
     def body(out, a):
-        store(out, 0, load(a, 0, 4) * load(a, 4, 4) + load(a, 8, 4))
+        store_u(out, 0, load_u(a, 0, 4) * load_u(a, 4, 4) + load_u(a, 8, 4))
 
     a = np.arange(12, dtype=dtype)
     out = np.zeros(4, dtype)
@@ -119,13 +221,13 @@ def test_what_does_not_fit_is_refused():
     from numba.core.errors import TypingError
 
     def strided(a):
-        return bits(load(a, 0, 2) == load(a, 0, 2))
+        return all_true(load_u(a, 0, 2) == load_u(a, 0, 2))
 
     def mixed(a):
-        return bits(load(a, 0, 2) == load(a, 0, 4))
+        return all_true(load_u(a, 0, 2) == load_u(a, 0, 4))
 
     def varying(a, lanes):
-        return bits(load(a, 0, lanes) == load(a, 0, lanes))
+        return all_true(load_u(a, 0, lanes) == load_u(a, 0, lanes))
 
     with pytest.raises(TypingError, match="contiguous"):
         compiled(strided)(np.zeros(8)[::2])
@@ -139,3 +241,5 @@ def test_the_machine_has_a_width():
     assert vector_width(np.float64) in (2, 4, 8)
     assert vector_width(np.float32) == 2 * vector_width(np.float64)
     assert vector_registers() in (16, 32)
+    assert compress_instruction(3) == ""
+    assert compress_instruction(vector_width(np.float64)) in ("", "vpermps", "vcompresspd")

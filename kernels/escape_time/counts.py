@@ -1,6 +1,6 @@
 """The Mandelbrot set by escape time: for each pixel, how many iterations z ← z² + c take z out of the disk of radius 2.
 
-The body below is the definition, one pixel at a time; `escape_time_lanes` has the compiled one, with the same counts
+The body below is the definition, one pixel at a time; counts_compiled.py has the compiled one, with the same counts
 to the bit. Indices are pixels, row after row, so that chunks are equal in pixels however wide the image is.
 """
 

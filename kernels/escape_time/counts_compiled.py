@@ -31,16 +31,20 @@ import numba
 import numpy as np
 
 from kernels.escape_time.counts import escape_count
-from kernels.escape_time.moves import as_int32, count_where, leading, pack
+from kernels.vectors.compress import compress_store
 from kernels.vectors.operations import (
-    bit_count,
-    bits,
-    broadcast,
-    fma,
-    load,
-    ramp,
-    select,
-    store,
+    all_false,
+    all_true,
+    count_true,
+    first_n,
+    if_then_else,
+    iota,
+    load_u,
+    mul_add,
+    set_,
+    store_u,
+    truncate_to,
+    vec_from_mask,
 )
 from kernels.vectors.target import has_fma, vector_registers, vector_width
 
@@ -54,7 +58,7 @@ LANES = LOWER + UPPER
 FEW = 4 * WIDTH  # where every iteration is tested: there is more state to a vector
 
 TILE = 4096  # pixels in a queue: 160 KB, in the L2 cache; with 1024 more lanes idled at the end, 8192 were no faster
-ROOM = TILE + LANES + FEW + 8  # `pack` writes beyond; and fields a whole page apart would evict each other
+ROOM = TILE + LANES + FEW + 8  # compress_store writes beyond; and fields a whole page apart would evict each other
 X, Y, CX, CY, AT, AGE = (field * ROOM for field in range(6))  # where a queue's fields begin; AT is the pixel's index
 
 LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 too many lanes idled
@@ -82,12 +86,12 @@ def body(
         cy = imag - (row - (height - 1) / 2) * step
         for index in range(max(lo, begin), min(hi, begin + width), FEW):
             stop = min(index + FEW, hi, begin + width)
-            cx = ((ramp(FEW) + float(index - begin)) - (width - 1) / 2) * step + real
+            cx = (iota(float(index - begin), FEW) - (width - 1) / 2) * step + real
             if needs_definition(cx, cy):
                 for i in range(index, stop):
                     out[i] = escape_count(real + ((i - begin) - (width - 1) / 2) * step, cy, max_iter)
                 continue
-            waiting, calm = first_look(index, stop, out, counts, queue, waiting, calm, cx, broadcast(cy, FEW), max_iter)
+            waiting, calm = first_look(index, stop, out, counts, queue, waiting, calm, cx, set_(cy, FEW), max_iter)
             if waiting > TILE:
                 finish(queue, waiting, leavers, history, counts, out, max_iter)
                 waiting = 0
@@ -98,7 +102,7 @@ def body(
 def needs_definition(cx: Any, cy: float) -> bool:
     """Whether one of these points is among the few that the shortcuts do not cover."""
     cc = cx * cx + cy * cy
-    return bits((cc - 4.0) * (cc - 4.0) < RING * RING) != 0 or 0.0 < abs(cy) < TINY
+    return not all_false((cc - 4.0) * (cc - 4.0) < RING * RING) or 0.0 < abs(cy) < TINY
 
 
 @part
@@ -110,7 +114,7 @@ def iterated(x: Any, y: Any, cx: Any, cy: Any) -> Any:
 @part
 def iterated_fused(x: Any, y: Any, cx: Any, cy: Any) -> Any:
     """z² + c, doubled on the way into the addition, which is exact: the multipliers do what the adders do above."""
-    return (x * x - y * y) + cx, fma(x * y, 2.0, cy)
+    return (x * x - y * y) + cx, mul_add(x * y, 2.0, cy)
 
 
 if not has_fma():
@@ -127,9 +131,9 @@ def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
     """Count the iterations until |z|² > 4, for some steps (rounded up to fours) or until all lanes have left."""
     for _ in range((steps + 3) // 4):
         for _ in range(4):
-            count = count_where(count, in_disk(x, y))
+            count = count - vec_from_mask(in_disk(x, y))  # true is -1
             x, y = iterated(x, y, cx, cy)
-        if bits(in_disk(x, y)) == 0:
+        if all_false(in_disk(x, y)):
             break
     return x, y, count
 
@@ -143,30 +147,30 @@ def first_look(
     The first `calm` of them, which none of the neighbours before left in, go without a test, and all over again where
     that was too many. Returns how many are waiting, and calm for the neighbours to come.
     """
-    here = leading(stop - index, cx)
+    here = first_n(stop - index, cx)
     x, y = cx, cy  # which is z after one iteration
     skipped = calm
     for _ in range(skipped // 2):
         for _ in range(2):
             x, y = iterated(x, y, cx, cy)
-    if bits(here & ~in_disk(x, y)):
+    if not all_false(here & ~in_disk(x, y)):
         x, y, skipped, calm = cx, cy, 0, max(calm - 16, -8)
-    x, y, count = follow(x, y, cx, cy, broadcast(1 + skipped, cx), LOOK - skipped)
-    count = select(in_disk(x, y) | (count > max_iter), max_iter, count)
+    x, y, count = follow(x, y, cx, cy, set_(1 + skipped, cx), LOOK - skipped)
+    count = if_then_else(in_disk(x, y) | (count > max_iter), max_iter, count)
     if stop - index == FEW:
-        store(out, index, as_int32(count))
+        store_u(out, index, truncate_to(out, count))
     else:
-        store(counts, 0, count)
+        store_u(counts, 0, count)
         for i in range(index, stop):
             out[i] = counts[i - index]
     inside = here & in_disk(x, y)
-    if bits(inside):
-        pack(queue, X + waiting, inside, x)
-        pack(queue, Y + waiting, inside, y)
-        pack(queue, CX + waiting, inside, cx)
-        pack(queue, CY + waiting, inside, cy)
-        waiting = pack(queue, AT + waiting, inside, ramp(FEW) + float(index)) - AT
-    if not bits(here & ~inside):
+    if not all_false(inside):
+        compress_store(queue, X + waiting, x, inside)
+        compress_store(queue, Y + waiting, y, inside)
+        compress_store(queue, CX + waiting, cx, inside)
+        compress_store(queue, CY + waiting, cy, inside)
+        waiting += compress_store(queue, AT + waiting, iota(float(index), FEW), inside)
+    if all_false(here & ~inside):
         calm = min(calm + 8, LOOK)
     return waiting, max(calm, 0)
 
@@ -192,32 +196,32 @@ def without_interior(queue: Any, live: int) -> int:
     """Drop the points of the main cardioid and of the disk of period 2 from the queue; return how many are left."""
     kept = 0
     for g in range(0, live, FEW):
-        cx, cy = load(queue, CX + g, FEW), load(queue, CY + g, FEW)
+        cx, cy = load_u(queue, CX + g, FEW), load_u(queue, CY + g, FEW)
         right, left, yy = cx - 0.25, cx + 1.0, cy * cy
         q = right * right + yy
         # With 1 - 4c = a + bi and m = |a + bi|, the first is -(2(m + a) - m²)(m² - 2a + 2m)/256, the multiplier
         # |1 - sqrt(a + bi)|; in the disk of period 2 it is 4|c + 1|. Both are at most 1 - 5e-5 where these are less.
-        stay = (q * (q + right) - 0.25 * yy >= -1e-4) & (left * left + yy >= 0.0624) & leading(live - g, FEW)
-        kept = keep(queue, g, kept, stay, load(queue, X + g, FEW), load(queue, Y + g, FEW), cx, cy)
+        stay = (q * (q + right) - 0.25 * yy >= -1e-4) & (left * left + yy >= 0.0624) & first_n(live - g, FEW)
+        kept = keep(queue, g, kept, stay, load_u(queue, X + g, FEW), load_u(queue, Y + g, FEW), cx, cy)
     return kept
 
 
 @part
 def keep(queue: Any, g: int, kept: int, stay: Any, x: Any, y: Any, cx: Any, cy: Any) -> Any:
     """Put the lanes that stay, loaded from g, at the queue's front; return its new end."""
-    at = load(queue, AT + g, x)
-    if not bits(~stay):
-        store(queue, X + kept, x)
-        store(queue, Y + kept, y)
-        store(queue, CX + kept, cx)
-        store(queue, CY + kept, cy)
-        store(queue, AT + kept, at)
-        return kept + bit_count(bits(stay))
-    pack(queue, X + kept, stay, x)
-    pack(queue, Y + kept, stay, y)
-    pack(queue, CX + kept, stay, cx)
-    pack(queue, CY + kept, stay, cy)
-    return pack(queue, AT + kept, stay, at) - AT
+    at = load_u(queue, AT + g, x)
+    if all_true(stay):
+        store_u(queue, X + kept, x)
+        store_u(queue, Y + kept, y)
+        store_u(queue, CX + kept, cx)
+        store_u(queue, CY + kept, cy)
+        store_u(queue, AT + kept, at)
+        return kept + count_true(stay)
+    compress_store(queue, X + kept, x, stay)
+    compress_store(queue, Y + kept, y, stay)
+    compress_store(queue, CX + kept, cx, stay)
+    compress_store(queue, CY + kept, cy, stay)
+    return kept + compress_store(queue, AT + kept, at, stay)
 
 
 @part
@@ -226,16 +230,16 @@ def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int,
     kept = gone = 0
     for g in range(0, live, LANES):
         h = g + LOWER
-        x, y = load(queue, X + g, LOWER), load(queue, Y + g, LOWER)
-        cx, cy = load(queue, CX + g, LOWER), load(queue, CY + g, LOWER)
-        u, v = load(queue, X + h, UPPER), load(queue, Y + h, UPPER)
-        cu, cv = load(queue, CX + h, UPPER), load(queue, CY + h, UPPER)
-        moved, shifted = broadcast(1.0, LOWER), broadcast(1.0, UPPER)
+        x, y = load_u(queue, X + g, LOWER), load_u(queue, Y + g, LOWER)
+        cx, cy = load_u(queue, CX + g, LOWER), load_u(queue, CY + g, LOWER)
+        u, v = load_u(queue, X + h, UPPER), load_u(queue, Y + h, UPPER)
+        cu, cv = load_u(queue, CX + h, UPPER), load_u(queue, CY + h, UPPER)
+        moved, shifted = set_(1.0, LOWER), set_(1.0, UPPER)
         for b in range(BLOCKS):
-            store(history, b * LANES, x)
-            store(history, b * LANES + LOWER, u)
-            store(history, YS + b * LANES, y)
-            store(history, YS + b * LANES + LOWER, v)
+            store_u(history, b * LANES, x)
+            store_u(history, b * LANES + LOWER, u)
+            store_u(history, YS + b * LANES, y)
+            store_u(history, YS + b * LANES + LOWER, v)
             # Two to a turn: a plain loop LLVM unrolled worse itself, 5.0 against 6.3 G iterations/s with AVX2.
             if h < live:
                 for _ in range(block // 2):
@@ -247,8 +251,10 @@ def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int,
                     for _ in range(2):
                         x, y = iterated(x, y, cx, cy)
             if watch:
-                moved = select((x == load(history, 0, x)) & (y == load(history, YS, y)), 0.0, moved)
-                shifted = select((u == load(history, LOWER, u)) & (v == load(history, YS + LOWER, v)), 0.0, shifted)
+                moved = if_then_else((x == load_u(history, 0, x)) & (y == load_u(history, YS, y)), 0.0, moved)
+                shifted = if_then_else(
+                    (u == load_u(history, LOWER, u)) & (v == load_u(history, YS + LOWER, v)), 0.0, shifted
+                )
         kept, gone = part_ways(queue, g, live, kept, leavers, gone, history, 0, n, block, x, y, cx, cy, moved)
         if h < live:
             kept, gone = part_ways(queue, h, live, kept, leavers, gone, history, LOWER, n, block, u, v, cu, cv, shifted)
@@ -274,10 +280,10 @@ def part_ways(
     moved: Any,
 ) -> Any:
     """Keep the lanes that are in the disk and have not come round; put those that left among the leavers."""
-    here, inside = leading(live - g, x), in_disk(x, y)
+    here, inside = first_n(live - g, x), in_disk(x, y)
     leaving = here & ~inside
-    if bits(leaving):
-        gone = put_leavers(leavers, gone, leaving, history, first, n, block, cx, cy, load(queue, AT + g, x))
+    if not all_false(leaving):
+        gone = put_leavers(leavers, gone, leaving, history, first, n, block, cx, cy, load_u(queue, AT + g, x))
     kept = keep(queue, g, kept, here & inside & (moved != 0.0), x, y, cx, cy)
     return kept, gone
 
@@ -287,26 +293,26 @@ def put_leavers(
     leavers: Any, gone: int, leaving: Any, history: Any, first: int, n: int, block: int, cx: Any, cy: Any, at: Any
 ) -> Any:
     """Queue those that left the disk, in the last state that the history has of them inside."""
-    x, y, age = load(history, first, cx), load(history, YS + first, cx), broadcast(float(n), cx)
+    x, y, age = load_u(history, first, cx), load_u(history, YS + first, cx), set_(float(n), cx)
     for b in range(1, BLOCKS):
-        later_x, later_y = load(history, b * LANES + first, cx), load(history, YS + b * LANES + first, cx)
+        later_x, later_y = load_u(history, b * LANES + first, cx), load_u(history, YS + b * LANES + first, cx)
         inside = in_disk(later_x, later_y)
-        x, y = select(inside, later_x, x), select(inside, later_y, y)
-        age = select(inside, float(n + b * block), age)
-    pack(leavers, X + gone, leaving, x)
-    pack(leavers, Y + gone, leaving, y)
-    pack(leavers, CX + gone, leaving, cx)
-    pack(leavers, CY + gone, leaving, cy)
-    pack(leavers, AGE + gone, leaving, age)
-    return pack(leavers, AT + gone, leaving, at) - AT
+        x, y = if_then_else(inside, later_x, x), if_then_else(inside, later_y, y)
+        age = if_then_else(inside, float(n + b * block), age)
+    compress_store(leavers, X + gone, x, leaving)
+    compress_store(leavers, Y + gone, y, leaving)
+    compress_store(leavers, CX + gone, cx, leaving)
+    compress_store(leavers, CY + gone, cy, leaving)
+    compress_store(leavers, AGE + gone, age, leaving)
+    return gone + compress_store(leavers, AT + gone, at, leaving)
 
 
 @part
 def count_leavers(leavers: Any, gone: int, counts: Any, out: Any, block: int, max_iter: int) -> None:
     """Follow the leavers through the block in which they left, and put their counts in `out`."""
     for g in range(0, gone, FEW):
-        x, y = load(leavers, X + g, FEW), load(leavers, Y + g, FEW)
-        _, _, count = follow(x, y, load(leavers, CX + g, FEW), load(leavers, CY + g, FEW), broadcast(0, FEW), block)
-        store(counts, 0, count)
+        x, y = load_u(leavers, X + g, FEW), load_u(leavers, Y + g, FEW)
+        _, _, count = follow(x, y, load_u(leavers, CX + g, FEW), load_u(leavers, CY + g, FEW), set_(0, FEW), block)
+        store_u(counts, 0, count)
         for i in range(min(FEW, gone - g)):
             out[int(leavers[AT + g + i])] = min(int(leavers[AGE + g + i]) + counts[i], max_iter)

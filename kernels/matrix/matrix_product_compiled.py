@@ -1,4 +1,4 @@
-"""matmul's compiled body: a tile of the product from packed panels of A and B (GotoBLAS and BLIS; see matmul_micro).
+"""matmul's compiled body: a tile of the product from packed panels of A and B (GotoBLAS and BLIS; see micro_kernel.py).
 
 For each DEPTH of the sums, the tile's columns of B are packed into slivers of COLUMNS, and, HEIGHT rows at a time, its
 rows of A into slivers of ROWS: what the micro-kernel reads is then contiguous, filled up with zeros to whole blocks,

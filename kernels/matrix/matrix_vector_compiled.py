@@ -10,23 +10,13 @@ to 0.93; eight 0.97, and 0.92 to 0.95. Asking for every line of A in software, h
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kernels.definition.operands import Array
-from kernels.vectors.blocks import LANES, load_at, store_at, sum_lanes
-from kernels.vectors.operations import broadcast, fma
-from kernels.vectors.target import has_fma
+from kernels.vectors.blocks import LANES, load_u_at, store_u_at
+from kernels.vectors.operations import mul_add, reduce_sum, set_
 
 WIDE = 2 * LANES  # lanes of a row's partial sums: four rows of two registers hide the latency of a multiply-add
-
-
-def _product_and_sum(a: Any, b: Any, c: Any) -> Any:
-    return a * b + c
-
-
-multiply_add = fma if has_fma() else _product_and_sum
 
 
 def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
@@ -62,24 +52,24 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     for i in range(top, four, 4):
         a = A.ctypes.data + i * line
         b, c, d = a + line, a + 2 * line, a + 3 * line
-        of_a = of_b = of_c = of_d = broadcast(0.0, WIDE)
+        of_a = of_b = of_c = of_d = set_(0.0, WIDE)
         for j in range(0, whole * 8, WIDE * 8):
-            of_x = load_at(np.intp(v + j), WIDE)
-            of_a = multiply_add(load_at(np.intp(a + j), WIDE), of_x, of_a)
-            of_b = multiply_add(load_at(np.intp(b + j), WIDE), of_x, of_b)
-            of_c = multiply_add(load_at(np.intp(c + j), WIDE), of_x, of_c)
-            of_d = multiply_add(load_at(np.intp(d + j), WIDE), of_x, of_d)
-        out[i] = sum_lanes(of_a)
-        out[i + 1] = sum_lanes(of_b)
-        out[i + 2] = sum_lanes(of_c)
-        out[i + 3] = sum_lanes(of_d)
+            of_x = load_u_at(np.intp(v + j), WIDE)
+            of_a = mul_add(load_u_at(np.intp(a + j), WIDE), of_x, of_a)
+            of_b = mul_add(load_u_at(np.intp(b + j), WIDE), of_x, of_b)
+            of_c = mul_add(load_u_at(np.intp(c + j), WIDE), of_x, of_c)
+            of_d = mul_add(load_u_at(np.intp(d + j), WIDE), of_x, of_d)
+        out[i] = reduce_sum(of_a)
+        out[i + 1] = reduce_sum(of_b)
+        out[i + 2] = reduce_sum(of_c)
+        out[i + 3] = reduce_sum(of_d)
         add_tails(out, A, x, i, i + 4, whole)
     for i in range(four, bottom):
         a = A.ctypes.data + i * line
-        of_a = broadcast(0.0, WIDE)
+        of_a = set_(0.0, WIDE)
         for j in range(0, whole * 8, WIDE * 8):
-            of_a = multiply_add(load_at(np.intp(a + j), WIDE), load_at(np.intp(v + j), WIDE), of_a)
-        out[i] = sum_lanes(of_a)
+            of_a = mul_add(load_u_at(np.intp(a + j), WIDE), load_u_at(np.intp(v + j), WIDE), of_a)
+        out[i] = reduce_sum(of_a)
         add_tails(out, A, x, i, i + 1, whole)
 
 
@@ -100,14 +90,14 @@ def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     for j in range(0, four, 4):
         a = A.ctypes.data + top * 8 + j * column
         b, c, d = a + column, a + 2 * column, a + 3 * column
-        of_a, of_b = broadcast(x[j], LANES), broadcast(x[j + 1], LANES)
-        of_c, of_d = broadcast(x[j + 2], LANES), broadcast(x[j + 3], LANES)
+        of_a, of_b = set_(x[j], LANES), set_(x[j + 1], LANES)
+        of_c, of_d = set_(x[j + 2], LANES), set_(x[j + 3], LANES)
         for i in range(0, whole * 8, LANES * 8):
-            total = multiply_add(load_at(np.intp(a + i), LANES), of_a, load_at(np.intp(to + i), LANES))
-            total = multiply_add(load_at(np.intp(b + i), LANES), of_b, total)
-            total = multiply_add(load_at(np.intp(c + i), LANES), of_c, total)
-            total = multiply_add(load_at(np.intp(d + i), LANES), of_d, total)
-            store_at(np.intp(to + i), total, False)
+            total = mul_add(load_u_at(np.intp(a + i), LANES), of_a, load_u_at(np.intp(to + i), LANES))
+            total = mul_add(load_u_at(np.intp(b + i), LANES), of_b, total)
+            total = mul_add(load_u_at(np.intp(c + i), LANES), of_c, total)
+            total = mul_add(load_u_at(np.intp(d + i), LANES), of_d, total)
+            store_u_at(np.intp(to + i), total)
     for i in range(bottom - top):
         for j in range(0 if i >= whole else four, A.shape[1]):
             sums[i] += A[top + i, j] * x[j]

@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.vectors.blocks import LANES, read, shuffle, write
-from kernels.vectors.target import has_fma, vector_registers
+from kernels.vectors.blocks import LANES
+from kernels.vectors.llvm import emit_load, emit_mul_add, emit_store, splat
+from kernels.vectors.target import vector_registers
 
 # The block whose accumulators fill the registers, beside which B's row takes one for each vector and A's numbers two
 # (with one, LLVM spilled an accumulator, at half the speed). Of 32 registers 24, of 16 twelve: enough independent sums
@@ -48,13 +49,11 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(ROWS)]
         at_a = builder.gep(a, [builder.mul(step, index(ROWS))])
         at_b = builder.gep(b, [builder.mul(step, index(COLUMNS))])
-        row = [read(builder, builder.gep(at_b, [index(v * LANES)]), LANES) for v in range(VECTORS)]
+        row = [emit_load(builder, builder.gep(at_b, [index(v * LANES)]), vector) for v in range(VECTORS)]
         made = []
         for r in range(ROWS):
-            single = builder.load(builder.gep(at_a, [index(r)]))
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), single, ir.IntType(32)(0))
-            factor = shuffle(builder, first, first, [0] * LANES)
-            made.append([_multiply_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
+            factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), LANES)
+            made.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
         following = builder.add(step, index(1))
         step.add_incoming(index(0), before)
         step.add_incoming(following, loop)
@@ -72,19 +71,9 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
                     for r in range(ROWS):
                         for v in range(VECTORS):
                             place = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * LANES))])
-                            value = builder.fadd(read(builder, place, LANES), made[r][v]) if kept else made[r][v]
-                            write(builder, value, place)
+                            value = builder.fadd(emit_load(builder, place, vector), made[r][v]) if kept else made[r][v]
+                            emit_store(builder, value, place)
         return context.get_dummy_value()
 
     intp = types.intp
     return types.void(intp, intp, intp, intp, intp, types.boolean), codegen
-
-
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a·b + c, fused where that is one instruction."""
-    if has_fma():
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(c.type, [c.type] * 3), f"llvm.fma.v{LANES}f64"
-        )
-        return builder.call(fma, (a, b, c))
-    return builder.fadd(builder.fmul(a, b), c)

@@ -32,7 +32,17 @@ from kernels.sieve.wheel import (
     UP_TO_REMAINDER,
     divide,
 )
-from kernels.vectors.operations import as_words, bit_count, broadcast, cast_for, lesser, load, store
+from kernels.vectors.operations import (
+    bit_cast_u64,
+    load_u,
+    min_,
+    population_count,
+    promote_to,
+    reduce_sum,
+    set_,
+    store_u,
+    truncate_to,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -213,11 +223,13 @@ def lay_eight_patterns(segment: Any, lo: Any, hi: Any, turn: Any, t: Any, places
     h, h_end, h_period = begin_pattern(places, group + 7, turn)
     for i in range(lo, hi, STEP):
         for k in range(0, STEP, LANES):
-            left = load(t, a + k, LANES) & load(t, b + k, LANES) & load(t, c + k, LANES) & load(t, d + k, LANES)
-            right = load(t, e + k, LANES) & load(t, f + k, LANES) & load(t, g + k, LANES) & load(t, h + k, LANES)
+            left = load_u(t, a + k, LANES) & load_u(t, b + k, LANES) & load_u(t, c + k, LANES) & load_u(t, d + k, LANES)
+            right = (
+                load_u(t, e + k, LANES) & load_u(t, f + k, LANES) & load_u(t, g + k, LANES) & load_u(t, h + k, LANES)
+            )
             if group:
-                left = left & load(segment, i + k, LANES)
-            store(segment, i + k, left & right)
+                left = left & load_u(segment, i + k, LANES)
+            store_u(segment, i + k, left & right)
         a, b = go_on(a, a_end, a_period), go_on(b, b_end, b_period)
         c, d = go_on(c, c_end, c_period), go_on(d, d_end, d_period)
         e, f = go_on(e, e_end, e_period), go_on(f, f_end, f_period)
@@ -241,7 +253,7 @@ def go_on(at: Any, end: Any, period: Any) -> Any:
 def distances(p: Any) -> Any:
     """From a block's first byte to the prime's multiple on bit 0, 1 … 7: a vector."""
     row = np.int64(U(8) * INDEX_OF_RESIDUE[p % THIRTY])
-    return broadcast(np.uint32(p // THIRTY), 8) * load(FACTOR, row, 8) + load(CARRY, row, 8)
+    return set_(np.uint32(p // THIRTY), 8) * load_u(FACTOR, row, 8) + load_u(CARRY, row, 8)
 
 
 def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
@@ -249,7 +261,7 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
     d = np.empty(8, np.uint32)
     for j in range(U(len(primes))):
         p = U(primes[j])
-        store(d, 0, distances(p))
+        store_u(d, 0, distances(p))
         d0, d1, d2, d3, d4, d5, d6, d7 = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
         b = U(blocks[j])
         while b < end:
@@ -268,14 +280,14 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
 def take_over(segment: Any, size: Any, spill: Any) -> None:
     """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
     for i in range(0, np.int64(min(MARGIN, size)), LANES):
-        store(segment, i, load(segment, i, LANES) & load(spill, i, LANES))
+        store_u(segment, i, load_u(segment, i, LANES) & load_u(spill, i, LANES))
     fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
 
 
 def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
     """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
     for i in range(0, np.int64(MARGIN), LANES):
-        store(spill, i, load(segment, np.int64(size) + i, LANES))
+        store_u(spill, i, load_u(segment, np.int64(size) + i, LANES))
     for j in range(len(blocks)):
         blocks[j] -= size
 
@@ -283,7 +295,7 @@ def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
 def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
     """Put the value into array[lo:hi] and up to LANES - 1 bytes behind; quicker to compile than a plain loop."""
     for i in range(lo, hi, LANES):
-        store(array, i, broadcast(value, LANES))
+        store_u(array, i, set_(value, LANES))
 
 
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
@@ -303,11 +315,11 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
             fits = size // p
             run_end = first_above(primes, size // fits) if fits else U(len(primes))
             times = fits + ONE
-        multiples = distances(p) + broadcast(blocks[j], 8)
+        multiples = distances(p) + set_(blocks[j], 8)
         # Below the segment is a large number here: the next block's multiple is the smaller one.
-        multiples = lesser(multiples, multiples + broadcast(np.uint32(p), 8))
+        multiples = min_(multiples, multiples + set_(np.uint32(p), 8))
         for _ in range(times):
-            store(at, 0, lesser(multiples, load(outside, 0, 8)))
+            store_u(at, 0, min_(multiples, load_u(outside, 0, 8)))
             # The eight lines of small primes again: one function of both took 4 % longer here, for it loads at[] first.
             segment[at[0]] &= NOT_0
             segment[at[1]] &= NOT_1
@@ -317,7 +329,7 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
             segment[at[5]] &= NOT_5
             segment[at[6]] &= NOT_6
             segment[at[7]] &= NOT_7
-            multiples = multiples + broadcast(np.uint32(p), 8)
+            multiples = multiples + set_(np.uint32(p), 8)
         last = U(blocks[j]) + times * p & U(0xFFFFFFFF)
         blocks[j] = (last if last <= size else last - p) - size
         j += ONE
@@ -328,9 +340,9 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
 
 def count_bits(segment: Any, size: Any) -> Any:
     """How many primes the segment's bytes hold; there are zeros behind them up to a whole vector."""
-    total = 0
+    total = np.int64(0)
     for i in range(0, np.int64(size), LANES):
-        total += bit_count(as_words(load(segment, i, LANES)))
+        total += np.int64(reduce_sum(population_count(bit_cast_u64(load_u(segment, i, LANES)))))
     return total
 
 
@@ -342,8 +354,8 @@ def list_bits(segment: Any, size: Any, turn: Any, out: Any, at: Any) -> Any:
     base = turn * THIRTY
     for i in range(size):
         byte = np.int64(segment[i])
-        numbers = cast_for(out, load(NUMBERS_OF_BYTE, byte * 8, 8))
-        store(out, at, numbers + cast_for(out, broadcast(base, 8)))
+        numbers = promote_to(out, load_u(NUMBERS_OF_BYTE, byte * 8, 8))
+        store_u(out, at, numbers + truncate_to(out, set_(base, 8)))
         at += COUNT_OF_BYTE[byte]
         base += THIRTY
     return at

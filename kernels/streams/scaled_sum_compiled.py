@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.definition.operands import Array
-from kernels.vectors.blocks import LANES, VECTOR, finish_stores, load_at, store_at
+from kernels.vectors.blocks import LANES, VECTOR_BYTES, flush_stream, load_u_at, store_u_at, stream_at
 from kernels.vectors.caches import LARGE
 
 
@@ -27,22 +27,20 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
             to = out.ctypes.data + row * out.strides[0]
             from_a, from_b = a.ctypes.data + row_a * a.strides[0], b.ctypes.data + row_b * b.strides[0]
             past = 3 * out.size * 8 > LARGE and to != from_a and to != from_b
-            begin = first + (-(to + first * 8) % VECTOR) // 8 if past else first
+            begin = first + (-(to + first * 8) % VECTOR_BYTES) // 8 if past else first
             begin = min(begin, last)
             end = last - (last - begin) % LANES
             if past:
-                for i in range(begin * 8, end * 8, VECTOR):
-                    store_at(
+                for i in range(begin * 8, end * 8, VECTOR_BYTES):
+                    stream_at(
                         np.intp(to + i),
-                        load_at(np.intp(from_a + i), LANES) + load_at(np.intp(from_b + i), LANES) * s,
-                        True,
+                        load_u_at(np.intp(from_a + i), LANES) + load_u_at(np.intp(from_b + i), LANES) * s,
                     )
             else:
-                for i in range(begin * 8, end * 8, VECTOR):
-                    store_at(
+                for i in range(begin * 8, end * 8, VECTOR_BYTES):
+                    store_u_at(
                         np.intp(to + i),
-                        load_at(np.intp(from_a + i), LANES) + load_at(np.intp(from_b + i), LANES) * s,
-                        False,
+                        load_u_at(np.intp(from_a + i), LANES) + load_u_at(np.intp(from_b + i), LANES) * s,
                     )
         else:
             begin = end = last
@@ -50,4 +48,4 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
             out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
         for i in range(end, last):
             out[row, i] = a[row_a, i * step_a] + s * b[row_b, i * step_b]
-    finish_stores()
+    flush_stream()

@@ -9,7 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.definition.operands import TALL, WIDE, Array, tile_at
-from kernels.vectors.blocks import LANES, VECTOR, copy_row, finish_stores, load_at, prefetch, store_at, transpose_block
+from kernels.vectors.blocks import (
+    LANES,
+    VECTOR_BYTES,
+    copy_row,
+    flush_stream,
+    load_u_at,
+    prefetch,
+    store_u_at,
+    stream_at,
+    transpose_block,
+)
 from kernels.vectors.caches import LARGE
 
 LINE = 8  # numbers to a cache line
@@ -51,7 +61,7 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
             for r in range(top, bottom):
                 for c in range(left, right):
                     out[r, s, c] = A[c, m, r]
-    finish_stores()
+    flush_stream()
 
 
 def turn_by_lines(
@@ -100,10 +110,10 @@ def write_run(target: int, source: int, count: int, past: bool) -> None:
     for i in range(begin):
         copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)
     if past:
-        for i in range(begin * 8, end * 8, VECTOR):
-            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), True)
+        for i in range(begin * 8, end * 8, VECTOR_BYTES):
+            stream_at(np.intp(target + i), load_u_at(np.intp(source + i), LANES))
     else:
-        for i in range(begin * 8, end * 8, VECTOR):
-            store_at(np.intp(target + i), load_at(np.intp(source + i), LANES), False)
+        for i in range(begin * 8, end * 8, VECTOR_BYTES):
+            store_u_at(np.intp(target + i), load_u_at(np.intp(source + i), LANES))
     for i in range(end, count):
         copy_row(np.intp(source + i * 8), np.intp(target + i * 8), 1)

@@ -1,9 +1,22 @@
-"""Small blocks of float64 moved through vector registers, by address: copied, transposed, streamed past the caches.
+"""Vectors by address, past the caches, and small blocks of float64 that are copied and transposed in registers.
 
-Addresses and strides let one compiled body serve arrays of every layout; whoever computes an address from an array
+Quick reference; names as in operations.py, whose `_u` (aligned to elements) becomes `_u_at` where an address is taken.
+Addresses are intp, in bytes; strides count elements; `lanes`, `count`, `rows` and `past` are constants.
+
+    load_u_at(address, lanes)           v     the float64 there
+    store_u_at(address, v)                    puts v's lanes there
+    stream_at(address, v)                     the same past the caches; the address is a multiple of v's size
+    flush_stream()                            ends what was streamed: call it before anybody is told of the result
+    prefetch(address)                         asks for the cache line there; any address is allowed
+    copy_row(source, target, count)           moves `count` numbers
+    transpose_block(source, source_stride, target, target_stride, rows, past)
+                                              writes `rows` rows of LANES numbers as LANES rows of `rows` numbers
+
+Addresses and strides let one compiled body serve arrays of every layout. Whoever computes an address from an array
 keeps that array alive while it is used (an argument of the same function is).
 """
 
+# numba is untyped where it is extended.
 # mypy: allow-untyped-calls, allow-untyped-decorators
 
 from __future__ import annotations
@@ -13,14 +26,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from kernels.vectors.operations import Vector
+import kernels.vectors.operators  # noqa: F401  # teaches numba + - * / < == & | ~ on vectors and masks
+from kernels.vectors.llvm import Vector, emit_load, emit_shuffle, emit_store, emit_stream, literal
 from kernels.vectors.target import vector_width
 
-LANES = vector_width(np.float64)
-VECTOR = LANES * 8  # bytes
+LANES = vector_width(np.float64)  # float64 to a register
+VECTOR_BYTES = 8 * LANES
 
 _number, _word = ir.DoubleType(), ir.IntType(64)
 
@@ -29,32 +42,7 @@ def _vector(lanes: int) -> Any:
     return ir.VectorType(_number, lanes)
 
 
-def read(builder: Any, place: Any, lanes: int) -> Any:
-    """LLVM's load of a vector, aligned or not."""
-    value = builder.load(builder.bitcast(place, ir.PointerType(_vector(lanes))))
-    value.align = 8
-    return value
-
-
-def write(builder: Any, value: Any, place: Any) -> None:
-    """LLVM's store of a vector, aligned or not."""
-    builder.store(value, builder.bitcast(place, ir.PointerType(value.type))).align = 8
-
-
-def stream(builder: Any, value: Any, place: Any) -> None:
-    """A store that goes past the caches; the place is a multiple of the vector's size."""
-    put = builder.store(value, builder.bitcast(place, ir.PointerType(value.type)))
-    put.align = value.type.count * 8
-    put.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
-
-
-def shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    """The chosen lanes of a, and (counted on) of b."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(a, b, mask)
-
-
-def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+def emit_transpose(builder: Any, rows: list[Any]) -> list[Any]:
     """The columns of a block whose rows are vectors; the rows a power of two, no more than lanes.
 
     At distance 1, 2, 4 …, each pair of rows swaps the squares of that side that lie across the diagonal (Eklundh,
@@ -70,21 +58,15 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
             a, b = rows[i], rows[i + distance]
             near = [lane if not lane & distance else lanes + lane - distance for lane in range(lanes)]
             far = [lane + distance if not lane & distance else lanes + lane for lane in range(lanes)]
-            swapped[i], swapped[i + distance] = shuffle(builder, a, b, near), shuffle(builder, a, b, far)
+            swapped[i], swapped[i + distance] = emit_shuffle(builder, a, b, near), emit_shuffle(builder, a, b, far)
         rows = swapped
         distance *= 2
     if count == lanes:
         return rows
     return [
-        shuffle(builder, rows[c % count], rows[c % count], list(range(c - c % count, c - c % count + count)))
+        emit_shuffle(builder, rows[c % count], rows[c % count], list(range(c - c % count, c - c % count + count)))
         for c in range(lanes)
     ]
-
-
-def _literal(value: Any, name: str) -> int:
-    if not isinstance(value, types.IntegerLiteral | types.BooleanLiteral):
-        raise TypingError(f"{name} must be a constant, not {value}; name it in the module")
-    return int(value.literal_value)
 
 
 def _places(builder: Any, address: Any, stride: Any, count: int) -> list[Any]:
@@ -96,12 +78,12 @@ def _places(builder: Any, address: Any, stride: Any, count: int) -> list[Any]:
 def transpose_block(
     typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any, rows: Any, past: Any
 ) -> Any:
-    """`transpose_block(source, source_stride, target, target_stride, rows, past)`: rows x LANES numbers, turned.
+    """`transpose_block(source, source_stride, target, target_stride, rows, past)`: transpose rows x LANES numbers.
 
     Source and target are addresses; strides count elements from row to row. `rows` is a constant of any size: it is
-    done in powers of two. `past` as for `store_at`, of rows that are whole vectors.
+    done in powers of two. Where `past` is True, the rows of the target are whole vectors, and go past the caches.
     """
-    count, put = _literal(rows, "rows"), stream if _literal(past, "past") else write
+    count, emit = literal(rows, "rows"), emit_stream if literal(past, "past") else emit_store
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         sources = _places(builder, args[0], args[1], count)
@@ -109,9 +91,10 @@ def transpose_block(
         done = 0
         while done < count:
             side = _power_of_two(count - done)
-            columns = transposed(builder, [read(builder, place, LANES) for place in sources[done : done + side]])
+            lines = [emit_load(builder, place, _vector(LANES)) for place in sources[done : done + side]]
+            columns = emit_transpose(builder, lines)
             for place, column in zip(targets, columns, strict=True):
-                put(builder, column, builder.gep(place, [_word(done)]))
+                emit(builder, column, builder.gep(place, [_word(done)]))
             done += side
         return context.get_dummy_value()
 
@@ -122,14 +105,14 @@ def transpose_block(
 @intrinsic(prefer_literal=True)
 def copy_row(typingctx: Any, source: Any, target: Any, count: Any) -> Any:
     """`copy_row(source, target, count)`: move a constant count of numbers from one address to another."""
-    numbers = _literal(count, "count")
+    numbers = literal(count, "count")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         done = 0
         while done < numbers:
             lanes = _power_of_two(numbers - done)
             here, there = (_places(builder, address, _word(done), 2)[1] for address in args[:2])
-            write(builder, read(builder, here, lanes), there)
+            emit_store(builder, emit_load(builder, here, _vector(lanes)), there)
             done += lanes
         return context.get_dummy_value()
 
@@ -142,49 +125,42 @@ def _power_of_two(most: int) -> int:
 
 
 @intrinsic(prefer_literal=True)
-def load_at(typingctx: Any, address: Any, lanes: Any) -> Any:
-    """`load_at(address, lanes)`: the numbers there, as a Vector."""
-    count = _literal(lanes, "lanes")
+def load_u_at(typingctx: Any, address: Any, lanes: Any) -> Any:
+    """`load_u_at(address, lanes)`: the float64 there, as a vector."""
+    count = literal(lanes, "lanes")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return read(builder, builder.inttoptr(args[0], ir.PointerType(_number)), count)
+        return emit_load(builder, builder.inttoptr(args[0], ir.PointerType(_number)), _vector(count))
 
     return Vector(types.float64, count)(types.intp, lanes), codegen
 
 
 @intrinsic
-def sum_lanes(typingctx: Any, vector: Any) -> Any:
-    """`sum_lanes(vector)`: the sum of its lanes (a power of two of them), halves added to halves."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = args[0]
-        while value.type.count > 1:
-            half = value.type.count // 2
-            low, high = (shuffle(builder, value, value, list(range(k, k + half))) for k in (0, half))
-            value = builder.fadd(low, high)
-        return builder.extract_element(value, ir.IntType(32)(0))
-
-    return types.float64(vector), codegen
-
-
-@intrinsic(prefer_literal=True)
-def store_at(typingctx: Any, address: Any, vector: Any, past: Any) -> Any:
-    """`store_at(address, vector, past)`: put a Vector there; where `past` is True past the caches, at a whole vector.
-
-    Past the caches, memory is written without being read first. Whoever stores so calls `finish_stores` afterwards.
-    """
-    put = stream if _literal(past, "past") else write
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        put(builder, args[1], builder.inttoptr(args[0], ir.PointerType(_number)))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, vector, past), codegen
+def store_u_at(typingctx: Any, address: Any, vector: Any) -> Any:
+    """`store_u_at(address, vector)`: put the lanes there."""
+    return types.void(types.intp, vector), _storing(emit_store)
 
 
 @intrinsic
-def finish_stores(typingctx: Any) -> Any:
-    """`finish_stores()`: what was stored past the caches is there before whatever follows; a release is not enough."""
+def stream_at(typingctx: Any, address: Any, vector: Any) -> Any:
+    """`stream_at(address, vector)`: put the lanes there past the caches; the address is a multiple of their size.
+
+    Memory is then written without being read first. Call `flush_stream` afterwards.
+    """
+    return types.void(types.intp, vector), _storing(emit_stream)
+
+
+def _storing(emit: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit(builder, args[1], builder.inttoptr(args[0], ir.PointerType(_number)))
+        return context.get_dummy_value()
+
+    return codegen
+
+
+@intrinsic
+def flush_stream(typingctx: Any) -> Any:
+    """`flush_stream()`: what was streamed is in memory before whatever follows; a release store is not enough."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.fence("seq_cst")
