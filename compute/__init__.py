@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from compute.dispatch import WorkerDied as WorkerDied
     from compute.memory.arena import shared as shared
     from compute.running import run as run
-    from compute.scaling.dataset import Scaling as Scaling
+    from compute.scaling.results import Scaling as Scaling
     from compute.scaling.rounds import scale as scale
 
 _HOMES = {
@@ -46,7 +46,7 @@ _HOMES = {
     "dispatch": ["Result", "WorkerDied"],
     "checking": ["CheckFailed"],
     "running": ["run"],
-    "scaling.dataset": ["Scaling"],
+    "scaling.results": ["Scaling"],
     "scaling.rounds": ["scale"],
 }
 _HOME = {name: f"compute.{module}" for module, names in _HOMES.items() for name in names}

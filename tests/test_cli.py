@@ -17,7 +17,8 @@ from patience import PATIENCE
 import kernels
 from compute.cli import main_job
 from compute.cli.commands import main
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Point
+from compute.scaling.results import Scaling
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "100ms"]

@@ -19,7 +19,8 @@ from patience import PATIENCE
 from compute.cli import main_job
 from compute.cli.commands import main
 from compute.scaling import files
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Point
+from compute.scaling.results import Scaling
 
 ROOT = Path(__file__).parent.parent
 FORMS = "json", "csv", "markdown", "png"

@@ -1,36 +1,33 @@
-"""An Advice as text: the advice first, then the measurements behind it, then from which size on each backend wins."""
+"""A Choice as text: the advice first, then the measurements behind it, then from which size on each backend wins."""
 
 from __future__ import annotations
 
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.box import Box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compute.advice.choice import Choice
 from compute.advice.decision import Candidate, Crossing, simplest
 from compute.scaling.words import STEPS, listed, ratio, seconds, three_digits
 from compute.texts import shown
 from compute.traits import SERIAL
 
-if TYPE_CHECKING:
-    from compute.advice import Advice
-
 RULED = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a rule under the head
 
 
-def render(advice: Advice, width: int = 80) -> str:
+def render(advice: Choice, width: int = 80) -> str:
     """The advice as text without colours."""
     text = io.StringIO()
     show(advice, Console(file=text, width=width, force_terminal=False, color_system=None))
     return text.getvalue()
 
 
-def show(advice: Advice, console: Console) -> None:
+def show(advice: Choice, console: Console) -> None:
     """Print the advice to a rich console, in its width."""
     advice = shown(advice)
     lines = list(sentences(advice))
@@ -58,7 +55,7 @@ COLD_AND_WARM = (
 )
 
 
-def sentences(advice: Advice) -> Iterator[str]:
+def sentences(advice: Choice) -> Iterator[str]:
     """`use Threads(2) with the nogil variant: 12.1 ms against 23.0 ms serial (1.90×)`, and who is as good."""
     use, serial = advice.use, advice.serial
     if advice.caution:
@@ -107,7 +104,7 @@ def _table(columns: Sequence[str], left: int = 1) -> Table:
     return made
 
 
-def _candidates(advice: Advice) -> Table:
+def _candidates(advice: Choice) -> Table:
     made = _table(("on", "variant", "warm", "95 %", "speedup", "first use", "cold"), left=2)
     for c in advice.candidates:
         cells = [repr(c.on), c.variant, seconds(c.seconds), _interval(*c.interval)]
@@ -124,14 +121,14 @@ def _interval(low: float, high: float) -> str:
     return f"{three_digits(low / scale)}–{above} {unit}"
 
 
-def _break_evens(advice: Advice) -> Table:
+def _break_evens(advice: Choice) -> Table:
     made = _table(("backend", "warm", "cold"))
     for one in advice.break_evens:
         made.add_row(Text(one.backend), crossing(one.warm), crossing(one.cold))
     return made
 
 
-def _by_size(advice: Advice) -> Table:
+def _by_size(advice: Choice) -> Table:
     names = [SERIAL, *(one.backend for one in advice.break_evens)]
     made = _table(("size", *names), left=0)
     for size, found in sorted(advice.by_size.items()):

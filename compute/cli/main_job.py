@@ -19,7 +19,7 @@ from compute.backends.serial import Serial
 from compute.lanes.loop import be_a_lane
 from compute.scaling.calibration import calibrate
 from compute.scaling.configurations import worker_counts
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.plan import Plan

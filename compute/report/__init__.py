@@ -13,8 +13,8 @@ from pathlib import Path
 
 from compute.report.formats import FORMATS, known
 from compute.scaling import files
-from compute.scaling.dataset import Scaling
 from compute.scaling.files import StrPath, check_output_path
+from compute.scaling.results import Scaling
 
 __all__ = ["FORMATS", "check_output_path", "ready", "render", "write"]
 

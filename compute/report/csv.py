@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Point
+from compute.scaling.results import Scaling
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS
 from compute.texts import shown
 

@@ -1,6 +1,6 @@
 """nfold's own JSON, schema "nfold/1"."""
 
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 
 
 def render(scaling: Scaling) -> str:

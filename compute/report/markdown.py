@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Point
+from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import Row, Sheet, fit

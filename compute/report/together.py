@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 from compute.scaling.tables.table import heading
 
 

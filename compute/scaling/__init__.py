@@ -2,34 +2,31 @@
 
 Measuring:
 rounds.py         scale(): pools and controls open, trials one after the other
-trial.py          one work on every pool: warm, check, rounds, points
-work.py           what is to be measured; how far the measuring is
+measure.py        one work on every pool: warm, check, rounds, points
+workload.py       what is to be measured; how far the measuring is
 configurations.py which backends with how many workers, for how long
-answers.py        whether a value is the serial one
+verify.py         whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long
 ceiling.py        two controls, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
 harness.py        the timer's resolution, and what a run of nothing takes
 probe.py          how much of the time the GIL was taken
+build_point.py    from a configuration's runs to its point
+collecting.py     the evidence of each point, from itself, its neighbours and the rounds
 
 What follows from it, all pure:
-explain.py        from a configuration's runs to its point
 ledger.py         where the core-seconds went; the POP efficiencies
-points.py         speedup, intervals, efficiency from samples
+derive.py         speedup, intervals, efficiency from samples
 statistics.py     medians and ratios with intervals; how many rounds would make one narrow
 verdict/          from evidence to one sentence of cause
 laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay that they are held against
 
-Data and words:
-dataset.py        Point and Scaling, and their JSON
+Data and words, which load nothing that measures:
+dataset.py        Point and Dataset: plain data
+schema.py         a results file as a Dataset, or what is wrong with it
+tables/           the cells and sentences of every report
+results.py        Scaling: a Dataset that shows itself, and goes to JSON and back
 imported.py       pytest-benchmark's JSON as the same
 files.py          files that are whole or absent
-tables/           the cells and sentences of every report
 words.py          figures as people say them
 """
-
-from compute.scaling.dataset import Point, Scaling
-from compute.scaling.rounds import Work, scale, scale_all
-from compute.scaling.verify import WrongAnswer
-
-__all__ = ["Point", "Scaling", "Work", "WrongAnswer", "scale", "scale_all"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from compute import backends, machine
 from compute.backends.backend import Backend
 from compute.backends.serial import Serial
+from compute.scaling.statistics import MOST_ROUNDS
 
 BUDGET = 10.0  # seconds
-MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
 
 
 class Unavailable(ValueError):

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from compute.scaling import derive
-from compute.scaling.dataset import COUNT, OR_NULL, REQUIRED, TIMES, Kind, Point, Scaling, from_data, read_object
+from compute.scaling.dataset import Point
 from compute.scaling.files import StrPath
+from compute.scaling.results import Scaling, from_data
+from compute.scaling.schema import COUNT, OR_NULL, REQUIRED, TIMES, Kind, read_object
 from compute.texts import visible
 from compute.traits import SERIAL
 

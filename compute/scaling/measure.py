@@ -18,13 +18,12 @@ from compute.backends.serial import Serial
 from compute.differences import difference
 from compute.dispatch import Result
 from compute.lanes import usage
-from compute.scaling import build_point, calibration, derive, laws, noise, statistics, verify
+from compute.scaling import build_point, calibration, collecting, derive, laws, noise, statistics, verify
 from compute.scaling.build_point import Run
 from compute.scaling.ceiling import Ceilings, Control, Kind, pins
 from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
-from compute.scaling.verdict import causes
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
@@ -125,7 +124,7 @@ class Trial:
         """A Point, of samples and what explains them, for each configuration."""
         rounds = self._rounds
         found = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
-        judged = causes.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
+        judged = collecting.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
         self.laws = laws.of(
             judged,
             chunk_seconds=self._chunk_times(judged, rounds),

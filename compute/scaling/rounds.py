@@ -17,8 +17,8 @@ from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
-from compute.scaling.dataset import Scaling
 from compute.scaling.measure import Trial
+from compute.scaling.results import Scaling
 from compute.scaling.workload import Pace, Work, check_repeatable, grown
 from kernels.definition import Kernel, as_index
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from invented import a_point, a_scaling, explained
 
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 
 OBEYED = {  # what may never reach a terminal
     "escape sequence": "\x1b[31mred\x1b[0m",

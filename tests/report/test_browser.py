@@ -11,8 +11,8 @@ from invented import a_point, a_scaling, explained
 from patience import PATIENCE
 
 from compute.report import html
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 
 pytest.importorskip("plotly", reason="the page needs plotly: pip install 'nfold[html]'")
 NAMES = "chromium", "chromium-browser", "google-chrome"

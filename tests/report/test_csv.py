@@ -9,7 +9,7 @@ from invented import a_point, a_scaling, explained
 
 from compute.report import csv as report
 from compute.scaling import ledger
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 from compute.scaling.tables.breakdown import ENTRIES
 
 

@@ -16,7 +16,7 @@ from compute import report, texts
 from compute.diagnosis import text as diagnosis
 from compute.diagnosis.finding import Finding
 from compute.report import text as terminal
-from compute.scaling.dataset import Scaling
+from compute.scaling.results import Scaling
 
 HERE = ["text", "markdown", "csv", "json"]
 every = pytest.mark.parametrize("text", CORPUS.values(), ids=CORPUS)

@@ -6,8 +6,8 @@ import pytest
 from invented import a_point, a_scaling, explained
 
 from compute.report import html
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 
 
 class Page(HTMLParser):

@@ -5,8 +5,8 @@ import re
 from invented import a_point, a_scaling, explained
 
 from compute.report import markdown
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 
 
 def test_a_table_a_kernel():

@@ -8,8 +8,8 @@ import pytest
 from invented import a_point, a_scaling, explained
 
 from compute import report
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 
 HERE = [form for form in report.FORMATS if form != "html" or importlib.util.find_spec("plotly")]
 ODD = {

@@ -9,8 +9,8 @@ from invented import a_point, a_scaling, explained
 from rich.console import Console
 
 from compute.report import text
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 from compute.scaling.tables import sheet, table
 
 

@@ -12,7 +12,8 @@ from invented import MACHINE, a_scaling, explained
 from compute import report
 from compute.cli.commands import main
 from compute.report.together import together
-from compute.scaling.dataset import SEVERAL, Scaling
+from compute.scaling.dataset import SEVERAL
+from compute.scaling.results import Scaling
 from compute.scaling.tables.table import groups
 
 A, B = Path("a.json"), Path("b.json")

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Point
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 from compute.scaling.verdict.losses import Cause
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}

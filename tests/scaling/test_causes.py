@@ -3,10 +3,10 @@
 from invented import a_point
 
 from compute.scaling.ceiling import Ceilings
+from compute.scaling.collecting import judged
 from compute.scaling.derive import compared
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
-from compute.scaling.verdict.causes import judged
 from kernels import mandelbrot
 
 NOTHING = dict.fromkeys(ENTRIES, 0.0)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
 from compute.scaling import words
-from compute.scaling.dataset import Scaling
 from compute.scaling.derive import compared
+from compute.scaling.results import Scaling
 from compute.scaling.tables import breakdown, notes, table
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import a_point, a_scaling
 
-from compute.scaling import dataset
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling import dataset, results, schema
+from compute.scaling.dataset import Point
+from compute.scaling.results import Scaling
 
 FIXED = [
     "kernel", "size", "variant", "backend", "workers", "seconds", "samples", "speedup", "speedup_ci", "efficiency",
@@ -51,7 +52,7 @@ A_POINT = st.builds(
 def test_every_dataset_survives_its_json(points):
     scaling = Scaling(tuple(points), {"cpus": 2}, ("told",))
     text = scaling.as_json()
-    assert dataset.from_data(json.loads(text), "a.json") == scaling
+    assert results.from_data(json.loads(text), "a.json") == scaling
 
 
 def test_keys_of_a_later_version_are_left_out(tmp_path):
@@ -62,9 +63,9 @@ def test_keys_of_a_later_version_are_left_out(tmp_path):
 
 
 def test_every_field_of_a_point_has_a_type_to_hold_it_to():
-    described = {**dataset.REQUIRED, **dataset.OR_NULL, **dataset.EXTRA}
+    described = {**schema.REQUIRED, **schema.OR_NULL, **schema.EXTRA}
     assert set(described) == {f.name for f in fields(Point)}
-    assert set(dataset.REQUIRED) | set(dataset.OR_NULL) == set(FIXED)
+    assert set(schema.REQUIRED) | set(schema.OR_NULL) == set(FIXED)
 
 
 def changed(**point):

@@ -17,9 +17,9 @@ from lawful import (
 )
 
 from compute.scaling import laws
-from compute.scaling.dataset import Scaling
 from compute.scaling.laws import simulation
 from compute.scaling.laws.models import FALLING, FLAT, NOT_IDENTIFIABLE, RISING
+from compute.scaling.results import Scaling
 
 # Everything together
 

@@ -13,10 +13,9 @@ import pytest
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import Result
-from compute.scaling import calibration, ceiling, harness, measure, workload
-from compute.scaling.dataset import Scaling
+from compute.scaling import calibration, ceiling, collecting, harness, measure, workload
+from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale, scale_all
-from compute.scaling.verdict import causes
 from compute.scaling.verify import WrongAnswer
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, count_primes, kernel
@@ -95,7 +94,7 @@ def pretend(request, monkeypatch):
     monkeypatch.setattr(workload, "time", CLOCK)
     monkeypatch.setattr(ceiling, "controls", lambda *_, **__: contextlib.nullcontext([]))
     monkeypatch.setattr(harness, "overhead", lambda pool: 1e-6)
-    monkeypatch.setattr(causes, "ticket_seconds", lambda compiled: 1e-8)
+    monkeypatch.setattr(collecting, "ticket_seconds", lambda compiled: 1e-8)
     monkeypatch.setattr(measure, "SUSPICIOUS", 2)  # no run with a probe
     monkeypatch.setattr(Serial, "open", lambda self: PretendedPool(self))
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 8)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Dataset, Point
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict.judgement import headline
@@ -83,9 +83,9 @@ def further(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) ->
     yield from _disturbances(points, conditions)
 
 
-def harness(scaling: Scaling) -> Iterable[str]:
+def harness(dataset: Dataset) -> Iterable[str]:
     """What measuring itself costs."""
-    known = scaling.harness
+    known = dataset.harness
     parts = [
         f"the timer tells {seconds(known['timer_resolution'])} apart" if "timer_resolution" in known else "",
         f"measuring adds {seconds(known['overhead'])} to a run" if "overhead" in known else "",

@@ -5,10 +5,11 @@ compute.report lays the same cells out on a terminal, as Markdown and as HTML; `
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compute.scaling.dataset import Point, Scaling
+from compute.scaling.dataset import Dataset, Point
 from compute.scaling.tables import breakdown, notes, sheet
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet
@@ -42,24 +43,24 @@ class Group:
         return self.sheet.rows
 
 
-def groups(scaling: Scaling) -> list[Group]:
+def groups(dataset: Dataset) -> list[Group]:
     """The points by kernel and file, in the order in which they were measured; by size where a variant has several."""
     by_kernel: dict[str, list[Point]] = {}
-    for point in scaling.points:
+    for point in dataset.points:
         by_kernel.setdefault(point.title, []).append(point)
     parts = [part for points in by_kernel.values() for part in _by_size(points)]
-    return [_group(_sorted(part), scaling, alone=len(by_kernel) == 1) for part in parts]
+    return [_group(_sorted(part), dataset, alone=len(by_kernel) == 1) for part in parts]
 
 
-def _group(points: Sequence[Point], scaling: Scaling, alone: bool) -> Group:
+def _group(points: Sequence[Point], dataset: Dataset, alone: bool) -> Group:
     title = _title(points)
     return Group(
         title,
         _sheet(title, points),
         tuple(notes.verdicts(points, every=alone)),
-        tuple(notes.further(points, scaling.conditions)),
+        tuple(notes.further(points, dataset.conditions)),
         tuple(breakdown.sheets(points)),
-        tuple(breakdown.laws(points, scaling.laws)),
+        tuple(breakdown.laws(points, dataset.laws)),
     )
 
 
@@ -72,9 +73,9 @@ def _by_size(points: list[Point]) -> list[list[Point]]:
     return list(by_size.values())
 
 
-def heading(scaling: Scaling) -> str:
+def heading(dataset: Dataset) -> str:
     """One line about the machine: `AMD EPYC, 2 usable CPUs, Python 3.11.7, numpy 2.4.6, numba 0.68.1`."""
-    about = scaling.machine
+    about = dataset.machine
     cpus = about.get("cpus")
     parts = [
         about.get("model"),
@@ -88,20 +89,19 @@ def heading(scaling: Scaling) -> str:
     return ", ".join(str(part) for part in parts if part) or "unknown machine"
 
 
-def plain(scaling: Scaling) -> str:
+def plain(dataset: Dataset) -> str:
     """The tables as plain text, 80 columns wide unless a word needs more."""
-    import textwrap
 
     def hanging(text: str) -> list[str]:
         return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
-    scaling = shown(scaling)
-    lines = textwrap.wrap(heading(scaling), WIDTH)
-    for group in groups(scaling):
+    dataset = shown(dataset)
+    lines = textwrap.wrap(heading(dataset), WIDTH)
+    for group in groups(dataset):
         lines += ["", *textwrap.wrap(group.title, WIDTH), "", *sheet.plain(group.sheet, WIDTH)]
         for text in (*(str(remark) for remark in group.verdicts), *group.notes):
             lines += hanging(text)
-    closing = [*notes.harness(scaling), *(f"! {text}" for text in scaling.warnings)]
+    closing = [*notes.harness(dataset), *(f"! {text}" for text in dataset.warnings)]
     lines += [""] * bool(closing)
     for text in closing:
         lines += hanging(text)

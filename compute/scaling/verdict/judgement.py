@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from compute.scaling.configurations import MOST_ROUNDS
+from compute.scaling.statistics import MOST_ROUNDS
 from compute.scaling.verdict import phrases
 from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
 from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses, touching

@@ -1,0 +1,52 @@
+"""Scaling: a Dataset that shows itself, and goes to JSON ("nfold/1") and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from compute import texts
+from compute.scaling import files, schema
+from compute.scaling.dataset import Dataset
+from compute.scaling.tables.table import plain
+
+
+class Scaling(Dataset):
+    """What `scale` gives: `.points`, and the rest of a Dataset.
+
+    `str(scaling)` is the table, `to_json` and `from_json` keep it; compute.report shows it in other forms.
+    """
+
+    def __str__(self) -> str:
+        return plain(self)
+
+    def to_json(self, path: files.StrPath) -> None:
+        """Write the dataset; the file is whole or it is not there."""
+        files.write(path, self.as_json())
+
+    def as_json(self) -> str:
+        """The dataset as the text of a JSON object, schema "nfold/1"."""
+        data = {
+            "schema": schema.SCHEMA,
+            "machine": dict(self.machine),
+            "warnings": list(self.warnings),
+            "points": [asdict(point) for point in self.points],
+            "laws": [dict(law) for law in self.laws],
+            "conditions": [dict(condition) for condition in self.conditions],
+            "harness": dict(self.harness),
+        }
+        return texts.as_json(data)
+
+    @classmethod
+    def from_json(cls, path: files.StrPath) -> Scaling:
+        """Read what to_json wrote. ValueError, in one line, that names the file, what is wrong and the remedy."""
+        data, name = schema.read_object(path), texts.visible(str(path))
+        if "benchmarks" in data:
+            raise ValueError(f"{name} is pytest-benchmark's, not nfold's own; read it with `nfold report {name}`")
+        return from_data(data, name)
+
+
+def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
+    """The Scaling of a JSON object of schema "nfold/1"; path is for errors."""
+    return Scaling(**vars(schema.from_data(data, path)))
