@@ -24,7 +24,6 @@ import numpy as np
 from compute import Processes, Threads, machine
 from compute.backends.backend import Backend
 from compute.scaling.ceiling import controls
-from compute.scaling.verdict.judgement import Cause
 from kernels import Plan, kernel
 
 STEPS = 40_000  # of a loop, about 60 us on one core
@@ -238,25 +237,27 @@ def _steps() -> tuple[Any, ...]:
 
 
 CASES = (
-    Case("nothing", Cause.NONE, healthy, _steps, "nogil", Threads(2)),
-    Case("nothing, in processes", Cause.NONE, healthy, _steps, "nogil", Processes(2)),
-    Case("one heavy chunk", Cause.IMBALANCE, heavy_chunk, lambda: (STEPS // 2,), "nogil", Threads(2)),
-    Case("a lock", Cause.LOCK, under_a_lock, _steps, "python", Threads(2)),
-    Case("a serial section in plan", Cause.SERIAL, serial_section, _steps, "nogil", Threads(2)),
-    Case("a loop that holds the GIL", Cause.GIL, in_python, _steps, "python", Threads(2)),
-    Case("memory saturated", Cause.MEMORY, streams_memory, rows, "nogil", Threads(2), took=memory_is_short),
-    Case("tiny chunks", Cause.SMALL_CHUNKS, tiny_chunks, lambda: (1_000_000,), "nogil", Threads(2)),
+    Case("nothing", "none", healthy, _steps, "nogil", Threads(2)),
+    Case("nothing, in processes", "none", healthy, _steps, "nogil", Processes(2)),
+    Case("one heavy chunk", "imbalance", heavy_chunk, lambda: (STEPS // 2,), "nogil", Threads(2)),
+    Case("a lock", "lock", under_a_lock, _steps, "python", Threads(2)),
+    Case("a serial section in plan", "serial section", serial_section, _steps, "nogil", Threads(2)),
+    Case("a loop that holds the GIL", "gil", in_python, _steps, "python", Threads(2)),
+    Case("memory saturated", "memory bandwidth", streams_memory, rows, "nogil", Threads(2), took=memory_is_short),
+    Case("tiny chunks", "small chunks", tiny_chunks, lambda: (1_000_000,), "nogil", Threads(2)),
     Case(
         "a large pickled argument",
-        Cause.TRANSFER,
+        "transfer",
         pickled_argument,
         lambda: ([1.5] * 1_000_000, STEPS),
         "python",
         Processes(2),
     ),
-    Case("busy processes", Cause.NOISE, healthy, _steps, "nogil", Threads(2), busy_processes),
-    Case("BLAS of two threads under two workers", Cause.NESTED, nested_blas, lambda: (400,), "python", Processes(2)),
-    Case("one CPU for two workers", Cause.OVERSUBSCRIPTION, healthy, _steps, "nogil", Threads(2), one_cpu),
+    Case("busy processes", "noise", healthy, _steps, "nogil", Threads(2), busy_processes),
+    Case(
+        "BLAS of two threads under two workers", "nested threads", nested_blas, lambda: (400,), "python", Processes(2)
+    ),
+    Case("one CPU for two workers", "oversubscription", healthy, _steps, "nogil", Threads(2), one_cpu),
     # Some periods long: in a shorter run the quota need not be used up.
-    Case("a quota of 1.2 CPUs", Cause.QUOTA, healthy, lambda: (20 * STEPS,), "nogil", Threads(2), a_quota),
+    Case("a quota of 1.2 CPUs", "quota", healthy, lambda: (20 * STEPS,), "nogil", Threads(2), a_quota),
 )

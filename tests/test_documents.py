@@ -11,7 +11,7 @@ import compute
 import kernels
 from compute.lanes import control
 from compute.scaling import ledger
-from compute.scaling.verdict.losses import Cause
+from compute.scaling.verdict.causes import CODES
 from compute.traits import Traits
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def test_what_is_private_of_others_is_used_where_the_table_says(row):
     assert [path for path, text in files.items() if not any(name in text for name in names)] == []
 
 
-@pytest.mark.parametrize("word", [*ledger.ENTRIES, *map(str, Cause), *Traits.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*ledger.ENTRIES, *CODES, *Traits.__dataclass_fields__])
 def test_every_entry_cause_and_trait_is_in_the_glossary(word):
     assert f"**{word}**" in GLOSSARY or f"`{word}`" in GLOSSARY
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
+from compute.scaling.schema import EVIDENCE
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS
 from compute.texts import shown
 
@@ -19,6 +20,7 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
     "sections": ("seconds", ("plan", "transfer", "dispatch", "finish")),
     "efficiencies": ("efficiency", FACTORS),
     "details": ("lanes", ("voluntary", "involuntary", "faults", "nested")),
+    "evidence": ("evidence", EVIDENCE),
 }
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
 

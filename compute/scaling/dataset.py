@@ -38,7 +38,10 @@ class Point:
                 system, CPU seconds in the system beyond the serial run's; gil, the share of the time it was taken.
     chunks, chunk_seconds: how many, and the CPU seconds of the average one.
     pinned:     the CPU of each lane; None where lanes were not pinned.
-    cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence.
+    evidence:   what a verdict rests on beside the point's own figures (compute.scaling.verdict.evidence); None in files
+                of before it was kept.
+    cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence. Both follow
+                from the evidence: a file keeps them for its readers, and whoever reads the evidence makes them again.
     contaminated: how many of the rounds were marked as disturbed from outside.
     mode:       "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is then
                 workers × baseline / seconds).
@@ -85,6 +88,7 @@ class Point:
     mode: str | None = None
     file: str | None = None
     traits: tuple[str, ...] | None = None
+    evidence: Mapping[str, Any] | None = None
 
     @property
     def has(self) -> Traits:

@@ -24,6 +24,7 @@ from compute.scaling.ceiling import Ceilings, Control, Kind, pins
 from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
+from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
@@ -123,15 +124,15 @@ class Trial:
     def explained(self) -> Sequence[Point]:
         """A Point, of samples and what explains them, for each configuration."""
         rounds = self._rounds
-        found = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
-        judged = collecting.judged(found, self.work.kernel, rounds.ceilings, rounds.conditions)
+        points = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
+        points = collecting.collect_evidence(points, self.work.kernel, rounds.ceilings, rounds.conditions)
         self.laws = laws.of(
-            judged,
-            chunk_seconds=self._chunk_times(judged, rounds),
+            points,
+            chunk_seconds=self._chunk_times(points, rounds),
             cpus=machine.usable_cpus(),
             roof=rounds.ceilings.roof("memory"),
         )
-        return judged
+        return judge_points(points)
 
     def _kernels(self) -> list[Kernel]:
         """The kernel held to each variant that is to be measured."""

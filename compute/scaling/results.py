@@ -10,6 +10,7 @@ from compute import texts
 from compute.scaling import files, schema
 from compute.scaling.dataset import Dataset
 from compute.scaling.tables.table import plain
+from compute.scaling.verdict.judgement import judge_points
 
 
 class Scaling(Dataset):
@@ -48,5 +49,13 @@ class Scaling(Dataset):
 
 
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
-    """The Scaling of a JSON object of schema "nfold/1"; path is for errors."""
-    return Scaling(**vars(schema.from_data(data, path)))
+    """The Scaling of a JSON object of schema "nfold/1", each point judged again from its evidence; path is for errors.
+
+    The cause and the verdict that the file holds are kept where it holds no evidence: files of before it was kept.
+    """
+    dataset = schema.from_data(data, path)
+    try:
+        points = judge_points(dataset.points)
+    except (ArithmeticError, ValueError) as error:
+        raise ValueError(f"{path} holds figures that cannot be judged ({error}); measure again") from None
+    return Scaling(**vars(dataset) | {"points": points})

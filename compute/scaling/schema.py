@@ -94,16 +94,19 @@ def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
 
 def _objects(data: Mapping[str, Any], key: str, kinds: Mapping[str, Kind], path: files.StrPath) -> list[dict[str, Any]]:
     """A list of objects, none where the key is absent; what a report reads of them is of its kind, absent or null."""
-    found: list[dict[str, Any]] = _item({key: [], **data}, key, list, path)
-    for number, one in enumerate(found, 1):
-        if not isinstance(one, dict):
-            raise ValueError(f"{path}: {key!r} must be a list of objects, not of {_shown(one)}; measure again")
-        for name, (want, holds) in kinds.items():
-            if one.get(name) is not None and not holds(one[name]):
-                raise ValueError(
-                    f"{path}: {name!r} of {key!r} {number} must be {want}, not {_shown(one[name])}; measure again"
-                )
-    return found
+    objects: list[dict[str, Any]] = _item({key: [], **data}, key, list, path)
+    for number, item in enumerate(objects, 1):
+        if not isinstance(item, dict):
+            raise ValueError(f"{path}: {key!r} must be a list of objects, not of {_shown(item)}; measure again")
+        _check_kinds(item, kinds, path, f"{key!r} {number}")
+    return objects
+
+
+def _check_kinds(item: Mapping[str, Any], kinds: Mapping[str, Kind], path: Any, whose: str) -> None:
+    """ValueError where a value is of another kind than its name's; absent or null it may be."""
+    for name, (want, holds) in kinds.items():
+        if item.get(name) is not None and not holds(item[name]):
+            raise ValueError(f"{path}: {name!r} of {whose} must be {want}, not {_shown(item[name])}; measure again")
 
 
 def _harness(data: Mapping[str, Any], path: files.StrPath) -> dict[str, float]:
@@ -134,6 +137,7 @@ def _is_signed(x: Any) -> bool:
 Kind = tuple[str, Callable[[Any], bool]]
 
 TEXT: Kind = "a text", lambda x: isinstance(x, str)
+FLAG: Kind = "true or false", lambda x: isinstance(x, bool)
 COUNT: Kind = "a whole number from 0 on", _is_count
 NUMBER: Kind = "a number from 0 on", _is_number
 TIME: Kind = "a number of seconds above 0", _is_time
@@ -189,6 +193,23 @@ EXTRA: dict[str, Kind] = {
     "mode": TEXT,
     "file": TEXT,
     "traits": TEXTS,
+    "evidence": ("an object", lambda x: isinstance(x, dict)),
+}
+
+EVIDENCE: dict[str, Kind] = {  # what a point's `evidence` keeps; any may be absent or null
+    "compiled": FLAG,
+    "has_gil": FLAG,
+    "cpus": COUNT,
+    "cpus_shared": COUNT,
+    "quota": NUMBER,
+    "steal": NUMBER,
+    "others": NUMBER,
+    "throttled": NUMBER,
+    "ticket_seconds": NUMBER,
+    "ceiling_compute": NUMBER,
+    "ceiling_memory": NUMBER,
+    "free_blocked": NUMBER,
+    "elsewhere_blocked": NUMBER,
 }
 
 LAW: dict[str, Kind] = {
@@ -226,6 +247,7 @@ def _point(data: Any, where: str) -> Point:
         if not holds(value):
             raise ValueError(f"{where}: {name!r} must be {want}, not {_shown(value)}; measure again")
         values[name] = tuple(value) if isinstance(value, list) else value
+    _check_kinds(values.get("evidence") or {}, EVIDENCE, where, "'evidence'")
     return Point(**{"size": None, **values})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.verdict.evidence import Evidence
-from compute.scaling.verdict.judgement import Cause, judge
+from compute.scaling.verdict.judgement import judge
 
 
 def of(workers: int = 2, **known: object) -> Evidence:
@@ -20,7 +20,7 @@ def of(workers: int = 2, **known: object) -> Evidence:
     return Evidence(workers=workers, seconds=seconds, **about)  # type: ignore[arg-type]
 
 
-def cause(workers: int = 2, **known: object) -> Cause:
+def cause(workers: int = 2, **known: object) -> str:
     return judge(of(workers, **known)).cause
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from compute.scaling.dataset import Point
 from compute.scaling.derive import compared
 from compute.scaling.results import Scaling
-from compute.scaling.verdict.losses import Cause
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
 EFFICIENT = {"threads": 0.98, "prange": 0.97, "processes": 0.95, "joblib": 0.93, "coroutines": None}
@@ -111,7 +110,7 @@ def _explained(p: Point) -> Point:
         chunks=64,
         chunk_seconds=p.seconds / 64,
         pinned=tuple(range(p.workers)),
-        cause=None if p.backend == "serial" else Cause.GIL if turns else Cause.NONE,
+        cause=None if p.backend == "serial" else "gil" if turns else "none",
         verdict=None if p.backend == "serial" else TROUBLED if turns else FINE,
         contaminated=3 if p.variant == "nogil" else 0,
         mode="strong",

@@ -1,32 +1,143 @@
-"""From points and the rounds that they were measured in to their verdicts."""
+"""From points and the rounds that they were measured in to their evidence, and from that to their verdicts."""
 
+import json
+from dataclasses import replace
+
+import pytest
+from evidences import of
 from invented import a_point
 
+from compute.scaling import results
 from compute.scaling.ceiling import Ceilings
-from compute.scaling.collecting import judged
+from compute.scaling.collecting import collect_evidence
 from compute.scaling.derive import compared
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
+from compute.scaling.results import Scaling
+from compute.scaling.schema import EVIDENCE
+from compute.scaling.verdict import causes
+from compute.scaling.verdict.causes import CAUSES, Claims, losses
+from compute.scaling.verdict.judgement import judge_points
 from kernels import mandelbrot
 
 NOTHING = dict.fromkeys(ENTRIES, 0.0)
 
 
-def two(waited):
-    """A serial run and one of two threads, of which that many of the core-seconds went to waiting for a CPU."""
+def two(waited, entry="runqueue"):
+    """A serial run and one of two threads, of which that many of the core-seconds went to an entry."""
     serial = a_point("serial", 1, [1.0] * 6, ledger={**NOTHING, "useful": 1.0})
-    threads = {**NOTHING, "useful": 1.0, "runqueue": waited}
+    threads = {**NOTHING, "useful": 1.0, entry: waited}
     return compared([serial, a_point("threads", 2, [0.5 + waited / 2] * 6, ledger=threads)])
+
+
+def judged(points, rounds, ceilings=Ceilings({}, 2)):  # noqa: B008 (it is frozen)
+    return judge_points(collect_evidence(points, mandelbrot, ceilings, rounds))
 
 
 def test_what_a_quota_stopped_in_a_round_falls_on_those_who_waited():
     stopped = Conditions(1.8, steal=0.0, others=0.0, throttled=0.45, load=0.1, running=0, marked="the CPU quota")
-    _, threads = judged(two(0.6), mandelbrot, Ceilings({}, 2), [stopped] * 6)
+    _, threads = judged(two(0.6), [stopped] * 6)
     assert threads.cause == "quota"
     assert "stopped the lanes for 28 % of core-seconds" in threads.verdict
 
 
 def test_where_nobody_waited_for_a_cpu_it_stopped_nobody_for_long():
     stopped = Conditions(1.5, steal=0.0, others=0.0, throttled=0.01, load=0.1, running=0, marked=None)
-    serial, threads = judged(two(0.0), mandelbrot, Ceilings({}, 2), [stopped] * 6)
+    serial, threads = judged(two(0.0), [stopped] * 6)
     assert (serial.cause, threads.cause) == ("none", "none")
+
+
+BUSY = Conditions(1.8, steal=0.0, others=0.9, throttled=0.0, load=2.0, running=2, marked="other processes")
+
+
+def test_evidence_is_all_that_is_kept_and_goes_to_a_file():
+    points = collect_evidence(two(0.6), mandelbrot, Ceilings({}, 2), [BUSY] * 6)
+    assert [p.evidence.keys() for p in points] == [EVIDENCE.keys()] * 2
+    assert [(p.cause, p.verdict) for p in points] == [(None, None)] * 2  # judging is another step
+    again = results.from_data(json.loads(Scaling(points).as_json()), "a.json")
+    assert again == Scaling(judge_points(points))
+
+
+def written(**changed):
+    """The two threads of a file, with something of them changed."""
+    data = json.loads(Scaling(judged(two(0.6), [BUSY] * 6)).as_json())
+    data["points"][1] |= changed
+    return data
+
+
+def read(data):
+    return results.from_data(data, "a.json").points[1]
+
+
+def test_a_file_has_the_cause_and_the_verdict_and_they_are_made_again_when_it_is_read():
+    point = written()["points"][1]
+    assert (point["cause"], point["verdict"]) == ("noise", read(written()).verdict)
+    assert "other processes used 0.90 CPUs" in point["verdict"]
+    assert read(written(verdict="invented", cause="gil")) == read(written())
+    assert read(written(verdict=None, cause=None)) == read(written())
+
+
+def test_another_evidence_is_another_verdict():
+    crowd = written()
+    crowd["points"][1]["evidence"] |= {"others": 0.0, "cpus": 1}
+    assert read(crowd).cause == "oversubscription"
+    quiet = written()
+    quiet["points"][1]["evidence"] |= {"others": None, "a later version's": [1]}
+    assert read(quiet).verdict == (
+        "queued for a CPU 37 % of core-seconds, and nothing measured says behind whom; see what else runs"
+    )
+
+
+def test_a_file_of_before_evidence_was_kept_keeps_its_verdict():
+    former = written(verdict="told then", cause="gil")
+    del former["points"][1]["evidence"]
+    assert (read(former).cause, read(former).verdict) == ("gil", "told then")
+    assert read(written(verdict="told then", cause="gil", evidence=None)).verdict == "told then"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "error"),
+    [
+        ([1], "point 2: 'evidence' must be an object"),
+        ({"steal": "much"}, "point 2: 'steal' of 'evidence' must be a number from 0 on, not \"much\"; measure again"),
+        ({"compiled": 1}, "'compiled' of 'evidence' must be true or false, not 1"),
+        ({"cpus": 1.5}, "'cpus' of 'evidence' must be a whole number"),
+        ({"quota": -1}, "'quota' of 'evidence' must be a number from 0 on"),
+        ({"ticket_seconds": 1e308}, "a.json holds figures that cannot be judged .*; measure again"),
+    ],
+)
+def test_evidence_that_is_none_is_refused_in_a_line(evidence, error):
+    data = written(ledger={**NOTHING, "useful": 1.0, "inflation": 0.6}, chunks=10**6, evidence=evidence)
+    with pytest.raises(ValueError, match=error):
+        read(data)
+
+
+def test_a_cause_claims_no_entry_that_its_record_does_not_name():
+    unclaimed = {"idle": 0.2, "runqueue": 0.3}
+    claims = Claims(unclaimed, ("idle",))
+    with pytest.raises(ValueError, match="as its record says"):
+        claims.take("runqueue")
+    assert (claims.take(most=0.05), claims.take(), claims.take()) == (0.05, pytest.approx(0.15), 0.0)
+    assert unclaimed == {"idle": 0.0, "runqueue": 0.3}
+
+
+def test_a_record_is_all_that_a_further_cause_is(monkeypatch):
+    preempted = causes.Cause(
+        "preempted",
+        ("idle",),
+        causes.where(lambda e: e.voluntary == 7),
+        causes.always("taken off"),
+        causes.always("run less beside it"),
+        caps=lambda e: e.voluntary == 7,
+        limit=causes.always("but all were taken off"),
+    )
+    records = (preempted, *CAUSES)
+    monkeypatch.setattr(causes, "CAUSES", records)
+    monkeypatch.setattr("compute.scaling.verdict.judgement.CAUSES", records)
+    known = {"idle": 0.3, "blocked": 0.01}
+    assert losses(of(**known, voluntary=7))[0] == causes.Loss(
+        "preempted", pytest.approx(0.3), "taken off; run less beside it"
+    )
+    assert losses(of(**known, voluntary=8))[0].cause == "imbalance"
+    p = replace(two(0.0)[1], ceiling=1.0, speedup=0.98, attainable=0.98, details={"voluntary": 7}, evidence={})
+    assert judge_points([p])[0].verdict == "98 % of attainable, but all were taken off; run less beside it"

@@ -9,8 +9,8 @@ from typing import Any
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.tables.sheet import most_workers
+from compute.scaling.verdict import causes
 from compute.scaling.verdict.judgement import headline
-from compute.scaling.verdict.losses import Cause
 from compute.scaling.verdict.phrases import disturbed, every
 from compute.scaling.words import amount, listed, percent, seconds
 
@@ -41,14 +41,14 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
     if not told:
         return
     best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
-    yield from (Remark(_name(p), _whole(p), p.cause != Cause.NONE) for p in (told if every else [best]))
+    yield from (Remark(_name(p), _whole(p), p.cause != causes.NONE) for p in (told if every else [best]))
     if not every:
         alike: dict[str, list[Point]] = {}
         for p in told:
             if p is not best and _further(p):
                 alike.setdefault(_further(p), []).append(p)
-        yield from (Remark(_names(of), text + ".", of[0].cause != Cause.NONE) for text, of in alike.items())
-    fine = [p for p in told if p.cause == Cause.NONE]
+        yield from (Remark(_names(of), text + ".", of[0].cause != causes.NONE) for text, of in alike.items())
+    fine = [p for p in told if p.cause == causes.NONE]
     if fine:
         yield Remark(FINE.capitalize(), _names(fine) + ".")
 
@@ -56,7 +56,7 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
 def _further(p: Point) -> str:
     """The verdict, or nothing where it only says that all is well."""
     verdict = p.verdict or ""
-    return "" if p.cause == Cause.NONE and verdict.endswith(FINE) else verdict
+    return "" if p.cause == causes.NONE and verdict.endswith(FINE) else verdict
 
 
 def _whole(p: Point) -> str:

@@ -1,7 +1,7 @@
-"""From what is known of a point to one sentence of cause, with its evidence and a remedy.
+"""From what is known of a point to one sentence of cause, with its evidence and a remedy. All of it is pure.
 
-evidence.py   what a judge is told
-losses.py     what each cause took, as far as the evidence carries it
-judgement.py  which of them is said
-phrases.py    how
+judgement.py  which cause is named, and the verdicts of whole points
+causes.py     the causes: what each may claim of what was lost, and when
+phrases.py    how each is told
+evidence.py   what a judge is given
 """

@@ -1,14 +1,29 @@
-"""What is known of one configuration, for a verdict: plain values, from a point, its neighbours and the rounds."""
+"""What is known of one configuration, for a verdict: plain values, and what follows from them. Pure functions.
+
+compute.scaling.collecting finds the values while measuring. A point keeps them in its `evidence`, and so does a file,
+so that a point can be judged again wherever it is read.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compute.scaling.dataset import Point
+from compute.scaling.schema import EVIDENCE
 from compute.traits import Traits, former_traits
 
 STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
 NEAR = 0.9  # of N: the controls of a quiet machine reach 0.95 to 0.99 of it
+TAKEN = 0.5  # of the time: lanes in Python hold the GIL for over 0.9, GIL-free ones for under 0.3 on a full machine
+FREE = 0.25  # of the blocked share: a control that blocks no more than this has not the same reason to
+SAME = 0.5  # of the blocked share: a control that blocks more than this has the same reason to
+EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are no closer than that to what lanes lacked
+STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
+TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
+LEAST_SYSTEM = 0.04  # seconds of one round: ten ticks of a kernel that splits CPU time at 250 Hz; of n rounds 1/√n
+COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 where the host had to find them first
 REFUTED = 1.1  # of the ceiling: a kernel that is faster was not held by it; two quiet measurements differ by less
 
 
@@ -73,6 +88,41 @@ class Evidence:
     rounds: int | None = None
     contaminated: int | None = None
     traits: Traits | None = None
+
+    @classmethod
+    def of_point(cls, p: Point) -> Evidence | None:
+        """What the point and its `evidence` say; None where it has none, as in files of before it was kept."""
+        if p.evidence is None:
+            return None
+        details, ledger = p.details or {}, p.ledger or {}
+        kept = {name: p.evidence[name] for name in EVIDENCE if p.evidence.get(name) is not None}
+        return cls(
+            kernel=p.kernel,
+            variant=p.variant,
+            backend=p.backend,
+            workers=p.workers,
+            seconds=p.seconds,
+            speedup=p.speedup,
+            speedup_ci=p.speedup_ci,
+            ceiling=p.ceiling,
+            attainable=p.attainable,
+            ledger=ledger,
+            unknown=p.unknown,
+            processes=p.processes or 1,
+            chunks=p.chunks,
+            # Of the serial run: lanes that fight for tickets take longer for the same chunk.
+            chunk_seconds=max(0.0, ledger.get("useful", 0.0)) / p.chunks if p.chunks else None,
+            memory_share=p.memory_share,
+            nested=details.get("nested"),
+            voluntary=details.get("voluntary"),
+            faults=details.get("faults"),
+            system=details.get("system"),
+            gil=details.get("gil"),
+            rounds=p.rounds,
+            contaminated=p.contaminated,
+            traits=p.has,
+            **kept,
+        )
 
     @property
     def has(self) -> Traits:
@@ -147,6 +197,11 @@ class Evidence:
         return min(self.workers, self.places or self.workers)
 
     @property
+    def denied(self) -> float:
+        """By how many cores the ceiling is under N-fold."""
+        return self.workers - self.roof if self.roof is not None else 0.0
+
+    @property
     def saturated(self) -> bool:
         """Whether memory allows these workers clearly less than their CPUs do, and the kernel lives on memory."""
         if self.memory_share is None or self.memory_share < STREAMS or self.ceiling_memory is None:
@@ -176,3 +231,43 @@ class Evidence:
     def shares_gil(self) -> bool:
         """Whether several lanes have one GIL between them."""
         return self.has_gil and self.processes < self.workers and self.has.shares_gil
+
+    @property
+    def sends(self) -> bool:
+        """Whether lanes are told by messages, and see other memory than the caller."""
+        return self.processes > 1 or not self.has.shares_memory
+
+    def blocks_alike(self, control: float | None) -> bool:
+        """Whether a control, which has no GIL to wait for, blocks so much that its reason is the reason here too."""
+        return control is not None and control > SAME * self.share_waited
+
+    def blocks_less(self, control: float | None) -> bool:
+        """Whether a control, which has no GIL to wait for, blocks so little that here the GIL is the reason."""
+        return control is not None and control <= FREE * self.share_waited
+
+    @property
+    def waits_for_gil(self) -> bool:
+        """Whether blocked lanes wait for the GIL: several share one, and a probe or the other variant says so."""
+        if not self.shares_gil or self.awake:
+            return False
+        if self.blocks_alike(self.elsewhere_blocked) or self.blocks_alike(self.free_blocked):
+            return False
+        if self.gil is not None:
+            return self.gil >= TAKEN
+        return not self.compiled and self.blocks_less(self.free_blocked)
+
+    @property
+    def hides_queues(self) -> tuple[str, ...]:
+        """The entry that holds the waits for a CPU where they cannot be told from others."""
+        hidden = self.awake or ("runqueue" in self.unknown and not self.waits_for_gil)
+        return ("blocked",) if hidden else ()
+
+    @property
+    def faulting(self) -> float:
+        """CPU seconds that page faults took beyond the serial run's, under 0 where that one paid more; 0 where untold.
+
+        Of a compiled body only: it calls nothing of the system, which then serves its page faults.
+        """
+        least = LEAST_SYSTEM / math.sqrt(self.rounds or 1)
+        carried = self.compiled and self.faults and self.system and least <= abs(self.system) <= COSTLIEST * self.faults
+        return self.system or 0.0 if carried else 0.0

@@ -1,24 +1,33 @@
 """One sentence of cause, with its evidence and a remedy: why a configuration is not N-fold. Pure functions.
 
 What was reached of what was possible decides whether anything is wrong; the largest avoidable loss of the ledger then
-says what (compute.scaling.verdict.losses). Where the evidence does not carry a cause, the verdict says that.
+says what (compute.scaling.verdict.causes). Where the evidence does not carry a cause, the verdict says that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from compute.scaling.dataset import Point
 from compute.scaling.statistics import MOST_ROUNDS
 from compute.scaling.verdict import phrases
+from compute.scaling.verdict.causes import (
+    CAUSES,
+    FIRST_TOUCH,
+    INCONCLUSIVE,
+    NOISE,
+    NONE,
+    ONE_THREAD,
+    UNKNOWN,
+    Loss,
+    losses,
+)
 from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
-from compute.scaling.verdict.losses import EXPLAINS, STOPPED, Cause, Loss, losses, touching
-from compute.scaling.words import listed, percent, ratio, seconds
+from compute.scaling.words import listed, percent, ratio
 from compute.traits import SERIAL
-
-__all__ = ["Cause", "Evidence", "Verdict", "headline", "judge"]
 
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
 LEAST = 0.05  # of the core-seconds: a smaller loss cannot be told from the noise of a run
@@ -30,14 +39,14 @@ NARROW = 0.1  # of the speedup: an interval that can
 
 @dataclass(frozen=True)
 class Verdict:
-    """cause; the sentence; and losses, the part of the core-seconds that each cause took, the largest first."""
+    """cause, as its code; the sentence; losses: the core-seconds' part that each cause took, the largest first."""
 
-    cause: Cause
+    cause: str
     sentence: str
     losses: Mapping[str, float] = field(default_factory=dict)
 
 
-class Measured(Protocol):
+class Compared(Protocol):
     """What a headline needs: a Point or Evidence."""
 
     @property
@@ -50,15 +59,29 @@ class Measured(Protocol):
     def attainable(self) -> float | None: ...
 
 
-def headline(of: Measured) -> str:
+def headline(compared: Compared) -> str:
     """`1.91× of 2; this machine allows 1.95× → 98 % of attainable`; without what was not measured."""
-    if of.speedup is None:
-        return f"{of.workers} worker{'s' * (of.workers != 1)}, and no serial run to compare with"
-    reached = f"{ratio(of.speedup)}× of {of.workers}"
-    if not of.ceiling:
-        return f"{reached} → {percent(of.speedup / of.workers)}"
-    part = of.attainable if of.attainable is not None else of.speedup / of.ceiling
-    return f"{reached}; this machine allows {ratio(of.ceiling)}× → {percent(part)} of attainable"
+    speedup, workers = compared.speedup, compared.workers
+    if speedup is None:
+        return f"{workers} worker{'s' * (workers != 1)}, and no serial run to compare with"
+    reached = f"{ratio(speedup)}× of {workers}"
+    if not compared.ceiling:
+        return f"{reached} → {percent(speedup / workers)}"
+    part = compared.attainable if compared.attainable is not None else speedup / compared.ceiling
+    return f"{reached}; this machine allows {ratio(compared.ceiling)}× → {percent(part)} of attainable"
+
+
+def judge_points(points: Iterable[Point]) -> tuple[Point, ...]:
+    """The points, each with the cause and the verdict that its evidence carries; as they are where they have none."""
+    return tuple(_judge_point(p) for p in points)
+
+
+def _judge_point(p: Point) -> Point:
+    evidence = Evidence.of_point(p)
+    if evidence is None:
+        return p
+    verdict = judge(evidence)
+    return replace(p, cause=verdict.cause, verdict=verdict.sentence)
 
 
 def judge(e: Evidence) -> Verdict:
@@ -67,95 +90,82 @@ def judge(e: Evidence) -> Verdict:
     by_cause: dict[str, float] = {}
     for loss in found:
         by_cause[loss.cause] = by_cause.get(loss.cause, 0.0) + loss.share
-    said = _said(e, found)
-    if _too_wide(e) and said.share < PLAIN and said.cause != Cause.NOISE:
-        said = Loss(Cause.INCONCLUSIVE, 0.0, _inconclusive(e))
-    return Verdict(said.cause, said.sentence, by_cause)
+    named = _name_cause(e, found)
+    if _too_wide(e) and named.share < PLAIN and named.cause != NOISE.code:
+        named = Loss(INCONCLUSIVE, 0.0, _inconclusive(e))
+    return Verdict(named.cause, named.sentence, by_cause)
 
 
-def _said(e: Evidence, found: list[Loss]) -> Loss:
+def _name_cause(e: Evidence, found: list[Loss]) -> Loss:
     reached = e.reached
     if reached is not None and reached >= HEALTHY:
         return _nothing_wrong(e, reached)
     if e.together:  # whatever its ledger looks like
-        return Loss(Cause.ONE_THREAD, 1.0, phrases.one_thread(e))
+        return Loss(ONE_THREAD.code, 1.0, ONE_THREAD.sentence(e))
     most = found[0].share if found else 0.0
-    denied = 1 - e.roof / e.workers if e.roof is not None else 0.0
+    denied = e.denied / e.workers
     if (
         reached is not None
         and e.roof is not None
         and ((most < LEAST and e.roof < NEAR * e.workers) or (e.held_by_memory and denied >= 2 * most))
     ):  # what is left to win is little beside what the machine itself keeps back
-        return _limit(e, f"{percent(reached)} of attainable", f"{ratio(e.roof)}× of {e.workers}", e.workers - e.roof)
+        return _limit(e, f"{percent(reached)} of attainable")
     if most >= LEAST:
         return _first(found)
-    return Loss(Cause.UNKNOWN, 0.0, _unknown(e, found))
+    return Loss(UNKNOWN, 0.0, _unknown(e, found))
 
 
 def _first(found: list[Loss]) -> Loss:
     """The largest loss; but noise, and what nothing explains, give way to a cause that stands out beside them."""
     worst = found[0]
-    if worst.cause not in (Cause.NOISE, Cause.UNKNOWN):
+    if worst.cause not in (NOISE.code, UNKNOWN):
         return worst
-    own = (loss for loss in found if loss.cause not in (Cause.NOISE, Cause.UNKNOWN))
+    own = (loss for loss in found if loss.cause not in (NOISE.code, UNKNOWN))
     plain = (loss for loss in own if loss.share >= max(PLAIN, BESIDE * worst.share))
     return next(plain, worst)
 
 
 def _nothing_wrong(e: Evidence, reached: float) -> Loss:
     """The program does what can be done; where that is far under N-fold, what of the machine keeps it there."""
-    told = percent(reached)
+    part = percent(reached)
     if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
     if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
         # Serial waited as well, so that the ratio looks good; the times do not.
-        said = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
-        return Loss(
-            Cause.NOISE, 0.0, f"{told} of what a disturbed serial run allows, {said}; measure again on a quiet machine"
-        )
+        queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
+        return Loss(NOISE.code, 0.0, f"{part} of what a disturbed serial run allows, {queued}; {NOISE.remedy(e)}")
     if e.speedup is None:
-        return _fine(f"{told} of core-seconds useful: nothing wrong")
+        return _fine(f"{part} of core-seconds useful: nothing wrong")
     if e.workers == 1:
-        return _fine(f"{told} of serial's speed: nothing wrong")
-    if e.speedup > REFUTED * e.workers and (beyond := touching(e)) < 0:  # flattered by what serial paid
-        said = f"page faults took {seconds(-beyond)} more of the system's CPU in the serial run"
-        return Loss(
-            Cause.FIRST_TOUCH, 0.0, f"{percent(e.speedup / e.workers)} of {e.workers}-fold: {said}: {phrases.FRESH}"
-        )
+        return _fine(f"{part} of serial's speed: nothing wrong")
+    if e.speedup > REFUTED * e.workers and e.faulting < 0:  # flattered by what serial paid
+        fold = f"{percent(e.speedup / e.workers)} of {e.workers}-fold"
+        return Loss(FIRST_TOUCH.code, 0.0, f"{fold}: {phrases.flattered(e)}; {FIRST_TOUCH.remedy(e)}")
     if e.roof is None:
-        return _fine(f"{told} of {e.workers}-fold: nothing wrong")
+        return _fine(f"{part} of {e.workers}-fold: nothing wrong")
     if e.roof >= NEAR * e.workers:
-        return _fine(f"{told} of attainable: nothing wrong")
-    return _limit(e, f"{told} of attainable", f"{ratio(e.roof)}× of {e.workers}", e.workers - e.roof)
+        return _fine(f"{part} of attainable: nothing wrong")
+    return _limit(e, f"{part} of attainable")
 
 
 def _fine(sentence: str) -> Loss:
-    return Loss(Cause.NONE, 0.0, sentence)
+    return Loss(NONE, 0.0, sentence)
 
 
-def _limit(e: Evidence, told: str, allowed: str, missing: float) -> Loss:
-    """What keeps the machine's own ceiling under N-fold; missing: by how many cores."""
-    if e.stopped >= STOPPED or (e.quota is not None and e.quota < e.workers):
-        said = f"{phrases.quota(e)} allows {allowed}; {phrases.more_quota(e)}"
-        return Loss(Cause.QUOTA, 0.0, f"{told}, but {said}")
-    if e.held_by_memory:
-        said = f"limited by {phrases.bandwidth(e)}, good for {allowed}; {phrases.LESS_MEMORY}"
-        return Loss(Cause.MEMORY, 0.0, f"{told}, {said}")
-    if e.crowded:
-        said = f"{phrases.crowd(e)}, good for {allowed}; {phrases.uncrowd(e)}"
-        return Loss(Cause.OVERSUBSCRIPTION, 0.0, f"{told}, but {said}")
-    if e.outside >= EXPLAINS * missing:
-        said = f"{phrases.disturbers(e)}, which left {allowed}; measure again on a quiet machine"
-        return Loss(Cause.NOISE, 0.0, f"{told}, but {said}")
+def _limit(e: Evidence, reached: str) -> Loss:
+    """The cause that keeps the machine's own ceiling under N-fold."""
+    for cause in CAUSES:
+        if cause.caps(e):
+            return Loss(cause.code, 0.0, f"{reached}, {cause.limit(e)}; {cause.remedy(e)}")
     why = "cores that share hardware, or a lower clock, may be why"
-    return _fine(f"{told}: nothing wrong, but this machine allows only {allowed}; {why}")
+    return _fine(f"{reached}: nothing wrong, but this machine allows only {phrases.allowed(e)}; {why}")
 
 
 def _unknown(e: Evidence, found: list[Loss]) -> str:
     reached = "" if e.reached is None else f"{percent(e.reached)} of what is possible; "
     if not e.ledger:
         return f"{reached}without a ledger, nothing says where the rest went; measure again with one"
-    named = [f"{loss.cause} {percent(loss.share)}" for loss in found[:2] if loss.cause != Cause.UNKNOWN]
+    named = [f"{loss.cause} {percent(loss.share)}" for loss in found[:2] if loss.cause != UNKNOWN]
     most = f" (most: {listed(named)})" if named else ""
     return f"{reached}no single cause took {percent(LEAST)} of core-seconds{most}"
 

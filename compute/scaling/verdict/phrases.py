@@ -1,21 +1,52 @@
-"""What limits a machine, in words: said alike of a loss and of a ceiling that is far under N-fold."""
+"""How each cause is told: what it did, with its figures, and what to do about it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from compute.scaling.verdict.evidence import Evidence
-from compute.scaling.words import listed, percent, ratio
+from compute.scaling.verdict.evidence import TAKEN, TICKETS, Evidence
+from compute.scaling.words import listed, percent, ratio, seconds
 
-FRESH = "the first touch of fresh memory; fill an array that was filled before (out=)"
-LESS_MEMORY = "compute more with each byte (blocks that fit the caches, smaller types)"
+LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
+NAMES = {  # of entries, in a sentence
+    "runqueue": "queued for a CPU",
+    "inflation": "CPU inflation",
+    "startup": "start-up",
+    "serial": "serial section",
+}
+
+Phrase = Callable[[Evidence], str]
+
+
+def always(text: str) -> Phrase:
+    """The same words, whatever the evidence."""
+    return lambda e: text
+
+
+def lost(entry: str, why: str = "") -> Phrase:
+    """`idle 40 % of core-seconds`, and why: an entry of the ledger that is a cause by itself."""
+    return lambda e: f"{NAMES.get(entry, entry)} {percent(e.share(entry))} of core-seconds{why}"
+
+
+QUIET = always("measure again on a quiet machine")
+FRESH = always("fill an array that was filled before (out=)")
+LESS_MEMORY = always("compute more with each byte (blocks that fit the caches, smaller types)")
 
 
 def one_thread(e: Evidence) -> str:
-    return f"{every(e.workers, 'lane')} share one thread, which helps only work that waits; use threads or processes"
+    return f"{every(e.workers, 'lane')} share one thread, which helps only work that waits"
 
 
-def quota(e: Evidence) -> str:
+def stopped(e: Evidence) -> str:
+    return f"{_quota(e)} stopped the lanes for {percent(e.stopped)} of core-seconds"
+
+
+def quota_allows(e: Evidence) -> str:
+    return f"but {_quota(e)} allows {allowed(e)}"
+
+
+def _quota(e: Evidence) -> str:
     return "the CPU quota" if e.quota is None else f"a quota of {counted(e.quota, 'CPU')}"
 
 
@@ -25,7 +56,20 @@ def more_quota(e: Evidence) -> str:
     return "raise it" + ("" if enough else f", or use {counted(max(1, math.floor(e.quota or 0)), 'worker')}")
 
 
-def crowd(e: Evidence) -> str:
+def nested(e: Evidence) -> str:
+    used = f"threads inside the lanes used {seconds(e.nested or 0.0)} of CPU beside the lanes' {seconds(e.lanes_cpu)}"
+    return used + figures(e, "runqueue", "inflation", "blocked")
+
+
+def crowded(e: Evidence) -> str:
+    return f"{_crowd(e)}{figures(e, 'runqueue', *e.hides_queues)}"
+
+
+def crowd_allows(e: Evidence) -> str:
+    return f"but {_crowd(e)}, good for {allowed(e)}"
+
+
+def _crowd(e: Evidence) -> str:
     return f"{e.workers} workers share {counted(e.places or 1, 'CPU')}"
 
 
@@ -34,18 +78,146 @@ def uncrowd(e: Evidence) -> str:
     return f"use {counted(e.places or 1, 'worker')}{widen}"
 
 
-def bandwidth(e: Evidence) -> str:
+def noise(e: Evidence) -> str:
+    text = disturbers(e) or "the machine was disturbed"
+    if e.awake and e.share("blocked") >= LEAST_FIGURE:
+        text += f", off the CPU {percent(e.share('blocked'))} of core-seconds without ever having slept"
+    return text + figures(e, "runqueue")
+
+
+def noise_allows(e: Evidence) -> str:
+    return f"but {disturbers(e)}, which left {allowed(e)}"
+
+
+def disturbers(e: Evidence) -> str:
+    """Who took CPUs, and in how many rounds."""
+    who = [f"other processes used {ratio(e.others)} CPUs"] if e.others else []
+    who += [f"the hypervisor took {percent(e.steal)} of the CPU time"] if e.steal else []
+    who += [disturbed(e.contaminated, e.rounds)] if e.contaminated and e.rounds else []
+    return listed(who)
+
+
+def gil(e: Evidence) -> str:
+    text = f"blocked {percent(e.share('blocked'))}"
+    if not e.compiled and e.share("startup") >= LEAST_FIGURE:
+        text += f" and kept from starting {percent(e.share('startup'))}"
+    text += f" of core-seconds{_queues_included(e)}"
+    text += f", the nogil variant {percent(e.free_blocked)}" if e.blocks_less(e.free_blocked) else ""
+    text += f", the GIL taken {percent(e.gil)} of the time" if e.gil is not None else ""
+    text += f", processes {percent(e.elsewhere_blocked)}" if e.blocks_less(e.elsewhere_blocked) else ""
+    return f"{text}: consistent with the GIL"
+
+
+def release_it(e: Evidence) -> str:
+    away = e.blocks_less(e.elsewhere_blocked)
+    if e.compiled:
+        return "let the body release it" + (", or use processes" if away else "")
+    return "use a compiled or nogil kernel" + (", or processes" if away else "")
+
+
+def lock(e: Evidence) -> str:
+    return f"{_blocked(e)}, {not_the_gil(e)}: consistent with a lock or waiting for data"
+
+
+def blocked(e: Evidence) -> str:
+    return f"{_blocked(e)}, by the GIL, a lock or waiting for data: nothing measured tells which"
+
+
+def _blocked(e: Evidence) -> str:
+    return f"blocked {percent(e.share('blocked'))} of core-seconds{_queues_included(e)}"
+
+
+def _queues_included(e: Evidence) -> str:
+    return " (waits for a CPU included)" if "runqueue" in e.unknown else ""
+
+
+def not_the_gil(e: Evidence) -> str:
+    """Why a wait is not for the GIL, or nothing."""
+    for holds, reason in (
+        (e.workers == 1, "by a single lane"),
+        (not e.has_gil, "without a GIL"),
+        (not e.shares_gil, "by lanes that share no GIL"),
+        (e.gil is not None and e.gil < TAKEN, f"the GIL taken only {percent(e.gil)} of the time"),
+        (e.blocks_alike(e.elsewhere_blocked), f"processes {percent(e.elsewhere_blocked)} as well"),
+        (e.blocks_alike(e.free_blocked) and not e.compiled, f"the nogil variant {percent(e.free_blocked)} as well"),
+        (e.compiled, "by a variant that releases the GIL"),
+    ):
+        if holds:
+            return reason
+    return ""
+
+
+def first_touch(e: Evidence) -> str:
+    faults = (
+        f"{e.faults or 0:.0f} page faults took {seconds(e.faulting)} more of the system's CPU than the serial run's"
+    )
+    return f"{faults}{figures(e, 'inflation')}: the first touch of fresh memory"
+
+
+def flattered(e: Evidence) -> str:
+    """Where the serial run paid for the pages, and the speedup looks better than it is."""
+    faults = f"page faults took {seconds(-e.faulting)} more of the system's CPU in the serial run"
+    return f"{faults}: the first touch of fresh memory"
+
+
+def small_chunks(e: Evidence) -> str:
+    chunk, ticket = seconds(e.chunk_seconds or 0.0), seconds(e.ticket_seconds or 0.0)
+    text = f"too little work for each chunk: {chunk}, and taking one costs {ticket}"
+    return text + figures(e, "inflation", "unexplained")
+
+
+def larger_grain(e: Evidence) -> str:
+    times = TICKETS * (e.ticket_seconds or 0.0) / (e.chunk_seconds or math.inf)
+    return f"make the grain {math.ceil(times)} times larger"
+
+
+def memory(e: Evidence) -> str:
+    return f"{_bandwidth(e)}{figures(e, 'inflation')}"
+
+
+def memory_allows(e: Evidence) -> str:
+    return f"limited by {_bandwidth(e)}, good for {allowed(e)}"
+
+
+def _bandwidth(e: Evidence) -> str:
     return (
         f"memory bandwidth: this machine gives {counted(e.workers, 'lane')} {ratio(e.ceiling_memory or 0.0)}× of one's"
     )
 
 
-def disturbers(e: Evidence) -> str:
-    """Who took CPUs, and in how many rounds."""
-    told = [f"other processes used {ratio(e.others)} CPUs"] if e.others else []
-    told += [f"the hypervisor took {percent(e.steal)} of the CPU time"] if e.steal else []
-    told += [disturbed(e.contaminated, e.rounds)] if e.contaminated and e.rounds else []
-    return listed(told)
+def imbalance(e: Evidence) -> str:
+    chunks = "" if e.chunks is None else f" ({counted(e.chunks, 'chunk')} on {e.workers} lanes)"
+    return lost("idle", f", waiting for the last chunks{chunks}: imbalance")(e)
+
+
+def startup(e: Evidence) -> str:
+    return lost("startup", f", in a run of {seconds(e.seconds)}: too little work")(e)
+
+
+def transfer(e: Evidence) -> str:
+    why = "messages are sent and arrays copied" if e.sends else "arrays are made ready"
+    return lost("transfer", f", in a run of {seconds(e.seconds)}: {why}")(e)
+
+
+def pass_less(e: Evidence) -> str:
+    return "pass less, give each run more, or use threads" if e.sends else "give each run more"
+
+
+def serial_section(e: Evidence) -> str:
+    return lost("serial", f", {e.workers - 1} of {e.workers} workers wait while the caller plans or finishes")(e)
+
+
+def allowed(e: Evidence) -> str:
+    """`1.40× of 2`: what the machine allowed a perfect kernel."""
+    return f"{ratio(e.roof or 0.0)}× of {e.workers}"
+
+
+def figures(e: Evidence, *entries: str) -> str:
+    """`, queued for a CPU 40 % of core-seconds`: those of the entries that are worth a word."""
+    shares = [
+        f"{NAMES.get(entry, entry)} {percent(e.share(entry))}" for entry in entries if e.share(entry) >= LEAST_FIGURE
+    ]
+    return f", {listed(shares)} of core-seconds" if shares else ""
 
 
 def disturbed(some: int, rounds: int) -> str:

@@ -1,0 +1,276 @@
+"""The causes: one record each, in the order in which they claim what was lost.
+
+A ledger's lost entries go to the causes whose evidence fits. The most specific cause claims first, and what it claims
+is gone. The last ones take what nobody claimed, as losses of unknown cause. So no core-second is counted twice, and the
+largest loss is the one to look at.
+
+A further cause is a record here, its phrase in phrases.py, and a planted case in bench/planted.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compute.scaling.verdict import phrases
+from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, TICKETS, Evidence
+from compute.scaling.verdict.phrases import LEAST_FIGURE, Phrase, always, lost
+
+INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
+
+UNKNOWN, NONE, INCONCLUSIVE = "unknown", "none", "inconclusive"  # codes that no cause of its own stands for
+
+
+class Claims:
+    """What nobody has claimed yet, as one cause sees it: of the entries that it may claim, in their order."""
+
+    def __init__(self, unclaimed: dict[str, float], entries: tuple[str, ...]) -> None:
+        self._unclaimed, self._entries = unclaimed, entries
+
+    def left(self, *entries: str) -> float:
+        """The share of the core-seconds that these entries still hold."""
+        return sum(self._unclaimed.get(entry, 0.0) for entry in entries)
+
+    def take(self, *entries: str, most: float = math.inf) -> float:
+        """The share that these entries (all of the cause's, where none is named) still hold, up to `most`; it is gone.
+
+        ValueError for an entry that the cause's record does not name.
+        """
+        if not set(entries) <= set(self._entries):
+            raise ValueError(f"a cause may claim {self._entries}, as its record says, not {entries}")
+        taken = 0.0
+        for entry in entries or self._entries:
+            part = min(self._unclaimed.get(entry, 0.0), most - taken)
+            if entry in self._unclaimed:
+                self._unclaimed[entry] = max(0.0, self._unclaimed[entry] - part)
+            taken += part
+        return taken
+
+    def take_waits(self, e: Evidence) -> float:
+        """Waits for a CPU, and what the other lanes then waited for the one that had to: up to as long for each."""
+        waited = self.take("runqueue", *e.hides_queues)
+        return waited + self.take("idle", most=(e.workers - 1) * waited)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What may keep a configuration from N-fold.
+
+    code:    the word for it, as in the `cause` of a Point. Several records may be of one word.
+    entries: of the ledger, that it may claim.
+    claim:   the share of the core-seconds that it takes of them; 0 where the evidence does not carry it.
+    phrase:  what it did. remedy: what to do, "" where there is nothing to do.
+    caps:    whether it keeps the machine's own ceiling under N-fold; then limit says so, and how far.
+    """
+
+    code: str
+    entries: tuple[str, ...]
+    claim: Callable[[Evidence, Claims], float]
+    phrase: Phrase
+    remedy: Phrase
+    caps: Callable[[Evidence], bool] = lambda e: False
+    limit: Phrase = lambda e: ""
+
+    def sentence(self, e: Evidence) -> str:
+        return "; ".join(filter(None, [self.phrase(e), self.remedy(e)]))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A part of the core-seconds, the code of what took it, and that in words with its figures and a remedy."""
+
+    cause: str
+    share: float
+    sentence: str
+
+
+def losses(e: Evidence) -> list[Loss]:
+    """Every part of the ledger that could have been useful, by cause, the largest first."""
+    unclaimed = {entry: e.share(entry) for entry in e.ledger if entry != "useful"}
+    # While the callers plan, one core does what it would have done serially as well.
+    _cut(unclaimed, "serial", unclaimed.get("serial", 0.0) / e.workers)
+    # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
+    _cut(unclaimed, "inflation", max(0.0, 1 - e.roof / e.workers) if e.roof is not None else 0.0)
+    claimed = [(cause, cause.claim(e, Claims(unclaimed, cause.entries))) for cause in CAUSES]
+    found = [Loss(cause.code, share, cause.sentence(e)) for cause, share in claimed if share > 0]
+    return sorted(found, key=lambda loss: -loss.share)
+
+
+def _cut(unclaimed: dict[str, float], entry: str, part: float) -> None:
+    if entry in unclaimed:
+        unclaimed[entry] = max(0.0, unclaimed[entry] - part)
+
+
+def where(holds: Callable[[Evidence], object]) -> Callable[[Evidence, Claims], float]:
+    """A claim to all that is left of the cause's entries, where the evidence says so."""
+    return lambda e, claims: claims.take() if holds(e) else 0.0
+
+
+def everything(e: Evidence, claims: Claims) -> float:
+    """A claim to all that is left of the cause's entries."""
+    return claims.take()
+
+
+def _claim_quota(e: Evidence, claims: Claims) -> float:
+    return claims.take(most=e.stopped) if e.stopped >= STOPPED else 0.0
+
+
+def _claim_nested(e: Evidence, claims: Claims) -> float:
+    if not e.nested or e.nested < INNER * e.lanes_cpu:
+        return 0.0
+    return claims.take("runqueue", "inflation", *([] if e.waits_for_gil else ["blocked"]))
+
+
+def _claim_noise(e: Evidence, claims: Claims) -> float:
+    outside, took = e.outside / e.workers, 0.0
+    if outside >= EXPLAINS * claims.left("runqueue", *e.hides_queues):
+        took += claims.take_waits(e)
+    if outside >= EXPLAINS * claims.left("startup"):  # a lane queues for its first chunk too
+        took += claims.take("startup", most=max(0.0, outside - took))
+    # Time stolen from a CPU is neither CPU time of the lane on it nor time in a queue, so it looks like blocking; on
+    # some kernels it is CPU time.
+    took += claims.take("blocked") if e.awake else 0.0
+    return took + claims.take("blocked", "inflation", "unexplained", most=e.steal or 0.0)
+
+
+def _claim_gil(e: Evidence, claims: Claims) -> float:
+    if not e.waits_for_gil:
+        return 0.0
+    # A lane in Python needs the GIL for its first chunk too; a compiled one needs no more of it than to come.
+    starting = not e.compiled and e.share("startup") >= LEAST_FIGURE
+    return claims.take("blocked", *(["startup"] if starting else []))
+
+
+def _claim_first_touch(e: Evidence, claims: Claims) -> float:
+    return claims.take(most=e.faulting / e.budget) if e.budget > 0 and e.faulting > 0 else 0.0
+
+
+def _has_small_chunks(e: Evidence) -> bool:
+    return bool(e.chunk_seconds and e.ticket_seconds and e.chunk_seconds < TICKETS * e.ticket_seconds)
+
+
+QUOTA = Cause(
+    "quota",
+    ("runqueue", "blocked", "unexplained", "inflation", "idle"),
+    _claim_quota,
+    phrases.stopped,
+    phrases.more_quota,
+    caps=lambda e: e.stopped >= STOPPED or (e.quota is not None and e.quota < e.workers),
+    limit=phrases.quota_allows,
+)
+ONE_THREAD = Cause(
+    "one thread",
+    ("blocked", "idle", "runqueue", "startup", "unexplained"),
+    where(lambda e: e.together),
+    phrases.one_thread,
+    always("use threads or processes"),
+)
+NESTED = Cause(
+    "nested threads",
+    ("runqueue", "inflation", "blocked"),
+    _claim_nested,
+    phrases.nested,
+    always("limit them to one a lane (threadpoolctl, or OMP_NUM_THREADS=1), or use fewer workers"),
+)
+OVERSUBSCRIPTION = Cause(
+    "oversubscription",
+    ("runqueue", "blocked", "idle"),
+    lambda e, claims: claims.take_waits(e) if e.crowded else 0.0,
+    phrases.crowded,
+    phrases.uncrowd,
+    caps=lambda e: e.crowded and not e.held_by_memory,
+    limit=phrases.crowd_allows,
+)
+NOISE = Cause(
+    "noise",
+    ("runqueue", "idle", "startup", "blocked", "inflation", "unexplained"),
+    _claim_noise,
+    phrases.noise,
+    phrases.QUIET,
+    caps=lambda e: e.outside >= EXPLAINS * e.denied and not e.held_by_memory,
+    limit=phrases.noise_allows,
+)
+GIL = Cause("gil", ("blocked", "startup"), _claim_gil, phrases.gil, phrases.release_it)
+LOCK = Cause(
+    "lock",
+    ("blocked",),
+    where(phrases.not_the_gil),
+    phrases.lock,
+    always("hold it for less, or give each lane its own"),
+)
+BLOCKED = Cause(UNKNOWN, ("blocked",), everything, phrases.blocked, always("measure a nogil variant beside it"))
+FIRST_TOUCH = Cause("first touch", ("inflation",), _claim_first_touch, phrases.first_touch, phrases.FRESH)
+SMALL_CHUNKS = Cause(
+    "small chunks",
+    ("inflation", "unexplained"),
+    where(_has_small_chunks),
+    phrases.small_chunks,
+    phrases.larger_grain,
+)
+MEMORY = Cause(
+    "memory bandwidth",
+    ("inflation",),
+    where(lambda e: e.saturated),
+    phrases.memory,
+    phrases.LESS_MEMORY,
+    caps=lambda e: e.held_by_memory,
+    limit=phrases.memory_allows,
+)
+IMBALANCE = Cause(
+    "imbalance",
+    ("idle",),
+    everything,
+    phrases.imbalance,
+    always("make the grain smaller, or split the heaviest chunk"),
+)
+START_UP = Cause(
+    "start-up", ("startup",), everything, phrases.startup, always("give each run more, or use fewer workers")
+)
+TRANSFER = Cause("transfer", ("transfer",), everything, phrases.transfer, phrases.pass_less)
+SERIAL_SECTION = Cause(
+    "serial section", ("serial",), everything, phrases.serial_section, always("move that into the body")
+)
+INFLATED = Cause(
+    UNKNOWN,
+    ("inflation",),
+    everything,
+    lost("inflation", ": lanes needed more CPU than serial did"),
+    always("caches, cores that share hardware or the clock may be why, and nothing measured tells which"),
+)
+QUEUED = Cause(
+    UNKNOWN,
+    ("runqueue",),
+    everything,
+    lost("runqueue", ", and nothing measured says behind whom"),
+    always("see what else runs"),
+)
+UNEXPLAINED = Cause(
+    UNKNOWN,
+    ("unexplained",),
+    everything,
+    lost("unexplained"),
+    always("measure longer runs"),
+)
+
+CAUSES = (
+    QUOTA,
+    ONE_THREAD,
+    NESTED,
+    OVERSUBSCRIPTION,
+    NOISE,
+    GIL,
+    LOCK,
+    BLOCKED,
+    FIRST_TOUCH,
+    SMALL_CHUNKS,
+    MEMORY,
+    IMBALANCE,
+    START_UP,
+    TRANSFER,
+    SERIAL_SECTION,
+    INFLATED,
+    QUEUED,
+    UNEXPLAINED,
+)
+CODES = tuple(dict.fromkeys([*(cause.code for cause in CAUSES), NONE, INCONCLUSIVE]))
