@@ -126,7 +126,7 @@ class Trial:
         rounds = self._rounds
         points = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
         points = collecting.collect_evidence(points, self.work.kernel, rounds.ceilings, rounds.conditions)
-        self.laws = laws.of(
+        self.laws = laws.fit_laws(
             points,
             chunk_seconds=self._chunk_times(points, rounds),
             cpus=machine.usable_cpus(),
@@ -266,7 +266,7 @@ class Trial:
     def _chunk_times(self, found: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
         """CPU seconds of each chunk of the serial runs, by configuration."""
         times = {
-            laws.configuration(p): build_point.chunk_times(rounds.of(k))
+            laws.point_key(p): build_point.chunk_times(rounds.of(k))
             for k, p in enumerate(found)
             if p.backend == Serial.name
         }

@@ -9,6 +9,7 @@ from typing import Any
 from compute import texts
 from compute.scaling import files, schema
 from compute.scaling.dataset import Dataset
+from compute.scaling.laws.prospects import tell_assumption, tell_law
 from compute.scaling.tables.table import plain
 from compute.scaling.verdict.judgement import judge_points
 
@@ -58,4 +59,10 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
         points = judge_points(dataset.points)
     except (ArithmeticError, ValueError) as error:
         raise ValueError(f"{path} holds figures that cannot be judged ({error}); measure again") from None
+    for number, law in enumerate(dataset.laws, 1):
+        try:
+            tell_law(law), tell_assumption(law)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            missing = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path}: 'laws' {number} cannot be told ({missing}); measure again") from None
     return Scaling(**vars(dataset) | {"points": points})

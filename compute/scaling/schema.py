@@ -139,6 +139,7 @@ Kind = tuple[str, Callable[[Any], bool]]
 TEXT: Kind = "a text", lambda x: isinstance(x, str)
 FLAG: Kind = "true or false", lambda x: isinstance(x, bool)
 COUNT: Kind = "a whole number from 0 on", _is_count
+COUNTS: Kind = "a list of whole numbers", lambda x: isinstance(x, list | tuple) and all(map(_is_count, x))
 NUMBER: Kind = "a number from 0 on", _is_number
 TIME: Kind = "a number of seconds above 0", _is_time
 TIMES: Kind = "a list of seconds above 0", lambda x: isinstance(x, list | tuple) and bool(x) and all(map(_is_time, x))
@@ -187,7 +188,7 @@ EXTRA: dict[str, Kind] = {
     "details": SECONDS_BY_NAME,
     "chunks": COUNT,
     "chunk_seconds": NUMBER,
-    "pinned": ("a list of CPU numbers", lambda x: isinstance(x, list | tuple) and all(map(_is_count, x))),
+    "pinned": ("a list of CPU numbers", COUNTS[1]),
     "cause": TEXT,
     "contaminated": COUNT,
     "mode": TEXT,
@@ -217,7 +218,13 @@ LAW: dict[str, Kind] = {
     "size": COUNT,
     "variant": TEXT,
     "backend": TEXT,
-    "assumption": TEXT,
+    "counts": COUNTS,
+    "rounds": COUNT,
+    "left_out": COUNTS,
+    "cpus": COUNT,
+    "chunks": COUNT,
+    "chunks_of": COUNT,
+    "assumption": TEXT,  # this and the next are in files of before, which hold words in place of left_out
     "sentences": TEXTS,
     "file": TEXT,
 }

@@ -7,6 +7,7 @@ from invented import a_point
 
 from compute.scaling import laws
 from compute.scaling.laws import fitting
+from compute.scaling.laws.prospects import tell_assumption, tell_law
 
 COUNTS = np.array([1.0, 2, 4, 8])
 MANY = np.array([1.0, 2, 3, 4, 6, 8, 12, 16])
@@ -38,9 +39,11 @@ def threads(times, serial=None, rounds=ROUNDS, **other):
 
 
 def only(points, **options):
-    (found,) = laws.of(points, **options)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    return found
+    """The figures of the one configuration of these points, with what they say in words."""
+    (law,) = laws.fit_laws(points, **options)
+    again = json.loads(json.dumps(law, allow_nan=False))
+    assert again == law
+    return law | {"sentences": tell_law(again), "assumption": tell_assumption(again)}
 
 
 def even(chunks, seconds=0.3):

@@ -118,7 +118,7 @@ def test_noisy_gustafson_is_in_its_interval_at_the_nominal_rate():
 
 
 def measured(d, counts, **other):
-    return models.Measured(counts, d, d[:, 0], ROUNDS, **other)
+    return models.Timings(counts, d, d[:, 0], ROUNDS, **other)
 
 
 def test_the_trend_of_noisy_points():
@@ -209,7 +209,7 @@ def test_times_that_only_grow_give_no_usl():
 
 @pytest.mark.parametrize("points", [threads({2: 1.0}), threads({1: 1.0}, serial=1.0), threads({2: 0.5, 4: 0.3}), []])
 def test_one_count_or_no_time_of_one_worker_gives_nothing(points):
-    assert laws.of(points) == ()
+    assert laws.fit_laws(points) == ()
 
 
 def test_more_workers_than_cpus_are_left_out():
@@ -221,4 +221,4 @@ def test_more_workers_than_cpus_are_left_out():
         "8 and 16 workers share 4 CPUs, which says nothing about more of them: left out here."
     )
     assert only(threads(times))["counts"] == [1, 2, 4, 8, 16]
-    assert laws.of(threads(times), cpus=1) == ()
+    assert laws.fit_laws(threads(times), cpus=1) == ()

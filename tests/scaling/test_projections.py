@@ -30,7 +30,7 @@ def test_each_configuration_has_its_own_and_serial_is_none():
     points += [replace(p, mode="weak") for p in points] + [
         replace(p, backend="prange") for p in points if p.workers == 2
     ]
-    found = laws.of(points)
+    found = laws.fit_laws(points)
     keys = [tuple(one[key] for key in ("kernel", "size", "variant", "backend", "mode")) for one in found]
     assert len(set(keys)) == len(keys) == 12
     assert {backend for *_, backend, _ in keys} == {"threads", "prange"}
@@ -163,6 +163,7 @@ def test_without_a_law_the_replay_stands_alone():
         "high": None,
         "simulated": pytest.approx(40, rel=1e-3),
         "idle": pytest.approx(88 / 128, rel=1e-3),
+        "bounds": {"chunk": pytest.approx(40), "counter": 128.0, "memory": 128.0, "serial": 128.0},
     }
     assert found["sentences"][-1] == (
         "Replayed: the 40 chunks would allow 40× at 128 workers; only 40 chunks: no more than 40 lanes have work."
@@ -179,7 +180,7 @@ def test_the_chunks_of_the_fewest_workers_are_replayed_with_startup_and_caller()
     expected = simulation.replay([0.1] * 3, 4, startup=0.01, serial=0.05).speedup
     assert found["projection"][0]["simulated"] == expected
     assert only(points, chunk_seconds={of_two: [0.2] * 2})["assumption"].count("on 2 workers") == 1
-    assert laws.configuration(points[-1]) == of_two
+    assert laws.point_key(points[-1]) == of_two
 
 
 # Words
@@ -217,5 +218,5 @@ def test_the_sentences_of_exact_points():
 def test_runs_that_are_mostly_overhead_have_no_laws():
     times = {n: amdahl_times(n, 0.1) for n in (1, 2, 4)}
     spent = {"useful": 1e-4, "startup": 3e-4, "transfer": 1e-4, "serial": 1e-5}
-    assert laws.of(threads(times, ledger=spent)) == ()
+    assert laws.fit_laws(threads(times, ledger=spent)) == ()
     only(threads(times, ledger=spent | {"useful": 0.1}))

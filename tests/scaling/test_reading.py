@@ -1,11 +1,17 @@
-"""Whoever reads a results file and shows it does not load what measures."""
+"""Whoever reads a results file and shows it does not load what measures, and makes its words anew."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 from invented import explained
+from lawful import amdahl_times, even, threads
 from patience import PATIENCE
+
+from compute.scaling import laws, results
+from compute.scaling.results import Scaling
+from compute.scaling.tables.table import groups
 
 MEASURES = [
     "numba",
@@ -38,3 +44,52 @@ def test_a_results_file_is_read_and_shown_without_what_measures(tmp_path, progra
         [sys.executable, "-c", ask, tmp_path / "a.json"], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (told.stdout.strip(), told.stderr) == ("", "")
+
+
+def with_laws():
+    """A file's object, whose laws were fitted, projected and replayed."""
+    points = threads({n: amdahl_times(n, 0.2) for n in (1, 2, 4, 8)})
+    return json.loads(Scaling(tuple(points), laws=laws.fit_laws(points, chunk_seconds=even(40), cpus=4)).as_json())
+
+
+def words(data):
+    (group,) = groups(results.from_data(data, "a.json"))
+    return [str(remark) for remark in group.laws]
+
+
+def test_a_file_holds_the_figures_of_laws_and_not_their_sentences():
+    data = with_laws()
+    assert not {"sentences", "assumption"} & data["laws"][0].keys()
+    (told,) = words(data)
+    assert told.startswith("threads · nogil: 8 workers share 4 CPUs")
+    assert "Amdahl: a serial fraction of 20 %" in told
+    assert "the 40 chunks" in told
+    data["laws"][0]["amdahl"]["serial_fraction"] = 0.3
+    data["laws"][0]["sentences"] = ["invented"]
+    assert "Amdahl: a serial fraction of 30 %" in words(data)[0]
+    assert "invented" not in words(data)[0]
+
+
+def test_a_file_of_before_keeps_the_sentences_that_it_holds():
+    data = with_laws()
+    del data["laws"][0]["left_out"]
+    data["laws"][0] |= {"sentences": ["Told then."], "assumption": "Assumed: much."}
+    assert words(data) == ["threads · nogil: Told then."]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"amdahl": 3}, "a.json: 'laws' 1 cannot be told .*; measure again"),
+        ({"projection": []}, "a.json: 'laws' 1 cannot be told"),
+        ({"karp_flatt": [[2, "much"]]}, "a.json: 'laws' 1 cannot be told"),
+        ({"usl": {}}, "a.json: 'laws' 1 cannot be told .'alpha' is missing"),
+        ({"counts": [1, "2"]}, "'counts' of 'laws' 1 must be a list of whole numbers"),
+        ({"chunks": "many"}, "'chunks' of 'laws' 1 must be a whole number"),
+    ],
+)
+def test_a_law_that_cannot_be_told_is_refused_in_a_line(changed, error):
+    data = with_laws()
+    data["laws"][0] |= changed
+    with pytest.raises(ValueError, match=error):
+        results.from_data(data, "a.json")

@@ -22,7 +22,7 @@ DUST = 0.01  # of N × T: a rise below it explains nothing, however sure it is
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Timings:
     """Worker counts, 1 first; drawn times of a unit of work (fitting.draw), a column a count; the baseline's times."""
 
     counts: Floats
@@ -40,11 +40,11 @@ class Model:
     speedups: Callable[[Floats], Floats]
 
 
-def usl(of: Measured) -> Model | None:
+def usl(timings: Timings) -> Model | None:
     """The USL; None with fewer than FEWEST_COUNTS counts, too few rounds, or an α that could be anything."""
-    if len(of.counts) < FEWEST_COUNTS or of.rounds < FEWEST_ROUNDS:
+    if len(timings.counts) < FEWEST_COUNTS or timings.rounds < FEWEST_ROUNDS:
         return None
-    coefficients = alpha, beta, gamma = fitting.usl(of.counts, of.times)
+    coefficients = alpha, beta, gamma = fitting.usl(timings.counts, timings.times)
     if _says_nothing(estimate(alpha)):
         return None
     best = fitting.usl_best(alpha, beta)
@@ -54,77 +54,77 @@ def usl(of: Measured) -> Model | None:
         **with_ci("gamma", estimate(gamma)),
         **with_ci("roof", estimate(fitting.over(gamma, alpha))),
         **with_ci("best_workers", estimate(best)),
-        **with_ci("best_speedup", estimate(of.base * fitting.usl_rate(best, *coefficients))),
-        "overhead": _split(of.counts, float(alpha[0]), float(beta[0])),
+        **with_ci("best_speedup", estimate(timings.base * fitting.usl_rate(best, *coefficients))),
+        "overhead": _split(timings.counts, float(alpha[0]), float(beta[0])),
     }
 
     def speedups(counts: Floats) -> Floats:
-        return of.base[:, None] * fitting.usl_rate(counts, *(c[:, None] for c in coefficients))
+        return timings.base[:, None] * fitting.usl_rate(counts, *(c[:, None] for c in coefficients))
 
     return Model(figures, speedups)
 
 
 def _split(counts: Floats, alpha: float, beta: float) -> list[list[float]]:
     """[N, work, contention, coherency] as shares of N × T. R's usl has ½β(N − 1) here, which does not sum."""
-    found: list[list[float]] = []
+    rows: list[list[float]] = []
     for n in counts.tolist():
         parts = 1.0, alpha * (n - 1), beta * n * (n - 1)
-        found.append([int(n), *(part / sum(parts) for part in parts)])
-    return found
+        rows.append([int(n), *(part / sum(parts) for part in parts)])
+    return rows
 
 
-def amdahl(of: Measured) -> Model | None:
+def amdahl(timings: Timings) -> Model | None:
     """Amdahl's law; None with too few rounds, or a serial fraction that could be anything.
 
     Two counts determine it: with one count above 1 it is Karp–Flatt with an interval, which nothing can contradict, and
     which is marked as not tested.
     """
-    if of.rounds < FEWEST_ROUNDS:
+    if timings.rounds < FEWEST_ROUNDS:
         return None
-    sigma, seconds = fitting.amdahl(of.counts, of.times)
+    sigma, seconds = fitting.amdahl(timings.counts, timings.times)
     if _says_nothing(estimate(sigma)):
         return None
-    scale = of.base / seconds  # what one worker takes is not quite what the baseline takes
+    scale = timings.base / seconds  # what one worker takes is not quite what the baseline takes
 
     def speedups(counts: Floats) -> Floats:
         drawn = sigma[:, None]
         return scale[:, None] / (drawn + (1 - drawn) / counts)
 
-    return Model(_one_fraction(of, sigma, seconds, fitting.over(scale, sigma)), speedups)
+    return Model(_one_fraction(timings, sigma, seconds, fitting.over(scale, sigma)), speedups)
 
 
-def gustafson(of: Measured) -> Model | None:
+def gustafson(timings: Timings) -> Model | None:
     """Gustafson's law, for weak scaling, on the same terms."""
-    if of.rounds < FEWEST_ROUNDS:
+    if timings.rounds < FEWEST_ROUNDS:
         return None
-    sigma, seconds = fitting.gustafson(of.counts, of.times * of.counts)
+    sigma, seconds = fitting.gustafson(timings.counts, timings.times * timings.counts)
     if _says_nothing(estimate(sigma)):
         return None
-    scale = of.base / seconds
+    scale = timings.base / seconds
 
     def speedups(counts: Floats) -> Floats:
         return scale[:, None] * (counts - sigma[:, None] * (counts - 1))
 
-    return Model(_one_fraction(of, sigma, seconds, np.full_like(sigma, np.inf)), speedups)
+    return Model(_one_fraction(timings, sigma, seconds, np.full_like(sigma, np.inf)), speedups)
 
 
-def _one_fraction(of: Measured, sigma: Floats, seconds: Floats, limit: Floats) -> Mapping[str, Any]:
+def _one_fraction(timings: Timings, sigma: Floats, seconds: Floats, limit: Floats) -> Mapping[str, Any]:
     return {
         **with_ci("serial_fraction", estimate(sigma)),
         "seconds": float(seconds[0]),
         **with_ci("limit", estimate(limit)),
-        "tested": len(of.counts) > 2,
+        "tested": len(timings.counts) > 2,
     }
 
 
-def trend(of: Measured) -> tuple[str, Estimate | None]:
+def trend(timings: Timings) -> tuple[str, Estimate | None]:
     """What Karp–Flatt's e does over N, and by how much as a share of N × T at the most workers (fitting.rise)."""
-    if len(of.counts) < 3 or of.rounds < FEWEST_ROUNDS:
+    if len(timings.counts) < 3 or timings.rounds < FEWEST_ROUNDS:
         return NOT_IDENTIFIABLE, None
-    rise = estimate(fitting.rise(of.counts, of.times))
+    rise = estimate(fitting.rise(timings.counts, timings.times))
     if rise.low > 0 and rise.value > DUST:
         # Rising from below 0 towards it is no overhead: one worker is slower than each of many.
-        above = fitting.karp_flatt(of.counts, of.times)[0, -1] > 0
+        above = fitting.karp_flatt(timings.counts, timings.times)[0, -1] > 0
         return (RISING if above else NOT_IDENTIFIABLE), rise
     if rise.high < 0 and rise.value < -DUST:
         return FALLING, rise

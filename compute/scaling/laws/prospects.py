@@ -1,9 +1,12 @@
-"""The laws of one configuration in plain English: what each says, how sure it is, and what it takes for granted."""
+"""The laws of one configuration in plain English: what each says, how sure it is, and what it takes for granted.
+
+Pure functions of the figures that `fit_laws` gives and a file keeps.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compute.scaling.laws.models import FALLING, FEWEST_COUNTS, FLAT, NOT_IDENTIFIABLE, RISING
@@ -25,25 +28,33 @@ BOUNDS = {
 }
 
 
-def assumption(laws: Mapping[str, Any], replayed: int | None) -> str:
-    """What a projection takes for granted. replayed: the workers of the run whose chunks were replayed."""
+def tell_law(law: Mapping[str, Any]) -> list[str]:
+    """All that the laws of a configuration say, a sentence each; in files of before, the sentences that they hold."""
+    if "left_out" not in law:
+        return [str(sentence) for sentence in law.get("sentences") or ()]
+    return [*_tell_laws(law), *(_tell_chunks(law) if law["chunks"] else ())]
+
+
+def tell_assumption(laws: Mapping[str, Any]) -> str:
+    """What a projection takes for granted; in files of before, as they tell it."""
+    if "left_out" not in laws:
+        return str(laws.get("assumption") or "")
     counts = laws["counts"]
-    told = _counts(counts[1:])
     parts = []
     if laws["law"] == "usl":
         parts.append(f"contention and coherency cost more workers what the USL fitted up to {counts[-1]} workers says")
     elif laws["law"]:
-        parts.append(f"all that was lost at {told} workers is one serial fraction")
+        parts.append(f"all that was lost at {_counts(counts[1:])} workers is one serial fraction")
         if laws["trend"] == RISING:
             parts[-1] += " (it rises, so this is an upper bound)"
         elif not laws[laws["law"]]["tested"]:
             parts[-1] += " (one count above 1 cannot tell it from overhead that grows)"
     if laws["law"]:
         parts.append(f"every further core is like the {counts[-1]} measured: clock, caches, its part of the memory")
-    if replayed is not None:
+    if laws["chunks_of"] is not None:
         parts.append(
-            f"the replayed chunks take what they took on {_workers(replayed)}, and nothing slows them but start-up,"
-            " tickets, the caller's own part, and memory where its roof is known"
+            f"the replayed chunks take what they took on {_workers(laws['chunks_of'])}, and nothing slows them but"
+            " start-up, tickets, the caller's own part, and memory where its roof is known"
         )
     if not parts:
         return "Not projected: no law is identifiable."
@@ -51,10 +62,11 @@ def assumption(laws: Mapping[str, Any], replayed: int | None) -> str:
     return f"Assumed: {'; '.join(parts)}.{interval}"
 
 
-def of_laws(laws: Mapping[str, Any], shared: Sequence[int], cpus: int | None) -> Iterable[str]:
-    """What Karp–Flatt, the laws and the projection say. shared: the counts left out, because they are above cpus."""
-    if shared:
-        yield f"{_counts(shared)} workers share {cpus} CPUs, which says nothing about more of them: left out here."
+def _tell_laws(laws: Mapping[str, Any]) -> Iterable[str]:
+    """What Karp–Flatt, the laws and the projection say."""
+    if laws["left_out"]:
+        crowd = f"{_counts(laws['left_out'])} workers share {laws['cpus']} CPUs"
+        yield f"{crowd}, which says nothing about more of them: left out here."
     if laws["rounds"] < FEWEST_ROUNDS:
         yield _karp_flatt(laws) + "."
         rounds = f"{laws['rounds']} round{'s' * (laws['rounds'] > 1)}"
@@ -65,21 +77,18 @@ def of_laws(laws: Mapping[str, Any], shared: Sequence[int], cpus: int | None) ->
     yield from _usl(laws)
     if laws["law"]:
         ends = laws["projection"][0], laws["projection"][-1]
-        told = " and ".join(f"{_ci(p['speedup'], (p['low'], p['high']))} at {p['workers']} workers" for p in ends)
-        yield f"Projected speedup: {told}. {laws['assumption']}"
+        speedups = " and ".join(f"{_ci(p['speedup'], (p['low'], p['high']))} at {p['workers']} workers" for p in ends)
+        yield f"Projected speedup: {speedups}. {tell_assumption(laws)}"
 
 
-def of_chunks(laws: Mapping[str, Any], chunks: int, bounds: Callable[[int], Mapping[str, float]]) -> Iterable[str]:
-    """What the replay of the chunks says of the projection: where both agree, and where the chunks end the scaling.
-
-    bounds: of so many workers, as simulation.bounds.
-    """
-    projection = laws["projection"]
+def _tell_chunks(laws: Mapping[str, Any]) -> Iterable[str]:
+    """What the replay of the chunks says of the projection: where both agree, and where the chunks end the scaling."""
+    projection, chunks = laws["projection"], laws["chunks"]
     last = projection[-1]
     few = _few(chunks) if last["workers"] > chunks else ""
     if not laws["law"]:
-        told = f"{_chunks(chunks)} would allow {_times(last['simulated'])} at {last['workers']} workers"
-        yield f"Replayed: {told}{few and '; ' + few}."
+        allowed = f"{_chunks(chunks)} would allow {_times(last['simulated'])} at {last['workers']} workers"
+        yield f"Replayed: {allowed}{few and '; ' + few}."
         return
     agree = [p["workers"] for p in itertools.takewhile(lambda p: not (_ends(p) or _loses(p)), projection)]
     losses, ends = [p for p in projection if _loses(p)], [p for p in projection if _ends(p)]
@@ -96,7 +105,7 @@ def of_chunks(laws: Mapping[str, Any], chunks: int, bounds: Callable[[int], Mapp
         p = ends[0]
         yield (
             f"From {p['workers']} workers on the chunks, not the law, end the scaling ({_times(p['simulated'])}"
-            f" replayed, {_times(p['speedup'])} projected): {_why_chunks_end_it(p, chunks, bounds(p['workers']))}."
+            f" replayed, {_times(p['speedup'])} projected): {_why_chunks_end_it(p, chunks)}."
         )
     elif few:
         yield f"{few[0].upper()}{few[1:]}."
@@ -124,9 +133,9 @@ def _loses(p: Mapping[str, Any]) -> bool:
     return more
 
 
-def _why_chunks_end_it(p: Mapping[str, Any], chunks: int, bounds: Mapping[str, float]) -> str:
+def _why_chunks_end_it(p: Mapping[str, Any], chunks: int) -> str:
     """What holds the replay, in words: the lowest bound where it reaches it, else how the chunks share out."""
-    name, bound = min(bounds.items(), key=lambda item: item[1])
+    name, bound = min(p["bounds"].items(), key=lambda item: item[1])
     reached = p["simulated"] >= (1 - NEAR) * bound
     if name == "chunk" and reached:
         even = bound >= (1 - NEAR) * chunks

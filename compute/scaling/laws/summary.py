@@ -1,5 +1,7 @@
 """What the points of a configuration say about more workers: Karp–Flatt, Amdahl, Gustafson, the USL, and a projection.
 
+All of it is figures: compute.scaling.laws.prospects says them in words.
+
 The laws look at times, the replay (simulation.py) looks at chunks: each knows what the other does not, so they are held
 against each other. Where the points do not carry a figure it is NOT_IDENTIFIABLE, never a guess.
 """
@@ -15,25 +17,25 @@ import numpy as np
 
 from compute.scaling.dataset import Point
 from compute.scaling.derive import ONE_WORKER
-from compute.scaling.laws import fitting, models, prospects, simulation
-from compute.scaling.laws.models import NOT_IDENTIFIABLE, Measured
+from compute.scaling.laws import fitting, models, simulation
+from compute.scaling.laws.models import NOT_IDENTIFIABLE, Timings
 from compute.traits import SERIAL
 
 FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured
 
-Configuration = tuple[str, int | None, str, str, int]
+PointKey = tuple[str, int | None, str, str, int]
 Seconds = Sequence[float] | np.ndarray[Any, Any]
 
 
-def configuration(p: Point) -> Configuration:
-    """(kernel, size, variant, backend, workers): the key under which `of` looks for a point's chunk seconds."""
+def point_key(p: Point) -> PointKey:
+    """(kernel, size, variant, backend, workers): the key under which `fit_laws` looks for a point's chunk seconds."""
     return p.kernel, p.size, p.variant, p.backend, p.workers
 
 
-def of(
+def fit_laws(
     points: Iterable[Point],
     *,
-    chunk_seconds: Mapping[Configuration, Seconds] | None = None,
+    chunk_seconds: Mapping[PointKey, Seconds] | None = None,
     cpus: int | None = None,
     roof: float | None = None,
     ticket: float = simulation.ALONE,
@@ -41,7 +43,7 @@ def of(
 ) -> tuple[Mapping[str, Any], ...]:
     """One mapping, plain enough for JSON, for each (kernel, size, variant, backend, mode) of two worker counts or more.
 
-    chunk_seconds: CPU seconds of a run's chunks in ticket order, by `configuration`, as far as they were recorded; the
+    chunk_seconds: CPU seconds of a run's chunks in ticket order, by `point_key`, as far as they were recorded; the
                    fewest workers' are replayed, because those were slowed least by others.
     cpus:          counts above it share CPUs and say nothing about more of them: they are left out.
     roof:          how many lanes' worth of streaming the memory allows, however many lanes there are; for the replay.
@@ -63,11 +65,13 @@ def of(
     usl:        {alpha, beta, gamma: runs a second of one worker, roof: γ/α, best_workers: √((1 − α)/β), best_speedup,
                 overhead: [[N, work, contention, coherency], …] as shares of N × T} or "not identifiable"
     law:        what was projected with: "usl", else "amdahl" or "gustafson", else None
-    projection: [{workers, speedup, low, high, simulated, idle}, …] at FURTHER times the most workers; None where no law
-                is identifiable, and for what was not simulated: without chunks, and in mode "weak". idle: the share of
-                core-seconds of the replay in which lanes found no chunk left
+    projection: [{workers, speedup, low, high, simulated, idle, bounds}, …] at FURTHER times the most workers; None
+                where no law is identifiable, and for what was not simulated: without chunks, and in mode "weak". idle:
+                the share of core-seconds of the replay in which lanes found no chunk left. bounds: the speedup that
+                each thing alone allows (simulation.bounds)
     replayed:   [[N, speedup], …]: the replay of the measured counts
-    assumption: of the projection, in words. sentences: everything, for a report
+    left_out:   the counts above `cpus`, and cpus
+    chunks:     how many were replayed, of a run on chunks_of workers; both None without chunks
     """
     points = list(points)
     serial = {(p.kernel, p.size, p.variant, p.mode): p for p in points if p.backend == SERIAL}
@@ -75,15 +79,15 @@ def of(
     for p in points:
         if p.backend != SERIAL:
             groups.setdefault((p.kernel, p.size, p.variant, p.backend, p.mode), {})[p.workers] = p
-    found = []
+    fitted = []
     for (kernel, size, variant, _, mode), by_workers in groups.items():
-        shared = [n for n in sorted(by_workers) if cpus is not None and n > cpus]
-        own = {n: p for n, p in by_workers.items() if n not in shared}
-        group = _Group.of(own, serial.get((kernel, size, variant, mode)))
+        left_out = [n for n in sorted(by_workers) if cpus is not None and n > cpus]
+        own = {n: p for n, p in by_workers.items() if n not in left_out}
+        group = _Group.from_points(own, serial.get((kernel, size, variant, mode)))
         if group is not None:
-            replays = _Replays.of(group, chunk_seconds or {}, roof, ticket, contended)
-            found.append(_laws(group, replays, shared, cpus))
-    return tuple(found)
+            replays = _Replays.from_chunks(group, chunk_seconds or {}, roof, ticket, contended)
+            fitted.append(_laws(group, replays, left_out, cpus))
+    return tuple(fitted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +96,10 @@ class _Group:
 
     points: Mapping[int, Point]
     serial: Point | None
-    measured: Measured
+    timings: Timings
 
     @classmethod
-    def of(cls, own: Mapping[int, Point], serial: Point | None) -> _Group | None:
+    def from_points(cls, own: Mapping[int, Point], serial: Point | None) -> _Group | None:
         """None where there is nothing to compare: one worker count, no time of one worker, or hardly any work."""
         points = dict(own)
         if serial is not None:
@@ -107,7 +111,7 @@ class _Group:
         drawn = fitting.draw(samples)
         counts, weak = np.array(list(points), np.float64), points[max(points)].mode == "weak"
         times = drawn[:, :-1] / counts if weak else drawn[:, :-1]
-        return cls(points, serial, Measured(counts, times, drawn[:, -1], min(map(len, samples)), weak))
+        return cls(points, serial, Timings(counts, times, drawn[:, -1], min(map(len, samples)), weak))
 
     @property
     def largest(self) -> Point:
@@ -130,18 +134,18 @@ class _Replays:
     way: Mapping[str, float]
 
     @classmethod
-    def of(
+    def from_chunks(
         cls,
         group: _Group,
-        recorded: Mapping[Configuration, Seconds],
+        recorded: Mapping[PointKey, Seconds],
         roof: float | None,
         ticket: float,
         contended: float,
     ) -> _Replays | None:
         """None where no chunks were recorded, and in weak scaling: how the grid grows with the work is not known."""
         sources = [group.points[1], *filter(None, [group.serial]), *group.points.values()]
-        source = next((p for p in sources if np.sum(recorded.get(configuration(p), 0.0)) > 0), None)
-        if source is None or group.measured.weak:
+        source = next((p for p in sources if np.sum(recorded.get(point_key(p), 0.0)) > 0), None)
+        if source is None or group.timings.weak:
             return None
         last = group.largest
         way = {
@@ -151,25 +155,25 @@ class _Replays:
             "startup": max((last.ledger or {}).get("startup", 0.0), 0.0) / last.workers,
             "serial": sum((last.sections or {}).get(name, 0.0) for name in ("plan", "transfer", "finish")),
         }
-        return cls(recorded[configuration(source)], source.workers, ticket, way)
+        return cls(recorded[point_key(source)], source.workers, ticket, way)
 
-    def on(self, workers: int) -> simulation.Replay:
+    def run_on(self, workers: int) -> simulation.Replay:
         return simulation.replay(self.chunks, workers, ticket=self.ticket, **self.way)
 
     def bounds(self, workers: int) -> Mapping[str, float]:
         return simulation.bounds(self.chunks, workers, **self.way)
 
 
-def _laws(group: _Group, replays: _Replays | None, shared: Sequence[int], cpus: int | None) -> Mapping[str, Any]:
+def _laws(group: _Group, replays: _Replays | None, left_out: Sequence[int], cpus: int | None) -> Mapping[str, Any]:
     """The mapping of one group."""
-    p, measured = group.largest, group.measured
+    p, timings = group.largest, group.timings
     counts = list(group.points)
-    other = "gustafson" if measured.weak else "amdahl"
-    fitted = {"usl": models.usl(measured), other: (models.gustafson if measured.weak else models.amdahl)(measured)}
+    other = "gustafson" if timings.weak else "amdahl"
+    fitted = {"usl": models.usl(timings), other: (models.gustafson if timings.weak else models.amdahl)(timings)}
     law, model = next(((name, m) for name, m in fitted.items() if m), (None, None))
-    trend, rise = models.trend(measured)
-    e = fitting.karp_flatt(measured.counts, measured.times)[0].tolist()
-    laws: dict[str, Any] = {
+    trend, rise = models.trend(timings)
+    e = fitting.karp_flatt(timings.counts, timings.times)[0].tolist()
+    return {
         "kernel": p.kernel,
         "size": p.size,
         "variant": p.variant,
@@ -177,7 +181,7 @@ def _laws(group: _Group, replays: _Replays | None, shared: Sequence[int], cpus: 
         "mode": p.mode or "strong",
         "baseline": SERIAL if group.serial else ONE_WORKER,
         "counts": counts,
-        "rounds": measured.rounds,
+        "rounds": timings.rounds,
         "karp_flatt": [list(pair) for pair in zip(counts[1:], e, strict=True)],
         "trend": trend,
         **models.with_ci("rise", rise),
@@ -186,13 +190,12 @@ def _laws(group: _Group, replays: _Replays | None, shared: Sequence[int], cpus: 
         **{name: m.figures if m else NOT_IDENTIFIABLE for name, m in fitted.items()},
         "law": law,
         "projection": _projection([counts[-1] * times for times in FURTHER], model, replays),
-        "replayed": [[n, replays.on(n).speedup] for n in counts] if replays else [],
+        "replayed": [[n, replays.run_on(n).speedup] for n in counts] if replays else [],
+        "left_out": list(left_out),
+        "cpus": cpus,
+        "chunks": len(replays.chunks) if replays else None,
+        "chunks_of": replays.workers if replays else None,
     }
-    laws["assumption"] = prospects.assumption(laws, replays.workers if replays else None)
-    laws["sentences"] = [*prospects.of_laws(laws, shared, cpus)]
-    if replays:
-        laws["sentences"] += prospects.of_chunks(laws, len(replays.chunks), replays.bounds)
-    return laws
 
 
 def _projection(further: Sequence[int], model: models.Model | None, replays: _Replays | None) -> list[dict[str, Any]]:
@@ -200,8 +203,8 @@ def _projection(further: Sequence[int], model: models.Model | None, replays: _Re
         return []
     none: tuple[float | None, ...] = (None, None, None)
     drawn = model.speedups(np.array(further, np.float64)).T if model else [None] * len(further)
-    speedups = [none if one is None else tuple(fitting.estimate(one)) for one in drawn]
-    runs = [replays.on(n) if replays else None for n in further]
+    speedups = [none if column is None else tuple(fitting.estimate(column)) for column in drawn]
+    runs = [replays.run_on(n) if replays else None for n in further]
     return [
         {
             "workers": n,
@@ -210,6 +213,7 @@ def _projection(further: Sequence[int], model: models.Model | None, replays: _Re
             "high": high,
             "simulated": run.speedup if run else None,
             "idle": run.idle / (run.workers * run.seconds) if run else None,
+            "bounds": dict(replays.bounds(n)) if replays else None,
         }
         for n, (speedup, low, high), run in zip(further, speedups, runs, strict=True)
     ]

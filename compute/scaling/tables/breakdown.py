@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compute.scaling.dataset import Point
+from compute.scaling.laws.prospects import tell_assumption, tell_law
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.words import percent, share
@@ -79,19 +80,19 @@ def _factor_cells(p: Point) -> dict[str, str]:
     }
 
 
-def laws(points: Sequence[Point], found: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
+def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
     """What the laws say of these points' configurations, in their order; what holds for all of them is said once."""
     order = list(dict.fromkeys((p.kernel, p.file, p.size, p.backend, p.variant) for p in points))
-    mine = [law for law in found if _configuration(law) in order]
+    mine = [law for law in fitted if _configuration(law) in order]
     mine.sort(key=lambda law: order.index(_configuration(law)))
-    told = [[str(sentence) for sentence in law.get("sentences") or ()] for law in mine]
-    assumptions = {str(law["assumption"]) for law in mine if law.get("assumption")}
+    sentences = [tell_law(law) for law in mine]
+    assumptions = {text for law in mine if (text := tell_assumption(law))}
     assumed = assumptions.pop() if len(mine) > 1 and len(assumptions) == 1 else ""
-    shared = [one for one in told[0] if all(one in rest for rest in told)] if len(told) > 1 else []
+    shared = [text for text in sentences[0] if all(text in others for others in sentences)] if len(mine) > 1 else []
     if shared:
         yield Remark("All", " ".join(shared))
-    for law, sentences in zip(mine, told, strict=True):
-        own = [one.replace(assumed, "").rstrip() for one in sentences if one not in shared]
+    for law, texts in zip(mine, sentences, strict=True):
+        own = [text.replace(assumed, "").rstrip() for text in texts if text not in shared]
         if own:
             yield Remark(f"{law['backend']} · {law['variant']}", " ".join(own))
     if assumed.startswith(ASSUMED):
