@@ -1,4 +1,4 @@
-"""README.md as a new user takes it: every Python block is a script of its own, and runs."""
+"""The documents as a new user takes them: every Python block that is a whole script is saved, and runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,35 @@ import pytest
 from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_there_are_snippets():
-    assert len(BLOCKS) >= 3, "README.md shows how to call a kernel, how to write one, and how to use pytest"
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_snippet_runs_as_it_stands(number, tmp_path):
+# In these pages every block is a script; in docs/kernels.md only those are that begin with an import.
+PAGES = ["README.md", "docs/pools.md", "docs/scaling.md", "docs/command-line.md", "docs/advise.md", "docs/pytest.md"]
+SCRIPTS = [(page, number, block) for page in PAGES for number, block in enumerate(blocks(page))]
+SCRIPTS += [
+    ("docs/kernels.md", number, block)
+    for number, block in enumerate(blocks("docs/kernels.md"))
+    if block.startswith(("import ", "from "))
+]
+
+
+def test_every_page_shows_a_script():
+    assert {page for page, _, _ in SCRIPTS} == {*PAGES, "docs/kernels.md"}
+
+
+def test_the_readme_shows_python_before_a_newcomer_scrolls():
+    above, found, _ = (ROOT / "README.md").read_text().partition("```python\n")
+    assert found
+    assert above.count("\n") < 40
+
+
+@pytest.mark.parametrize(("page", "number", "block"), SCRIPTS, ids=[f"{page}-{number}" for page, number, _ in SCRIPTS])
+def test_a_snippet_runs_as_it_stands(page, number, block, tmp_path):
     """As a script in an empty folder; one that defines tests is run by pytest."""
-    block = BLOCKS[number]
     is_test = re.search(r"^def test_", block, re.MULTILINE) is not None
     name = "test_snippet.py" if is_test else "snippet.py"
     (tmp_path / name).write_text(block)
