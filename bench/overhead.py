@@ -23,7 +23,7 @@ import numpy as np
 from kept import keep
 
 from compute import Joblib, Prange, Processes, Serial, Threads, dispatch, machine
-from compute.lanes.control import Control
+from compute.lanes.control import ControlArray
 from kernels import Plan, kernel, mandelbrot
 
 ROUNDS = 15
@@ -134,7 +134,7 @@ def fork_join(pools, others) -> list[str]:
     def region(pool) -> Callable[[], object]:
         plan = nothing.plan(WORKERS)
         job = dispatch.place(pool, nothing.held_to(nothing.variant), plan)
-        control = Control(job.control)
+        control = ControlArray(job.control)
 
         def call() -> None:
             control.lay_out(plan, WORKERS)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compute.lanes.control import Control
+from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import Watch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
 from compute.memory.arena import Arena
@@ -173,7 +173,7 @@ def execute(
     value = kernel.finish(out, plan)
     section("finish")
     pool.arena.forget_idle()
-    written = Control(job.control.copy())  # the arena lends the original to the next run
+    written = ControlArray(job.control.copy())  # the arena lends the original to the next run
 
     def timeline() -> Timeline:
         return Timeline(written.spans(), written.totals(), sections, tuple(events), dispatched, written.sending)
@@ -192,8 +192,8 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
         out = arena.empty(kernel.output_shape(plan), plan.dtype)
     else:
         out = kernel.allocate(plan, arena.empty)
-    words = arena.empty(Control.length(pool.workers, plan.chunks), np.int64)
-    Control(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
+    words = arena.empty(ControlArray.length(pool.workers, plan.chunks), np.int64)
+    ControlArray(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
     return Job(kernel, lane_of(kernel, pool.workers), words, out, guarded(inputs, kernel.inout))
 
 
@@ -208,7 +208,7 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any],
     began = time.perf_counter()
     plan = kernel.plan(*args, **kw)
     job = place(pool, kernel, plan)
-    Control(job.control).offer([])
+    ControlArray(job.control).offer([])
     _pass(pool, job, plan, watch)
     pool.arena.forget_idle()
     return time.perf_counter() - began
@@ -216,7 +216,7 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any],
 
 def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch: Watch, teller: Teller | None) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
-    control = Control(job.control)
+    control = ControlArray(job.control)
     done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
     attempts: dict[int, int] = {}
     suspects: list[int] = []
@@ -273,13 +273,13 @@ def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
 
 def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch, teller: Teller | None = None) -> list[Outcome]:
     """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
-    watch.stop = Control(job.control).stop
+    watch.stop = ControlArray(job.control).stop
     try:
         watch.raise_lost()
         pool.make_ready(job)
         outcomes = pool.lanes(job) if teller is None else teller.during(pool.lanes, job)
     except BaseException as error:  # Ctrl-C above all
-        Control(job.control).stop()
+        ControlArray(job.control).stop()
         pool.stop_lanes(job)
         if isinstance(error, Exception) and (told := job.kernel.explained(error)) is not error:
             raise told from None

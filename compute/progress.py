@@ -20,7 +20,7 @@ import numpy as np
 
 from compute.drawing import Drawing, drawing_of
 from compute.lanes import interrupts
-from compute.lanes.control import Control, Words
+from compute.lanes.control import ControlArray, Words
 from compute.lanes.interrupts import Watch
 from compute.lanes.loop import Job, Outcome, be_a_lane, inside_a_lane
 from compute.memory.ownership import Owner
@@ -77,7 +77,7 @@ class Teller:
 
     def during(self, lanes: Callable[[Job], Sequence[Outcome]], job: Job) -> Sequence[Outcome]:
         """lanes(job), told of meanwhile; nothing is told any more when this returns or raises."""
-        done = Control(job.control).done
+        done = ControlArray(job.control).done
         serve = contextvars.copy_context().run  # by which a notebook knows whose output it is
         thread = threading.Thread(target=serve, args=(self._serve, done), name="nfold-progress", daemon=True)
         self._is_over = False

@@ -21,7 +21,7 @@ POINTS = {
     "after a claim": "store(control, line + CURRENT, chunk + 1)",
     "before the body": "lo = chunk * grain",
     "mid-write": None,
-    "after the write": "store(control, done_at + chunk",
+    "after the write": "store(control, done + chunk",
     "done, not yet left": "store(control, line + CURRENT, 0)",
     "after done": "taken += 1",
 }

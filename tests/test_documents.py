@@ -40,11 +40,26 @@ def test_every_link_and_every_file_that_is_named_is_there(page):
 PRIVATE = [row for row in ROWS if FILE.search(row[1])]
 
 
-def test_every_word_of_the_control_has_its_row():
+# Name, definition, who writes it, who reads it, what it holds.
+WORD = re.compile(r"^([A-Z_]+) = (.+?)  # ([^>\n]+) -> ([^:\n]+): (.+)$", re.MULTILINE)
+
+
+def test_every_word_of_the_control_says_who_writes_and_who_reads_it():
     words = {name for name, value in vars(control).items() if name.isupper() and isinstance(value, int)}
-    words -= {"LINE", "SPANS_BOUND", "READINGS", "UNKNOWN"}  # sizes, a bound, a value
-    told = {word for row in ROWS if row not in PRIVATE for word in re.findall(r"`([A-Z_]+)`", row[0])}
-    assert told == words
+    words -= {"WORDS_PER_LINE", "WORDS_PER_SPAN", "HEADER", "SPANS_BOUND", "READINGS", "UNKNOWN"}  # sizes, values
+    described = [name for name, *_ in WORD.findall(Path(control.__file__).read_text())]
+    assert sorted(described) == sorted(words)
+
+
+def test_no_two_words_of_the_control_share_a_place():
+    definitions = {name: definition for name, definition, *_ in WORD.findall(Path(control.__file__).read_text())}
+    header = [getattr(control, name) for name, definition in definitions.items() if "HEADER" in definition]
+    lanes = [getattr(control, name) for name, definition in definitions.items() if definition.isdecimal()]
+    lanes.remove(control.TICKET)  # once: it is a line of its own
+    lanes += range(control.BEFORE + 1, control.BEFORE + control.READINGS)
+    for places, first in ((header, control.HEADER), (lanes, 0)):
+        assert len(set(places)) == len(places)
+        assert set(places) <= set(range(first, first + control.WORDS_PER_LINE))
 
 
 @pytest.mark.parametrize("row", PRIVATE, ids=lambda row: row[0])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.dispatch import place
-from compute.lanes.control import Control
+from compute.lanes.control import ControlArray, line_of
 from compute.lanes.loop import EXHAUSTED, SLICE_OVER, inside_a_lane, lane_of, run_lane
 from compute.memory.arena import Arena
 from kernels import Plan
@@ -38,7 +38,7 @@ def test_one_lane_runs_every_chunk(variant):
     job = a_job(ordered.held_to(variant), 100)
     assert run_lane(job, 1).error is None
     assert job.out.tolist() == list(range(100))
-    control = Control(job.control)
+    control = ControlArray(job.control)
     assert control.done.tolist() == [2] * 34  # 1 + the lane
     assert [lane.chunks for lane in control.totals()] == [34]
     assert control.current(1) is None
@@ -49,9 +49,9 @@ def test_one_lane_runs_every_chunk(variant):
 @variants
 def test_a_lane_that_is_told_to_stop_stops(variant):
     job = a_job(nothing.held_to(variant), 50)
-    Control(job.control).stop()
+    ControlArray(job.control).stop()
     assert run_lane(job, 0).error is None
-    assert not Control(job.control).done.any()
+    assert not ControlArray(job.control).done.any()
 
 
 @variants
@@ -59,11 +59,11 @@ def test_a_lane_comes_back_when_its_slice_is_over_and_goes_on(variant):
     job = a_job(spin.held_to(variant), 12, 200_000, workers=1)
     lane, states = lane_of(job.kernel, 1), []
     while not states or states[-1] == SLICE_OVER:
-        states.append(lane(job.control, 0, job.out, job.inputs, 0))
+        states.append(lane(job.control, line_of(0), job.out, job.inputs, 0))
     assert states == [SLICE_OVER] * 12 + [EXHAUSTED]
-    (totals,) = Control(job.control).totals()
+    (totals,) = ControlArray(job.control).totals()
     assert totals.chunks == 12
-    spans = Control(job.control).spans()
+    spans = ControlArray(job.control).spans()
     assert spans["chunk"].tolist() == list(range(12))
     assert (np.diff(spans["start"]) > 0).all()
 
@@ -74,17 +74,17 @@ def test_an_error_stops_the_other_lanes_and_names_its_chunk(variant):
     outcome = run_lane(job, 0)
     assert isinstance(outcome.error, ValueError)
     assert outcome.chunk == 7
-    assert Control(job.control).done.tolist() == [1] * 7 + [0] * 13
+    assert ControlArray(job.control).done.tolist() == [1] * 7 + [0] * 13
     other = run_lane(job, 1)
     assert other.error is None
-    assert Control(job.control).done.sum() == 7
+    assert ControlArray(job.control).done.sum() == 7
 
 
 @settings(max_examples=40, deadline=None)
 @given(chunks=st.integers(1, 60), lanes=st.integers(1, 5), data=st.data())
 def test_a_second_pass_runs_exactly_the_chunks_that_it_is_offered(chunks, lanes, data):
     job = a_job(nothing.python, chunks, workers=lanes)
-    control = Control(job.control)
+    control = ControlArray(job.control)
     run_lane(job, 0)
     chosen = data.draw(st.lists(st.integers(0, chunks - 1), unique=True))
     job.out[...] = -1
@@ -100,12 +100,12 @@ def test_a_second_pass_runs_exactly_the_chunks_that_it_is_offered(chunks, lanes,
 @settings(max_examples=40, deadline=None)
 @given(lanes=st.integers(1, 9), chunks=st.integers(1, 5000))
 def test_words_of_different_lanes_do_not_overlap(lanes, chunks):
-    words = np.full(Control.length(lanes, chunks), -1, np.int64)
-    control = Control(words)
+    words = np.full(ControlArray.length(lanes, chunks), -1, np.int64)
+    control = ControlArray(words)
     control.lay_out(Plan(chunks, grain=1), lanes)
     assert len(control.done) == chunks
     assert not control.done.any()
-    lines = [control.line(lane) for lane in range(lanes)]
+    lines = [line_of(lane) for lane in range(lanes)]
     assert all(after - before >= 8 for before, after in itertools.pairwise(lines))  # a cache line at least
     control.done[...] = 7
     assert control.lanes == lanes

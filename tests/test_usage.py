@@ -11,7 +11,7 @@ from example_kernels import fails
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from compute.lanes import usage
-from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control
+from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, ControlArray, line_of
 from compute.scaling.ceiling import pins
 from kernels import Plan, count_primes
 
@@ -73,7 +73,7 @@ def test_after_an_error_nothing_is_held(backend, variant, no_leaks):
 
 
 def a_control(*cpus):
-    control = Control(np.zeros(Control.length(1, 1), np.int64))
+    control = ControlArray(np.zeros(ControlArray.length(1, 1), np.int64))
     control.lay_out(Plan(1), 1, detailed=True, pins=cpus)
     return control
 
@@ -90,7 +90,7 @@ def test_a_cpu_that_is_refused_is_not_claimed(afresh):
     control = a_control(100_000)
     with usage.noted(control.words, 0):
         pass
-    assert control.words[Control.line(0) + PIN] == 0
+    assert control.words[line_of(0) + PIN] == 0
 
 
 def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path, afresh):
@@ -100,9 +100,9 @@ def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path
     with usage.noted(control.words, 0):
         pass
     assert usage.read(UNKNOWN)[:4] == (UNKNOWN,) * 4
-    row = control.words[Control.line(0) : Control.line(1)]
-    assert Control._details(row)["queued"] is None
-    assert Control._details(row)["faults"] is None
+    row = control.words[line_of(0) : line_of(1)]
+    assert ControlArray._details(row)["queued"] is None
+    assert ControlArray._details(row)["faults"] is None
 
 
 def native(what):
@@ -124,12 +124,12 @@ both = pytest.mark.parametrize("of", [lambda what: getattr(usage, what), native]
 def test_a_file_that_says_something_else_says_nothing(monkeypatch, tmp_path, afresh, of, text, waited):
     (tmp_path / "schedstat").write_text(text)
     monkeypatch.setattr(usage, "SCHEDSTAT", str(tmp_path / "schedstat"))
-    control, line = a_control(), Control.line(0)
-    usage.arrive(control.words, 0)
+    control, line = a_control(), line_of(0)
+    usage.arrive(control.words, line)
     of("begin")(control.words, line)
     of("end")(control.words, line)
     assert control.words[line + BEFORE] == (UNKNOWN if waited is None else 1234567890123)
-    assert Control._details(control.words[line:])["queued"] == waited
+    assert ControlArray._details(control.words[line:])["queued"] == waited
 
 
 @linux
@@ -138,8 +138,8 @@ def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
     path = tmp_path / "schedstat"
     monkeypatch.setattr(usage, "SCHEDSTAT", str(path))
     path.write_text("5 1000 7\n")
-    control, line = a_control(), Control.line(0)
-    usage.arrive(control.words, 0)
+    control, line = a_control(), line_of(0)
+    usage.arrive(control.words, line)
     begin, end = of("begin"), of("end")
     for waits in (30, 12):  # a lane may come back to Python and go on: its parts add up
         begin(control.words, line)
@@ -158,9 +158,24 @@ def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
 
 @linux
 @both
+def test_both_kinds_of_threads_arrive_at_their_cpu_and_leave_it(afresh, of):
+    before = os.sched_getaffinity(0)
+    cpu = max(before)
+    control, line = a_control(cpu), line_of(0)
+    former = of("arrive")(control.words, line)
+    assert os.sched_getaffinity(0) == {cpu}
+    assert control.words[line + PIN] == cpu + 1
+    named = int(control.words[line + FILE])
+    assert os.path.exists(usage.SCHEDSTAT) == (named != UNKNOWN)
+    of("leave")(control.words, line, former)
+    assert os.sched_getaffinity(0) == before
+
+
+@linux
+@both
 def test_both_kinds_of_lanes_read_the_same(afresh, of):
-    control, line = a_control(), Control.line(0)
-    usage.arrive(control.words, 0)
+    control, line = a_control(), line_of(0)
+    usage.arrive(control.words, line)
     before = usage.read(int(control.words[line + FILE]))
     of("begin")(control.words, line)
     now = control.words[line + BEFORE : line + BEFORE + READINGS].tolist()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, usage
-from compute.lanes.control import DETAILED, PIN, Control
+from compute.lanes.control import DETAILED, PIN, ControlArray, line_of
 from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
 from compute.traits import Traits
 
@@ -38,7 +38,7 @@ class CoroutinePool(Pool):
         from concurrent.futures import ThreadPoolExecutor
 
         # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
-        with interrupts.put_off(Control(job.control).stop):
+        with interrupts.put_off(ControlArray(job.control).stop):
             try:
                 asyncio.get_running_loop()
             except RuntimeError:
@@ -67,7 +67,7 @@ async def _lanes(job: Job) -> list[Outcome]:
     # One thread: what the system knows of it stands on the first lane's line.
     with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
         for me in range(1, job.lanes):
-            job.control[Control.line(me) + PIN] = job.control[Control.line(0) + PIN]
+            job.control[line_of(me) + PIN] = job.control[line_of(0) + PIN]
         return await asyncio.gather(*(_lane(job, me) for me in range(job.lanes)))
 
 
@@ -75,9 +75,9 @@ async def _lane(job: Job, me: int) -> Outcome:
     import asyncio
 
     mark_worker(job, me)
-    control = Control(job.control)
+    control, line = ControlArray(job.control), line_of(me)
     try:
-        while job.lane(job.control, me, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
+        while job.lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
             await asyncio.sleep(0)
     except BaseException as error:
         control.stop()

@@ -22,7 +22,7 @@ from compute.backends import children, hosts, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.sender import Sender
 from compute.lanes import interrupts
-from compute.lanes.control import SENDING, STOP, TICKETS, Control
+from compute.lanes.control import N_TICKETS, SENDING, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
 from compute.memory.segments import Kind
@@ -118,9 +118,9 @@ class LokyPool(Pool):
         from joblib.externals.loky import BrokenProcessPool
 
         began = time.perf_counter_ns()
-        message, control = self._sender.message(job), Control(job.control)
+        message, control = self._sender.message(job), ControlArray(job.control)
         job.control[SENDING] += time.perf_counter_ns() - began
-        is_warming = not control.words[TICKETS]
+        is_warming = not control.words[N_TICKETS]
         perform = _perform_and_stay if is_warming else remote.perform
         sent = time.perf_counter()
         try:
@@ -150,7 +150,7 @@ class LokyPool(Pool):
             _, running = wait(tasks, None if timeout is None else timeout / 8)
             if not running or timeout is None:
                 return hung
-            control = Control(job.control)
+            control = ControlArray(job.control)
             for lane, task in enumerate(tasks):
                 if task in running and remote.is_hung(control, lane, sent, timeout):
                     hung = f"killed after {timeout} s in one chunk"
@@ -160,12 +160,12 @@ class LokyPool(Pool):
         """On a first Ctrl-C let each lane end its chunk, on a further one do not wait for that."""
         if job.control[STOP]:
             self._kill_lanes(job)
-        Control(job.control).stop()
+        ControlArray(job.control).stop()
 
     def _kill_lanes(self, job: Job) -> None:
         """See every lane's process dead, so that nothing more is written, before going on."""
         for lane in range(job.lanes):
-            pid = Control(job.control).process(lane)
+            pid = ControlArray(job.control).process(lane)
             while pid and _is_alive(pid):
                 _kill(pid)
                 time.sleep(0.001)
@@ -251,13 +251,13 @@ class JoblibThreadPool(Pool):
 
         parallel = joblib.Parallel(n_jobs=job.lanes, backend="threading", batch_size=1, pre_dispatch="all")
         # joblib's own ending of its threads can hang on a Ctrl-C, the second one above all.
-        with interrupts.put_off(Control(job.control).stop):
+        with interrupts.put_off(ControlArray(job.control).stop):
             contexts = [contextvars.copy_context() for _ in range(job.lanes)]  # of the caller, a copy for each thread
             return list(parallel(joblib.delayed(_lane_in)(contexts[me], job, me) for me in range(job.lanes)))
 
     def stop_lanes(self, job: Job) -> None:
         with interrupts.put_off():
-            while Control(job.control).is_busy():
+            while ControlArray(job.control).is_busy():
                 time.sleep(0.001)
 
 

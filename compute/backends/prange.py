@@ -13,7 +13,7 @@ import numpy as np
 
 from compute import machine
 from compute.backends.backend import Backend, Pool
-from compute.lanes.control import DETAILED, LINE, STOP, Control
+from compute.lanes.control import DETAILED, STOP, ControlArray, line_of
 from compute.lanes.loop import (
     SLICE_OVER,
     Job,
@@ -103,6 +103,7 @@ class PrangePool(Pool):
         if lack := self.backend.lacks():
             raise ValueError(lack)
         self._set_threads = numba.set_num_threads
+        self._lines = line_of(np.arange(self.workers))
         self._regions: dict[int, tuple[Callable[..., int], Callable[..., None]]] = {}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
@@ -114,8 +115,8 @@ class PrangePool(Pool):
             # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
             self._set_threads(job.lanes)
             while (states == SLICE_OVER).any():
-                region(job.control, job.out, job.inputs, in_slices(), states)
-        control = Control(job.control)
+                region(job.control, self._lines, job.out, job.inputs, in_slices(), states)
+        control = ControlArray(job.control)
         failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
         if failed:  # what was raised is lost in a parallel region: the same chunk raises it again here
             control.offer(failed)
@@ -143,24 +144,23 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
 
     from compute.lanes.native_usage import arrive, leave
 
-    def guarded(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+    def guarded(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         try:
-            return lane(control, me, out, inputs, until)
+            return lane(control, line, out, inputs, until)
         except Exception:
             control[STOP] = 1
             return FAILED
 
-    def noted(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
+    def noted(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         if control[DETAILED] == 0:
-            return guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
-        line = LINE * (2 + me)
+            return guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
         former = arrive(control, line)
-        state = guarded(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
+        state = guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
         leave(control, line, former)
         return state
 
-    def region(control, out, inputs, until, states):  # type: ignore[no-untyped-def]
+    def region(control, lines, out, inputs, until, states):  # type: ignore[no-untyped-def]
         for me in prange(len(states)):
-            states[me] = noted(control, me, out, inputs, until)  # type: ignore[no-untyped-call]
+            states[me] = noted(control, lines[me], out, inputs, until)  # type: ignore[no-untyped-call]
 
     return region

@@ -24,7 +24,7 @@ from compute.backends.sender import Sender
 from compute.backends.worker import Tally, Worker, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, spin
-from compute.lanes.control import LINE, SENDING, Control
+from compute.lanes.control import SENDING, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
 from compute.memory.segments import reference
@@ -108,7 +108,7 @@ class ProcessPool(Pool):
             raise
 
     def _make_board(self) -> None:
-        self._board = self.arena.empty(LINE * self.workers, np.int64)
+        self._board = self.arena.empty(Tally.board_length(self.workers), np.int64)
         self._board[:] = 0
 
     def renew(self) -> None:
@@ -187,7 +187,7 @@ class ProcessPool(Pool):
             os.sched_yield()  # or our spin would keep it waiting
         if spin.until_over(job.control, self._spin):
             return outcomes
-        control = Control(job.control)
+        control = ControlArray(job.control)
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
         while not control.is_over():
             if not self._owing():
@@ -209,7 +209,7 @@ class ProcessPool(Pool):
         timeout = self.backend.timeout
         if timeout is not None:
             for worker in self._owing():
-                if remote.is_hung(Control(job.control), worker.lane, self._sent, timeout):
+                if remote.is_hung(ControlArray(job.control), worker.lane, self._sent, timeout):
                     worker.life.kill()
                     outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))
         return outcomes
@@ -233,7 +233,7 @@ class ProcessPool(Pool):
     def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:
         """Bury a dead worker; only then may what it had begun be given to others."""
         code = self._bury(worker)
-        control = Control(job.control)
+        control = ControlArray(job.control)
         control.left(worker.lane)
         return Outcome(worker.lane, chunk=control.current(worker.lane), death=death or remote.describe_exit(code))
 
@@ -250,7 +250,7 @@ class ProcessPool(Pool):
             return worker.bury()
 
     def stop_lanes(self, job: Job) -> None:
-        control = Control(job.control)
+        control = ControlArray(job.control)
         with interrupts.put_off(self.cut_off):  # asked twice: do not wait for the chunks to end
             for worker in list(self._workers.values()):
                 if worker.is_talking:  # half a message may be in the pipe, which no later one could mend

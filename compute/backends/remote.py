@@ -16,7 +16,7 @@ from typing import Any
 from compute.backends import ambient, children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
 from compute.lanes import interrupts
-from compute.lanes.control import LANES, LOADING, Control
+from compute.lanes.control import LOADING, N_LANES, ControlArray, line_of
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
@@ -85,12 +85,12 @@ def _opened(message: bytes, me: int) -> Job:
             _setting.append(digest)
         if code[:1] != MACHINE:
             _make_room()
-        _loaded[digest] = _load(code, int(control[LANES]), (control, 0, out, tuple(inputs), FOREVER))
+        _loaded[digest] = _load(code, int(control[N_LANES]), (control, 0, out, tuple(inputs), FOREVER))
     lane = _loaded[digest] if around is None else ambient.within(around, _loaded[digest])
     job = Job(None, lane, control, out, tuple(inputs))
     if len(message) <= SHORT and not carried:  # a body may change an object that is no array
         _jobs[message] = job
-    control[Control.line(me) + LOADING] += time.perf_counter_ns() - began
+    control[line_of(me) + LOADING] += time.perf_counter_ns() - began
     return job
 
 
@@ -224,7 +224,7 @@ def check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
 
 
-def is_hung(control: Control, lane: int, sent: float, timeout: float) -> bool:
+def is_hung(control: ControlArray, lane: int, sent: float, timeout: float) -> bool:
     """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
     now, began = time.perf_counter(), control.started(lane) / 1e9
     return now - began > timeout if began > sent else now - sent > timeout + PATIENCE

@@ -19,7 +19,7 @@ import numpy as np
 
 from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, spin, usage
-from compute.lanes.control import Control, Words
+from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 
 Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
@@ -68,7 +68,7 @@ class ThreadPool(Pool):
             return outcomes
         # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
         if not spin.until_over(job.control, self._spin):
-            while len(outcomes) < job.lanes and not Control(job.control).is_over():
+            while len(outcomes) < job.lanes and not ControlArray(job.control).is_over():
                 outcomes += self._reported(job)
         return outcomes
 
@@ -78,7 +78,7 @@ class ThreadPool(Pool):
         return [outcome] if of is job else []
 
     def stop_lanes(self, job: Job) -> None:
-        control = Control(job.control)
+        control = ControlArray(job.control)
         with interrupts.put_off():  # a second Ctrl-C changes nothing: the lanes are stopping
             control.left(0)  # this thread's own, which a second Ctrl-C may have cut off before it noted so
             while control.is_busy():

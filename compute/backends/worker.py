@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute.backends import children, hosts, output, remote
 from compute.lanes import spin, usage
-from compute.lanes.control import LINE, Words
+from compute.lanes.control import WORDS_PER_LINE, Words
 from compute.lanes.loop import Job, Outcome
 from compute.memory.ownership import in_children, own_forks
 from compute.memory.segments import ArrayRef
@@ -44,11 +44,16 @@ class Tally:
     """
 
     def __init__(self, board: Words, lane: int, afresh: bool = False) -> None:
-        self._board, self._at = board, LINE * lane
+        self._board, self._at = board, self.board_length(lane)
         self._bell, self._limit = board[self._at + BELL :], self._at + LIMIT
         self._asks = 0
         if afresh:
             board[self._at : self._at + LIMIT + 1] = 0
+
+    @staticmethod
+    def board_length(lanes: int) -> int:
+        """How many words a board for so many lanes takes."""
+        return WORDS_PER_LINE * lanes
 
     @property
     def answers(self) -> int:

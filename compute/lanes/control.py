@@ -1,8 +1,19 @@
-"""The control: the one array in which a run's lanes and its caller tell each other everything.
+"""The control array: int64 words in which a run's lanes and its caller tell each other everything.
 
-Words that different lanes write stand on lines of their own (LINE words), so that lanes do not slow each other.
+    word 0     HEADER     line_of(0)  line_of(1)        words[DONE]      words[ORDER]     words[SPANS]
+    ├──────────┼──────────┼───────────┼──────────┼─ … ──┼────────────────┼────────────────┼───────────────────┤
+    │ TICKET   │ STOP …   │ CURRENT … │ CURRENT …│      │ done:          │ order:         │ spans:            │
+    │          │ header   │ lane 0    │ lane 1   │      │ a word a chunk │ a word a chunk │ 3 words a chunk   │
+    ├──────────┼──────────┼───────────┼──────────┼─ … ──┼────────────────┼────────────────┼───────────────────┤
+     32 words   32 words   32 words    32 words
 
-    ticket | header | a line for each lane | done: a word a chunk | order: a word a chunk | spans: 3 words a chunk
+    done[c]   the lane that finished chunk c -> the caller, while lanes write: 1 + that lane, 0 before
+    order[t]  the caller -> lanes: the chunk of ticket t
+    spans[c]  the lane that ran chunk c -> the caller: its begin, its end, its CPU time, in ns
+
+A chunk counts as done when its done word is set. A run is over when all of these are set and no lane is INSIDE: then
+nobody touches the arrays any more. Only TICKET is written by several at once. STOP may be, but always with the same
+value. Every other word has one writer at a time, so that a load and a store are enough.
 """
 
 from __future__ import annotations
@@ -15,23 +26,69 @@ import numpy as np
 from compute.timeline import SPAN, LaneTotals
 from kernels.definition.plan import Plan
 
-LINE = 32  # words: twice the 128 bytes of two cache lines, which x86 prefetches in pairs: what a lane writes for each
-# chunk stands in the first half, what it writes once in the second
+# x86 fetches cache lines of 64 bytes in pairs, so words that different lanes write must be 128 bytes apart, or lanes
+# slow each other. This is twice that: what a lane writes for each chunk stands in the first half of its line, what it
+# writes once in the second.
+WORDS_PER_LINE = 32
+WORDS_PER_SPAN = 3
 SPANS_BOUND = 4096  # chunks: 96 KB of spans at most; more than a picture can show
 
-# Words of the header (line 1) and of a lane's line.
-TICKET = 0
-STOP, TICKETS, CHUNKS, LANES, GRAIN, INDICES, ORDERED, SPANS, DETAILED, SENDING = (LINE + k for k in range(10))
-CURRENT, STARTED, TAKEN, START, STOPPED, CPU, RECORDS, PROCESS, THREAD, NEXT, INSIDE = range(11)
-PIN, LOADING, QUEUED, VOLUNTARY, INVOLUNTARY, FAULTS, PROCESS_CPU, FILE, BEFORE = range(16, 25)
-READINGS = 5  # words from QUEUED on; from BEFORE on, the same as they were when the lane's thread began them
+# Each word: who writes it -> who reads it: what it holds. "The caller" is the process that called `run`.
+
+TICKET = 0  # lanes, by atomic add; the caller sets it to 0 before a pass -> lanes: the next ticket
+
+# The header: words of the run.
+HEADER = WORDS_PER_LINE
+STOP = HEADER  # the caller, or a lane whose body failed -> lanes, before each ticket: 1 to take no more of them
+N_TICKETS = HEADER + 1  # the caller -> lanes: how many tickets this pass has
+N_CHUNKS = HEADER + 2  # the caller -> the caller's spin: how many chunks the run has
+N_LANES = HEADER + 3  # the caller -> lanes, the caller's spin, workers: how many lanes there are
+GRAIN = HEADER + 4  # the caller -> lanes: the indices of a chunk
+N_INDICES = HEADER + 5  # the caller -> lanes: how many indices the run has; the last chunk may have less than GRAIN
+DONE = HEADER + 6  # the caller -> lanes, the caller's spin: the place of the done words
+ORDER = HEADER + 7  # the caller -> lanes: the place of the order; 0 where ticket t is chunk t
+SPANS = HEADER + 8  # the caller -> lanes, the caller: the place of the spans; 0 where there is no room for them
+DETAILED = HEADER + 9  # the caller -> who runs a lane: whether lanes note what the system knows of their threads
+SENDING = HEADER + 10  # the caller -> the caller, for the ledger: ns that it took to make and send messages
+
+# A lane's line, from line_of(lane) on: words that it writes for each chunk, and what belongs to them.
+CURRENT = 0  # the lane; the caller sets it to 0 before a further pass -> the caller, after a death: 1 + its chunk, or 0
+STARTED = 1  # the lane -> the caller, to see whether it is hung: when it began its latest chunk, in ns
+TAKEN = 2  # the lane -> the lane: its chunks so far
+START = 3  # the lane -> the caller, for the timeline: when it first began, in ns
+STOPPED = 4  # the lane -> the caller, for the timeline: when it last left the loop, in ns
+CPU = 5  # the lane -> the caller, for the timeline: its thread's CPU time in the loop, in ns
+RECORDS = 6  # the caller; the lane clears it where chunks are short -> lane and caller: whether the lane writes spans
+PROCESS = 7  # who runs the lane, before the loop -> the caller: the process that it is in
+THREAD = 8  # who runs the lane, before the loop -> the caller: the native id of its thread
+NEXT = 9  # the caller, then the lane -> the lane: its next ticket, where lanes take them in turn and not from TICKET
+INSIDE = 10  # the lane; the caller for a dead one -> the caller: 1 while it is in the loop and may touch arrays
+MARK = 11  # the caller -> the lane: 1 + its number, with which it marks the chunks that it has done
+
+# Words that it writes once.
+PIN = 16  # the caller; cleared where the system refuses -> who runs the lane, the timeline: 1 + the CPU it is held to
+LOADING = 17  # the worker -> the caller, for the ledger: ns that it took to unpack the message
+QUEUED = 18  # the lane -> the caller, for the ledger: ns for which its thread was ready and had no CPU, or UNKNOWN
+VOLUNTARY = 19  # the lane -> the caller: how often its thread gave up its CPU, or UNKNOWN
+INVOLUNTARY = 20  # the lane -> the caller: how often its CPU was taken from its thread, or UNKNOWN
+FAULTS = 21  # the lane -> the caller: minor page faults of its thread, or UNKNOWN
+PROCESS_CPU = 22  # the lane -> the caller: CPU time of its whole process meanwhile, in ns, or UNKNOWN
+FILE = 23  # who runs the lane -> the lane: 1 + the descriptor of its schedstat, UNKNOWN for none, 0: note nothing
+BEFORE = 24  # the lane -> the lane: as many words as there are READINGS, as they were when its thread began
+
+READINGS = 5  # the words from QUEUED on
 UNKNOWN = -1  # in a word that this system does not tell
 
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Control:
+def line_of(lane: Any) -> Any:
+    """Where a lane's line begins. Compiled code calls it, too."""
+    return HEADER + WORDS_PER_LINE * (1 + lane)
+
+
+class ControlArray:
     """The caller's hand on a control array: lay it out, read what the lanes wrote."""
 
     def __init__(self, words: Words) -> None:
@@ -39,63 +96,61 @@ class Control:
 
     @staticmethod
     def length(lanes: int, chunks: int) -> int:
-        return LINE * (2 + lanes) + chunks * (2 + 3 * (chunks <= SPANS_BOUND))
+        """How many words it takes."""
+        return int(line_of(lanes)) + chunks * (2 + WORDS_PER_SPAN * (chunks <= SPANS_BOUND))
 
     def lay_out(self, plan: Plan, lanes: int, *, detailed: bool = False, pins: Sequence[int] = ()) -> None:
         """Make everything ready for a first pass over all chunks, in the plan's order.
 
         detailed: whether lanes note what the system knows of them, beside their clocks. pins: the CPU of each lane.
         """
-        words, chunks = self.words, plan.chunks
-        words[: LINE * (2 + lanes) + chunks] = 0
-        words[CHUNKS], words[LANES], words[GRAIN], words[INDICES] = chunks, lanes, plan.step, plan.indices
-        words[SPANS], words[DETAILED] = chunks <= SPANS_BOUND, detailed
-        for lane, cpu in enumerate(pins):
-            words[self.line(lane) + PIN] = cpu + 1
+        words, chunks, done = self.words, plan.chunks, line_of(lanes)
+        words[: done + chunks] = 0
+        words[N_CHUNKS], words[N_LANES], words[GRAIN], words[N_INDICES] = chunks, lanes, plan.step, plan.indices
+        words[DONE], words[DETAILED] = done, detailed
+        if chunks <= SPANS_BOUND:
+            words[SPANS] = done + 2 * chunks
         for lane in range(lanes):
-            words[self.line(lane) + RECORDS] = words[SPANS]
-        words[TICKETS] = chunks
+            line = line_of(lane)
+            words[line + RECORDS], words[line + NEXT], words[line + MARK] = chunks <= SPANS_BOUND, lane, 1 + lane
+        for lane, cpu in enumerate(pins):
+            words[line_of(lane) + PIN] = cpu + 1
+        words[N_TICKETS] = chunks
         if plan.order is not None:
             self.offer(plan.order)
 
     def offer(self, chunks: Any) -> None:
         """Begin a pass over these chunks, in this order."""
         words = self.words
-        at = self._done_at + int(words[CHUNKS])
-        words[at : at + len(chunks)] = chunks
-        words[TICKETS], words[ORDERED], words[TICKET], words[STOP] = len(chunks), 1, 0, 0
+        order = int(words[DONE] + words[N_CHUNKS])
+        words[order : order + len(chunks)] = chunks
+        words[N_TICKETS], words[ORDER], words[TICKET], words[STOP] = len(chunks), order, 0, 0
         for lane in range(self.lanes):
-            line = self.line(lane)
-            words[line + CURRENT] = words[line + NEXT] = words[line + STARTED] = words[line + INSIDE] = 0
+            line = line_of(lane)
+            words[line + CURRENT] = words[line + STARTED] = words[line + INSIDE] = 0
+            words[line + NEXT] = lane
 
     @property
     def lanes(self) -> int:
-        return int(self.words[LANES])
-
-    @property
-    def _done_at(self) -> int:
-        return LINE * (2 + self.lanes)
-
-    @staticmethod
-    def line(lane: int) -> int:
-        return LINE * (2 + lane)
+        return int(self.words[N_LANES])
 
     @property
     def done(self) -> Words:
         """A word for each chunk: 1 + the lane that finished it, or 0. Progress bars read it while lanes write."""
-        return self.words[self._done_at : self._done_at + int(self.words[CHUNKS])]
+        place = int(self.words[DONE])
+        return self.words[place : place + int(self.words[N_CHUNKS])]
 
     def current(self, lane: int) -> int | None:
         """The chunk that a lane has begun and not finished."""
-        return int(self.words[self.line(lane) + CURRENT]) - 1 if self.words[self.line(lane) + CURRENT] else None
+        return int(self.words[line_of(lane) + CURRENT]) - 1 if self.words[line_of(lane) + CURRENT] else None
 
     def started(self, lane: int) -> int:
         """When it began its latest chunk, in ns (one of its latest, where chunks are short); 0 before it ran."""
-        return int(self.words[self.line(lane) + STARTED])
+        return int(self.words[line_of(lane) + STARTED])
 
     def process(self, lane: int) -> int:
         """The process that runs a lane, once it has begun; 0 before."""
-        return int(self.words[self.line(lane) + PROCESS])
+        return int(self.words[line_of(lane) + PROCESS])
 
     def is_over(self) -> bool:
         """Whether every chunk is done and every lane that came has left: nobody touches the arrays any more."""
@@ -103,11 +158,11 @@ class Control:
 
     def left(self, lane: int) -> None:
         """Note for a lane whose worker is dead that it is no longer in the loop."""
-        self.words[self.line(lane) + INSIDE] = 0
+        self.words[line_of(lane) + INSIDE] = 0
 
     def is_busy(self) -> bool:
         """Whether any lane is in the loop."""
-        return bool(self.words[self.line(0) + INSIDE : self._done_at : LINE].any())
+        return bool(self.words[line_of(0) + INSIDE : self.words[DONE] : WORDS_PER_LINE].any())
 
     def stop(self) -> None:
         """Ask every lane to stop: each does so after the chunk that it is in."""
@@ -115,7 +170,7 @@ class Control:
 
     def totals(self) -> tuple[LaneTotals, ...]:
         """What each lane that ran wrote of itself."""
-        rows = self.words[self.line(0) : self.line(self.lanes)].reshape(self.lanes, LINE)
+        rows = self.words[line_of(0) : line_of(self.lanes)].reshape(self.lanes, WORDS_PER_LINE)
         chunks = np.bincount(self.done, minlength=self.lanes + 1)[1:]  # a lane that died did not count its own
         return tuple(
             LaneTotals(
@@ -155,11 +210,10 @@ class Control:
     def spans(self) -> np.ndarray[Any, Any]:
         """One row a chunk where every lane recorded, else none."""
         lanes = range(self.lanes)
-        if not self.words[SPANS] or not all(self.words[self.line(lane) + RECORDS] for lane in lanes):
+        if not self.words[SPANS] or not all(self.words[line_of(lane) + RECORDS] for lane in lanes):
             return np.empty(0, SPAN)
-        chunks = int(self.words[CHUNKS])
-        at = self._done_at + 2 * chunks
-        times = self.words[at : at + 3 * chunks].reshape(chunks, 3) / 1e9
+        chunks, place = int(self.words[N_CHUNKS]), int(self.words[SPANS])
+        times = self.words[place : place + WORDS_PER_SPAN * chunks].reshape(chunks, WORDS_PER_SPAN) / 1e9
         spans = np.empty(chunks, SPAN)
         spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
         spans["start"], spans["stop"], spans["cpu"] = times.T

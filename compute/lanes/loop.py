@@ -14,20 +14,22 @@ import numpy as np
 
 from compute.lanes import interrupts, usage
 from compute.lanes.control import (
-    CHUNKS,
     CPU,
     CURRENT,
     DETAILED,
+    DONE,
     FILE,
     GRAIN,
-    INDICES,
     INSIDE,
-    LANES,
-    LINE,
+    MARK,
+    N_INDICES,
+    N_LANES,
+    N_TICKETS,
     NEXT,
-    ORDERED,
+    ORDER,
     PROCESS,
     RECORDS,
+    SPANS,
     START,
     STARTED,
     STOP,
@@ -35,9 +37,10 @@ from compute.lanes.control import (
     TAKEN,
     THREAD,
     TICKET,
-    TICKETS,
-    Control,
+    WORDS_PER_SPAN,
+    ControlArray,
     Words,
+    line_of,
 )
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here
@@ -69,7 +72,7 @@ class Job:
 
     @property
     def lanes(self) -> int:
-        return int(self.control[LANES])
+        return int(self.control[N_LANES])
 
 
 def make_lane(
@@ -85,20 +88,19 @@ def make_lane(
 ) -> Callable[..., int]:
     """The lane loop around a body; the same source runs as Python and, with LLVM's atomics, compiled.
 
-    lane(control, me, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
-    the clock is past `until`; it may be called again to go on. Where the lane's line names a FILE, `begin` and `end`
-    note what the system knows of the thread: in here, because who comes back to Python may first wait for the GIL, and
-    the caller with it.
+    lane(control, line, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
+    the clock is past `until`; it may be called again to go on. line: where the lane's own words begin, as `line_of`
+    says; until: ns. It returns EXHAUSTED, TOLD_TO_STOP or SLICE_OVER.
+
+    Where the lane's line names a FILE, `begin` and `end` note what the system knows of the thread. They are called in
+    here: a thread that comes back to Python may first wait for the GIL, and that wait is no part of the lane's work.
     """
 
-    def lane(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
-        line = LINE * (2 + me)
+    def lane(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         # int(): a body run as Python gets Python's integers, not numpy's slow and overflowing ones.
-        chunks, tickets = int(control[CHUNKS]), int(control[TICKETS])
-        grain, indices = int(control[GRAIN]), int(control[INDICES])
-        done_at = LINE * (2 + int(control[LANES]))
-        order_at = done_at + chunks
-        spans_at = order_at + chunks
+        tickets, grain, indices = int(control[N_TICKETS]), int(control[GRAIN]), int(control[N_INDICES])
+        done, order, spans = int(control[DONE]), int(control[ORDER]), int(control[SPANS])
+        mark = int(control[line + MARK])
         recording = control[line + RECORDS] != 0
         noting = control[line + FILE] != 0
         if noting:
@@ -115,21 +117,21 @@ def make_lane(
             if load(control, STOP) != 0:
                 state = TOLD_TO_STOP
                 break
-            ticket = int(take(control, me))
+            ticket = int(take(control, line))
             if ticket >= tickets:
                 break
             chunk = ticket
-            if control[ORDERED] != 0:
-                chunk = int(control[order_at + ticket])
+            if order != 0:
+                chunk = int(control[order + ticket])
             store(control, line + CURRENT, chunk + 1)
             lo = chunk * grain
             nothing_returned(body(lo, min(lo + grain, indices), target(out, chunk), *inputs))
-            store(control, done_at + chunk, me + 1)
+            store(control, done + chunk, mark)
             store(control, line + CURRENT, 0)
             taken += 1
             if recording:
                 now, cpu_now = clock(), cpu_clock()
-                span = spans_at + 3 * chunk
+                span = spans + WORDS_PER_SPAN * chunk
                 control[span], control[span + 1], control[span + 2] = last, now, cpu_now - cpu_last
                 last, cpu_last = now, cpu_now
                 if control[line + TAKEN] + taken == TRIAL and last - control[line + START] < TRIAL * SPAN_FLOOR:
@@ -164,11 +166,11 @@ def _own_row(out: Any, chunk: Any) -> Any:
     return out[chunk : chunk + 1]
 
 
-def _take_in_turn(control: Any, me: Any) -> Any:
+def _take_in_turn(control: Any, line: Any) -> Any:
     """Without numba there is no shared counter: lane k of N takes tickets k, k + N, k + 2N …"""
-    line = LINE * (2 + me)
-    control[line + NEXT] += 1
-    return me + (control[line + NEXT] - 1) * control[LANES]
+    ticket = control[line + NEXT]
+    control[line + NEXT] = ticket + control[N_LANES]
+    return ticket
 
 
 def _load(control: Any, index: Any) -> Any:
@@ -184,7 +186,7 @@ def _ticket() -> Callable[..., Any]:
     """The shared counter's next number, as a function to compile."""
     from kernels.vectors import atomics
 
-    def take(control: Any, me: Any) -> Any:
+    def take(control: Any, line: Any) -> Any:
         return atomics.fetch_add(control, TICKET, 1)
 
     return take
@@ -225,7 +227,7 @@ def _shared_counter() -> Callable[..., Any]:
     # own, because the lane loop compiles the other one.
     take = _ticket.__wrapped__()
     made: Callable[..., Any] = compiled(take, nogil=False)
-    made(np.zeros(LINE, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
+    made(np.zeros(TICKET + 1, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
     return made
 
 
@@ -290,29 +292,30 @@ def be_a_lane(inside: bool) -> bool:
 
 def mark_worker(job: Job, me: int) -> None:
     """Write who runs a lane: this process and this thread."""
-    line = Control.line(me)
+    line = line_of(me)
     job.control[line + PROCESS], job.control[line + THREAD] = os.getpid(), threading.get_native_id()
 
 
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     mark_worker(job, me)
-    was_inside = inside_a_lane()
+    line, was_inside = line_of(me), inside_a_lane()
     former: set[int] = set()
     try:
         _inside.lane = True
         lane = job.lane
         if job.control[DETAILED]:
-            former = usage.arrive(job.control, me)
-        while lane(job.control, me, job.out, job.inputs, until()) == SLICE_OVER:
+            former = usage.arrive(job.control, line)
+        while lane(job.control, line, job.out, job.inputs, until()) == SLICE_OVER:
             pass
     except BaseException as error:
         job.control[STOP] = 1
-        job.control[Control.line(me) + INSIDE] = 0
-        return Outcome(me, error, Control(job.control).current(me))
+        control = ControlArray(job.control)
+        control.left(me)
+        return Outcome(me, error, control.current(me))
     finally:
         _inside.lane = was_inside  # no call, at which a Ctrl-C could come and leave this thread a lane for good
-        usage.let_go(former)
+        usage.leave(job.control, line, former)
     return Outcome(me)
 
 

@@ -46,7 +46,7 @@ _setaffinity = types.ExternalFunction("sched_setaffinity", _int(_int, types.uint
 
 
 def arrive(control: Any, line: Any) -> Any:
-    """compute.lanes.usage.arrive for a thread that Python does not know; what `leave` needs."""
+    """compute.lanes.usage.arrive for a thread that Python does not know; the CPUs are a set of bits."""
     former = np.zeros(SETS, np.int64)
     control[line + FILE] = UNKNOWN
     if LINUX:
@@ -71,7 +71,7 @@ def arrive(control: Any, line: Any) -> Any:
 
 
 def leave(control: Any, line: Any, former: Any) -> None:
-    """Close what `arrive` opened; let this thread run where it could before."""
+    """compute.lanes.usage.leave; what `arrive` opened is closed, since nobody keeps it for the thread."""
     if LINUX:
         if control[line + FILE] > 0:
             _close(control[line + FILE] - 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from compute import machine
 from compute.lanes import interrupts
-from compute.lanes.control import CHUNKS, INSIDE, LANES, LINE, Words
+from compute.lanes.control import DONE, INSIDE, N_CHUNKS, N_LANES, Words, line_of
 from kernels.definition import numba_is_here
 
 SPIN = 50_000  # ns: about what sleeping and waking cost, so that at worst the wait is paid twice
@@ -46,7 +46,7 @@ def _libc() -> Any:
 
 
 def until_over(control: Words, limit: int) -> bool:
-    """Spin until a run is over (see Control.is_over), or for `limit` ns; whether it is."""
+    """Spin until a run is over (see ControlArray.is_over), or for `limit` ns; whether it is."""
     return bool(limit and _compiled()[0](control, limit))
 
 
@@ -69,17 +69,16 @@ def _compiled() -> tuple[Callable[..., Any], ...]:
     from kernels.vectors import atomics
 
     def over(control: Any, limit: Any) -> Any:
-        from_here, end = 0, int(control[CHUNKS])
-        lanes = int(control[LANES])
-        done_at = LINE * (2 + lanes)
+        from_here = int(control[DONE])
+        end = from_here + int(control[N_CHUNKS])
         until = atomics.monotonic_ns() + limit
         while True:
-            while from_here < end and atomics.load(control, done_at + from_here) != 0:
+            while from_here < end and atomics.load(control, from_here) != 0:
                 from_here += 1
             if from_here == end:
                 inside = 0
-                for lane in range(lanes):
-                    inside += atomics.load(control, LINE * (2 + lane) + INSIDE)
+                for lane in range(int(control[N_LANES])):
+                    inside += atomics.load(control, line_of(lane) + INSIDE)
                 if inside == 0:
                     return True
             if atomics.monotonic_ns() > until:

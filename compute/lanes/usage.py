@@ -1,7 +1,7 @@
 """What the system knows of a lane's thread beside its clocks: waiting for a CPU, switches, faults; and its pinning.
 
 Only observed runs pay for it. The lane loop calls `begin` and `end` (`native_usage` has the same for compiled ones);
-before it, whoever runs the loop on a thread lets that thread `arrive`.
+whoever runs the loop on a thread lets that thread `arrive` before it and `leave` after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Control, Words
+from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, Words, line_of
 
 try:
     import resource
@@ -54,12 +54,11 @@ def forget() -> None:
     _own.schedstat = None
 
 
-def arrive(control: Words, me: int) -> set[int]:
+def arrive(control: Words, line: int) -> set[int]:
     """Make this thread ready for an observed lane: name its file in the lane's line, pin it to the CPU named there.
 
-    Returns what to `let_go` to afterwards. A pin that the system refuses is taken out of the line.
+    Returns what `leave` needs: where it could run before. A pin that the system refuses is taken out of the line.
     """
-    line = Control.line(me)
     file = schedstat()
     control[line + FILE] = UNKNOWN if file == UNKNOWN else file + 1
     pin = int(control[line + PIN])
@@ -67,6 +66,11 @@ def arrive(control: Words, me: int) -> set[int]:
     if former is None:
         control[line + PIN] = 0
     return former or set()
+
+
+def leave(control: Words, line: int, former: set[int]) -> None:
+    """Let this thread run where it could before it arrived. Its file stays open for the next lane."""
+    let_go(former)
 
 
 def pin_to(cpu: int, thread: int = 0) -> set[int] | None:
@@ -104,8 +108,8 @@ def held_to(cpu: int | None) -> Iterator[bool]:
 @contextlib.contextmanager
 def noted(control: Words, me: int) -> Iterator[None]:
     """Note on one lane's line what this thread uses meanwhile, for all the lanes that run on it in turns."""
-    line = Control.line(me)
-    former = arrive(control, me)
+    line = line_of(me)
+    former = arrive(control, line)
     file = int(control[line + FILE])
     control[line + FILE] = 0  # none of them notes anything itself
     before = read(file)
@@ -113,7 +117,7 @@ def noted(control: Words, me: int) -> Iterator[None]:
         yield
     finally:
         _add(control, line, before, read(file))
-        let_go(former)
+        leave(control, line, former)
 
 
 def begin(control: Words, line: int) -> None:

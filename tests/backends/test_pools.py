@@ -18,7 +18,7 @@ from patience import PATIENCE
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
-from compute.lanes.control import INSIDE, SPANS_BOUND, Control
+from compute.lanes.control import INSIDE, SPANS_BOUND, line_of
 from kernels import kernel, mandelbrot
 
 
@@ -340,7 +340,7 @@ ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(1), Joblib(
 
 def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(monkeypatch):
     def cut_off(job, me, until):
-        job.control[Control.line(me) + INSIDE] = 1  # what a lane takes back as it ends, unless it is cut off
+        job.control[line_of(me) + INSIDE] = 1  # what a lane takes back as it ends, unless it is cut off
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threads, "run_lane", cut_off)

@@ -19,7 +19,6 @@ from compute import Processes
 from compute.backends import remote
 from compute.backends.worker import Tally
 from compute.lanes import usage
-from compute.lanes.control import LINE
 from kernels import Plan, kernel
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -41,7 +40,7 @@ def one_is_slow(lo, hi, out, slow):
 
 def two_sides(lane=0):
     """The worker's and the pool's view of one lane's tally."""
-    board = np.zeros(LINE * (1 + lane), np.int64)
+    board = np.zeros(Tally.board_length(1 + lane), np.int64)
     return Tally(board, lane), Tally(board, lane)
 
 
