@@ -1,7 +1,8 @@
 """Coroutines of one asyncio loop: lanes that hand over to each other, between chunks, when they have had a turn.
 
 One thread runs them all, so work that needs a CPU stays at one core, whatever the number of workers: that is what this
-backend shows. Handing over costs no system call and needs nothing of the operating system.
+backend shows. Handing over costs no system call and needs nothing of the operating system. Bodies that wait (coroutine
+functions) hand over whenever they do, so a thousand waits take as long as one.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, usage
 from compute.lanes.control import DETAILED, PIN, ControlArray, line_of
-from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, mark_worker
+from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, inside_a_lane, mark_worker
 from compute.traits import Traits
 
 TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
@@ -37,6 +39,8 @@ class CoroutinePool(Pool):
         import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
+        if hasattr(job.lane, "steps"):
+            return _waiting(job)
         # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
         with interrupts.put_off(ControlArray(job.control).stop):
             try:
@@ -46,6 +50,41 @@ class CoroutinePool(Pool):
             # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
             with ThreadPoolExecutor(1) as thread:
                 return thread.submit(contextvars.copy_context().run, _on_a_loop, job).result()
+
+
+def _waiting(job: Job) -> list[Outcome]:
+    """Lanes whose bodies wait, on one loop."""
+    from compute.lanes.awaiting import run_together
+
+    was_inside = inside_a_lane()
+    try:
+        with _noted(job):
+            outcomes = run_together([_awaiting(job, me) for me in range(job.lanes)], job.control, line_of(0))
+    finally:
+        be_a_lane(was_inside)
+    return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(outcomes)]
+
+
+async def _awaiting(job: Job, me: int) -> Outcome:
+    be_a_lane(True)
+    mark_worker(job, me)
+    control, line = ControlArray(job.control), line_of(me)
+    lane: Any = job.lane
+    try:
+        await lane.steps(job.control, line, job.out, job.inputs)
+    except BaseException as error:
+        control.stop()
+        return Outcome(me, error, control.current(me))
+    return Outcome(me)
+
+
+@contextlib.contextmanager
+def _noted(job: Job) -> Iterator[None]:
+    """One thread: what the system knows of it stands on the first lane's line."""
+    with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
+        for me in range(1, job.lanes):
+            job.control[line_of(me) + PIN] = job.control[line_of(0) + PIN]
+        yield
 
 
 def _on_a_loop(job: Job) -> list[Outcome]:
@@ -64,10 +103,7 @@ def _on_a_loop(job: Job) -> list[Outcome]:
 async def _lanes(job: Job) -> list[Outcome]:
     import asyncio
 
-    # One thread: what the system knows of it stands on the first lane's line.
-    with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
-        for me in range(1, job.lanes):
-            job.control[line_of(me) + PIN] = job.control[line_of(0) + PIN]
+    with _noted(job):
         return await asyncio.gather(*(_lane(job, me) for me in range(job.lanes)))
 
 

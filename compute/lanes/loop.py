@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import threading
 import time
@@ -215,6 +216,10 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
     take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
     clocks = time.perf_counter_ns, time.thread_time_ns
     target = _own_row if reduces else _whole
+    if inspect.iscoroutinefunction(body):
+        from compute.lanes.awaiting import AwaitingLane
+
+        return AwaitingLane(body, target, take, (usage.begin, usage.end))
     return make_lane(body, target, take, _load, _store, *clocks, usage.begin, usage.end)
 
 

@@ -10,7 +10,7 @@ import functools
 import inspect
 import itertools
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,8 @@ def each(
 ) -> Any:
     """Make a kernel of any function of one item: `each(f)(items)` is `[f(item) for item in items]`, on any backend.
 
+    f may be an async function: on Coroutines(n), n items wait at the same time; elsewhere each lane has a loop.
+
     An item whose worker dies is run again, three times at most. That is wrong for a function with effects outside,
     such as one that sends a mail: say retry=False, and a death is an error that names the items.
 
@@ -106,8 +108,6 @@ def each(
         raise TypeError(f"each takes a function of one item, not {f!r}")
     if isinstance(f, Kernel):
         raise TypeError(f"{f!r} is a kernel already; run it as it is, or pass a function of one item to each")
-    if inspect.iscoroutinefunction(f):
-        raise TypeError(f"{_name_of(f)} is an async function, which no lane awaits; pass a plain function")
     if inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
         raise TypeError(f"{_name_of(f)} is a generator function, which computes nothing when called; return a list")
     if errors not in ("raise", "return"):
@@ -122,7 +122,7 @@ def each(
     return Each(
         name=name,
         module=getattr(f, "__module__", None) or "builtins",
-        variants={"python": Variant(_body(f, name, _caller(f, star, seed), errors == "return"))},
+        variants=_variants(f, name, _caller(f, star, seed), errors == "return"),
         planner=_planner(name, cost),
         reduce=_in_order,
         example=example or (lambda size: (range(size),)),
@@ -205,6 +205,33 @@ def rng_of(seed: int, index: int) -> np.random.Generator:
     It is numpy's SeedSequence(seed).spawn(n)[index], without making the others.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+
+
+def _variants(
+    f: Callable[..., Any], name: str, call: Callable[[int, Any], Any] | None, returns_errors: bool
+) -> dict[str, Variant]:
+    if inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(type(f).__call__):
+        return {"awaits": Variant(_awaiting_body(f, name, call, returns_errors), "awaits")}
+    return {"python": Variant(_body(f, name, call, returns_errors))}
+
+
+def _awaiting_body(
+    f: Callable[..., Any], name: str, call: Callable[[int, Any], Any] | None, returns_errors: bool
+) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
+        values: list[Any] = []
+        part = items[lo:hi]
+        for index, item in enumerate(part, lo):
+            try:
+                values.append(await (f(item) if call is None else call(index, item)))
+            except BaseException as error:
+                error.add_note(f"in item {index} of {name}: {short(item)}")
+                if not (returns_errors and isinstance(error, Exception)):
+                    raise
+                values.append(error)
+        keep(out, lo, values)
+
+    return body
 
 
 def _body(

@@ -27,15 +27,15 @@ from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every
 from kernels.vectors.caches import empty
 
 Body = Callable[..., Any]
-Mode = Literal["python", "compiled"]
+Mode = Literal["python", "compiled", "awaits"]
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run a body: a function and a mode.
 
-    mode: "python" (the interpreter runs it, with whatever lock that interpreter has) or "compiled" (numba; it releases
-    the GIL).
+    mode: "python" (the interpreter runs it, with whatever lock that interpreter has), "compiled" (numba; it releases
+    the GIL) or "awaits" (a coroutine function: it hands over while it waits).
 
     A function whose module needs numba to be imported is given as "package.module:name". A variant may have a planner
     of its own, with the kernel's arguments, where another grain suits it.
@@ -65,6 +65,21 @@ class Variant:
 
         made: Body = compiled(self.source(), **checks(self.source(), reduces))
         return made
+
+
+def awaited(body: Body) -> Body:
+    """A coroutine function as a plain one, which waits for its end."""
+
+    def waits(*args: Any) -> Any:
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
+        if asyncio._get_running_loop() is None:
+            return asyncio.run(body(*args))
+        with ThreadPoolExecutor(1) as thread:  # loops do not nest
+            return thread.submit(asyncio.run, body(*args)).result()
+
+    return waits
 
 
 def checks(body: Body, reduces: bool) -> dict[str, bool]:
@@ -105,6 +120,8 @@ class Kernel:
         out = self.allocate(plan)
         plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
         body = self.variants[self.variant].load(self.reduce is not None)
+        if self.variants[self.variant].mode == "awaits":
+            body = awaited(body)
         try:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)

@@ -1,0 +1,162 @@
+"""The lane loop for bodies that wait: coroutine functions, many of them on one thread.
+
+While one lane waits for what is outside, the others of its loop go on. It is the loop of compute.lanes.loop with an
+`await` in it, which no compiled code could have.
+
+A lane that waits does not look at the stop flag. So a loop of lanes has somebody who does, and cancels them: a run that
+is interrupted, or in which another lane has failed, ends at once, whatever its bodies wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from compute.lanes import interrupts
+from compute.lanes.control import (
+    CPU,
+    CURRENT,
+    DONE,
+    FILE,
+    GRAIN,
+    INSIDE,
+    MARK,
+    N_INDICES,
+    N_TICKETS,
+    ORDER,
+    SPANS,
+    START,
+    STARTED,
+    STOP,
+    STOPPED,
+    TAKEN,
+    WORDS_PER_SPAN,
+    ControlArray,
+    Words,
+)
+from kernels.definition.bodies import nothing_returned
+
+PERIOD = 0.05  # s between looks at the stop flag: 20 wake-ups a second cost nothing, and nobody waits longer for an end
+EXHAUSTED, TOLD_TO_STOP = 0, 2  # as the lane loop's own
+
+
+class AwaitingLane:
+    """A lane function, called as all are: then it has a loop to itself. `steps` are those of a lane that shares one."""
+
+    def __init__(
+        self, body: Callable[..., Any], target: Callable[..., Any], take: Callable[..., Any], notes: Sequence[Any]
+    ) -> None:
+        self._body, self._target, self._take = body, target, take
+        self._begin, self._end = notes
+
+    def __call__(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...], until: int) -> int:
+        """Run the lane to its end, whatever `until` says: it hands over whenever it waits."""
+        is_noting = control[line + FILE] != 0
+        if is_noting:
+            self._begin(control, line)
+        state: int = run_together([self.steps(control, line, out, inputs)], control, line)[0]
+        if is_noting:
+            self._end(control, line)
+        return state
+
+    async def steps(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...]) -> int:
+        """Take tickets and await their chunks until there is none, or the lane is told to stop."""
+        tickets, grain, indices = int(control[N_TICKETS]), int(control[GRAIN]), int(control[N_INDICES])
+        done, order, spans = int(control[DONE]), int(control[ORDER]), int(control[SPANS])
+        began = time.perf_counter_ns()
+        if control[line + START] == 0:
+            control[line + START] = began
+        control[line + STARTED] = began
+        control[line + INSIDE] = 1
+        try:
+            while control[STOP] == 0:
+                ticket = int(self._take(control, line))
+                if ticket >= tickets:
+                    return EXHAUSTED
+                chunk = int(control[order + ticket]) if order else ticket
+                control[line + CURRENT] = chunk + 1
+                lo = chunk * grain
+                nothing_returned(await self._body(lo, min(lo + grain, indices), self._target(out, chunk), *inputs))
+                control[done + chunk] = control[line + MARK]
+                control[line + CURRENT] = 0
+                control[line + TAKEN] += 1
+                now = time.perf_counter_ns()
+                if spans:  # the CPU's time is nobody's own where lanes share a thread
+                    span = spans + WORDS_PER_SPAN * chunk
+                    control[span], control[span + 1], control[span + 2] = began, now, 0
+                control[line + STARTED] = began = now
+            return TOLD_TO_STOP
+        except asyncio.CancelledError:
+            if control[STOP] == 0:  # the body's own affair
+                raise
+            return TOLD_TO_STOP
+        finally:
+            control[line + STOPPED] = time.perf_counter_ns()
+            control[line + INSIDE] = 0
+
+
+def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
+    """What the lanes return, run on one loop of their own; the first that raises ends it.
+
+    The thread's CPU time is added to this line.
+    """
+    if asyncio._get_running_loop() is None:  # an exception instead would stand in every traceback of a body
+        return _run(lanes, control, line)
+    # In a notebook or a server the caller's thread has a loop of its own already, and loops do not nest.
+    return _elsewhere(lambda: _run(lanes, control, line))
+
+
+def _elsewhere(do: Callable[[], list[Any]]) -> list[Any]:
+    found: list[Any] = []
+
+    def perform() -> None:
+        try:
+            found.append((do(), None))
+        except BaseException as error:
+            found.append(([], error))
+
+    with interrupts.put_off():
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(perform,), name="nfold-loop")
+        thread.start()
+        thread.join()
+    values, error = found[0]
+    if error is not None:
+        raise error
+    return list(values)
+
+
+def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
+    began = time.thread_time_ns()
+    # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
+    with interrupts.put_off(ControlArray(control).stop):
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(_heeding(lanes, control))
+        finally:
+            try:
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
+            finally:
+                loop.close()
+            control[line + CPU] += time.thread_time_ns() - began
+
+
+async def _heeding(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:
+    tasks = [asyncio.ensure_future(lane) for lane in lanes]
+    everybody = asyncio.gather(*tasks)
+    everybody.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told of by its task, below
+    while not everybody.done() and not control[STOP]:
+        await asyncio.wait([everybody], timeout=PERIOD)
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:  # again and again: a body may catch it once
+            task.cancel()
+        await asyncio.wait(waiting, timeout=PERIOD)
+    if strays := asyncio.all_tasks() - {asyncio.current_task()}:  # what bodies have begun and not awaited
+        for stray in strays:
+            stray.cancel()
+        await asyncio.wait(strays, timeout=PERIOD)
+    return [TOLD_TO_STOP if task.cancelled() else task.result() for task in tasks]
