@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from compute import Processes, Serial, run
 from kernels import kernel
@@ -90,3 +96,41 @@ def test_a_folder_that_is_named_like_a_module_of_another_system(tmp_path, monkey
 def test_what_python_has_without_a_file_is_pythons(module):
     importlib.import_module(module)
     assert provenance.is_trusted(module)
+
+
+ELSEWHERE = """
+import cloudpickle, numpy as np, tool
+from compute import Processes, run
+from kernels import kernel
+from kernels.compilation import provenance
+
+@kernel
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = tool.twice(x[i])
+
+value = run(body, np.arange(4.0), on=Processes(1), variant="python").value
+print(cloudpickle.__file__, value.tolist(), provenance.is_installed(tool))
+"""
+
+
+@pytest.mark.parametrize(("name", "installed"), [("site-packages", True), ("dist-packages", True), ("mine", False)])
+def test_packages_that_lie_elsewhere(tmp_path, name, installed):
+    """As `pip install --user` or `--target` and Debian put them; Python bodies could not be sent to processes there."""
+    folder = tmp_path / name
+    shutil.copytree(Path(cloudpickle.__file__).parent, folder / "cloudpickle")
+    (folder / "tool.py").write_text("def twice(v):\n    return 2 * v\n")
+    path = os.pathsep.join([str(folder), str(Path(__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=1) == [
+        str(folder / "cloudpickle/__init__.py"),
+        f"[0.0, 2.0, 4.0, 6.0] {installed}\n",
+    ]

@@ -106,16 +106,15 @@ def home_of(function: types.FunctionType) -> str:
 
 def is_our_code(function: types.FunctionType) -> bool:
     """Whether a function was made by code in this library's files, whatever it closes over."""
-    module = sys.modules.get(function.__module__ or "")
-    return (function.__module__ or "").partition(".")[0] in _OURS and getattr(
-        module, "__file__", None
-    ) == function.__code__.co_filename
+    file = getattr(sys.modules.get(function.__module__ or ""), "__file__", None)
+    return is_ours(function.__module__) and file == function.__code__.co_filename
 
 
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    folders = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]  # --user, Debian's
+    return tuple({str(Path(folder)) + os.sep for folder in folders})
 
 
 def is_installed(thing: Any) -> bool:
@@ -137,7 +136,7 @@ def is_installed(thing: Any) -> bool:
 
 def _is_installed_module(module: Any) -> bool:
     name = getattr(module, "__name__", "__main__")
-    if is_fixed(name):
+    if is_fixed(name) or name.partition(".")[0] == "cloudpickle":  # which carries the others, wherever it lies
         return True
     file = vars(module).get("__file__") or "" if module is not None else ""  # asked for it, a module may run code
     return name != "__main__" and str(file).startswith(_library_folders())
