@@ -19,7 +19,15 @@ def blocks(page: str) -> list[str]:
 
 
 # In these pages every block is a script; in docs/kernels.md only those are that begin with an import.
-PAGES = ["README.md", "docs/pools.md", "docs/scaling.md", "docs/command-line.md", "docs/advise.md", "docs/pytest.md"]
+PAGES = [
+    "README.md",
+    "docs/pools.md",
+    "docs/items.md",
+    "docs/scaling.md",
+    "docs/command-line.md",
+    "docs/advise.md",
+    "docs/pytest.md",
+]
 SCRIPTS = [(page, number, block) for page in PAGES for number, block in enumerate(blocks(page))]
 SCRIPTS += [
     ("docs/kernels.md", number, block)
