@@ -37,6 +37,20 @@ def test_every_link_and_every_file_that_is_named_is_there(page):
     assert missing == []
 
 
+MAPS = {
+    path.parent: re.findall(r"^([\w/]+(?:\.py|/)) ", path.read_text(), re.MULTILINE)
+    for room in ("compute", "kernels")
+    for path in sorted((ROOT / room).rglob("__init__.py"))
+}
+
+
+@pytest.mark.parametrize("room", [room for room, named in MAPS.items() if named], ids=lambda room: room.name)
+def test_a_room_s_own_map_names_the_files_that_are_there(room):
+    there = {path.name for path in room.glob("*.py")} - {"__init__.py"}
+    there |= {f"{path.parent.name}/" for path in room.glob("*/__init__.py")}
+    assert sorted(MAPS[room]) == sorted(there)
+
+
 PRIVATE = [row for row in ROWS if FILE.search(row[1])]
 
 
