@@ -31,7 +31,7 @@ WorkersWords = Annotated[
 ]
 VariantWords = Annotated[
     str | None,
-    typer.Option("--variant", metavar="LIST", help="Such as python,nogil.  [default: the fastest]"),
+    typer.Option("--variant", metavar="LIST", help="Ways to run it; nfold list shows them.  [default: the fastest]"),
 ]
 
 
@@ -213,7 +213,12 @@ def run(
     workers: Annotated[
         str | None, typer.Option("--workers", metavar="N", help="How many workers.  [default: all CPUs]")
     ] = None,
-    variant: Annotated[str | None, typer.Option("--variant", metavar="NAME", help="[default: the fastest]")] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="How to run it; nfold list shows the variants.  [default: the fastest]"
+        ),
+    ] = None,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the value, where it is a matrix.")
     ] = None,
@@ -267,7 +272,7 @@ def show_report(
 ) -> int:
     """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
 
-    A kernel that several files hold is shown a file at a time.
+    Where several files hold the same kernel, it gets a table for each of them.
 
     \b
     Examples:
@@ -300,9 +305,9 @@ def advise(
 ) -> int:
     """Say which backend, variant and number of workers is fastest for this work here, and from which size on.
 
-    Measures the kernel at small sizes and on up to SIZE, as far as the budget goes: what its growth foretells to take
-    longer is not begun. Where two are as fast within noise it advises the simpler; it never advises what is slower than
-    one core.
+    Measures the kernel at small sizes and on up to SIZE, as far as the budget goes. No run is begun that would take
+    longer, by how time has grown so far. Where two are as fast within noise it advises the simpler. It never advises
+    what is slower than one core.
 
     \b
     Examples:
