@@ -37,6 +37,16 @@ def test_every_link_and_every_file_that_is_named_is_there(page):
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_heading_has_one(page):
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        target = (page.parent / link if link else page).read_text()
+        heads = [
+            re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)", target, re.M)
+        ]
+        assert anchor in heads
+
+
 MAPS = {
     path.parent: re.findall(r"^([\w/]+(?:\.py|/)) ", path.read_text(), re.MULTILINE)
     for room in ("compute", "kernels")
