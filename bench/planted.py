@@ -23,7 +23,7 @@ import numpy as np
 
 from compute import Processes, Threads, machine
 from compute.backends.backend import Backend
-from compute.scaling.ceiling import controls
+from compute.scaling.ceiling import gauges
 from kernels import Plan, kernel
 
 STEPS = 40_000  # of a loop, about 60 us on one core
@@ -185,7 +185,7 @@ def one_cpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def a_quota() -> Iterator[None]:
-    """A control group of QUOTA CPUs for this process and all that it starts. OSError where it may make none."""
+    """A gauge group of QUOTA CPUs for this process and all that it starts. OSError where it may make none."""
     version, here = next(machine.groups(machine.ROOT, "cpu"))
     inside = here / "nfold-planted"
     inside.mkdir()
@@ -208,8 +208,8 @@ def memory_is_short() -> bool:
     On a virtual machine that changes: for some minutes two lanes got 1.15 times as much, for the next ones 1.9 times,
     and then two lanes of no kernel are short of memory.
     """
-    with controls([2]) as made:
-        triad = {one.pool.workers: one for one in made if one.kind == "memory"}
+    with gauges([2]) as made:
+        triad = {one.pool.workers: one for one in made if one.bound == "memory"}
         ratios = [triad[2].run() / triad[1].run() for _ in range(PAIRS)] if triad else [2.0]
     return statistics.median(ratios) < SHORT
 

@@ -2,7 +2,7 @@
 
 Each cause of bench/planted.py is planted many times, in shuffled order, and measured as a user would; a table says how
 often the verdict named it, and what it said otherwise. A cause that the machine does not always let be planted (memory
-that is short) counts where it took just before the run and just after it, as controls tell that no verdict sees; else
+that is short) counts where it took just before the run and just after it, as gauges tell that no verdict sees; else
 the run is told apart and another one made. Then known seconds are planted in runs, and the ledger's entries held
 against them. Prints the tables and keeps them in bench/results/, with machine and date. About ten minutes.
 """
@@ -171,7 +171,7 @@ def main() -> None:
         *verdicts(asked.runs, list(CASES)),
         "",
         f"Memory counts as saturated where two lanes of the triad got under {planted.SHORT} times what one gets, in"
-        " controls just before a run and just after it; a verdict has its own.",
+        " gauges just before a run and just after it; a verdict has its own.",
         "",
         "## Planted seconds in the ledger",
         "",

@@ -156,10 +156,10 @@ def test_a_crossing_is_found_within_the_digits_that_it_is_told_in(overhead, spee
 
 def test_a_projection_says_how_much_more_work_pays_for_opening():
     # 1 s more to begin with, 0.01 s less at this size: after 100 times the work they are even.
-    assert decision.further(0.01, 1.51, 0.02, 0.52) == pytest.approx(100)
-    assert decision.further(0.019, 1.5, 0.02, 0.5) is None  # hardly faster warm: noise would foretell it
-    assert decision.further(0.03, 1.5, 0.02, 0.5) is None  # slower warm: never
-    assert decision.further(0.01, 1000.0, 0.02, 0.5) is None  # too far to be foretold
+    assert decision.payoff(0.01, 1.51, 0.02, 0.52) == pytest.approx(100)
+    assert decision.payoff(0.019, 1.5, 0.02, 0.5) is None  # hardly faster warm: noise would foretell it
+    assert decision.payoff(0.03, 1.5, 0.02, 0.5) is None  # slower warm: never
+    assert decision.payoff(0.01, 1000.0, 0.02, 0.5) is None  # too far to be foretold
 
 
 def test_break_evens_warm_and_cold():

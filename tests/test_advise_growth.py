@@ -20,7 +20,7 @@ def compiled(name: str) -> bool:
 def test_a_power_is_told_by_times_at_several_sizes(p, first):
     times = {float(n): first * (n / 100) ** p for n in (100, 200, 400, 800)}
     assert growth.power(times) == pytest.approx(p, abs=1e-6)
-    assert growth.foretold(times, 80_000.0) == pytest.approx(first * 800**p, rel=1e-6)
+    assert growth.predict(times, 80_000.0) == pytest.approx(first * 800**p, rel=1e-6)
 
 
 def test_one_size_tells_no_growth_and_neither_do_times_that_are_mostly_dispatching():
@@ -32,8 +32,8 @@ def test_one_size_tells_no_growth_and_neither_do_times_that_are_mostly_dispatchi
 
 def test_where_growth_is_not_told_another_variant_s_is_taken():
     compiled_times = {15.0: 0.01, 30.0: 10.0}
-    assert growth.foretold({15.0: 0.5e-3}, 30.0, compiled_times) == pytest.approx(0.5)
-    assert growth.foretold({10.0: 0.5e-3}, 20.0, None) == pytest.approx(1e-3)  # else the cost's own
+    assert growth.predict({15.0: 0.5e-3}, 30.0, compiled_times) == pytest.approx(0.5)
+    assert growth.predict({10.0: 0.5e-3}, 20.0, None) == pytest.approx(1e-3)  # else the cost's own
 
 
 def test_n_log_n_is_foretold_within_a_tenth_of_what_it_takes():
@@ -41,7 +41,7 @@ def test_n_log_n_is_foretold_within_a_tenth_of_what_it_takes():
         return 1e-6 * n * math.log2(n)
 
     times = {float(n): seconds(n) for n in (1000, 2000, 4000, 8000)}
-    assert growth.foretold(times, 800_000.0) == pytest.approx(seconds(800_000), rel=0.2)
+    assert growth.predict(times, 800_000.0) == pytest.approx(seconds(800_000), rel=0.2)
 
 
 def test_growth_that_a_fixed_cost_hides_is_seen_where_it_begins():

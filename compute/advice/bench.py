@@ -60,18 +60,18 @@ class Bench:
     _references: dict[tuple[Size, str], Any] = field(default_factory=dict)
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def foretold(self, c: Contender, size: Size) -> float:
+    def predict(self, c: Contender, size: Size) -> float:
         """Seconds of a run, from this configuration's own at smaller sizes, else from its variant's on one core."""
         cost, alone = self.cost(size), self.alone.get(c.kernel.variant, {})
         own = {self.cost(s): min(runs[c.key]) for s, runs in self.runs.items() if c.key in runs}
         if cost in own:
             return self.runs[size][c.key][-1]
         shape = next(iter(self.alone.values()), None)
-        serial = growth.foretold(alone, cost, shape) if alone else 0.0
+        serial = growth.predict(alone, cost, shape) if alone else 0.0
         if not own:
             return serial
         power = growth.power(alone)
-        ours = growth.foretold(own, cost, otherwise=1.0 if power is None else power)
+        ours = growth.predict(own, cost, otherwise=1.0 if power is None else power)
         # What it has beside the work, such as waking a pool, does not grow with it.
         return min(ours, own[max(own)] + serial)
 
@@ -102,7 +102,7 @@ class Bench:
                 pair = f"{c.kernel.name}'s variants {c.kernel.variant} and {variant}"
                 self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {told}"
 
-    def again(self, c: Contender, size: Size) -> float:
+    def run_again(self, c: Contender, size: Size) -> float:
         """Run once more; its seconds."""
         seconds = c.pool.run(c.kernel, *self.works[size], **self.kw).seconds
         self._note(c, size, seconds)
@@ -114,7 +114,7 @@ class Bench:
         entrants = [c for c in self.contenders if c.key in self.runs[size]]
         done = 0
         with garbage_set_aside():
-            while done < most and self.left() - sum(self.foretold(c, size) for c in entrants) > until:
+            while done < most and self.left() - sum(self.predict(c, size) for c in entrants) > until:
                 with no_garbage_collection():
                     if not self._round([entrants[k] for k in self._shuffle.permutation(len(entrants))], size):
                         break
@@ -125,7 +125,7 @@ class Bench:
         """One run of each; False, and nothing noted, where the budget would not hold another run."""
         found = []
         for c in order:
-            if self.foretold(c, size) > self.left():
+            if self.predict(c, size) > self.left():
                 return False
             self._say(c, size)
             found.append((c, c.pool.run(c.kernel, *self.works[size], **self.kw).seconds))
@@ -141,7 +141,7 @@ class Bench:
         self.runs.setdefault(size, {}).setdefault(c.key, []).append(max(seconds, 1e-9))  # so that ratios are finite
 
     def _say(self, c: Contender, size: Size) -> None:
-        about = self.foretold(c, size)
+        about = self.predict(c, size)
         at = f" · {size:,}" if size is not None else ""
         told = f", about {in_words(about)}" if about >= 1 else ""
         self.tell(f"{c.pool.backend!r} · {c.kernel.variant}{at}{told}")

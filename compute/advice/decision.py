@@ -226,7 +226,7 @@ def _crossing(
     if found.how != "never":
         return found
     best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, SERIAL))
-    factor = further(best.seconds, seconds(best), alone.seconds, seconds(alone))
+    factor = payoff(best.seconds, seconds(best), alone.seconds, seconds(alone))
     if factor is None:
         return found
     size = statistics.two_digits(yard.size(factor * yard.cost(sizes[-1])))
@@ -276,7 +276,7 @@ def _first_win(ours: Sequence[float], serial: Sequence[float]) -> int:
     return first
 
 
-def further(ours: float, ours_cold: float, serial: float, serial_cold: float) -> float | None:
+def payoff(ours: float, ours_cold: float, serial: float, serial_cold: float) -> float | None:
     """How many times the work until a way that costs more once, and less with each unit of work, has paid for itself.
 
     None where it is not clearly faster warm, or where that is too far from what was measured to be foretold.

@@ -48,7 +48,7 @@ def stepping_stones(sizes: Sequence[int], cost: Callable[[int], float], size_of:
     return found
 
 
-def foretold(times: Times, cost: float, shape: Times | None = None, otherwise: float = 1.0) -> float:
+def predict(times: Times, cost: float, shape: Times | None = None, otherwise: float = 1.0) -> float:
     """Seconds at a cost, from the largest measured one that is not above it (else from the smallest).
 
     Where the times do not tell how they grow, they are taken to grow as `shape` does, another variant's times, and
@@ -58,7 +58,7 @@ def foretold(times: Times, cost: float, shape: Times | None = None, otherwise: f
     base = min(times) if below is None else below
     found = power(times)
     if found is None and shape:
-        return times[base] * foretold(shape, cost) / foretold(shape, base)
+        return times[base] * predict(shape, cost) / predict(shape, base)
     return float(times[base] * (cost / base) ** (otherwise if found is None else found))
 
 

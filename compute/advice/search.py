@@ -192,7 +192,7 @@ class Search:
             del bench.alone[variant]
             left = max(self.left, 0.0)
             raise TooSlow(f"a run of size {size:,} may take {in_words(about)}, with {left:.3g} s of the budget left")
-        return growth.foretold(times, bench.cost(self.size), shape)
+        return growth.predict(times, bench.cost(self.size), shape)
 
     def _compared(self, variants: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
         """(Seconds, how many times longer than what was timed that is) of each, at the largest size within reach."""
@@ -203,7 +203,7 @@ class Search:
         forecasts, reach = {}, {}
         for name in variants:
             times = bench.alone[name]
-            forecasts[name] = about = growth.foretold(times, cost, shape)
+            forecasts[name] = about = growth.predict(times, cost, shape)
             told = growth.power(times) is not None or cost <= max(times)
             # Nothing longer than what is left will be measured.
             reach[name] = max(min(about, left) / max(times.values()), 1.0) if told else float("inf")
@@ -212,10 +212,10 @@ class Search:
     def _at_most(self, times: growth.Times, cost: float, shape: growth.Times | None, slow: bool) -> float:
         """About the most that the next look may take; slow: of a variant that is not compiled, beside one that is."""
         if not times:
-            return growth.foretold(shape, cost) * SLOWER if shape and slow else 0.0
-        own = growth.foretold(times, cost, otherwise=growth.STEEP)
+            return growth.predict(shape, cost) * SLOWER if shape and slow else 0.0
+        own = growth.predict(times, cost, otherwise=growth.STEEP)
         last = max(times)
-        return max(own, times[last] * growth.foretold(shape, cost) / growth.foretold(shape, last)) if shape else own
+        return max(own, times[last] * growth.predict(shape, cost) / growth.predict(shape, last)) if shape else own
 
     def _quickest(self, c: Contender, size: int) -> float:
         """Of a few runs: the first touches fresh memory, and others take the CPU at times."""
@@ -223,7 +223,7 @@ class Search:
         for _ in range(LOOKS - 1):
             if seconds > EARLY * self.left / LOOKS:
                 break
-            seconds = min(seconds, self.bench.again(c, size))
+            seconds = min(seconds, self.bench.run_again(c, size))
         return seconds
 
     def _made(self, size: Size) -> bool:
@@ -279,7 +279,7 @@ class Search:
                 f" nfold advise {name} SIZE makes them"
             )
             return [None]
-        alone = min(growth.foretold(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
+        alone = min(growth.predict(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
         found = [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
         cost = self.bench.cost
         return [*growth.stepping_stones(found, cost, lambda c: statistics.two_digits(calibration.size_with(cost, c)))]
@@ -287,20 +287,20 @@ class Search:
     def _climb(self, sizes: Sequence[Size]) -> None:
         """Run everybody once at each size, as far up as a few rounds of the size would fit into the budget."""
         bench, serial = self.bench, self.bench.contenders[0]
-        if self.size is None and (about := bench.foretold(serial, None)) > self.left:
+        if self.size is None and (about := bench.predict(serial, None)) > self.left:
             raise ValueError(
                 f"one run of {self.kernel.name} ({serial.kernel.variant}) takes about {in_words(about)}, more than what"
                 f" the budget of {self.budget:.3g} s has left; give it {self._enough(None):,} s, or smaller arguments"
             )
         for size in sizes:
             passes = 1 if size is None else PASSES
-            once = sum(bench.foretold(c, size) for c in bench.contenders)
-            if (passes * once > FIRST * self.left and self._sizes) or bench.foretold(serial, size) > self.left:
+            once = sum(bench.predict(c, size) for c in bench.contenders)
+            if (passes * once > FIRST * self.left and self._sizes) or bench.predict(serial, size) > self.left:
                 self._cut = True
                 self._between(size, FIRST * self.left / (passes * once))
                 self._unmeasured = (
                     f"size {self.size:,} does not fit into a budget of {self.budget:.3g} s"
-                    if PASSES * sum(bench.foretold(c, self.size) for c in bench.contenders) > FIRST * self.budget / 2
+                    if PASSES * sum(bench.predict(c, self.size) for c in bench.contenders) > FIRST * self.budget / 2
                     else f"size {self.size:,} was measured too little: {remarks.no_time(self.left, self.budget)}"
                 )
                 break
@@ -323,7 +323,7 @@ class Search:
             have = bench.runs.get(size, {})
             if c.key in have or (not c.is_serial and (SERIAL, 1, c.kernel.variant) not in have):
                 continue
-            if (about := bench.foretold(c, size)) > self.left:
+            if (about := bench.predict(c, size)) > self.left:
                 self._cut = True
                 self.notes.append(
                     remarks.too_long(f"{c.pool.backend!r} with {c.kernel.variant}", size, about, self.left, self.budget)
@@ -345,7 +345,7 @@ class Search:
         for _ in range(CLOSER_LOOKS if others else 0):
             known = {s: found for s, found in self.by_size.items() if s is not None}
             for size in decision.gaps(known, self.yard):
-                if sum(bench.foretold(c, size) for c in bench.contenders) * PASSES > CLOSER * self.left:
+                if sum(bench.predict(c, size) for c in bench.contenders) * PASSES > CLOSER * self.left:
                     continue
                 self._everybody(size)
                 if size in self._sizes:
@@ -359,7 +359,7 @@ class Search:
 
     def _enough(self, size: Size) -> int:
         """Seconds of a budget with room for that size."""
-        once = sum(self.bench.foretold(c, size) for c in self.bench.contenders)
+        once = sum(self.bench.predict(c, size) for c in self.bench.contenders)
         opened = {c.pool.backend for c in self.bench.contenders}
         ready = self._ready + TO_OPEN * sum(backend not in opened for backend in self.on)
         return statistics.two_digits(ready + PASSES * once * STEP / (STEP - 1) / FIRST + self.budget / 10)

@@ -19,7 +19,7 @@ from compute import machine
 from compute.backends import Backend, named
 from compute.scaling import calibration, configurations
 from compute.scaling.words import in_bytes
-from compute.scaling.workload import Work, grown
+from compute.scaling.workload import Work, grow_work
 from kernels.definition import Kernel, nearest
 
 LARGEST_SIZE = 2**63 - 1  # an index is an int64
@@ -151,7 +151,7 @@ def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: 
     if mode == "strong":
         return Work(of, operands(of, number), variants=variants, size=number)
     operands(of, calibration.size_for(of, sum(counts) * of.cost(number)))  # all of them are held at once
-    return grown(of, number, counts, variants)
+    return grow_work(of, number, counts, variants)
 
 
 def memory_needed(of: Kernel, number: int) -> float:

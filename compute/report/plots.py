@@ -143,7 +143,7 @@ def _bars(ax: Axes, points: Sequence[Point], places: Sequence[float]) -> None:
 
 
 def _ceilings(points: Sequence[Point]) -> dict[int, float]:
-    """What the machine allowed at each N: the median over the points, which each had controls in their own rounds."""
+    """What the machine allowed at each N: the median over the points, which each had gauges in their own rounds."""
     found: dict[int, list[float]] = {}
     for p in points:
         if p.ceiling is not None:

@@ -84,7 +84,7 @@ def _print_sheet(sheet: Sheet, console: Console, style: Callable[[Row, str], str
     lines = [Text(gap.join([*layout.head(), *([BARS] if bars else [])]), style="bold")]
     lines.append(Text(layout.rule() + f"{gap}{'─' * BAR}" * bars))
     for k, row in enumerate(sheet.rows):
-        if above := layout.above(row, first=k == 0):
+        if above := layout.line_above(row, first=k == 0):
             lines.append(Text(above, style="bold" if layout.split else ""))
         cells = zip(layout.padded(row), layout.names, strict=True)
         line = Text(gap).join(Text(cell, style=style(row, name)) for cell, name in cells)

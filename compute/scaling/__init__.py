@@ -1,13 +1,13 @@
 """How far from N-fold a run was, what this machine would have allowed, and what took the rest.
 
 Measuring:
-rounds.py         scale(): pools and controls open, trials one after the other
+rounds.py         scale(): pools and gauges open, trials one after the other
 measure.py        one work on every pool: warm, check, rounds, points
 workload.py       what is to be measured; how far the measuring is
 configurations.py which backends with how many workers, for how long
 verify.py         whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long
-ceiling.py        two controls, and what this machine allowed at that moment
+ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
 harness.py        the timer's resolution, and what a run of nothing takes
 probe.py          how much of the time the GIL was taken

@@ -32,7 +32,7 @@ class Run:
     system: float = math.nan
 
 
-def point(
+def make_point(
     pool: Pool, kernel: Kernel, work: Work, runs: Sequence[Run], serial: Sequence[Run], ceilings: Ceilings
 ) -> Point:
     """The Point of a configuration from its runs, one a round; serial: the baseline's, of the same rounds."""
@@ -60,7 +60,7 @@ def point(
         startup=pool.startup,
         arguments=work.in_words(),
         notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
-        ceiling=ceilings.at(pool.workers, share),
+        ceiling=ceilings.blend(pool.workers, share),
         memory_share=share,
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(one),
@@ -142,5 +142,5 @@ def _middle(seconds: Sequence[float]) -> list[int]:
 
 def _bandwidth(ceilings: Ceilings) -> float | None:
     """Bytes a second of the triad on one core: it reads two arrays and writes one."""
-    rate = ceilings.one("memory")
+    rate = ceilings.rate_alone("memory")
     return None if rate is None else rate * 3 * array_bytes()

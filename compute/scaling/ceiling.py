@@ -1,4 +1,4 @@
-"""What this machine allowed, at that moment: two controls that scale as well as anything can, at every N, every round.
+"""What this machine allowed, at that moment: two gauges that scale as well as anything can, at every N, every round.
 
 One computes in registers and touches no memory; one is a triad over arrays larger than the caches. Their rates on N
 pinned lanes against one are the ceilings of the two kinds of work. Source: STREAM for the triad; POP and Hoefler &
@@ -25,12 +25,12 @@ from kernels.definition import Kernel, kernel, numba_is_here
 from kernels.definition.plan import Plan
 from kernels.vectors.caches import cache_bytes
 
-Kind = Literal["compute", "memory"]
+Bound = Literal["compute", "memory"]
 
 LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's three; between them, the last-level cache
 GROWS = 1.05  # from one count to the next, and the machine still gives more: intervals resolve a few percent
 SPARE = 8  # the triad may take this part of the memory that is free
-CHUNKS = 128  # of the register control: the last one is under 1 % of a lane's part
+CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
 WAITS = 0.1  # of the triad's bytes a second: who streams memory at less does not wait for it, but for something else
 STEPS = 8_000  # in a chunk, about 30 us: long against a ticket, and 128 of them are what a round can spare
 
@@ -53,18 +53,18 @@ def registers(lo: int, hi: int, out: Any, steps: int) -> None:
 
 
 @dataclass(frozen=True)
-class Control:
+class Gauge:
     """One of the two, on a pool of threads; `run` returns how many such runs a second its lanes would do."""
 
-    kind: Kind
+    bound: Bound
     kernel: Kernel
     pool: Pool
     args: tuple[Any, ...]
     kw: Mapping[str, Any]
 
     @property
-    def key(self) -> tuple[Kind, int]:
-        return self.kind, self.pool.workers
+    def key(self) -> tuple[Bound, int]:
+        return self.bound, self.pool.workers
 
     def run(self, seconds: float = 0.0) -> float:
         """Once, and again until so many seconds are over: what is measured beside it lasts long too."""
@@ -85,13 +85,13 @@ def rate(timeline: Timeline) -> float:
 
 
 @contextmanager
-def controls(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Control]]:
-    """Both controls, warm, at one worker and at each of these counts.
+def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
+    """Both gauges, warm, at one worker and at each of these counts.
 
     None where there is no numba to compile them; without the triad where its arrays would take too much memory.
     """
     with ExitStack() as stack:
-        made: list[Control] = []
+        made: list[Gauge] = []
         if numba_is_here():
             jobs = [_registers()]
             if 3 * array_bytes() * SPARE <= machine.memory_available():
@@ -99,11 +99,11 @@ def controls(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Contro
             for count in sorted({1, *counts}):
                 pool = stack.enter_context(Threads(count).open())
                 stack.enter_context(pool.observed(pins(count) if pin else ()))
-                for kind, body, args, kw in jobs:
+                for bound, body, args, kw in jobs:
                     pool.warm(body, *args, **kw)
-                    made.append(Control(kind, body, pool, args, kw))
-        for control in made:
-            control.run()  # the first touch of memory, and the lanes' first coming
+                    made.append(Gauge(bound, body, pool, args, kw))
+        for gauge in made:
+            gauge.run()  # the first touch of memory, and the lanes' first coming
         yield made
 
 
@@ -112,11 +112,11 @@ def array_bytes() -> int:
     return min(max(cache_bytes(3), LEAST_ARRAY), MOST_ARRAY)
 
 
-def _registers() -> tuple[Kind, Kernel, tuple[Any, ...], dict[str, Any]]:
+def _registers() -> tuple[Bound, Kernel, tuple[Any, ...], dict[str, Any]]:
     return "compute", registers.nogil, (CHUNKS, STEPS), {}
 
 
-def _triad() -> tuple[Kind, Kernel, tuple[Any, ...], dict[str, Any]]:
+def _triad() -> tuple[Bound, Kernel, tuple[Any, ...], dict[str, Any]]:
     a, b, c = (np.ones(array_bytes() // 8) for _ in range(3))
     return "memory", triad.nogil, (a, b, 3.0), {"out": c}
 
@@ -131,17 +131,17 @@ def pins(workers: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the controls reached: rates[kind, workers] has a rate a round. cpus: those that their lanes could run on."""
+    """What the gauges reached: rates[bound, workers] has a rate a round. cpus: those that their lanes could run on."""
 
-    rates: Mapping[tuple[Kind, int], Sequence[float]]
+    rates: Mapping[tuple[Bound, int], Sequence[float]]
     cpus: int | None = None
 
-    def one(self, kind: Kind) -> float | None:
-        """The control's rate on one core, median over rounds."""
-        rates = self.rates.get((kind, 1))
+    def rate_alone(self, bound: Bound) -> float | None:
+        """The gauge's rate on one core, median over rounds."""
+        rates = self.rates.get((bound, 1))
         return statistics.median(rates) if rates else None
 
-    def of(self, kind: Kind, workers: int) -> float | None:
+    def speedup(self, bound: Bound, workers: int) -> float | None:
         """How much faster so many lanes were than one, median over rounds, each against its own; None if unmeasured.
 
         At most N, and the CPUs: more than that is what a neighbour took from the one. At least 1: a perfect kernel
@@ -149,21 +149,21 @@ class Ceilings:
         """
         if workers == 1:
             return 1.0
-        many, alone = self.rates.get((kind, workers)), self.rates.get((kind, 1))
+        many, alone = self.rates.get((bound, workers)), self.rates.get((bound, 1))
         if not (many and alone):
             return None
         ratios = [n / one for n, one in zip(many, alone, strict=True)]
         return max(1.0, min(workers, self.cpus or workers, statistics.median(ratios)))
 
-    def roof(self, kind: Kind) -> float | None:
+    def roof(self, bound: Bound) -> float | None:
         """The ceiling that more workers do not raise; None where it still grew, or there are too few counts to tell."""
-        counts = sorted(workers for one, workers in self.rates if one == kind)[-2:]
-        ceilings = [found for count in counts if (found := self.of(kind, count)) is not None]
+        counts = sorted(workers for one, workers in self.rates if one == bound)[-2:]
+        ceilings = [found for count in counts if (found := self.speedup(bound, count)) is not None]
         return ceilings[-1] if len(ceilings) == 2 and 1 not in counts and ceilings[1] < GROWS * ceilings[0] else None
 
-    def at(self, workers: int, memory_share: float) -> float | None:
+    def blend(self, workers: int, memory_share: float) -> float | None:
         """The ceiling of work that spends this share of one core's time on memory and the rest computing."""
-        compute, memory = self.of("compute", workers), self.of("memory", workers)
+        compute, memory = self.speedup("compute", workers), self.speedup("memory", workers)
         if compute is None:
             return None
         if memory is None:

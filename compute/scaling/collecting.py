@@ -58,8 +58,8 @@ def _about(p: Point, kernel: Kernel, ceilings: Ceilings) -> dict[str, Any]:
     return {
         "compiled": compiled,
         "ticket_seconds": ticket_seconds(compiled),
-        "ceiling_compute": ceilings.of("compute", p.workers),
-        "ceiling_memory": ceilings.of("memory", p.workers),
+        "ceiling_compute": ceilings.speedup("compute", p.workers),
+        "ceiling_memory": ceilings.speedup("memory", p.workers),
     }
 
 

@@ -12,7 +12,7 @@ from compute.traits import SERIAL
 ONE_WORKER = "one worker"
 
 
-def compared(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ...]:
+def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ...]:
     """The points with seconds, rate, speedup, intervals and efficiency worked out from their samples.
 
     The baseline of a point is the same kernel, size and variant on Serial; where that was not measured, one worker of

@@ -10,7 +10,7 @@ from compute.scaling import derive
 from compute.scaling.dataset import Point
 from compute.scaling.files import StrPath
 from compute.scaling.results import Scaling, from_data
-from compute.scaling.schema import COUNT, OR_NULL, REQUIRED, TIMES, Kind, read_object
+from compute.scaling.schema import COUNT, OR_NULL, REQUIRED, TIMES, FieldType, read_object
 from compute.texts import visible
 from compute.traits import SERIAL
 
@@ -18,7 +18,7 @@ NOT_INTERLEAVED = (
     "pytest-benchmark ran each configuration by itself, not in turns: the speedups hold a drift of the clock speed"
     " between them (nfold scale interleaves)"
 )
-KEYS: dict[str, Kind] = {name: REQUIRED[name] for name in ("kernel", "variant", "backend", "workers")}
+KEYS: dict[str, FieldType] = {name: REQUIRED[name] for name in ("kernel", "variant", "backend", "workers")}
 
 
 def read(path: StrPath) -> Scaling:
@@ -52,7 +52,7 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
     if strangers:
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
-    made = derive.compared(found.values(), paired=False)
+    made = derive.compare_points(found.values(), paired=False)
     return Scaling(made, _machine(data), (*warnings, *_about_baselines(made)))
 
 

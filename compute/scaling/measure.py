@@ -20,7 +20,7 @@ from compute.dispatch import Result
 from compute.lanes import usage
 from compute.scaling import build_point, calibration, collecting, derive, laws, noise, statistics, verify
 from compute.scaling.build_point import Run
-from compute.scaling.ceiling import Ceilings, Control, Kind, pins
+from compute.scaling.ceiling import Bound, Ceilings, Gauge, pins
 from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
@@ -28,7 +28,7 @@ from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
-CONTROL_SHARE = 0.1  # of the quickest run's seconds that a control goes on: what is longer meets more
+GAUGE_SHARE = 0.1  # of the quickest run's seconds that a gauge goes on: what is longer meets more
 SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
 PROBED = 0.15  # seconds of them: where the GIL is taken a look lasts 5 ms and more
 
@@ -48,13 +48,13 @@ class _Contender:
 
 @dataclass
 class _Rounds:
-    """What the full rounds gave: the runs of each contender, the rates of each control, by round."""
+    """What the full rounds gave: the runs of each contender, the rates of each gauge, by round."""
 
     runs: list[list[Run]]
-    rates: dict[tuple[Kind, int], list[float]]
+    rates: dict[tuple[Bound, int], list[float]]
     conditions: list[Conditions] = field(default_factory=list)
 
-    def of(self, contender: int) -> list[Run]:
+    def runs_of(self, contender: int) -> list[Run]:
         return [one[contender] for one in self.runs]
 
     @property
@@ -64,7 +64,7 @@ class _Rounds:
 
 @dataclass
 class Trial:
-    """One work on the pools that it is for. `prepare`, `measure` as often as there is time, then `explained`.
+    """One work on the pools that it is for. `prepare`, `measure` as often as there is time, then `make_points`.
 
     round: seconds that one took; laws: what its points say about more workers.
     """
@@ -73,7 +73,7 @@ class Trial:
     pools: Sequence[Pool]
     pace: Pace
     affordable: float  # seconds that checking a variant that nobody asked for, and a first round of it, may take
-    controls: Sequence[Control] = ()
+    gauges: Sequence[Gauge] = ()
     pin: bool = True
     warnings: list[str] = field(default_factory=list)
     contenders: list[_Contender] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Trial:
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def __post_init__(self) -> None:
-        self._rounds = _Rounds([], {control.key: [] for control in self.controls})
+        self._rounds = _Rounds([], {gauge.key: [] for gauge in self.gauges})
 
     @property
     def label(self) -> str:
@@ -121,10 +121,10 @@ class Trial:
             self._more_rounds(most, began + share)
         self._seconds += time.perf_counter() - began
 
-    def explained(self) -> Sequence[Point]:
+    def make_points(self) -> Sequence[Point]:
         """A Point, of samples and what explains them, for each configuration."""
         rounds = self._rounds
-        points = derive.compared(self._point(k, rounds) for k in range(len(self.contenders)))
+        points = derive.compare_points(self._point(k, rounds) for k in range(len(self.contenders)))
         points = collecting.collect_evidence(points, self.work.kernel, rounds.ceilings, rounds.conditions)
         self.laws = laws.fit_laws(
             points,
@@ -219,9 +219,9 @@ class Trial:
                 self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {told}")
 
     def _more_rounds(self, most: int, deadline: float) -> None:
-        """Full rounds: every contender and every control once in each, in shuffled order."""
-        everybody = [*range(len(self.contenders)), *self.controls]
-        watch = noise.Watch(self._processes)
+        """Full rounds: every contender and every gauge once in each, in shuffled order."""
+        everybody = [*range(len(self.contenders)), *self.gauges]
+        log = noise.RoundLog(self._processes)
         for _ in range(most):
             if self.rounds and time.perf_counter() + self._latest > deadline:
                 break
@@ -230,20 +230,20 @@ class Trial:
             if not self._whole_round(order, deadline if self.rounds else math.inf):
                 break
             self._latest = time.perf_counter() - began
-            watch.round_over()
+            log.round_over()
             self.pace.step()
-        self._rounds.conditions += watch.conditions()
+        self._rounds.conditions += log.conditions()
 
-    def _whole_round(self, order: Sequence[int | Control], deadline: float) -> bool:
+    def _whole_round(self, order: Sequence[int | Gauge], deadline: float) -> bool:
         """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
         runs: dict[int, Run] = {}
-        rates: dict[tuple[Kind, int], float] = {}
+        rates: dict[tuple[Bound, int], float] = {}
         with no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
             for one in order:
                 if time.perf_counter() > deadline:
                     return False
-                if isinstance(one, Control):
-                    rates[one.key] = one.run(self._shortest * CONTROL_SHARE)
+                if isinstance(one, Gauge):
+                    rates[one.key] = one.run(self._shortest * GAUGE_SHARE)
                     continue
                 self.pace.say(self.contenders[one].label)
                 before = usage.in_the_system()
@@ -266,7 +266,7 @@ class Trial:
     def _chunk_times(self, found: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
         """CPU seconds of each chunk of the serial runs, by configuration."""
         times = {
-            laws.point_key(p): build_point.chunk_times(rounds.of(k))
+            laws.point_key(p): build_point.chunk_times(rounds.runs_of(k))
             for k, p in enumerate(found)
             if p.backend == Serial.name
         }
@@ -285,8 +285,8 @@ class Trial:
 
     def _point(self, number: int, rounds: _Rounds) -> Point:
         c = self.contenders[number]
-        serial = rounds.of(self._baseline(c))
-        point = build_point.point(c.pool, c.kernel, self.work, rounds.of(number), serial, rounds.ceilings)
+        serial = rounds.runs_of(self._baseline(c))
+        point = build_point.make_point(c.pool, c.kernel, self.work, rounds.runs_of(number), serial, rounds.ceilings)
         return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:

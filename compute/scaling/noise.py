@@ -1,8 +1,8 @@
 """What disturbed a round from outside: stolen CPU time, other processes, a quota that stopped it, load.
 
-Read `sample` before and after a round, and `between` says what went on. A disturbed round is marked, not dropped: a
-median bears some of them, and a reader is to know. What cannot be read is None (no /proc on macOS, no CPU times under
-gVisor, no control groups), and so is what a round is too short for; nothing is guessed.
+Take a `sample` before and after a round, and `compare_readings` says what went on. A disturbed round is marked, not
+dropped: a median bears some of them, and a reader should know. What cannot be read is None (no /proc on macOS, no CPU
+times under gVisor, no control groups), and so is what a round is too short for. Nothing is guessed.
 
 Sources: proc_stat(5), proc_pid_stat(5) and the kernel's cgroup-v2 page; Hoefler & Belli for saying what a machine did.
 """
@@ -86,7 +86,7 @@ def sample(root: Path = machine.ROOT, *, workers: Iterable[int] = ()) -> Reading
     return Reading(time.perf_counter(), cpus, total, idle, steal, own, _throttled(root), load, running)
 
 
-def between(before: Reading, after: Reading) -> Conditions:
+def compare_readings(before: Reading, after: Reading) -> Conditions:
     """What went on from one reading to a later one of the same workers. A pure function."""
     seconds = after.at - before.at
     steal = others = throttled = None
@@ -108,7 +108,7 @@ def between(before: Reading, after: Reading) -> Conditions:
     return Conditions(seconds, steal, others, throttled, after.load, running, marked)
 
 
-class Watch:
+class RoundLog:
     """Readings by round. Rounds that are too short to be judged alone are judged together, SHORTEST seconds of them."""
 
     def __init__(self, workers: Iterable[int] = ()) -> None:
@@ -131,7 +131,7 @@ class Watch:
 
     def _settle(self) -> None:
         after = sample(workers=self._workers)
-        self._found += [between(self._before, after)] * self._pending
+        self._found += [compare_readings(self._before, after)] * self._pending
         self._before, self._pending = after, 0
 
 

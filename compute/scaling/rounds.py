@@ -19,7 +19,7 @@ from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.measure import Trial
 from compute.scaling.results import Scaling
-from compute.scaling.workload import Pace, Work, check_repeatable, grown
+from compute.scaling.workload import Pace, Work, check_repeatable, grow_work
 from kernels.definition import Kernel, as_index
 
 __all__ = ["Work", "scale", "scale_all"]
@@ -57,7 +57,7 @@ def scale(
     """
     if mode == "weak":
         counts = [backend.workers for backend in configurations(on, workers)]
-        work = grown(as_kernel(kernel), _only_size(args, kw), counts, variants)
+        work = grow_work(as_kernel(kernel), _only_size(args, kw), counts, variants)
     elif mode == "strong":
         work = Work(kernel, args, kw, variants)
     else:
@@ -88,10 +88,10 @@ def scale_all(
         pools, left_out = _opened(chosen, stack, tell)
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)
-        tell(0, 1, "opening the controls")
-        controls = stack.enter_context(ceiling.controls({pool.workers for pool in pools}, pin=pin))
+        tell(0, 1, "opening the gauges")
+        gauges = stack.enter_context(ceiling.gauges({pool.workers for pool in pools}, pin=pin))
         affordable = budget / len(works) / 2
-        trials = [Trial(work, work.configurations(pools), pace, affordable, controls, pin) for work in works]
+        trials = [Trial(work, work.configurations(pools), pace, affordable, gauges, pin) for work in works]
         for trial in trials:
             trial.prepare()
         ready = budget - pace.left
@@ -100,7 +100,7 @@ def scale_all(
         for number, trial in enumerate(trials):
             share = pace.left * trial.round / sum(other.round for other in trials[number:])
             trial.measure(most - 1, share)
-        measured = [point for trial in trials for point in trial.explained()]
+        measured = [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
     warnings = left_out + about_workers([pool.backend for pool in pools])
     warnings += [text for trial in trials for text in trial.warnings]

@@ -92,19 +92,21 @@ def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
     return data[key]
 
 
-def _objects(data: Mapping[str, Any], key: str, kinds: Mapping[str, Kind], path: files.StrPath) -> list[dict[str, Any]]:
+def _objects(
+    data: Mapping[str, Any], key: str, types: Mapping[str, FieldType], path: files.StrPath
+) -> list[dict[str, Any]]:
     """A list of objects, none where the key is absent; what a report reads of them is of its kind, absent or null."""
     objects: list[dict[str, Any]] = _item({key: [], **data}, key, list, path)
     for number, item in enumerate(objects, 1):
         if not isinstance(item, dict):
             raise ValueError(f"{path}: {key!r} must be a list of objects, not of {_shown(item)}; measure again")
-        _check_kinds(item, kinds, path, f"{key!r} {number}")
+        _check_types(item, types, path, f"{key!r} {number}")
     return objects
 
 
-def _check_kinds(item: Mapping[str, Any], kinds: Mapping[str, Kind], path: Any, whose: str) -> None:
+def _check_types(item: Mapping[str, Any], types: Mapping[str, FieldType], path: Any, whose: str) -> None:
     """ValueError where a value is of another kind than its name's; absent or null it may be."""
-    for name, (want, holds) in kinds.items():
+    for name, (want, holds) in types.items():
         if item.get(name) is not None and not holds(item[name]):
             raise ValueError(f"{path}: {name!r} of {whose} must be {want}, not {_shown(item[name])}; measure again")
 
@@ -134,23 +136,26 @@ def _is_signed(x: Any) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
 
-Kind = tuple[str, Callable[[Any], bool]]
+FieldType = tuple[str, Callable[[Any], bool]]
 
-TEXT: Kind = "a text", lambda x: isinstance(x, str)
-FLAG: Kind = "true or false", lambda x: isinstance(x, bool)
-COUNT: Kind = "a whole number from 0 on", _is_count
-COUNTS: Kind = "a list of whole numbers", lambda x: isinstance(x, list | tuple) and all(map(_is_count, x))
-NUMBER: Kind = "a number from 0 on", _is_number
-TIME: Kind = "a number of seconds above 0", _is_time
-TIMES: Kind = "a list of seconds above 0", lambda x: isinstance(x, list | tuple) and bool(x) and all(map(_is_time, x))
-TEXTS: Kind = "a list of texts", lambda x: isinstance(x, list | tuple) and all(isinstance(i, str) for i in x)
-INTERVAL: Kind = (
+TEXT: FieldType = "a text", lambda x: isinstance(x, str)
+FLAG: FieldType = "true or false", lambda x: isinstance(x, bool)
+COUNT: FieldType = "a whole number from 0 on", _is_count
+COUNTS: FieldType = "a list of whole numbers", lambda x: isinstance(x, list | tuple) and all(map(_is_count, x))
+NUMBER: FieldType = "a number from 0 on", _is_number
+TIME: FieldType = "a number of seconds above 0", _is_time
+TIMES: FieldType = (
+    "a list of seconds above 0",
+    lambda x: isinstance(x, list | tuple) and bool(x) and all(map(_is_time, x)),
+)
+TEXTS: FieldType = "a list of texts", lambda x: isinstance(x, list | tuple) and all(isinstance(i, str) for i in x)
+INTERVAL: FieldType = (
     "[low, high]",
     lambda x: isinstance(x, list | tuple) and len(x) == 2 and all(map(_is_number, x)) and x[0] <= x[1],
 )
-SECONDS_BY_NAME: Kind = "an object of numbers", lambda x: isinstance(x, dict) and all(map(_is_signed, x.values()))
+SECONDS_BY_NAME: FieldType = "an object of numbers", lambda x: isinstance(x, dict) and all(map(_is_signed, x.values()))
 
-REQUIRED: dict[str, Kind] = {
+REQUIRED: dict[str, FieldType] = {
     "kernel": TEXT,
     "variant": TEXT,
     "backend": TEXT,
@@ -158,7 +163,7 @@ REQUIRED: dict[str, Kind] = {
     "seconds": TIME,
     "samples": TIMES,
 }
-OR_NULL: dict[str, Kind] = {  # of the Fixed keys; the others of Point may also be absent
+OR_NULL: dict[str, FieldType] = {  # of the Fixed keys; the others of Point may also be absent
     "size": COUNT,
     "speedup": NUMBER,
     "speedup_ci": INTERVAL,
@@ -168,7 +173,7 @@ OR_NULL: dict[str, Kind] = {  # of the Fixed keys; the others of Point may also 
     "ledger": SECONDS_BY_NAME,
     "verdict": TEXT,
 }
-EXTRA: dict[str, Kind] = {
+EXTRA: dict[str, FieldType] = {
     "seconds_ci": INTERVAL,
     "baseline": TEXT,
     "rounds": COUNT,
@@ -197,7 +202,7 @@ EXTRA: dict[str, Kind] = {
     "evidence": ("an object", lambda x: isinstance(x, dict)),
 }
 
-EVIDENCE: dict[str, Kind] = {  # what a point's `evidence` keeps; any may be absent or null
+EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may be absent or null
     "compiled": FLAG,
     "has_gil": FLAG,
     "cpus": COUNT,
@@ -213,7 +218,7 @@ EVIDENCE: dict[str, Kind] = {  # what a point's `evidence` keeps; any may be abs
     "elsewhere_blocked": NUMBER,
 }
 
-LAW: dict[str, Kind] = {
+LAW: dict[str, FieldType] = {
     "kernel": TEXT,
     "size": COUNT,
     "variant": TEXT,
@@ -228,7 +233,7 @@ LAW: dict[str, Kind] = {
     "sentences": TEXTS,
     "file": TEXT,
 }
-CONDITION: dict[str, Kind] = {
+CONDITION: dict[str, FieldType] = {
     "kernel": TEXT,
     "variant": TEXT,
     "others": NUMBER,
@@ -254,7 +259,7 @@ def _point(data: Any, where: str) -> Point:
         if not holds(value):
             raise ValueError(f"{where}: {name!r} must be {want}, not {_shown(value)}; measure again")
         values[name] = tuple(value) if isinstance(value, list) else value
-    _check_kinds(values.get("evidence") or {}, EVIDENCE, where, "'evidence'")
+    _check_types(values.get("evidence") or {}, EVIDENCE, where, "'evidence'")
     return Point(**{"size": None, **values})
 
 

@@ -72,7 +72,7 @@ class Work:
         return ", ".join([*map(_in_words, self.args), *(f"{k}={_in_words(v)}" for k, v in self.kw.items())])
 
 
-def grown(kernel: Kernel, size: int, workers: Iterable[int], variants: Sequence[str] | None = None) -> Work:
+def grow_work(kernel: Kernel, size: int, workers: Iterable[int], variants: Sequence[str] | None = None) -> Work:
     """For weak scaling: the kernel's example of that size for one worker, and of N times its cost for N.
 
     Sizes are whole numbers, so the work grows by N only nearly: a speedup counts what was really done.

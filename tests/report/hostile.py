@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from invented import a_point, a_scaling, explained
 
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 OBEYED = {  # what may never reach a terminal
@@ -56,7 +56,7 @@ CORPUS = {**OBEYED, **MEANT}
 def a_hostile(text: str) -> Scaling:
     """Results with the text at every place that holds one."""
     named = {"kernel": f"{text}k", "variant": f"{text}v", "unit": f"{text}u", "arguments": text, "notes": (text,)}
-    points = compared([a_point(**named), a_point(f"{text}b", 2, **named)])
+    points = compare_points([a_point(**named), a_point(f"{text}b", 2, **named)])
     scaling = explained(Scaling(points))
     return replace(
         scaling,

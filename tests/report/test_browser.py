@@ -11,7 +11,7 @@ from invented import a_point, a_scaling, explained
 from patience import PATIENCE
 
 from compute.report import html
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 pytest.importorskip("plotly", reason="the page needs plotly: pip install 'nfold[html]'")
@@ -38,7 +38,7 @@ addEventListener("load", () => setTimeout(() => {{
 def pages():
     """Name -> page; two are as they should be."""
     name = "<b>&</script><script>nonsense()</script>"
-    odd = Scaling(compared([a_point(kernel=name), a_point("threads", 2, kernel=name)]))
+    odd = Scaling(compare_points([a_point(kernel=name), a_point("threads", 2, kernel=name)]))
     two = html.render(explained(a_scaling((1, 2), ["primes"])) + odd)
     return {
         "two": two,

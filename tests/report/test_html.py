@@ -6,7 +6,7 @@ import pytest
 from invented import a_point, a_scaling, explained
 
 from compute.report import html
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 
@@ -49,7 +49,7 @@ def test_the_tables_are_there_without_the_figures():
 def test_the_page_fetches_nothing_and_is_well_formed():
     pytest.importorskip("plotly")
     name = "<script>alert(1)</script>"
-    scaling = Scaling(compared([a_point(kernel=name), a_point("threads", 2, kernel=name)]), {"model": "<i>"})
+    scaling = Scaling(compare_points([a_point(kernel=name), a_point("threads", 2, kernel=name)]), {"model": "<i>"})
     page = Page(html.render(scaling + a_scaling()))
     assert page.open == []
     assert not any({"src", "href"} & set(attrs) for _, attrs in page.tags)

@@ -5,7 +5,7 @@ import re
 from invented import a_point, a_scaling, explained
 
 from compute.report import markdown
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 
@@ -29,7 +29,7 @@ def test_every_row_has_as_many_cells_as_the_head():
 
 
 def test_signs_of_markdown_in_a_name_are_text():
-    scaling = Scaling(compared([a_point("my|*pool", 1, kernel="<k>")]))
+    scaling = Scaling(compare_points([a_point("my|*pool", 1, kernel="<k>")]))
     told = markdown.render(scaling)
     assert r"| my\|\*pool | nogil" in told
     assert r"### \<k> · size 512" in told

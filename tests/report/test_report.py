@@ -8,20 +8,22 @@ import pytest
 from invented import a_point, a_scaling, explained
 
 from compute import report
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 HERE = [form for form in report.FORMATS if form != "html" or importlib.util.find_spec("plotly")]
 ODD = {
     "one point": Scaling((a_point(),)),
-    "no baseline": Scaling(compared([a_point("threads", 2)])),
+    "no baseline": Scaling(compare_points([a_point("threads", 2)])),
     "no machine, no size, three rounds": Scaling(
-        compared([a_point(size=None, samples=[1.0] * 3), a_point("threads", 64, [0.1] * 3, size=None)])
+        compare_points([a_point(size=None, samples=[1.0] * 3), a_point("threads", 64, [0.1] * 3, size=None)])
     ),
     "a name to be escaped": Scaling(
-        compared([replace(a_point(), kernel="<b>|_*&\n")]), {"model": "<i>"}, ("<u> & $x$",)
+        compare_points([replace(a_point(), kernel="<b>|_*&\n")]), {"model": "<i>"}, ("<u> & $x$",)
     ),
-    "slower by far": Scaling(compared([a_point(), a_point("dask", 3, [500.0] * 6), a_point("mine", 7, [1e-9] * 6)])),
+    "slower by far": Scaling(
+        compare_points([a_point(), a_point("dask", 3, [500.0] * 6), a_point("mine", 7, [1e-9] * 6)])
+    ),
     "four counts": a_scaling((1, 2, 3, 4)),
     "all that explains it": explained(a_scaling((1, 2), kernels=["a"])),
     "explained, four counts": explained(a_scaling((1, 2, 3, 4), kernels=["a"])),

@@ -9,7 +9,7 @@ from invented import a_point, a_scaling, explained
 from rich.console import Console
 
 from compute.report import text
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables import sheet, table
 
@@ -99,7 +99,7 @@ def test_low_factors_stand_out_in_a_pipe_and_on_a_terminal():
 def test_the_widest_row_there_is_fits_80_columns():
     serial = a_point(samples=[1.0, 1.1, 0.9] * 4, cpu_per_wall=1.0)
     widest = a_point("interpreters", 1024, [0.0521, 0.05, 0.055] * 4, cpu_per_wall=1.0)
-    lines = text.render(Scaling(compared([serial, widest])), 80).splitlines()
+    lines = text.render(Scaling(compare_points([serial, widest])), 80).splitlines()
     assert "interpreters  nogil       1024  52.1 ms  19.2 [16.4, 22.0]         2 %      1.00" in lines
 
 
@@ -124,7 +124,7 @@ def test_a_wide_terminal_shows_efficiency_as_a_bar():
 
 
 def test_markup_in_a_name_is_only_text():
-    scaling = Scaling(compared([a_point(kernel="[red]k[/red]")]), {"model": "[bold]"}, ("[/nothing]",))
+    scaling = Scaling(compare_points([a_point(kernel="[red]k[/red]")]), {"model": "[bold]"}, ("[/nothing]",))
     told = text.render(scaling)
     assert "[red]k[/red]" in told
     assert "[bold]" in told

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from compute.scaling.dataset import Point
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
@@ -49,7 +49,7 @@ def a_scaling(
                         )
                     )
     return Scaling(
-        compared(points),
+        compare_points(points),
         MACHINE,
         ("one thing that a reader must know, told at such a length that it has to be folded",),
     )

@@ -10,7 +10,7 @@ from invented import a_point
 from compute.scaling import results
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.collecting import collect_evidence
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
 from compute.scaling.results import Scaling
@@ -27,7 +27,7 @@ def two(waited, entry="runqueue"):
     """A serial run and one of two threads, of which that many of the core-seconds went to an entry."""
     serial = a_point("serial", 1, [1.0] * 6, ledger={**NOTHING, "useful": 1.0})
     threads = {**NOTHING, "useful": 1.0, entry: waited}
-    return compared([serial, a_point("threads", 2, [0.5 + waited / 2] * 6, ledger=threads)])
+    return compare_points([serial, a_point("threads", 2, [0.5 + waited / 2] * 6, ledger=threads)])
 
 
 def judged(points, rounds, ceilings=Ceilings({}, 2)):  # noqa: B008 (it is frozen)

@@ -1,11 +1,11 @@
-"""The controls, and what follows from their rates."""
+"""The gauges, and what follows from their rates."""
 
 import numpy as np
 import pytest
 
 from compute import machine
 from compute.scaling import ceiling
-from compute.scaling.ceiling import Ceilings, controls, memory_share, pins, rate, registers
+from compute.scaling.ceiling import Ceilings, gauges, memory_share, pins, rate, registers
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, count_primes, kernel, triad
 
@@ -14,33 +14,33 @@ RATES = Ceilings({("compute", 1): [1.0, 2.0, 1.0], ("compute", 4): [3.6, 7.4, 3.
 
 
 def test_a_ceiling_is_the_median_of_the_rounds_ratios():
-    assert RATES.of("compute", 4) == 3.7
-    assert RATES.of("memory", 4) == 2.0
-    assert RATES.of("memory", 1) == 1.0
-    assert RATES.of("memory", 8) is None
-    assert RATES.one("compute") == 1.0
+    assert RATES.speedup("compute", 4) == 3.7
+    assert RATES.speedup("memory", 4) == 2.0
+    assert RATES.speedup("memory", 1) == 1.0
+    assert RATES.speedup("memory", 8) is None
+    assert RATES.rate_alone("compute") == 1.0
 
 
 def test_between_the_two_kinds_the_times_add_up():
-    assert RATES.at(4, 0.0) == pytest.approx(3.7)
-    assert RATES.at(4, 1.0) == pytest.approx(2.0)
-    assert RATES.at(4, 0.5) == pytest.approx(1 / (0.5 / 3.7 + 0.5 / 2.0))
-    assert RATES.at(8, 0.5) is None
+    assert RATES.blend(4, 0.0) == pytest.approx(3.7)
+    assert RATES.blend(4, 1.0) == pytest.approx(2.0)
+    assert RATES.blend(4, 0.5) == pytest.approx(1 / (0.5 / 3.7 + 0.5 / 2.0))
+    assert RATES.blend(8, 0.5) is None
 
 
 def test_no_machine_allows_more_than_n():
-    assert Ceilings({("compute", 1): [1.0], ("compute", 2): [2.5]}).of("compute", 2) == 2.0
+    assert Ceilings({("compute", 1): [1.0], ("compute", 2): [2.5]}).speedup("compute", 2) == 2.0
 
 
 def test_no_machine_allows_less_than_one_nor_more_than_its_cpus():
     crowd = {("compute", 1): [1.0], ("compute", 2): [0.9], ("compute", 4): [2.3]}
-    assert Ceilings(crowd, 2).of("compute", 2) == 1.0
-    assert Ceilings(crowd, 2).of("compute", 4) == 2.0
-    assert Ceilings(crowd).of("compute", 4) == 2.3
+    assert Ceilings(crowd, 2).speedup("compute", 2) == 1.0
+    assert Ceilings(crowd, 2).speedup("compute", 4) == 2.0
+    assert Ceilings(crowd).speedup("compute", 4) == 2.3
 
 
 def test_without_the_triad_all_is_computing():
-    assert Ceilings({("compute", 1): [1.0], ("compute", 2): [1.9]}).at(2, 1.0) == 1.9
+    assert Ceilings({("compute", 1): [1.0], ("compute", 2): [1.9]}).blend(2, 1.0) == 1.9
 
 
 def test_a_lane_that_came_late_does_not_lower_the_rate():
@@ -49,21 +49,21 @@ def test_a_lane_that_came_late_does_not_lower_the_rate():
 
 
 def test_the_controls_run_at_one_and_at_every_count():
-    with controls([2]) as made:
-        assert [control.key for control in made] == [("compute", 1), ("memory", 1), ("compute", 2), ("memory", 2)]
-        assert all(control.run() > 0 for control in made)
+    with gauges([2]) as made:
+        assert [gauge.key for gauge in made] == [("compute", 1), ("memory", 1), ("compute", 2), ("memory", 2)]
+        assert all(gauge.run() > 0 for gauge in made)
 
 
 def test_without_numba_there_are_none(monkeypatch):
     monkeypatch.setattr(ceiling, "numba_is_here", lambda: False)
-    with controls([2]) as made:
+    with gauges([2]) as made:
         assert made == []
 
 
 def test_where_memory_is_short_there_is_no_triad(monkeypatch):
     monkeypatch.setattr(machine, "memory_available", lambda *_: 1 << 20)
-    with controls([1]) as made:
-        assert [control.kind for control in made] == ["compute"]
+    with gauges([1]) as made:
+        assert [gauge.bound for gauge in made] == ["compute"]
 
 
 def test_the_register_control_is_the_same_both_ways():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
 from compute.scaling import words
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables import breakdown, notes, table
 
@@ -77,7 +77,7 @@ def lanes(variant, cpu_per_wall, workers=2, processes=1, backend="threads"):
 
 
 def told(*points):
-    (group,) = table.groups(Scaling(compared(points)))
+    (group,) = table.groups(Scaling(compare_points(points)))
     return "\n".join(note for note in group.notes if "CPU" in note)
 
 
@@ -115,13 +115,13 @@ def test_busy_lanes_need_no_words():
 
 
 def test_too_few_rounds_show_no_interval_and_say_why():
-    (group,) = table.groups(Scaling(compared([a_point(samples=[2.0] * 3), a_point("threads", 2, [1.0] * 3)])))
+    (group,) = table.groups(Scaling(compare_points([a_point(samples=[2.0] * 3), a_point("threads", 2, [1.0] * 3)])))
     assert [row.cells[4] for row in group.rows] == ["1", "2.00"]
     assert group.notes == ("No interval where there are fewer than 6 rounds.",)
 
 
 def test_no_baseline_shows_as_a_dash():
-    (group,) = table.groups(Scaling(compared([a_point("threads", 2)])))
+    (group,) = table.groups(Scaling(compare_points([a_point("threads", 2)])))
     assert group.rows[0].cells[4:6] == ("–", "–")
 
 
@@ -254,7 +254,7 @@ def a_round(n, marked=None, **what):
     ],
 )  # fmt: skip
 def test_disturbed_rounds_are_counted_with_what_disturbed_them(conditions, told):
-    assert [note for note in notes.further([a_point()], conditions) if "disturbed" in note] == told
+    assert [note for note in notes.other_lines([a_point()], conditions) if "disturbed" in note] == told
 
 
 def test_what_measuring_costs_is_said_once():

@@ -6,7 +6,7 @@ import pytest
 from invented import a_scaling
 
 from compute.scaling import imported
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 
 
 def a_benchmark(name="test_kernel[a]", data=(1.0, 1.1, 0.9, 1.0, 1.2, 1.0), **info):
@@ -115,4 +115,4 @@ def test_what_is_read_is_a_dataset_like_any_other(tmp_path):
     scaling = read(a_file(a_benchmark(), a_benchmark(**TWO)))
     scaling.to_json(tmp_path / "a.json")
     assert imported.read(tmp_path / "a.json") == scaling
-    assert compared(scaling.points, paired=False) == scaling.points
+    assert compare_points(scaling.points, paired=False) == scaling.points

@@ -13,7 +13,7 @@ import pytest
 
 from compute import machine
 from compute.scaling import noise
-from compute.scaling.noise import Conditions, Reading, between, sample
+from compute.scaling.noise import Conditions, Reading, compare_readings, sample
 
 QUIET = Reading(10.0, (0, 1), 200.0, 150.0, 1.0, {"self": 3.0, "7": 20.0}, {"/": 0.5}, 0.4, 2)
 LATER = Reading(20.0, (0, 1), 220.0, 152.0, 1.0, {"self": 3.5, "7": 37.0}, {"/": 0.5}, 1.2, 3)
@@ -64,7 +64,9 @@ def test_what_is_not_there_is_unknown(tmp_path):
     read = sample(tmp_path)
     unknown = Reading(read.at, (0, 1), None, None, None, {"self": None}, None, None, None)
     assert read == unknown
-    assert between(unknown, replace(unknown, at=read.at + 10)) == Conditions(10.0, None, None, None, None, None, None)
+    assert compare_readings(unknown, replace(unknown, at=read.at + 10)) == Conditions(
+        10.0, None, None, None, None, None, None
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,11 +100,11 @@ def test_without_a_quota_nothing_was_throttled_and_without_groups_nobody_knows(t
     assert sample(root).throttled is None
     draw(root / "cg", **{"cpu.stat": "usage_usec 5\n"})
     assert sample(root).throttled == {}
-    assert between(replace(QUIET, throttled={}), replace(LATER, throttled={})).throttled == 0.0
+    assert compare_readings(replace(QUIET, throttled={}), replace(LATER, throttled={})).throttled == 0.0
 
 
 def test_a_quiet_round_is_not_marked():
-    found = between(QUIET, LATER)
+    found = compare_readings(QUIET, LATER)
     assert found == Conditions(10.0, 0.0, pytest.approx(0.05), 0.0, 1.2, 2, None)
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
@@ -119,18 +121,18 @@ def test_a_quiet_round_is_not_marked():
     ids=["others", "steal", "quota", "two reasons", "a little of each"],
 )
 def test_a_disturbed_round_is_marked_with_the_reason(after, marked):
-    found = between(QUIET, replace(LATER, **after)).marked
+    found = compare_readings(QUIET, replace(LATER, **after)).marked
     assert found is None if marked is None else found.startswith(marked)
 
 
 def test_one_cpu_is_one_cpu():
     alone = {"cpus": (0,), "own": {"self": 0.0}}
-    found = between(replace(QUIET, **alone), replace(LATER, **alone | {"total": 210.0, "own": {"self": 7.0}}))
+    found = compare_readings(replace(QUIET, **alone), replace(LATER, **alone | {"total": 210.0, "own": {"self": 7.0}}))
     assert found.marked == "other processes used 0.10 of 1 CPU"
 
 
 def test_own_time_that_exceeds_what_was_busy_leaves_none_for_others():
-    assert between(QUIET, replace(LATER, own={"self": 9.0, "7": 37.0})).others == 0.0
+    assert compare_readings(QUIET, replace(LATER, own={"self": 9.0, "7": 37.0})).others == 0.0
 
 
 @pytest.mark.parametrize(
@@ -144,27 +146,28 @@ def test_own_time_that_exceeds_what_was_busy_leaves_none_for_others():
     ids=["too short for ticks", "times that stand still", "times that cannot be read", "other CPUs"],
 )
 def test_without_cpu_times_nothing_is_said_of_steal_and_others(after):
-    found = between(QUIET, replace(LATER, **after))
+    found = compare_readings(QUIET, replace(LATER, **after))
     assert (found.steal, found.others, found.marked) == (None, None, None)
     assert found.throttled == 0.0
 
 
 @pytest.mark.parametrize("own", [{"self": 3.5, "7": None}, {"self": 3.5, "8": 1.0}, {"self": 3.5, "7": 37.0, "8": 1.0}])
 def test_a_worker_that_came_or_went_hides_what_others_used_and_nothing_else(own):
-    found = between(QUIET, replace(LATER, own=own, steal=3.0))
+    found = compare_readings(QUIET, replace(LATER, own=own, steal=3.0))
     assert (found.others, found.steal, found.marked) == (None, 0.1, "the hypervisor took 10% of the CPU time")
 
 
 def test_a_short_round_is_marked_where_the_quota_stopped_it():
     assert (
-        between(QUIET, replace(LATER, at=10.1, throttled={"/": 0.55})).marked == "the CPU quota stopped it for 0.05 s"
+        compare_readings(QUIET, replace(LATER, at=10.1, throttled={"/": 0.55})).marked
+        == "the CPU quota stopped it for 0.05 s"
     )
 
 
 def test_a_busy_process_is_another_unless_it_works_for_this_one(monkeypatch):
     monkeypatch.undo()  # this machine, as it is
     if sample().total is None:
-        assert between(sample(), sample()).others is None
+        assert compare_readings(sample(), sample()).others is None
         return
     busy = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
     try:
@@ -173,7 +176,9 @@ def test_a_busy_process_is_another_unless_it_works_for_this_one(monkeypatch):
         before = [sample(workers=pids) for pids in workers]
         with pytest.raises(subprocess.TimeoutExpired):
             busy.wait(4 * noise.SHORTEST)
-        another, ours = (between(*two) for two in zip(before, [sample(workers=pids) for pids in workers], strict=True))
+        another, ours = (
+            compare_readings(*two) for two in zip(before, [sample(workers=pids) for pids in workers], strict=True)
+        )
     finally:
         busy.kill()
         busy.wait()

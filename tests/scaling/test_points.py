@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from invented import a_point
 
-from compute.scaling.derive import compared
+from compute.scaling.derive import compare_points
 from compute.scaling.statistics import median_interval
 
 SERIAL = a_point(samples=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], work=7.0)
 
 
 def test_everything_that_follows_from_the_samples():
-    serial, two = compared([SERIAL, a_point("threads", 2, [s / 1.6 for s in SERIAL.samples], work=7.0)])
+    serial, two = compare_points([SERIAL, a_point("threads", 2, [s / 1.6 for s in SERIAL.samples], work=7.0)])
     assert (serial.seconds, serial.rounds, serial.rate) == (3.5, 6, 2.0)
     assert serial.seconds_ci == median_interval(SERIAL.samples)
     assert (serial.speedup, serial.speedup_ci, serial.efficiency, serial.baseline) == (1.0, (1.0, 1.0), 1.0, "serial")
@@ -23,28 +23,31 @@ def test_everything_that_follows_from_the_samples():
 
 @pytest.mark.parametrize("other", [{"kernel": "primes"}, {"size": 513}, {"variant": "python"}])
 def test_the_baseline_is_the_same_kernel_size_and_variant(other):
-    _, two = compared([SERIAL, a_point("threads", 2, **other)])
+    _, two = compare_points([SERIAL, a_point("threads", 2, **other)])
     assert (two.speedup, two.speedup_ci, two.efficiency, two.baseline) == (None, None, None, None)
 
 
 def test_one_worker_stands_in_for_serial_only_where_there_is_none():
     one, two = a_point("threads", 1, [2.0] * 6), a_point("threads", 2, [1.0] * 6)
-    assert [(p.speedup, p.baseline) for p in compared([one, two])] == [(1.0, "one worker"), (2.0, "one worker")]
-    assert [(p.speedup, p.baseline) for p in compared([SERIAL, one, two])][1:] == [(1.75, "serial"), (3.5, "serial")]
+    assert [(p.speedup, p.baseline) for p in compare_points([one, two])] == [(1.0, "one worker"), (2.0, "one worker")]
+    assert [(p.speedup, p.baseline) for p in compare_points([SERIAL, one, two])][1:] == [
+        (1.75, "serial"),
+        (3.5, "serial"),
+    ]
 
 
 def test_speedup_is_the_median_of_the_rounds_own_ratios_where_they_pair():
     two = a_point("threads", 2, [1.0, 1.0, 1.0, 2.0, 2.5, 4.0])
-    assert [p.speedup for p in compared([SERIAL, two])] == [1.0, 2.0]  # of 1, 2, 3, 2, 2 and 1.5
-    assert [p.speedup for p in compared([SERIAL, two], paired=False)] == [1.0, 3.5 / 1.5]
+    assert [p.speedup for p in compare_points([SERIAL, two])] == [1.0, 2.0]  # of 1, 2, 3, 2, 2 and 1.5
+    assert [p.speedup for p in compare_points([SERIAL, two], paired=False)] == [1.0, 3.5 / 1.5]
 
 
 def test_three_rounds_give_a_speedup_and_no_interval():
-    _, two = compared([a_point(samples=[2.0] * 3), a_point("threads", 2, [1.0] * 3)])
+    _, two = compare_points([a_point(samples=[2.0] * 3), a_point("threads", 2, [1.0] * 3)])
     assert (two.speedup, two.speedup_ci, two.seconds_ci, two.rounds) == (2.0, None, None, 3)
 
 
 def test_comparing_twice_changes_nothing():
-    once = compared([SERIAL, a_point("threads", 2)])
-    assert compared(once) == once
-    assert compared(replace(p, seconds=0.1) for p in once) == once
+    once = compare_points([SERIAL, a_point("threads", 2)])
+    assert compare_points(once) == once
+    assert compare_points(replace(p, seconds=0.1) for p in once) == once

@@ -92,7 +92,7 @@ def pretend(request, monkeypatch):
         return
     monkeypatch.setattr(measure, "time", CLOCK)
     monkeypatch.setattr(workload, "time", CLOCK)
-    monkeypatch.setattr(ceiling, "controls", lambda *_, **__: contextlib.nullcontext([]))
+    monkeypatch.setattr(ceiling, "gauges", lambda *_, **__: contextlib.nullcontext([]))
     monkeypatch.setattr(harness, "overhead", lambda pool: 1e-6)
     monkeypatch.setattr(collecting, "ticket_seconds", lambda compiled: 1e-8)
     monkeypatch.setattr(measure, "SUSPICIOUS", 2)  # no run with a probe

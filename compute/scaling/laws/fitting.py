@@ -96,16 +96,16 @@ def usl_rate(n: Floats, alpha: Floats, beta: Floats, gamma: Floats) -> Floats:
     """X(N) = γN / (1 + α(N − 1) + βN(N − 1)); its limit γ/α where N is infinite and β is 0."""
     finite = np.where(np.isfinite(n), n, 1.0)
     rate = gamma * finite / (1 + alpha * (finite - 1) + beta * finite * (finite - 1))
-    return np.where(np.isfinite(n), rate, over(gamma, alpha))
+    return np.where(np.isfinite(n), rate, divide(gamma, alpha))
 
 
 def usl_best(alpha: Floats, beta: Floats) -> Floats:
     """The worker count of the highest rate, √((1 − α)/β); at least 1, and infinite where β is 0."""
-    best = np.sqrt(over(np.maximum(1 - alpha, 0), beta))
+    best = np.sqrt(divide(np.maximum(1 - alpha, 0), beta))
     return np.where(alpha < 1, np.maximum(best, 1), 1.0)
 
 
-def over(a: Floats, b: Floats) -> Floats:
+def divide(a: Floats, b: Floats) -> Floats:
     """a / b, infinite where b is 0."""
     quotient: Floats = np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.inf), where=b > 0)
     return quotient

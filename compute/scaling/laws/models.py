@@ -52,7 +52,7 @@ def usl(timings: Timings) -> Model | None:
         **with_ci("alpha", estimate(alpha)),
         **with_ci("beta", estimate(beta)),
         **with_ci("gamma", estimate(gamma)),
-        **with_ci("roof", estimate(fitting.over(gamma, alpha))),
+        **with_ci("roof", estimate(fitting.divide(gamma, alpha))),
         **with_ci("best_workers", estimate(best)),
         **with_ci("best_speedup", estimate(timings.base * fitting.usl_rate(best, *coefficients))),
         "overhead": _split(timings.counts, float(alpha[0]), float(beta[0])),
@@ -90,7 +90,7 @@ def amdahl(timings: Timings) -> Model | None:
         drawn = sigma[:, None]
         return scale[:, None] / (drawn + (1 - drawn) / counts)
 
-    return Model(_one_fraction(timings, sigma, seconds, fitting.over(scale, sigma)), speedups)
+    return Model(_one_fraction(timings, sigma, seconds, fitting.divide(scale, sigma)), speedups)
 
 
 def gustafson(timings: Timings) -> Model | None:

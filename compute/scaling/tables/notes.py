@@ -45,15 +45,15 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
     if not every:
         alike: dict[str, list[Point]] = {}
         for p in told:
-            if p is not best and _further(p):
-                alike.setdefault(_further(p), []).append(p)
+            if p is not best and _what_is_wrong(p):
+                alike.setdefault(_what_is_wrong(p), []).append(p)
         yield from (Remark(_names(of), text + ".", of[0].cause != causes.NONE) for text, of in alike.items())
     fine = [p for p in told if p.cause == causes.NONE]
     if fine:
         yield Remark(FINE.capitalize(), _names(fine) + ".")
 
 
-def _further(p: Point) -> str:
+def _what_is_wrong(p: Point) -> str:
     """The verdict, or nothing where it only says that all is well."""
     verdict = p.verdict or ""
     return "" if p.cause == causes.NONE and verdict.endswith(FINE) else verdict
@@ -61,7 +61,7 @@ def _further(p: Point) -> str:
 
 def _whole(p: Point) -> str:
     """Headline and verdict; what the one ends with and the other begins with is said once."""
-    first, then = headline(p), _further(p)
+    first, then = headline(p), _what_is_wrong(p)
     both = f"{percent(p.attainable)} of attainable"
     if first.endswith(both) and then.startswith(both):
         return _sentence(first + then.removeprefix(both))
@@ -72,7 +72,7 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def further(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+def other_lines(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     """The lines of a kernel: its rates, lanes that waited where no verdict says it better, disturbances."""
     yield from _rates(points)
     yield from _waiting(points)
@@ -137,14 +137,14 @@ def _waiting(points: Sequence[Point]) -> Iterable[str]:
         if p.has.shares_thread and quiet:
             yield f"{told}: {every(p.workers, 'lane')} share one thread."
         elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
-            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_control(p, points)}."
+            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_free_variant(p, points)}."
         else:
             others.append(f"{_name(p)} {percent(p.cpu_per_wall)}")
     if others:
         yield f"Lanes waited, for a CPU that other programs used or for a lock; on a CPU: {', '.join(others)}."
 
 
-def _control(p: Point, points: Sequence[Point]) -> str:
+def _free_variant(p: Point, points: Sequence[Point]) -> str:
     """The same lanes on a variant that releases the GIL, where they were busy."""
     for q in points:
         if (

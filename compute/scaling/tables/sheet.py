@@ -62,7 +62,7 @@ class Layout:
     def rule(self) -> str:
         return (" " * self.gap).join("─" * width for width in self.widths)
 
-    def above(self, row: Row, first: bool) -> str:
+    def line_above(self, row: Row, first: bool) -> str:
         """The line between this row and the one before: the variant's name, a rule, or nothing."""
         if self.split and (first or row.starts):
             return f"{row.point.variant}:"
@@ -106,7 +106,7 @@ def plain(sheet: Sheet, width: int) -> list[str]:
     gap = " " * layout.gap
     lines = [gap.join(layout.head()).rstrip(), layout.rule()]
     for k, row in enumerate(sheet.rows):
-        lines += [line] if (line := layout.above(row, first=k == 0)) else []
+        lines += [line] if (line := layout.line_above(row, first=k == 0)) else []
         lines.append(gap.join(layout.padded(row)).rstrip())
     return lines
 

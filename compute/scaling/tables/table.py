@@ -58,7 +58,7 @@ def _group(points: Sequence[Point], dataset: Dataset, alone: bool) -> Group:
         title,
         _sheet(title, points),
         tuple(notes.verdicts(points, every=alone)),
-        tuple(notes.further(points, dataset.conditions)),
+        tuple(notes.other_lines(points, dataset.conditions)),
         tuple(breakdown.sheets(points)),
         tuple(breakdown.laws(points, dataset.laws)),
     )

@@ -15,10 +15,10 @@ from compute.scaling.schema import EVIDENCE
 from compute.traits import Traits, former_traits
 
 STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
-NEAR = 0.9  # of N: the controls of a quiet machine reach 0.95 to 0.99 of it
+NEAR = 0.9  # of N: the gauges of a quiet machine reach 0.95 to 0.99 of it
 TAKEN = 0.5  # of the time: lanes in Python hold the GIL for over 0.9, GIL-free ones for under 0.3 on a full machine
-FREE = 0.25  # of the blocked share: a control that blocks no more than this has not the same reason to
-SAME = 0.5  # of the blocked share: a control that blocks more than this has the same reason to
+FREE = 0.25  # of the blocked share: lanes without a GIL that block no more than this do not block for the same reason
+SAME = 0.5  # of the blocked share: lanes without a GIL that block more than this block for the same reason
 EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are no closer than that to what lanes lacked
 STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
@@ -39,7 +39,7 @@ class Evidence:
     processes:   how many distinct ones the lanes ran in.
     chunks, chunk_seconds: how many, and the CPU seconds of the average one; ticket_seconds: what taking one costs.
     cpus:        usable CPUs. cpus_shared: distinct CPUs that the lanes could run on, the size of the affinity mask.
-    memory_share: 0 computes … 1 streams memory. ceiling_compute, ceiling_memory: the two controls' speedups.
+    memory_share: 0 computes … 1 streams memory. ceiling_compute, ceiling_memory: the two gauges' speedups.
     nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
     steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
                  average. throttled: seconds for which the quota stopped a run, summed over CPUs. quota: in CPUs.
@@ -237,13 +237,13 @@ class Evidence:
         """Whether lanes are told by messages, and see other memory than the caller."""
         return self.processes > 1 or not self.has.shares_memory
 
-    def blocks_alike(self, control: float | None) -> bool:
-        """Whether a control, which has no GIL to wait for, blocks so much that its reason is the reason here too."""
-        return control is not None and control > SAME * self.share_waited
+    def blocks_alike(self, without_gil: float | None) -> bool:
+        """Whether lanes that have no GIL to wait for block so much that their reason is the reason here too."""
+        return without_gil is not None and without_gil > SAME * self.share_waited
 
-    def blocks_less(self, control: float | None) -> bool:
-        """Whether a control, which has no GIL to wait for, blocks so little that here the GIL is the reason."""
-        return control is not None and control <= FREE * self.share_waited
+    def blocks_less(self, without_gil: float | None) -> bool:
+        """Whether lanes that have no GIL to wait for block so little that here the GIL is the reason."""
+        return without_gil is not None and without_gil <= FREE * self.share_waited
 
     @property
     def waits_for_gil(self) -> bool:
