@@ -106,12 +106,12 @@ def _advised(
 ) -> Advice:
     check_repeatable(kernel, kernel.plan(*args, **kw))
     seconds, _ = limits(budget, None)
-    found = contenders([on] if isinstance(on, str | Backend) else on)
-    search = Search(kernel, args, kw, size, found, seconds, progress or (lambda done, total, label: None))
+    backends = contenders([on] if isinstance(on, str | Backend) else on)
+    search = Search(kernel, args, kw, size, backends, seconds, progress or (lambda done, total, label: None))
     search.run()
     candidates = search.by_size[search.measured]
     use, equals = decision.choose(candidates)
-    by_size = {one: found for one, found in search.by_size.items() if one is not None}
+    by_size = {at: ways for at, ways in search.by_size.items() if at is not None}
     return Advice(
         kernel=kernel.name,
         size=size,

@@ -23,18 +23,18 @@ def contenders(on: Sequence[Backend | str]) -> list[Backend]:
 
     usable = machine.usable_cpus()
     counts = sorted({n for n in (usable, usable // 2, usable // 4, 2) if 2 <= n <= usable}, reverse=True)
-    found: dict[tuple[str, int], Backend] = {}
-    for one in on:
-        many = [backends.named(one)] if isinstance(one, str) else [one]
-        if isinstance(one, str) and not isinstance(many[0], Serial):
+    chosen: dict[tuple[str, int], Backend] = {}
+    for asked in on:
+        many = [backends.named(asked)] if isinstance(asked, str) else [asked]
+        if isinstance(asked, str) and not isinstance(many[0], Serial):
             many = [many[0].with_workers(n) for n in counts]
         for backend in many:
             if not isinstance(backend, Backend):
                 raise ValueError(f"on= takes backends such as Threads(2), or their names, not {backend!r}")
             key = backend.name, backend.workers
-            if found.setdefault(key, backend) != backend:
-                raise ValueError(f"on= holds {found[key]!r} and {backend!r}; ask about one of them at a time")
-    return [backend for backend in found.values() if not isinstance(backend, Serial)]
+            if chosen.setdefault(key, backend) != backend:
+                raise ValueError(f"on= holds {chosen[key]!r} and {backend!r}; ask about one of them at a time")
+    return [backend for backend in chosen.values() if not isinstance(backend, Serial)]
 
 
 def size_alike(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> int | None:
@@ -50,7 +50,7 @@ def size_alike(kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any]) -> int
     return size if alike else None
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return (np.shape(one), getattr(one, "dtype", None)) == (np.shape(other), getattr(other, "dtype", None))
-    return bool(one == other)
+def _alike(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray):
+        return (np.shape(mine), getattr(mine, "dtype", None)) == (np.shape(theirs), getattr(theirs, "dtype", None))
+    return bool(mine == theirs)

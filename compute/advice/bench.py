@@ -98,9 +98,9 @@ class Bench:
     def _compare_variants(self, c: Contender, size: Size, value: Any) -> None:
         """Note where a variant does not give what another one gave at this size."""
         for (there, variant), reference in self._references.items():
-            if there == size and (told := difference(value, reference)):
+            if there == size and (differs := difference(value, reference)):
                 pair = f"{c.kernel.name}'s variants {c.kernel.variant} and {variant}"
-                self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {told}"
+                self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {differs}"
 
     def run_again(self, c: Contender, size: Size) -> float:
         """Run once more; its seconds."""
@@ -123,13 +123,13 @@ class Bench:
 
     def _round(self, order: Sequence[Contender], size: Size) -> bool:
         """One run of each; False, and nothing noted, where the budget would not hold another run."""
-        found = []
+        timed = []
         for c in order:
             if self.predict(c, size) > self.left():
                 return False
             self._say(c, size)
-            found.append((c, c.pool.run(c.kernel, *self.works[size], **self.kw).seconds))
-        for c, seconds in found:
+            timed.append((c, c.pool.run(c.kernel, *self.works[size], **self.kw).seconds))
+        for c, seconds in timed:
             self._note(c, size, seconds)
         return True
 
@@ -143,8 +143,8 @@ class Bench:
     def _say(self, c: Contender, size: Size) -> None:
         about = self.predict(c, size)
         at = f" · {size:,}" if size is not None else ""
-        told = f", about {in_words(about)}" if about >= 1 else ""
-        self.tell(f"{c.pool.backend!r} · {c.kernel.variant}{at}{told}")
+        forecast = f", about {in_words(about)}" if about >= 1 else ""
+        self.tell(f"{c.pool.backend!r} · {c.kernel.variant}{at}{forecast}")
 
     def points(self, sizes: Iterable[Size]) -> list[Point]:
         """What was measured at these sizes; without the checked run, which is cold, where there are others."""

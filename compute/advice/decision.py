@@ -121,10 +121,10 @@ def candidates(
         runs.setdefault(p.size, {}).setdefault((p.backend, p.workers, p.variant), []).extend(p.samples)
     return {
         size: sorted(
-            (_candidate(known[key[:2]], key[2], size, samples, *costs[key]) for key, samples in found.items()),
+            (_candidate(known[key[:2]], key[2], size, samples, *costs[key]) for key, samples in sampled.items()),
             key=lambda c: c.seconds,
         )
-        for size, found in runs.items()
+        for size, sampled in runs.items()
     }
 
 
@@ -138,23 +138,23 @@ def _candidate(
     return Candidate(on, variant, size, statistics.median(samples), interval, len(samples), opening, loading)
 
 
-def choose(found: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
+def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
     """The one to use, and the others that are as fast within noise: nothing is clearly faster than any of these.
 
     Of those it is the simplest; never one whose median is above serial's, and serial only where nothing clearly beats
     it: then no break-even says otherwise.
     """
-    serial = best_serial(found)
-    unbeaten = [c for c in found if not any(clearly_faster(other, c) for other in found)]
+    serial = best_serial(candidates)
+    unbeaten = [c for c in candidates if not any(clearly_faster(other, c) for other in candidates)]
     equals = [c for c in unbeaten if c.seconds <= serial.seconds]
     better = [c for c in equals if clearly_faster(c, serial)]
     chosen = simplest(better or [c for c in equals if c.is_serial])
     return chosen, sorted((c for c in equals if c is not chosen), key=_simplicity)
 
 
-def simplest(found: Sequence[Candidate]) -> Candidate:
+def simplest(candidates: Sequence[Candidate]) -> Candidate:
     """The one that needs the least of its user; of several the fastest."""
-    return min(found, key=_simplicity)
+    return min(candidates, key=_simplicity)
 
 
 def clearly_faster(c: Candidate, other: Candidate) -> bool:
@@ -162,22 +162,22 @@ def clearly_faster(c: Candidate, other: Candidate) -> bool:
     return c.interval[1] < other.interval[0] or NEAR * c.seconds < other.seconds
 
 
-def doubtful(found: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
+def doubtful(candidates: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
     """Those faster than N workers can be, against one core with the same variant: what disturbed that run is in it.
 
     cpus: that a computing kernel has; None for one that waits, which may have more lanes under way.
     """
-    alone = {c.variant: c.seconds for c in found if c.is_serial}
+    alone = {c.variant: c.seconds for c in candidates if c.is_serial}
     return [
         c
-        for c in found
+        for c in candidates
         if c.variant in alone and alone[c.variant] > MOST * min(c.on.workers, cpus or c.on.workers) * c.seconds
     ]
 
 
-def best_serial(found: Iterable[Candidate]) -> Candidate:
+def best_serial(candidates: Iterable[Candidate]) -> Candidate:
     """The fastest variant on one core, which everything else has to beat."""
-    return min((c for c in found if c.is_serial), key=lambda c: c.seconds)
+    return min((c for c in candidates if c.is_serial), key=lambda c: c.seconds)
 
 
 def _simplicity(c: Candidate) -> tuple[Any, ...]:
@@ -197,12 +197,12 @@ def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> 
     A first use takes what a warm run takes and more, on either side: that it wins before a warm run does is the noise
     of one loading.
     """
-    ranks = {c.backend: _rank(c) for found in by_size.values() for c in found if not c.is_serial}
-    found = []
+    ranks = {c.backend: _rank(c) for crossings in by_size.values() for c in crossings if not c.is_serial}
+    crossings = []
     for name in sorted(ranks, key=lambda name: ranks[name]):
         warm, cold = (_crossing(by_size, name, seconds, yard) for seconds in (_warm, _cold))
-        found.append(BreakEven(name, warm, max(warm, cold, key=lambda one: (one.how == "never", one.size))))
-    return found
+        crossings.append(BreakEven(name, warm, max(warm, cold, key=lambda one: (one.how == "never", one.size))))
+    return crossings
 
 
 def _warm(c: Candidate) -> float:
@@ -220,34 +220,34 @@ def _crossing(
     yard: Yardstick,
 ) -> Crossing:
     sizes, ours, serial = _curves(by_size, name, seconds)
-    found = crossing(sizes, ours, serial, yard)
+    crossed = crossing(sizes, ours, serial, yard)
     if seconds is _warm and not _wins(by_size[sizes[-1]], name):
         return Crossing(sizes[-1], "never")
-    if found.how != "never":
-        return found
+    if crossed.how != "never":
+        return crossed
     best, alone = (_best(by_size[sizes[-1]], who, seconds) for who in (name, SERIAL))
     factor = payoff(best.seconds, seconds(best), alone.seconds, seconds(alone))
     if factor is None:
-        return found
+        return crossed
     size = statistics.two_digits(yard.size(factor * yard.cost(sizes[-1])))
     return Crossing(max(size, sizes[-1]), "projected")
 
 
-def _wins(found: Sequence[Candidate], name: str) -> bool:
+def _wins(candidates: Sequence[Candidate], name: str) -> bool:
     """Whether anything of a backend clearly beats serial."""
-    serial = best_serial(found)
-    return any(clearly_faster(c, serial) for c in found if c.backend == name)
+    serial = best_serial(candidates)
+    return any(clearly_faster(c, serial) for c in candidates if c.backend == name)
 
 
-def _best(found: Sequence[Candidate], name: str, seconds: Callable[[Candidate], float]) -> Candidate:
-    return min((c for c in found if c.backend == name), key=seconds)
+def _best(candidates: Sequence[Candidate], name: str, seconds: Callable[[Candidate], float]) -> Candidate:
+    return min((c for c in candidates if c.backend == name), key=seconds)
 
 
 def _curves(
     by_size: Mapping[int, Sequence[Candidate]], name: str, seconds: Callable[[Candidate], float]
 ) -> tuple[list[int], list[float], list[float]]:
     """Sizes, rising, at which the backend and serial were both measured, and the seconds of each at its best."""
-    sizes = sorted(s for s, found in by_size.items() if {name, SERIAL} <= {c.backend for c in found})
+    sizes = sorted(s for s, candidates in by_size.items() if {name, SERIAL} <= {c.backend for c in candidates})
     ours, serial = ([seconds(_best(by_size[s], who, seconds)) for s in sizes] for who in (name, SERIAL))
     return sizes, ours, serial
 
@@ -290,7 +290,7 @@ def payoff(ours: float, ours_cold: float, serial: float, serial_cold: float) -> 
 def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[int]:
     """The sizes that would halve, in cost, each interval in which a backend begins to win, where that is still wide."""
     wanted = set()
-    for name in {c.backend for found in by_size.values() for c in found} - {SERIAL}:
+    for name in {c.backend for candidates in by_size.values() for c in candidates} - {SERIAL}:
         for seconds in (_warm, _cold):
             sizes, ours, serial = _curves(by_size, name, seconds)
             first = _first_win(ours, serial)

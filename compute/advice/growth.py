@@ -39,13 +39,15 @@ def power(times: Times) -> float | None:
 
 def stepping_stones(sizes: Sequence[int], cost: Callable[[int], float], size_of: Callable[[float], int]) -> list[int]:
     """The rising sizes with others between those that are more than FAR apart: on the way, growth may begin."""
-    found: list[int] = []
+    stones: list[int] = []
     for size in sizes:
-        while found and cost(size) > FAR * cost(found[-1]) and found[-1] < (nearer := size_of(FAR * cost(found[-1]))):
-            found.append(nearer)
-        if not found or size > found[-1]:
-            found.append(size)
-    return found
+        while (
+            stones and cost(size) > FAR * cost(stones[-1]) and stones[-1] < (nearer := size_of(FAR * cost(stones[-1])))
+        ):
+            stones.append(nearer)
+        if not stones or size > stones[-1]:
+            stones.append(size)
+    return stones
 
 
 def predict(times: Times, cost: float, shape: Times | None = None, otherwise: float = 1.0) -> float:
@@ -56,17 +58,19 @@ def predict(times: Times, cost: float, shape: Times | None = None, otherwise: fl
     """
     below = max((c for c in times if c <= cost), default=None)
     base = min(times) if below is None else below
-    found = power(times)
-    if found is None and shape:
+    exponent = power(times)
+    if exponent is None and shape:
         return times[base] * predict(shape, cost) / predict(shape, base)
-    return float(times[base] * (cost / base) ** (otherwise if found is None else found))
+    return float(times[base] * (cost / base) ** (otherwise if exponent is None else exponent))
 
 
 def reachable(times: Times, seconds: float) -> float:
     """The cost at which a run would take that many seconds; the largest measured one where it takes them already."""
     largest = max(times)
-    found = power(times)
-    return float(largest * max(seconds / times[largest], 1.0) ** (1 / max(1.0 if found is None else found, LEAST)))
+    exponent = power(times)
+    return float(
+        largest * max(seconds / times[largest], 1.0) ** (1 / max(1.0 if exponent is None else exponent, LEAST))
+    )
 
 
 def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | None:
@@ -100,9 +104,9 @@ def hopeless(
     forecasts: seconds on one core, by variant. reach: how many times longer that is than the longest run it was
     foretold from; 1 where the work itself was timed, infinite where growth was not told: then a compiled variant stays.
     """
-    told = [name for name in forecasts if math.isfinite(reach[name])]
-    best = min(told or forecasts, key=lambda name: forecasts[name])
-    found = {}
+    certain = [name for name in forecasts if math.isfinite(reach[name])]
+    best = min(certain or forecasts, key=lambda name: forecasts[name])
+    slower = {}
     for name, seconds in forecasts.items():
         far = reach[name] * reach[best]
         if not math.isfinite(far):
@@ -110,5 +114,5 @@ def hopeless(
                 continue
             far = 1.0
         if seconds > SLACK * workers * forecasts[best] * max(far, 1.0) ** DRIFT:
-            found[name] = seconds / forecasts[best]
-    return found
+            slower[name] = seconds / forecasts[best]
+    return slower

@@ -27,12 +27,12 @@ def about_the_machine() -> Iterator[str]:
         )
 
 
-def caution(found: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:
+def caution(candidates: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:
     """Why nothing can be chosen yet, and the budget that would do; "" where it can.
 
     found: what was measured. cut: whether the budget left somebody out.
     """
-    if cut and all(c.is_serial for c in found):
+    if cut and all(c.is_serial for c in candidates):
         what = "one core alone was measured"
     elif use.runs == 1:
         what = "one round fitted"

@@ -145,8 +145,8 @@ class Search:
                 if name == here[-1] and not forecasts:
                     raise
                 self.bench.alone.pop(name, None)
-                told = f"{error}" if isinstance(error, TooSlow) else f"it raises {type(error).__name__}: {error}"
-                self.notes.append(f"{name} is left out: {told.splitlines()[0]}")
+                reason = f"{error}" if isinstance(error, TooSlow) else f"it raises {type(error).__name__}: {error}"
+                self.notes.append(f"{name} is left out: {reason.splitlines()[0]}")
         forecasts, reach = self._compared(list(forecasts))
         workers = max((b.workers for b in self.on), default=1)
         for name, times in growth.hopeless(forecasts, reach, workers, lambda v: kernel.variants[v].compiled).items():
@@ -204,9 +204,9 @@ class Search:
         for name in variants:
             times = bench.alone[name]
             forecasts[name] = about = growth.predict(times, cost, shape)
-            told = growth.power(times) is not None or cost <= max(times)
+            grows = growth.power(times) is not None or cost <= max(times)
             # Nothing longer than what is left will be measured.
-            reach[name] = max(min(about, left) / max(times.values()), 1.0) if told else float("inf")
+            reach[name] = max(min(about, left) / max(times.values()), 1.0) if grows else float("inf")
         return forecasts, reach
 
     def _at_most(self, times: growth.Times, cost: float, shape: growth.Times | None, slow: bool) -> float:
@@ -280,9 +280,9 @@ class Search:
             )
             return [None]
         alone = min(growth.predict(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
-        found = [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
+        sizes = [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
         cost = self.bench.cost
-        return [*growth.stepping_stones(found, cost, lambda c: statistics.two_digits(calibration.size_with(cost, c)))]
+        return [*growth.stepping_stones(sizes, cost, lambda c: statistics.two_digits(calibration.size_with(cost, c)))]
 
     def _climb(self, sizes: Sequence[Size]) -> None:
         """Run everybody once at each size, as far up as a few rounds of the size would fit into the budget."""
@@ -343,7 +343,7 @@ class Search:
             bench.rounds(size, ROUNDS, 1 / (len(others) - number + 1))
         self._evaluate()
         for _ in range(CLOSER_LOOKS if others else 0):
-            known = {s: found for s, found in self.by_size.items() if s is not None}
+            known = {s: candidates for s, candidates in self.by_size.items() if s is not None}
             for size in decision.gaps(known, self.yard):
                 if sum(bench.predict(c, size) for c in bench.contenders) * PASSES > CLOSER * self.left:
                     continue
@@ -366,10 +366,10 @@ class Search:
 
     def _judge(self) -> None:
         """What must be known beside the measurements, and before them."""
-        found = self.by_size[self.measured]
-        use, _ = decision.choose(found)
+        candidates = self.by_size[self.measured]
+        use, _ = decision.choose(candidates)
         enough = max(statistics.two_digits(2 * self.budget), self._enough(self.measured))
-        self.caution = remarks.caution(found, use, self._cut, self.budget, enough)
+        self.caution = remarks.caution(candidates, use, self._cut, self.budget, enough)
         if self._unmeasured:  # one remedy: what is cautioned against names the budget that would do
             room = "" if self.caution else f"; one of about {self._enough(self.size):,} s has room"
             self.notes.append(f"{self._unmeasured}{room}")

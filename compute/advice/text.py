@@ -68,8 +68,8 @@ def sentences(advice: Choice) -> Iterator[str]:
     else:
         of = "" if serial.variant == use.variant else f" ({serial.variant})"
         speedup = advice.speedup
-        told = f" ({ratio(speedup)}×)" if speedup is not None else ""
-        yield f"{head} against {seconds(serial.seconds)} serial{of}{told}"
+        faster = f" ({ratio(speedup)}×)" if speedup is not None else ""
+        yield f"{head} against {seconds(serial.seconds)} serial{of}{faster}"
     if advice.doubtful:
         yield (
             f"{listed([_named(c, use) for c in advice.doubtful])}: faster than so many workers can be, so noise is in"
@@ -87,14 +87,14 @@ def _named(c: Candidate, use: Candidate) -> str:
     return repr(c.on) if c.variant == use.variant else f"{c.on!r} · {c.variant}"
 
 
-def crossing(found: Crossing) -> str:
+def crossing(crossed: Crossing) -> str:
     """`34,000`, `3,400,000,000 (projected)`, `1,000 or less`, `not up to 50,000`"""
     return {
-        "measured": f"{found.size:,}",
-        "always": f"{found.size:,} or less",
-        "projected": f"{found.size:,} (projected)",
-        "never": f"not up to {found.size:,}",
-    }[found.how]
+        "measured": f"{crossed.size:,}",
+        "always": f"{crossed.size:,} or less",
+        "projected": f"{crossed.size:,} (projected)",
+        "never": f"not up to {crossed.size:,}",
+    }[crossed.how]
 
 
 def _table(columns: Sequence[str], left: int = 1) -> Table:
@@ -123,16 +123,16 @@ def _interval(low: float, high: float) -> str:
 
 def _break_evens(advice: Choice) -> Table:
     made = _table(("backend", "warm", "cold"))
-    for one in advice.break_evens:
-        made.add_row(Text(one.backend), crossing(one.warm), crossing(one.cold))
+    for break_even in advice.break_evens:
+        made.add_row(Text(break_even.backend), crossing(break_even.warm), crossing(break_even.cold))
     return made
 
 
 def _by_size(advice: Choice) -> Table:
-    names = [SERIAL, *(one.backend for one in advice.break_evens)]
+    names = [SERIAL, *(break_even.backend for break_even in advice.break_evens)]
     made = _table(("size", *names), left=0)
-    for size, found in sorted(advice.by_size.items()):
-        best = {name: min((c.seconds for c in found if c.backend == name), default=None) for name in names}
+    for size, candidates in sorted(advice.by_size.items()):
+        best = {name: min((c.seconds for c in candidates if c.backend == name), default=None) for name in names}
         fastest = min(value for value in best.values() if value is not None)
         cells = [
             Text("–" if value is None else seconds(value), style="bold" if value == fastest else "")

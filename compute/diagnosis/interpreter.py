@@ -54,12 +54,12 @@ def blas(root: Path) -> Finding:
 
 def blas_threads(pools: Sequence[Mapping[str, Any]], usable: int) -> Finding:
     """What these libraries, as threadpoolctl lists them, mean beside a worker on each usable CPU."""
-    found = [pool for pool in pools if pool.get("user_api") == "blas"]
-    if not found:
+    libraries = [pool for pool in pools if pool.get("user_api") == "blas"]
+    if not libraries:
         meaning = "each worker's BLAS call may start threads of its own, and this library does not tell"
         return unknown("BLAS", meaning, "VECLIB_MAXIMUM_THREADS=1 (Accelerate) before Python starts")
-    threads = max(int(pool["num_threads"]) for pool in found)
-    names = dict.fromkeys(f"{pool['internal_api']} {pool.get('version') or ''}".strip() for pool in found)
+    threads = max(int(pool["num_threads"]) for pool in libraries)
+    names = dict.fromkeys(f"{pool['internal_api']} {pool.get('version') or ''}".strip() for pool in libraries)
     value = f"{', '.join(names)}, {count(threads, 'thread')}"
     if threads == 1:
         return Finding("BLAS", value, "a worker's BLAS call stays on its worker's CPU")
@@ -105,8 +105,8 @@ def layers(root: Path) -> Finding:
 def threading_layers(missing: Mapping[str, str | None], priority: Sequence[str]) -> Finding:
     """What it means that these layers are missing for these reasons (None: importable), in this order of choice."""
     here = [name for name in priority if missing.get(name, "") is None]
-    told = [f"{name} missing ({reason})" for name, reason in missing.items() if reason is not None]
-    value = "; ".join([", ".join(here) or "none", *told])
+    reasons = [f"{name} missing ({reason})" for name, reason in missing.items() if reason is not None]
+    value = "; ".join([", ".join(here) or "none", *reasons])
     remedy = "pip install tbb, or the system's libgomp"
     if not here:
         return Finding("threading layers", value, "prange cannot start", remedy, "warn")

@@ -51,14 +51,14 @@ def quota(root: Path) -> Finding:
 
 def smt(root: Path) -> Finding:
     """How many hardware threads each physical core has, of those that are allowed."""
-    told = {cpu: _siblings(root, cpu) for cpu in machine.allowed_cpus()}
-    if not all(told.values()):
+    siblings = {cpu: _siblings(root, cpu) for cpu in machine.allowed_cpus()}
+    if not all(siblings.values()):
         meaning = "two workers may share one core's units and be far from twice as fast"
         return unknown("SMT", meaning, "count cores in the machine's data sheet, and measure with that many workers")
-    cores, threads = len(set(map(tuple, told.values()))), max(map(len, told.values()))
+    cores, threads = len(set(map(tuple, siblings.values()))), max(map(len, siblings.values()))
     per_core = "1 thread a core" if threads == 1 else f"{threads} threads a core"
-    value = f"{per_core}: {count(len(told), 'CPU')} on {count(cores, 'core')}"
-    if cores < len(told):
+    value = f"{per_core}: {count(len(siblings), 'CPU')} on {count(cores, 'core')}"
+    if cores < len(siblings):
         meaning = f"workers beyond {cores} share cores: they add a fraction of a core each, or nothing"
         remedy = f"expect N-fold up to {count(cores, 'worker')}; the rest is a bonus"
         return Finding("SMT", value, meaning, remedy, "note")
@@ -95,16 +95,16 @@ def sockets(root: Path) -> Finding:
 def governor(root: Path) -> Finding:
     """How the clock is chosen."""
     folders = [root / CPU / f"cpu{cpu}/cpufreq" for cpu in machine.allowed_cpus()]
-    found = sorted({word for folder in folders if (word := machine.text(folder / "scaling_governor"))})
-    if not found:
+    governors = sorted({word for folder in folders if (word := machine.text(folder / "scaling_governor"))})
+    if not governors:
         meaning = "the clock may rise and fall while measuring; nfold's shuffled rounds even that out"
         return unknown("governor", meaning, "on the host: cpupower frequency-info")
     driver = machine.text(folders[0] / "scaling_driver")
-    value = " and ".join(found) + (f" ({driver})" if driver else "")
+    value = " and ".join(governors) + (f" ({driver})" if driver else "")
     remedy = "cpupower frequency-set -g performance (needs root)"
-    if found == ["performance"]:
+    if governors == ["performance"]:
         return Finding("governor", value, "the clock stays as high as heat and power allow")
-    if "powersave" in found and driver not in DYNAMIC_POWERSAVE:
+    if "powersave" in governors and driver not in DYNAMIC_POWERSAVE:
         return Finding(
             "governor", value, "the lowest clock there is: every time is longer than need be", remedy, "warn"
         )
@@ -146,10 +146,10 @@ def _index(root: Path, name: str) -> str:
 
 def numbers(text: str) -> list[int]:
     """The CPUs of a kernel list such as `0-3,8`; nothing where it is none."""
-    found: list[int] = []
+    cpus: list[int] = []
     for part in text.split(","):
         low, _, high = part.strip().partition("-")
         if not low.isdecimal() or (high and not high.isdecimal()):
             return []
-        found += range(int(low), int(high or low) + 1)
-    return found
+        cpus += range(int(low), int(high or low) + 1)
+    return cpus

@@ -55,20 +55,20 @@ def ledgers(points: Sequence[Point], name: str) -> str:
     """Where the core-seconds of each backend and variant at its most workers went; nothing where it is not known."""
     import plotly.graph_objects as go
 
-    told = [p for p in most_workers(points) if not p.is_serial and shares(p)]
-    if not told:
+    known = [p for p in most_workers(points) if not p.is_serial and shares(p)]
+    if not known:
         return ""
     figure = go.Figure()
     for entry, title in ENTRIES.items():
-        parts = [shares(p).get(entry, 0.0) for p in told]
+        parts = [shares(p).get(entry, 0.0) for p in known]
         if any(abs(part) > 0.0005 for part in parts):
             figure.add_bar(
-                y=[_called(p.backend, p.variant) for p in told],
+                y=[_called(p.backend, p.variant) for p in known],
                 x=parts,
                 orientation="h",
                 name=title,
                 marker={"color": ENTRY_COLOURS[entry], "line": {"color": "white", "width": 0.5}},
-                hovertext=[_slice(p, entry, title, part) for p, part in zip(told, parts, strict=True)],
+                hovertext=[_slice(p, entry, title, part) for p, part in zip(known, parts, strict=True)],
                 hoverinfo="text",
                 text=[percent(part) if part >= 0.2 else "" for part in parts],
                 textposition="inside",
@@ -81,7 +81,7 @@ def ledgers(points: Sequence[Point], name: str) -> str:
         title=_title("Core-seconds at the most workers"),
         barmode="relative",
         bargap=0.35,
-        height=ROW * len(told) + AROUND + LEGEND,
+        height=ROW * len(known) + AROUND + LEGEND,
         xaxis={"tickformat": ".0%", "zeroline": True, "zerolinecolor": FAINT},
         yaxis={"autorange": "reversed", "automargin": True},
     )
@@ -91,8 +91,8 @@ def ledgers(points: Sequence[Point], name: str) -> str:
 
 def _slice(p: Point, entry: str, title: str, part: float) -> str:
     core_seconds = (p.ledger or {}).get(entry, 0.0)
-    told = f"{'−' * (core_seconds < 0)}{seconds(abs(core_seconds))}"
-    return escape(f"{p.backend} · {p.variant}, {p.workers} workers: {title} {percent(part)}, {told}")
+    amount = f"{'−' * (core_seconds < 0)}{seconds(abs(core_seconds))}"
+    return escape(f"{p.backend} · {p.variant}, {p.workers} workers: {title} {percent(part)}, {amount}")
 
 
 def _lines(series: Series, counts: Sequence[int], sheet: Sheet) -> Any:

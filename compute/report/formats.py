@@ -44,6 +44,6 @@ def format_of(path: Path) -> str:
     by_suffix = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
     suffix = path.suffix.lower()
     if suffix not in by_suffix:
-        told = f"{str(path)!r} ends in {suffix!r}" if suffix else f"{str(path)!r} has no suffix"
-        raise ValueError(f"{told}, which says no format; end it in one of {', '.join(by_suffix)}")
+        problem = f"{str(path)!r} ends in {suffix!r}" if suffix else f"{str(path)!r} has no suffix"
+        raise ValueError(f"{problem}, which says no format; end it in one of {', '.join(by_suffix)}")
     return by_suffix[suffix]

@@ -102,7 +102,8 @@ def _folded(title: str, content: str) -> str:
 
 def _remarks(remarks: tuple[Remark, ...]) -> str:
     items = "".join(
-        f'<li class="{"trouble" * one.trouble}"><b>{escape(one.of)}</b>: {escape(one.text)}</li>' for one in remarks
+        f'<li class="{"trouble" * remark.trouble}"><b>{escape(remark.of)}</b>: {escape(remark.text)}</li>'
+        for remark in remarks
     )
     return f'<ul class="remarks">{items}</ul>' if items else ""
 

@@ -40,7 +40,7 @@ def render(scaling: Scaling) -> str:
 
 
 def _list(remarks: Iterable[Remark]) -> str:
-    return "\n".join(f"- **{_escaped(one.of)}**: {_escaped(one.text)}" for one in remarks)
+    return "\n".join(f"- **{_escaped(remark.of)}**: {_escaped(remark.text)}" for remark in remarks)
 
 
 def _folded(title: str, *parts: str) -> str:

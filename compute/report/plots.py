@@ -86,10 +86,10 @@ def _panels(scaling: Scaling, by_variant: bool) -> list[Panel]:
 
 def _series(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
     """Points by backend and variant, in the order of the table: by workers."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    series: dict[tuple[str, str], list[Point]] = {}
     for p in points:
-        found.setdefault((p.backend, p.variant), []).append(p)
-    return found
+        series.setdefault((p.backend, p.variant), []).append(p)
+    return series
 
 
 def _errors(points: Sequence[Point]) -> Any:
@@ -144,11 +144,11 @@ def _bars(ax: Axes, points: Sequence[Point], places: Sequence[float]) -> None:
 
 def _ceilings(points: Sequence[Point]) -> dict[int, float]:
     """What the machine allowed at each N: the median over the points, which each had gauges in their own rounds."""
-    found: dict[int, list[float]] = {}
+    ceilings: dict[int, list[float]] = {}
     for p in points:
         if p.ceiling is not None:
-            found.setdefault(p.workers, []).append(p.ceiling)
-    return {n: statistics.median(found[n]) for n in sorted(found)}
+            ceilings.setdefault(p.workers, []).append(p.ceiling)
+    return {n: statistics.median(ceilings[n]) for n in sorted(ceilings)}
 
 
 def _line_handles(panels: Sequence[Panel]) -> list[Any]:

@@ -58,8 +58,8 @@ def _marked(scaling: Scaling, name: str, kernels: Collection[str]) -> Scaling:
     def of(former: str | None) -> str:
         return f"{name}: {former}" if former else name  # of a file that holds several already
 
-    def marked(one: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**one, "file": of(one.get("file"))} if one.get("kernel") in kernels else one
+    def marked(item: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**item, "file": of(item.get("file"))} if item.get("kernel") in kernels else item
 
     return replace(
         scaling,

@@ -42,7 +42,7 @@ def make_point(
     names = dict.fromkeys(name for t in timelines for name in t.sections)
     middle = _middle([run.seconds for run in runs])
     accounts = [_account(runs[k], pool.workers, serial[k]) for k in middle]
-    one = runs[middle[0]].timeline
+    middle_timeline = runs[middle[0]].timeline
     share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
     return Point(
         kernel=kernel.name,
@@ -63,11 +63,11 @@ def make_point(
         ceiling=ceilings.blend(pool.workers, share),
         memory_share=share,
         ledger=ledger.mean([account for account, _ in accounts]),
-        unknown=ledger.unknown(one),
+        unknown=ledger.unknown(middle_timeline),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
         details=_details([runs[k].timeline for k in middle]) | in_the_system(list(zip(runs, serial, strict=True))),
         chunks=plan.chunks,
-        chunk_seconds=one.cpu / plan.chunks if plan.chunks else None,
+        chunk_seconds=middle_timeline.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
         mode=work.mode,
         traits=pool.backend.traits.names(),
@@ -77,8 +77,8 @@ def make_point(
 def _pinned(timelines: Sequence[Timeline]) -> tuple[int, ...] | None:
     """The CPU of each lane; None where one was not pinned. A lane that came late to one run is known from others."""
     by_lane = {lane.lane: lane.cpu_number for t in timelines for lane in t.lanes}
-    found = [cpu for _, cpu in sorted(by_lane.items()) if cpu is not None]
-    return tuple(found) if found and len(found) == len(by_lane) else None
+    cpus = [cpu for _, cpu in sorted(by_lane.items()) if cpu is not None]
+    return tuple(cpus) if cpus and len(cpus) == len(by_lane) else None
 
 
 def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:
@@ -87,7 +87,7 @@ def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:
     if not spans:
         return None
     order = np.argsort(spans[0]["start"])
-    return np.median([one["cpu"][order] for one in spans], axis=0)  # type: ignore[no-any-return]
+    return np.median([recorded["cpu"][order] for recorded in spans], axis=0)  # type: ignore[no-any-return]
 
 
 def blocked_share(p: Point) -> float | None:
@@ -114,7 +114,7 @@ def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dic
 def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
     """What the middle rounds noted, where both did: their mean, as in the ledger."""
     noted = [ledger.details(timeline) for timeline in timelines]
-    return ledger.mean([{name: one[name] for name in noted[0] if all(name in o for o in noted)} for one in noted])
+    return ledger.mean([{name: note[name] for name in noted[0] if all(name in o for o in noted)} for note in noted])
 
 
 def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:

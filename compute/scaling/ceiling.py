@@ -152,13 +152,13 @@ class Ceilings:
         many, alone = self.rates.get((bound, workers)), self.rates.get((bound, 1))
         if not (many and alone):
             return None
-        ratios = [n / one for n, one in zip(many, alone, strict=True)]
+        ratios = [n / alone_rate for n, alone_rate in zip(many, alone, strict=True)]
         return max(1.0, min(workers, self.cpus or workers, statistics.median(ratios)))
 
     def roof(self, bound: Bound) -> float | None:
         """The ceiling that more workers do not raise; None where it still grew, or there are too few counts to tell."""
-        counts = sorted(workers for one, workers in self.rates if one == bound)[-2:]
-        ceilings = [found for count in counts if (found := self.speedup(bound, count)) is not None]
+        counts = sorted(workers for known, workers in self.rates if known == bound)[-2:]
+        ceilings = [ceiling for count in counts if (ceiling := self.speedup(bound, count)) is not None]
         return ceilings[-1] if len(ceilings) == 2 and 1 not in counts and ceilings[1] < GROWS * ceilings[0] else None
 
     def blend(self, workers: int, memory_share: float) -> float | None:

@@ -25,15 +25,15 @@ def configurations(on: Sequence[Backend | str] | Backend | str, workers: Sequenc
     on = [on] if isinstance(on, str | Backend) else on
     if workers is not None and not len(workers):
         raise ValueError("workers is empty; give counts such as [1, 2], or leave it out")
-    found: dict[Backend, None] = {Serial(): None}
-    for one in on:
-        backend = backends.named(one) if isinstance(one, str) else one
+    chosen: dict[Backend, None] = {Serial(): None}
+    for asked in on:
+        backend = backends.named(asked) if isinstance(asked, str) else asked
         if not isinstance(backend, Backend):
             raise ValueError(f"on= takes backends such as Threads(2), or their names, not {backend!r}")
-        counts = workers if workers is not None else worker_counts() if isinstance(one, str) else [backend.workers]
+        counts = workers if workers is not None else worker_counts() if isinstance(asked, str) else [backend.workers]
         # Serial has one worker whatever is asked of the others, and is there already.
-        found |= dict.fromkeys(backend.with_workers(count) for count in counts if not isinstance(backend, Serial))
-    return list(found)
+        chosen |= dict.fromkeys(backend.with_workers(count) for count in counts if not isinstance(backend, Serial))
+    return list(chosen)
 
 
 def worker_counts() -> list[int]:

@@ -124,8 +124,8 @@ def _descriptor(path: str) -> int | None:
 
     So is a file that standard output goes to as well: replaced, it would lose what was printed.
     """
-    if found := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", path):
-        return int(found[1])
+    if match := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", path):
+        return int(match[1])
     for stream in (sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno())):

@@ -30,21 +30,21 @@ def read(path: StrPath) -> Scaling:
 def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
     """A Scaling from pytest-benchmark's JSON object; path is for errors."""
     benchmarks = data["benchmarks"]
-    if not (isinstance(benchmarks, list) and all(isinstance(one, dict) for one in benchmarks)):
+    if not (isinstance(benchmarks, list) and all(isinstance(benchmark, dict) for benchmark in benchmarks)):
         raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
-    found: dict[tuple[Any, ...], Point] = {}
+    points: dict[tuple[Any, ...], Point] = {}
     warnings = [NOT_INTERLEAVED]
     strangers = []
-    for one in benchmarks:
-        point = _point(one, path)
+    for benchmark in benchmarks:
+        point = _point(benchmark, path)
         if point is None:
-            strangers.append(str(one.get("name", "?")))
+            strangers.append(str(benchmark.get("name", "?")))
             continue
         key = (*point.group, point.variant, point.backend, point.workers)
-        if key in found:  # the same configuration, run twice: more samples of one thing
-            point = replace(found[key], samples=found[key].samples + point.samples)
-        found[key] = point
-    if not found:
+        if key in points:  # the same configuration, run twice: more samples of one thing
+            point = replace(points[key], samples=points[key].samples + point.samples)
+        points[key] = point
+    if not points:
         raise ValueError(
             f"no benchmark in {path} says in extra_info which kernel, variant, backend and workers it ran; use nfold's"
             " `scaling` fixture, or nfold scale"
@@ -52,16 +52,16 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
     if strangers:
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
-    made = derive.compare_points(found.values(), paired=False)
+    made = derive.compare_points(points.values(), paired=False)
     return Scaling(made, _machine(data), (*warnings, *_about_baselines(made)))
 
 
-def _point(one: Mapping[str, Any], path: StrPath) -> Point | None:
+def _point(benchmark: Mapping[str, Any], path: StrPath) -> Point | None:
     """The benchmark as a Point of samples only; None where it is not about a kernel at all."""
-    info = one.get("extra_info")
+    info = benchmark.get("extra_info")
     if not isinstance(info, dict) or not KEYS.keys() & info.keys():
         return None
-    stats = one.get("stats")
+    stats = benchmark.get("stats")
     if not isinstance(stats, dict):
         stats = {}
     samples = stats.get("data") or [stats.get("median")]
@@ -69,12 +69,12 @@ def _point(one: Mapping[str, Any], path: StrPath) -> Point | None:
     for name, (want, holds) in asked.items():
         if not holds(info.get(name)) and not (name == "size" and info.get(name) is None):
             raise ValueError(
-                f"{path}: extra_info[{name!r}] of {one.get('name')} must be {want}, not {info.get(name)!r}; use nfold's"
-                " `scaling` fixture, which fills it"
+                f"{path}: extra_info[{name!r}] of {benchmark.get('name')} must be {want}, not {info.get(name)!r}; use"
+                " nfold's `scaling` fixture, which fills it"
             )
     values: dict[str, Any] = {name: info.get(name) for name in asked}
     if not TIMES[1](samples):
-        raise ValueError(f"{path}: {one.get('name')} holds no times; run pytest --benchmark-json={path} again")
+        raise ValueError(f"{path}: {benchmark.get('name')} holds no times; run pytest --benchmark-json={path} again")
     return Point(**values, seconds=samples[0], samples=tuple(samples))
 
 

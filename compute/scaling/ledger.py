@@ -44,7 +44,7 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
     outside = sum(lane.wall for lane in lanes) - cpu
-    found = {
+    spent = {
         "useful": useful,
         "inflation": cpu - useful,
         "blocked": max(0.0, outside - queued),
@@ -54,7 +54,7 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
         "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading for lane in lanes),
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
-    return found | {"unexplained": workers * seconds - sum(found.values())}
+    return spent | {"unexplained": workers * seconds - sum(spent.values())}
 
 
 def unknown(timeline: Timeline) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class _Rounds:
     conditions: list[Conditions] = field(default_factory=list)
 
     def runs_of(self, contender: int) -> list[Run]:
-        return [one[contender] for one in self.runs]
+        return [runs[contender] for runs in self.runs]
 
     @property
     def ceilings(self) -> Ceilings:
@@ -215,8 +215,8 @@ class Trial:
         first: dict[int, tuple[str, Any]] = {}
         for (variant, workers), value in references.items():
             other, reference = first.setdefault(workers, (variant, value))
-            if told := difference(value, reference):
-                self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {told}")
+            if differs := difference(value, reference):
+                self.warnings.append(f"{name}'s variants {variant} and {other} do not give the same: {differs}")
 
     def _more_rounds(self, most: int, deadline: float) -> None:
         """Full rounds: every contender and every gauge once in each, in shuffled order."""
@@ -239,17 +239,17 @@ class Trial:
         runs: dict[int, Run] = {}
         rates: dict[tuple[Bound, int], float] = {}
         with no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
-            for one in order:
+            for turn in order:
                 if time.perf_counter() > deadline:
                     return False
-                if isinstance(one, Gauge):
-                    rates[one.key] = one.run(self._shortest * GAUGE_SHARE)
+                if isinstance(turn, Gauge):
+                    rates[turn.key] = turn.run(self._shortest * GAUGE_SHARE)
                     continue
-                self.pace.say(self.contenders[one].label)
+                self.pace.say(self.contenders[turn].label)
                 before = usage.in_the_system()
-                result = self._run(self.contenders[one])
+                result = self._run(self.contenders[turn])
                 system = usage.in_the_system() - before
-                runs[one] = Run(result.seconds, result.timeline, self._amounts[one], system)
+                runs[turn] = Run(result.seconds, result.timeline, self._amounts[turn], system)
         self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
         for key, rate in rates.items():
             self._rounds.rates[key].append(rate)
@@ -263,14 +263,14 @@ class Trial:
     def _run(self, c: _Contender) -> Result:
         return c.pool.run(c.kernel, *self._args(c), **self.work.kw)
 
-    def _chunk_times(self, found: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
+    def _chunk_times(self, points: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
         """CPU seconds of each chunk of the serial runs, by configuration."""
         times = {
             laws.point_key(p): build_point.chunk_times(rounds.runs_of(k))
-            for k, p in enumerate(found)
+            for k, p in enumerate(points)
             if p.backend == Serial.name
         }
-        return {one: chunks for one, chunks in times.items() if chunks is not None}
+        return {key: chunks for key, chunks in times.items() if chunks is not None}
 
     def _args(self, c: _Contender) -> tuple[Any, ...]:
         return self.work.args_at(c.pool.workers)

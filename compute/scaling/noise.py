@@ -174,21 +174,21 @@ def _used(root: Path, process: str) -> float | None:
 
 def _throttled(root: Path) -> dict[str, float] | None:
     """Seconds by control group that has a quota, or had one; None where no control group can be read."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     readable = False
     for folder in _groups(root, machine.text(root / "proc/self/cgroup")):
         words = machine.text(folder / "cpu.stat").split()
         counters = dict(zip(words[::2], words[1::2], strict=False))
         readable |= bool(counters)
         if "throttled_usec" in counters:
-            found[str(folder)] = int(counters["throttled_usec"]) / 1e6
+            seconds[str(folder)] = int(counters["throttled_usec"]) / 1e6
         elif "throttled_time" in counters:  # version 1
-            found[str(folder)] = int(counters["throttled_time"]) / 1e9
-    return found if readable else None
+            seconds[str(folder)] = int(counters["throttled_time"]) / 1e9
+    return seconds if readable else None
 
 
 @functools.lru_cache(maxsize=8)  # finding them takes longer than all the rest
-def _groups(root: Path, told: str) -> tuple[Path, ...]:
+def _groups(root: Path, membership: str) -> tuple[Path, ...]:
     """The folders of the control groups that this process is told to be in."""
     return tuple(folder for _, folder in machine.groups(root, "cpu"))
 

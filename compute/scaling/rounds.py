@@ -156,8 +156,8 @@ def _about_budget(trials: Sequence[Trial], budget: float, asked: int | None, rea
             short.setdefault(trial.rounds, []).append(trial.label)
     if not short:
         return []
-    told = ", ".join(f"{n} round{'s' * (n > 1)} of {', '.join(labels)}" for n, labels in sorted(short.items()))
-    text = f"stopped at the budget of {budget:.3g} s after {told}"
+    rounds = ", ".join(f"{n} round{'s' * (n > 1)} of {', '.join(labels)}" for n, labels in sorted(short.items()))
+    text = f"stopped at the budget of {budget:.3g} s after {rounds}"
     if min(short) < statistics.FEWEST_ROUNDS <= wanted:
         enough = ready + statistics.FEWEST_ROUNDS * sum(trial.round for trial in trials)
         text += f"; an interval needs {statistics.FEWEST_ROUNDS}, in about {statistics.two_digits(enough * 1.1)} s"

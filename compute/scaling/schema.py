@@ -20,8 +20,8 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
     """The dataset of a JSON object of schema "nfold/1"; path is for errors."""
     schema = data.get("schema")
     if schema != SCHEMA:
-        told = f"has schema {schema!r}, not {SCHEMA!r}" if schema else f"has no schema (nfold writes {SCHEMA!r})"
-        raise ValueError(f"{path} {told}; measure again with this version, or give a file that nfold wrote")
+        problem = f"has schema {schema!r}, not {SCHEMA!r}" if schema else f"has no schema (nfold writes {SCHEMA!r})"
+        raise ValueError(f"{path} {problem}; measure again with this version, or give a file that nfold wrote")
     points = _item(data, "points", list, path)
     if not points:
         raise ValueError(f"{path} holds no points; measure again")
@@ -112,12 +112,12 @@ def _check_types(item: Mapping[str, Any], types: Mapping[str, FieldType], path: 
 
 
 def _harness(data: Mapping[str, Any], path: files.StrPath) -> dict[str, float]:
-    found: dict[str, float] = _item({"harness": {}, **data}, "harness", dict, path)
-    if not all(map(_is_number, found.values())):
+    costs: dict[str, float] = _item({"harness": {}, **data}, "harness", dict, path)
+    if not all(map(_is_number, costs.values())):
         raise ValueError(
-            f"{path}: 'harness' must be an object of numbers from 0 on, not {_shown(found)}; measure again"
+            f"{path}: 'harness' must be an object of numbers from 0 on, not {_shown(costs)}; measure again"
         )
-    return found
+    return costs
 
 
 def _is_count(x: Any) -> bool:

@@ -30,16 +30,16 @@ def compare(kernel: Kernel, backend: Any, value: Any, reference: Any) -> None:
     """WrongAnswer where the value is not the serial one of the same variant to the bit (NaN equals NaN)."""
     if same(value, reference):
         return
-    told = f"{kernel.name} ({kernel.variant}) on {backend!r} does not give what Serial() gives"
+    message = f"{kernel.name} ({kernel.variant}) on {backend!r} does not give what Serial() gives"
     if isinstance(value, np.ndarray) and isinstance(reference, np.ndarray):
         if (value.shape, value.dtype) != (reference.shape, reference.dtype):
-            told += f": {value.dtype}{list(value.shape)}, not {reference.dtype}{list(reference.shape)}"
+            message += f": {value.dtype}{list(value.shape)}, not {reference.dtype}{list(reference.shape)}"
         elif value.dtype.names is None:
             wrong = np.argwhere(~((value == reference) | ((value != value) & (reference != reference))))
-            told += f": {len(wrong)} of {value.size} elements differ, the first at {tuple(map(int, wrong[0]))}"
+            message += f": {len(wrong)} of {value.size} elements differ, the first at {tuple(map(int, wrong[0]))}"
     elif isinstance(value, int | float | complex):
-        told += f": {value!r}, not {reference!r}"
-    raise WrongAnswer(f"{told}; a body must fill only what belongs to lo..hi, and be pure")
+        message += f": {value!r}, not {reference!r}"
+    raise WrongAnswer(f"{message}; a body must fill only what belongs to lo..hi, and be pure")
 
 
 def same(a: Any, b: Any) -> bool:

@@ -153,8 +153,8 @@ def non_negative(a: Floats, y: Floats) -> Floats:
             miss = ((part @ x)[..., 0] - y) ** 2
             better = (x[..., 0] >= 0).all(1) & (miss.sum(1) < least)
             least = np.where(better, miss.sum(1), least)
-            found = np.zeros((rows, columns))
-            found[:, chosen] = x[..., 0]
-            best = np.where(better[:, None], found, best)
+            solution = np.zeros((rows, columns))
+            solution[:, chosen] = x[..., 0]
+            best = np.where(better[:, None], solution, best)
     fitted: Floats = best / norm
     return fitted

@@ -55,9 +55,9 @@ def sheets(points: Sequence[Point]) -> Iterable[Sheet]:
 
 def _rows(points: Sequence[Point], cells: Any) -> Iterable[Row]:
     for k, p in enumerate(points):
-        told: dict[str, str] = cells(p)
-        flagged = frozenset(name for name, cell in told.items() if cell.endswith("!"))
-        yield Row(p, (*keyed(p), *told.values()), k > 0 and p.variant != points[k - 1].variant, flagged)
+        texts: dict[str, str] = cells(p)
+        flagged = frozenset(name for name, cell in texts.items() if cell.endswith("!"))
+        yield Row(p, (*keyed(p), *texts.values()), k > 0 and p.variant != points[k - 1].variant, flagged)
 
 
 def shares(p: Point) -> dict[str, float]:

@@ -37,18 +37,18 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
     every: whether each gets its headline. Else only the best does, and of the others only what is wrong is told, once
     where it is the same: the figures stand in the table, and a long report stays readable. What is fine is one line.
     """
-    told = [p for p in most_workers(points) if not p.is_serial and p.verdict]
-    if not told:
+    judged = [p for p in most_workers(points) if not p.is_serial and p.verdict]
+    if not judged:
         return
-    best = max(told, key=lambda p: (p.variant == told[0].variant, p.speedup or 0.0))
-    yield from (Remark(_name(p), _whole(p), p.cause != causes.NONE) for p in (told if every else [best]))
+    best = max(judged, key=lambda p: (p.variant == judged[0].variant, p.speedup or 0.0))
+    yield from (Remark(_name(p), _whole(p), p.cause != causes.NONE) for p in (judged if every else [best]))
     if not every:
         alike: dict[str, list[Point]] = {}
-        for p in told:
+        for p in judged:
             if p is not best and _what_is_wrong(p):
                 alike.setdefault(_what_is_wrong(p), []).append(p)
         yield from (Remark(_names(of), text + ".", of[0].cause != causes.NONE) for text, of in alike.items())
-    fine = [p for p in told if p.cause == causes.NONE]
+    fine = [p for p in judged if p.cause == causes.NONE]
     if fine:
         yield Remark(FINE.capitalize(), _names(fine) + ".")
 
@@ -90,9 +90,9 @@ def harness(dataset: Dataset) -> Iterable[str]:
         f"the timer tells {seconds(known['timer_resolution'])} apart" if "timer_resolution" in known else "",
         f"measuring adds {seconds(known['overhead'])} to a run" if "overhead" in known else "",
     ]
-    told = listed([part for part in parts if part])
-    if told:
-        yield f"{told[0].upper()}{told[1:]}."
+    costs = listed([part for part in parts if part])
+    if costs:
+        yield f"{costs[0].upper()}{costs[1:]}."
 
 
 def _name(p: Point) -> str:
@@ -108,9 +108,9 @@ def _names(points: Sequence[Point]) -> str:
 
 
 def _rates(points: Sequence[Point]) -> Iterable[str]:
-    told = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in points if p.is_serial and p.rate and p.unit]
-    if told:
-        yield "On one core: " + ", ".join(told) + "."
+    rates = [f"{p.variant} {amount(p.rate, p.unit)}/s" for p in points if p.is_serial and p.rate and p.unit]
+    if rates:
+        yield "On one core: " + ", ".join(rates) + "."
 
 
 def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -133,11 +133,11 @@ def _waiting(points: Sequence[Point]) -> Iterable[str]:
             continue
         serial = next((q for q in points if q.is_serial and q.variant == p.variant), None)
         quiet = serial is None or serial.cpu_per_wall is None or serial.cpu_per_wall >= BUSY
-        told = f"{_name(p)}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
+        on_cpu = f"{_name(p)}: a lane was on a CPU {percent(p.cpu_per_wall)} of the time"
         if p.has.shares_thread and quiet:
-            yield f"{told}: {every(p.workers, 'lane')} share one thread."
+            yield f"{on_cpu}: {every(p.workers, 'lane')} share one thread."
         elif takes_turns(p) and p.processes == 1 and p.variant == "python" and quiet:
-            yield f"{told}, about 1/{p.workers}: they take turns, consistent with the GIL{_free_variant(p, points)}."
+            yield f"{on_cpu}, about 1/{p.workers}: they take turns, consistent with the GIL{_free_variant(p, points)}."
         else:
             others.append(f"{_name(p)} {percent(p.cpu_per_wall)}")
     if others:

@@ -108,38 +108,38 @@ def plain(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def _title(found: Sequence[Point]) -> str:
+def _title(points: Sequence[Point]) -> str:
     """`count_primes · size 1,000,000 · median of 12 rounds`; a size a variant where they differ."""
-    sizes = {p.variant: f"{p.size:,}" for p in found if p.size is not None}
-    title = found[0].title
+    sizes = {p.variant: f"{p.size:,}" for p in points if p.size is not None}
+    title = points[0].title
     if len(set(sizes.values())) == 1:
         title += f" · size {next(iter(sizes.values()))}"
     elif sizes:
         title += " · size " + ", ".join(f"{size} ({variant})" for variant, size in sizes.items())
-    if any(p.mode == "weak" for p in found):
+    if any(p.mode == "weak" for p in points):
         title += " for one worker, N times the work for N"
-    rounds = sorted({p.rounds for p in found if p.rounds})
+    rounds = sorted({p.rounds for p in points if p.rounds})
     if rounds:
         many = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]}–{rounds[-1]}"
         title += f" · median of {many} round{'' if many == '1' else 's'}"
     return title
 
 
-def _sorted(found: Iterable[Point]) -> list[Point]:
+def _sorted(points: Iterable[Point]) -> list[Point]:
     """Variants together, the fastest first; in each the backends as they came, serial first, by workers."""
-    found = list(found)
-    backends = {p.backend: -1 if p.is_serial else k for k, p in reversed(list(enumerate(found)))}
-    fastest = {v: max(p.rate or 1 / p.seconds for p in found if p.variant == v) for v in {p.variant for p in found}}
-    return sorted(found, key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
+    points = list(points)
+    backends = {p.backend: -1 if p.is_serial else k for k, p in reversed(list(enumerate(points)))}
+    fastest = {v: max(p.rate or 1 / p.seconds for p in points if p.variant == v) for v in {p.variant for p in points}}
+    return sorted(points, key=lambda p: (-fastest[p.variant], p.variant, backends[p.backend], p.workers))
 
 
-def _sheet(title: str, found: Sequence[Point]) -> Sheet:
-    known = any(p.ceiling is not None for p in found)
+def _sheet(title: str, points: Sequence[Point]) -> Sheet:
+    known = any(p.ceiling is not None for p in points)
     columns = tuple(name for name in COLUMNS if known or name not in CEILING)
-    before = [None, *(p.variant for p in found)]
+    before = [None, *(p.variant for p in points)]
     rows = tuple(
         Row(p, tuple(_cells(p)[name] for name in columns), k > 0 and p.variant != before[k], _flagged(p))
-        for k, p in enumerate(found)
+        for k, p in enumerate(points)
     )
     return Sheet(title, columns, rows, SHORT)
 
