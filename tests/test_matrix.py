@@ -308,7 +308,7 @@ def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, column
     depth += 1 + cores * matrix_product.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
     tall, wide = matrix_product.blas_tile(1, rows, columns, depth, cores)
     even = min(rows * columns / cores, matrix_product.BLAS_FLOPS / (2 * depth))
-    assert tall * wide <= even + matrix_product.LINE * (tall + wide)  # as far as whole lines allow
+    assert tall * wide <= even + matrix_product.EVEN * (tall + wide)  # as far as whole lines allow
 
 
 def test_blas_cuts_rows_first_and_leaves_the_matrices_of_a_large_stack_whole():

@@ -50,7 +50,7 @@ A_AGAIN = 3
 BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
 
 
-LINE = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
+EVEN = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
 
 
 def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
         parts *= 2
     grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
     down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)
-    return _part(rows, down, LINE), _part(columns, across, LINE)
+    return _part(rows, down, EVEN), _part(columns, across, EVEN)
 
 
 def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from kernels.vectors.caches import cache_bytes
 DEPTH = min(384, max(128, cache_bytes(1) // (8 * (ROWS + COLUMNS)) // 64 * 64))
 # A block of A takes a quarter of L2, and leaves the rest to B. On Zen 5, an eighth to a half are as good.
 HEIGHT = max(ROWS, cache_bytes(2) // 4 // (8 * DEPTH) // ROWS * ROWS)
-LINE = 8  # numbers to a cache line
+PER_LINE = 8  # numbers to a cache line
 
 
 def body(
@@ -33,8 +33,8 @@ def body(
     deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
     of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
     # One piece: glibc returned the memory of several to the system after every chunk, for 31,000 page faults a product.
-    scratch = np.empty(LINE + of_b + of_a + ROWS * COLUMNS)
-    begin = -(scratch.ctypes.data // 8) % LINE
+    scratch = np.empty(PER_LINE + of_b + of_a + ROWS * COLUMNS)
+    begin = -(scratch.ctypes.data // 8) % PER_LINE
     panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
     edge = scratch[begin + of_b + of_a :]
     for tile in range(lo, hi):
@@ -53,7 +53,7 @@ def body(
 
 def sliver(depth: int, width: int) -> int:
     """Numbers from one sliver to the next: a line apart, or all slivers would meet in the same sets of a cache."""
-    return -(-depth * width // LINE) * LINE + LINE
+    return -(-depth * width // PER_LINE) * PER_LINE + PER_LINE
 
 
 def slivers(lines: int, depth: int, width: int) -> int:

@@ -22,13 +22,13 @@ from kernels.vectors.blocks import (
 )
 from kernels.vectors.caches import LARGE
 
-LINE = 8  # numbers to a cache line
+PER_LINE = 8  # numbers to a cache line
 
 
 RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
 
 
-PITCH = RUN + LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+PITCH = RUN + PER_LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
 
 
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
@@ -44,7 +44,8 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
         s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
         m = which[s]
         target = out.ctypes.data + s * out.strides[1]
-        if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and bottom - top >= LANES and right - left >= LINE:
+        whole = bottom - top >= LANES and right - left >= PER_LINE
+        if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and whole:
             turn_by_lines(target, out.strides[0], A, m, top, bottom, left, right, past)
         elif by_rows:
             for c in range(left, right, RUN):
@@ -67,36 +68,36 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
 def turn_by_lines(
     target: int, pitch: int, A: Array, m: int, top: int, bottom: int, left: int, right: int, past: bool
 ) -> None:
-    """A[left:right, m, top:bottom].T into rows of lines at `target`: a line of each at a time, from LINE rows of A.
+    """A[left:right, m, top:bottom].T into rows of lines at `target`: a line of each at a time, from PER_LINE rows of A.
 
     Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
     """
     source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
-    for c in range(left, right, LINE):
-        at = min(c, right - LINE)
+    for c in range(left, right, PER_LINE):
+        at = min(c, right - PER_LINE)
         for r in range(top, bottom, LANES):
             row = min(r, bottom - LANES)
             here, there = source + at * line + row * 8, target + row * pitch + at * 8
-            for k in range(LINE, 2 * LINE):  # the lines that are wanted next
+            for k in range(PER_LINE, 2 * PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(here + k * line))
             if past and at == c:
-                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, True)
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, PER_LINE, True)
             else:
-                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, LINE, False)
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, PER_LINE, False)
 
 
 def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, right: int) -> None:
-    """A[left:right, m, top:bottom].T into the rows of the buffer, LINE x LANES numbers in registers at a time."""
+    """A[left:right, m, top:bottom].T into the rows of the buffer, PER_LINE x LANES numbers in registers at a time."""
     source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
-    whole_rows, whole_columns = bottom - (bottom - top) % LANES, right - (right - left) % LINE
-    for c in range(left, whole_columns, LINE):
+    whole_rows, whole_columns = bottom - (bottom - top) % LANES, right - (right - left) % PER_LINE
+    for c in range(left, whole_columns, PER_LINE):
         for r in range(top, whole_rows, LANES):
-            for k in range(c + LINE, c + 2 * LINE):  # the lines that are wanted next
+            for k in range(c + PER_LINE, c + 2 * PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(source + k * line + r * 8))
             to = buffer.ctypes.data + ((r - top) * PITCH + c - left) * 8
-            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, LINE, False)
+            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, PER_LINE, False)
         for r in range(whole_rows, bottom):
-            for k in range(c, c + LINE):
+            for k in range(c, c + PER_LINE):
                 buffer[(r - top) * PITCH + k - left] = A[k, m, r]
     for c in range(whole_columns, right):
         for r in range(top, bottom):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-LINE = 64  # bytes
+BYTES_PER_LINE = 64  # of a cache
 _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
 
 
@@ -33,8 +33,8 @@ def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[A
     """np.empty, but the first element begins a cache line; numpy's own large arrays begin 16 bytes into a page."""
     shape = (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + LINE, np.uint8)
+    room = np.empty(size + BYTES_PER_LINE, np.uint8)
     # Where the caches are cold, numpy's own ways to an address cost more: its interface 5 us, room.ctypes 18.
-    begin = -ctypes.addressof(ctypes.c_char.from_buffer(room.data)) % LINE
+    begin = -ctypes.addressof(ctypes.c_char.from_buffer(room.data)) % BYTES_PER_LINE
     array: np.ndarray[Any, Any] = room[begin : begin + size].view(dtype).reshape(shape)
     return array
