@@ -21,7 +21,7 @@ import numpy as np
 from compute import dispatch
 from compute.differences import difference, differing
 from compute.dispatch import Lanes, Result
-from compute.lanes.interrupts import Watch
+from compute.lanes.interrupts import InterruptWatch
 from compute.progress import Tell, as_progress
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel, numba_is_here, refusals
@@ -70,7 +70,7 @@ def run(
     kernel: Kernel,
     args: tuple[Any, ...],
     kw: dict[str, Any],
-    watch: Watch,
+    watch: InterruptWatch,
     progress: Tell | bool | None = None,
 ) -> Result:
     """dispatch.execute, checked. CheckFailed names what is wrong; what could not be checked is among the events."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from compute.lanes.control import ControlArray
-from compute.lanes.interrupts import Watch
+from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
 from compute.memory.arena import Arena
 from compute.progress import Tell, Teller, teller_of
@@ -140,7 +140,7 @@ def execute(
     kernel: Kernel,
     args: tuple[Any, ...],
     kw: dict[str, Any],
-    watch: Watch,
+    watch: InterruptWatch,
     progress: Tell | bool | None = None,
 ) -> Result:
     """All the steps of a run on an open pool."""
@@ -203,7 +203,7 @@ def _placed(arena: Arena, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: Watch) -> float:
+def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: InterruptWatch) -> float:
     """Make every worker load the kernel for arguments like these, without running a chunk; return the seconds."""
     began = time.perf_counter()
     plan = kernel.plan(*args, **kw)
@@ -214,7 +214,9 @@ def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any],
     return time.perf_counter() - began
 
 
-def _run_all_chunks(pool: Lanes, job: Job, plan: Plan, events: list[str], watch: Watch, teller: Teller | None) -> None:
+def _run_all_chunks(
+    pool: Lanes, job: Job, plan: Plan, events: list[str], watch: InterruptWatch, teller: Teller | None
+) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = ControlArray(job.control)
     done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
@@ -271,7 +273,7 @@ def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
     return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
-def _pass(pool: Lanes, job: Job, plan: Plan, watch: Watch, teller: Teller | None = None) -> list[Outcome]:
+def _pass(pool: Lanes, job: Job, plan: Plan, watch: InterruptWatch, teller: Teller | None = None) -> list[Outcome]:
     """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
     watch.stop = ControlArray(job.control).stop
     try:

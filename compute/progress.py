@@ -21,7 +21,7 @@ import numpy as np
 from compute.drawing import Drawing, drawing_of
 from compute.lanes import interrupts
 from compute.lanes.control import ControlArray, Words
-from compute.lanes.interrupts import Watch
+from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, be_a_lane, inside_a_lane
 from compute.memory.ownership import Owner
 
@@ -52,7 +52,7 @@ def as_progress(given: Any) -> Tell | bool:
     return tell
 
 
-def teller_of(progress: Tell | bool, name: str, watch: Watch) -> Teller | None:
+def teller_of(progress: Tell | bool, name: str, watch: InterruptWatch) -> Teller | None:
     """What tells of a run of the kernel of this name; None where nobody would see it."""
     if callable(progress):
         return Teller(progress, watch)
@@ -68,7 +68,7 @@ class Teller:
     (total, total).
     """
 
-    def __init__(self, tell: Tell, watch: Watch, drawing: Drawing | None = None) -> None:
+    def __init__(self, tell: Tell, watch: InterruptWatch, drawing: Drawing | None = None) -> None:
         self._tell, self._watch, self._drawing = tell, watch, drawing
         self._owner = Owner()
         self._latest = -1

@@ -8,7 +8,7 @@ from compute import checking, dispatch
 from compute.backends import named
 from compute.backends.threads import Threads
 from compute.dispatch import Result, as_kernel
-from compute.lanes.interrupts import Watch
+from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import inside_a_lane
 from compute.progress import Progress
 from kernels.definition import Kernel
@@ -49,7 +49,7 @@ def run(
     backend = as_backend(on)
     execute = checking.way_to_run(kernel, args, check, progress)
     if inside_a_lane():
-        with Watch() as watch:
+        with InterruptWatch() as watch:
             return execute(dispatch.Nested(), kernel, args, kw, watch)
     kernel.plan(*args, **kw)
     own = {**({"check": True} if check else {}), **({} if progress is None else {"progress": progress})}

@@ -18,7 +18,7 @@ from compute.lanes import interrupts, usage
 from compute.lanes.loop import Job, Outcome, inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.ownership import Owner, in_children
-from compute.memory.segments import Kind
+from compute.memory.segments import ArenaKind
 from compute.progress import Progress
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan, as_index
@@ -85,7 +85,7 @@ class Pool(ABC):
     belongs to the process that opened it: in a fork of that process, each use is a RuntimeError.
     """
 
-    arena_kind: ClassVar[Kind] = "heap"
+    arena_kind: ClassVar[ArenaKind] = "heap"
     die_together: bool = False
     detailed: bool = False
     pins: Sequence[int] = ()
@@ -97,9 +97,9 @@ class Pool(ABC):
         self._owner = Owner()
         self._turn = threading.RLock()
         self._is_open, self._has_ended = True, False
-        self._running: interrupts.Watch | None = None
+        self._running: interrupts.InterruptWatch | None = None
         in_children(self, type(self).forget)
-        with interrupts.Watch() as watch:
+        with interrupts.InterruptWatch() as watch:
             self.start()
             self.startup = time.perf_counter() - began
             if watch.has_heard:  # in vain: it is raised again below
@@ -142,7 +142,7 @@ class Pool(ABC):
         return seconds
 
     def _in_turn(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
-        with interrupts.Watch() as watch:
+        with interrupts.InterruptWatch() as watch:
             kernel = self._admitted(kernel, variant)
             # In a lane, the CPUs are taken; in a plan, a finish or a finalizer of a run of this pool, its workers are.
             if inside_a_lane() or self._is_mine():

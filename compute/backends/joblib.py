@@ -25,12 +25,12 @@ from compute.lanes import interrupts
 from compute.lanes.control import N_TICKETS, SENDING, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
-from compute.memory.segments import Kind
+from compute.memory.segments import ArenaKind
 from compute.traits import PROCESSES, Traits
 from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
-ARRAYS: dict[str, Kind] = {"shared": "shared", "memmap": "mapped"}
+ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
 FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing more to feed, but may have to wait for a CPU
 ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
 

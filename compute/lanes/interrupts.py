@@ -130,7 +130,7 @@ def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
 entirely.done = put_off
 
 
-class Watch:
+class InterruptWatch:
     """Hear what signal handlers raise in a block: call `stop`, let it be raised as ever, and once more if it was lost.
 
     Python loses what is raised in a finalizer or in a weak reference's callback, of which the garbage collector calls
@@ -143,7 +143,7 @@ class Watch:
         self._raised: BaseException | None = None
         self._ears = _Ears(self._heard)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> InterruptWatch:
         try:
             self._ears.open()
         except BaseException:

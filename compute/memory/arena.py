@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.memory.segments import Array, Endings, Kind, Segment, check_memory, create_segment, segment_of
+from compute.memory.segments import ArenaKind, Array, Endings, Segment, check_memory, create_segment, segment_of
 from kernels.vectors.caches import empty
 
 ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
@@ -26,7 +26,7 @@ class Arena:
     a copy that they can. Memory is checked against what is free before any of it is taken.
     """
 
-    def __init__(self, kind: Kind, folder: str | None = None) -> None:
+    def __init__(self, kind: ArenaKind, folder: str | None = None) -> None:
         self.kind = kind
         self.folder = folder
         self._told: set[int] = set()  # why its memory is none that is shared, of which users were told

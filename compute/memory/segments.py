@@ -32,7 +32,7 @@ from compute.memory import ownership
 from compute.memory.descriptors import File, with_more_files
 from compute.memory.ownership import Lending
 
-Kind = Literal["heap", "shared", "mapped"]
+ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
 Key = TypeVar("Key")
 
@@ -154,7 +154,7 @@ PR_GET_DUMPABLE = 3
 _unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
 
 
-def create_segment(size: int, kind: Kind, folder: str | None, told: set[int]) -> Segment:
+def create_segment(size: int, kind: ArenaKind, folder: str | None, told: set[int]) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much.
 
     told: why shared memory could not be used, of which users were told: once is enough.
@@ -164,7 +164,7 @@ def create_segment(size: int, kind: Kind, folder: str | None, told: set[int]) ->
         return with_more_files(lambda: _create(size, kind, folder, told))
 
 
-def _create(size: int, kind: Kind, folder: str | None, told: set[int]) -> Segment:
+def _create(size: int, kind: ArenaKind, folder: str | None, told: set[int]) -> Segment:
     import tempfile
 
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)

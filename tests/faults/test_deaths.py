@@ -14,7 +14,7 @@ from leaks import children
 from outcomes import CHUNKS, HANGS, SAID, check, check_idle_deaths, check_poison
 
 from compute import Processes, WorkerDied, dispatch
-from compute.lanes.interrupts import Watch
+from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Outcome
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
@@ -88,7 +88,7 @@ def test_workers_that_die_together_blame_a_chunk_once():
                 return super().lanes(job)
             return [Outcome(lane, chunk=None if lane else 0, death="SIGTERM") for lane in range(3)]
 
-    result = dispatch.execute(Unlucky(), nothing, (1,), {}, Watch())
+    result = dispatch.execute(Unlucky(), nothing, (1,), {}, InterruptWatch())
     assert result.value.tolist() == [0]
     assert len(result.timeline.events) == 6
 
