@@ -143,10 +143,9 @@ def iterations(image: Image) -> int:
     work=iterations,
     bound="compute",
 )
-def mandelbrot(
-    lo: int, hi: int, out: Image, real: float, imag: float, step: float, height: int, width: int, max_iter: int
-) -> None:
-    """Fill the pixels lo .. hi of the flat image; touch nothing else."""
+def mandelbrot(lo: int, hi: int, out: Image, *view: Any) -> None:
+    """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is what plan_image makes of its own."""
+    real, imag, step, height, width, max_iter = view
     for pixel in range(lo, hi):
         row, column = pixel // width, pixel % width
         cx = real + (column - (width - 1) / 2) * step

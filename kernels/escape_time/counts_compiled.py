@@ -25,7 +25,7 @@ Tracing", HPG 2011); the cycle search is Brent's ("An improved Monte Carlo facto
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -74,12 +74,28 @@ TINY = 1e-280
 part = numba.njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def body(
-    lo: int, hi: int, out: Any, real: float, imag: float, step: float, height: int, width: int, max_iter: int
-) -> None:
-    """Fill the pixels lo .. hi of the flat image; touch nothing else."""
-    queue, leavers = np.empty(5 * ROOM), np.empty(6 * ROOM)
-    history, counts = np.empty(2 * BLOCKS * LANES), np.empty(FEW, np.int64)
+class Scratch(NamedTuple):
+    """A chunk's own arrays, float64 but for the counts."""
+
+    queue: Any  # points that are in the disk: 5 fields of ROOM
+    leavers: Any  # points that left it in the sweep that is under way: 6 fields of ROOM
+    history: Any  # x, then y, of all lanes in flight at the beginning of each block of a sweep
+    counts: Any  # int64, FEW of them: how a vector of counts gets to pixels that are not side by side
+
+
+class Points(NamedTuple):
+    """Vectors of z = x + iy and of c = cx + i·cy."""
+
+    x: Any
+    y: Any
+    cx: Any
+    cy: Any
+
+
+def body(lo: int, hi: int, out: Any, *view: Any) -> None:
+    """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is as in counts.py."""
+    real, imag, step, height, width, max_iter = view
+    scratch = Scratch(np.empty(5 * ROOM), np.empty(6 * ROOM), np.empty(2 * BLOCKS * LANES), np.empty(FEW, np.int64))
     waiting = calm = 0
     for row in range(lo // width, -(-hi // width)):
         begin = row * width
@@ -91,11 +107,12 @@ def body(
                 for i in range(index, stop):
                     out[i] = escape_count(real + ((i - begin) - (width - 1) / 2) * step, cy, max_iter)
                 continue
-            waiting, calm = first_look(index, stop, out, counts, queue, waiting, calm, cx, set_(cy, FEW), max_iter)
+            c = cx, set_(cy, FEW)
+            waiting, calm = first_look(index, stop, out, scratch, waiting, calm, c, max_iter)
             if waiting > TILE:
-                finish(queue, waiting, leavers, history, counts, out, max_iter)
+                finish(scratch, waiting, out, max_iter)
                 waiting = 0
-    finish(queue, waiting, leavers, history, counts, out, max_iter)
+    finish(scratch, waiting, out, max_iter)
 
 
 @part
@@ -139,14 +156,14 @@ def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
 
 
 @part
-def first_look(
-    index: int, stop: int, out: Any, counts: Any, queue: Any, waiting: int, calm: int, cx: Any, cy: Any, max_iter: int
-) -> Any:
+def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm: int, c: Any, max_iter: int) -> Any:
     """Follow neighbours for LOOK iterations, and queue those still in the disk.
 
     The first `calm` of them, which none of the neighbours before left in, go without a test, and all over again where
     that was too many. Returns how many are waiting, and calm for the neighbours to come.
     """
+    queue, counts = scratch.queue, scratch.counts
+    cx, cy = c
     here = first_n(stop - index, cx)
     x, y = cx, cy  # which is z after one iteration
     skipped = calm
@@ -176,15 +193,15 @@ def first_look(
 
 
 @part
-def finish(queue: Any, live: int, leavers: Any, history: Any, counts: Any, out: Any, max_iter: int) -> None:
+def finish(scratch: Any, live: int, out: Any, max_iter: int) -> None:
     """Count the iterations of all that wait in the queue; `out` has max_iter for them until they leave."""
-    live = without_interior(queue, live)
+    live = without_interior(scratch.queue, live)
     n, block, gone = 1 + LOOK, 4, 0
     while live and n < max_iter:
         block = min(block, -(-(max_iter - n) // (4 * BLOCKS)) * 4)
         before = live
-        live, gone = sweep(queue, live, leavers, history, n, block, n >= CYCLES_FROM and gone * 8 < live)
-        count_leavers(leavers, gone, counts, out, block, max_iter)
+        live, gone = sweep(scratch, live, n, block, n >= CYCLES_FROM and gone * 8 < live)
+        count_leavers(scratch, gone, out, block, max_iter)
         n += BLOCKS * block
         # A longer sweep has more idle lanes, a shorter one more of its own cost: this long they are equal.
         best = math.sqrt(SWEEP_COST * BLOCKS * block * before / (gone + 1)) / BLOCKS
@@ -202,13 +219,15 @@ def without_interior(queue: Any, live: int) -> int:
         # With 1 - 4c = a + bi and m = |a + bi|, the first is -(2(m + a) - m²)(m² - 2a + 2m)/256, the multiplier
         # |1 - sqrt(a + bi)|; in the disk of period 2 it is 4|c + 1|. Both are at most 1 - 5e-5 where these are less.
         stay = (q * (q + right) - 0.25 * yy >= -1e-4) & (left * left + yy >= 0.0624) & first_n(live - g, FEW)
-        kept = keep(queue, g, kept, stay, load_u(queue, X + g, FEW), load_u(queue, Y + g, FEW), cx, cy)
+        points = Points(load_u(queue, X + g, FEW), load_u(queue, Y + g, FEW), cx, cy)
+        kept = keep(queue, g, kept, stay, points)
     return kept
 
 
 @part
-def keep(queue: Any, g: int, kept: int, stay: Any, x: Any, y: Any, cx: Any, cy: Any) -> Any:
+def keep(queue: Any, g: int, kept: int, stay: Any, points: Any) -> Any:
     """Put the lanes that stay, loaded from g, at the queue's front; return its new end."""
+    x, y, cx, cy = points
     at = load_u(queue, AT + g, x)
     if all_true(stay):
         store_u(queue, X + kept, x)
@@ -225,9 +244,10 @@ def keep(queue: Any, g: int, kept: int, stay: Any, x: Any, y: Any, cx: Any, cy: 
 
 
 @part
-def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int, watch: bool) -> Any:
+def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
     """Take the whole queue BLOCKS · block iterations on; return how many stay, and how many left."""
-    kept = gone = 0
+    queue, history = scratch.queue, scratch.history
+    ends = 0, 0
     for g in range(0, live, LANES):
         h = g + LOWER
         x, y = load_u(queue, X + g, LOWER), load_u(queue, Y + g, LOWER)
@@ -255,44 +275,34 @@ def sweep(queue: Any, live: int, leavers: Any, history: Any, n: int, block: int,
                 shifted = if_then_else(
                     (u == load_u(history, LOWER, u)) & (v == load_u(history, YS + LOWER, v)), 0.0, shifted
                 )
-        kept, gone = part_ways(queue, g, live, kept, leavers, gone, history, 0, n, block, x, y, cx, cy, moved)
+        ends = part_ways(scratch, g, live, ends, 0, (n, block), Points(x, y, cx, cy), moved)
         if h < live:
-            kept, gone = part_ways(queue, h, live, kept, leavers, gone, history, LOWER, n, block, u, v, cu, cv, shifted)
-    return kept, gone
+            ends = part_ways(scratch, h, live, ends, LOWER, (n, block), Points(u, v, cu, cv), shifted)
+    return ends
 
 
 @part
-def part_ways(
-    queue: Any,
-    g: int,
-    live: int,
-    kept: int,
-    leavers: Any,
-    gone: int,
-    history: Any,
-    first: int,
-    n: int,
-    block: int,
-    x: Any,
-    y: Any,
-    cx: Any,
-    cy: Any,
-    moved: Any,
-) -> Any:
-    """Keep the lanes that are in the disk and have not come round; put those that left among the leavers."""
-    here, inside = first_n(live - g, x), in_disk(x, y)
+def part_ways(scratch: Any, g: int, live: int, ends: Any, first: int, ages: Any, points: Any, moved: Any) -> Any:
+    """Keep the lanes that are in the disk and have not come round; put those that left among the leavers.
+
+    ends: of the queue and of the leavers, before and (returned) after. first: the lanes' place in the history.
+    ages: iterations at the sweep's beginning, and in a block.
+    """
+    kept, gone = ends
+    here, inside = first_n(live - g, points.x), in_disk(points.x, points.y)
     leaving = here & ~inside
     if not all_false(leaving):
-        gone = put_leavers(leavers, gone, leaving, history, first, n, block, cx, cy, load_u(queue, AT + g, x))
-    kept = keep(queue, g, kept, here & inside & (moved != 0.0), x, y, cx, cy)
+        at = load_u(scratch.queue, AT + g, points.x)
+        gone = put_leavers(scratch, gone, leaving, first, ages, points.cx, points.cy, at)
+    kept = keep(scratch.queue, g, kept, here & inside & (moved != 0.0), points)
     return kept, gone
 
 
 @part
-def put_leavers(
-    leavers: Any, gone: int, leaving: Any, history: Any, first: int, n: int, block: int, cx: Any, cy: Any, at: Any
-) -> Any:
+def put_leavers(scratch: Any, gone: int, leaving: Any, first: int, ages: Any, cx: Any, cy: Any, at: Any) -> Any:
     """Queue those that left the disk, in the last state that the history has of them inside."""
+    leavers, history = scratch.leavers, scratch.history
+    n, block = ages
     x, y, age = load_u(history, first, cx), load_u(history, YS + first, cx), set_(float(n), cx)
     for b in range(1, BLOCKS):
         later_x, later_y = load_u(history, b * LANES + first, cx), load_u(history, YS + b * LANES + first, cx)
@@ -308,8 +318,9 @@ def put_leavers(
 
 
 @part
-def count_leavers(leavers: Any, gone: int, counts: Any, out: Any, block: int, max_iter: int) -> None:
+def count_leavers(scratch: Any, gone: int, out: Any, block: int, max_iter: int) -> None:
     """Follow the leavers through the block in which they left, and put their counts in `out`."""
+    leavers, counts = scratch.leavers, scratch.counts
     for g in range(0, gone, FEW):
         x, y = load_u(leavers, X + g, FEW), load_u(leavers, Y + g, FEW)
         _, _, count = follow(x, y, load_u(leavers, CX + g, FEW), load_u(leavers, CY + g, FEW), set_(0, FEW), block)

@@ -10,7 +10,7 @@ Everything is unsigned 64-bit, as in kernels/sieve/segments.py.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,28 +26,44 @@ BATCH = 1024  # primes that walk together: 24 KiB of places
 REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
 
 
-def fill_buckets(turn: Any, turns: Any, segment: Any, primes: Any) -> Any:
+class Span(NamedTuple):
+    """A chunk, in wheel turns: its first one counted from the number 0, how many, and how many to a segment."""
+
+    turn: Any
+    turns: Any
+    segment: Any
+
+
+class Buckets(NamedTuple):
+    """The multiples of large primes by segment; `fill_buckets` says how they lie."""
+
+    cursors: Any  # uint64, one for each segment
+    pages: Any  # uint32
+    links: Any  # uint32, one for each page
+
+
+def fill_buckets(span: Any, primes: Any) -> Any:
     """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
 
     A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
-    where its next multiple goes, links[page] one more than the page before. Returns cursors, pages, links.
+    where its next multiple goes, links[page] one more than the page before. Returns the Buckets.
     """
+    turns, segment = span.turns, span.segment
     cursors = np.empty(np.int64((turns + segment - ONE) // segment), np.uint64)
     for i in range(len(cursors)):
         cursors[i] = 0
     if len(primes) == 0:
-        return cursors, np.empty(0, np.uint32), np.empty(0, np.uint32)
+        return Buckets(cursors, np.empty(0, np.uint32), np.empty(0, np.uint32))
     count = pages_expected(turns, primes, len(cursors))
     pages, links = np.empty(np.int64(count << PAGE_SHIFT), np.uint32), np.empty(np.int64(count), np.uint32)
     places = np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH, np.uint64)
     starts = np.empty(REFILL, np.int64), np.empty(REFILL, np.int64)
-    done, walking, free = ZERO, ZERO, ZERO
+    progress = ZERO, ZERO, ZERO
     while True:
-        done, walking, free = drop_multiples(
-            turn, turns, segment, primes, done, places, walking, starts, cursors, pages, links, free
-        )
-        if done == U(len(primes)) and walking == ZERO:
-            return cursors, pages, links
+        buckets = Buckets(cursors, pages, links)
+        progress = drop_multiples(span, primes, places, starts, buckets, progress)
+        if progress[0] == U(len(primes)) and progress[1] == ZERO:
+            return buckets
         pages, links = more_room(pages), more_room(links)
 
 
@@ -66,25 +82,16 @@ def more_room(full: Any) -> Any:
     return wider
 
 
-def drop_multiples(
-    turn: Any,
-    turns: Any,
-    segment: Any,
-    primes: Any,
-    done: Any,
-    places: Any,
-    walking: Any,
-    starts: Any,
-    cursors: Any,
-    pages: Any,
-    links: Any,
-    free: Any,
-) -> Any:
-    """Go on filling buckets until no prime walks any more, or pages could run out: primes begun, walking; free pages.
+def drop_multiples(span: Any, primes: Any, places: Any, starts: Any, buckets: Any, progress: Any) -> Any:
+    """Go on filling buckets until no prime walks any more, or pages could run out.
 
-    Many primes go from multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has
-    a multiple left is hard to foretell, and a wrong guess costs more than the multiple.
+    progress, before and (returned) after: primes begun, primes that walk, the first free page. Many primes go from
+    multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has a multiple left is
+    hard to foretell, and a wrong guess costs more than the multiple.
     """
+    turn, turns, segment = span
+    cursors, pages, links = buckets
+    done, walking, free = progress
     at, step, prime = places
     shift, bits, end = ZERO, segment << THREE, turns << THREE
     while ONE << shift < bits:

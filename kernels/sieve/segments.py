@@ -15,11 +15,11 @@ Everything here is unsigned 64-bit: numba adds a branch for negative indices, an
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.sieve.buckets import empty_bucket, fill_buckets
+from kernels.sieve.buckets import Span, empty_bucket, fill_buckets
 from kernels.sieve.wheel import (
     CARRY,
     COUNT_OF_BYTE,
@@ -64,68 +64,73 @@ LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 # ---------------------------------------------------------------- the two bodies
 
 
-def count_in_chunk(
-    lo: Any, hi: Any, out: Any, start: Any, n: Any, sieving: Any, patterns: Any, places: Any, block: Any, segment: Any
-) -> None:
-    """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold."""
+class Window(NamedTuple):
+    """What every chunk of a call is given (windows.py): the window, and what sieves it."""
+
+    start: Any  # the window's first number, and n its last
+    n: Any
+    sieving: Any  # uint32: the primes up to the square root of n
+    patterns: Any  # uint8: all patterns of the smallest primes, one behind another
+    places: Any  # int64, (patterns, 2): where each begins, and its period
+    block: Any  # bytes to a block that fits L1
+    segment: Any  # bytes to a segment that fits L2
+
+
+def count_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
+    """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold. The inputs are a Window."""
+    window = Window(*inputs)
     total = 0
     if lo == 0:
         for p in (2, 3, 5):
-            total += start <= p <= n
-    turn, end = U(start // 30 + lo), U(start // 30 + hi)
-    chunk, large = open_chunk(turn, end, U(segment), sieving)
-    buckets = fill_buckets(turn, end - turn, U(segment), large)
-    for index in range((hi - lo + segment - 1) // segment):
-        size = min(U(segment), end - turn)
-        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
+            total += window.start <= p <= window.n
+    span = span_of(lo, hi, window)
+    chunk, large = open_chunk(span, window.sieving)
+    buckets = fill_buckets(span, large)
+    for index in range((hi - lo + window.segment - 1) // window.segment):
+        _, size = sieve_segment(U(index), span, window, chunk, buckets)
         total += count_bits(chunk[0][MARGIN:], size)
-        turn += size
     out[0] = total
 
 
-def list_in_chunk(
-    lo: Any,
-    hi: Any,
-    out: Any,
-    start: Any,
-    n: Any,
-    sieving: Any,
-    patterns: Any,
-    places: Any,
-    block: Any,
-    segment: Any,
-    grain: Any,
-    slots: Any,
-) -> None:
-    """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
+def list_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
+    """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes.
+
+    The inputs are a Window, the grain, and (int64) where each chunk's slot begins.
+    """
+    window, grain, slots = Window(*inputs[:7]), inputs[7], inputs[8]
     slot = slots[lo // grain]
     at = slot + 1
     if lo == 0:
         for p in (2, 3, 5):
-            if start <= p <= n:
+            if window.start <= p <= window.n:
                 out[at] = p
                 at += 1
-    turn, end = U(start // 30 + lo), U(start // 30 + hi)
-    chunk, large = open_chunk(turn, end, U(segment), sieving)
-    buckets = fill_buckets(turn, end - turn, U(segment), large)
-    for index in range((hi - lo + segment - 1) // segment):
-        size = min(U(segment), end - turn)
-        sieve_segment(U(index), turn, size, U(start), U(n), sieving, patterns, places, U(block), chunk, buckets)
+    span = span_of(lo, hi, window)
+    chunk, large = open_chunk(span, window.sieving)
+    buckets = fill_buckets(span, large)
+    for index in range((hi - lo + window.segment - 1) // window.segment):
+        turn, size = sieve_segment(U(index), span, window, chunk, buckets)
         at = list_bits(chunk[0][MARGIN:], size, turn, out, at)
-        turn += size
     out[slot] = at - slot - 1
+
+
+def span_of(lo: Any, hi: Any, window: Any) -> Any:
+    """The wheel turns lo .. hi of the window, counted from the number 0."""
+    first = window.start // 30
+    return Span(U(first + lo), U(hi - lo), U(window.segment))
 
 
 # ---------------------------------------------------------------- a chunk and its segments
 
 
-def open_chunk(turn: Any, end: Any, segment: Any, sieving: Any) -> Any:
+def open_chunk(span: Any, sieving: Any) -> Any:
     """A segment's bytes between margins, the spill, small and medium primes with their blocks; and the large primes."""
+    turn, turns, segment = span
     first = first_above(sieving, U(LAST_PATTERN_PRIME))
-    active = max(first, first_above(sieving, U(math.sqrt(float(end * THIRTY))) + ONE))
+    active = max(first, first_above(sieving, U(math.sqrt(float((turn + turns) * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
     medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
-    buffer = np.empty(MARGIN + min(segment, end - turn) + MARGIN + U(STEP), np.uint8)
+    buffer = np.empty(MARGIN + min(segment, turns) + MARGIN + U(STEP), np.uint8)
     spill = np.empty(MARGIN, np.uint8)
     fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))
     blocks = np.empty(np.int64(medium - first), np.uint32)
@@ -154,33 +159,25 @@ def first_above(primes: Any, limit: Any) -> Any:
     return low
 
 
-def sieve_segment(
-    index: Any,
-    turn: Any,
-    size: Any,
-    start: Any,
-    n: Any,
-    sieving: Any,
-    patterns: Any,
-    places: Any,
-    block: Any,
-    chunk: Any,
-    buckets: Any,
-) -> None:
-    """Leave a 1 for each prime of the window in the `size` bytes behind the margin; `turn` is the first one's."""
+def sieve_segment(index: Any, span: Any, window: Any, chunk: Any, buckets: Any) -> Any:
+    """Leave a 1 for each prime of the window in the segment's bytes behind the margin; its first turn, its size."""
     buffer, spill, small, medium, blocks = chunk
+    patterns, places = window.patterns, window.places
+    turn, size = span.turn + index * span.segment, min(span.segment, span.turns - index * span.segment)
     segment = buffer[MARGIN:]
     for lo in range(0, np.int64(size), PATTERN_BLOCK):
         for group in range(0, len(places), 8):
             lay_eight_patterns(segment, lo, min(lo + PATTERN_BLOCK, np.int64(size)), turn, patterns, places, group)
     take_over(segment, size, spill)
+    block = U(window.block)
     for at in range(ZERO, size, block):
         cross_off_small(buffer, MARGIN + min(at + block, size), small, blocks)
     leave_segment(segment, size, blocks[: len(small)], spill)
     cross_off_medium(segment, size, medium, blocks[len(small) :])
     empty_bucket(segment, index, buckets)
-    restore_sieving_primes(segment, turn, size, sieving)
-    cut_window(segment, turn, size, start, n)
+    restore_sieving_primes(segment, turn, size, window.sieving)
+    cut_window(segment, turn, size, U(window.start), U(window.n))
+    return turn, size
 
 
 def restore_sieving_primes(buffer: Any, turn: Any, size: Any, sieving: Any) -> Any:

@@ -190,18 +190,7 @@ def memory_of_list(n: int) -> float:
     unit="numbers",
     bound="compute",
 )
-def count_primes(
-    lo: int,
-    hi: int,
-    out: Array,
-    start: int,
-    n: int,
-    sieving: Array,
-    patterns: Array,
-    places: Array,
-    block: int,
-    segment: int,
-) -> None:
+def count_primes(lo: int, hi: int, out: Array, start: int, n: int, sieving: Array, *for_compiled: Any) -> None:
     """Assign to out[0] how many primes the wheel turns lo .. hi of the window hold."""
     low, high = _numbers(lo, hi, start, n)
     out[0] = sieve_window(low, high, sieving).count(1)
@@ -226,21 +215,9 @@ def close_gaps(out: Array, plan: Plan) -> Array:
     unit="numbers",
     bound="compute",
 )
-def primes(
-    lo: int,
-    hi: int,
-    out: Array,
-    start: int,
-    n: int,
-    sieving: Array,
-    patterns: Array,
-    places: Array,
-    block: int,
-    segment: int,
-    grain: int,
-    slots: Array,
-) -> None:
+def primes(lo: int, hi: int, out: Array, start: int, n: int, sieving: Array, *others: Any) -> None:
     """Write how many primes the wheel turns lo .. hi hold into their slot of out, and behind it the primes."""
+    grain, slots = others[-2:]
     low, high = _numbers(lo, hi, start, n)
     flags = np.frombuffer(sieve_window(low, high, sieving), np.bool_)
     found, slot = np.flatnonzero(flags) + low, slots[lo // grain]
