@@ -179,17 +179,16 @@ def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
     unit="flop",
     bound="compute",
 )
-def matmul(
-    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
-) -> None:
+def matmul(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, *tile: int) -> None:
     """Fill tiles lo..hi of the products: out[s] = A[which_a[s]] @ B[which_b[s]]; touch nothing else.
 
     Rows of B that a block of `deep` of them holds stay in cache while every row of the tile takes them up.
     """
+    tall, wide = tile  # its rows and columns
     deep = 64
     depth = A.shape[2]
-    for tile in range(lo, hi):
-        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+    for index in range(lo, hi):
+        s, top, bottom, left, right = tile_at(index, out.shape[1], out.shape[2], tall, wide)
         a, b = which_a[s], which_b[s]
         for i in range(top, bottom):
             for j in range(left, right):
@@ -202,15 +201,14 @@ def matmul(
                         out[s, i, j] += factor * B[b, p, j]
 
 
-def matmul_blas(
-    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
-) -> None:
+def matmul_blas(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, *tile: int) -> None:
     """The same tiles by numpy.matmul; many small matrices in one call, of which it gathers this chunk's operands."""
+    tall, wide = tile
     if tall >= out.shape[1] and wide >= out.shape[2] and hi - lo > 1:
         np.matmul(A[which_a[lo:hi]], B[which_b[lo:hi]], out=out[lo:hi])
         return
-    for tile in range(lo, hi):
-        s, top, bottom, left, right = tile_at(tile, out.shape[1], out.shape[2], tall, wide)
+    for index in range(lo, hi):
+        s, top, bottom, left, right = tile_at(index, out.shape[1], out.shape[2], tall, wide)
         rows, columns = for_blas(A[which_a[s], top:bottom]), for_blas(B[which_b[s], :, left:right])
         np.matmul(rows, columns, out=out[s, top:bottom, left:right])
 

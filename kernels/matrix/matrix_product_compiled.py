@@ -25,10 +25,9 @@ HEIGHT = max(ROWS, cache_bytes(2) // 4 // (8 * DEPTH) // ROWS * ROWS)
 PER_LINE = 8  # numbers to a cache line
 
 
-def body(
-    lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, tall: int, wide: int
-) -> None:
+def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, *tile: int) -> None:
     """Fill tiles lo..hi of the products out[s] = A[which_a[s]] @ B[which_b[s]]; touch nothing else."""
+    tall, wide = tile  # its rows and columns
     rows, columns, depth = out.shape[1], out.shape[2], A.shape[2]
     deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
     of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
@@ -37,8 +36,8 @@ def body(
     begin = -(scratch.ctypes.data // 8) % PER_LINE
     panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
     edge = scratch[begin + of_b + of_a :]
-    for tile in range(lo, hi):
-        s, top, bottom, left, right = tile_at(tile, rows, columns, tall, wide)
+    for index in range(lo, hi):
+        s, top, bottom, left, right = tile_at(index, rows, columns, tall, wide)
         if depth == 0:
             for i in range(top, bottom):
                 out[s, i, left:right] = 0.0
@@ -48,7 +47,7 @@ def body(
             for above in range(top, bottom, height):
                 below = min(above + height, bottom)
                 pack_rows(panel_a, A[which_a[s]], above, below, first, last)
-                multiply_panels(out[s], above, below, left, right, panel_a, panel_b, last - first, edge, first > 0)
+                multiply_panels(out[s, above:below, left:right], panel_a, panel_b, last - first, edge, first > 0)
 
 
 def sliver(depth: int, width: int) -> int:
@@ -97,29 +96,19 @@ def packer(width: int) -> Callable[..., Any]:
 pack_rows, pack_columns = packer(ROWS), packer(COLUMNS)
 
 
-def multiply_panels(
-    out: Array,
-    above: int,
-    below: int,
-    left: int,
-    right: int,
-    panel_a: Array,
-    panel_b: Array,
-    depth: int,
-    edge: Array,
-    add: bool,
-) -> None:
-    """Make out[above:below, left:right] the product of the panels, or add it; blocks that stick out go by `edge`."""
+def multiply_panels(out: Array, panel_a: Array, panel_b: Array, depth: int, edge: Array, add: bool) -> None:
+    """Make `out` the product of the panels, or add it; blocks of registers that stick out go by `edge`."""
+    rows, columns = out.shape
     contiguous = out.strides[1] == 8
-    for j in range(left, right, COLUMNS):
-        b = panel_b.ctypes.data + (j - left) // COLUMNS * sliver(depth, COLUMNS) * 8
-        for i in range(above, below, ROWS):
-            a = panel_a.ctypes.data + (i - above) // ROWS * sliver(depth, ROWS) * 8
-            if contiguous and j + COLUMNS <= right and i + ROWS <= below:
+    for j in range(0, columns, COLUMNS):
+        b = panel_b.ctypes.data + j // COLUMNS * sliver(depth, COLUMNS) * 8
+        for i in range(0, rows, ROWS):
+            a = panel_a.ctypes.data + i // ROWS * sliver(depth, ROWS) * 8
+            if contiguous and j + COLUMNS <= columns and i + ROWS <= rows:
                 c = out.ctypes.data + i * out.strides[0] + j * 8
                 multiply_block(np.intp(a), np.intp(b), depth, np.intp(c), out.strides[0] // 8, add)
                 continue
             multiply_block(np.intp(a), np.intp(b), depth, np.intp(edge.ctypes.data), COLUMNS, False)
-            for r in range(min(ROWS, below - i)):
-                for c in range(min(COLUMNS, right - j)):
+            for r in range(min(ROWS, rows - i)):
+                for c in range(min(COLUMNS, columns - j)):
                     out[i + r, j + c] = edge[r * COLUMNS + c] + (out[i + r, j + c] if add else 0.0)

@@ -46,11 +46,11 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
         target = out.ctypes.data + s * out.strides[1]
         whole = bottom - top >= LANES and right - left >= PER_LINE
         if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and whole:
-            turn_by_lines(target, out.strides[0], A, m, top, bottom, left, right, past)
+            turn_by_lines(target + top * out.strides[0] + left * 8, out.strides[0], A[left:right, m, top:bottom], past)
         elif by_rows:
             for c in range(left, right, RUN):
                 end = min(c + RUN, right)
-                turn(buffer, A, m, top, bottom, c, end)
+                turn(buffer, A[c:end, m, top:bottom])
                 for r in range(top, bottom):
                     place = buffer.ctypes.data + (r - top) * PITCH * 8
                     write_run(target + r * out.strides[0] + c * 8, place, end - c, past)
@@ -65,18 +65,16 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     flush_stream()
 
 
-def turn_by_lines(
-    target: int, pitch: int, A: Array, m: int, top: int, bottom: int, left: int, right: int, past: bool
-) -> None:
-    """A[left:right, m, top:bottom].T into rows of lines at `target`: a line of each at a time, from PER_LINE rows of A.
+def turn_by_lines(target: int, pitch: int, A: Array, past: bool) -> None:
+    """A.T into rows of lines, `pitch` bytes apart, at an address: a line of each at a time, from PER_LINE rows of A.
 
     Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
     """
-    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
-    for c in range(left, right, PER_LINE):
-        at = min(c, right - PER_LINE)
-        for r in range(top, bottom, LANES):
-            row = min(r, bottom - LANES)
+    source, line = A.ctypes.data, A.strides[0]
+    for c in range(0, A.shape[0], PER_LINE):
+        at = min(c, A.shape[0] - PER_LINE)
+        for r in range(0, A.shape[1], LANES):
+            row = min(r, A.shape[1] - LANES)
             here, there = source + at * line + row * 8, target + row * pitch + at * 8
             for k in range(PER_LINE, 2 * PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(here + k * line))
@@ -86,22 +84,23 @@ def turn_by_lines(
                 transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, PER_LINE, False)
 
 
-def turn(buffer: Array, A: Array, m: int, top: int, bottom: int, left: int, right: int) -> None:
-    """A[left:right, m, top:bottom].T into the rows of the buffer, PER_LINE x LANES numbers in registers at a time."""
-    source, line = A.ctypes.data + m * A.strides[1], A.strides[0]
-    whole_rows, whole_columns = bottom - (bottom - top) % LANES, right - (right - left) % PER_LINE
-    for c in range(left, whole_columns, PER_LINE):
-        for r in range(top, whole_rows, LANES):
+def turn(buffer: Array, A: Array) -> None:
+    """A.T into the rows of the buffer, PER_LINE x LANES numbers in registers at a time."""
+    source, line = A.ctypes.data, A.strides[0]
+    columns, rows = A.shape
+    whole_rows, whole_columns = rows - rows % LANES, columns - columns % PER_LINE
+    for c in range(0, whole_columns, PER_LINE):
+        for r in range(0, whole_rows, LANES):
             for k in range(c + PER_LINE, c + 2 * PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(source + k * line + r * 8))
-            to = buffer.ctypes.data + ((r - top) * PITCH + c - left) * 8
+            to = buffer.ctypes.data + (r * PITCH + c) * 8
             transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, PER_LINE, False)
-        for r in range(whole_rows, bottom):
+        for r in range(whole_rows, rows):
             for k in range(c, c + PER_LINE):
-                buffer[(r - top) * PITCH + k - left] = A[k, m, r]
-    for c in range(whole_columns, right):
-        for r in range(top, bottom):
-            buffer[(r - top) * PITCH + c - left] = A[c, m, r]
+                buffer[r * PITCH + k] = A[k, r]
+    for c in range(whole_columns, columns):
+        for r in range(rows):
+            buffer[r * PITCH + c] = A[c, r]
 
 
 def write_run(target: int, source: int, count: int, past: bool) -> None:
