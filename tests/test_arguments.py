@@ -116,7 +116,7 @@ def test_backends_and_variants_are_lists_of_each_once():
         (lambda: words.kernel("mandelbort"), "did you mean 'mandelbrot'"),
         (lambda: words.kernel("no_such_module:f"), "cannot import 'no_such_module'"),
         (lambda: words.kernel("kernels:mandelbort"), "did you mean 'mandelbrot'"),
-        (lambda: words.kernel("math:sin"), "math has no kernel 'sin'"),
+        (lambda: words.kernel("math:pi"), "math has no kernel 'pi'"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(ask, told):

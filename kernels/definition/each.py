@@ -148,6 +148,15 @@ def each_of(f: Callable[..., Any], **options: Any) -> Each:
     return known[1]
 
 
+def each_of_module(f: Callable[..., Any], module: Any) -> Each:
+    """each(f), whose items of a size are what the module's own `example(size)` gives; range(size) where it has none."""
+    example = getattr(module, "example", None)
+    if not callable(example):
+        return each_of(f)
+    made: Each = each(f, example=lambda size: (example(size),))
+    return made
+
+
 def _name_of(f: Callable[..., Any]) -> str:
     if isinstance(f, functools.partial):
         return _name_of(f.func)

@@ -329,16 +329,24 @@ def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:
 
 
 def find(path: str) -> Kernel:
-    """The kernel called `package.module:name`; a ValueError that says what is missing where there is none."""
+    """The kernel called `package.module:name`, or `each` of a plain function of that name.
+
+    Where its module has a function `example`, example(size) gives that many items of a function, for the command line.
+    A ValueError says what is missing where there is neither.
+    """
     module, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        home: Any = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise ValueError(f"cannot import {module!r} for kernel {path!r}: {error}") from error
-    names = {k for k, v in vars(found).items() if isinstance(v, Kernel)}
-    found = getattr(found, name, None)
-    if not isinstance(found, Kernel):
-        raise ValueError(
-            f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names))
-        )
-    return found
+    named = getattr(home, name, None)
+    if isinstance(named, Kernel):
+        return named
+    if callable(named) and not isinstance(named, type):
+        from kernels.definition.each import each_of_module
+
+        return each_of_module(named, home)
+    names = {k for k, v in vars(home).items() if isinstance(v, Kernel)}
+    raise ValueError(
+        f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names))
+    )
