@@ -68,11 +68,13 @@ def advise(
     """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
 
     on:     backends, or their names (each then with 2 to all usable CPUs).
-    budget: seconds, compiling and opening pools included. What is foretold to take longer is not begun; the size that
-            is measured is then smaller. ValueError where these arguments, of which none are smaller, take longer.
-    Break-even sizes need smaller work of the same kind: they are there where the arguments are like the kernel's own
-    example (a number, square matrices, vectors of one length), and a note says so where they are not.
-    progress: called as progress(done, total, label). ValueError, before a worker starts, for anything that cannot be.
+    budget: seconds, including compiling and opening pools. A run that is predicted to exceed it is not begun, and a
+            smaller size is measured instead. ValueError where the arguments come in no smaller size and take longer.
+    progress: called as progress(done, total, label).
+
+    Break-even sizes need smaller work of the same kind. So they are given where the arguments are like the kernel's own
+    example (a number, square matrices, vectors of one length); elsewhere a note says that they are missing.
+    ValueError, before a worker starts, for any argument that is wrong.
     """
     kernel = as_kernel(kernel)
     kernel.plan(*args, **kw)

@@ -15,9 +15,10 @@ from kernels.definition import Kernel
 
 
 def contenders(on: Sequence[Backend | str]) -> list[Backend]:
-    """The backends to compare with serial, those with most workers first, so that a pool's opening is seen whole.
+    """The backends to compare with serial, the ones with most workers first.
 
-    A name stands for several numbers of workers, from 2 to the usable CPUs; where there is one CPU, for none.
+    The first pool that opens pays for what later ones find done, so the largest must be the first. A name stands for
+    several numbers of workers, from 2 to the usable CPUs; on one CPU there are none.
     """
     from compute import backends
 

@@ -1,4 +1,4 @@
-"""Pools that are open, and timed runs on them: each foretold before it begins, its answer checked the first time."""
+"""Timed runs on open pools. Each run's seconds are predicted before it begins; the first run of each is checked."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Bench:
             return serial
         power = growth.power(alone)
         ours = growth.predict(own, cost, otherwise=1.0 if power is None else power)
-        # What it has beside the work, such as waking a pool, does not grow with it.
+        # Its fixed costs, such as waking a pool, do not grow with the work: serial's time on top is the most.
         return min(ours, own[max(own)] + serial)
 
     def check(self, c: Contender, size: Size) -> float:
@@ -147,7 +147,7 @@ class Bench:
         self.tell(f"{c.pool.backend!r} · {c.kernel.variant}{at}{forecast}")
 
     def points(self, sizes: Iterable[Size]) -> list[Point]:
-        """What was measured at these sizes; without the checked run, which is cold, where there are others."""
+        """What was measured at these sizes. The first run of each is cold, so it is left out where there are others."""
         return [
             Point(
                 c.kernel.name,

@@ -16,11 +16,11 @@ from compute.scaling import statistics
 from compute.scaling.dataset import Point
 from compute.traits import SERIAL
 
-NARROW = 1.5  # in cost, from a size that loses to one that wins: closer, and interpolating does the rest
-FEW = 0.5  # of a time: what one run may be off by, and of two the half of it
-CLEAR = 0.9  # of serial's time: a gain under a tenth foretells no size, it is the noise that would
+NARROW = 1.5  # in cost, from a size that loses to one that wins: between closer ones interpolating is exact enough
+FEW = 0.5  # of a time: how far a single run may be off; n runs are taken to be off by an n-th of it
+CLEAR = 0.9  # of serial's time: a smaller gain than a tenth may be noise, so no size is projected from it
 NEAR = 1.1  # times as long, and with intervals that overlap: as fast within noise, however wide the intervals are
-MOST = 1.05  # of N: what N workers can be faster than one by, and the few percent that clocks and neighbours give
+MOST = 1.05  # of N: N workers cannot be faster than N-fold, but for a few percent of clock speed and neighbours
 FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
 
 Configuration = tuple[str, int, str]  # backend, workers, variant
@@ -87,9 +87,9 @@ class BreakEven:
 def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configuration, tuple[float, float]]:
     """(opening, loading) of each configuration, as if each had been the first and only one in its process.
 
-    Whatever comes second in a process finds done what the first had to do: the fork server runs, the compiled lane loop
-    is there. So each is charged the most that any of its kind took. importing: numba's own, charged to all but serial
-    Python, which needs none of it.
+    The first one in a process does work that later ones find done: it starts the fork server and compiles the lane
+    loop. So each is charged the most that any of its kind took. importing: seconds of importing numba, charged to all
+    but serial Python, which does not need it.
     """
     points = list(points)
     opening: dict[str, float] = {}
@@ -107,7 +107,7 @@ def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configu
 
 
 def _loads(p: Point) -> tuple[str, str]:
-    """What it loaded serves the other points of the same answer, too."""
+    """Where its code was loaded to: points of the same place and variant share what was loaded."""
     return p.backend if p.has.loads_itself else "here", p.variant
 
 
@@ -141,8 +141,8 @@ def _candidate(
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
     """The one to use, and the others that are as fast within noise: nothing is clearly faster than any of these.
 
-    Of those it is the simplest; never one whose median is above serial's, and serial only where nothing clearly beats
-    it: then no break-even says otherwise.
+    The one to use is the simplest of them. It is never one whose median is above serial's. It is serial only where
+    nothing clearly beats serial, so that it never contradicts a break-even.
     """
     serial = best_serial(candidates)
     unbeaten = [c for c in candidates if not any(clearly_faster(other, c) for other in candidates)]
@@ -163,9 +163,9 @@ def clearly_faster(c: Candidate, other: Candidate) -> bool:
 
 
 def doubtful(candidates: Sequence[Candidate], cpus: int | None) -> list[Candidate]:
-    """Those faster than N workers can be, against one core with the same variant: what disturbed that run is in it.
+    """Those that seem faster than N workers can be: then the run on one core, of the same variant, was disturbed.
 
-    cpus: that a computing kernel has; None for one that waits, which may have more lanes under way.
+    cpus: how many a computing kernel has. None for a kernel that waits: more lanes than CPUs can then help.
     """
     alone = {c.variant: c.seconds for c in candidates if c.is_serial}
     return [
@@ -193,9 +193,9 @@ def _rank(c: Candidate) -> tuple[bool, bool, bool, bool]:
 def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[BreakEven]:
     """A BreakEven for each backend but serial.
 
-    Where nothing of a backend clearly beats serial at the largest size, as `choose` means it, it does so nowhere.
-    A first use takes what a warm run takes and more, on either side: that it wins before a warm run does is the noise
-    of one loading.
+    A backend that does not clearly beat serial (as in `choose`) at the largest size has no break-even at all.
+    A cold break-even is never below the warm one: a cold run does all that a warm one does and more, so if it seems to
+    win earlier, that is the noise of a single loading.
     """
     ranks = {c.backend: _rank(c) for crossings in by_size.values() for c in crossings if not c.is_serial}
     crossings = []
@@ -255,14 +255,17 @@ def _curves(
 def crossing(sizes: Sequence[int], ours: Sequence[float], serial: Sequence[float], yard: Yardstick) -> Crossing:
     """The smallest size from which `ours` is below `serial` at it and at all that are larger; sizes rise.
 
-    Between the last that loses and the first that wins, times are taken to grow by the same for each unit of cost.
+    Between the last size that loses and the first that wins, times are interpolated linearly in the cost.
     """
     first = _first_win(ours, serial)
     if first == len(sizes):
         return Crossing(sizes[-1], "never")
     if first == 0:
         return Crossing(sizes[0], "always")
-    behind, ahead = ours[first - 1] - serial[first - 1], serial[first] - ours[first]  # at least 0, above 0
+    behind, ahead = (
+        ours[first - 1] - serial[first - 1],
+        serial[first] - ours[first],
+    )  # the first is 0 or more, the second above 0
     low, high = yard.cost(sizes[first - 1]), yard.cost(sizes[first])
     size = statistics.two_digits(yard.size(low + (high - low) * behind / (behind + ahead)))
     return Crossing(min(max(size, sizes[first - 1]), sizes[first]), "measured")
@@ -277,7 +280,7 @@ def _first_win(ours: Sequence[float], serial: Sequence[float]) -> int:
 
 
 def payoff(ours: float, ours_cold: float, serial: float, serial_cold: float) -> float | None:
-    """How many times the work until a way that costs more once, and less with each unit of work, has paid for itself.
+    """By what factor the work must grow until a way with higher fixed costs, but a faster run, has paid for itself.
 
     None where it is not clearly faster warm, or where that is too far from what was measured to be foretold.
     """

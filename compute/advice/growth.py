@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-TELLING = 1e-3  # seconds: twenty times what dispatching a run costs; shorter times tell how that grows, not the work
-LATEST = 4  # the largest sizes count: below them caches and fixed costs bend the curve
-APART = 1.5  # in cost, from the smallest to the largest of them: closer, and noise would tilt the line
+TELLING = 1e-3  # seconds: twenty times what dispatching a run costs; shorter times say little about the work
+LATEST = 4  # sizes, the largest ones, count: at smaller ones caches and fixed costs bend the curve
+APART = 1.5  # in cost, from the smallest to the largest of these: if they were closer, noise would tilt the line
 LEAST, STEEPEST = 0.1, 12.0  # powers
-BENT = 0.8  # a power less than that is of times that are not yet all work
+BENT = 0.8  # a smaller power means that the times still hold fixed costs
 FAR = 16.0  # in cost, from one size to the next, where times look flat
-FIRST, BELOW = 16, 64  # the smallest size looked at, about, which most kernels take; of small ones a 64th
-STEEP = 3.0  # a power of the size from which doubling is too large a step
-STEP = 8.0  # in foretold time, then
+FIRST, BELOW = (
+    16,
+    64,
+)  # about the smallest size to look at, which most kernels accept; a 64th of the asked size if that is less
+STEEP = 3.0  # from this power on, doubling the size is too large a step
+STEP = 8.0  # then the next size is predicted to take this many times as long
 SLACK = 1.5  # a forecast's error
 DRIFT = 0.1  # what a fitted power may be off by: ten times further, and the forecast may be off by 1.26 times
 
@@ -38,7 +41,7 @@ def power(times: Times) -> float | None:
 
 
 def stepping_stones(sizes: Sequence[int], cost: Callable[[int], float], size_of: Callable[[float], int]) -> list[int]:
-    """The rising sizes with others between those that are more than FAR apart: on the way, growth may begin."""
+    """The rising sizes, with more between those that are over FAR apart: between them times may begin to grow."""
     stones: list[int] = []
     for size in sizes:
         while (
@@ -99,10 +102,11 @@ def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | 
 def hopeless(
     forecasts: Mapping[str, float], reach: Mapping[str, float], workers: int, compiled: Callable[[str], bool]
 ) -> dict[str, float]:
-    """The variants that no number of workers makes the fastest, with how many times the fastest's seconds they take.
+    """The variants that cannot become the fastest with any number of workers, and how many times slower they are.
 
-    forecasts: seconds on one core, by variant. reach: how many times longer that is than the longest run it was
-    foretold from; 1 where the work itself was timed, infinite where growth was not told: then a compiled variant stays.
+    forecasts: seconds on one core, by variant. reach: how many times longer that is than the longest run which it was
+    predicted from; 1 where the work itself was timed, infinite where nothing says how times grow. A compiled variant
+    with an infinite reach is not given up.
     """
     certain = [name for name in forecasts if math.isfinite(reach[name])]
     best = min(certain or forecasts, key=lambda name: forecasts[name])

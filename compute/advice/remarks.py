@@ -11,11 +11,11 @@ from compute.scaling import statistics
 from compute.scaling.words import seconds
 
 BUSY = 0.25  # of the usable CPUs, wanted by others: from there on workers wait noticeably
-LONG = 0.25  # of the budget: what takes more of it than that is told
+LONG = 0.25  # of the budget: what takes more than this is mentioned
 
 
 def about_the_machine() -> Iterator[str]:
-    """One CPU alone, or others that use them."""
+    """Sentences where there is only one CPU, or where other programs use the CPUs."""
     usable = machine.usable_cpus()
     if usable == 1:
         yield "there is one usable CPU: workers would take turns, so nothing can beat serial"
@@ -30,7 +30,7 @@ def about_the_machine() -> Iterator[str]:
 def caution(candidates: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:
     """Why nothing can be chosen yet, and the budget that would do; "" where it can.
 
-    found: what was measured. cut: whether the budget left somebody out.
+    candidates: what was measured. cut: whether the budget left somebody out.
     """
     if cut and all(c.is_serial for c in candidates):
         what = "one core alone was measured"
@@ -42,7 +42,7 @@ def caution(candidates: Sequence[Candidate], use: Candidate, cut: bool, budget: 
 
 
 def about_the_budget(runs: int, ready: float, over: float, budget: float) -> Iterator[str]:
-    """Few rounds; a budget that went into getting ready; one that did not hold. In seconds."""
+    """Sentences where rounds were few, where getting ready took much of the budget, or where it was exceeded."""
     if 1 < runs < statistics.FEWEST_ROUNDS:
         yield (
             f"{runs} rounds fitted into the budget of {budget:.3g} s: intervals are wide guesses; give it more for"
@@ -57,7 +57,7 @@ def about_the_budget(runs: int, ready: float, over: float, budget: float) -> Ite
 
 
 def too_long(name: str, size: int | None, about: float, left: float, budget: float) -> str:
-    """Of one way that the budget left out: its run is long, or getting ready was."""
+    """A sentence about one way that was left out: its run is too long, or getting ready took too long."""
     where = "" if size is None else f" at size {size:,}"
     if about > LONG * budget:
         return f"{name} is left out{where}: a run of about {seconds(about)} does not fit into the budget"

@@ -1,7 +1,7 @@
 """Measure until a choice can be made: from small sizes up to the asked one, as far as the budget goes.
 
-Nothing begins that is foretold to end after the budget. What a run will take is told by the times at smaller sizes,
-never by one of them alone.
+No run begins that is predicted to end after the budget. A run's time is predicted from the times at several smaller
+sizes, never from one alone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TO_OPEN = 2.0  # seconds, about, to open a pool and load the kernel there
 FIRST = 0.6  # of the time that is left, for the asked size and those below it: the advice rests on it
 CLOSER = 0.3  # of what is then left, for each closer look
 PASSES = 3  # a check and two rounds of the asked size, at the least
-WIDER = 1.5  # in cost, past what was measured: nearer, and another size tells nothing new
+WIDER = 1.5  # in cost, past what was measured: a size that is nearer tells nothing new
 STEP = 4.0  # in time, from one size to the next
-FLOOR = 20e-6  # seconds on one core: no pool is woken for less than that
+FLOOR = 20e-6  # seconds on one core: for shorter work waking a pool cannot pay
 MOST_ROUNDS, ROUNDS = 100, 15  # of the asked size; of the others, where medians suffice
 CLOSER_LOOKS = 3  # at the sizes where backends begin to win: each halves the interval
-SLOWER = 300.0  # times, what is not compiled may well be
+SLOWER = 300.0  # times: as much slower as a compiled variant may one be that is not compiled
 
 
 class TooSlow(Exception):

@@ -21,7 +21,7 @@ LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
 def gil(root: Path) -> Finding:
-    """Whether threads of this interpreter take turns."""
+    """Whether this interpreter has a GIL, so that its threads take turns."""
     name = f"{platform.python_implementation()} {platform.python_version()}"
     asks = getattr(sys, "_is_gil_enabled", None)
     if asks is None and sys.implementation.name != "cpython":

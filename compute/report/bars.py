@@ -18,7 +18,7 @@ THICK = 0.62  # of the distance between two bars
 
 
 def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
-    """A bar for each point at its place: whole is workers × time. What is below nothing goes to the left of 0."""
+    """A bar for each point at its place: whole is workers × time. Negative entries go to the left of 0."""
     longest = max((sum(map(abs, shares(p).values())) for p in points), default=1.0)
     for p, place in zip(points, places, strict=True):
         right = left = 0.0

@@ -42,7 +42,7 @@ def render(scaling: Scaling) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A number as it is, a text as a text: the sign before it is what spreadsheets themselves use."""
+    """A number as it is. A text that looks like a formula gets a ' before it, as spreadsheets mark texts themselves."""
     return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(FORMULAS) else value
 
 

@@ -27,7 +27,7 @@ LAYOUT: dict[str, Any] = {
 CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False}
 
 DATA = '<script type="application/json" class="figure">'
-# Drawn earlier, a figure would take the width of those that are not there yet.
+# A figure that is drawn before all places are laid out would take the width of later ones.
 DRAW = f"""<script>
 for (const data of document.querySelectorAll("script.figure")) {{
   const figure = JSON.parse(data.textContent);

@@ -53,7 +53,7 @@ def render(scaling: Scaling) -> bytes:
 
     scaling = shown(scaling)
     with style.context(["default", FONT]), warnings.catch_warnings():  # whatever the reader's own matplotlibrc says
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font has not is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
         counts = sorted({p.workers for p in scaling.points if not p.is_serial})
         many = len(counts) > 2
         figure = _lines(_panels(scaling, True), counts) if many else _rows(_panels(scaling, False))
@@ -63,7 +63,7 @@ def render(scaling: Scaling) -> bytes:
 
 
 def _head(figure: Figure, inches: float, text: str, **style: Any) -> None:
-    """A line of the heading, that far below the top: in a tall picture too it stays by the panels."""
+    """A line of the heading, this far below the top, so that it stays near the panels in a tall picture, too."""
     width, height = figure.get_size_inches()
     figure.text(0.1 / width, 1 - inches / height, text, ha="left", va="top", **style)
 
@@ -71,7 +71,7 @@ def _head(figure: Figure, inches: float, text: str, **style: Any) -> None:
 def _panels(scaling: Scaling, by_variant: bool) -> list[Panel]:
     """The points that have a speedup, by kernel, by size where a variant has several, and by variant if asked.
 
-    Serial itself is left out: it is the 1.
+    Serial itself is left out, because its speedup is 1 by definition.
     """
     panels: list[Panel] = []
     for group in groups(scaling):
@@ -116,7 +116,7 @@ def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
         series = _series(points)
         for place, ((backend, _), line) in enumerate(series.items()):
             x, y = [p.workers for p in line], [p.speedup or 0.0 for p in line]
-            # Smaller and smaller: of two lines that lie on each other both are seen.
+            # Each line's marks are smaller than the last one's, so that two lines in one place are both seen.
             ax.errorbar(x, y, yerr=_errors(line), color=colour(backend), marker="o",
                         markersize=max(6 - 0.8 * place, 2), linewidth=1.3, elinewidth=1, capsize=2)  # fmt: skip
         _number_axes(ax, counts, points)

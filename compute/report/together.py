@@ -14,11 +14,12 @@ from compute.scaling.tables.table import heading
 
 
 def together(results: Mapping[Path, Scaling]) -> Scaling:
-    """All that the files hold. A file that holds what another does is one with it, whatever its name.
+    """All that the files hold. Two files with the same content count as one.
 
-    A kernel that several files hold is shown a file at a time, as "matmul (b.json)": a speedup is one run's own. Its
-    points, laws and conditions then name their file, and keep the kernel's own name. Files of several machines do so
-    with every kernel, and each machine is named. What a file warns of is headed by its name.
+    A kernel that several files hold is shown once for each file, as "matmul (b.json)", because a speedup compares runs
+    of one measurement. Its points, laws and conditions then name their file, and keep the kernel's own name. Where the
+    files come from several machines, this is done for every kernel, and each machine is named. A file's warnings begin
+    with its name.
     """
     files: dict[Path, Scaling] = {}
     for path, scaling in results.items():

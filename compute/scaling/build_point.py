@@ -23,7 +23,7 @@ from kernels.definition import Kernel
 class Run:
     """What is kept of a Result: not its value, because a round of large ones would fill the memory.
 
-    system: CPU seconds that this process spent in the system meanwhile; NaN where nothing tells.
+    system: CPU seconds that this process spent in the system meanwhile; NaN where the system does not count them.
     """
 
     seconds: float
@@ -75,7 +75,10 @@ def make_point(
 
 
 def _pinned(timelines: Sequence[Timeline]) -> tuple[int, ...] | None:
-    """The CPU of each lane; None where one was not pinned. A lane that came late to one run is known from others."""
+    """The CPU of each lane; None where a lane was not pinned.
+
+    A lane that found no chunk in one run is missing there, so the lanes of all runs are looked at.
+    """
     by_lane = {lane.lane: lane.cpu_number for t in timelines for lane in t.lanes}
     cpus = [cpu for _, cpu in sorted(by_lane.items()) if cpu is not None]
     return tuple(cpus) if cpus and len(cpus) == len(by_lane) else None
@@ -112,7 +115,7 @@ def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dic
 
 
 def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
-    """What the middle rounds noted, where both did: their mean, as in the ledger."""
+    """The mean of what the middle rounds noted, as in the ledger; of two rounds only what both noted."""
     noted = [ledger.details(timeline) for timeline in timelines]
     return ledger.mean([{name: note[name] for name in noted[0] if all(name in o for o in noted)} for note in noted])
 
@@ -120,8 +123,8 @@ def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
 def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
     """`system`: CPU seconds that a run spent in the system beyond the serial run of its round, for the same work.
 
-    The mean of all rounds, as one run's is told in ticks, which may be a good part of it.
-    Empty where lanes were in another process than the caller, or nothing tells.
+    The mean over all rounds: the system counts in ticks, and a tick may be a good part of one run's time.
+    Empty where lanes ran in another process than the caller, or where the system does not count.
     """
     beyond = sum(run.system - serial.system * _more(run, serial) for run, serial in pairs) / len(pairs)
     here = all(lane.process == os.getpid() for run, _ in pairs for lane in run.timeline.lanes)

@@ -1,4 +1,4 @@
-"""How long would it take? From a few chunks of the real thing, before anyone waits for all of it."""
+"""How long a run would take, told from a few of its chunks before anyone waits for all of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kernels.definition.arguments import apart
 from kernels.definition.plan import Plan
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
-LARGEST_STEP = 64.0  # in predicted time, from one size to the next: small sizes foretell large ones badly
-AGAIN = 2  # looks at a size that seems to take long enough
+LARGEST_STEP = 64.0  # in predicted time, from one size to the next: a forecast that reaches further is a bad one
+AGAIN = 2  # more looks at a size that seems to take long enough: the first may have been disturbed
 SMALLEST = 16
 LARGEST = 10**15
 SHARE = 1 / 8  # of the memory that is free: each of half a dozen open pools holds copies of the arrays
@@ -38,8 +38,9 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     order = _spread(plan.chunks)
     if kernel.variants[kernel.variant].compiled:
         _run(kernel, plan, body, scratch, order[0])  # compiles
-    # The first time, a chunk also pays for the memory page that it opens (up to 10 ms for 2 MiB where memory is in
-    # pieces), which in a whole run it shares with all the chunks beside it: so that time only says how many to look at.
+    # A chunk that runs for the first time also pays for the memory page that it touches (up to 10 ms for 2 MiB where
+    # memory is fragmented). In a whole run many chunks share that page. So the first pass only decides how many chunks
+    # to look at, and the second pass is what counts.
     looked: list[int] = []
     first = 0.0
     for chunk in order:
@@ -68,7 +69,7 @@ def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, mem
         args = kernel.example(size)
         enough = min(ENOUGH, seconds / 4)
         taken = predict(kernel, *args, enough=enough)
-        if taken >= seconds / 4:  # the end, unless something else had the CPU just then: that makes times longer only
+        if taken >= seconds / 4:  # long enough, unless another program had the CPU: the shortest time counts
             taken = min(taken, *(predict(kernel, *args, enough=enough) for _ in range(AGAIN)))
         taken = max(taken, 1e-7)  # a clock tick, which keeps the ratio below finite
         last = taken >= seconds / 4
@@ -104,7 +105,7 @@ def size_for(kernel: Kernel, cost: float) -> int:
 
 
 def size_with(cost_of: Callable[[int], float], cost: float) -> int:
-    """`size_for` by any function of the size that grows with it."""
+    """`size_for` with any cost function, which must grow with the size."""
     low, high = 1, 2
     while high < LARGEST and cost_of(high) <= cost:
         low, high = high, high * 2
@@ -121,13 +122,13 @@ def _roof(kernel: Kernel, size: int, args: tuple[Any, ...], memory: float) -> in
 
 
 def _bytes(kernel: Kernel, args: tuple[Any, ...]) -> tuple[float, float]:
-    """Of the operands alone, and with the output."""
+    """Bytes of the operands alone, and of operands and output together."""
     plan = kernel.plan(*args)
     operands = float(sum(getattr(x, "nbytes", 0) for x in args))
     return operands, operands + math.prod(kernel.output_shape(plan)) * np.dtype(plan.dtype).itemsize
 
 
 def _size_within(size: int, half: float, whole: float, memory: float) -> int:
-    """The largest size that fits, foretold from the bytes of this size and of half of it; LARGEST where none grows."""
+    """The largest size that fits, told from the bytes of this size and half of it; LARGEST where bytes do not grow."""
     power = math.log(whole / max(half, 1.0), 2) if whole else 0.0
     return LARGEST if power < 0.1 or memory == math.inf else max(1, int(size * (memory / whole) ** (1 / power)))

@@ -1,8 +1,8 @@
 """What this machine allowed, at that moment: two gauges that scale as well as anything can, at every N, every round.
 
-One computes in registers and touches no memory; one is a triad over arrays larger than the caches. Their rates on N
-pinned lanes against one are the ceilings of the two kinds of work. Source: STREAM for the triad; POP and Hoefler &
-Belli for holding a speedup against what was possible instead of N.
+One gauge computes in registers and touches no memory. The other is a triad over arrays larger than the caches. How much
+faster each gets from one pinned lane to N is the ceiling of its kind of work. Source: STREAM for the triad; POP and
+Hoefler & Belli for comparing a speedup with what was possible instead of with N.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ from kernels.vectors.caches import cache_bytes
 
 Bound = Literal["compute", "memory"]
 
-LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's three; between them, the last-level cache
-GROWS = 1.05  # from one count to the next, and the machine still gives more: intervals resolve a few percent
+LEAST_ARRAY, MOST_ARRAY = (
+    16 << 20,
+    128 << 20,
+)  # bytes of one of the triad's three arrays: the last-level cache's size, kept between these
+GROWS = 1.05  # from one worker count to the next: less growth than this is within the intervals, so it is none
 SPARE = 8  # the triad may take this part of the memory that is free
 CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
-WAITS = 0.1  # of the triad's bytes a second: who streams memory at less does not wait for it, but for something else
-STEPS = 8_000  # in a chunk, about 30 us: long against a ticket, and 128 of them are what a round can spare
+WAITS = 0.1  # of the triad's bytes a second: a kernel that streams less than this waits for something else than memory
+STEPS = (
+    8_000  # in a chunk, about 30 us: much longer than a ticket, and 128 such chunks are short enough for every round
+)
 
 
 def _plan_registers(indices: int, steps: int) -> Plan:
@@ -54,7 +59,7 @@ def registers(lo: int, hi: int, out: Any, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Gauge:
-    """One of the two, on a pool of threads; `run` returns how many such runs a second its lanes would do."""
+    """One of the two gauges on a pool of threads; `run` returns its rate, in runs a second."""
 
     bound: Bound
     kernel: Kernel
@@ -67,19 +72,21 @@ class Gauge:
         return self.bound, self.pool.workers
 
     def run(self, seconds: float = 0.0) -> float:
-        """Once, and again until so many seconds are over: what is measured beside it lasts long too."""
+        """Run at least once, and repeat for this many seconds, so that it meets as much noise as the runs beside it."""
         until = time.perf_counter() + seconds
         rates = [self._rate()]
         while time.perf_counter() < until:
             rates.append(self._rate())
-        return len(rates) / sum(1 / rate for rate in rates)  # of equal works the harmonic mean
+        return len(rates) / sum(
+            1 / rate for rate in rates
+        )  # the runs are of equal work, so their rates have a harmonic mean
 
     def _rate(self) -> float:
         return rate(self.pool.run(self.kernel, *self.args, **self.kw).timeline)
 
 
 def rate(timeline: Timeline) -> float:
-    """Runs a second: each lane's own rate, summed, so that coming late is no lack of what the machine allows."""
+    """Runs a second, as the sum of the lanes' own rates: a lane that starts late then lowers no rate."""
     chunks = sum(lane.chunks for lane in timeline.lanes)
     return sum(lane.chunks / lane.wall for lane in timeline.lanes if lane.wall > 0) / chunks
 
@@ -88,7 +95,8 @@ def rate(timeline: Timeline) -> float:
 def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
     """Both gauges, warm, at one worker and at each of these counts.
 
-    None where there is no numba to compile them; without the triad where its arrays would take too much memory.
+    An empty list where there is no numba to compile them. The triad is left out where its arrays would take too much
+    memory.
     """
     with ExitStack() as stack:
         made: list[Gauge] = []
@@ -103,7 +111,7 @@ def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
                     pool.warm(body, *args, **kw)
                     made.append(Gauge(bound, body, pool, args, kw))
         for gauge in made:
-            gauge.run()  # the first touch of memory, and the lanes' first coming
+            gauge.run()  # touches the memory and wakes the lanes for the first time
         yield made
 
 
@@ -122,7 +130,7 @@ def _triad() -> tuple[Bound, Kernel, tuple[Any, ...], dict[str, Any]]:
 
 
 def pins(workers: int) -> tuple[int, ...]:
-    """A CPU for each lane: distinct physical cores, then their further hardware threads; () where there are too few."""
+    """A CPU for each lane: one of each physical core, then their other hardware threads; () if there are too few."""
     cores = machine.cores()
     depth = max(len(core) for core in cores)
     order = [core[k] for k in range(depth) for core in cores if k < len(core)]
@@ -142,10 +150,10 @@ class Ceilings:
         return statistics.median(rates) if rates else None
 
     def speedup(self, bound: Bound, workers: int) -> float | None:
-        """How much faster so many lanes were than one, median over rounds, each against its own; None if unmeasured.
+        """The speedup of this many lanes over one: the median of the rounds' own ratios; None if it was not measured.
 
-        At most N, and the CPUs: more than that is what a neighbour took from the one. At least 1: a perfect kernel
-        loses nothing to lanes that get no CPU, because the others take their chunks.
+        It is at most N, and at most the number of CPUs: a higher figure means that a neighbour slowed the single lane.
+        It is at least 1: a lane that gets no CPU costs a perfect kernel nothing, because other lanes take its chunks.
         """
         if workers == 1:
             return 1.0
@@ -172,11 +180,11 @@ class Ceilings:
 
 
 def memory_share(kernel: Kernel, plan: Plan, seconds: float, bandwidth: float | None) -> float:
-    """From 0 (computes) to 1 (streams memory): what the kernel says, else its arrays' bytes a second on one core
-    against the triad's (`bandwidth`, in bytes a second).
+    """From 0 (computes) to 1 (streams memory): what the kernel says, or else what was measured.
 
-    What is read twice from memory is counted once, so a share that was measured is a lower bound. What a kernel says of
-    memory does not hold for a variant that is too slow to wait for it: loops of Python reach a hundredth of the triad.
+    Measured is the bytes of its arrays a second on one core, as a part of the triad's (`bandwidth`, in bytes a second).
+    Bytes that are read twice count once, so a measured share is a lower bound. A kernel may say that it is bound by
+    memory while its variant is too slow for that: loops of Python reach a hundredth of the triad's rate.
     """
     if kernel.bound == "compute":
         return 0.0

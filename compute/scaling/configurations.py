@@ -43,7 +43,7 @@ def worker_counts() -> list[int]:
 
 
 def limits(budget: float | None, rounds: int | None) -> tuple[float, int]:
-    """The budget in seconds (infinite where rounds alone decide), the most rounds; ValueError for what is neither."""
+    """The budget in seconds (infinite where only rounds are given) and the most rounds; ValueError for other values."""
     if budget is None:
         budget = BUDGET if rounds is None else math.inf
     elif not isinstance(budget, int | float) or isinstance(budget, bool) or not (math.isfinite(budget) and budget > 0):

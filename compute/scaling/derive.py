@@ -44,10 +44,10 @@ def _against(p: Point, called: str | None, baseline: Point | None, paired: bool)
     )
     if baseline is None:
         return p
-    # A point against itself is 1 in every round, also where rounds say nothing about each other.
+    # A point compared with itself is 1 in every round, even where samples of different points do not pair.
     together = paired or baseline.samples == p.samples
     ratio = statistics.paired_ratio if together else statistics.ratio_of_medians
-    # In weak scaling, what N workers did in their time against what one did in its: the work counts too.
+    # In weak scaling N workers do more work than one, so the ratio of times is multiplied by the ratio of works.
     grown = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
     speedup, interval = ratio([grown * sample for sample in baseline.samples], p.samples)
     return replace(p, speedup=speedup, speedup_ci=interval, efficiency=speedup / p.workers)

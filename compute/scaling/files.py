@@ -1,4 +1,4 @@
-"""Files that are whole or absent: found unwritable before anything is measured, put in place with one rename after."""
+"""Files that are whole or absent: a path is checked before measuring, and one rename puts the finished file there."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _obstacle(path: str) -> str | None:
         if mode is not None:
             if not stat.S_ISREG(mode):
                 return "it is neither a file nor a pipe; choose another path"
-            if not mode & 0o222:  # root may write to it, but somebody wished it kept
+            if not mode & 0o222:  # root could write to it all the same, but somebody has protected it
                 return "it is read-only; make it writable, or choose another path"
             os.close(os.open(target, os.O_WRONLY))
         if not target.parent.is_dir():
             return f"there is no folder {str(target.parent)!r}; create it first"
-        # Tried, not asked: permission bits say nothing to root, nor about a disk that is mounted read-only.
+        # A file is made to see whether it can be: permission bits do not bind root, nor tell of a read-only disk.
         beside = _beside(target)
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         beside.unlink()
@@ -120,9 +120,10 @@ def _is_stream(mode: int | None) -> bool:
 
 
 def _descriptor(path: str) -> int | None:
-    """The open descriptor that the path names: opened anew, a file that a shell has put there would begin at 0 again.
+    """The open descriptor that the path names, such as /dev/fd/3, or that goes to the same file as standard output.
 
-    So is a file that standard output goes to as well: replaced, it would lose what was printed.
+    It is written to as it is. Opening /dev/fd/3 anew would begin at the start of the file that a shell has put there.
+    Replacing the file of standard output would lose what was printed before.
     """
     if match := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", path):
         return int(match[1])

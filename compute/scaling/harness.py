@@ -1,4 +1,4 @@
-"""How fine the timer is and what a run costs that computes nothing: what no measured time can be more exact than.
+"""How fine the timer is, and what a run costs that computes nothing. No measured time is more exact than these.
 
 Source: Hoefler & Belli, SC15: a timer's overhead under 5 % of what it times, its resolution ten times finer. pyperf
 warns of values that are too short, too.
@@ -16,10 +16,10 @@ from compute.scaling import words
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
 
-STEPS = 1000  # of the clock; the smallest of so many is not one that an interrupt lengthened
-RUNS = 21  # of nothing: their median bears ten that something else held up, and they take milliseconds
+STEPS = 1000  # of the clock: the smallest of this many was not lengthened by an interrupt
+RUNS = 21  # of nothing: their median holds although ten of them were disturbed, and all take milliseconds
 MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
-FINER = 10  # times finer than what it times is the timer to be (Hoefler & Belli)
+FINER = 10  # times: so much finer than what it times should a timer be (Hoefler & Belli)
 
 
 def _a_chunk_each(chunks: int) -> Plan:
@@ -28,11 +28,11 @@ def _a_chunk_each(chunks: int) -> Plan:
 
 @kernel(plan=_a_chunk_each)
 def nothing(lo, hi, out):  # type: ignore[no-untyped-def]
-    """A body that computes nothing: what is left is the run itself."""
+    """A body that computes nothing, so that a run's time is what running costs."""
 
 
 def resolution() -> float:
-    """Seconds of the smallest step of time.perf_counter that can be seen from here, the call of it included."""
+    """The smallest step of time.perf_counter that can be seen, in seconds; the call itself is part of it."""
     smallest = float("inf")
     for _ in range(STEPS):
         before = after = time.perf_counter()
@@ -45,8 +45,8 @@ def resolution() -> float:
 def overhead(pool: Pool, variant: str | None = None) -> float:
     """Seconds that a run takes on this open pool when its chunks, one a lane, compute nothing: the median of RUNS.
 
-    They are a part of every measured time of that pool. variant: as for pool.run; compiled bodies and Python ones are
-    dispatched each in their own way.
+    Every measured time of that pool contains them. variant: as for pool.run, because compiled bodies and Python ones
+    are dispatched in different ways.
     """
     pool.warm(nothing, pool.workers, variant=variant)
     return median([pool.run(nothing, pool.workers, variant=variant).seconds for _ in range(RUNS + 1)][1:])

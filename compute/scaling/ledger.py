@@ -36,10 +36,10 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
     began = timeline.dispatched
     over = began + section.get("dispatch", 0.0)
     last = min(max((lane.stop for lane in lanes), default=over), over)
-    # How long each was on its way; one that never came, until all was done.
+    # How long each lane took to start; a lane that never started counts until all was done.
     ways = [max(0.0, lane.start - began - lane.loading) for lane in lanes]
     ways += [max(0.0, last - began)] * (workers - len(lanes))
-    # While the caller still writes to one worker, another may have begun.
+    # The caller may still be sending to one worker when another has begun: that one waited for less than all of it.
     sent = sum(min(way, timeline.sending) for way in ways)
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
@@ -98,7 +98,7 @@ def efficiencies(timeline: Timeline, seconds: float, workers: int, useful: float
 
 
 def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The entries' means over some ledgers: of the two middle rounds, where the median lies between them."""
+    """The mean of each entry over some ledgers. With an even number of rounds there are two middle ones."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 

@@ -28,9 +28,9 @@ from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
 
-GAUGE_SHARE = 0.1  # of the quickest run's seconds that a gauge goes on: what is longer meets more
-SUSPICIOUS = 0.1  # of the core-seconds waited, and the GIL is probed in some more runs
-PROBED = 0.15  # seconds of them: where the GIL is taken a look lasts 5 ms and more
+GAUGE_SHARE = 0.1  # of the quickest run's seconds, for which a gauge is repeated: it should meet as much noise as a run
+SUSPICIOUS = 0.1  # of the core-seconds: if lanes waited more than this, the GIL is probed in some more runs
+PROBED = 0.15  # seconds of such runs: while the GIL is taken, one look takes 5 ms or more
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class _Rounds:
 
 @dataclass
 class Trial:
-    """One work on the pools that it is for. `prepare`, `measure` as often as there is time, then `make_points`.
+    """One work on the pools that it is for. Call `prepare`, `measure` as often as there is time, then `make_points`.
 
-    round: seconds that one took; laws: what its points say about more workers.
+    round: seconds that one round took. laws: what its points say about more workers, after `make_points`.
     """
 
     work: Work
@@ -113,7 +113,7 @@ class Trial:
         return self._rounds.conditions
 
     def measure(self, most: int, share: float) -> None:
-        """More full rounds, as many as fit into the share of seconds: the first whatever it takes."""
+        """Measure at most `most` full rounds within `share` seconds. The very first round is always completed."""
         began = time.perf_counter()
         with garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
@@ -202,7 +202,7 @@ class Trial:
         self._compare_variants(references, failed)
 
     def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
-        """Warn where variants do not give the same, and leave out one that fails; its error where none is left."""
+        """Warn where variants differ in value, and leave out variants that fail; raise the error if none is left."""
         self.contenders = [c for c in self.contenders if c.kernel.variant not in failed]
         name = self.work.kernel.name
         for variant, error in failed.items():
@@ -290,7 +290,7 @@ class Trial:
         return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
-        """How much of some more runs a probe found the GIL taken, where lanes that share one waited."""
+        """{"gil": the share of the time in which it was taken}, from a few more runs with a probe; where lanes waited."""
         if build_point.waited_share(point) < SUSPICIOUS or (point.processes or 1) == point.workers:
             return {}
         until = time.perf_counter() + PROBED
@@ -303,7 +303,7 @@ class Trial:
 
 @contextmanager
 def garbage_set_aside() -> Iterator[None]:
-    """Collect once, and let later collections pass over all that is here already: with numba loaded that is 0.1 s."""
+    """Collect once, and exempt what exists now from later collections: with numba loaded each takes 0.1 s."""
     frozen_by_others = gc.get_freeze_count()
     gc.collect()
     gc.freeze()

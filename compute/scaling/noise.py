@@ -19,11 +19,11 @@ from typing import Any
 
 from compute import machine
 
-OTHERS = 0.05  # of the CPUs: what others take, N workers lack; under that, an idle machine's own housekeeping shows
+OTHERS = 0.05  # of the CPUs, used by others: an idle machine's own housekeeping takes less
 STEAL = (
     0.02  # of the CPU time: a quiet virtual machine loses under half of one percent, the intervals resolve one or two
 )
-THROTTLED = 0.01  # of the round, stopped by the quota: one period of 100 ms in 10 s is not yet what took the speedup
+THROTTLED = 0.01  # of the round, stopped by the quota: one period of 100 ms in 10 s does not explain a lost speedup
 SHORTEST = 0.5  # seconds: CPU times come in ticks of 10 ms, and one tick of a CPU is then 2 %
 TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
 
@@ -91,7 +91,7 @@ def compare_readings(before: Reading, after: Reading) -> Conditions:
     seconds = after.at - before.at
     steal = others = throttled = None
     total = _grown(before.total, after.total)
-    # Where the times stand still they are not kept (gVisor); other CPUs, or a worker that is gone, cannot be compared.
+    # Times that stand still are not counted at all (gVisor). Readings of other CPUs or workers cannot be compared.
     if total and seconds >= SHORTEST and before.cpus == after.cpus:
         stolen, idle = _grown(before.steal, after.steal), _grown(before.idle, after.idle)
         grown = [_grown(before.own.get(who), after.own.get(who)) for who in before.own | after.own]
@@ -187,9 +187,9 @@ def _throttled(root: Path) -> dict[str, float] | None:
     return seconds if readable else None
 
 
-@functools.lru_cache(maxsize=8)  # finding them takes longer than all the rest
+@functools.lru_cache(maxsize=8)  # finding the folders takes longer than reading them
 def _groups(root: Path, membership: str) -> tuple[Path, ...]:
-    """The folders of the control groups that this process is told to be in."""
+    """The folders of this process's control groups; membership: /proc/self/cgroup's text, so that a change is seen."""
     return tuple(folder for _, folder in machine.groups(root, "cpu"))
 
 

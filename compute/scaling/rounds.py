@@ -77,7 +77,8 @@ def scale_all(
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
-    Each gets one round; what the budget has left is shared by what those took, so that all get about as many.
+    Each work gets one round. The rest of the budget is divided in proportion to what these rounds took, so that all
+    works get about as many rounds.
     """
     budget, most = limits(budget, rounds)
     chosen = configurations(on, workers)

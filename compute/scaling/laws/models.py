@@ -84,7 +84,7 @@ def amdahl(timings: Timings) -> Model | None:
     sigma, seconds = fitting.amdahl(timings.counts, timings.times)
     if _says_nothing(estimate(sigma)):
         return None
-    scale = timings.base / seconds  # what one worker takes is not quite what the baseline takes
+    scale = timings.base / seconds  # the baseline is not quite as fast as one worker
 
     def speedups(counts: Floats) -> Floats:
         drawn = sigma[:, None]
@@ -123,7 +123,7 @@ def trend(timings: Timings) -> tuple[str, Estimate | None]:
         return NOT_IDENTIFIABLE, None
     rise = estimate(fitting.rise(timings.counts, timings.times))
     if rise.low > 0 and rise.value > DUST:
-        # Rising from below 0 towards it is no overhead: one worker is slower than each of many.
+        # A rise that stays below 0 is no overhead: it means that one worker is slower than each of many.
         above = fitting.karp_flatt(timings.counts, timings.times)[0, -1] > 0
         return (RISING if above else NOT_IDENTIFIABLE), rise
     if rise.high < 0 and rise.value < -DUST:

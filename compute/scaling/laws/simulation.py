@@ -1,8 +1,7 @@
-"""What the lane scheduler makes of measured chunks on any number of lanes: a replay, not a formula.
+"""Measured chunks replayed on any number of lanes: a simulation of the lane loop, not a formula.
 
-Every lane takes the next ticket when it is free, as in compute.lanes.loop. Nothing else is in the way than what
-the caller names: the counter, a bandwidth roof, start-up, a serial section. So a replay says what the chunks alone
-allow.
+Every lane takes the next ticket when it is free, as in compute.lanes.loop. Only what the caller names slows it: the
+ticket counter, a bandwidth roof, start-up, a serial section. So a replay says what the chunks alone allow.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def replay(
 ) -> Replay:
     """Run chunks of these CPU seconds, in ticket order, on so many lanes.
 
-    ticket:       seconds that a ticket costs a lane that took the last one too; contended: one that another lane took
-                  the last one of. The counter serves one lane at a time, in the order in which they ask; a lane leaves
-                  with a last ticket that is none.
+    ticket:       seconds that a ticket costs where the same lane took the last one.
+    contended:    seconds that it costs where another lane did. The counter serves one lane at a time, in the order in
+                  which they ask. Each lane asks once more at the end, and finds that no chunk is left.
     memory_share: the share of a chunk's seconds that streams memory. All lanes together stream no faster than roof ×
                   one lane, so that k working lanes are slowed by max(1, memory_share × k / roof): the steady state of
                   lanes whose memory phases do not coincide.

@@ -14,8 +14,8 @@ from compute.scaling.verdict.judgement import headline
 from compute.scaling.verdict.phrases import disturbed, every
 from compute.scaling.words import amount, listed, percent, seconds
 
-BUSY = 0.8  # of the time on a CPU, and a lane's waiting needs no words
-NEAR = 0.2  # a lane that is within this share of 1/N of a CPU had 1/N of it
+BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
+NEAR = 0.2  # of 1/N: a lane whose CPU share is this close to 1/N counts as one of N that took turns
 FINE = "nothing wrong"  # what a verdict ends with where there is no more to say
 
 
@@ -34,8 +34,9 @@ class Remark:
 def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
     """How near to N-fold each backend and variant came at its most workers, and why not nearer.
 
-    every: whether each gets its headline. Else only the best does, and of the others only what is wrong is told, once
-    where it is the same: the figures stand in the table, and a long report stays readable. What is fine is one line.
+    every: whether each gets its headline. Otherwise only the best does. The others are mentioned only where something
+    is wrong, and those with the same verdict share a line, because their figures stand in the table and a long report
+    must stay readable. Those with which nothing is wrong share one last line.
     """
     judged = [p for p in most_workers(points) if not p.is_serial and p.verdict]
     if not judged:
@@ -60,7 +61,7 @@ def _what_is_wrong(p: Point) -> str:
 
 
 def _whole(p: Point) -> str:
-    """Headline and verdict; what the one ends with and the other begins with is said once."""
+    """Headline and verdict as one text; a phrase that ends the one and begins the other is not repeated."""
     first, then = headline(p), _what_is_wrong(p)
     both = f"{percent(p.attainable)} of attainable"
     if first.endswith(both) and then.startswith(both):
