@@ -290,7 +290,7 @@ class Trial:
         return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
-        """{"gil": the share of the time in which it was taken}, from a few more runs with a probe; where lanes waited."""
+        """{"gil": the share of the time in which it was taken}, where lanes waited: from more runs with a probe."""
         if build_point.waited_share(point) < SUSPICIOUS or (point.processes or 1) == point.workers:
             return {}
         until = time.perf_counter() + PROBED
