@@ -16,7 +16,7 @@ from compute.traits import Traits
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "compute/README.md", ROOT / "kernels/README.md"]
+    [path for folder in (".", "docs", "compute", "compute/*", "kernels") for path in ROOT.glob(f"{folder}/*.md")]
 )
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 GLOSSARY = (ROOT / "docs/glossary.md").read_text()
