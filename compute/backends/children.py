@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
 from types import FrameType
@@ -46,6 +46,27 @@ def check_may_start(what: object) -> None:
         f"module {module!r} opens {what!r} when it is imported, and a worker process has to import it; put what runs"
         ' kernels there into a function, or under `if __name__ == "__main__":`'
     )
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends.
+
+    The blocked signal is inherited; but the system may hand it to a thread that does not block it (BLAS has some), and
+    Python would raise it here all the same: so it is put off.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    with interrupts.put_off():
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 REAPED_WITHIN = 5.0  # s in which the exit code of a dead child comes, unless its fork server is dead as well

@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import math
 import os
-import pickle
 import signal
 import sys
 import time
@@ -18,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compute.backends import children, hosts, remote
+from compute.backends import caller, children, hosts, remote
 from compute.backends.backend import Backend, Pool
-from compute.backends.sender import Sender
+from compute.backends.caller import Caller
 from compute.lanes import interrupts
-from compute.lanes.control import N_TICKETS, SENDING, STOP, ControlArray
+from compute.lanes.control import N_TICKETS, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
 from compute.memory.segments import ArenaKind
@@ -57,7 +56,7 @@ class Joblib(Backend):
                 raise ValueError(
                     f"{field} must be one of {', '.join(known)}, not {value!r}{nearest(str(value), list(known))}"
                 )
-        remote.check_timeout(self.timeout)
+        caller.check_timeout(self.timeout)
 
     @property
     def traits(self) -> Traits:
@@ -72,11 +71,9 @@ class LokyPool(Pool):
     die_together = True  # loky kills every worker when one dies
 
     def start(self) -> None:
-        children.check_may_start(self.backend)
-        hosts.prepare()
         self.arena = Arena(ARRAYS[self.backend.arrays])
+        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
         self._executor: Any = None
-        self._sender = Sender(self.arena)
         try:
             self.repair()
         except BaseException:
@@ -91,7 +88,7 @@ class LokyPool(Pool):
             from joblib.externals.loky import ProcessPoolExecutor
 
             self._shut_down()
-            self._sender.forget()
+            self._caller.forget()
             try:
                 self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
             except OSError as error:
@@ -102,9 +99,9 @@ class LokyPool(Pool):
                 ) from error
             arrived: set[int] = set()
             while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
-                with remote.deaf_children():
+                with children.deaf_children():
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
-                remote.import_numba()  # while they do
+                caller.import_numba()  # while they do
                 arrived |= {task.result() for task in tasks}
             for process in list(self._executor._processes.values()):
                 children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks
@@ -117,44 +114,36 @@ class LokyPool(Pool):
     def _lanes(self, job: Job) -> Sequence[Outcome]:
         from joblib.externals.loky import BrokenProcessPool
 
-        began = time.perf_counter_ns()
-        message, control = self._sender.message(job), ControlArray(job.control)
-        job.control[SENDING] += time.perf_counter_ns() - began
+        message, control = self._caller.message(job), ControlArray(job.control)
         is_warming = not control.words[N_TICKETS]
         perform = _perform_and_stay if is_warming else remote.perform
-        sent = time.perf_counter()
         try:
             tasks = [self._executor.submit(perform, message, lane) for lane in range(job.lanes)]
         except BrokenProcessPool as error:  # it broke while it was idle
             return [Outcome(0, death=_exit_codes(error))]
-        hung = self._watch(tasks, job, sent)
+        self._caller.note_sent(job)
+        hung = self._watch(tasks, job)
         errors = [task.exception() for task in tasks]
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
             if is_warming and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
                 return self._lanes(job)  # one worker did it for another
-            replies = [task.result() for task in tasks]
-            return [pickle.loads(reply) if reply else Outcome(lane) for lane, reply in enumerate(replies)]
+            return [caller.outcome_of(task.result(), lane) for lane, task in enumerate(tasks)]
         self._kill_lanes(job)
-        death = hung or _exit_codes(broken)
-        dead = [Outcome(lane, chunk=control.current(lane), death=death) for lane, error in enumerate(errors) if error]
+        cause = self._caller.cause_of_hung if hung else _exit_codes(broken)
+        dead = [self._caller.death(job, lane, cause) for lane, error in enumerate(errors) if error]
         return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
 
-    def _watch(self, tasks: Sequence[Any], job: Job, sent: float) -> str | None:
-        """Wait for the lanes to end; kill one that is hung, and say so."""
+    def _watch(self, tasks: Sequence[Any], job: Job) -> bool:
+        """Wait for the lanes to end; kill those that are hung, and say whether there were any."""
         from concurrent.futures import wait
 
-        timeout = self.backend.timeout
-        hung = None
-        while True:
-            _, running = wait(tasks, None if timeout is None else timeout / 8)
-            if not running or timeout is None:
-                return hung
-            control = ControlArray(job.control)
-            for lane, task in enumerate(tasks):
-                if task in running and remote.is_hung(control, lane, sent, timeout):
-                    hung = f"killed after {timeout} s in one chunk"
-                    _kill(control.process(lane))
+        was_hung = False
+        while running := wait(tasks, self._caller.patience).not_done:
+            for lane in self._caller.hung(job, [lane for lane, task in enumerate(tasks) if task in running]):
+                was_hung = True
+                _kill(ControlArray(job.control).process(lane))
+        return was_hung
 
     def _hurry(self, job: Job) -> None:
         """On a first Ctrl-C let each lane end its chunk, on a further one do not wait for that."""
@@ -181,14 +170,14 @@ class LokyPool(Pool):
                 feeder.join(FEEDER)
 
     def renew(self) -> None:
-        self._sender.forget()
+        self._caller.forget()
         self._executor.shutdown(wait=True)  # not killed: they may not be ours to kill any more
         self._executor = None
         self.arena.close()
         self.repair()
 
     def stop(self) -> None:
-        self._sender.forget()
+        self._caller.forget()
         self._shut_down()
 
     def forget(self) -> None:

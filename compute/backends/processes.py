@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute.backends import children, hosts, remote
+from compute.backends import caller, children
 from compute.backends.backend import Backend, Pool
-from compute.backends.sender import Sender
+from compute.backends.caller import Caller
 from compute.backends.worker import Tally, Worker, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, spin
-from compute.lanes.control import SENDING, ControlArray
+from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
 from compute.memory.segments import reference
@@ -43,7 +43,7 @@ PRELOAD = [
     "threadpoolctl",
 ]
 
-BACKLOG = 1  # unanswered jobs with which a worker is given another: more, and one that is always late would drown
+BACKLOG = 1  # unanswered jobs with which a worker is given another: with more, a slow worker's queue would grow
 DYING = 1.0  # s from the end of a worker's pipe to its own end: the system takes microseconds
 DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
 
@@ -71,7 +71,7 @@ class Processes(Backend):
             raise ValueError(
                 f"start must be one of {', '.join(methods)}, not {self.start!r}{nearest(str(self.start), methods)}"
             )
-        remote.check_timeout(self.timeout)
+        caller.check_timeout(self.timeout)
 
     def open(self) -> ProcessPool:
         return ProcessPool(self)
@@ -84,8 +84,7 @@ class ProcessPool(Pool):
     def start(self) -> None:
         import multiprocessing
 
-        children.check_may_start(self.backend)
-        hosts.prepare()
+        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
@@ -94,7 +93,6 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
-        self._sender = Sender(self.arena)
         self._make_board()
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()
@@ -103,7 +101,7 @@ class ProcessPool(Pool):
             self.repair()
         except BaseException:
             self._kill_all()
-            self._sender.forget()
+            self._caller.forget()
             self._selector.close()
             raise
 
@@ -112,7 +110,7 @@ class ProcessPool(Pool):
         self._board[:] = 0
 
     def renew(self) -> None:
-        self._sender.forget()
+        self._caller.forget()
         self._dismiss_all()  # by a message: they may not be ours to kill any more
         self._selector = selectors.DefaultSelector()
         self.arena.close()
@@ -131,7 +129,7 @@ class ProcessPool(Pool):
             children.check_server()
             start_server()
         # At this moment the fork server imports it, too: the first run waits for one import, not for two.
-        remote.import_numba()
+        caller.import_numba()
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.
@@ -157,23 +155,17 @@ class ProcessPool(Pool):
         try:
             worker.await_ready()
         except (EOFError, OSError):
-            return remote.describe_exit(self._bury(worker))
+            return caller.describe_exit(self._bury(worker))
         return None
-
-    @property
-    def _patience(self) -> float | None:
-        return None if self.backend.timeout is None else self.backend.timeout / 8
 
     def make_ready(self, job: Job) -> None:
         self._listen(job, 0)  # for who died meanwhile, and what came late of the runs before
         while self._owing(BACKLOG):
-            self._doze(job, self._patience)
+            self._doze(job, self._caller.patience)
         self.repair()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        began = time.perf_counter_ns()
-        message = self._sender.message(job)
-        self._sent = time.perf_counter()
+        message = self._caller.message(job)
         outcomes = []
         here = spin.here()
         # Last the one that waits on this CPU: once woken, it may take the CPU from us for as long as it has work.
@@ -182,7 +174,7 @@ class ProcessPool(Pool):
                 worker.send(job, message, 0 if worker.cpu == here else self._limit)
             except OSError:
                 outcomes.append(self._reap(worker, job))
-        job.control[SENDING] += time.perf_counter_ns() - began
+        self._caller.note_sent(job)
         if worker.cpu is not None:
             os.sched_yield()  # or our spin would keep it waiting
         if spin.until_over(job.control, self._spin):
@@ -192,7 +184,7 @@ class ProcessPool(Pool):
         while not control.is_over():
             if not self._owing():
                 return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
-            outcomes += self._doze(job, self._patience)
+            outcomes += self._doze(job, self._caller.patience)
         return outcomes
 
     def _owing(self, answers: int = 0) -> list[Worker]:
@@ -206,12 +198,9 @@ class ProcessPool(Pool):
         """Sleep until some worker answers, dies, or is found hung; what became of its part in this job."""
         asleep = [worker.will_tell() for worker in self._workers.values()]
         outcomes = self._listen(job, patience if all(asleep) else 0)
-        timeout = self.backend.timeout
-        if timeout is not None:
-            for worker in self._owing():
-                if remote.is_hung(ControlArray(job.control), worker.lane, self._sent, timeout):
-                    worker.life.kill()
-                    outcomes.append(self._reap(worker, job, f"killed after {timeout} s in one chunk"))
+        for lane in self._caller.hung(job, [worker.lane for worker in self._owing()]):
+            self._workers[lane].life.kill()
+            outcomes.append(self._reap(self._workers[lane], job, self._caller.cause_of_hung))
         return outcomes
 
     def _listen(self, job: Job, patience: float | None) -> list[Outcome]:
@@ -233,9 +222,7 @@ class ProcessPool(Pool):
     def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:
         """Bury a dead worker; only then may what it had begun be given to others."""
         code = self._bury(worker)
-        control = ControlArray(job.control)
-        control.left(worker.lane)
-        return Outcome(worker.lane, chunk=control.current(worker.lane), death=death or remote.describe_exit(code))
+        return self._caller.death(job, worker.lane, death or caller.describe_exit(code))
 
     def _bury(self, worker: Worker) -> int | None:
         """See that a worker is dead, and let go of it; its exit code."""
@@ -263,7 +250,7 @@ class ProcessPool(Pool):
                         self._reap(worker, job)
 
     def stop(self) -> None:
-        self._sender.forget()
+        self._caller.forget()
         self._dismiss_all()
         del self._board  # a closed pool holds no memory and no descriptor
 

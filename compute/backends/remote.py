@@ -1,4 +1,7 @@
-"""The workers' side of a job's way to another process: what it names is loaded once, and errors go back."""
+"""The worker's side of a pool of processes: what a message names is loaded once, its lane is run, errors go back.
+
+Whoever makes a worker process calls `settle` there first, and `perform` for each message.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,20 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from compute.backends import ambient, children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
-from compute.lanes import interrupts
-from compute.lanes.control import LOADING, N_LANES, ControlArray, line_of
+from compute.lanes.control import LOADING, N_LANES, line_of
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
 from kernels.compilation.serially import interpreted
-from kernels.definition import numba_is_here
 from kernels.definition.arguments import guarded
 from kernels.definition.work import checks
 
-PATIENCE = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
 
 
@@ -51,9 +50,9 @@ def _job_in(message: bytes, me: int) -> Job:
     try:
         return _opened(message, me)
     except ModuleNotFoundError as error:
-        told = f"worker processes cannot import {error.name}, which the kernel or its inputs need: {error}"
+        obstacle = f"worker processes cannot import {error.name}, which the kernel or its inputs need: {error}"
         remedy = "put it into a file on sys.path, or run the kernel on threads"
-        raise ModuleNotFoundError(f"{told}; {remedy}", name=error.name) from error
+        raise ModuleNotFoundError(f"{obstacle}; {remedy}", name=error.name) from error
 
 
 def _opened(message: bytes, me: int) -> Job:
@@ -161,34 +160,6 @@ def settle(parent: int) -> None:
     threadpool_limits(1)
 
 
-def import_numba() -> None:
-    """Have ready what compiles for workers, and tells with them; nothing where there is no numba."""
-    if numba_is_here():
-        with interrupts.put_off():
-            import kernels.compilation.compiler  # noqa: F401
-
-
-@contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends.
-
-    The blocked signal is inherited; but the system may hand it to a thread that does not block it (BLAS has some), and
-    Python would raise it here all the same: so it is put off.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    with interrupts.put_off():
-        from multiprocessing import resource_tracker
-
-        resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _die_with(parent: int) -> None:
     """Leave as soon as the parent has died. A busy lane cannot delay it: compiled ones hold no GIL, others lend it."""
     if hasattr(os, "pidfd_open"):
@@ -214,27 +185,3 @@ def _poll(parent: int) -> None:
             return
         except OSError:
             pass
-
-
-def check_timeout(timeout: float | None) -> None:
-    """ValueError for a timeout that is not a positive number of seconds."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
-
-
-def is_hung(control: ControlArray, lane: int, sent: float, timeout: float) -> bool:
-    """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
-    now, began = time.perf_counter(), control.started(lane) / 1e9
-    return now - began > timeout if began > sent else now - sent > timeout + PATIENCE
-
-
-def describe_exit(code: int | None) -> str:
-    """`SIGKILL` or `exit code 3`, from a process's exit code."""
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import pickle
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from compute.backends import children, hosts, output, remote
+from compute.backends.caller import outcome_of
 from compute.lanes import spin, usage
 from compute.lanes.control import WORDS_PER_LINE, Words
 from compute.lanes.loop import Job, Outcome
@@ -107,7 +107,7 @@ class Worker:
                 daemon=True,
             )
             try:
-                with remote.deaf_children(), hosts.parenthood(), _without_main(), own_forks():
+                with children.deaf_children(), hosts.parenthood(), _without_main(), own_forks():
                     self.process.start()
                 break
             except (OSError, EOFError):
@@ -150,12 +150,11 @@ class Worker:
     def receive(self) -> Outcome | None:
         """What it says of the job that it was sent last, if anything; EOFError or OSError where it is dead."""
         self.is_talking = True
-        said = self.pipe.recv_bytes()
+        answer = self.pipe.recv_bytes()
         self.is_talking = False
-        if int.from_bytes(said[:NUMBER], "big") != self._sent:
+        if int.from_bytes(answer[:NUMBER], "big") != self._sent:
             return None
-        outcome: Outcome = pickle.loads(said[NUMBER:])
-        return outcome
+        return outcome_of(answer[NUMBER:], self.lane)
 
     def will_tell(self) -> bool:
         """Ask it to tell of its next answer; False where it has given one since we last looked."""
@@ -239,7 +238,7 @@ def start_server() -> None:
     """Start multiprocessing's fork server where there is none, without waiting for what it imports."""
     from multiprocessing import forkserver
 
-    with remote.deaf_children(), _without_main():
+    with children.deaf_children(), _without_main():
         forkserver.ensure_running()
 
 

@@ -16,7 +16,7 @@ from example_kernels import fails, nothing, spin
 from patience import PATIENCE
 
 from compute import Processes
-from compute.backends import remote
+from compute.backends import caller
 from compute.backends.worker import Tally
 from compute.lanes import usage
 from kernels import Plan, kernel
@@ -156,7 +156,7 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do(monkeypatch):
         pool.run(nothing, 2)
         hung = pool._workers[0].process.pid
         # Without the minute that a worker has for loading a kernel.
-        monkeypatch.setattr(remote, "is_hung", lambda _, lane, *__: lane == 0 and pool._workers[0].process.pid == hung)
+        monkeypatch.setattr(caller, "is_hung", lambda _, lane, *__: lane == 0 and pool._workers[0].process.pid == hung)
         os.kill(hung, signal.SIGSTOP)
         for _ in range(4):  # the other one does all there is, until the first owes too many answers
             assert pool.run(nothing, 9).value.tolist() == list(range(9))

@@ -1,0 +1,115 @@
+"""The caller's side of a pool of worker processes: all that is not starting them, sending to them, and reaping them.
+
+A pool composes one `Caller`. It starts its workers, in each of which `remote.settle` is the first call; sends each of
+them what `message` gives, which `remote.perform` runs there; and sees the dead dead. Everything else is here: whether
+this process may start workers, what stands in a message, which lane is hung, and how a death is told.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import time
+from collections.abc import Iterable
+
+from compute.backends import children, hosts
+from compute.backends.sender import Sender
+from compute.lanes import interrupts
+from compute.lanes.control import SENDING, ControlArray
+from compute.lanes.loop import Job, Outcome
+from compute.memory.arena import Arena
+from kernels.definition import numba_is_here
+
+LOADING_TIME = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
+
+
+class Caller:
+    """What a pool of processes asks on its caller's side. Made before any worker is started.
+
+    backend: named in the RuntimeError where this process may not start workers. arena: the pool's, into which goes what
+    messages name. timeout: seconds that one chunk may take before its worker counts as hung; None for ever.
+    """
+
+    def __init__(self, backend: object, arena: Arena, timeout: float | None) -> None:
+        children.check_may_start(backend)
+        hosts.prepare()
+        self._sender, self._timeout = Sender(arena), timeout
+        self._began, self._made = 0, 0.0
+
+    def message(self, job: Job) -> bytes:
+        """What to send to every worker that has a lane in this job."""
+        self._began = time.perf_counter_ns()
+        message = self._sender.message(job)
+        self._made = time.perf_counter()
+        return message
+
+    def note_sent(self, job: Job) -> None:
+        """Call it when every worker has its message: the ledger is told how long that took."""
+        job.control[SENDING] += time.perf_counter_ns() - self._began
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for workers before `hung` is asked again; None to wait until there is something to hear."""
+        return None if self._timeout is None else self._timeout / 8
+
+    def hung(self, job: Job, lanes: Iterable[int]) -> list[int]:
+        """Those of the lanes that have been in one place for longer than a chunk may take: kill their workers."""
+        if self._timeout is None:
+            return []
+        control = ControlArray(job.control)
+        return [lane for lane in lanes if is_hung(control, lane, self._made, self._timeout)]
+
+    @property
+    def cause_of_hung(self) -> str:
+        """How the death of a worker that was killed as hung is told."""
+        return f"killed after {self._timeout} s in one chunk"
+
+    def death(self, job: Job, lane: int, cause: str) -> Outcome:
+        """The outcome of a lane whose worker is dead: call it when nothing more can be written by that worker.
+
+        What it had begun may be given to others from now on.
+        """
+        control = ControlArray(job.control)
+        control.left(lane)
+        return Outcome(lane, chunk=control.current(lane), death=cause)
+
+    def forget(self) -> None:
+        """Let go of all that messages named. Call it when there are no workers that know it any more."""
+        self._sender.forget()
+
+
+def outcome_of(reply: bytes, lane: int) -> Outcome:
+    """What `remote.perform` has answered for a lane."""
+    outcome: Outcome = pickle.loads(reply) if reply else Outcome(lane)
+    return outcome
+
+
+def is_hung(control: ControlArray, lane: int, sent: float, timeout: float) -> bool:
+    """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
+    now, began = time.perf_counter(), control.started(lane) / 1e9
+    return now - began > timeout if began > sent else now - sent > timeout + LOADING_TIME
+
+
+def check_timeout(timeout: float | None) -> None:
+    """ValueError for a timeout that is not a positive number of seconds."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
+
+
+def import_numba() -> None:
+    """Import here what compiles for workers; nothing where there is no numba. Best while they start."""
+    if numba_is_here():
+        with interrupts.put_off():
+            import kernels.compilation.compiler  # noqa: F401
+
+
+def describe_exit(code: int | None) -> str:
+    """`SIGKILL` or `exit code 3`, from a process's exit code."""
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"
