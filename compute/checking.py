@@ -84,12 +84,12 @@ def run(
         notes += _compare_variants(kernel, tried.value, other, lambda: _tried(other, other.plan(*args, **kw), PATIENCE))
     result = dispatch.execute(pool, kernel, args, kw, watch, progress)
     where = getattr(pool, "backend", "one core")
-    if told := difference(tried.value, result.value, exactly=True):
-        raise CheckFailed(f"{_named(kernel)} on {where!r} does not give what it gives chunk by chunk: {told}")
+    if differs := difference(tried.value, result.value, exactly=True):
+        raise CheckFailed(f"{_named(kernel)} on {where!r} does not give what it gives chunk by chunk: {differs}")
     for k in kernel.inout:
-        if told := difference(tried.inputs[k], plan.inputs[k], exactly=True):
+        if differs := difference(tried.inputs[k], plan.inputs[k], exactly=True):
             name = kernel.inputs[k]
-            raise CheckFailed(f"{_named(kernel)} on {where!r} does not leave in {name} what it leaves alone: {told}")
+            raise CheckFailed(f"{_named(kernel)} on {where!r} does not leave in {name} what it leaves alone: {differs}")
     record = result.record
     return Result(result.value, result.seconds, lambda: replace(record(), events=(*record().events, *notes)))
 
@@ -113,10 +113,10 @@ def _compare_variants(kernel: Kernel, value: Any, other: Kernel, run: Callable[[
         return
     except CheckFailed as error:
         raise CheckFailed(f"{kernel.name}'s variants differ: {error}, and {mine} does not") from error
-    if told := difference(value, its_value):
-        raise CheckFailed(f"{kernel.name}'s variants {mine} and {its} differ: {told}")
-    if told := difference(value, its_value, exactly=True):
-        yield f"{mine} and {its} differ by rounding: {told}"
+    if differs := difference(value, its_value):
+        raise CheckFailed(f"{kernel.name}'s variants {mine} and {its} differ: {differs}")
+    if differs := difference(value, its_value, exactly=True):
+        yield f"{mine} and {its} differ by rounding: {differs}"
 
 
 def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial:
@@ -144,10 +144,10 @@ def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial
             _check_written(kernel, plan, *outs)
             _check_repeatable(kernel, plan, *outs)
         values = [kernel.finish(out, plan) for out in outs]
-    if told := difference(values[0], values[1], exactly=True):
+    if differs := difference(values[0], values[1], exactly=True):
         raise CheckFailed(
             f"{_named(kernel)} gives another value where out held something else before, or chunks ran in another order"
-            f" or twice: {told}"
+            f" or twice: {differs}"
         )
     _check_wide_enough(kernel, plan, outs[0], values[0])
     return _Trial(values[0], inputs[0])
@@ -174,20 +174,20 @@ def _kept(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
     def put_back() -> list[tuple[int, str]]:
         changed = []
         for k, x, was in before:
-            if told := difference(was, x, exactly=True):
-                changed.append((k, told))
+            if differs := difference(was, x, exactly=True):
+                changed.append((k, differs))
                 if x.flags.writeable:
                     np.copyto(x, was)
         return changed
 
     def put_back_and_check() -> None:
-        for k, told in put_back():
+        for k, differs in put_back():
             if k not in kernel.inout:
                 name = name_at(kernel.inputs, k)
                 remedy = f"say @kernel(inout=({name!r},))"
                 if not isinstance(plan.inputs[k], np.ndarray):
                     remedy = "pass the array as an input of its own, and name it in @kernel(inout=…)"
-                raise CheckFailed(f"{_named(kernel)} changes its input {name}: {told}; {remedy}")
+                raise CheckFailed(f"{_named(kernel)} changes its input {name}: {differs}; {remedy}")
 
     try:
         yield put_back_and_check
@@ -199,10 +199,10 @@ def _try_chunk(kernel: Kernel, body: Callable[..., Any], chunk: int, out: Array,
     try:
         kernel.run_chunk(body, chunk, out, plan._replace(inputs=guarded(plan.inputs, kernel.inout)))
     except Exception as error:
-        told = refusals.explained(error, kernel)
+        explained = refusals.explained(error, kernel)
         if type(error).__module__.startswith("numba."):
-            raise told from None  # it is not compiled at all
-        what = f"raises {type(error).__name__}: {error}" if told is error else str(told)
+            raise explained from None  # it is not compiled at all
+        what = f"raises {type(error).__name__}: {error}" if explained is error else str(explained)
         raise CheckFailed(f"{_named(kernel)} {what}, in {_chunk(plan, chunk)}") from error
 
 
@@ -218,9 +218,9 @@ def _check_written(kernel: Kernel, plan: Plan, first: Array, second: Array) -> N
 
 def _check_repeatable(kernel: Kernel, plan: Plan, first: Array, second: Array) -> None:
     if first.dtype.names is None and (where := differing(first, second)).any():
-        one = tuple(np.argwhere(where)[0])
+        index = tuple(np.argwhere(where)[0])
         raise CheckFailed(
-            f"{_named(kernel)} gives {first[one]} and {second[one]} {_at(kernel, plan, where)}, where out held"
+            f"{_named(kernel)} gives {first[index]} and {second[index]} {_at(kernel, plan, where)}, where out held"
             " something else before, or chunks ran in another order or twice"
         )
 
@@ -289,9 +289,9 @@ def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
     except Exception as error:
         yield f"{_named(kernel)} cannot be cut into chunks of {grain} indices ({error})"
         return
-    if not (told := difference(value, its_value, exactly=not kernel.reduce)):
+    if not (differs := difference(value, its_value, exactly=not kernel.reduce)):
         return
-    how = f"depends on how indices are cut into chunks: {plan.step} or {grain} to a chunk give {_shortened(told)}"
+    how = f"depends on how indices are cut into chunks: {plan.step} or {grain} to a chunk give {_shortened(differs)}"
     if not difference(value, its_value):
         yield f"{_named(kernel)} {how}, which rounding explains"
     elif np.shape(value) != np.shape(its_value):
@@ -337,11 +337,11 @@ def _fill(out: Array, pattern: int) -> None:
     out.reshape(-1).view(np.uint8).fill(pattern & 1 if out.dtype.kind == "b" else pattern)
 
 
-def _same(one: Array, other: Array) -> Array:
+def _same(first: Array, second: Array) -> Array:
     """Which elements of two arrays of the same dtype hold the same bytes."""
-    if not one.size or not one.itemsize:
-        return np.ones(one.shape, bool)
-    a, b = (x.copy(order="C").reshape(-1).view(np.uint8).reshape(*x.shape, x.itemsize) for x in (one, other))
+    if not first.size or not first.itemsize:
+        return np.ones(first.shape, bool)
+    a, b = (x.copy(order="C").reshape(-1).view(np.uint8).reshape(*x.shape, x.itemsize) for x in (first, second))
     answer: Array = (a == b).all(axis=-1)
     return answer
 

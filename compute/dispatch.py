@@ -244,7 +244,7 @@ def _run_all_chunks(
                 raise _hopeless(lost, death, job.kernel, plan)
         if not len(missing):
             return
-        if pool.die_together:  # one of these killed the others' workers too: alone, the innocent are done
+        if pool.die_together:  # nobody knows whose chunk it was: the suspects are retried one at a time
             suspects += [death.chunk for death in deaths if death.chunk is not None]
             suspects = [chunk for chunk in suspects if done[chunk] == 0]
         control.offer(suspects[:1] or missing)
@@ -283,8 +283,8 @@ def _pass(pool: Lanes, job: Job, plan: Plan, watch: InterruptWatch, teller: Tell
     except BaseException as error:  # Ctrl-C above all
         ControlArray(job.control).stop()
         pool.stop_lanes(job)
-        if isinstance(error, Exception) and (told := job.kernel.explained(error)) is not error:
-            raise told from None
+        if isinstance(error, Exception) and (explained := job.kernel.explained(error)) is not error:
+            raise explained from None
         raise
     deaths = [outcome for outcome in outcomes if outcome.death]
     if deaths:

@@ -30,14 +30,14 @@ class _Registry(Mapping[str, type[Backend]]):
             return _OWN[name]
         entry = _offered()[name]
         try:
-            found = entry.load()
+            offered = entry.load()
         except Exception as error:
             raise ValueError(f"{_offerer(entry)} cannot be loaded ({type(error).__name__}: {error})") from error
-        if not (isinstance(found, type) and issubclass(found, Backend) and getattr(found, "name", None) == name):
+        if not (isinstance(offered, type) and issubclass(offered, Backend) and getattr(offered, "name", None) == name):
             raise ValueError(
-                f"{_offerer(entry)} is {found!r}; it must be a class of compute.Backend whose `name` is {name!r}"
+                f"{_offerer(entry)} is {offered!r}; it must be a class of compute.Backend whose `name` is {name!r}"
             )
-        return found
+        return offered
 
     def __iter__(self) -> Iterator[str]:
         return iter([*_OWN, *_offered()])

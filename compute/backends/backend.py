@@ -45,8 +45,10 @@ class Backend(ABC):
     def __repr__(self) -> str:
         """What evaluates to this backend: its workers, and what is not as it is by default."""
         others = [field for field in fields(self) if field.name != "workers"]
-        said = [f"{field.name}={value!r}" for field in others if (value := getattr(self, field.name)) != field.default]
-        return f"{type(self).__name__}({', '.join([repr(self.workers), *said])})"
+        options = [
+            f"{field.name}={value!r}" for field in others if (value := getattr(self, field.name)) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join([repr(self.workers), *options])})"
 
     @property
     def traits(self) -> Traits:

@@ -101,9 +101,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """cloudpickle's own form of a function by value; a global that does not pickle is imported by the worker."""
         make, arguments, (state, slots), *rest = self._dynamic_function_reduce(function)
         globals_ = {
-            name: self._or_by_name(function.__module__, name, one) for name, one in slots["__globals__"].items()
+            name: self._or_by_name(function.__module__, name, value) for name, value in slots["__globals__"].items()
         }
-        globals_ |= {name: one for name, one in builtins_of(function).items() if self._obstacle(one) is None}
+        globals_ |= {name: value for name, value in builtins_of(function).items() if self._obstacle(value) is None}
         return make, arguments, (state, slots | {"__globals__": globals_}), *rest
 
     def _or_by_name(self, module: str, name: str, value: Any) -> Any:
@@ -211,7 +211,7 @@ def _is_made_in_c(kind: type) -> bool:
 
 def _shape(kind: type) -> tuple[Any, ...]:
     """What cannot be changed of a class that is there."""
-    members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, enum.Enum) else None
+    members = {name: member.value for name, member in kind.__members__.items()} if issubclass(kind, enum.Enum) else None
     return type(kind), kind.__bases__, vars(kind).get("__slots__"), members
 
 
@@ -224,9 +224,9 @@ def _class_like(module: str, name: str, shape: tuple[Any, ...], make: Callable[.
     *above, last = name.split(".")
     for part in above:
         holder = getattr(holder, part)
-    found = vars(holder).get(last)
-    if isinstance(found, type) and _shape(found) == shape:
-        return found
+    imported = vars(holder).get(last)
+    if isinstance(imported, type) and _shape(imported) == shape:
+        return imported
     made = make(*arguments)
     setattr(holder, last, made)
     return made

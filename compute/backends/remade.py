@@ -97,19 +97,19 @@ def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextV
     return contextvars.ContextVar(name, default=value[0]) if value else contextvars.ContextVar(name)
 
 
-def _filled_dict(key: Any, value: Any, items: dict[Any, Any]) -> Any:
+def _filled_dict(key_type: Any, value_type: Any, items: dict[Any, Any]) -> Any:
     from numba.typed import Dict
 
-    made = Dict.empty(key, value)
-    for one, its in items.items():
-        made[one] = its
+    made = Dict.empty(key_type, value_type)
+    for key, value in items.items():
+        made[key] = value
     return made
 
 
-def _filled_list(item: Any, items: list[Any]) -> Any:
+def _filled_list(item_type: Any, items: list[Any]) -> Any:
     from numba.typed import List
 
-    made = List.empty_list(item)
-    for one in items:
-        made.append(one)
+    made = List.empty_list(item_type)
+    for item in items:
+        made.append(item)
     return made

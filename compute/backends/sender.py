@@ -50,8 +50,8 @@ class Sender:
         gone = self._known.latest()
         place = None if code.is_machine and not carried[0] else self._moved_to()
         around = None if code.is_machine else ambient.here()
-        told = code.digest, code.where, gone, places, fixed, items, carried, place, around
-        return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
+        parts = code.digest, code.where, gone, places, fixed, items, carried, place, around
+        return pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
     def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes, bool]:
         """Take out of the items what only a body's own way leads to a worker, such as a namedtuple of __main__.
@@ -107,7 +107,7 @@ class Sender:
             from kernels.compilation.machine_code import exported
 
             _refuse_object_mode(kernel.name, [variant.source()])
-            if any(provenance.is_dispatcher(one) for one in others):  # a type that no other process has
+            if any(provenance.is_dispatcher(value) for value in others):  # a type that no other process has
                 return self._source(variant.source(), kernel.reduce is not None, settings())
             content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
             if content is not None:
@@ -184,30 +184,30 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
     A function that numba has compiled is a type of its own, as may be what else is no number: such a value is told by
     its id, and put among the others, to be held.
     """
-    told: list[Any] = []
+    layouts: list[Any] = []
     for value in values:
         if isinstance(value, np.ndarray):
-            told.append((value.dtype, value.ndim, value.flags.num))
+            layouts.append((value.dtype, value.ndim, value.flags.num))
         elif type(value) is int:
-            told.append((int, -(2**63) <= value < 2**63))
+            layouts.append((int, -(2**63) <= value < 2**63))
         elif isinstance(value, tuple):
-            told.append((type(value), _layouts(value, others)))
+            layouts.append((type(value), _layouts(value, others)))
         elif type(value) is list:
-            told.append((list, _layouts(value[:1], others)))  # numba's lists have items of one type
+            layouts.append((list, _layouts(value[:1], others)))  # numba's lists have items of one type
         elif isinstance(value, np.generic):
-            told.append((type(value), value.dtype))
+            layouts.append((type(value), value.dtype))
         elif type(value) in PLAIN:
-            told.append(type(value))
+            layouts.append(type(value))
         else:
-            told.append((type(value), id(value)))
+            layouts.append((type(value), id(value)))
             others.append(value)
-    return tuple(told)
+    return tuple(layouts)
 
 
 def _refuse_object_mode(name: str, compiled: list[Any]) -> None:
     """TypeError where compiled code returns to Python: it looks its names up in the modules of the process it is in."""
     reached = (reach_of(function, compiled=True) for function in compiled if isinstance(function, types.FunctionType))
-    if any(type(one).__module__ == "numba.core.withcontexts" for reach in reached for one in reach.held):
+    if any(type(value).__module__ == "numba.core.withcontexts" for reach in reached for value in reach.held):
         raise TypeError(
             f"{name} uses numba's objmode, whose Python code finds no names in worker processes; run it on threads, or"
             " a 'python' variant that calls no such function"
@@ -223,7 +223,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a plain pickle of it is short, and means the same in a worker."""
     kind = type(value)
     if kind is tuple:
-        return all(type(one) is not np.ndarray and _is_plain(one) for one in value)
+        return all(type(item) is not np.ndarray and _is_plain(item) for item in value)
     return kind in PLAIN or (isinstance(value, np.generic) and kind.__module__ == "numpy")
 
 

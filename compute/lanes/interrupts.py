@@ -51,10 +51,11 @@ _latest: tuple[list[Any], list[int]] = [], []  # all handlers, and the places of
 def _handlers() -> list[tuple[int, Any]]:
     """The signals whose handlers are Python code's, and these handlers."""
     global _latest
-    found = list(map(getsignal, SIGNALS))
-    if found != _latest[0]:  # as a rule they are, and to look at each takes longer than to ask for all
-        _latest = found, [place for place, handler in enumerate(found) if handler and callable(handler)]  # 0: default
-    return [(SIGNALS[place], found[place]) for place in _latest[1]]
+    handlers = list(map(getsignal, SIGNALS))
+    if handlers != _latest[0]:  # as a rule they are, and to look at each takes longer than to ask for all
+        is_code = [bool(handler and callable(handler)) for handler in handlers]  # the system's default is 0
+        _latest = handlers, [place for place, is_it in enumerate(is_code) if is_it]
+    return [(SIGNALS[place], handlers[place]) for place in _latest[1]]
 
 
 class _Ears:

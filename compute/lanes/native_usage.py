@@ -120,9 +120,9 @@ def switches_and_faults(_: Any) -> Any:
             return context.make_tuple(builder, sig.return_type, 3 * [ir.Constant(_I64, UNKNOWN)])
         used = cgutils.alloca_once(builder, ir.ArrayType(_I64, RUSAGE))
         failed = _call(builder, "getrusage", _I32, ir.Constant(_I32, RUSAGE_THREAD), builder.bitcast(used, _BYTES))
-        told = builder.icmp_signed("==", failed, ir.Constant(_I32, 0))
+        succeeded = builder.icmp_signed("==", failed, ir.Constant(_I32, 0))
         words = [builder.load(cgutils.gep_inbounds(builder, used, 0, k)) for k in (NVCSW, NIVCSW, MINFLT)]
-        known = [builder.select(told, word, ir.Constant(_I64, UNKNOWN)) for word in words]
+        known = [builder.select(succeeded, word, ir.Constant(_I64, UNKNOWN)) for word in words]
         return context.make_tuple(builder, sig.return_type, known)
 
     return types.UniTuple(types.int64, 3)(), emit

@@ -60,9 +60,8 @@ class Arena:
             self._collect()
             fitting = [segment for segment in self._idle if size <= len(segment) <= max(2 * size, 2**16)]
             if fitting:
-                segment = min(
-                    fitting, key=lambda one: (len(one), one.serial)
-                )  # the same again, where nothing else decides
+                # By serial, too: where nothing else decides, a run that is repeated gets the same segments again.
+                segment = min(fitting, key=lambda segment: (len(segment), segment.serial))
                 del self._idle[segment]
             else:
                 check_memory(size)

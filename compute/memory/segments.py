@@ -154,17 +154,17 @@ PR_GET_DUMPABLE = 3
 _unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
 
 
-def create_segment(size: int, kind: ArenaKind, folder: str | None, told: set[int]) -> Segment:
+def create_segment(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[int]) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much.
 
-    told: why shared memory could not be used, of which users were told: once is enough.
+    reasons_told: why shared memory could not be used, of which users were told: once is enough.
     """
     # A name exists for a moment before anybody here knows of it.
     with interrupts.put_off():
-        return with_more_files(lambda: _create(size, kind, folder, told))
+        return with_more_files(lambda: _create(size, kind, folder, reasons_told))
 
 
-def _create(size: int, kind: ArenaKind, folder: str | None, told: set[int]) -> Segment:
+def _create(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[int]) -> Segment:
     import tempfile
 
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -174,9 +174,9 @@ def _create(size: int, kind: ArenaKind, folder: str | None, told: set[int]) -> S
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
-            if error.errno in told | _unusable:
+            if error.errno in reasons_told | _unusable:
                 return _create_mapped(size, folder)
-            told.add(error.errno)
+            reasons_told.add(error.errno)
             if error.errno == errno.ENOSPC:
                 free = in_words(machine.shared_memory_free() or 0)
                 why = f"has {free} free and {in_words(size)} are needed"
