@@ -110,8 +110,7 @@ async def _lanes(job: Job) -> list[Outcome]:
 async def _lane(job: Job, me: int) -> Outcome:
     import asyncio
 
-    mark_worker(job, me)
-    control, line = ControlArray(job.control), line_of(me)
+    line, control = mark_worker(job, me), ControlArray(job.control)
     try:
         while job.lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
             await asyncio.sleep(0)

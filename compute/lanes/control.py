@@ -108,11 +108,12 @@ class ControlArray:
         words[: done + chunks] = 0
         words[N_CHUNKS], words[N_LANES], words[GRAIN], words[N_INDICES] = chunks, lanes, plan.step, plan.indices
         words[DONE], words[DETAILED] = done, detailed
-        if chunks <= SPANS_BOUND:
+        records = 1 if chunks <= SPANS_BOUND else 0
+        if records:
             words[SPANS] = done + 2 * chunks
         for lane in range(lanes):
             line = line_of(lane)
-            words[line + RECORDS], words[line + NEXT], words[line + MARK] = chunks <= SPANS_BOUND, lane, 1 + lane
+            words[line + RECORDS], words[line + NEXT], words[line + MARK] = records, lane, 1 + lane
         for lane, cpu in enumerate(pins):
             words[line_of(lane) + PIN] = cpu + 1
         words[N_TICKETS] = chunks

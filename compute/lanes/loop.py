@@ -295,17 +295,17 @@ def be_a_lane(inside: bool) -> bool:
     return was
 
 
-def mark_worker(job: Job, me: int) -> None:
-    """Write who runs a lane: this process and this thread."""
-    line = line_of(me)
+def mark_worker(job: Job, me: int) -> int:
+    """Write who runs a lane: this process and this thread. Returns where the lane's line begins."""
+    line: int = line_of(me)
     job.control[line + PROCESS], job.control[line + THREAD] = os.getpid(), threading.get_native_id()
+    return line
 
 
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
-    mark_worker(job, me)
-    line, was_inside = line_of(me), inside_a_lane()
-    former: set[int] = set()
+    line, was_inside = mark_worker(job, me), inside_a_lane()
+    former: set[int] | None = None
     try:
         _inside.lane = True
         lane = job.lane
@@ -320,7 +320,8 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         return Outcome(me, error, control.current(me))
     finally:
         _inside.lane = was_inside  # no call, at which a Ctrl-C could come and leave this thread a lane for good
-        usage.leave(job.control, line, former)
+        if former is not None:
+            usage.leave(job.control, line, former)
     return Outcome(me)
 
 
