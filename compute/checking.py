@@ -27,7 +27,7 @@ from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel, numba_is_here, refusals
 from kernels.definition.arguments import guarded, name_at
 from kernels.definition.containers import arrays_in
-from kernels.definition.plan import Plan
+from kernels.definition.plan import Plan, surrounded
 
 Array = np.ndarray[Any, Any]
 # Of bytes: NaN, -1 or True, and something else of any dtype. No element that was written holds both in turn.
@@ -74,8 +74,23 @@ def run(
     progress: Tell | bool | None = None,
 ) -> Result:
     """dispatch.execute, checked. CheckFailed names what is wrong; what could not be checked is among the events."""
-    notes: list[str] = []
     plan = kernel.plan(*args, **kw)
+    if plan.dtype is object:
+        raise ValueError(f"check= tries bodies over indices, and {kernel.name} is a function over items; leave it out")
+    with surrounded(plan) as whole:
+        return _run(pool, kernel, whole, args, kw, watch, progress)
+
+
+def _run(
+    pool: Lanes,
+    kernel: Kernel,
+    plan: Plan,
+    args: tuple[Any, ...],
+    kw: dict[str, Any],
+    watch: InterruptWatch,
+    progress: Tell | bool | None,
+) -> Result:
+    notes: list[str] = []
     tried = _tried(kernel, plan)
     _check_apart(kernel, plan)
     notes += _compare_cuts(kernel, plan, tried.value)
@@ -156,7 +171,7 @@ def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial
 def _checked_body(kernel: Kernel) -> Callable[..., Any]:
     variant = kernel.variants[kernel.variant]
     if not variant.compiled:
-        return variant.load()
+        return kernel.body()
     from kernels.compilation.compiler import compiled
 
     made: Callable[..., Any] = compiled(variant.source(), boundscheck=True)

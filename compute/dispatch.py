@@ -23,7 +23,7 @@ from compute.progress import Tell, Teller, teller_of
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 from kernels.definition.arguments import guarded
-from kernels.definition.plan import Plan
+from kernels.definition.plan import Plan, surrounded
 
 ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
 
@@ -144,7 +144,20 @@ def execute(
     progress: Tell | bool | None = None,
 ) -> Result:
     """All the steps of a run on an open pool."""
-    sections: dict[str, float] = {}
+    began = time.perf_counter()
+    plan = kernel.plan(*args, **kw)
+    planning = time.perf_counter() - began
+    if plan.around is None:
+        return _execute(pool, kernel, plan, watch, progress, planning)
+    with surrounded(plan) as whole:
+        return _execute(pool, kernel, whole, watch, progress, planning)
+
+
+def _execute(
+    pool: Lanes, kernel: Kernel, plan: Plan, watch: InterruptWatch, progress: Tell | bool | None, planning: float
+) -> Result:
+    """What follows the plan."""
+    sections = {"plan": planning}
     events: list[str] = []
     began = last = time.perf_counter()
 
@@ -153,8 +166,6 @@ def execute(
         now = time.perf_counter()
         sections[name], last = now - last, now
 
-    plan = kernel.plan(*args, **kw)
-    section("plan")
     job = place(pool, kernel, plan)
     section("transfer")
     dispatched = last
@@ -178,7 +189,7 @@ def execute(
     def timeline() -> Timeline:
         return Timeline(written.spans(), written.totals(), sections, tuple(events), dispatched, written.sending)
 
-    return Result(value, last - began, timeline)
+    return Result(value, planning + last - began, timeline)
 
 
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
@@ -206,10 +217,10 @@ def _placed(arena: Arena, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 def warm(pool: Lanes, kernel: Kernel, args: tuple[Any, ...], kw: dict[str, Any], watch: InterruptWatch) -> float:
     """Make every worker load the kernel for arguments like these, without running a chunk; return the seconds."""
     began = time.perf_counter()
-    plan = kernel.plan(*args, **kw)
-    job = place(pool, kernel, plan)
-    ControlArray(job.control).offer([])
-    _pass(pool, job, plan, watch)
+    with surrounded(kernel.plan(*args, **kw)) as plan:
+        job = place(pool, kernel, plan)
+        ControlArray(job.control).offer([])
+        _pass(pool, job, plan, watch)
     pool.arena.forget_idle()
     return time.perf_counter() - began
 

@@ -9,9 +9,11 @@ from kernels.matrix.matrix_vector import matvec
 from kernels.sieve.windows import count_primes, primes
 from kernels.streams.scaled_sum import triad
 from kernels.streams.transposition import transpose
+from kernels.waiting.blocks import read
+from kernels.waiting.requests import fetch
 
 REGISTRY: dict[str, Kernel] = {
-    made.name: made for made in (count_primes, primes, mandelbrot, matmul, matvec, transpose, triad)
+    made.name: made for made in (count_primes, primes, mandelbrot, matmul, matvec, transpose, triad, fetch, read)
 }
 
 __all__ = [
@@ -20,12 +22,14 @@ __all__ = [
     "Plan",
     "count_primes",
     "each",
+    "fetch",
     "find",
     "kernel",
     "mandelbrot",
     "matmul",
     "matvec",
     "primes",
+    "read",
     "transpose",
     "triad",
 ]

@@ -55,7 +55,7 @@ PARTS = (
 def survey(budget: float, progress: Progress) -> Scaling:
     """Measure every registered kernel; takes about `budget` seconds, and what has to be compiled takes extra."""
     progress(0, 1, "loading every kernel; what has changed is compiled, once, which can take a minute more")
-    compile_side_by_side(list(kernels.REGISTRY))
+    compile_side_by_side([name for name, kernel in kernels.REGISTRY.items() if "nogil" in kernel.variants])
     deadline = time.perf_counter() + budget
     wanted = _wanted()
     runs = sum(1 + len(on) * len(worker_counts()) for on in wanted.values())
@@ -71,8 +71,8 @@ def _wanted() -> dict[tuple[str, str], list[str]]:
     """The backends on which each (kernel, variant) is to be measured."""
     found: dict[tuple[str, str], list[str]] = {}
     for part in PARTS:
-        for name in kernels.REGISTRY:
-            if part.only in (None, name):
+        for name, kernel in kernels.REGISTRY.items():
+            if part.only in (None, name) and part.variant in kernel.variants and kernel.bound != "wait":
                 found.setdefault((name, part.variant), []).extend(part.on)
     return found
 

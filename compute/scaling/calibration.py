@@ -13,7 +13,7 @@ from compute import machine
 from compute.scaling import statistics
 from kernels.definition import Kernel
 from kernels.definition.arguments import apart
-from kernels.definition.plan import Plan
+from kernels.definition.plan import Plan, surrounded
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
 LARGEST_STEP = 64.0  # in predicted time, from one size to the next: a forecast that reaches further is a bad one
@@ -30,10 +30,14 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     Stops after `enough` seconds of chunks, or after one chunk, run twice, where that takes longer. Writes into no array
     of the caller's.
     """
-    plan = apart(kernel.plan(*args, **kw), kernel.inout)
+    with surrounded(kernel.plan(*args, **kw)) as plan:
+        return _predict(kernel, apart(plan, kernel.inout), enough)
+
+
+def _predict(kernel: Kernel, plan: Plan, enough: float) -> float:
     if not plan.chunks:
         return 0.0
-    body = kernel.variants[kernel.variant].load(kernel.reduce is not None)
+    body = kernel.body()
     scratch = np.empty(kernel.output_shape(plan), plan.dtype)  # pages that no chunk writes cost nothing
     order = _spread(plan.chunks)
     if kernel.variants[kernel.variant].compiled:

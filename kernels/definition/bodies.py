@@ -40,6 +40,10 @@ def plain(body: Any, compiled: bool) -> types.FunctionType:
     function = _unwrapped(body)
     _check_parameters(function)
     inner = inspect.unwrap(function)
+    if compiled and inspect.iscoroutinefunction(function):
+        raise ValueError(
+            f"{function.__name__} is an async function, which numba cannot compile; make the kernel with compiled=False"
+        )
     if compiled and inner is not function and function.__code__.co_flags & inspect.CO_VARKEYWORDS:
         raise ValueError(
             f"{function.__name__} is wrapped by a decorator, which compiled code cannot call; take it off, or make the"
@@ -94,9 +98,7 @@ def _check_parameters(function: types.FunctionType) -> None:
 
 def _check_code(function: types.FunctionType) -> None:
     name, code = function.__name__, function.__code__
-    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        raise ValueError(f"{name} is an async function, whose body no lane would run; write def {name}(…)")
-    if code.co_flags & inspect.CO_GENERATOR:
+    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise ValueError(f"{name} is a generator, whose body no lane would run; take out its yield and fill out[lo:hi]")
     out = code.co_varnames[2]
     if any(_binds(one, out) for one in _with_nested(code, out)):

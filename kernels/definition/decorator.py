@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypedDict, Unpack, overload
 
@@ -39,6 +40,8 @@ def kernel(body: None = None, **options: Unpack[Options]) -> Callable[[Body], Ke
 def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     """Make a kernel of `body(lo, hi, out, *inputs)`, with a `python` and (through numba) a `nogil` variant.
 
+    An async function makes a kernel whose bodies wait, with an `awaits` variant alone.
+
     The body is a plain function that returns nothing: it fills what belongs to the indices lo .. hi of `out` and
     touches nothing else, so that running a chunk twice changes nothing. A ValueError says what is wrong with one. With
     `reduce`, `out` is an array of one row, the chunk's own: assign its partial result to out[0] (to out[0, j], for j up
@@ -62,7 +65,8 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     work:     value -> work of that run, in `unit`, where only the result tells.
     inout:    names of the inputs that the body may write to, such as ("a",): the caller's arrays then hold what it
               wrote, on every backend. All others are read-only to it. A chunk whose worker dies is not run again.
-    bound:    what limits it on a perfect machine, "compute" or "memory"; None: not known, to be measured.
+    bound:    what limits it on a perfect machine: "compute", "memory", or "wait" (for a server or a disk outside);
+              None: not known, to be measured.
     """
     for name in options:
         if name not in Options.__annotations__:
@@ -73,7 +77,8 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         if not (callable(value := options.get(name)) or value is None):
             told = f"; write {name}={value}" if value in ("sum", "max", "min") else ""
             raise ValueError(f"{name} must be a function, not {value!r}{told}")
-    compiled, grain, bound = options.get("compiled", True), options.get("grain"), options.get("bound")
+    compiled = options.get("compiled", not inspect.iscoroutinefunction(body))
+    grain, bound = options.get("grain"), options.get("bound")
     body = plain(body, compiled)
     if options.get("reduce"):
         check_row(body)
@@ -81,9 +86,12 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     places = places_of(options.get("inout", ()), names, body.__name__)
     if grain is not None:
         as_index(grain, "grain", least=1)
-    if bound not in (None, "compute", "memory"):
-        raise ValueError(f"bound must be 'compute' or 'memory', not {bound!r}; leave it out where it is not known")
-    variants = {"python": Variant(body)}
+    if bound not in (None, "compute", "memory", "wait"):
+        raise ValueError(
+            f"bound must be 'compute', 'memory' or 'wait', not {bound!r}; leave it out where it is not known"
+        )
+    awaits = inspect.iscoroutinefunction(body)
+    variants = {"awaits": Variant(body, "awaits")} if awaits else {"python": Variant(body)}
     if compiled:
         variants["nogil"] = Variant(body, "compiled")
     plan = options.get("plan")

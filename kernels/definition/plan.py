@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
     elementwise: index i of the output depends on index i of the inputs alone, so `out` may be one of them.
     work:    how much there is to do, in the kernel's unit; the indices where left out; a kernel made with `work=`
              counts it in the result instead.
+    around:  a context for the run, such as a server that its bodies ask: entered before the lanes begin, left when they
+             have ended, however. What it gives are inputs, behind the others. Neither is in the run's seconds.
     order:   the chunks in the order in which lanes take them (largest first evens out the tail), or None.
     """
 
@@ -37,6 +40,7 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
     elementwise: bool = False
     work: float | None = None
     order: np.ndarray[Any, Any] | None = None
+    around: Callable[[], AbstractContextManager[tuple[Any, ...]]] | None = None
 
     @property
     def step(self) -> int:
@@ -70,6 +74,16 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
         if self.out is None:
             return False
         return any(np.may_share_memory(self.out, x) for x in self.inputs if isinstance(x, np.ndarray))
+
+
+@contextmanager
+def surrounded(plan: Plan) -> Iterator[Plan]:
+    """Within the plan's context: the plan with the inputs that it gives."""
+    if plan.around is None:
+        yield plan
+    else:
+        with plan.around() as inputs:
+            yield plan._replace(inputs=(*plan.inputs, *inputs))
 
 
 def fault_of(made: Any) -> str:

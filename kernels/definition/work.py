@@ -21,7 +21,7 @@ from kernels.compilation.serially import interpreted
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
-from kernels.definition.plan import Plan, fault_of, same_elements
+from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
 from kernels.definition.plan import as_index as as_index
 from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
 from kernels.vectors.caches import empty
@@ -116,12 +116,13 @@ class Kernel:
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         """Run on this thread alone."""
-        plan = self.plan(*args, **kw)
+        with surrounded(self.plan(*args, **kw)) as plan:
+            return self._run(plan)
+
+    def _run(self, plan: Plan) -> Any:
         out = self.allocate(plan)
         plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
-        body = self.variants[self.variant].load(self.reduce is not None)
-        if self.variants[self.variant].mode == "awaits":
-            body = awaited(body)
+        body = self.body()
         try:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
@@ -131,8 +132,14 @@ class Kernel:
             raise
         return self.finish(out, plan)
 
+    def body(self) -> Body:
+        """The chosen variant's body, as any thread can call it."""
+        variant = self.variants[self.variant]
+        loaded = variant.load(self.reduce is not None)
+        return awaited(loaded) if variant.mode == "awaits" else loaded
+
     def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
-        """Run one chunk of a plan on this thread, with a body that `Variant.load` gave."""
+        """Run one chunk of a plan on this thread, with a body that `body` gave."""
         lo, hi = plan.bounds(chunk)
         nothing_returned(body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs))
 
@@ -237,15 +244,25 @@ class Kernel:
         return self.held_to(name)
 
     def also(
-        self, variant: str, function: Body | str, *, compiled: bool = False, plan: Callable[..., Plan] | None = None
+        self,
+        variant: str,
+        function: Body | str,
+        *,
+        compiled: bool = False,
+        plan: Callable[..., Plan] | None = None,
     ) -> None:
-        """Add a faster variant (or put another body under a name that is there). The last one added is the fastest."""
+        """Add a faster variant (or put another body under a name that is there). The last one added is the fastest.
+
+        A body that is a coroutine function makes one that awaits.
+        """
+        mode: Mode = "compiled" if compiled else "python"
         if not isinstance(function, str):
+            mode = "awaits" if inspect.iscoroutinefunction(function) else mode
             function = plain(function, compiled)
             if self.reduce:
                 check_row(function)
         self.variants.pop(variant, None)
-        self.variants[variant] = Variant(function, "compiled" if compiled else "python", plan)
+        self.variants[variant] = Variant(function, mode, plan)
 
     def planned(self, variant: str, plan: Callable[..., Plan]) -> None:
         """Give a variant that is there a planner of its own."""
