@@ -43,9 +43,10 @@ class Advice(Choice):
             "speedup": self.speedup,
             "candidates": [_plain(c) for c in self.candidates],
             "break_evens": [
-                {"backend": one.backend, "warm": vars(one.warm), "cold": vars(one.cold)} for one in self.break_evens
+                {"backend": break_even.backend, "warm": vars(break_even.warm), "cold": vars(break_even.cold)}
+                for break_even in self.break_evens
             ],
-            "by_size": [_plain(c) for _, found in sorted(self.by_size.items()) for c in found],
+            "by_size": [_plain(c) for _, candidates in sorted(self.by_size.items()) for c in candidates],
             "caution": self.caution,
             "doubtful": [_plain(c) for c in self.doubtful],
             "notes": list(self.notes),

@@ -182,12 +182,12 @@ class Search:
         seen: dict[int, float] = {}
         shape = next(iter(bench.alone.values()), None)  # of the variant that was looked at first
         while (size := growth.next_look(seen, self.size, enough)) is not None:
-            times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
+            times = bench.alone[variant] = {bench.cost(looked): t for looked, t in seen.items() if t}
             about = self._at_most(times, bench.cost(size), shape, not c.kernel.variants[variant].compiled)
             if (seen or shape) and about > EARLY * self.left:  # of the first there is always one
                 break
             seen[size] = self._quickest(c, size) if self._made(size) else 0.0
-        times = bench.alone[variant] = {bench.cost(one): t for one, t in seen.items() if t}
+        times = bench.alone[variant] = {bench.cost(looked): t for looked, t in seen.items() if t}
         if not times:
             del bench.alone[variant]
             left = max(self.left, 0.0)

@@ -79,8 +79,8 @@ def grow_work(kernel: Kernel, size: int, workers: Iterable[int], variants: Seque
     """
     sizes = {count: calibration.size_for(kernel, count * kernel.cost(size)) for count in workers}
     sizes[1] = size
-    examples = {count: kernel.example(one) for count, one in sizes.items()}
-    costs = {count: kernel.cost(one) for count, one in sizes.items()}
+    examples = {count: kernel.example(grown) for count, grown in sizes.items()}
+    costs = {count: kernel.cost(grown) for count, grown in sizes.items()}
     return Work(kernel, examples[1], variants=variants, size=size, grown=examples, costs=costs)
 
 

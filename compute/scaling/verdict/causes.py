@@ -93,8 +93,8 @@ def losses(e: Evidence) -> list[Loss]:
     # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
     _cut(unclaimed, "inflation", max(0.0, 1 - e.roof / e.workers) if e.roof is not None else 0.0)
     claimed = [(cause, cause.claim(e, Claims(unclaimed, cause.entries))) for cause in CAUSES]
-    found = [Loss(cause.code, share, cause.sentence(e)) for cause, share in claimed if share > 0]
-    return sorted(found, key=lambda loss: -loss.share)
+    shares = [Loss(cause.code, share, cause.sentence(e)) for cause, share in claimed if share > 0]
+    return sorted(shares, key=lambda loss: -loss.share)
 
 
 def _cut(unclaimed: dict[str, float], entry: str, part: float) -> None:

@@ -86,23 +86,23 @@ def _judge_point(p: Point) -> Point:
 
 def judge(e: Evidence) -> Verdict:
     """What took most of the gap between this configuration and what was possible."""
-    found = losses(e)
+    ranked = losses(e)
     by_cause: dict[str, float] = {}
-    for loss in found:
+    for loss in ranked:
         by_cause[loss.cause] = by_cause.get(loss.cause, 0.0) + loss.share
-    named = _name_cause(e, found)
+    named = _name_cause(e, ranked)
     if _too_wide(e) and named.share < PLAIN and named.cause != NOISE.code:
         named = Loss(INCONCLUSIVE, 0.0, _inconclusive(e))
     return Verdict(named.cause, named.sentence, by_cause)
 
 
-def _name_cause(e: Evidence, found: list[Loss]) -> Loss:
+def _name_cause(e: Evidence, ranked: list[Loss]) -> Loss:
     reached = e.reached
     if reached is not None and reached >= HEALTHY:
         return _nothing_wrong(e, reached)
     if e.together:  # whatever its ledger looks like
         return Loss(ONE_THREAD.code, 1.0, ONE_THREAD.sentence(e))
-    most = found[0].share if found else 0.0
+    most = ranked[0].share if ranked else 0.0
     denied = e.denied / e.workers
     if (
         reached is not None
@@ -111,16 +111,16 @@ def _name_cause(e: Evidence, found: list[Loss]) -> Loss:
     ):  # what is left to win is little beside what the machine itself keeps back
         return _limit(e, f"{percent(reached)} of attainable")
     if most >= LEAST:
-        return _first(found)
-    return Loss(UNKNOWN, 0.0, _unknown(e, found))
+        return _first(ranked)
+    return Loss(UNKNOWN, 0.0, _unknown(e, ranked))
 
 
-def _first(found: list[Loss]) -> Loss:
+def _first(ranked: list[Loss]) -> Loss:
     """The largest loss; but noise, and what nothing explains, give way to a cause that stands out beside them."""
-    worst = found[0]
+    worst = ranked[0]
     if worst.cause not in (NOISE.code, UNKNOWN):
         return worst
-    own = (loss for loss in found if loss.cause not in (NOISE.code, UNKNOWN))
+    own = (loss for loss in ranked if loss.cause not in (NOISE.code, UNKNOWN))
     plain = (loss for loss in own if loss.share >= max(PLAIN, BESIDE * worst.share))
     return next(plain, worst)
 
@@ -161,11 +161,11 @@ def _limit(e: Evidence, reached: str) -> Loss:
     return _fine(f"{reached}: nothing wrong, but this machine allows only {phrases.allowed(e)}; {why}")
 
 
-def _unknown(e: Evidence, found: list[Loss]) -> str:
+def _unknown(e: Evidence, ranked: list[Loss]) -> str:
     reached = "" if e.reached is None else f"{percent(e.reached)} of what is possible; "
     if not e.ledger:
         return f"{reached}without a ledger, nothing says where the rest went; measure again with one"
-    named = [f"{loss.cause} {percent(loss.share)}" for loss in found[:2] if loss.cause != UNKNOWN]
+    named = [f"{loss.cause} {percent(loss.share)}" for loss in ranked[:2] if loss.cause != UNKNOWN]
     most = f" (most: {listed(named)})" if named else ""
     return f"{reached}no single cause took {percent(LEAST)} of core-seconds{most}"
 
