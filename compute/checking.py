@@ -32,8 +32,8 @@ from kernels.definition.plan import Plan, surrounded
 Array = np.ndarray[Any, Any]
 # Of bytes: NaN, -1 or True, and something else of any dtype. No element that was written holds both in turn.
 PATTERNS = 0xFF, 0xA4
-PATIENCE = 60.0  # s for a variant that nobody asked for
-MOST_LOOKED_AT = 2**28  # bytes to search for what chunks write, each alone: a second; beyond it only some chunks are
+PATIENCE = 60.0  # s that the other variant, which is run for comparison alone, may take
+MOST_LOOKED_AT = 2**28  # bytes to search for what chunks write: a second. Beyond it, only some chunks are looked at
 RANDOM = frozenset({"random", "default_rng", "seed", "Generator", "RandomState", "Random", "SeedSequence"})
 
 
@@ -155,7 +155,7 @@ def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial
             inputs.append(tuple(x.copy() if isinstance(x, np.ndarray) else x for x in plan.inputs))
             put_back()
             outs.append(out)
-        if not kernel.finisher:  # one that leaves gaps may close them
+        if not kernel.finisher:  # a finisher may fill what bodies leave
             _check_written(kernel, plan, *outs)
             _check_repeatable(kernel, plan, *outs)
         values = [kernel.finish(out, plan) for out in outs]

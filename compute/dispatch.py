@@ -184,7 +184,7 @@ def _execute(
     value = kernel.finish(out, plan)
     section("finish")
     pool.arena.forget_idle()
-    written = ControlArray(job.control.copy())  # the arena lends the original to the next run
+    written = ControlArray(job.control.copy())  # a copy: the arena lends the original to the next run
 
     def timeline() -> Timeline:
         return Timeline(written.spans(), written.totals(), sections, tuple(events), dispatched, written.sending)
@@ -198,7 +198,7 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     if plan.dtype is object:
         plan = pool.packed(kernel, plan)
     inputs = _placed(arena, plan.inputs)
-    # Where a worker may die, out is no input of its own: a chunk that is run again would find what it has written.
+    # Where a worker may die, out must not be an input too: a chunk that is run again would read what it wrote.
     if plan.out is not None and not (arena.sees(plan.out) and (arena.kind == "heap" or not plan.overwrites_an_input)):
         out = arena.empty(kernel.output_shape(plan), plan.dtype)
     else:
@@ -230,13 +230,14 @@ def _run_all_chunks(
 ) -> None:
     """Send the lanes over the chunks, and again over those that were lost with their worker."""
     control = ControlArray(job.control)
-    done, chunks = control.done, plan.chunks  # before the lanes run: after a long run every step here is a cold one
+    # Looked up before the lanes run: after a long run, nothing that is needed here is in the cache any more.
+    done, chunks = control.done, plan.chunks
     attempts: dict[int, int] = {}
     suspects: list[int] = []
     finished = idle = 0  # chunks so far; passes since in which none was finished and nobody died
     while True:
         deaths = _pass(pool, job, plan, watch, teller)
-        if not deaths and len(done.nonzero()[0]) == chunks:  # all(), and any reduction, is a longer way
+        if not deaths and len(done.nonzero()[0]) == chunks:  # faster than done.all()
             return
         missing = np.flatnonzero(done == 0)
         idle = 0 if deaths or chunks - len(missing) > finished else idle + 1
@@ -280,7 +281,8 @@ def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Pl
 def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
     """The chunks that a pass's deaths are laid to, each once, however many workers died in that pass."""
     blamed = {death.chunk: death for death in deaths if death.chunk is not None}
-    # One that died between its ticket and its chunk says nothing of the chunk: where all did, blame the first left.
+    # A lane that died between taking a ticket and beginning its chunk did not say which chunk it had. Where all deaths
+    # were such ones, the first missing chunk is blamed: the attempts must be counted, or this could go on for ever.
     return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
@@ -324,7 +326,8 @@ def _told(death: Outcome, plan: Plan, then: str = ", which was run again") -> st
 
 
 def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
-    # Taken out: whoever raises it holds the outcome, and its traceback would hold them both until a collection.
+    # Taken out of the outcome: the traceback holds the frames that hold the outcome. If the outcome held the error in
+    # turn, all of them would live until the next garbage collection.
     error, outcome.error = outcome.error, None
     assert error is not None
     if isinstance(error, Exception):

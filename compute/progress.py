@@ -28,10 +28,10 @@ from compute.memory.ownership import Owner
 Tell = Callable[[int, int], object]
 Progress = Tell | bool | None  # as users give it
 
-PERIOD = 0.1  # s between two calls: an eye sees no difference, and lanes lose nothing to speak of
-SPARING = 20  # times the CPU time of a call is waited before the next: some 5 % of a core at the most, ...
-SLOWEST = 1.0  # s ... but a run is never silent for longer
-GRACE = 1.0  # s that an interrupted run waits for a callable that is still at it
+PERIOD = 0.1  # s between two calls at least: more often looks no different, and would take time from the lanes
+SPARING = 20  # after a costly call, so many times its CPU time passes: calls take 5 % of a core at the most
+SLOWEST = 1.0  # s between two calls at most, however costly they are
+GRACE = 1.0  # s that an interrupted run waits for a callable that has not returned
 
 
 def as_progress(given: Any) -> Tell | bool:

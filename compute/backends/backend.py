@@ -104,7 +104,7 @@ class Pool(ABC):
         with interrupts.InterruptWatch() as watch:
             self.start()
             self.startup = time.perf_counter() - began
-            if watch.has_heard:  # in vain: it is raised again below
+            if watch.has_heard:  # it was lost, and is raised again as this block ends: nobody would get the pool
                 self.close()
 
     @property
@@ -146,7 +146,8 @@ class Pool(ABC):
     def _in_turn(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
         with interrupts.InterruptWatch() as watch:
             kernel = self._admitted(kernel, variant)
-            # In a lane, the CPUs are taken; in a plan, a finish or a finalizer of a run of this pool, its workers are.
+            # Inside a lane, all CPUs are at work already. Inside a plan, a finish or a finalizer of a run of this pool,
+            # the workers are taken by that run.
             if inside_a_lane() or self._is_mine():
                 return do(dispatch.Nested(), kernel, args, kw, watch)
             try:

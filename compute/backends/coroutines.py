@@ -20,7 +20,7 @@ from compute.lanes.control import DETAILED, PIN, ControlArray, line_of
 from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, inside_a_lane, mark_worker
 from compute.traits import Traits
 
-TURN = 500_000  # ns: asyncio takes 4 us to hand over, so under 1 % of it; a loop that waits so long is still prompt
+TURN = 500_000  # ns: handing over takes asyncio 4 us, which is under 1 % of a turn, and a loop may well wait so long
 
 
 @dataclass(frozen=True, repr=False)

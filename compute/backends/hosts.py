@@ -23,7 +23,7 @@ from typing import Any
 from compute import interpreter
 from compute.lanes import interrupts
 
-SOCKET_PATH = 107  # bytes of the path of a Unix socket: Linux's limit, and nobody's is lower by more than four
+SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
 LISTENER = len("/listener-12345678") + 4
 ROOTS = "/tmp", "/var/tmp", "/dev/shm"  # where a socket's folder can be if TMPDIR is too long
 SHARED_MEMORY = Path("/dev/shm")
@@ -109,7 +109,7 @@ def socket_folder() -> None:
             continue
         with contextlib.suppress(OSError):
             config["tempdir"] = tempfile.mkdtemp(prefix=f"pymp-{os.getpid()}-", dir=root)
-            # Later, this process may have no right to: then whoever sweeps has.
+            # Where this process has given up the right to remove it by then, `sweep` of another one will.
             util.Finalize(None, rmtree, (config["tempdir"], True), exitpriority=-100)
             return
     raise OSError(

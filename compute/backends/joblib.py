@@ -30,7 +30,7 @@ from kernels.definition import nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
-FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing more to feed, but may have to wait for a CPU
+FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing left to do, but may have to wait for a CPU
 ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
 
 
@@ -104,10 +104,12 @@ class LokyPool(Pool):
                 caller.import_numba()  # while they do
                 arrived |= {task.result() for task in tasks}
             for process in list(self._executor._processes.values()):
-                children.tell_by_pidfd(process)  # loky's own sign is kept from it by whatever a body forks
+                children.tell_by_pidfd(
+                    process
+                )  # a process that a body forks would hold the pipe's end, which is loky's own sign
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        # Cut off in the middle of loky's own code, its locks are never free again.
+        # Cut off in the middle of its code, loky would leave locks that are never free again.
         with interrupts.put_off(lambda: self._hurry(job)):
             return self._lanes(job)
 
@@ -127,7 +129,7 @@ class LokyPool(Pool):
         broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
         if broken is None:
             if is_warming and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
-                return self._lanes(job)  # one worker did it for another
+                return self._lanes(job)  # one worker had two of the tasks: again, until each has had one
             return [caller.outcome_of(task.result(), lane) for lane, task in enumerate(tasks)]
         self._kill_lanes(job)
         cause = self._caller.cause_of_hung if hung else _exit_codes(broken)

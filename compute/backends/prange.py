@@ -118,7 +118,7 @@ class PrangePool(Pool):
                 region(job.control, self._lines, job.out, job.inputs, in_slices(), states)
         control = ControlArray(job.control)
         failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
-        if failed:  # what was raised is lost in a parallel region: the same chunk raises it again here
+        if failed:  # a parallel region loses what was raised: the chunk is run again here, to raise it again
             control.offer(failed)
             outcome = run_lane(job, 0, in_slices)
             if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote

@@ -168,7 +168,7 @@ class ProcessPool(Pool):
         message = self._caller.message(job)
         outcomes = []
         here = spin.here()
-        # Last the one that waits on this CPU: once woken, it may take the CPU from us for as long as it has work.
+        # The worker that waits on this very CPU gets its message last: once awake, it may take the CPU from us.
         for worker in sorted(self._workers.values(), key=lambda worker: worker.cpu == here):
             try:
                 worker.send(job, message, 0 if worker.cpu == here else self._limit)
@@ -176,7 +176,7 @@ class ProcessPool(Pool):
                 outcomes.append(self._reap(worker, job))
         self._caller.note_sent(job)
         if worker.cpu is not None:
-            os.sched_yield()  # or our spin would keep it waiting
+            os.sched_yield()  # our spin would keep that last worker waiting
         if spin.until_over(job.control, self._spin):
             return outcomes
         control = ControlArray(job.control)
@@ -227,7 +227,7 @@ class ProcessPool(Pool):
     def _bury(self, worker: Worker) -> int | None:
         """See that a worker is dead, and let go of it; its exit code."""
         with interrupts.put_off(worker.life.kill):
-            # What spoke of its death may have been a TimeoutError of a signal's handler.
+            # It need not be dead: a TimeoutError that a signal's handler raised looks like a broken pipe.
             if not worker.life.is_over(DYING):
                 worker.life.kill()
             del self._workers[worker.lane]

@@ -25,7 +25,7 @@ from kernels.compilation.serially import interpreted
 from kernels.definition.arguments import guarded
 from kernels.definition.work import checks
 
-PARENT_CHECK = 0.5  # s between looks for the parent where the system cannot wake us at its death
+PARENT_CHECK = 0.5  # s between two looks whether the parent lives, where the system cannot tell us of its death
 
 
 _segments: dict[tuple[int, int], Segment] = {}
@@ -33,7 +33,7 @@ _loaded: dict[bytes, Callable[..., int]] = {}
 _setting: list[bytes] = []  # of these, the one that has set attributes of classes and modules, if one has
 _jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
 SHORT = 2**16  # bytes of a message that is remembered: a longer one holds data, of which one copy is enough
-JOBS = 32  # a repeated run takes turns between pairs of a few segments: with three, six of them
+JOBS = 32  # that are remembered: a repeated run takes turns between a few segments, so it has several messages
 
 
 def perform(message: bytes, me: int) -> bytes:
@@ -147,7 +147,7 @@ def _pickled(outcome: Outcome) -> bytes:
 def settle(parent: int) -> None:
     """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # It may have been born deaf to it. multiprocessing, which ends workers by it at exit, would wait for ever.
+    # It may have inherited that SIGTERM is ignored. multiprocessing ends workers by it at exit, and would wait forever.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

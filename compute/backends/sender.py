@@ -46,7 +46,7 @@ class Sender:
         places = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         fixed = [k for k in places if not items[k].flags.writeable]
         for k in places:
-            items[k] = tuple(self._found(items[k]))  # a plain one takes a fifth of an ArrayRef's time to pickle
+            items[k] = tuple(self._found(items[k]))  # a plain tuple pickles five times as fast as an ArrayRef
         gone = self._known.latest()
         place = None if code.is_machine and not carried[0] else self._moved_to()
         around = None if code.is_machine else ambient.here()
@@ -171,7 +171,7 @@ class _Code(NamedTuple):
 
 # The first byte of a code: of machine code; of a body by value; of one that sets attributes of what others use, too.
 MACHINE, SOURCE, SETTING = b"M", b"S", b"A"
-CODES = 64  # a session that edits its kernels would fill the arena: the oldest are forgotten, and sent again if need be
+CODES = 64  # that are kept: a session that edits its kernels would fill the arena. A forgotten one is sent again
 
 
 def _digest(content: bytes) -> bytes:

@@ -45,7 +45,7 @@ class ThreadPool(Pool):
         self._waiting: list[SimpleQueue[Given | None]] = []
         # Lanes of a pool that nobody has closed end, too.
         weakref.finalize(self, _dismiss, self._waiting).atexit = False
-        with interrupts.put_off():  # a thread whose start is cut off is alive all the same, or an error about locks
+        with interrupts.put_off():  # cut off, a start leaves a thread that nobody knows of
             for lane in range(1, self.workers):
                 self._lanes.append(_Lane(lane, self._done, self._bell, self._spin))
                 self._waiting.append(self._lanes[-1].jobs)
@@ -80,7 +80,7 @@ class ThreadPool(Pool):
     def stop_lanes(self, job: Job) -> None:
         control = ControlArray(job.control)
         with interrupts.put_off():  # a second Ctrl-C changes nothing: the lanes are stopping
-            control.left(0)  # this thread's own, which a second Ctrl-C may have cut off before it noted so
+            control.left(0)  # this thread's lane: a second Ctrl-C may have cut it off before it noted that itself
             while control.is_busy():
                 time.sleep(0.001)
 

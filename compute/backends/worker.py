@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 # On a lane's line of the board that a pool and its workers share: its tally, jobs sent to it so far, ns it may spin.
 BELL, LIMIT = 1, 2
-ASK = 1 << 40  # an ask in a tally; below it are the answers, of which so many would take a year
+ASK = 1 << 40  # an ask in a tally; answers are counted below it, and so many of them would take a year
 LEAVE = b""  # instead of a job
 STARTS = 3  # tries to start a worker, each but the first with a new fork server: it may be killed at any moment
-NUMBER = 8  # bytes of a job's number, with which begins what a worker says of it
+NUMBER = 8  # bytes: what a worker says of a job begins with the job's number
 
 
 class Tally:
@@ -93,7 +93,7 @@ class Worker:
         self.lane, self.cpu = lane, cpu
         self._tally = tally
         self._sent = 0
-        self.is_talking = True  # whether something is half said: true for good when a Ctrl-C came between
+        self.is_talking = True  # half a message is in the pipe; true for good where a Ctrl-C cut it off
         self._owed: deque[tuple[int, Job]] = deque()
         in_children(self, Worker._forget)
         output.flush()  # or a fork would print once more what is in a buffer here
@@ -118,8 +118,8 @@ class Worker:
             finally:
                 there.close()
         self.life = children.Life(self.process)
-        # A pool that nobody closes has its workers leave, too. And the collector, which calls finalizers in any order,
-        # cannot close the pipe before somebody's finalizer closes the pool.
+        # Workers of a pool that nobody closes leave, too. It also holds the pipe: the collector calls finalizers in any
+        # order, and might else close the pipe before somebody's finalizer closes the pool.
         self._leaving = weakref.finalize(self, _dismiss, self.pipe, os.getpid())
         self._leaving.atexit = False
 
@@ -171,7 +171,7 @@ class Worker:
     def dismiss(self) -> None:
         """Tell it to leave; by a message, because the end of its pipe may be kept open by a process that was forked."""
         if self.is_talking:
-            self.life.kill()  # what is half said leaves no room for it
+            self.life.kill()  # it would take our message for the rest of the one that was cut off
         self._leaving.detach()
         _dismiss(self.pipe, os.getpid())
 

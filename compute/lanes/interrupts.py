@@ -3,6 +3,7 @@ off, or lose them.
 
 Ctrl-C is the usual one; a handler of SIGALRM, SIGTERM or any other signal that raises is no different. A handler runs
 when its signal comes, as ever; only what it raises is kept for later. Handlers that raise nothing change nothing.
+README.md beside this file says what does not work, and why.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class _Ears:
                 if getsignal(number) is self._hook:
                     signal(number, former)
         finally:
-            # One of those that are back may have raised here; what is still in place only passes on.
+            # A handler that is back already may have raised above. What is still in place of others only passes on.
             self._heard = None
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
@@ -156,7 +157,7 @@ class InterruptWatch:
         try:
             handler(number, frame)
         except BaseException as error:
-            # At once, too: it may be the end of the block that is cut off.
+            # Put the handlers back now: what is raised here may cut off `__exit__`, which would do so.
             self._ears.close()
             self._raised = error
             self.stop()

@@ -228,11 +228,11 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
 def _shared_counter() -> Callable[..., Any]:
     from kernels.compilation.compiler import compiled
 
-    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. A function of its
-    # own, because the lane loop compiles the other one.
+    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
+    # anew, since the lane loop compiles the function that `_ticket` remembers, with the GIL released.
     take = _ticket.__wrapped__()
     made: Callable[..., Any] = compiled(take, nogil=False)
-    made(np.zeros(TICKET + 1, np.int64), 0)  # loads it now: in a lane, its loading would look like a slow chunk
+    made(np.zeros(TICKET + 1, np.int64), 0)  # has it loaded now: in a lane, that would look like a slow chunk
     return made
 
 
@@ -242,14 +242,15 @@ _python_lanes: Bounded[tuple[int, bool, bool], tuple[Any, Callable[..., int]]] =
 
 def source_of(kernel: Kernel) -> Callable[..., int]:
     """The lane loop to compile for a kernel held to a compiled variant: the same function for the same body."""
-    body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None  # one named by text may be anew
+    # Asked for at each run: where a body is named by a text, its module may have another function of that name by now.
+    body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None
     known = _sources.get((id(body), reduces))
-    if known is None:  # an entry keeps its body, so that its id stays its own
+    if known is None:  # an entry holds its body, so that no other object gets its id
         known = _sources[id(body), reduces] = body, compiled_source(body, reduces)
     return known[1]
 
 
-@functools.cache  # for every run: an import inside a function takes a microsecond, even of what is there
+@functools.cache  # an import inside a function takes a microsecond, even of a module that is loaded already
 @interrupts.put_off()  # numba is imported
 def _compiler() -> Callable[..., Any]:
     from kernels.compilation.compiler import compiled
@@ -319,7 +320,8 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         control.left(me)
         return Outcome(me, error, control.current(me))
     finally:
-        _inside.lane = was_inside  # no call, at which a Ctrl-C could come and leave this thread a lane for good
+        # A plain assignment: a Ctrl-C could come at a call, and this thread would count as a lane for good.
+        _inside.lane = was_inside
         if former is not None:
             usage.leave(job.control, line, former)
     return Outcome(me)

@@ -1,7 +1,8 @@
 """Waiting without sleeping, for a moment: what a lane or its caller does before it lets the system put it to sleep.
 
 A sleeping thread takes 20 to 60 us to wake on a virtual machine; a spinning one sees a word change in 0.1 us, but keeps
-a CPU from others. So the spin is short, and there is none where lanes outnumber the CPUs.
+a CPU from others. So the spin is short, and there is none where lanes outnumber the CPUs. README.md beside this file
+says more.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ import numpy as np
 from compute.memory.segments import ArenaKind, Array, Endings, Segment, check_memory, create_segment, segment_of
 from kernels.vectors.caches import empty
 
-ALIGNED = 2**12  # bytes: to less than a page it is worth nothing to begin with a line, and it costs every run 20 us
+ALIGNED = 2**12  # bytes from which arrays begin at a cache line: less gains nothing, and aligning costs a run 20 us
 SMALL = 2**20  # bytes: a segment that costs more to make than to keep
-SMALL_LASTS = 8  # runs: runs whose lanes come late take turns between several controls
-IDLE = 32  # segments: a run takes a few; the hundreds of results that were let go of at once would hold files
+SMALL_LASTS = 8  # runs that a small one is kept for: where lanes are late, runs take turns between several of them
+IDLE = 32  # segments that are kept: a run needs a few, and each of hundreds would hold a descriptor
 
 
 class Arena:

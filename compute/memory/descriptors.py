@@ -46,7 +46,7 @@ def _raise_limit() -> bool:
     return True
 
 
-FILES = 2**20  # at the most: programs that close all they could have open would be at it for minutes
+FILES = 2**20  # more is never asked for: some programs close every number below the limit, which would take minutes
 
 
 class File:

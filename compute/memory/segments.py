@@ -82,7 +82,7 @@ class Segment(mmap.mmap):
     start: int  # where it is mapped here
     user: int  # whose process it was when it was made
     lending: Lending
-    is_nameless = False  # then its pages are freed here, and no name
+    is_nameless = False  # nothing is to be unlinked: its pages are freed when it ends
 
     def __del__(self) -> None:
         # Not a weakref.finalize: mmap calls those only after it has closed its descriptor, which may be the one in use.
@@ -90,7 +90,7 @@ class Segment(mmap.mmap):
         if not self.is_nameless:
             return
         if os.getpid() == self.serial[0]:
-            if not self.lending.is_copied:  # a fork's array would be pulled from under it: SIGBUS
+            if not self.lending.is_copied:  # a fork that reads the array would die of SIGBUS
                 os.ftruncate(self.file.descriptor, 0)  # at once, whichever worker still maps them
             self.file.close()
         elif self.file.is_open():  # a fork's copy: the pages are not the fork's to free
@@ -159,7 +159,7 @@ def create_segment(size: int, kind: ArenaKind, folder: str | None, reasons_told:
 
     reasons_told: why shared memory could not be used, of which users were told: once is enough.
     """
-    # A name exists for a moment before anybody here knows of it.
+    # Cut off, it could leave a name of which nobody knows.
     with interrupts.put_off():
         return with_more_files(lambda: _create(size, kind, folder, reasons_told))
 
@@ -202,7 +202,7 @@ def _of_the_caller() -> int:
 
 
 def _create_shared(size: int) -> Segment:
-    # Whose it is stands in the name, as it stands in nobody else's.
+    # The name tells whose it is, so that `hosts.sweep` can remove what a killed program has left.
     name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
     if is_open_to_others():
         # Its name lasts for a moment. SharedMemory would start a process, the resource tracker, to watch over it.

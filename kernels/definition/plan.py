@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNKS = 256  # a plan's default: 4 chunks a lane still even out 64 lanes, and a message a chunk would not pay
+CHUNKS = 256  # a plan's default: 4 chunks for each of 64 lanes, and few enough where each takes a message
 
 
 class Plan(NamedTuple):  # a frozen dataclass would take six times as long to make
