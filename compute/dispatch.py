@@ -247,7 +247,7 @@ def _run_all_chunks(
                 f"{getattr(pool, 'backend', pool)!r} came back {ATTEMPTS} times with no chunk done and no worker dead;"
                 " its pool's `lanes` must run every lane of the job"
             )
-        events += [_told(death, plan) for death in deaths]
+        events += [_describe_death(death, plan) for death in deaths]
         if len(missing):
             _refuse_to_repeat(deaths, done, job.kernel, plan)
         for lost, death in _blamed(deaths, missing).items():
@@ -273,8 +273,8 @@ def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Pl
     if kernel.inout and begun:
         names = ", ".join(kernel.inputs[k] for k in kernel.inout)
         raise WorkerDied(
-            f"{_told(begun[0], plan, then='')}, and {kernel.name} writes to its input {names}: what that holds now is"
-            f" not known, so nothing is run again; make {names} anew before another run"
+            f"{_describe_death(begun[0], plan, then='')}, and {kernel.name} writes to its input {names}: what that"
+            f" holds now is not known, so nothing is run again; make {names} anew before another run"
         )
 
 
@@ -317,7 +317,7 @@ def _hopeless(chunk: int, death: Outcome, kernel: Kernel, plan: Plan) -> WorkerD
     )
 
 
-def _told(death: Outcome, plan: Plan, then: str = ", which was run again") -> str:
+def _describe_death(death: Outcome, plan: Plan, then: str = ", which was run again") -> str:
     where = "between chunks"
     if death.chunk is not None:
         lo, hi = plan.bounds(death.chunk)
