@@ -280,8 +280,8 @@ import kernels.vectors.target
 kernels.vectors.target.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
 from kernels.compilation.compiler import compiled
 from kernels.escape_time.counts import mandelbrot
-from kernels.escape_time.counts_compiled import WIDTH, body
-assert WIDTH == int(sys.argv[1])
+from kernels.escape_time.counts_compiled import LANES, body
+assert LANES == int(sys.argv[1])
 for line in sys.stdin:
     print(hashlib.sha256(mandelbrot.nogil(*eval(line))).hexdigest())
 if "+fma" in sys.argv[2]:  # doubling is exact, so 2·x·y + cy may be one instruction, in vectors; nothing else may

@@ -170,7 +170,7 @@ import numpy as np
 from kernels import matmul, matvec, transpose, triad
 from kernels.streams import scaled_sum_compiled, transposition_compiled
 from kernels.vectors.blocks import LANES
-scaled_sum_compiled.LARGE = transposition_compiled.LARGE = 0  # small arrays go past the caches, too
+scaled_sum_compiled.LARGE_BYTES = transposition_compiled.LARGE_BYTES = 0  # small arrays go past the caches, too
 rng = np.random.default_rng(5)
 A, B = rng.integers(-99, 99, (131, 300)).astype(float), rng.integers(-99, 99, (300, 75)).astype(float)
 np.testing.assert_array_equal(matmul.nogil(A, B), A @ B)
@@ -308,7 +308,7 @@ def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, column
     depth += 1 + cores * matrix_product.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
     tall, wide = matrix_product.blas_tile(1, rows, columns, depth, cores)
     even = min(rows * columns / cores, matrix_product.BLAS_FLOPS / (2 * depth))
-    assert tall * wide <= even + matrix_product.EVEN * (tall + wide)  # as far as whole lines allow
+    assert tall * wide <= even + matrix_product.BLAS_MULTIPLE * (tall + wide)  # as far as whole lines allow
 
 
 def test_blas_cuts_rows_first_and_leaves_the_matrices_of_a_large_stack_whole():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
 from kernels import transpose, triad
-from kernels.vectors.caches import LARGE
+from kernels.vectors.caches import LARGE_BYTES
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -43,7 +43,7 @@ def test_transpose_of_any_sides(rows, columns):
 @pytest.mark.parametrize("into", [0, 2])
 def test_transpose_in_whole_lines_and_by_way_of_a_buffer(shape, into):
     """Rows of `out` begin with a cache line, or do not; the last shape is one that goes past the caches."""
-    A = numbers(shape or (1504, LARGE // 16 // 1504 + 11))
+    A = numbers(shape or (1504, LARGE_BYTES // 16 // 1504 + 11))
     room = np.full(A.size + 64, np.nan)
     begin = -(room.ctypes.data // 8) % 8 + 8 + into
     out = room[begin : begin + A.size].reshape(A.shape[::-1])
@@ -55,7 +55,7 @@ def test_transpose_in_whole_lines_and_by_way_of_a_buffer(shape, into):
 
 
 def test_triad_past_the_caches():
-    a, b = numbers(LARGE // 24 + 100), numbers(LARGE // 24 + 100, 1)
+    a, b = numbers(LARGE_BYTES // 24 + 100), numbers(LARGE_BYTES // 24 + 100, 1)
     np.testing.assert_array_equal(triad.nogil(a, b, 0.3), a + 0.3 * b)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNKS = 256  # a plan's default: 4 chunks for each of 64 lanes, and few enough where each takes a message
+CHUNKS = 256  # of a run, where nothing speaks for more or fewer: 4 for each of 64 lanes, so that they end together
 
 
 class Plan(NamedTuple):  # a frozen dataclass would take six times as long to make

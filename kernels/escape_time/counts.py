@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
-from kernels.definition.plan import Plan, finely
+from kernels.definition.plan import CHUNKS, Plan, finely
 
 Image = np.ndarray[Any, Any]
 
 LARGEST_COUNT = 2**31 - 1  # what an int32 pixel holds
 
-CHUNKS = 256  # of a small image: 4 a lane at 64 lanes, and where one is all interior it is no tail
 PER_PIXEL = 172.5  # iterations: the mean of the example, the whole set, from side 200 on
-FINEST, COARSEST = 512, 4096  # pixels to a chunk: 512 run at 2/3 of the speed for lanes idle at the end, 4096 at 0.98
+# Pixels to a chunk of a small and of a large image; between them there are CHUNKS. Pixels of the interior take longest,
+# and even a chunk of nothing else is no long tail.
+FINEST, COARSEST = 512, 4096  # 512 run at 2/3 of the speed for lanes idle at the end, 4096 at 0.98
 
 
 def plan_image(

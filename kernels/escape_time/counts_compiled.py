@@ -31,6 +31,7 @@ import numba
 import numpy as np
 
 from kernels.escape_time.counts import escape_count
+from kernels.vectors.blocks import LANES
 from kernels.vectors.compress import compress_store
 from kernels.vectors.operations import (
     all_false,
@@ -46,24 +47,23 @@ from kernels.vectors.operations import (
     truncate_to,
     vec_from_mask,
 )
-from kernels.vectors.target import has_fma, vector_registers, vector_width
+from kernels.vectors.target import has_fma, vector_registers
 
 # Vectors in flight: a step waits 8 or 9 cycles for itself and keeps the units busy for 2. They are two parts, which use
 # different units (see `iterated_fused`). x, y, cx and cy of 8 vectors fill 32 registers; of 16 registers, 5 vectors
 # leave enough to compute in, and 6 do not (tuned on Zen 5, with and without AVX-512).
-WIDTH = vector_width(np.float64)
-LOWER = 4 * WIDTH
-UPPER = 4 * WIDTH if vector_registers() == 32 else WIDTH
-LANES = LOWER + UPPER
-FEW = 4 * WIDTH  # where every iteration is tested: there is more state to a vector
+LOWER = 4 * LANES
+UPPER = 4 * LANES if vector_registers() == 32 else LANES
+IN_FLIGHT = LOWER + UPPER
+FEW = 4 * LANES  # where every iteration is tested: there is more state to a vector
 
 TILE = 4096  # pixels in a queue: 160 KB, in the L2 cache; with 1024 more lanes idled at the end, 8192 were no faster
-ROOM = TILE + LANES + FEW + 8  # compress_store writes beyond; and fields a whole page apart would evict each other
+ROOM = TILE + IN_FLIGHT + FEW + 8  # compress_store writes beyond; and fields a whole page apart would evict each other
 X, Y, CX, CY, AT, AGE = (field * ROOM for field in range(6))  # where a queue's fields begin; AT is the pixel's index
 
 LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 too many lanes idled
 BLOCKS = 4  # states kept in a sweep: who leaves is followed from the last of them before
-YS = BLOCKS * LANES  # where their y begin, behind their x
+YS = BLOCKS * IN_FLIGHT  # where their y begin, behind their x
 SWEEP_COST = 25.0  # twice what a sweep costs apart from its iterations, in iterations
 CYCLES_FROM = 128  # iterations before states are compared: few cycles close earlier
 
@@ -95,7 +95,7 @@ class Points(NamedTuple):
 def body(lo: int, hi: int, out: Any, *view: Any) -> None:
     """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is as in counts.py."""
     real, imag, step, height, width, max_iter = view
-    scratch = Scratch(np.empty(5 * ROOM), np.empty(6 * ROOM), np.empty(2 * BLOCKS * LANES), np.empty(FEW, np.int64))
+    scratch = Scratch(np.empty(5 * ROOM), np.empty(6 * ROOM), np.empty(2 * BLOCKS * IN_FLIGHT), np.empty(FEW, np.int64))
     waiting = calm = 0
     for row in range(lo // width, -(-hi // width)):
         begin = row * width
@@ -248,7 +248,7 @@ def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
     """Take the whole queue BLOCKS · block iterations on; return how many stay, and how many left."""
     queue, history = scratch.queue, scratch.history
     ends = 0, 0
-    for g in range(0, live, LANES):
+    for g in range(0, live, IN_FLIGHT):
         h = g + LOWER
         x, y = load_u(queue, X + g, LOWER), load_u(queue, Y + g, LOWER)
         cx, cy = load_u(queue, CX + g, LOWER), load_u(queue, CY + g, LOWER)
@@ -256,10 +256,10 @@ def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
         cu, cv = load_u(queue, CX + h, UPPER), load_u(queue, CY + h, UPPER)
         moved, shifted = set_(1.0, LOWER), set_(1.0, UPPER)
         for b in range(BLOCKS):
-            store_u(history, b * LANES, x)
-            store_u(history, b * LANES + LOWER, u)
-            store_u(history, YS + b * LANES, y)
-            store_u(history, YS + b * LANES + LOWER, v)
+            store_u(history, b * IN_FLIGHT, x)
+            store_u(history, b * IN_FLIGHT + LOWER, u)
+            store_u(history, YS + b * IN_FLIGHT, y)
+            store_u(history, YS + b * IN_FLIGHT + LOWER, v)
             # Two to a turn: a plain loop LLVM unrolled worse itself, 5.0 against 6.3 G iterations/s with AVX2.
             if h < live:
                 for _ in range(block // 2):
@@ -305,7 +305,7 @@ def put_leavers(scratch: Any, gone: int, leaving: Any, first: int, ages: Any, cx
     n, block = ages
     x, y, age = load_u(history, first, cx), load_u(history, YS + first, cx), set_(float(n), cx)
     for b in range(1, BLOCKS):
-        later_x, later_y = load_u(history, b * LANES + first, cx), load_u(history, YS + b * LANES + first, cx)
+        later_x, later_y = load_u(history, b * IN_FLIGHT + first, cx), load_u(history, YS + b * IN_FLIGHT + first, cx)
         inside = in_disk(later_x, later_y)
         x, y = if_then_else(inside, later_x, x), if_then_else(inside, later_y, y)
         age = if_then_else(inside, float(n + b * block), age)

@@ -31,9 +31,9 @@ from kernels.definition.plan import Plan
 # A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
 # of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
 # 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
-SIDE, ENOUGH, BLOCK = 528, 16, 24
-
-
+SIDE = 528  # most rows and columns of a packed tile
+ENOUGH_TILES = 16
+REGISTER_BLOCK = 24  # rows and columns of packed tiles are multiples
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
 
 
@@ -42,15 +42,9 @@ CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a c
 # AVX2 0.99, 0.99, 0.94, 0.97, 0.93. So there is a tile for each core of the machine, which is the same for any number
 # of workers; where that is more than one, packing A again counts three times what packing B again does.
 CORES = os.cpu_count() or 1
-
-
 A_AGAIN = 3
-
-
 BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
-
-
-EVEN = 8  # rows or columns of tiles even: multiples of 16, 24 and 64 were no faster, and balanced worse
+BLAS_MULTIPLE = 8  # of a BLAS's tiles' rows and columns: 16, 24 and 64 were no faster, and balanced worse
 
 
 def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
@@ -59,12 +53,12 @@ def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int
     matrices: how many products of that size there are.
     """
     down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
-    while matrices * down * across < ENOUGH:
+    while matrices * down * across < ENOUGH_TILES:
         finer = (2 * down, across) if rows * across >= columns * down else (down, 2 * across)
         if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
             break
         down, across = finer
-    return _part(rows, down, BLOCK), _part(columns, across, BLOCK)
+    return _part(rows, down, REGISTER_BLOCK), _part(columns, across, REGISTER_BLOCK)
 
 
 def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
@@ -76,12 +70,12 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
         parts *= 2
     grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
     down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)
-    return _part(rows, down, EVEN), _part(columns, across, EVEN)
+    return _part(rows, down, BLAS_MULTIPLE), _part(columns, across, BLAS_MULTIPLE)
 
 
 def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
     """Rows and columns of a tile: whole rows, enough of such bands. A loop of Python gains nothing from a cache."""
-    return _part(rows, max(1, ENOUGH // matrices), 1), columns or 1
+    return _part(rows, max(1, ENOUGH_TILES // matrices), 1), columns or 1
 
 
 def _part(length: int, parts: int, multiple: int) -> int:

@@ -15,14 +15,13 @@ import numpy as np
 from kernels.definition.operands import Array, tile_at
 from kernels.matrix.micro_kernel import COLUMNS, ROWS, multiply_block
 from kernels.vectors.blocks import LANES, copy_row, transpose_block
-from kernels.vectors.caches import cache_bytes
+from kernels.vectors.caches import FLOATS_PER_LINE, cache_bytes
 
 # Two slivers fill L1: 192 where it has 48 KB and vectors have 8 lanes, 256 where 32 KB and 4. On Zen 5, 192 to 384 are
 # as good; less writes the product to memory too often.
 DEPTH = min(384, max(128, cache_bytes(1) // (8 * (ROWS + COLUMNS)) // 64 * 64))
 # A block of A takes a quarter of L2, and leaves the rest to B. On Zen 5, an eighth to a half are as good.
 HEIGHT = max(ROWS, cache_bytes(2) // 4 // (8 * DEPTH) // ROWS * ROWS)
-PER_LINE = 8  # numbers to a cache line
 
 
 def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which_b: Array, *tile: int) -> None:
@@ -32,8 +31,8 @@ def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which
     deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
     of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
     # One piece: glibc returned the memory of several to the system after every chunk, for 31,000 page faults a product.
-    scratch = np.empty(PER_LINE + of_b + of_a + ROWS * COLUMNS)
-    begin = -(scratch.ctypes.data // 8) % PER_LINE
+    scratch = np.empty(FLOATS_PER_LINE + of_b + of_a + ROWS * COLUMNS)
+    begin = -(scratch.ctypes.data // 8) % FLOATS_PER_LINE
     panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
     edge = scratch[begin + of_b + of_a :]
     for index in range(lo, hi):
@@ -52,7 +51,7 @@ def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which
 
 def sliver(depth: int, width: int) -> int:
     """Numbers from one sliver to the next: a line apart, or all slivers would meet in the same sets of a cache."""
-    return -(-depth * width // PER_LINE) * PER_LINE + PER_LINE
+    return -(-depth * width // FLOATS_PER_LINE) * FLOATS_PER_LINE + FLOATS_PER_LINE
 
 
 def slivers(lines: int, depth: int, width: int) -> int:

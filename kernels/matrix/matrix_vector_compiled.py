@@ -16,7 +16,7 @@ from kernels.definition.operands import Array
 from kernels.vectors.blocks import LANES, load_u_at, store_u_at
 from kernels.vectors.operations import mul_add, reduce_sum, set_
 
-WIDE = 2 * LANES  # lanes of a row's partial sums: four rows of two registers hide the latency of a multiply-add
+SUM_LANES = 2 * LANES  # of a row's partial sums: four rows of two registers hide the latency of a multiply-add
 
 
 def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
@@ -47,18 +47,18 @@ def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> Non
 def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x, rows contiguous: four at a time, then one by one with the same sums."""
     length, line, v = A.shape[1], A.strides[0], x.ctypes.data
-    whole = length - length % WIDE
+    whole = length - length % SUM_LANES
     four = bottom - (bottom - top) % 4
     for i in range(top, four, 4):
         a = A.ctypes.data + i * line
         b, c, d = a + line, a + 2 * line, a + 3 * line
-        of_a = of_b = of_c = of_d = set_(0.0, WIDE)
-        for j in range(0, whole * 8, WIDE * 8):
-            of_x = load_u_at(np.intp(v + j), WIDE)
-            of_a = mul_add(load_u_at(np.intp(a + j), WIDE), of_x, of_a)
-            of_b = mul_add(load_u_at(np.intp(b + j), WIDE), of_x, of_b)
-            of_c = mul_add(load_u_at(np.intp(c + j), WIDE), of_x, of_c)
-            of_d = mul_add(load_u_at(np.intp(d + j), WIDE), of_x, of_d)
+        of_a = of_b = of_c = of_d = set_(0.0, SUM_LANES)
+        for j in range(0, whole * 8, SUM_LANES * 8):
+            of_x = load_u_at(np.intp(v + j), SUM_LANES)
+            of_a = mul_add(load_u_at(np.intp(a + j), SUM_LANES), of_x, of_a)
+            of_b = mul_add(load_u_at(np.intp(b + j), SUM_LANES), of_x, of_b)
+            of_c = mul_add(load_u_at(np.intp(c + j), SUM_LANES), of_x, of_c)
+            of_d = mul_add(load_u_at(np.intp(d + j), SUM_LANES), of_x, of_d)
         out[i] = reduce_sum(of_a)
         out[i + 1] = reduce_sum(of_b)
         out[i + 2] = reduce_sum(of_c)
@@ -66,9 +66,9 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         add_tails(out, A, x, i, i + 4, whole)
     for i in range(four, bottom):
         a = A.ctypes.data + i * line
-        of_a = set_(0.0, WIDE)
-        for j in range(0, whole * 8, WIDE * 8):
-            of_a = mul_add(load_u_at(np.intp(a + j), WIDE), load_u_at(np.intp(v + j), WIDE), of_a)
+        of_a = set_(0.0, SUM_LANES)
+        for j in range(0, whole * 8, SUM_LANES * 8):
+            of_a = mul_add(load_u_at(np.intp(a + j), SUM_LANES), load_u_at(np.intp(v + j), SUM_LANES), of_a)
         out[i] = reduce_sum(of_a)
         add_tails(out, A, x, i, i + 1, whole)
 

@@ -58,7 +58,7 @@ SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond i
 MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many that buckets cost less
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
-LANES = 64  # bytes to an AND; LLVM splits it where registers are narrower
+AND_BYTES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
 
 # ---------------------------------------------------------------- the two bodies
@@ -201,7 +201,7 @@ def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
         buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
     if turn == ZERO:
         buffer[0] &= NOT_0
-    fill(buffer, np.int64(size), np.int64(size) + LANES, np.uint8(0))
+    fill(buffer, np.int64(size), np.int64(size) + AND_BYTES, np.uint8(0))
 
 
 # ---------------------------------------------------------------- patterns of the smallest primes
@@ -219,13 +219,21 @@ def lay_eight_patterns(segment: Any, lo: Any, hi: Any, turn: Any, t: Any, places
     g, g_end, g_period = begin_pattern(places, group + 6, turn)
     h, h_end, h_period = begin_pattern(places, group + 7, turn)
     for i in range(lo, hi, STEP):
-        for k in range(0, STEP, LANES):
-            left = load_u(t, a + k, LANES) & load_u(t, b + k, LANES) & load_u(t, c + k, LANES) & load_u(t, d + k, LANES)
+        for k in range(0, STEP, AND_BYTES):
+            left = (
+                load_u(t, a + k, AND_BYTES)
+                & load_u(t, b + k, AND_BYTES)
+                & load_u(t, c + k, AND_BYTES)
+                & load_u(t, d + k, AND_BYTES)
+            )
             right = (
-                load_u(t, e + k, LANES) & load_u(t, f + k, LANES) & load_u(t, g + k, LANES) & load_u(t, h + k, LANES)
+                load_u(t, e + k, AND_BYTES)
+                & load_u(t, f + k, AND_BYTES)
+                & load_u(t, g + k, AND_BYTES)
+                & load_u(t, h + k, AND_BYTES)
             )
             if group:
-                left = left & load_u(segment, i + k, LANES)
+                left = left & load_u(segment, i + k, AND_BYTES)
             store_u(segment, i + k, left & right)
         a, b = go_on(a, a_end, a_period), go_on(b, b_end, b_period)
         c, d = go_on(c, c_end, c_period), go_on(d, d_end, d_period)
@@ -276,23 +284,23 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
 
 def take_over(segment: Any, size: Any, spill: Any) -> None:
     """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
-    for i in range(0, np.int64(min(MARGIN, size)), LANES):
-        store_u(segment, i, load_u(segment, i, LANES) & load_u(spill, i, LANES))
+    for i in range(0, np.int64(min(MARGIN, size)), AND_BYTES):
+        store_u(segment, i, load_u(segment, i, AND_BYTES) & load_u(spill, i, AND_BYTES))
     fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
 
 
 def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
     """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
-    for i in range(0, np.int64(MARGIN), LANES):
-        store_u(spill, i, load_u(segment, np.int64(size) + i, LANES))
+    for i in range(0, np.int64(MARGIN), AND_BYTES):
+        store_u(spill, i, load_u(segment, np.int64(size) + i, AND_BYTES))
     for j in range(len(blocks)):
         blocks[j] -= size
 
 
 def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
-    """Put the value into array[lo:hi] and up to LANES - 1 bytes behind; quicker to compile than a plain loop."""
-    for i in range(lo, hi, LANES):
-        store_u(array, i, set_(value, LANES))
+    """Put the value into array[lo:hi] and up to AND_BYTES - 1 bytes behind; quicker to compile than a plain loop."""
+    for i in range(lo, hi, AND_BYTES):
+        store_u(array, i, set_(value, AND_BYTES))
 
 
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
@@ -338,8 +346,8 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
 def count_bits(segment: Any, size: Any) -> Any:
     """How many primes the segment's bytes hold; there are zeros behind them up to a whole vector."""
     total = np.int64(0)
-    for i in range(0, np.int64(size), LANES):
-        total += np.int64(reduce_sum(population_count(bit_cast_u64(load_u(segment, i, LANES)))))
+    for i in range(0, np.int64(size), AND_BYTES):
+        total += np.int64(reduce_sum(population_count(bit_cast_u64(load_u(segment, i, AND_BYTES)))))
     return total
 
 

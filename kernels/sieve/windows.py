@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel, numba_is_here
-from kernels.definition.plan import Plan
+from kernels.definition.plan import CHUNKS, Plan
 from kernels.sieve.answers import check_count, check_list, most_primes
 from kernels.sieve.wheel import LAST_PATTERN_PRIME, patterns
 from kernels.vectors.caches import cache_bytes
@@ -26,8 +26,7 @@ Array = np.ndarray[Any, Any]
 # lies behind a window 64 bits unsigned; and up to 10^19 the bounds that size results are proven.
 LARGEST = 2**63 - 1
 
-# The grid, which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
-CHUNKS = 256
+# The grid (with CHUNKS), which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
 LEAST_TURNS = 1 << 13  # a quarter of a million numbers take 15 microseconds
 TURNS_PER_SIEVING_PRIME = 6  # a chunk begins by placing every sieving prime, 2 ns each: 2 % of its time at 10^12
 MOST_TURNS = 1 << 22  # 126 million numbers: at 10^18 placing takes half its time, but 10^9 numbers are to make 8 chunks

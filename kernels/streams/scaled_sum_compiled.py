@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.definition.operands import Array
 from kernels.vectors.blocks import LANES, VECTOR_BYTES, flush_stream, load_u_at, store_u_at, stream_at
-from kernels.vectors.caches import LARGE
+from kernels.vectors.caches import LARGE_BYTES
 
 
 def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
@@ -26,7 +26,7 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
         if unit:
             to = out.ctypes.data + row * out.strides[0]
             from_a, from_b = a.ctypes.data + row_a * a.strides[0], b.ctypes.data + row_b * b.strides[0]
-            past = 3 * out.size * 8 > LARGE and to != from_a and to != from_b
+            past = 3 * out.size * 8 > LARGE_BYTES and to != from_a and to != from_b
             begin = first + (-(to + first * 8) % VECTOR_BYTES) // 8 if past else first
             begin = min(begin, last)
             end = last - (last - begin) % LANES

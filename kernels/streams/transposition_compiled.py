@@ -20,15 +20,12 @@ from kernels.vectors.blocks import (
     stream_at,
     transpose_block,
 )
-from kernels.vectors.caches import LARGE
-
-PER_LINE = 8  # numbers to a cache line
-
+from kernels.vectors.caches import BYTES_PER_LINE, FLOATS_PER_LINE, LARGE_BYTES
 
 RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
-
-
-PITCH = RUN + PER_LINE  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+PITCH = (
+    RUN + FLOATS_PER_LINE
+)  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
 
 
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
@@ -37,15 +34,20 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     Where the rows of `out` begin with a cache line, a tile is turned in registers and written in whole lines; else in a
     buffer that the L2 cache holds, from where it goes to memory in whole lines but for the ends of its rows.
     """
-    past = 2 * out.size * 8 > LARGE
+    past = 2 * out.size * 8 > LARGE_BYTES
     by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
     buffer = np.empty(TALL * PITCH)
     for tile in range(lo, hi):
         s, top, bottom, left, right = tile_at(tile, out.shape[0], out.shape[2], TALL, WIDE)
         m = which[s]
         target = out.ctypes.data + s * out.strides[1]
-        whole = bottom - top >= LANES and right - left >= PER_LINE
-        if by_rows and target % 64 == 0 and out.strides[0] % 64 == 0 and whole:
+        if (
+            by_rows
+            and target % BYTES_PER_LINE == 0
+            and out.strides[0] % BYTES_PER_LINE == 0
+            and bottom - top >= LANES
+            and right - left >= FLOATS_PER_LINE
+        ):
             turn_by_lines(target + top * out.strides[0] + left * 8, out.strides[0], A[left:right, m, top:bottom], past)
         elif by_rows:
             for c in range(left, right, RUN):
@@ -66,37 +68,37 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
 
 
 def turn_by_lines(target: int, pitch: int, A: Array, past: bool) -> None:
-    """A.T into rows of lines, `pitch` bytes apart, at an address: a line of each at a time, from PER_LINE rows of A.
+    """A.T into rows of lines, `pitch` bytes apart, at an address: one line of each at a time.
 
     Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
     """
     source, line = A.ctypes.data, A.strides[0]
-    for c in range(0, A.shape[0], PER_LINE):
-        at = min(c, A.shape[0] - PER_LINE)
+    for c in range(0, A.shape[0], FLOATS_PER_LINE):
+        at = min(c, A.shape[0] - FLOATS_PER_LINE)
         for r in range(0, A.shape[1], LANES):
             row = min(r, A.shape[1] - LANES)
             here, there = source + at * line + row * 8, target + row * pitch + at * 8
-            for k in range(PER_LINE, 2 * PER_LINE):  # the lines that are wanted next
+            for k in range(FLOATS_PER_LINE, 2 * FLOATS_PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(here + k * line))
             if past and at == c:
-                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, PER_LINE, True)
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, FLOATS_PER_LINE, True)
             else:
-                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, PER_LINE, False)
+                transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, FLOATS_PER_LINE, False)
 
 
 def turn(buffer: Array, A: Array) -> None:
-    """A.T into the rows of the buffer, PER_LINE x LANES numbers in registers at a time."""
+    """A.T into the rows of the buffer, FLOATS_PER_LINE x LANES numbers in registers at a time."""
     source, line = A.ctypes.data, A.strides[0]
     columns, rows = A.shape
-    whole_rows, whole_columns = rows - rows % LANES, columns - columns % PER_LINE
-    for c in range(0, whole_columns, PER_LINE):
+    whole_rows, whole_columns = rows - rows % LANES, columns - columns % FLOATS_PER_LINE
+    for c in range(0, whole_columns, FLOATS_PER_LINE):
         for r in range(0, whole_rows, LANES):
-            for k in range(c + PER_LINE, c + 2 * PER_LINE):  # the lines that are wanted next
+            for k in range(c + FLOATS_PER_LINE, c + 2 * FLOATS_PER_LINE):  # the lines that are wanted next
                 prefetch(np.intp(source + k * line + r * 8))
             to = buffer.ctypes.data + (r * PITCH + c) * 8
-            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, PER_LINE, False)
+            transpose_block(np.intp(source + c * line + r * 8), line // 8, np.intp(to), PITCH, FLOATS_PER_LINE, False)
         for r in range(whole_rows, rows):
-            for k in range(c, c + PER_LINE):
+            for k in range(c, c + FLOATS_PER_LINE):
                 buffer[r * PITCH + k] = A[k, r]
     for c in range(whole_columns, columns):
         for r in range(rows):

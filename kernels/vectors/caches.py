@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-BYTES_PER_LINE = 64  # of a cache
+BYTES_PER_LINE = 64  # of a cache line, on x86 and most ARM
+FLOATS_PER_LINE = BYTES_PER_LINE // 8  # float64 to a cache line
 _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
 
 
@@ -26,7 +27,7 @@ def cache_bytes(level: int) -> int:
     return _USUAL[level]
 
 
-LARGE = cache_bytes(3)  # bytes: what does not stay in the last-level cache need not go there
+LARGE_BYTES = cache_bytes(3)  # what does not stay in the last-level cache need not go there
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[Any, Any]:
