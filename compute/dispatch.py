@@ -267,8 +267,8 @@ def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Pl
     begun = [death for death in deaths if death.chunk is not None and done[death.chunk] == 0]
     if begun and not kernel.is_repeatable:
         raise WorkerDied(
-            f"{_told(begun[0], plan, then='')}, and {kernel.name} was made with retry=False: nobody knows what it had"
-            " done by then, so nothing is run again"
+            f"{_describe_death(begun[0], plan, then='')}, and {kernel.name} was made with retry=False: nobody"
+            " knows what it had done by then, so nothing is run again"
         )
     if kernel.inout and begun:
         names = ", ".join(kernel.inputs[k] for k in kernel.inout)

@@ -68,7 +68,7 @@ def spin(lo, hi, out, ns):
     out[lo] = lo
 
 
-spin.also("nogil", "example_bodies:spin", compiled=True)
+spin.add_variant("nogil", "example_bodies:spin", compiled=True)
 
 
 def _meeting(guests, seconds):
@@ -89,7 +89,7 @@ def meeting(lo, hi, out, words, patience):
     out[lo] = not np.any(words == 0)
 
 
-meeting.also("nogil", "example_bodies:meeting", compiled=True)
+meeting.add_variant("nogil", "example_bodies:meeting", compiled=True)
 
 
 @kernel(plan=lambda n, gate, word, patience=600.0: Plan(n, (gate, word, int(patience * 1e9)), grain=1, dtype=np.int64))
@@ -101,7 +101,7 @@ def gated(lo, hi, out, gate, word, patience):
     out[lo] = lo
 
 
-gated.also("nogil", "example_bodies:gated", compiled=True)
+gated.add_variant("nogil", "example_bodies:gated", compiled=True)
 
 
 class Told(Exception):

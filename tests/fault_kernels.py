@@ -103,4 +103,4 @@ def busy(lo, hi, out, ns):
     out[lo] = lo
 
 
-busy.also("nogil", "example_bodies:spin", compiled=True)
+busy.add_variant("nogil", "example_bodies:spin", compiled=True)

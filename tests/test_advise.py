@@ -171,7 +171,7 @@ def test_a_variant_that_raises_is_left_out(monkeypatch):
         raise ZeroDivisionError("division by zero")
 
     made = kernels.kernel(example_kernels.square_all)
-    made.also("broken", raises)
+    made.add_variant("broken", raises)
     advice = advise_for_size(made, 1000, on=["threads"], budget=3)
     assert "broken is left out: it raises ZeroDivisionError: division by zero" in advice.notes
     assert advice.use.variant != "broken"

@@ -69,7 +69,7 @@ def adds(lo, hi, out, words, times):
     raise NotImplementedError
 
 
-adds.also("nogil", _adds, compiled=True)
+adds.add_variant("nogil", _adds, compiled=True)
 
 
 @pytest.mark.parametrize("backend", [Processes(LANES), Threads(LANES)], ids=repr)

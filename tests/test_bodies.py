@@ -131,7 +131,7 @@ def test_what_is_no_body_is_refused_when_its_kernel_is_made(body, says, compiled
     assert "\n" not in str(caught.value)
     good = kernel(fine)
     with pytest.raises(ValueError, match=re.escape(says)):
-        good.also("mine", body)
+        good.add_variant("mine", body)
     assert list(good.variants) == ["python", "nogil"]
 
 

@@ -91,7 +91,7 @@ def squared(lo, hi, out, x):
         out[i] = int(x[i]) ** 2 % 1000003
 
 
-squared.also("nogil", rules.copied.variants["python"].source(), compiled=True)
+squared.add_variant("nogil", rules.copied.variants["python"].source(), compiled=True)
 
 
 @pytest.mark.parametrize(

@@ -192,8 +192,8 @@ def test_a_body_that_was_put_under_the_name_of_another(pools):
         for i in range(lo, hi):
             out[i] = x[i] + 2
 
-    m.body.also("python", other)
-    m.body.also("nogil", other, compiled=True)
+    m.body.add_variant("python", other)
+    m.body.add_variant("nogil", other, compiled=True)
     everywhere(pools, m.body, x + 2)
 
 

@@ -104,8 +104,8 @@ for factor in (2.0, 3.0):
     else:
         import named
         made = kernel(named.body)
-        made.also("fast", "named:body", compiled=True)
-        made.also("slow", "named:body")
+        made.add_variant("fast", "named:body", compiled=True)
+        made.add_variant("slow", "named:body")
     print(value(made, "fast"), value(made, "slow"))
 """
     assert session(tmp_path, HEAD + program) == ["2.0 2.0", "3.0 3.0"]

@@ -128,8 +128,8 @@ def test_a_kernel_in_a_kernel_whose_body_was_replaced(pools):
         for i in range(lo, hi):
             out[i] = x[i] * 3
 
-    m.inner.also("python", other)
-    m.inner.also("nogil", other, compiled=True)
+    m.inner.add_variant("python", other)
+    m.inner.add_variant("nogil", other, compiled=True)
     everywhere(pools, m.body, x * 3, variants=("python",))
 
 

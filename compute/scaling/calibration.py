@@ -12,7 +12,7 @@ import numpy as np
 from compute import machine
 from compute.scaling import statistics
 from kernels.definition import Kernel
-from kernels.definition.arguments import apart
+from kernels.definition.arguments import with_copied_inputs
 from kernels.definition.plan import Plan, surrounded
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
@@ -31,7 +31,7 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     of the caller's.
     """
     with surrounded(kernel.plan(*args, **kw)) as plan:
-        return _predict(kernel, apart(plan, kernel.inout), enough)
+        return _predict(kernel, with_copied_inputs(plan, kernel.inout), enough)
 
 
 def _predict(kernel: Kernel, plan: Plan, enough: float) -> float:

@@ -61,7 +61,7 @@ def renewed(dispatcher: Any) -> Any:
         reach = reach_of(dispatcher.py_func, compiled=True)
         key = id(dispatcher), reach.key, *settings()
         if (known := _made.get(key)) is None:
-            known = _made[key] = (reach, dispatcher), _Twins({}, reach.attributes).again(dispatcher)
+            known = _made[key] = (reach, dispatcher), _Twins({}, reach.attributes)._twin_of_compiled(dispatcher)
         return known[1]
 
 
@@ -225,7 +225,7 @@ class _Twins:
                 dispatcher._cache = Kept(value.__name__, reach.key, "helper")
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
-            return self.again(value)
+            return self._twin_of_compiled(value)
         if isinstance(value, types.ModuleType) and not provenance.is_fixed(value.__name__):
             return self._module(value)
         if isinstance(value, tuple):
@@ -238,7 +238,7 @@ class _Twins:
         if function in self._with_defaults:  # it is a default of its own: once more round, and it is refused
             return function.__defaults__, function.__kwdefaults__
         self._with_defaults.append(function)
-        made = {name: self._for_numba(one) for name, one in keywords.items()}
+        made = {name: self._for_numba(value) for name, value in keywords.items()}
         given = self._for_numba(function.__defaults__)
         self._with_defaults.pop()
         return given, made or None
@@ -255,7 +255,7 @@ class _Twins:
                 setattr(twin, name, self._for_numba(value))
         return twin
 
-    def again(self, dispatcher: Any) -> Any:
+    def _twin_of_compiled(self, dispatcher: Any) -> Any:
         """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
 
         Started from a lane, numba's threads can end the process (see serially.py), and all CPUs have lanes already.

@@ -96,12 +96,12 @@ def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
     descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):o})")
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o})")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise OSError(f"{path} is no file")
         yield descriptor
     finally:
@@ -187,14 +187,14 @@ def write(path: Path, content: bytes) -> None:
 
 def prune(folder: Path) -> None:
     """Drop the entries that were not read for UNREAD seconds, and the longest unread of more than MOST_BYTES."""
-    found = []
+    entries = []
     for path in folder.glob(ENTRY):
         with suppress(OSError):  # another process prunes, too
-            told = path.stat()
-            found.append((told.st_mtime, told.st_size, path))
-    held, now = 0, time.time()
-    for read_at, size, path in sorted(found, reverse=True):
-        held += size
-        if held > MOST_BYTES or now - read_at > UNREAD:
+            status = path.stat()
+            entries.append((status.st_mtime, status.st_size, path))
+    kept_bytes, now = 0, time.time()
+    for read_at, size, path in sorted(entries, reverse=True):
+        kept_bytes += size
+        if kept_bytes > MOST_BYTES or now - read_at > UNREAD:
             with suppress(OSError):
                 path.unlink()

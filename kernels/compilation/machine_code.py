@@ -59,7 +59,7 @@ def portable(result: Any) -> bytes | None:
     ):
         return None
     _, _, (object_code, bitcode) = result.library.serialize_using_object_code()
-    told: dict[str, Any] = {
+    header: dict[str, Any] = {
         "library": result.library.name,
         "returns": str(result.signature.return_type),
         "function": names,
@@ -67,7 +67,7 @@ def portable(result: Any) -> bytes | None:
         "reload": [f"{function.__module__}:{function.__qualname__}" for function in result.reload_init],
         "lengths": [len(object_code), len(bitcode)],
     }
-    content = json.dumps(told).encode() + b"\n" + object_code + bitcode
+    content = json.dumps(header).encode() + b"\n" + object_code + bitcode
     whole: bytes = MAGIC + hashlib.sha256(content).digest() + content
     _known[result.library] = whole
     return whole
@@ -79,7 +79,7 @@ def _calls_back(library: Any) -> bool:
     return any(variable.name.startswith(prefix) for variable in library._final_module.global_variables)
 
 
-# The bytes of what was told or read before: numba gives away the object code of a library that it loads.
+# The bytes of what was exported or loaded before: numba gives away the object code of a library that it loads.
 _known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
@@ -109,24 +109,24 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
     if content[: len(MAGIC)] != MAGIC or hashlib.sha256(content[begin:]).digest() != content[len(MAGIC) : begin]:
         raise ValueError("this is no machine code, or a damaged one")
     line, _, code = content[begin:].partition(b"\n")
-    told = json.loads(line)
-    object_code, bitcode = code[: told["lengths"][0]], code[told["lengths"][0] :]
+    header = json.loads(line)
+    object_code, bitcode = code[: header["lengths"][0]], code[header["lengths"][0] :]
     target.refresh()  # which makes numba's own functions known to LLVM
     if missing := _missing_symbols(bitcode):
         raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
-    for path in told["reload"]:
+    for path in header["reload"]:
         module, _, name = path.partition(":")
         getattr(importlib.import_module(module), name)()
-    returns = getattr(types, told["returns"])
+    returns = getattr(types, header["returns"])
     description = funcdesc.PythonFunctionDescriptor.__new__(funcdesc.PythonFunctionDescriptor)
-    for name, value in told["function"].items():
+    for name, value in header["function"].items():
         setattr(description, name, tuple(value) if isinstance(value, list) else value)
     description.typemap = description.calltypes = None
     description.restype, description.argtypes = returns, tuple(argument_types)
-    own, *referenced = [_environment(name) for name in told["environments"]]
+    own, *referenced = [_environment(name) for name in header["environments"]]
     result = compiler.CompileResult._rebuild(
         target,
-        (told["library"], "object", (object_code, bitcode)),
+        (header["library"], "object", (object_code, bitcode)),
         description,
         own,
         signature_of(returns, *argument_types),

@@ -37,12 +37,12 @@ def globals_of(code: types.CodeType) -> tuple[str, ...]:
     """The names that the code looks up among globals, inner functions' included, in order."""
     import dis
 
-    found = set()
+    names = set()
     for inner in codes_of(code):
         for instruction in dis.get_instructions(inner):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                found.add(str(instruction.argval))
-    return tuple(sorted(found))
+                names.add(str(instruction.argval))
+    return tuple(sorted(names))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -63,10 +63,10 @@ COMPUTED = frozenset(
 
 def builtins_of(function: types.FunctionType) -> dict[str, Any]:
     """What a function's code looks up, and finds where the user has put it among Python's builtins."""
-    found = {name: vars(builtins).get(name, NotImplemented) for name in globals_of(function.__code__)}
+    looked_up = {name: vars(builtins).get(name, NotImplemented) for name in globals_of(function.__code__)}
     return {
         name: value
-        for name, value in found.items()
+        for name, value in looked_up.items()
         if name not in function.__globals__ and value is not NotImplemented and not provenance.name_of_numbas(value)
     }
 
@@ -91,8 +91,8 @@ def attribute_of(module: types.ModuleType, name: str) -> Any:
 def imported_by(function: types.FunctionType) -> list[types.ModuleType]:
     """The modules that a function's code imports when it runs, inner functions' included, as far as they are loaded."""
     package = function.__globals__.get("__package__") or ""
-    found = [sys.modules.get(name) for name in _imports_of(function.__code__, package)]
-    return [module for module in found if module is not None]
+    modules = [sys.modules.get(name) for name in _imports_of(function.__code__, package)]
+    return [module for module in modules if module is not None]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -100,12 +100,12 @@ def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
     """The full names in its import statements, `a.b` and `a` for `import a.b`, and what may be one elsewhere."""
     import dis
 
-    found: set[str] = set()
+    modules: set[str] = set()
     for inner in codes_of(code):
         if _IMPORTERS.intersection(inner.co_names):
             for name in inner.co_consts:
                 if type(name) is str and all(map(str.isidentifier, name.split("."))):
-                    found.update(_with_parents(name))
+                    modules.update(_with_parents(name))
         if not _IMPORTS.intersection(opcode for opcode in inner.co_code[::2]):
             continue
         level = latest = None
@@ -113,9 +113,9 @@ def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
             if instruction.opname == "IMPORT_NAME":
                 name = "." * (level or 0) + str(instruction.argval)
                 with contextlib.suppress(ImportError):  # beyond the top: it will say so when it runs
-                    found.update(_with_parents(importlib.util.resolve_name(name, package)))
+                    modules.update(_with_parents(importlib.util.resolve_name(name, package)))
             level, latest = latest, instruction.argval  # the two that went before: how far up, and what from there
-    return tuple(sorted(found))
+    return tuple(sorted(modules))
 
 
 def _with_parents(name: str) -> list[str]:
@@ -172,7 +172,7 @@ def attributes_in(value: Any) -> dict[str, Any]:
 
     Its own __getattr__ may do anything, and is not asked.
     """
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -180,17 +180,17 @@ def attributes_in(value: Any) -> dict[str, Any]:
             slot = vars(kind).get(name)
             if isinstance(slot, types.MemberDescriptorType):
                 with contextlib.suppress(AttributeError):  # nothing is in it
-                    found[name] = slot.__get__(value)
+                    attributes[name] = slot.__get__(value)
     with contextlib.suppress(AttributeError):
-        found.update(object.__getattribute__(value, "__dict__"))
-    return found
+        attributes.update(object.__getattribute__(value, "__dict__"))
+    return attributes
 
 
 def own_operations(kind: type) -> str:
     """A special method that a subclass of numpy's arrays has of its own, and that changes what code computes; or ""."""
     own = kind.__mro__[: kind.__mro__.index(np.ndarray)]
-    found = {name for one in own if one not in (np.memmap, np.recarray) for name in vars(one)}
-    return min((name for name in found & vars(np.ndarray).keys() if name not in _HARMLESS), default="")
+    names = {name for cls in own if cls not in (np.memmap, np.recarray) for name in vars(cls)}
+    return min((name for name in names & vars(np.ndarray).keys() if name not in _HARMLESS), default="")
 
 
 _HARMLESS = {"__new__", "__init__", "__doc__", "__array_finalize__", "__reduce__", "__reduce_ex__", "__setstate__",
@@ -211,17 +211,19 @@ def layout_of(array: Any) -> tuple[Any, ...]:
     return dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
 
 
-def same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+def same_bytes(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
     """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
 
     They are compared where they lie, a part at a time: no copy of an array is made.
     """
-    if one.nbytes < 4096:
-        return bool(one.tobytes() == other.tobytes())
-    word = next(size for size in (8, 4, 2, 1) if one.dtype.itemsize % size == 0)
-    shown = [one.strides[axis] or other.strides[axis] for axis in range(one.ndim)]  # an element repeated: look once
+    if first.nbytes < 4096:
+        return bool(first.tobytes() == second.tobytes())
+    word = next(size for size in (8, 4, 2, 1) if first.dtype.itemsize % size == 0)
+    shown = [
+        first.strides[axis] or second.strides[axis] for axis in range(first.ndim)
+    ]  # an element repeated: look once
     once = tuple(slice(None) if stride else slice(1) for stride in shown)
-    words = [array.view(np.ndarray)[once][..., np.newaxis].view(f"u{word}") for array in (one, other)]
+    words = [array.view(np.ndarray)[once][..., np.newaxis].view(f"u{word}") for array in (first, second)]
     parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
     return all((a == b).all() for a, b in parts)
 

@@ -91,10 +91,10 @@ def _name_within(value: Any, is_within: Callable[[str | None], bool]) -> str:
     if not isinstance(module, str) or not isinstance(name, str) or not is_within(module):
         return ""
     for holder in holders:
-        found: Any = sys.modules.get(holder)
+        named: Any = sys.modules.get(holder)
         for part in name.split("."):
-            found = getattr(found, part, None)
-        if found is value:
+            named = getattr(named, part, None)
+        if named is value:
             return f"{holder}.{name}"
     return ""
 
@@ -153,19 +153,19 @@ def kind_of(dispatcher: Any) -> Any:
     return next(kind for kind in type(dispatcher).__mro__ if not is_ours(kind.__module__))
 
 
-def dispatchers_in(given: Iterable[Any]) -> Iterator[Any]:
+def dispatchers_in(kinds: Iterable[Any]) -> Iterator[Any]:
     """The compiled functions in numba's types: each is a type of its own."""
     from numba.core import types
 
     known: Any = types
 
-    for one in given:
-        if isinstance(one, known.Dispatcher):
-            yield one.dispatcher
-        elif isinstance(one, known.BaseTuple):
-            yield from dispatchers_in(one)
-        elif isinstance(one, known.Omitted) and is_dispatcher(one.value):
-            yield one.value
+    for kind in kinds:
+        if isinstance(kind, known.Dispatcher):
+            yield kind.dispatcher
+        elif isinstance(kind, known.BaseTuple):
+            yield from dispatchers_in(kind)
+        elif isinstance(kind, known.Omitted) and is_dispatcher(kind.value):
+            yield kind.value
 
 
 def dispatcher_options(dispatcher: Any) -> list[str] | None:
@@ -174,15 +174,15 @@ def dispatcher_options(dispatcher: Any) -> list[str] | None:
 
     options: dict[str, Any] = dict(dispatcher.targetoptions)
     signatures = [] if dispatcher._can_compile else dispatcher.nopython_signatures
-    types = [types_in_words((one.return_type, *one.args)) or "\0" for one in signatures]
-    told = [*(f"{name}={_plainly(value)}" for name, value in sorted(options.items())), *types]
+    types = [types_in_words((signature.return_type, *signature.args)) or "\0" for signature in signatures]
+    words = [*(f"{name}={_plainly(value)}" for name, value in sorted(options.items())), *types]
     is_plain = (
         kind_of(dispatcher).__module__ == "numba.core.registry"
         and dispatcher._compiler.pipeline_class is numba.core.compiler.Compiler
         and not dispatcher.locals
-        and all("\0" not in word for word in told)
+        and all("\0" not in word for word in words)
     )
-    return told if is_plain else None
+    return words if is_plain else None
 
 
 def types_in_words(given: Any) -> str | None:
@@ -227,7 +227,7 @@ def _plainly(value: Any) -> str:
     if isinstance(value, set | frozenset):
         return f"{{{','.join(sorted(map(_plainly, value)))}}}"
     if isinstance(value, dict):
-        return f"{{{','.join(sorted(f'{key!r}:{_plainly(one)}' for key, one in value.items()))}}}"
+        return f"{{{','.join(sorted(f'{key!r}:{_plainly(item)}' for key, item in value.items()))}}}"
     if isinstance(value, tuple | list):
         return f"({','.join(map(_plainly, value))})"
     if type(value).__module__.startswith("numba.core.options"):
@@ -241,13 +241,13 @@ def frozen_functions(value: Any) -> list[types.FunctionType]:
     if made_by.partition(".")[0] != "numba":
         return []
     stencil = getattr(getattr(value, "kernel_ir", None), "func_id", None)
-    found = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
-    found += [getattr(stencil, "func", None)]
+    functions = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
+    functions += [getattr(stencil, "func", None)]
     made = getattr(value, "class_type", None)
-    held = [*getattr(made, "jit_methods", {}).values(), *getattr(made, "jit_static_methods", {}).values()]
-    held += [one for pair in getattr(made, "jit_props", {}).values() for one in pair.values()]
-    found += [one.py_func for one in held]
-    return [one for one in found if isinstance(one, types.FunctionType)]
+    methods = [*getattr(made, "jit_methods", {}).values(), *getattr(made, "jit_static_methods", {}).values()]
+    methods += [function for pair in getattr(made, "jit_props", {}).values() for function in pair.values()]
+    functions += [function.py_func for function in methods]
+    return [function for function in functions if isinstance(function, types.FunctionType)]
 
 
 def intrinsic_of_ours(value: Any) -> types.FunctionType | None:
@@ -338,16 +338,16 @@ def _homes(entry: Any) -> Iterator[str]:
     """The modules of the functions that make a registry's entry: a template, or a tuple with an implementation."""
     written = entry[0] if isinstance(entry, tuple) else entry
     waiting = (
-        {name: found for name, found in vars(written).items() if name != "key"}
+        {name: part for name, part in vars(written).items() if name != "key"}
         if isinstance(written, type)
         else {"": written}
     )
-    functions = [getattr(found, "__func__", found) for found in waiting.values()]  # out of their staticmethods
+    functions = [getattr(part, "__func__", part) for part in waiting.values()]  # out of their staticmethods
     for function in functions:
         if isinstance(function, types.FunctionType):
             yield str(function.__globals__.get("__name__"))
             closed = [cell.cell_contents for cell in function.__closure__ or ()]
-            functions += [found for found in closed if found not in functions]
+            functions += [part for part in closed if part not in functions]
 
 
 def our_digest() -> str:
@@ -371,7 +371,7 @@ def _files() -> list[tuple[Any, ...]]:
     A file may be replaced by one that is older (`tar x`, `rsync -a`), so the time of its content says little. Nobody
     sets the time at which its entry on disk was changed; and what is put in its place is another entry.
     """
-    found = []
+    files = []
     for root in _OURS:
         file = getattr(sys.modules.get(root), "__file__", None) or str(Path(__file__).parents[2] / root / "__init__.py")
         waiting = [(root, os.path.dirname(file))]
@@ -381,10 +381,10 @@ def _files() -> list[tuple[Any, ...]]:
                     if entry.name.endswith(".py"):
                         is_now = entry.stat()
                         states = is_now.st_ino, is_now.st_ctime_ns, is_now.st_mtime_ns, is_now.st_size
-                        found.append((f"{name}/{entry.name}", entry.path, *states))
+                        files.append((f"{name}/{entry.name}", entry.path, *states))
                     elif entry.name != "__pycache__" and entry.is_dir():
                         waiting.append((f"{name}/{entry.name}", entry.path))
-    return sorted(found)
+    return sorted(files)
 
 
 _IMPORTED = _files()

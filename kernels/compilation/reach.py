@@ -38,7 +38,7 @@ from kernels.compilation.parts import (
     layout_of,
     own_operations,
 )
-from kernels.compilation.reached import Reach, contents, told
+from kernels.compilation.reached import Reach, contents, exact_form
 
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
@@ -50,7 +50,7 @@ def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
     latest = _latest.get((id(function), compiled))
     if latest is None or not latest[1].is_current():
         with provenance.numbas_lock() if compiled else nullcontext():
-            latest = _latest[id(function), compiled] = function, _Walk(compiled).of(function)
+            latest = _latest[id(function), compiled] = function, _Walk(compiled).reach(function)
     return latest[1]
 
 
@@ -78,7 +78,7 @@ class _Walk:
         self._depth = 0  # of objects in objects
         self._reach = Reach()
 
-    def of(self, function: types.FunctionType) -> Reach:
+    def reach(self, function: types.FunctionType) -> Reach:
         """Walk from the function on; everything that was reached."""
         if self._compiled:
             provenance.bring_up_to_date()
@@ -104,10 +104,10 @@ class _Walk:
     def _value(self, value: Any) -> None:
         kind = type(value)
         if kind in PLAIN:
-            self._put(kind.__name__, told(value))
+            self._put(kind.__name__, exact_form(value))
         elif kind is tuple or kind is frozenset:
             self._items(
-                kind.__name__, value if kind is tuple else sorted(value, key=lambda one: (str(type(one)), repr(one)))
+                kind.__name__, value if kind is tuple else sorted(value, key=lambda item: (str(type(item)), repr(item)))
             )
         elif isinstance(value, tuple) and hasattr(kind, "_fields"):
             self._class(kind)
@@ -252,7 +252,7 @@ class _Walk:
         if watched:
             self._reach.cells.append((cell, content))
         self._put("cell")
-        self._found(content)
+        self._value_if_any(content)
 
     def _name(self, names: dict[str, Any], name: str) -> None:
         """A global as it is now; absent ones count, too, since a later one of that name hides a builtin."""
@@ -262,9 +262,9 @@ class _Walk:
         if value is MISSING and name in (known := vars(builtins)):
             value = known[name]
             self._reach.names.append((known, name, value))
-        self._found(value)
+        self._value_if_any(value)
 
-    def _found(self, value: Any) -> None:
+    def _value_if_any(self, value: Any) -> None:
         if value is MISSING:
             self._put("missing")
         else:
@@ -302,7 +302,7 @@ class _Walk:
                     value = attribute_of(module, name)
                     self._reach.answers.append((module, name, value))
                     self._put("name", name)
-                    self._found(value)
+                    self._value_if_any(value)
                 else:
                     self._name(vars(module), name)
         for module in self._modules:
@@ -357,7 +357,9 @@ class _Walk:
         self._put("class", f"{value.__module__}.{value.__qualname__}")
         if issubclass(value, enum.Enum):
             self._items("bases", [base.__qualname__ for base in value.__mro__])
-            self._items("members", [item for name, one in value.__members__.items() for item in (name, one.value)])
+            self._items(
+                "members", [item for name, member in value.__members__.items() for item in (name, member.value)]
+            )
         elif issubclass(value, tuple) and hasattr(value, "_fields"):
             self._items("fields", value._fields)
         elif not provenance.is_trusted(value.__module__):

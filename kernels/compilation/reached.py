@@ -75,11 +75,11 @@ class Reach:
         return self.registered == provenance.registrations()
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and type(one) in PLAIN and told(one) == told(other))
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and type(a) in PLAIN and exact_form(a) == exact_form(b))
 
 
-def told(value: Any) -> bytes | str:
+def exact_form(value: Any) -> bytes | str:
     """A plain value, so that no two of a type are told alike."""
     if isinstance(value, float | complex):
         return np.array(value).tobytes()  # -0.0 and every nan as they are

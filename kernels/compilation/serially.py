@@ -60,7 +60,7 @@ def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 def _launches(dispatcher: Any) -> bool:
     """Whether a compiled function launches threads, or one that it calls does."""
     called = [dispatcher, *reach_of(dispatcher.py_func, compiled=True).dispatchers]
-    return any(one.targetoptions.get("parallel") for one in called)
+    return any(function.targetoptions.get("parallel") for function in called)
 
 
 def _in_a_lane(function: types.FunctionType) -> Callable[..., Any]:

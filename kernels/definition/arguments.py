@@ -69,7 +69,7 @@ def guarded(inputs: tuple[Any, ...], inout: Sequence[int]) -> tuple[Any, ...]:
     return tuple(made)
 
 
-def apart(plan: Plan, inout: Sequence[int]) -> Plan:
+def with_copied_inputs(plan: Plan, inout: Sequence[int]) -> Plan:
     """The plan for a run that is to change nothing of the caller's: with copies of what its bodies may write to."""
     inputs = tuple(x.copy() if k in inout else x for k, x in enumerate(plan.inputs))
     return plan._replace(inputs=guarded(inputs, inout))
@@ -235,8 +235,8 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
         given = bound_as_python_does(args, kw)
         for k in inout:
             if k < len(given) and type(given[k]) not in (np.ndarray, np.memmap):
-                told = type(given[k]).__name__
-                raise ValueError(f"{names[k]} is written to, so it must be an array, not {told}; pass np.asarray(…)")
+                kind = type(given[k]).__name__
+                raise ValueError(f"{names[k]} is written to, so it must be an array, not {kind}; pass np.asarray(…)")
         inputs = tuple(as_input(x, name_at(names, k)) for k, x in enumerate(given))
         if not is_said:
             _check_real(inputs, names, body.__name__)

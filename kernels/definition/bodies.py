@@ -76,8 +76,8 @@ def _unwrapped(body: Any) -> types.FunctionType:
             f"a body must be a plain function, not the bound method {body.__qualname__};"
             " write a function that takes (lo, hi, out, *inputs), and pass what it needs of the object as inputs"
         )
-    told = f"the {type(body).__name__} {getattr(body, '__name__', repr(body))}"
-    raise ValueError(f"a body must be a plain function, not {told}; wrap it: def body(lo, hi, out, x): …")
+    kind = f"the {type(body).__name__} {getattr(body, '__name__', repr(body))}"
+    raise ValueError(f"a body must be a plain function, not {kind}; wrap it: def body(lo, hi, out, x): …")
 
 
 def _check_parameters(function: types.FunctionType) -> None:
@@ -101,7 +101,7 @@ def _check_code(function: types.FunctionType) -> None:
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise ValueError(f"{name} is a generator, whose body no lane would run; take out its yield and fill out[lo:hi]")
     out = code.co_varnames[2]
-    if any(_binds(one, out) for one in _with_nested(code, out)):
+    if any(_binds(inner, out) for inner in _with_nested(code, out)):
         raise ValueError(
             f"{name} binds {out} to another object, and what that holds is lost; write into it, {out}[lo:hi] = …,"
             " and give a view of it another name"
@@ -162,8 +162,8 @@ def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[
         raise ValueError(f"inout must be a tuple of names, not {inout!r}; write inout=({inout!r},)")
     for name in (inout := tuple(inout)):
         if name not in names:
-            told = ", ".join(name for name in names if not name.startswith("*")) or "no inputs"
-            raise ValueError(f"inout names {name!r}, which is no input of {body}; it has {told}")
+            known_names = ", ".join(name for name in names if not name.startswith("*")) or "no inputs"
+            raise ValueError(f"inout names {name!r}, which is no input of {body}; it has {known_names}")
     return tuple(sorted({names.index(name) for name in inout}))
 
 

@@ -43,21 +43,21 @@ def read_only(value: Any, met: dict[int, Any] | None = None) -> Any:
     if isinstance(value, np.ndarray):
         made = met[id(value)] = value.copy() if value.dtype.kind == "O" else value.view()
         if value.dtype.kind == "O":
-            for index, one in enumerate(value.flat):
-                made.flat[index] = read_only(one, met)
+            for index, item in enumerate(value.flat):
+                made.flat[index] = read_only(item, met)
         made.flags.writeable = False
         return made
     if kind is list or kind is collections.deque:
         made = met[id(value)] = copy.copy(value)
-        for index, one in enumerate(value):
-            if type(one) not in ATOMS:
-                made[index] = read_only(one, met)
+        for index, item in enumerate(value):
+            if type(item) not in ATOMS:
+                made[index] = read_only(item, met)
         return made
     if kind in _DICTIONARIES:
         made = met[id(value)] = copy.copy(value)
-        for name, one in value.items():
-            if type(one) not in ATOMS:
-                made[name] = read_only(one, met)
+        for name, item in value.items():
+            if type(item) not in ATOMS:
+                made[name] = read_only(item, met)
         return made
     met[id(value)] = value
     return _rebuilt(value, met)
@@ -67,11 +67,11 @@ def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
     """A tuple or a plain object with what `read_only` makes of its parts; itself where that changes none of them."""
     kind = type(value)
     own = _attributes(value) if _is_plain(kind) else {}
-    parts = {name: read_only(one, met) for name, one in own.items()}
-    changed = {name: one for name, one in parts.items() if one is not own[name]}
+    parts = {name: read_only(part, met) for name, part in own.items()}
+    changed = {name: part for name, part in parts.items() if part is not own[name]}
     if isinstance(value, tuple):
-        items = [read_only(one, met) for one in value]
-        if not changed and all(one is was for one, was in zip(items, value, strict=True)):
+        items = [read_only(part, met) for part in value]
+        if not changed and all(part is was for part, was in zip(items, value, strict=True)):
             return value
         made = tuple.__new__(kind, items)
     elif not changed:
@@ -82,11 +82,11 @@ def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
         except TypeError:  # one that holds more than its attributes, such as an exception
             return value
     met[id(value)] = made
-    for name, one in parts.items():
+    for name, part in parts.items():
         if name in getattr(value, "__dict__", ()):
-            vars(made)[name] = one  # past a property of that name
+            vars(made)[name] = part  # past a property of that name
         else:
-            object.__setattr__(made, name, one)
+            object.__setattr__(made, name, part)
     return made
 
 

@@ -75,8 +75,8 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         return functools.partial(kernel, **options)
     for name in ("plan", "reduce", "finish", "example", "cost", "check", "memory", "work"):
         if not (callable(value := options.get(name)) or value is None):
-            told = f"; write {name}={value}" if value in ("sum", "max", "min") else ""
-            raise ValueError(f"{name} must be a function, not {value!r}{told}")
+            hint = f"; write {name}={value}" if value in ("sum", "max", "min") else ""
+            raise ValueError(f"{name} must be a function, not {value!r}{hint}")
     compiled = options.get("compiled", not inspect.iscoroutinefunction(body))
     grain, bound = options.get("grain"), options.get("bound")
     body = plain(body, compiled)

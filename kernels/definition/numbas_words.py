@@ -35,27 +35,28 @@ class NotCompiled(TypeError):
 def not_compiled(text: str, kernel: Kernel) -> NotCompiled:
     """The error for a kernel of which numba says this."""
     place = next(_places(text), None)
-    told = NotCompiled(f"{kernel.name} is not compiled: {_told(text, kernel, place)}{_at(text, kernel, place)}")
-    told.numba = text
-    return told
+    error = NotCompiled(f"{kernel.name} is not compiled: {_explanation(text, kernel, place)}{_at(text, kernel, place)}")
+    error.numba = text
+    return error
 
 
-def _told(text: str, kernel: Kernel, place: tuple[str, int] | None) -> str:
+def _explanation(text: str, kernel: Kernel, place: tuple[str, int] | None) -> str:
+    """What numba's text means for the body, and the remedy where one is known."""
     line = linecache.getline(*place) if place else ""
-    if found := NO_NAME.search(text):
-        return f"the name {found[1]} is not defined"
-    if found := GLOBAL.search(text):
-        kind = {"type": "class"}.get(found[2], found[2])
-        return f"it reads {found[1]}, a {kind} outside it, which compiled code cannot; {PASS}"
-    if found := REFLECTED.search(text):
-        return f"it reads {found[2]}, a {found[1]} outside it, which compiled code cannot; {PASS}"
-    if found := INDICES.search(text):
-        return f"an array of {_axes(found[1])} is given {found[2]} indices" + (f"; {SHAPE}" if "out[" in line else "")
-    if found := STORES.search(text):
-        into, axes, value, rows = found[1], found[2], found[4], found[5]
+    if match := NO_NAME.search(text):
+        return f"the name {match[1]} is not defined"
+    if match := GLOBAL.search(text):
+        kind = {"type": "class"}.get(match[2], match[2])
+        return f"it reads {match[1]}, a {kind} outside it, which compiled code cannot; {PASS}"
+    if match := REFLECTED.search(text):
+        return f"it reads {match[2]}, a {match[1]} outside it, which compiled code cannot; {PASS}"
+    if match := INDICES.search(text):
+        return f"an array of {_axes(match[1])} is given {match[2]} indices" + (f"; {SHAPE}" if "out[" in line else "")
+    if match := STORES.search(text):
+        into, axes, value, rows = match[1], match[2], match[4], match[5]
         if value.startswith("complex"):
             return f"it writes complex numbers into an array of {into}; say @kernel(dtype=np.complex128)"
-        if "slice" not in found[3] and axes == "1":
+        if "slice" not in match[3] and axes == "1":
             return f"it writes an array of {_axes(rows)} into one element" + (f"; {SHAPE}" if "out[" in line else "")
     return _reason(text)
 
@@ -77,10 +78,10 @@ def _reason(text: str) -> str:
 def _places(text: str) -> Iterator[tuple[str, int]]:
     """Where it happened in the user's own code, the innermost first."""
     for pattern in (PLACES, FILES):
-        for found in pattern.finditer(text):
-            path = os.path.abspath(found["path"])
-            if not any(ours in path for ours in OURS) and "site-packages" not in path and "<" not in found["path"]:
-                yield path, int(found["line"])
+        for match in pattern.finditer(text):
+            path = os.path.abspath(match["path"])
+            if not any(ours in path for ours in OURS) and "site-packages" not in path and "<" not in match["path"]:
+                yield path, int(match["line"])
 
 
 def _at(text: str, kernel: Kernel, place: tuple[str, int] | None) -> str:

@@ -96,7 +96,7 @@ def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = 
     """The shape to which the named shapes broadcast, `out` included where it is given; a ValueError that names them."""
     if not (out or any(shapes.values())):
         return ()  # nothing to broadcast, as usual; what numpy takes for it counts where the caches are cold
-    told = " and ".join(f"{name}'s {shape}" for name, shape in shapes.items())
+    named_shapes = " and ".join(f"{name}'s {shape}" for name, shape in shapes.items())
     try:
         common = np.broadcast_shapes(*shapes.values())
         if out is None:
@@ -105,8 +105,8 @@ def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = 
             return out
     except ValueError:
         if out is None:
-            raise ValueError(f"shapes do not match: {told} do not broadcast together") from None
-    raise ValueError(f"out has the wrong shape: {told} do not broadcast to out's {out}")
+            raise ValueError(f"shapes do not match: {named_shapes} do not broadcast together") from None
+    raise ValueError(f"out has the wrong shape: {named_shapes} do not broadcast to out's {out}")
 
 
 def stacked(array: Array, core: int, shape: tuple[int, ...]) -> tuple[Array, Array]:

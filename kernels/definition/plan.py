@@ -97,8 +97,8 @@ def fault_of(made: Any) -> str:
         for extent in made.shape or ():
             as_index(extent, "each extent of its shape")
     except (TypeError, ValueError) as error:
-        told = str(error) if isinstance(error, ValueError) else f"shape must be a tuple, not {made.shape!r}"
-        return f"cannot be run: {told}"
+        fault = str(error) if isinstance(error, ValueError) else f"shape must be a tuple, not {made.shape!r}"
+        return f"cannot be run: {fault}"
     inputs: Any = made.inputs
     if not isinstance(inputs, tuple):
         return f"gives a {type(inputs).__name__} as its inputs; write a tuple, Plan(indices, (A,))"
@@ -113,7 +113,7 @@ def same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     )
 
 
-def finely(planner: Callable[..., Plan]) -> Callable[..., Plan]:
+def refine_grain(planner: Callable[..., Plan]) -> Callable[..., Plan]:
     """The same plans, in chunks of 1/256 or less: for bodies that take far longer for an index than others do."""
 
     def plan(*args: Any, **kw: Any) -> Plan:

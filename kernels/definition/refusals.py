@@ -72,12 +72,12 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     named = sure or frozen
     if not named:
         return error
-    told = _with_notes(WritesToInput(_line(kernel.name, named, named[0])), error)
+    refusal = _with_notes(WritesToInput(_line(kernel.name, named, named[0])), error)
     if places := PLACE.findall(text):
-        told.add_note(f"at {places[0][0]}:{places[0][1]}")
+        refusal.add_note(f"at {places[0][0]}:{places[0][1]}")
     elif frames := traceback.extract_tb(error.__traceback__):
-        told.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
-    return told
+        refusal.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
+    return refusal
 
 
 def _written_globals(kernel: Kernel) -> list[str]:
@@ -88,10 +88,10 @@ def _written_globals(kernel: Kernel) -> list[str]:
     return [name for name in written_names(body) if isinstance(body.__globals__.get(name), np.ndarray)]
 
 
-def _with_notes(told: Exception, error: Exception) -> Exception:
+def _with_notes(refusal: Exception, error: Exception) -> Exception:
     for note in getattr(error, "__notes__", ()):
-        told.add_note(note)
-    return told
+        refusal.add_note(note)
+    return refusal
 
 
 def _was_compiling(error: Exception) -> bool:

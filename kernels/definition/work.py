@@ -53,8 +53,8 @@ class Variant:
         """The Python function of the body."""
         if isinstance(self.function, str):
             module, _, name = self.function.partition(":")
-            found: Body = getattr(importlib.import_module(module), name)
-            return found
+            body: Body = getattr(importlib.import_module(module), name)
+            return body
         return self.function
 
     def load(self, reduces: bool = False) -> Body:
@@ -127,8 +127,8 @@ class Kernel:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
         except Exception as error:
-            if (told := self.explained(error)) is not error:
-                raise told from None
+            if (explanation := self.explained(error)) is not error:
+                raise explanation from None
             raise
         return self.finish(out, plan)
 
@@ -243,7 +243,7 @@ class Kernel:
             )
         return self.held_to(name)
 
-    def also(
+    def add_variant(
         self,
         variant: str,
         function: Body | str,
@@ -264,7 +264,7 @@ class Kernel:
         self.variants.pop(variant, None)
         self.variants[variant] = Variant(function, mode, plan)
 
-    def planned(self, variant: str, plan: Callable[..., Plan]) -> None:
+    def set_planner(self, variant: str, plan: Callable[..., Plan]) -> None:
         """Give a variant that is there a planner of its own."""
         self.variants[variant] = replace(self.variants[variant], planner=plan)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
-from kernels.definition.plan import CHUNKS, Plan, finely
+from kernels.definition.plan import CHUNKS, Plan, refine_grain
 
 Image = np.ndarray[Any, Any]
 
@@ -122,11 +122,11 @@ def check_pixels(image: Image, shape: tuple[int, int], *args: Any, **kw: Any) ->
         # A pixel of a billion iterations would take minutes here: it is followed for as long as a check may take.
         patience = min(limit, 20_000)
         point = (real + (column - (width - 1) / 2) * step, imag - (row - (height - 1) / 2) * step)
-        expected, found = escape_count(*point, patience), int(image[row, column])
+        expected, count = escape_count(*point, patience), int(image[row, column])
         if expected == patience < limit:
-            assert found >= patience, f"pixel {row, column} is {found}, not {patience} or more"
+            assert count >= patience, f"pixel {row, column} is {count}, not {patience} or more"
         else:
-            assert found == expected, f"pixel {row, column} is {found}, not {expected}"
+            assert count == expected, f"pixel {row, column} is {count}, not {expected}"
 
 
 def iterations(image: Image) -> int:
@@ -154,5 +154,5 @@ def mandelbrot(lo: int, hi: int, out: Image, *view: Any) -> None:
         out[pixel] = escape_count(cx, cy, max_iter)
 
 
-mandelbrot.planned("python", finely(plan_image))
-mandelbrot.also("nogil", "kernels.escape_time.counts_compiled:body", compiled=True)
+mandelbrot.set_planner("python", refine_grain(plan_image))
+mandelbrot.add_variant("nogil", "kernels.escape_time.counts_compiled:body", compiled=True)

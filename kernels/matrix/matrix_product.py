@@ -207,12 +207,7 @@ def matmul_blas(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array
         np.matmul(rows, columns, out=out[s, top:bottom, left:right])
 
 
-matmul.planned("python", plan_matmul_python)
-
-
-matmul.also("blas", matmul_blas, plan=plan_matmul_blas)
-
-
-matmul.also(
-    "nogil", "kernels.matrix.matrix_product_compiled:body", compiled=True
-)  # last, so the bare name: it keeps to one core
+matmul.set_planner("python", plan_matmul_python)
+matmul.add_variant("blas", matmul_blas, plan=plan_matmul_blas)
+# Last, so that the bare name runs it: it keeps to one core.
+matmul.add_variant("nogil", "kernels.matrix.matrix_product_compiled:body", compiled=True)

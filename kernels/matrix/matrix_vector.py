@@ -24,7 +24,7 @@ from kernels.definition.operands import (
     stacked,
     vector,
 )
-from kernels.definition.plan import Plan, finely
+from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
@@ -109,12 +109,7 @@ def matvec_blas(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array
         lo += bottom - top
 
 
-matvec.planned("python", finely(plan_matvec))
-
-
-matvec.also("blas", matvec_blas)
-
-
-matvec.also(
-    "nogil", "kernels.matrix.matrix_vector_compiled:body", compiled=True
-)  # the last one is what the bare name runs
+matvec.set_planner("python", refine_grain(plan_matvec))
+matvec.add_variant("blas", matvec_blas)
+# Last, so that the bare name runs it.
+matvec.add_variant("nogil", "kernels.matrix.matrix_vector_compiled:body", compiled=True)

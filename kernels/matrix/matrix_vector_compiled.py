@@ -36,12 +36,12 @@ def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which
 
 def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x of any strides, to the bit as of the copy that some backends make."""
-    row, one = np.empty((1, A.shape[1])), np.empty(1)
+    row, product = np.empty((1, A.shape[1])), np.empty(1)
     for i in range(top, bottom):
         for j in range(A.shape[1]):
             row[0, j] = A[i, j]
-        by_rows(one, row, x, 0, 1)
-        out[i] = one[0]
+        by_rows(product, row, x, 0, 1)
+        out[i] = product[0]
 
 
 def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:

@@ -145,8 +145,8 @@ def _compiled_sieve(limit: int) -> Array:
         # The body's count goes where the primes before it end; what stands there comes back afterwards.
         before = out[at]
         body(lo, min(lo + MOST_TURNS, turns), out, 2, limit, *shared, turns, np.array([at]))
-        found, out[at] = int(out[at]), before
-        at += found
+        count, out[at] = int(out[at]), before
+        at += count
     return out[1 : at + 1]
 
 
@@ -219,10 +219,10 @@ def primes(lo: int, hi: int, out: Array, start: int, n: int, sieving: Array, *ot
     grain, slots = others[-2:]
     low, high = _numbers(lo, hi, start, n)
     flags = np.frombuffer(sieve_window(low, high, sieving), np.bool_)
-    found, slot = np.flatnonzero(flags) + low, slots[lo // grain]
-    out[slot] = len(found)
-    out[slot + 1 : slot + 1 + len(found)] = found
+    numbers, slot = np.flatnonzero(flags) + low, slots[lo // grain]
+    out[slot] = len(numbers)
+    out[slot + 1 : slot + 1 + len(numbers)] = numbers
 
 
-count_primes.also("nogil", "kernels.sieve.segments:count_in_chunk", compiled=True)
-primes.also("nogil", "kernels.sieve.segments:list_in_chunk", compiled=True)
+count_primes.add_variant("nogil", "kernels.sieve.segments:count_in_chunk", compiled=True)
+primes.add_variant("nogil", "kernels.sieve.segments:list_in_chunk", compiled=True)

@@ -21,7 +21,7 @@ from kernels.definition.operands import (
     square,
     stacked,
 )
-from kernels.definition.plan import Plan, finely
+from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
@@ -96,7 +96,5 @@ def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: A
         lo += last - first
 
 
-triad.planned("python", finely(plan_triad))
-
-
-triad.also("nogil", "kernels.streams.scaled_sum_compiled:triad", compiled=True)
+triad.set_planner("python", refine_grain(plan_triad))
+triad.add_variant("nogil", "kernels.streams.scaled_sum_compiled:triad", compiled=True)

@@ -21,7 +21,7 @@ from kernels.definition.operands import (
     tile_at,
     tiles,
 )
-from kernels.definition.plan import Plan, finely
+from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:
@@ -86,7 +86,5 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
                         out[row, s, column] = A[column, m, row]
 
 
-transpose.planned("python", finely(plan_transpose))
-
-
-transpose.also("nogil", "kernels.streams.transposition_compiled:transpose", compiled=True)
+transpose.set_planner("python", refine_grain(plan_transpose))
+transpose.add_variant("nogil", "kernels.streams.transposition_compiled:transpose", compiled=True)

@@ -23,9 +23,7 @@ from kernels.vectors.blocks import (
 from kernels.vectors.caches import BYTES_PER_LINE, FLOATS_PER_LINE, LARGE_BYTES
 
 RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
-PITCH = (
-    RUN + FLOATS_PER_LINE
-)  # of the buffer's rows: a line apart, or they would all meet in the same sets of the cache
+PITCH = RUN + FLOATS_PER_LINE  # of the buffer's rows: without the line, all would meet in the same sets of the cache
 
 
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:

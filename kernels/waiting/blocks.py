@@ -122,4 +122,4 @@ def _opened(path: bytes, way: int) -> Iterator[int]:
         os.close(file)
 
 
-read.also("awaits", read_awaiting)
+read.add_variant("awaits", read_awaiting)

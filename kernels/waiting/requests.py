@@ -93,4 +93,4 @@ def _named(k: int, port: int) -> Any:
         raise ConnectionError(f"request {k} to the server of fetch on port {port} failed: {error}") from None
 
 
-fetch.also("awaits", fetch_awaiting)
+fetch.add_variant("awaits", fetch_awaiting)
