@@ -214,7 +214,7 @@ def test_what_bounds_a_kernel_is_unknown_unless_it_says_so():
     assert squares.bound is None
     assert {k.name for k in REGISTRY.values() if k.bound == "memory"} == {"matvec", "transpose", "triad"}
     assert all(k.bound for k in REGISTRY.values())
-    with pytest.raises(ValueError, match="bound must be 'compute' or 'memory', not 'cpu'; leave it out"):
+    with pytest.raises(ValueError, match="bound must be 'compute', 'memory' or 'wait', not 'cpu'; leave it out"):
         kernel(bound="cpu")(lambda lo, hi, out: None)
 
 
