@@ -220,7 +220,7 @@ def test_arrays_that_are_gone_are_let_go_of(pool, monkeypatch):
     for _ in range(5):
         globals()["TABLE"] = TABLE + 1
         pool.run(looked_up, 2, variant="python")
-    assert len(pool._caller._sender._arrays) <= 3  # the first one, this one, and one that the next run will find to be gone
+    assert len(pool._caller._sender._arrays) <= 3  # the first, this one, and one that is found gone next
 
 
 # What only the caller runs.
