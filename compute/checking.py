@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from compute import dispatch
-from compute.differences import difference, differing
+from compute.differences import difference, differing, equal_bytes
 from compute.dispatch import Lanes, Result
 from compute.lanes.interrupts import InterruptWatch
 from compute.progress import Tell, as_progress
@@ -254,7 +254,7 @@ def _check_apart(kernel: Kernel, plan: Plan) -> None:
             inputs = tuple(x.copy() if k in kernel.inout else x for k, x in enumerate(plan.inputs))
             _try_chunk(kernel, body, chunk, out, plan._replace(inputs=inputs))
             filled |= ~_holds(out, pattern)
-        written = {kernel.inputs[k]: (k, ~_same(inputs[k], plan.inputs[k])) for k in kernel.inout}
+        written = {kernel.inputs[k]: (k, ~equal_bytes(inputs[k], plan.inputs[k])) for k in kernel.inout}
         if not kernel.reduce:
             written["out"] = -1, filled
         for name, (k, where) in written.items():
@@ -350,15 +350,6 @@ def _inexact(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
 
 def _fill(out: Array, pattern: int) -> None:
     out.reshape(-1).view(np.uint8).fill(pattern & 1 if out.dtype.kind == "b" else pattern)
-
-
-def _same(first: Array, second: Array) -> Array:
-    """Which elements of two arrays of the same dtype hold the same bytes."""
-    if not first.size or not first.itemsize:
-        return np.ones(first.shape, bool)
-    a, b = (x.copy(order="C").reshape(-1).view(np.uint8).reshape(*x.shape, x.itemsize) for x in (first, second))
-    answer: Array = (a == b).all(axis=-1)
-    return answer
 
 
 def _check_wide_enough(kernel: Kernel, plan: Plan, out: Array, value: Any) -> None:

@@ -78,3 +78,12 @@ def _by(a: Array, b: Array, where: Array) -> str:
         apart = abs(a[where].astype(complex) - b[where].astype(complex))
     finite = apart[np.isfinite(apart)]
     return f", by up to {finite.max():.3g}" if finite.size else ""
+
+
+def equal_bytes(first: Array, second: Array) -> Array:
+    """Which elements of two arrays of the same dtype hold the same bytes."""
+    if not first.size or not first.itemsize:
+        return np.ones(first.shape, bool)
+    a, b = (x.copy(order="C").reshape(-1).view(np.uint8).reshape(*x.shape, x.itemsize) for x in (first, second))
+    answer: Array = (a == b).all(axis=-1)
+    return answer
