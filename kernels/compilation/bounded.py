@@ -1,4 +1,4 @@
-"""Tables of what was made that do not grow for ever; a session that makes many kernels would hold all their data."""
+"""Tables with a largest size. Without one, a session that makes many kernels would hold the data of all of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
-MADE = 256  # kernels of a session that are in use at once; one that was forgotten is made again, 0.5 s where compiled
+MADE = 256  # more kernels than a session uses at once; one that has gone is made again, in 0.5 s where compiled
 
 
 class Bounded(dict[K, V]):
     """A dictionary of at most so many entries: the one that was set longest ago goes first.
 
-    An entry whose key is an id holds the object, so that nothing else can have that id meanwhile.
+    Where a key is an id, the entry must hold that object: another one could get the id otherwise.
     """
 
     def __init__(self, most: int) -> None:

@@ -1,4 +1,4 @@
-"""From a body to machine code, and when machine code may be used again.
+"""Compiles a body with its helpers, as all that it reaches is now. README.md beside this file says why it is so.
 
 `compiled(function)` is the function as numba compiles it at this moment. It is the same object as before for as long as
 everything that the function reaches is the same (see reach.py): a global that was set, a helper that was written anew,
@@ -104,7 +104,7 @@ _made: Bounded[Hashable, tuple[Any, Any]] = Bounded(MADE)
 
 
 def forget() -> None:
-    """Make everything anew, as another process would; for measuring and testing what is kept on disk."""
+    """Forget what this process has compiled, so that it looks on disk again; for measuring and tests."""
     _made.clear()
     _latest.clear()
     forget_reaches()
@@ -123,17 +123,17 @@ def _entirely(compiles: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Forgets(dict[Any, Any]):
-    """In the place where numba keeps errors of compiling, each with all frames up to the run, and their arrays."""
+    """A dictionary that stays empty, for the errors that numba keeps: their frames would keep a run's arrays alive."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
 
 def _only_ours(dispatcher: Any) -> Any:
-    """The dispatcher, which from now on links nothing that the user has compiled.
+    """The dispatcher, which from now on refuses to link a function that the user has compiled.
 
-    What he has compiled holds what it read at that time. All of it is made again here, in every place where numba
-    looks for functions; should there be a place that is not known, this says so, where code would be old in silence.
+    Such a function holds the values that it read when it was compiled. `_Twins` makes all of them again, in every place
+    where numba looks for functions. Should it miss one, the compilation ends with an error instead of using old code.
     """
     compiler, made = dispatcher._compiler, dispatcher._compiler.compile
     compiler._failed_cache = _Forgets()

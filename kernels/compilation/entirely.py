@@ -1,7 +1,7 @@
-"""What must be done to its end: whoever knows how to put signals off says so here; nobody does where there is nobody.
+"""`with entirely.done():` puts signals off in its block. `compute` assigns `done`; without it nothing is put off.
 
-numba, cut off half-way by what a signal's handler raises, is left with locks that nobody gives back, or with registries
-that lack what was being filled in: the next compilation hangs, or fails for ever.
+An exception that a handler raises inside numba leaves locks taken, or registries half filled. The next compilation then
+hangs, or every later one fails.
 """
 
 from __future__ import annotations

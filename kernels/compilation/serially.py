@@ -5,8 +5,9 @@ session. So before a run, what the body reaches and numba has compiled is compil
 
 Started from a lane, numba's own threads can end the process: its workqueue aborts when two threads launch at once
 (numba#8563), OpenMP in a process that was forked after its first use, and code from a cache finds no threads started.
-All CPUs have lanes already. So a function compiled with parallel=True, and one that calls such a function, runs in a
-lane as another one, which was compiled without. It is the user's own object that does so, wherever it is held.
+All CPUs have lanes already. So in a lane, a function compiled with parallel=True, and one that calls such a function,
+hands over to a copy that was compiled without it. It is the user's own object that hands over, so it does not matter
+where the body finds it.
 
 A function that is found only while a body runs (by a name that is put together, by an import in the body) is not seen
 here, nor is what numba.vectorize makes with target="parallel", nor a thread that a body starts.

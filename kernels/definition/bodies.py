@@ -157,7 +157,7 @@ def names_of(function: types.FunctionType) -> tuple[str, ...]:
 
 
 def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[int, ...]:
-    """Where the inputs that a body may write to stand among its inputs; a ValueError for what is no input's name."""
+    """The positions of the inputs that a body may write to; a ValueError for a name that no input has."""
     if isinstance(inout, str):
         raise ValueError(f"inout must be a tuple of names, not {inout!r}; write inout=({inout!r},)")
     for name in (inout := tuple(inout)):

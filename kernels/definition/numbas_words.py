@@ -1,4 +1,4 @@
-"""What numba says of a body that it cannot compile, in forty lines, said in one: what, where, and the remedy."""
+"""numba's error for a body that it cannot compile, which has some forty lines, as one: what, where, and the remedy."""
 
 from __future__ import annotations
 

@@ -156,5 +156,5 @@ def outer_axes(leading: dict[str, tuple[int, ...]], core: tuple[int, ...], out: 
 
 
 def for_blas(matrix: Array) -> Array:
-    """The operand, copied where none of its strides is one element: it would be summed in another, slower way."""
+    """The operand, copied where none of its strides is one element: a BLAS would sum it in another, slower way."""
     return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)

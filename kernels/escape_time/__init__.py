@@ -1,1 +1,5 @@
-"""The Mandelbrot set: mandelbrot."""
+"""The Mandelbrot set by escape time.
+
+counts.py            mandelbrot: the plan, the definition, the check
+counts_compiled.py   the compiled body: vectors whose lanes are refilled, with the same counts to the bit
+"""

@@ -1,7 +1,7 @@
 """triad's compiled body: whole vectors, and stores that go past the caches where arrays are large.
 
-A plain store of a line that is not in a cache reads it first; triad then moves 32 bytes an element, not 24. STREAM's
-vendors' builds and glibc's memcpy avoid that in the same way.
+A plain store to a line that is in no cache reads the line first: triad then moves 32 bytes for each element, not 24.
+Streaming stores do not. Vendors' builds of STREAM, and glibc's memcpy, use them for the same reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sizes of this machine's caches, and arrays that begin with a line: what changes speed, never an answer."""
+"""The sizes of this machine's caches, and arrays that begin with a cache line. They change speed, never an answer."""
 
 from __future__ import annotations
 
