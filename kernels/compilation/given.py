@@ -1,7 +1,7 @@
-"""Functions among a kernel's inputs: what they read is what the caller has at the moment of the run, as for a body.
+"""Functions among a kernel's inputs. They read what the caller has at the moment of the run, as a body does.
 
-numba freezes what a function reads when it compiles it first. So what a user has given to numba, and passes as an input
-or inside of one, is compiled again where something that it reads has changed.
+numba freezes what a function reads when it first compiles it. So a function that the user has given to numba and passes
+as an input, or inside of one, is compiled again where something that it reads has changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The files that compiled code is kept in: named by content, whole or absent, read only where nobody else can write.
+"""The cache's files: named by their content, written whole, and read only where no other user can write.
 
-A file's name is a hash of everything that its code was made from, so it is right or it is not found. Processes share
-the folder without a lock: an entry is put in place by one rename, and one that another process has dropped meanwhile is
-a miss. Machine code that others can write is code that others can run: the folder and every entry must belong to this
-user and be writable by nobody else, which is asked of the open descriptors, and no link is followed.
+A file's name is a hash of everything that its code was made from, so an entry that is found is the right one. Processes
+share the folder without a lock: an entry is put in place by one rename, and an entry that another process has removed
+meanwhile is a miss. Whoever can write machine code can run code as its reader. So the folder and every entry must
+belong to this user and be writable by no one else. This is checked on open descriptors, and no link is followed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any) -> Path | None:
-    """Where the code of a function is, whose reach has this key; None where types or settings are not to be told."""
+    """The file for a function whose reach has this key; None where its types have no words, or our files changed."""
     types = provenance.types_in_words(signature)
     ours = provenance.our_digest()
     if types is None or not ours:

@@ -1,8 +1,8 @@
 """Machine code on its way: from numba's compile result to plain bytes, and back, here or in another process.
 
 The bytes are object code, LLVM's own form of it for callers to inline, and a line of JSON: names and types in words, no
-pickle. What more a compile result may hold (code that returns to Python, constants that are Python objects, addresses
-of this process) cannot be told so; `portable` is then None, and the code is compiled where it is needed.
+pickle. A compile result may hold more: code that returns to Python, constants that are Python objects, addresses of
+this process. Such a result cannot travel: `portable` returns None, and the code is compiled where it is needed.
 
 Symbols. All code in a process shares one table of names, in which numba tells functions apart by a counter that begins
 at 1 in every process. Code from elsewhere would be linked to a function of this process that has the same number. So

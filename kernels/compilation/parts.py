@@ -1,4 +1,4 @@
-"""What code speaks of, what an object holds, how arrays compare: what `kernels.compilation.reach` walks along."""
+"""The steps of the walk in reach.py: the names that code uses, the parts that an object holds, how arrays compare."""
 
 from __future__ import annotations
 

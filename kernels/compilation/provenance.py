@@ -305,8 +305,8 @@ def registrations() -> int:
 def foreign() -> str:
     """The module that has extended numba and is neither numba's nor ours, or "".
 
-    An `@overload` stands beside what it is for, named by nobody. What it does is not to be seen from the function that
-    is compiled, so nothing is kept where there is one.
+    An `@overload` is registered for a function and not named by the code that calls it. Such code does not show what
+    the overload does, so nothing is kept on disk where there is one.
     """
     for place, registry in enumerate(_registries()):
         for entry in registry[_looked_at.get(place, 0) :]:

@@ -1,4 +1,4 @@
-"""What a function reaches: everything that decides what it computes, told by value.
+"""What a function reaches: everything that decides what it computes, as one hash of values.
 
 A function's own code is not enough to know what it does. It also reads globals, closure cells, attributes of modules,
 and calls other functions that read theirs. `reach_of` walks all of these and gives them one key. Two equal keys mean
@@ -219,7 +219,7 @@ class _Walk:
     def _parts(self, function: types.FunctionType) -> None:
         """A function's code, what it closes over, its defaults, and the globals that it looks up."""
         code = function.__code__
-        ours = provenance.is_our_code(function)  # nobody puts anything into these, so before a run nobody looks at them
+        ours = provenance.is_our_code(function)  # these do not change, so they are not looked at before a run
         if not ours:
             self._reach.functions.append((function, code, function.__defaults__, function.__kwdefaults__))
             self._attributes.update(attributes_of(code))

@@ -17,7 +17,7 @@ from kernels.compilation.parts import MISSING, PLAIN, attribute_of, held_by, lay
 class Reach:
     """All that one function reached at one moment.
 
-    key:     a hash of the values. What cannot be told by value is told by identity, and then `unkeyed` says what it is.
+    key:     a hash of the values. What has no value to hash enters by its identity; `unkeyed` then says what it is.
     unkeyed: why the key means nothing in another process; empty where it means the same in every one.
     mutable: something that is reached may change in place without this noticing (a list, an object of a class).
     attributes: every name that its code speaks of, and that may be an attribute's.
@@ -80,7 +80,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def exact_form(value: Any) -> bytes | str:
-    """A plain value, so that no two of a type are told alike."""
+    """A plain value as bytes or text, such that two different values of one type differ."""
     if isinstance(value, float | complex):
         return np.array(value).tobytes()  # -0.0 and every nan as they are
     return value if isinstance(value, bytes | str) else repr(value)

@@ -104,7 +104,7 @@ def as_input(value: Any, name: str) -> Any:
 def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
     """ValueError where an input is complex, of a kernel that did not say what its output's dtype is."""
     for k, x in enumerate(inputs):
-        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN:  # others are told first
+        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN:  # others: later
             raise ValueError(
                 f"{name_at(names, k)} is complex, and {body} fills float64, which has no imaginary part; say"
                 " @kernel(dtype=np.complex128), or dtype=np.float64 where it makes real numbers of it"
@@ -112,7 +112,7 @@ def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
 
 
 def _taken(value: Any, name: str, compiled: bool) -> Any:
-    """The value as an input; what is neither an array nor a number is a planner's own affair."""
+    """The value as an input; what is neither an array nor a number is left to the planner."""
     if type(value) is tuple:
         return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
     if provenance.is_dispatcher(value):
@@ -226,7 +226,7 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
         bound = signature.bind(*args, **kw)
         bound.apply_defaults()
         given = list(bound.args)
-        # A default that is no input, such as None, is left to Python itself where nobody gave another.
+        # A default that is no input, such as None, is left out where the caller gave no value: Python fills it in.
         while len(given) > len(args) and names[len(given) - 1] not in kw and not isinstance(given[-1], NUMBERS):
             given.pop()
         return given

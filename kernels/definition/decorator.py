@@ -15,7 +15,7 @@ from kernels.definition.work import Kernel, Variant, nearest
 
 
 class Options(TypedDict, total=False):
-    """What `@kernel(…)` may be told; its docstring says what each means."""
+    """The options of `@kernel(…)`; its docstring says what each means."""
 
     plan: Callable[..., Plan] | None
     reduce: Callable[[Any], Any] | None
@@ -59,7 +59,7 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     cost:     size -> work, in `unit` (about, where only a result tells); grows with the time that one core takes.
     check:    (value, *args) raises AssertionError where the value is wrong.
     memory:   size -> bytes that the example of that size and its result take, known before any of it is taken, where
-              two small sizes do not foretell it.
+              it cannot be extrapolated from two small sizes.
     unit:     what is counted, "indices" where left out: rates are in `unit`/s. The work of a run is its plan's, the
               indices where that has none.
     work:     value -> work of that run, in `unit`, where only the result tells.

@@ -1,4 +1,4 @@
-"""What numpy and numba say of a body, in words of their own, said in one line with the remedy.
+"""numpy's and numba's errors about a body, put into one line with the remedy.
 
 A write to an input, a write beyond a reducing body's row, and all that numba cannot compile.
 """

@@ -1,7 +1,7 @@
 """Where a reducing body writes: into the one row that its chunk has of the output, or perhaps beyond it.
 
-Compiled code does not check bounds, and what is written beyond the row is another chunk's, or nobody's. A body whose
-text shows that it keeps to its row is compiled without checks, and one whose text does not, with them.
+Compiled code does not check bounds: a write beyond the row hits another chunk's row, or memory beside it. A body
+whose text shows that it keeps to its row is compiled without checks, and any other with them.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _leads(node: ast.Subscript, spanning: set[str]) -> str:
         ends = [end for end in (index.lower, index.upper) if end is not None]
         if any(isinstance(end, ast.Name) and end.id in spanning for end in ends):
             return BEYOND
-        # A slice that is read is a view, whose index is another one's affair.
+        # A slice that is read is a view; where that is indexed is not looked at.
         return ROW if index.lower is None and isinstance(node.ctx, ast.Store) else UNKNOWN
     if isinstance(index, ast.Name):
         return BEYOND if index.id in spanning else UNKNOWN

@@ -277,7 +277,7 @@ class Kernel:
         return f"<kernel {self.path}" + (f" ({self.chosen})>" if self.chosen else ">")
 
     def __reduce__(self) -> Any:
-        # By name where that leads back here; by value (cloudpickle's affair) for __main__, closures and lambdas.
+        # By name where that leads back here. Of __main__, closures and lambdas by value, which cloudpickle does.
         if self.module != "__main__":
             try:
                 if find(self.path).variants is self.variants:

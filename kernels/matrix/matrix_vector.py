@@ -1,7 +1,7 @@
 """matvec: the elements of a product of matrix and vector that a chunk holds.
 
 `python` is the plain definition, `nogil` compiles the loops, and `blas` hands each band of rows to the library that
-numpy is linked with, whose own threads are not this module's affair.
+numpy is linked with. How many threads that uses is not decided here.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def drop_multiples(span: Any, primes: Any, places: Any, starts: Any, buckets: An
 
     progress, before and (returned) after: primes begun, primes that walk, the first free page. Many primes go from
     multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has a multiple left is
-    hard to foretell, and a wrong guess costs more than the multiple.
+    hard to predict, and a wrong prediction costs more than the multiple.
     """
     turn, turns, segment = span
     cursors, pages, links = buckets

@@ -304,7 +304,7 @@ def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
 
 
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
-    """Cross off in the whole segment, of each prime in a run equally many multiples of each bit: no branch goes wrong.
+    """Cross off in the whole segment without a branch that is hard to predict: primes of a run cross off equally often.
 
     The block that lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below)
     gives each bit's first multiple, or the one before it; from there `times` multiples reach the segment's end. Those

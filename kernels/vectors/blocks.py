@@ -6,7 +6,7 @@ Addresses are intp, in bytes; strides count elements; `lanes`, `count`, `rows` a
     load_u_at(address, lanes)           v     the float64 there
     store_u_at(address, v)                    puts v's lanes there
     stream_at(address, v)                     the same past the caches; the address is a multiple of v's size
-    flush_stream()                            ends what was streamed: call it before anybody is told of the result
+    flush_stream()                            ends what was streamed; call it before the result is announced
     prefetch(address)                         asks for the cache line there; any address is allowed
     copy_row(source, target, count)           moves `count` numbers
     transpose_block(source, source_stride, target, target_stride, rows, past)
