@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from leaks import Leaks
 from prepared import Prepared
@@ -23,6 +24,9 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 # numba takes no more threads than it finds CPUs when it is first imported.
 if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+# An example that takes long on a busy machine is no failure: what ends a hang is the suite's own limit.
+hypothesis.settings.register_profile("nfold", deadline=None)
+hypothesis.settings.load_profile("nfold")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
