@@ -1,1 +1,6 @@
-"""Work that waits: `fetch` for a server's replies, `read` for blocks of a file. It computes next to nothing."""
+"""Work that waits and computes next to nothing.
+
+requests.py   fetch: requests to a server that takes its time
+server.py     the server that fetch asks, a process of its own on loopback
+blocks.py     read: blocks of a file, from the disk and not from memory
+"""
