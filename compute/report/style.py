@@ -16,8 +16,8 @@ KNOWN = (
 )  # each has its own colour
 # Useful work is calm, waiting is warm, getting data and people together is cool, what is not known is pale.
 ENTRY_COLOURS = {
-    "useful": "#9db4c6", "inflation": "#7a5195", "blocked": "#c1272d", "runqueue": "#f28e2b", "idle": "#f7d774",
-    "startup": "#2a7f8e", "transfer": "#86c7b5", "serial": "#4d4d4d", "unexplained": "#d9d9d9",
+    "useful": "#9db4c6", "inflation": "#7a5195", "waiting": "#b7d7a8", "blocked": "#c1272d", "runqueue": "#f28e2b",
+    "idle": "#f7d774", "startup": "#2a7f8e", "transfer": "#86c7b5", "serial": "#4d4d4d", "unexplained": "#d9d9d9",
 }  # fmt: skip
 DARK = {"inflation", "blocked", "startup", "serial"}  # white words on these
 

@@ -18,6 +18,8 @@ from compute.scaling.workload import Work
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 
+WAITING = 0.2  # of the serial time: a lane whose CPU is stolen looks as if it waited, for less than that as a rule
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,8 +42,9 @@ def make_point(
     plan = kernel.plan(*work.args_at(pool.workers), **work.kw)
     shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
     names = dict.fromkeys(name for t in timelines for name in t.sections)
+    waits = _waits(kernel, serial)
     middle = _middle([run.seconds for run in runs])
-    accounts = [_account(runs[k], pool.workers, serial[k]) for k in middle]
+    accounts = [_account(runs[k], pool.workers, serial[k], waits > 0) for k in middle]
     middle_timeline = runs[middle[0]].timeline
     share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
     return Point(
@@ -60,7 +63,7 @@ def make_point(
         startup=pool.startup,
         arguments=work.in_words(),
         notes=tuple(dict.fromkeys(event for t in timelines for event in t.events)),
-        ceiling=ceilings.blend(pool.workers, share),
+        ceiling=ceilings.of_work(pool.workers, share, waits),
         memory_share=share,
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(middle_timeline),
@@ -71,7 +74,21 @@ def make_point(
         pinned=_pinned(timelines),
         mode=work.mode,
         traits=pool.backend.traits.names(),
+        evidence={"waits": waits} if waits else None,
     )
+
+
+def _waits(kernel: Kernel, serial: Sequence[Run]) -> float:
+    """The part of its serial time for which the work waits for what is outside, queues for a CPU aside; 0 for none.
+
+    Where the kernel does not say what it is bound by, a small part is none: a disturbed lane looks as if it waited.
+    """
+    if kernel.bound in ("compute", "memory"):
+        return 0.0
+    waits = [(ledger.waited(run.timeline), run.timeline.cpu) for run in serial]
+    parts = [waited / (waited + cpu) for waited, cpu in waits if waited + cpu > 0]
+    part = statistics.median(parts) if parts else 0.0
+    return part if kernel.bound == "wait" or part >= WAITING else 0.0
 
 
 def _pinned(timelines: Sequence[Timeline]) -> tuple[int, ...] | None:
@@ -105,11 +122,15 @@ def waited_share(p: Point) -> float:
     return (p.ledger["blocked"] + p.ledger["startup"]) / total
 
 
-def _account(run: Run, workers: int, serial: Run) -> tuple[dict[str, float], dict[str, float]]:
-    """A run's ledger and its POP efficiencies, against the CPU that the serial run of the round took for its work."""
-    useful = serial.timeline.cpu * _more(run, serial)
+def _account(run: Run, workers: int, serial: Run, waits: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """A run's ledger and its POP efficiencies, against what the serial run of the round took for its work.
+
+    waits: whether the work waits for what is outside.
+    """
+    more = _more(run, serial)
+    useful = serial.timeline.cpu * more
     return (
-        ledger.entries(run.timeline, run.seconds, workers, useful),
+        ledger.entries(run.timeline, run.seconds, workers, useful, ledger.waited(serial.timeline) * more * waits),
         ledger.efficiencies(run.timeline, run.seconds, workers, useful),
     )
 

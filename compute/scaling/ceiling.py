@@ -33,6 +33,8 @@ LEAST_ARRAY, MOST_ARRAY = (
 )  # bytes of one of the triad's three arrays: the last-level cache's size, kept between these
 GROWS = 1.05  # from one worker count to the next: less growth than this is within the intervals, so it is none
 SPARE = 8  # the triad may take this part of the memory that is free
+CROWD = 4  # lanes on a CPU, at most: a thousand lanes that wait are held by other things than what gauges show
+NEXT_TO_NOTHING = 1e-3  # of the serial time: whoever computes no longer is held by no CPU, with a thousand lanes
 CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
 WAITS = 0.1  # of the triad's bytes a second: a kernel that streams less than this waits for something else than memory
 STEPS = (
@@ -104,7 +106,7 @@ def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
             jobs = [_registers()]
             if 3 * array_bytes() * SPARE <= machine.memory_available():
                 jobs.append(_triad())
-            for count in sorted({1, *counts}):
+            for count in sorted({1, *(min(count, CROWD * machine.usable_cpus()) for count in counts)}):
                 pool = stack.enter_context(Threads(count).open())
                 stack.enter_context(pool.observed(pins(count) if pin else ()))
                 for bound, body, args, kw in jobs:
@@ -157,6 +159,9 @@ class Ceilings:
         """
         if workers == 1:
             return 1.0
+        counts = [count for known, count in self.rates if known == bound]
+        if workers not in counts and counts and self.cpus and max(counts) >= self.cpus:
+            workers = max(counts)  # more lanes than that were not measured: they have no more CPUs
         many, alone = self.rates.get((bound, workers)), self.rates.get((bound, 1))
         if not (many and alone):
             return None
@@ -168,6 +173,17 @@ class Ceilings:
         counts = sorted(workers for known, workers in self.rates if known == bound)[-2:]
         ceilings = [ceiling for count in counts if (ceiling := self.speedup(bound, count)) is not None]
         return ceilings[-1] if len(ceilings) == 2 and 1 not in counts and ceilings[1] < GROWS * ceilings[0] else None
+
+    def of_work(self, workers: int, memory_share: float, waits: float = 0.0) -> float | None:
+        """The ceiling of work that waits for what is outside for this share of its serial time.
+
+        Waits overlap, N of them on N lanes, however few CPUs there are. The rest is held by the CPUs as ever.
+        """
+        computes = 1.0 - waits
+        if computes <= NEXT_TO_NOTHING:
+            return float(workers)
+        rest = self.blend(workers, memory_share)
+        return None if rest is None else min(float(workers), rest / computes)
 
     def blend(self, workers: int, memory_share: float) -> float | None:
         """The ceiling of work that spends this share of one core's time on memory and the rest computing."""

@@ -31,7 +31,9 @@ def collect_evidence(
             p,
             attainable=p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None,
             contaminated=contaminated,
-            evidence=surroundings
+            evidence={"waits": None}
+            | dict(p.evidence or {})
+            | surroundings
             | _about(p, kernel, ceilings)
             | _neighbours(p, points, kernel)
             | {"throttled": _throttled(stopped, p, points)},

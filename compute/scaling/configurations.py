@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from compute import backends, machine
 from compute.backends.backend import Backend
 from compute.backends.serial import Serial
+from compute.scaling.dataset import Point
 from compute.scaling.statistics import MOST_ROUNDS
 
 BUDGET = 10.0  # seconds
@@ -55,9 +56,10 @@ def limits(budget: float | None, rounds: int | None) -> tuple[float, int]:
     return float(budget), rounds
 
 
-def about_workers(chosen: Sequence[Backend]) -> list[str]:
-    """A warning where there are more workers than CPUs."""
-    most, usable = max(backend.workers for backend in chosen), machine.usable_cpus()
+def about_workers(points: Sequence[Point]) -> list[str]:
+    """A warning where there are more workers than CPUs, and they compute."""
+    most = max((p.workers for p in points if not (p.evidence or {}).get("waits")), default=0)
+    usable = machine.usable_cpus()
     if most <= usable:
         return []
     return [f"{most} workers share {usable} usable CPU{'s' * (usable > 1)}: their speedup cannot exceed {usable}"]

@@ -5,7 +5,8 @@ Pure functions of a timeline. What each lane could have computed in a run of T s
     useful       the CPU that the serial run of the same round needed for the same work
     inflation    CPU that the lanes needed beyond that: caches, memory bandwidth, clock speed, contention; negative
                  where they needed less
-    blocked      a lane was in its loop, not on a CPU and not waiting for one: the GIL, a lock, I/O
+    waiting      a lane waited for what is outside, a server or a disk, as the serial run does, for as long as that one
+    blocked      a lane was in its loop, not on a CPU, not waiting for one, and no wait of the work: the GIL, a lock
     runqueue     a lane was ready and waited for a CPU that somebody else had
     idle         a lane had found no chunk left while another one still computed
     startup      from the call of the lanes to each one's first chunk, and from the last chunk to the caller's noticing
@@ -22,11 +23,24 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from compute.timeline import LaneTotals, Timeline
 
-ENTRIES = ("useful", "inflation", "blocked", "runqueue", "idle", "startup", "transfer", "serial", "unexplained")
+ENTRIES = (
+    "useful",
+    "inflation",
+    "waiting",
+    "blocked",
+    "runqueue",
+    "idle",
+    "startup",
+    "transfer",
+    "serial",
+    "unexplained",
+)
 
 
-def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> dict[str, float]:
-    """The ledger of a run that took `seconds` on so many workers; useful: CPU seconds that its work needs serially.
+def entries(timeline: Timeline, seconds: float, workers: int, useful: float, waits: float = 0.0) -> dict[str, float]:
+    """The ledger of a run that took `seconds` on so many workers; what its work needs serially, in seconds:
+
+    useful: of CPU; waits: of waiting for what is outside.
 
     In core-seconds, by ENTRIES; they sum to workers × seconds. Where the system does not tell what a lane waited for
     (see `unknown`), all its waiting is in blocked.
@@ -44,10 +58,13 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
     outside = sum(lane.wall for lane in lanes) - cpu
+    off = max(0.0, outside - queued)
+    waited = min(off, waits)
     spent = {
         "useful": useful,
         "inflation": cpu - useful,
-        "blocked": max(0.0, outside - queued),
+        "waiting": waited,
+        "blocked": off - waited,
         "runqueue": min(queued, max(0.0, outside)),
         "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
         "startup": sum(ways) - sent + workers * (over - last),
@@ -55,6 +72,12 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float) -> 
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
     return spent | {"unexplained": workers * seconds - sum(spent.values())}
+
+
+def waited(timeline: Timeline) -> float:
+    """Seconds for which lanes were in their loop, and neither on a CPU nor waiting for one."""
+    lanes = timeline.lanes
+    return max(0.0, sum(lane.wall - (lane.queued or 0.0) for lane in lanes) - timeline.cpu)
 
 
 def unknown(timeline: Timeline) -> tuple[str, ...]:

@@ -89,6 +89,10 @@ class Trial:
         self._rounds = _Rounds([], {gauge.key: [] for gauge in self.gauges})
 
     @property
+    def _pins(self) -> bool:
+        return self.pin and self.work.kernel.bound != "wait"  # a lane that waits is at home nowhere
+
+    @property
     def label(self) -> str:
         return " · ".join([self.work.kernel.name, *dict.fromkeys(c.kernel.variant for c in self.contenders)])
 
@@ -117,7 +121,7 @@ class Trial:
         began = time.perf_counter()
         with garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
-                stack.enter_context(pool.observed(pins(pool.workers) if self.pin else ()))
+                stack.enter_context(pool.observed(pins(pool.workers) if self._pins else ()))
             self._more_rounds(most, began + share)
         self._seconds += time.perf_counter() - began
 
@@ -238,7 +242,7 @@ class Trial:
         """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
         runs: dict[int, Run] = {}
         rates: dict[tuple[Bound, int], float] = {}
-        with no_garbage_collection(), usage.held_to(pins(1)[0] if self.pin else None):
+        with no_garbage_collection(), usage.held_to(pins(1)[0] if self._pins else None):
             for turn in order:
                 if time.perf_counter() > deadline:
                     return False

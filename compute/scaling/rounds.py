@@ -90,7 +90,8 @@ def scale_all(
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)
         tell(0, 1, "opening the gauges")
-        gauges = stack.enter_context(ceiling.gauges({pool.workers for pool in pools}, pin=pin))
+        computes = any(work.kernel.bound != "wait" for work in works)
+        gauges = stack.enter_context(ceiling.gauges({pool.workers for pool in pools}, pin=pin)) if computes else []
         affordable = budget / len(works) / 2
         trials = [Trial(work, work.configurations(pools), pace, affordable, gauges, pin) for work in works]
         for trial in trials:
@@ -103,7 +104,7 @@ def scale_all(
             trial.measure(most - 1, share)
         measured = [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
-    warnings = left_out + about_workers([pool.backend for pool in pools])
+    warnings = left_out + about_workers(measured)
     warnings += [text for trial in trials for text in trial.warnings]
     shortest = min(measured, key=lambda p: p.seconds)
     warnings += harness.warn(

@@ -12,8 +12,8 @@ from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.words import percent, share
 
 ENTRIES = {  # of the ledger, and their names in a report
-    "useful": "useful", "inflation": "inflation", "blocked": "blocked", "runqueue": "run queue", "idle": "idle",
-    "startup": "start-up", "transfer": "transfer", "serial": "serial", "unexplained": "unexplained",
+    "useful": "useful", "inflation": "inflation", "waiting": "waiting", "blocked": "blocked", "runqueue": "run queue",
+    "idle": "idle", "startup": "start-up", "transfer": "transfer", "serial": "serial", "unexplained": "unexplained",
 }  # fmt: skip
 SHORT_ENTRIES = {
     "run queue": "queue", "workers": "N", "unexplained": "unex.", "inflation": "infl.", "transfer": "trans.",
@@ -25,6 +25,7 @@ LEDGER_NOTE = (
     " lock or data; run queue: for a CPU; idle: for the others' last chunks; start-up: for its first chunk, and until"
     " the caller sees that all are done; transfer: arrays move; serial: the caller works alone; unexplained: the rest."
 )
+WAITING_NOTE = " waiting: a lane waits for what is outside, as the serial run does."
 UNKNOWN_NOTE = " unknown: this system does not tell; it is within its neighbours."
 FACTORS = {
     "global": "global", "parallel": "parallel", "load_balance": "load balance", "communication": "communication",
@@ -44,9 +45,11 @@ def sheets(points: Sequence[Point]) -> Iterable[Sheet]:
     """The ledger and the efficiencies, where there are any."""
     split = [p for p in points if p.ledger]
     if split:
-        note = LEDGER_NOTE + UNKNOWN_NOTE * any(p.unknown for p in split)
-        columns = (*KEYS, *ENTRIES.values())
-        yield Sheet(LEDGER, columns, tuple(_rows(split, _ledger_cells)), SHORT_ENTRIES, note)
+        waits = any((p.ledger or {}).get("waiting") for p in split)
+        note = LEDGER_NOTE + WAITING_NOTE * waits + UNKNOWN_NOTE * any(p.unknown for p in split)
+        titles = (title for name, title in ENTRIES.items() if waits or name != "waiting")
+        columns = (*KEYS, *titles)
+        yield Sheet(LEDGER, columns, tuple(_rows(split, lambda p: _ledger_cells(p, columns))), SHORT_ENTRIES, note)
     factored = [p for p in points if p.efficiencies]
     if factored:
         columns = (*KEYS, *FACTORS.values())
@@ -67,9 +70,10 @@ def shares(p: Point) -> dict[str, float]:
     return {name: ledger.get(name, 0.0) / whole for name in ENTRIES if name not in p.unknown} if whole > 0 else {}
 
 
-def _ledger_cells(p: Point) -> dict[str, str]:
+def _ledger_cells(p: Point, columns: Sequence[str]) -> dict[str, str]:
     known = shares(p)
-    return {title: share(known[name]) if name in known else "unknown" for name, title in ENTRIES.items()}
+    cells = {title: share(known[name]) if name in known else "unknown" for name, title in ENTRIES.items()}
+    return {title: cell for title, cell in cells.items() if title in columns}
 
 
 def _factor_cells(p: Point) -> dict[str, str]:

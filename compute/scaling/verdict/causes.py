@@ -86,8 +86,8 @@ class Loss:
 
 
 def losses(e: Evidence) -> list[Loss]:
-    """Every part of the ledger that could have been useful, by cause, the largest first."""
-    unclaimed = {entry: e.share(entry) for entry in e.ledger if entry != "useful"}
+    """Every part of the ledger that could have been useful or awaited, by cause, the largest first."""
+    unclaimed = {entry: e.share(entry) for entry in e.ledger if entry not in ("useful", "waiting")}
     # While the callers plan, one core does what it would have done serially as well.
     _cut(unclaimed, "serial", unclaimed.get("serial", 0.0) / e.workers)
     # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
@@ -162,9 +162,9 @@ QUOTA = Cause(
 ONE_THREAD = Cause(
     "one thread",
     ("blocked", "idle", "runqueue", "startup", "unexplained"),
-    where(lambda e: e.together),
+    where(lambda e: e.takes_turns),
     phrases.one_thread,
-    always("use threads or processes"),
+    phrases.unblock,
 )
 NESTED = Cause(
     "nested threads",
@@ -207,6 +207,15 @@ SMALL_CHUNKS = Cause(
     where(_has_small_chunks),
     phrases.small_chunks,
     phrases.larger_grain,
+)
+COMPUTING = Cause(
+    "computing",
+    ("runqueue", "blocked", "idle"),
+    lambda e, claims: claims.take_waits(e) if e.waits else 0.0,
+    phrases.cpus_allow,
+    always("compute less while waiting, or use more CPUs"),
+    caps=lambda e: bool(e.waits) and e.computes >= phrases.LEAST_FIGURE,
+    limit=phrases.cpus_allow,
 )
 MEMORY = Cause(
     "memory bandwidth",
@@ -258,6 +267,7 @@ CAUSES = (
     ONE_THREAD,
     NESTED,
     OVERSUBSCRIPTION,
+    COMPUTING,
     NOISE,
     GIL,
     LOCK,

@@ -39,6 +39,7 @@ class Evidence:
     processes:   how many distinct ones the lanes ran in.
     chunks, chunk_seconds: how many, and the CPU seconds of the average one; ticket_seconds: what taking one costs.
     cpus:        usable CPUs. cpus_shared: distinct CPUs that the lanes could run on, the size of the affinity mask.
+    waits:       share of the serial run's time for which the work waits for what is outside; None where it does not.
     memory_share: 0 computes … 1 streams memory. ceiling_compute, ceiling_memory: the two gauges' speedups.
     nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
     steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
@@ -72,6 +73,7 @@ class Evidence:
     cpus: int | None = None
     cpus_shared: int | None = None
     memory_share: float | None = None
+    waits: float | None = None
     ceiling_compute: float | None = None
     ceiling_memory: float | None = None
     nested: float | None = None
@@ -183,8 +185,23 @@ class Evidence:
 
     @property
     def crowded(self) -> bool:
-        """Whether there were more lanes than CPUs for them."""
-        return self.places is not None and self.workers > self.places
+        """Whether there were more lanes than CPUs for them, which is no crowd where they wait for what is outside."""
+        return self.places is not None and self.workers > self.places and not self.waits
+
+    @property
+    def computes(self) -> float:
+        """The part of the serial run's time for which the work computes."""
+        return 1.0 - (self.waits or 0.0)
+
+    @property
+    def overlaps(self) -> float | None:
+        """The speedup that work which waits may have on lanes that take turns at one core, by the GIL or on one thread.
+
+        None where it does not wait, or where lanes do not take turns.
+        """
+        if not self.waits or not (self.together or (self.shares_gil and not self.compiled)):
+            return None
+        return min(float(self.workers), 1 / self.computes) if self.computes > 0 else float(self.workers)
 
     @property
     def outside(self) -> float:
@@ -226,6 +243,11 @@ class Evidence:
     def together(self) -> bool:
         """Whether all lanes are on one thread."""
         return self.has.shares_thread and self.workers > 1
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether one thread is what holds the lanes: not where work that waits was faster than that allows."""
+        return self.together and (self.overlaps is None or (self.speedup or 0.0) <= REFUTED * self.overlaps)
 
     @property
     def shares_gil(self) -> bool:

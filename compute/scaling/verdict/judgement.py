@@ -100,7 +100,7 @@ def _name_cause(e: Evidence, ranked: list[Loss]) -> Loss:
     reached = e.reached
     if reached is not None and reached >= HEALTHY:
         return _nothing_wrong(e, reached)
-    if e.together:  # whatever its ledger looks like
+    if e.takes_turns:  # whatever its ledger looks like
         return Loss(ONE_THREAD.code, 1.0, ONE_THREAD.sentence(e))
     most = ranked[0].share if ranked else 0.0
     denied = e.denied / e.workers
@@ -134,6 +134,8 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
         # Serial waited as well, so that the ratio looks good; the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
         return Loss(NOISE.code, 0.0, f"{part} of what a disturbed serial run allows, {queued}; {NOISE.remedy(e)}")
+    if e.waits and e.workers > 1 and e.speedup is not None and e.speedup >= NEAR * e.workers:
+        return _fine(f"{part} of attainable, {phrases.overlapping(e)}: nothing wrong")
     if e.speedup is None:
         return _fine(f"{part} of core-seconds useful: nothing wrong")
     if e.workers == 1:

@@ -35,7 +35,45 @@ LESS_MEMORY = always("compute more with each byte (blocks that fit the caches, s
 
 
 def one_thread(e: Evidence) -> str:
+    if e.waits:
+        return (
+            f"{mixed(e)}: {every(e.workers, 'lane')} share one thread, {_turns(e)}"
+            if e.computes >= LEAST_FIGURE and (e.overlaps or 0.0) < NEARLY * e.workers
+            else f"I/O-bound, but {every(e.workers, 'lane')} share one thread, and waiting holds it"
+        )
     return f"{every(e.workers, 'lane')} share one thread, which helps only work that waits"
+
+
+NEARLY = 0.9  # of N
+
+
+def unblock(e: Evidence) -> str:
+    """What to do about lanes on one thread."""
+    if e.waits and (e.overlaps or 0.0) >= NEARLY * e.workers:
+        return "await in an async function, or use threads"
+    return "use processes" if e.waits else "use threads or processes"
+
+
+def mixed(e: Evidence) -> str:
+    """`mixed: 30 % computes`"""
+    return f"mixed: {percent(e.computes)} computes"
+
+
+def _turns(e: Evidence) -> str:
+    return f"which holds {e.workers} to {ratio(e.overlaps or 0.0)}-fold"
+
+
+def overlapping(e: Evidence) -> str:
+    """`I/O-bound: the waits overlap 97-fold of 100`"""
+    kind = "I/O-bound" if e.computes < MIXED else mixed(e)
+    return f"{kind}: the waits overlap {ratio(e.speedup or 0.0)}-fold of {e.workers}"
+
+
+MIXED = 0.1  # of the serial time: who computes less is bound by what is outside
+
+
+def cpus_allow(e: Evidence) -> str:
+    return f"{mixed(e)}, and {counted(e.places or 1, 'CPU')} allow {allowed(e)}"
 
 
 def stopped(e: Evidence) -> str:
@@ -98,6 +136,8 @@ def disturbers(e: Evidence) -> str:
 
 
 def gil(e: Evidence) -> str:
+    if e.overlaps is not None and e.computes >= MIXED:
+        return f"{mixed(e)} under the GIL, {_turns(e)}; blocked {percent(e.share('blocked'))} of core-seconds"
     text = f"blocked {percent(e.share('blocked'))}"
     if not e.compiled and e.share("startup") >= LEAST_FIGURE:
         text += f" and kept from starting {percent(e.share('startup'))}"
