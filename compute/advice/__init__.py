@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compute import machine, texts
-from compute.advice import decision
+from compute.advice import decision, waiting
 from compute.advice.asked import contenders, size_alike
 from compute.advice.choice import Choice
 from compute.advice.decision import BreakEven, Candidate, Crossing
@@ -38,6 +38,8 @@ class Advice(Choice):
             "kernel": self.kernel,
             "size": self.size,
             "measured": self.measured,
+            "kind": self.kind,
+            "waits": self.waits,
             "use": _plain(self.use),
             "equals": [_plain(c) for c in self.equals],
             "speedup": self.speedup,
@@ -107,9 +109,13 @@ def _advised(
     budget: float,
     progress: Progress | None,
 ) -> Advice:
-    check_repeatable(kernel, kernel.plan(*args, **kw))
+    plan = kernel.plan(*args, **kw)
+    check_repeatable(kernel, plan)
     seconds, _ = limits(budget, None)
-    backends = contenders([on] if isinstance(on, str | Backend) else on)
+    asked = [on] if isinstance(on, str | Backend) else on
+    backends = contenders(asked)
+    if waits := waiting.share(kernel, args, kw):
+        backends = [*waiting.more_lanes(asked, kernel, plan.chunks), *backends]
     search = Search(kernel, args, kw, size, backends, seconds, progress or (lambda done, total, label: None))
     search.run()
     candidates = search.by_size[search.measured]
@@ -128,7 +134,9 @@ def _advised(
         notes=tuple(dict.fromkeys(search.notes)),
         machine=machine.describe(),
         caution=search.caution,
-        doubtful=tuple(decision.doubtful(candidates, None if search.bench.waits else machine.usable_cpus())),
+        doubtful=tuple(decision.doubtful(candidates, None if waits or search.bench.waits else machine.usable_cpus())),
+        kind=waiting.sentence(waits, kernel.bound),
+        waits=waits,
     )
 
 

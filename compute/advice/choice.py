@@ -20,6 +20,8 @@ class Choice:
     by_size:     the candidates at every size measured. notes: what a reader must know.
     caution:     what a reader must know first: why this is too little to choose by; "" where it is not.
     doubtful:    candidates faster than that many workers can be: something disturbed the run on one core.
+    kind:        whether the work is CPU-bound, I/O-bound or mixed, in words. waits: the part of its time on one core
+                 for which it waits, 0 where it does not.
     """
 
     kernel: str
@@ -35,6 +37,8 @@ class Choice:
     machine: Mapping[str, Any]
     caution: str = ""
     doubtful: tuple[Candidate, ...] = ()
+    kind: str = ""
+    waits: float = 0.0
 
     @property
     def speedup(self) -> float | None:

@@ -70,6 +70,8 @@ def sentences(advice: Choice) -> Iterator[str]:
         speedup = advice.speedup
         faster = f" ({ratio(speedup)}×)" if speedup is not None else ""
         yield f"{head} against {seconds(serial.seconds)} serial{of}{faster}"
+    if advice.kind:
+        yield advice.kind
     if advice.doubtful:
         yield (
             f"{listed([_named(c, use) for c in advice.doubtful])}: faster than so many workers can be, so noise is in"

@@ -54,6 +54,20 @@ def forget() -> None:
     _own.schedstat = None
 
 
+def queued() -> float:
+    """Seconds for which this thread has waited for a CPU so far; 0.0 where the system does not tell."""
+    try:
+        with open(SCHEDSTAT, "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def sleeps() -> int | None:
+    """How often this thread has gone to sleep so far; None where the system does not tell."""
+    return None if RUSAGE_THREAD is None else resource.getrusage(RUSAGE_THREAD).ru_nvcsw
+
+
 def arrive(control: Words, line: int) -> set[int]:
     """Make this thread ready for an observed lane: name its file in the lane's line, pin it to the CPU named there.
 
