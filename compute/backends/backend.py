@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from compute import checking, dispatch, machine
 from compute.dispatch import Result
@@ -23,6 +23,9 @@ from compute.progress import Progress
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan, as_index
 from kernels.definition.each import each_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,6 +101,7 @@ class Pool(ABC):
         self.arena = Arena(self.arena_kind)
         self._owner = Owner()
         self._turn = threading.RLock()
+        self.lodgers: list[Any] = []  # executors, whose tasks the workers run while nobody else has a run for them
         self._is_open, self._has_ended = True, False
         self._running: interrupts.InterruptWatch | None = None
         in_children(self, type(self).forget)
@@ -150,9 +154,12 @@ class Pool(ABC):
             # the workers are taken by that run.
             if inside_a_lane() or self._is_mine():
                 return do(dispatch.Nested(), kernel, args, kw, watch)
+            lodgers = self.lodgers.copy()
             try:
+                for lodger in lodgers:
+                    lodger.make_way(1)
                 with self._turn, one_blas_thread(kernel):
-                    self._check_open()  # it may have been closed while this waited for its turn
+                    self.check_open()  # it may have been closed while this waited for its turn
                     if not self._owner.is_same_user():
                         self._owner = Owner()
                         self.renew()
@@ -162,8 +169,25 @@ class Pool(ABC):
                     finally:
                         self._running = None
             finally:
+                for lodger in lodgers:
+                    lodger.make_way(-1)
                 if not self._is_open:
                     self._end(waits=False)
+
+    def executor(self) -> Executor:
+        """A `concurrent.futures.Executor` whose tasks this pool's workers run; see `compute.adapters.executor`.
+
+        Runs of the pool and tasks take turns. Shutting it down leaves the pool open.
+        ValueError: this kind of pool runs no tasks.
+        """
+        from compute.adapters import executor
+
+        return executor.Executor(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has closed it yet."""
+        return self._is_open
 
     def _is_mine(self) -> bool:
         """Whether this very thread has the turn."""
@@ -180,13 +204,14 @@ class Pool(ABC):
             self.detailed, self.pins = False, ()
             usage.forget()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """RuntimeError with the remedy where this pool is closed, or another process's."""
         self._owner.check()
         if not self._is_open:
             raise RuntimeError(f"this pool is closed; open another: with {self.backend!r}.open() as pool")
 
     def _admitted(self, kernel: Kernel, variant: str | None) -> Kernel:
-        self._check_open()
+        self.check_open()
         kernel = dispatch.as_kernel(kernel)
         kernel = kernel.held_to(variant or kernel.variant)
         reason = self.backend.refuses(kernel)
@@ -250,6 +275,8 @@ class Pool(ABC):
             return
         with interrupts.put_off(self._hurry_end):
             self._is_open = False
+            for lodger in self.lodgers.copy():
+                lodger.leave()
             # At the interpreter's end, a thread that has the turn will never give it back.
             self._end(waits=not (inside_a_lane() or sys.is_finalizing()))
 

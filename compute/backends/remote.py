@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def perform(message: bytes, me: int) -> bytes:
     except BaseException as error:
         outcome = Outcome(me, error)
     output.flush()
-    return b"" if outcome.error is None else _pickled(outcome)
+    return b"" if outcome.error is None else pickled_outcome(outcome)
 
 
 def _job_in(message: bytes, me: int) -> Job:
@@ -93,6 +93,36 @@ def _opened(message: bytes, me: int) -> Job:
     return job
 
 
+def body_of(digest: bytes, where: tuple[Any, ...]) -> Callable[..., Any]:
+    """The function that Python is to run of a code that was sent: itself, where `_load` makes a lane of it."""
+    key = b"body" + digest
+    if key not in _loaded:
+        from compute.backends import carrier
+
+        code = opened(ArrayRef(*where)).tobytes()
+        if code[:1] == SETTING:
+            _forget_what_sets()
+            _setting.append(key)
+        _make_room()
+        _loaded[key] = interpreted(carrier.unpacked(code[1:], _segments)[0])
+    return _loaded[key]
+
+
+def opened(array: ArrayRef) -> Any:
+    """An array that was sent, through this process's table of segments."""
+    return array.open(_segments)
+
+
+def forget(gone: Sequence[Any], sets: bool) -> None:
+    """Let go of segments that are no more, and, where what came sets attributes, of what has set them before."""
+    if sets:
+        _forget_what_sets()
+    if gone:
+        _jobs.clear()
+    for serial in gone:
+        _segments.pop(serial, None)
+
+
 def _forget_what_sets() -> None:
     """Something sets attributes that others have set: who comes again must set them again."""
     while _setting:
@@ -126,7 +156,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     return made
 
 
-def _pickled(outcome: Outcome) -> bytes:
+def pickled_outcome(outcome: Outcome) -> bytes:
     """An outcome with an error, which carries the traceback of this process as a note."""
     error = outcome.error
     assert error is not None

@@ -53,6 +53,23 @@ class Sender:
         parts = code.digest, code.where, gone, places, fixed, items, carried, place, around
         return pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def code_of(self, body: Callable[..., Any], keeps: bool = True) -> _Code:
+        """A body by value, put where workers find it; keeps: whether it is remembered when the caller forgets it."""
+        code = self._source(body, False, None)
+        if not keeps:
+            self._codes.pop((id(body), False, None), None)
+        return code
+
+    def packed(self, value: Any, attributes: frozenset[str]) -> tuple[bytes, bool]:
+        """What is given to a body, as bytes, and whether these set attributes of what others use."""
+        from compute.backends import carrier
+
+        return carrier.packed(value, attributes, self._placed, given=True)
+
+    def gone(self) -> list[tuple[int, int]]:
+        """Segments that are no more since this was last asked, of those that workers know."""
+        return self._known.latest()
+
     def _carried(self, items: list[Any], kernel: Kernel) -> tuple[tuple[int, ...], bytes, bool]:
         """Take out of the items what only a body's own way leads to a worker, such as a namedtuple of __main__.
 

@@ -109,7 +109,7 @@ def each(
     if isinstance(f, Kernel):
         raise TypeError(f"{f!r} is a kernel already; run it as it is, or pass a function of one item to each")
     if inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
-        raise TypeError(f"{_name_of(f)} is a generator function, which computes nothing when called; return a list")
+        raise TypeError(f"{name_of(f)} is a generator function, which computes nothing when called; return a list")
     if errors not in ("raise", "return"):
         raise ValueError(
             f"errors must be 'raise' or 'return', not {errors!r}{nearest(str(errors), ['raise', 'return'])}"
@@ -118,7 +118,7 @@ def each(
         as_index(seed, "seed")
     if cost is not None and not callable(cost):
         raise ValueError(f"cost must be a function of an item, not {cost!r}")
-    name = _name_of(f)
+    name = name_of(f)
     return Each(
         name=name,
         module=getattr(f, "__module__", None) or "builtins",
@@ -157,9 +157,9 @@ def each_of_module(f: Callable[..., Any], module: Any) -> Each:
     return made
 
 
-def _name_of(f: Callable[..., Any]) -> str:
+def name_of(f: Callable[..., Any]) -> str:
     if isinstance(f, functools.partial):
-        return _name_of(f.func)
+        return name_of(f.func)
     return str(getattr(f, "__name__", None) or type(f).__name__)
 
 

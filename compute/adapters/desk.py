@@ -1,0 +1,211 @@
+"""The desk of an executor: where tasks wait until a lane of the pool takes them.
+
+The lanes stay in one run of the pool for as long as there are tasks, and for a moment longer, because beginning a run
+costs more than most tasks. They leave sooner where somebody else wants to run a kernel on the pool.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+LINGER = 0.02  # s that lanes wait for a further task: beginning a run takes 1 ms at the most
+SHARE = 1  # tasks for each lane that a run does at least, however many others want the pool: or none would be done
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """One call, and the future of its result."""
+
+    future: Future[Any]
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kw: dict[str, Any]
+    attempts: int = 0  # that ended with the death of a worker
+
+    def begin(self) -> bool:
+        """Whether it is to be run: it may have been cancelled."""
+        return self.attempts > 0 or self.future.set_running_or_notify_cancel()
+
+    def succeed(self, value: Any) -> None:
+        self._settle(self.future.set_result, value)
+
+    def fail(self, error: BaseException) -> None:
+        self._settle(self.future.set_exception, error)
+
+    def cancel(self) -> None:
+        """Cancel it, and tell whoever waits for it."""
+        self._settle(lambda future: future.cancel() and future.set_running_or_notify_cancel(), self.future)
+
+    @staticmethod
+    def _settle(settle: Callable[[Any], object], outcome: Any) -> None:
+        try:
+            settle(outcome)
+        except InvalidStateError:  # whoever has the future has set a result
+            pass
+        except BaseException:  # a callback has called sys.exit, which is to end no lane; the outcome is there
+            traceback.print_exc()
+
+
+class Desk:
+    """Tasks that wait, and what lanes must know to take them. Every method may be called by any thread.
+
+    The lock is one that a thread may take twice: a finalizer or a signal's handler may call while it is held.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._wanted = threading.Condition(self._lock)  # who begins runs waits for it
+        self._calls: SimpleQueue[None] = SimpleQueue()  # lanes wait for one: it wakes faster than a condition
+        self._called = 0  # how many calls nobody has heard yet
+        self._waiting: deque[Task] = deque()
+        self._urgent: deque[Task] = deque()  # tasks for which tasks of this desk may wait: lanes are there for them
+        self._idle = self._busy = self._guests = self._taken = self._lanes = 0
+        self._leaves = True
+        self._refusal: str | None = None  # why no more tasks are taken
+        self.ring: Callable[[], None] = lambda: None  # tells who waits elsewhere than at this desk
+
+    def _tell(self) -> None:
+        while self._called < self._idle:
+            self._call()
+        self._wanted.notify_all()
+        self.ring()
+
+    def _call(self) -> None:
+        """Wake a lane that is idle, if there is one that has not been called."""
+        if self._called < self._idle:
+            self._called += 1
+            self._calls.put(None)
+
+    def put(self, task: Task) -> None:
+        """Have a task wait. RuntimeError where no more are taken."""
+        with self._lock:
+            if self._refusal is not None:
+                raise RuntimeError(self._refusal)
+            self._waiting.append(task)
+            self._call()
+            if self._leaves:
+                self._wanted.notify()
+            self.ring()
+
+    def put_urgent(self, task: Task) -> bool:
+        """Have a lane that is idle take a task at once; False where none is."""
+        with self._lock:
+            if self._leaves or len(self._urgent) >= self._idle:
+                return False
+            self._urgent.append(task)
+            self._call()
+            return True
+
+    def put_back(self, tasks: list[Task]) -> None:
+        """Have tasks that were taken wait again, before all others."""
+        with self._lock:
+            self._busy -= len(tasks)
+            self._waiting.extendleft(reversed(tasks))
+            self._tell()
+
+    def refuse(self, refusal: str) -> None:
+        """Take no more tasks; those that wait are done all the same."""
+        with self._lock:
+            self._refusal = self._refusal or refusal
+            self._tell()
+
+    def clear(self) -> list[Task]:
+        """Have no task wait any more; those that did."""
+        with self._lock:
+            tasks = list(self._waiting)
+            self._waiting.clear()
+            return tasks
+
+    def await_work(self) -> bool:
+        """Wait until there are tasks; False where there will be none."""
+        with self._lock:
+            while not self._waiting:
+                if self._refusal is not None:
+                    return False
+                self._wanted.wait()
+            return True
+
+    def begin(self, lanes: int) -> None:
+        """A run begins, in which so many lanes take tasks."""
+        with self._lock:
+            self._leaves, self._taken, self._lanes = False, 0, lanes
+
+    def end(self) -> None:
+        """Have all lanes leave, and put no more tasks before them."""
+        with self._lock:
+            if not self._leaves:
+                self._leaves = True
+                self._tell()
+
+    def come(self, guests: int) -> None:
+        """So many more threads wait for the pool, to run kernels of their own."""
+        with self._lock:
+            self._guests += guests
+            if guests > 0:
+                self._tell()
+
+    def poll(self) -> Task | None:
+        """A task, if there is one for a lane at this moment."""
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> Task | None:
+        if self._urgent:
+            queue = self._urgent
+        elif self._waiting and not (self._leaves or self._makes_way()):
+            queue = self._waiting
+        else:
+            return None
+        self._busy += 1
+        self._taken += 1
+        return queue.popleft()
+
+    def _makes_way(self) -> bool:
+        return self._guests > 0 and self._taken >= SHARE * self._lanes
+
+    def done(self) -> None:
+        """A lane has done its task."""
+        with self._lock:
+            self._busy -= 1
+
+    @property
+    def patience(self) -> float | None:
+        """The seconds that a lane waits for a task; None for as long as others are at theirs."""
+        if self._busy:
+            return None
+        return 0 if self._refusal is not None or self._guests or self._leaves else LINGER
+
+    def take(self, had_one: bool) -> Task | None:
+        """The next task for a lane on a thread, which waits for it; None where it is to leave."""
+        with self._lock:
+            self._busy -= had_one
+            while (task := self._next()) is None:
+                patience = self.patience
+                if self._leaves or patience == 0 or not self._wait(patience):
+                    if not self._leaves:
+                        self.end()
+                    return None
+            return task
+
+    def _wait(self, patience: float | None) -> bool:
+        """Wait for a change; False where there was nothing new for so long."""
+        self._idle += 1
+        self._lock.release()
+        called = False
+        try:
+            self._calls.get(timeout=patience)
+            called = True
+        except Empty:
+            pass
+        finally:
+            self._lock.acquire()
+            self._idle -= 1
+            self._called -= called
+        return called or bool(self._waiting or self._urgent or self._busy)

@@ -1,0 +1,247 @@
+"""How tasks reach worker processes: each lane of a run opens a connection to the executor, and gets a call at a time.
+
+A lane that has no more to do is told to leave by an empty message. A worker that dies ends its connection. Its task
+goes back to the desk, and the others go on with what they had begun. Then they leave, because a pool replaces a worker
+between two runs.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import util
+from multiprocessing.connection import Connection
+from typing import Any
+
+from compute.adapters.calls import Caller, perform, settle
+from compute.adapters.desk import Desk, Task
+from compute.backends import hosts
+from compute.backends.backend import Pool
+from compute.backends.sender import Sender
+from compute.dispatch import ATTEMPTS, WorkerDied
+from compute.lanes.loop import be_a_lane
+from compute.memory.arena import Arena
+from compute.memory.ownership import in_children
+from kernels.definition.each import each_of
+
+LEAVE = b""
+
+
+def serve_on_processes(pool: Pool, desk: Desk, memory: Memory) -> None:
+    """One run of the pool, in which its workers do tasks until there are none.
+
+    WorkerDied where no worker lives long enough to be given one.
+    """
+    with Exchange(desk, memory) as exchange:
+        desk.begin(pool.workers)
+        try:
+            pool.run(each_of(_attend, retry=False), [exchange.address] * pool.workers)
+        except WorkerDied:
+            if not exchange.has_given:
+                raise
+        finally:
+            desk.end()
+
+
+class Memory:
+    """What an executor keeps from run to run: what workers know of functions and arrays."""
+
+    def __init__(self, kind: Any) -> None:
+        self.arena = Arena(kind)
+        self.sender = Sender(self.arena)
+
+    def close(self) -> None:
+        self.sender.forget()
+        self.arena.close()
+
+
+class Exchange:
+    """The caller's side of one run: a thread that hands tasks to lanes, and outcomes to futures."""
+
+    def __init__(self, desk: Desk, memory: Memory) -> None:
+        self._desk, self._memory = desk, memory
+        self._caller = Caller(memory.sender)
+        self._lanes: dict[int, _Lane] = {}
+        self._at_death: set[Task] | None = None  # what was being done when a worker died
+        self.has_given = False
+
+    def __enter__(self) -> Exchange:
+        self._door, self.address = _open_door()
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._button = socket.socketpair()
+        self._button.setblocking(False)
+        self._selector.register(self._door, selectors.EVENT_READ)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        in_children(self, Exchange._close_files)
+        self._is_over = False
+        self._desk.ring = self._ring
+        self._thread = threading.Thread(target=self._run, name="nfold-exchange", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._ring()
+        self._thread.join()
+        self._desk.ring = lambda: None
+        with suppress(OSError):
+            os.unlink(self.address)
+        self._close_files()
+
+    def _close_files(self) -> None:
+        self._selector.close()
+        for file in (self._door, self._bell, self._button):
+            file.close()
+        for lane in self._lanes.values():
+            lane.pipe.close()
+
+    def _ring(self) -> None:
+        with suppress(OSError):  # full, which is loud enough
+            self._button.send(b"!")
+
+    def _run(self) -> None:
+        be_a_lane(True)  # what a callback runs on the pool runs here: the workers wait for this thread
+        try:
+            while not self._is_over:
+                self._hand_out()
+                self._hear(self._patience)
+        finally:
+            for lane in list(self._lanes.values()):
+                self._lose(lane)
+
+    @property
+    def _patience(self) -> float | None:
+        """How long there may be silence before the lanes leave."""
+        staying = [lane for lane in self._lanes.values() if not lane.leaves]
+        return self._desk.patience if staying and not any(lane.task for lane in staying) else None
+
+    def _hear(self, patience: float | None) -> None:
+        ready = self._selector.select(patience)
+        if not ready and patience is not None:
+            self._send_away()
+        for key, _ in ready:
+            if key.fileobj is self._bell:
+                self._bell.recv(4096)
+            elif key.fileobj is self._door:
+                self._welcome()
+            else:
+                self._receive(self._lanes[key.fd])
+
+    def _welcome(self) -> None:
+        pipe = Connection(self._door.accept()[0].detach())
+        self._lanes[pipe.fileno()] = _Lane(pipe)
+        self._selector.register(pipe, selectors.EVENT_READ)
+
+    def _hand_out(self) -> None:
+        """Give every lane that is free a task, as long as there are some."""
+        if self._is_draining():
+            self._desk.end()
+        gone = self._memory.sender.gone()
+        for lane in list(self._lanes.values()):
+            lane.gone += gone
+            while not lane.leaves and lane.task is None and (task := self._desk.poll()) is not None:
+                if not task.begin() or not self._give(lane, task):
+                    self._desk.done()
+                del task
+
+    def _is_draining(self) -> bool:
+        """Whether lanes are to leave, so that the pool replaces who has died. A long task does not keep it waiting."""
+        if self._at_death is None:
+            return False
+        self._at_death &= {lane.task for lane in self._lanes.values() if lane.task}
+        return not self._at_death
+
+    def _give(self, lane: _Lane, task: Task) -> bool:
+        """Send a task; False where it cannot be sent, which its future is told."""
+        try:
+            message, lane.held = self._caller.message(task, lane.gone)
+        except BaseException as error:
+            task.fail(error)
+            return False
+        lane.task, lane.gone, self.has_given = task, [], True
+        with suppress(OSError):  # it is dead, and its pipe's end will be heard
+            lane.pipe.send_bytes(message)
+        return True
+
+    def _receive(self, lane: _Lane) -> None:
+        try:
+            said = lane.pipe.recv_bytes()
+        except (EOFError, OSError):
+            self._lose(lane)
+            return
+        task, lane.task, lane.held = lane.task, None, None
+        self._desk.done()
+        if task is not None:
+            settle(task, said)
+
+    def _lose(self, lane: _Lane) -> None:
+        """A lane is gone: it was told to leave, or its worker is dead, and its task is done again."""
+        del self._lanes[lane.pipe.fileno()]
+        self._selector.unregister(lane.pipe)
+        lane.pipe.close()
+        if lane.leaves:
+            return
+        self._at_death = {other.task for other in self._lanes.values() if other.task}
+        if (task := lane.task) is None:
+            return
+        task.attempts += 1
+        if task.attempts < ATTEMPTS:
+            self._desk.put_back([task])
+            return
+        self._desk.done()
+        name = getattr(task.fn, "__name__", type(task.fn).__name__)
+        task.fail(BrokenExecutor(f"{name} was tried {task.attempts} times, and each time its worker died"))
+
+    def _send_away(self) -> None:
+        self._desk.end()
+        for lane in self._lanes.values():
+            lane.leaves = True
+            with suppress(OSError):
+                lane.pipe.send_bytes(LEAVE)
+
+
+class _Lane:
+    """A worker that does tasks: the connection to it, and its task."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.task: Task | None = None
+        self.held: Any = None  # until the task has ended
+        self.gone: list[Any] = []  # segments that are no more, of which it has not been told
+        self.leaves = False
+
+
+def _open_door() -> tuple[socket.socket, str]:
+    """A socket that listens, and its path, in a folder that no other user can enter."""
+    hosts.socket_folder()
+    address = os.path.join(util.get_temp_dir(), f"nfold-{secrets.token_hex(4)}")
+    door = socket.socket(socket.AF_UNIX)
+    try:
+        door.bind(address)
+        door.listen(128)
+    except BaseException:
+        door.close()
+        raise
+    return door, address
+
+
+@contextmanager
+def _entered(address: str) -> Iterator[Connection]:
+    visitor = socket.socket(socket.AF_UNIX)
+    visitor.connect(address)
+    with closing(Connection(visitor.detach())) as pipe:
+        in_children(pipe, type(pipe).close)  # what a task forks must not keep it open when we are dead
+        yield pipe
+
+
+def _attend(address: str) -> None:
+    """A worker's lane: do the calls that come, until told to leave."""
+    with suppress(OSError), _entered(address) as pipe:  # whoever comes too late has nothing to do
+        while (message := pipe.recv_bytes()) != LEAVE:
+            pipe.send_bytes(perform(message))
