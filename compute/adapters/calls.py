@@ -6,6 +6,7 @@ long as nothing of it changes. Arguments are put into the message, but for large
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import types
@@ -22,18 +23,37 @@ from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition.containers import ATOMS
 from kernels.definition.each import name_of, short
 
+
+class CannotBeSent(TypeError, pickle.PicklingError):
+    """What a worker process would need cannot be pickled."""
+
+
 VALUE, ERROR = b"V", b"E"  # the first byte of an outcome: of what the function has returned, or raised
 
 _bodies: Bounded[int, tuple[Any, Callable[..., Any]]] = Bounded(MADE)
 
 
+def _as_call(fn: Any, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[Callable[..., Any], Any, Any]:
+    """The same call of a plain function: what it is bound to is an argument, which nobody keeps after the call."""
+    while not isinstance(fn, types.FunctionType):
+        if type(fn) is functools.partial:
+            fn, args, kw = fn.func, (*fn.args, *args), {**fn.keywords, **kw}
+        elif type(fn) is types.MethodType:
+            fn, args = fn.__func__, (fn.__self__, *args)
+        else:
+            return _apply, (fn, *args), kw
+    return fn, args, kw
+
+
+def _apply(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
+    return fn(*args, **kw)
+
+
 def _body_of(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A body around fn; the same for the same function. Objects that are called are not kept alive for it."""
+    """A body around fn; the same for the same function."""
     known = _bodies.get(id(fn))
-    if known is None or known[0] is not fn:
-        known = fn, _calling(fn)
-        if _is_kept(fn):
-            _bodies[id(fn)] = known
+    if known is None:  # an entry keeps its function, so that its id stays its own
+        known = _bodies[id(fn)] = fn, _calling(fn)
     return known[1]
 
 
@@ -52,19 +72,21 @@ class Caller:
         self._sender = sender
 
     def message(self, task: Task, gone: list[Any]) -> tuple[bytes, Any]:
-        """What `perform` takes, and what is to be held until the task has ended. A TypeError says what cannot be sent.
+        """What `perform` takes, and what is to be held until the task has ended. CannotBeSent says what is not.
 
         gone: segments that are no more, of which the worker has not been told yet.
         """
-        args, kw = task.args, task.kw
-        plain = ATOMS.issuperset(map(type, args)) and ATOMS.issuperset(map(type, kw.values()))
-        by_name = plain and _is_fixed(task.fn)
-        code = None if by_name else self._sender.code_of(_body_of(task.fn), keeps=_is_kept(task.fn))
+        fn, args, kw = task.fn, task.args, task.kw
+        by_name = _is_plain(args, kw) and _is_fixed(fn)
+        code = None
+        if not by_name:
+            fn, args, kw = _as_call(fn, args, kw)
+            code = self._sender.code_of(_body_of(fn))
         sets = False
         where = None if code is None else (code.digest, code.where)
         if by_name:
-            content = pickle.dumps((task.fn, args, kw), pickle.HIGHEST_PROTOCOL)
-        elif plain:
+            content = pickle.dumps((fn, args, kw), pickle.HIGHEST_PROTOCOL)
+        elif _is_plain(args, kw):
             content = pickle.dumps((args, kw), pickle.HIGHEST_PROTOCOL)
         else:
             content, sets = self._packed(args, kw)
@@ -78,16 +100,16 @@ class Caller:
                 try:
                     self._sender.packed(value, carrier.attributes_of([value]))
                 except Exception:
-                    raise TypeError(
+                    raise CannotBeSent(
                         f"argument {name}, {short(value)}, cannot be sent to worker processes ({type(error).__name__}:"
                         f" {error}); pass plain values and arrays, or use an executor on threads"
                     ) from error
             raise
 
 
-def _is_kept(fn: Any) -> bool:
-    """Whether what is known of a function is kept: of an object that is called, nobody else's copy is to live on."""
-    return isinstance(fn, types.FunctionType)
+def _is_plain(args: tuple[Any, ...], kw: dict[str, Any]) -> bool:
+    """Whether Python's own pickler is enough for all arguments."""
+    return ATOMS.issuperset(map(type, args)) and ATOMS.issuperset(map(type, kw.values()))
 
 
 def _is_fixed(fn: Any) -> bool:
@@ -129,7 +151,7 @@ def _pickled(value: Any) -> bytes:
             pickled: bytes = cloudpickle.dumps(value)
             return pickled
         except Exception as error:
-            raise TypeError(
+            raise CannotBeSent(
                 f"the result, of type {type(value).__name__}, cannot be sent from a worker process"
                 f" ({type(error).__name__}: {error}); return plain values and arrays, or use an executor on threads"
             ) from error

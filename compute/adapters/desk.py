@@ -116,12 +116,16 @@ class Desk:
             self._refusal = self._refusal or refusal
             self._tell()
 
-    def clear(self) -> list[Task]:
-        """Have no task wait any more; those that did."""
+    def clear(self, lanes: int = 0) -> list[Task]:
+        """Have no task wait any more, but for those that free ones among so many lanes are about to take.
+
+        The tasks that are left over.
+        """
         with self._lock:
+            kept = max(0, lanes - self._busy)
             tasks = list(self._waiting)
-            self._waiting.clear()
-            return tasks
+            self._waiting = deque(tasks[:kept])
+            return tasks[kept:]
 
     def await_work(self) -> bool:
         """Wait until there are tasks; False where there will be none."""

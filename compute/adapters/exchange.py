@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from multiprocessing import util
 from multiprocessing.connection import Connection
@@ -196,7 +196,7 @@ class Exchange:
             return
         self._desk.done()
         name = getattr(task.fn, "__name__", type(task.fn).__name__)
-        task.fail(BrokenExecutor(f"{name} was tried {task.attempts} times, and each time its worker died"))
+        task.fail(BrokenProcessPool(f"{name} was tried {task.attempts} times, and each time its worker died"))
 
     def _send_away(self) -> None:
         self._desk.end()

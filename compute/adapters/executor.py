@@ -82,7 +82,10 @@ class Executor(futures.Executor):
         return _one_by_one(super().map(partial(_each_of, fn), chunks, timeout=timeout, **options))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks; cancel those that wait, if told to; wait for the others, unless told not to."""
+        """Take no more tasks; cancel those that wait, if told to; wait for the others, unless told not to.
+
+        A task for which a worker is free does not wait, even if that has not begun it yet.
+        """
         self._service.shut_down(wait, cancel_futures)
 
 
@@ -169,7 +172,7 @@ class Service:
             return
         self.desk.refuse(why)
         if cancel_futures:
-            for task in self.desk.clear():
+            for task in self.desk.clear(self.pool.workers):
                 task.cancel()
         if wait and threading.current_thread() is not self._thread and not _is_at_work(self.pool):
             self._thread.join()

@@ -53,12 +53,9 @@ class Sender:
         parts = code.digest, code.where, gone, places, fixed, items, carried, place, around
         return pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
-    def code_of(self, body: Callable[..., Any], keeps: bool = True) -> _Code:
-        """A body by value, put where workers find it; keeps: whether it is remembered when the caller forgets it."""
-        code = self._source(body, False, None)
-        if not keeps:
-            self._codes.pop((id(body), False, None), None)
-        return code
+    def code_of(self, body: Callable[..., Any]) -> _Code:
+        """A body by value, put where workers find it for as long as the code is held."""
+        return self._source(body, False, None)
 
     def packed(self, value: Any, attributes: frozenset[str]) -> tuple[bytes, bool]:
         """What is given to a body, as bytes, and whether these set attributes of what others use."""
