@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compute.adapters.desk import Task
-from compute.backends import carrier, remote
+from compute.backends import carrier, output, remote
 from compute.backends.sender import Sender
 from compute.lanes.loop import Outcome
 from compute.memory.segments import ArrayRef
@@ -90,7 +90,8 @@ class Caller:
             content = pickle.dumps((args, kw), pickle.HIGHEST_PROTOCOL)
         else:
             content, sets = self._packed(args, kw)
-        return pickle.dumps((where, gone, content, sets), pickle.HIGHEST_PROTOCOL), code
+        told = where, gone, content, sets, self._sender.moved_to()
+        return pickle.dumps(told, pickle.HIGHEST_PROTOCOL), code
 
     def _packed(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[bytes, bool]:
         try:
@@ -118,10 +119,16 @@ def _is_fixed(fn: Any) -> bool:
 
 
 def perform(message: bytes) -> bytes:
-    """The worker's side: do the call in a message; its outcome as bytes for `outcome_of`."""
+    """The worker's side: do the call in a message; its outcome as bytes for `settle`."""
+    said = _performed(message)
+    output.flush()  # what a task has printed is to be seen when its result is there
+    return said
+
+
+def _performed(message: bytes) -> bytes:
     try:
-        where, gone, content, sets = pickle.loads(message)
-        remote.forget(gone, sets)
+        where, gone, content, sets, place = pickle.loads(message)
+        remote.prepare(gone, sets, place)
         if where is None:
             fn, args, kw = pickle.loads(content)
             value = fn(*args, **kw)

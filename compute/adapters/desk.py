@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-LINGER = 0.02  # s that lanes wait for a further task: beginning a run takes 1 ms at the most
 SHARE = 1  # tasks for each lane that a run does at least, however many others want the pool: or none would be done
+
+# What this thread serves: `pool`, whose runs wait for it; `service`, while it is at a task of that executor's.
+here = threading.local()
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +61,8 @@ class Desk:
     The lock is one that a thread may take twice: a finalizer or a signal's handler may call while it is held.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float) -> None:
+        self._linger = linger  # s that lanes wait for a further task
         self._lock = threading.RLock()
         self._wanted = threading.Condition(self._lock)  # who begins runs waits for it
         self._calls: SimpleQueue[None] = SimpleQueue()  # lanes wait for one: it wakes faster than a condition
@@ -184,7 +187,7 @@ class Desk:
         """The seconds that a lane waits for a task; None for as long as others are at theirs."""
         if self._busy:
             return None
-        return 0 if self._refusal is not None or self._guests or self._leaves else LINGER
+        return 0 if self._refusal is not None or self._guests or self._leaves else self._linger
 
     def take(self, had_one: bool) -> Task | None:
         """The next task for a lane on a thread, which waits for it; None where it is to leave."""

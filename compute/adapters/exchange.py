@@ -20,43 +20,66 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from compute.adapters.calls import Caller, perform, settle
-from compute.adapters.desk import Desk, Task
+from compute.adapters.desk import Desk, Task, here
 from compute.backends import hosts
 from compute.backends.backend import Pool
 from compute.backends.sender import Sender
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes.loop import be_a_lane
 from compute.memory.arena import Arena
+from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import in_children
 from kernels.definition.each import each_of
 
 LEAVE = b""
+IDLE_RUNS = 16  # in a row: one is nothing, since another thread may have cancelled the only task meanwhile
 
 
 def serve_on_processes(pool: Pool, desk: Desk, memory: Memory) -> None:
     """One run of the pool, in which its workers do tasks until there are none.
 
-    WorkerDied where no worker lives long enough to be given one.
+    WorkerDied where no worker lives long enough to be given one. RuntimeError where none comes, time after time.
     """
-    with Exchange(desk, memory) as exchange:
+    door = memory.door()
+    with Exchange(pool, desk, memory, door) as exchange:
         desk.begin(pool.workers)
         try:
-            pool.run(each_of(_attend, retry=False), [exchange.address] * pool.workers)
+            pool.run(each_of(_attend, retry=False), [door.address] * pool.workers)
         except WorkerDied:
             if not exchange.has_given:
                 raise
         finally:
             desk.end()
+    memory.idle_runs = 0 if exchange.has_given else memory.idle_runs + 1
+    if memory.idle_runs == IDLE_RUNS:
+        raise RuntimeError(
+            f"the workers of {pool!r} do not reach the socket {door.address}, by which tasks come to them"
+        )
 
 
 class Memory:
-    """What an executor keeps from run to run: what workers know of functions and arrays."""
+    """What an executor keeps from run to run: what workers know of functions and arrays, and where they connect."""
 
     def __init__(self, kind: Any) -> None:
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
+        self.idle_runs = 0  # in which no task was given to anybody
+        self._door: _Door | None = None
+
+    def door(self) -> _Door:
+        """Where the lanes of the next run connect; another one where somebody has removed the first."""
+        if self._door is None or not os.path.exists(self._door.address):
+            self._close_door()
+            self._door = _Door()
+        return self._door
+
+    def _close_door(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
 
     def close(self) -> None:
+        self._close_door()
         self.sender.forget()
         self.arena.close()
 
@@ -64,15 +87,14 @@ class Memory:
 class Exchange:
     """The caller's side of one run: a thread that hands tasks to lanes, and outcomes to futures."""
 
-    def __init__(self, desk: Desk, memory: Memory) -> None:
-        self._desk, self._memory = desk, memory
+    def __init__(self, pool: Pool, desk: Desk, memory: Memory, door: _Door) -> None:
+        self._pool, self._desk, self._memory, self._door = pool, desk, memory, door.socket
         self._caller = Caller(memory.sender)
         self._lanes: dict[int, _Lane] = {}
         self._at_death: set[Task] | None = None  # what was being done when a worker died
         self.has_given = False
 
     def __enter__(self) -> Exchange:
-        self._door, self.address = _open_door()
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
         self._button.setblocking(False)
@@ -90,14 +112,12 @@ class Exchange:
         self._ring()
         self._thread.join()
         self._desk.ring = lambda: None
-        with suppress(OSError):
-            os.unlink(self.address)
         self._close_files()
 
     def _close_files(self) -> None:
         self._selector.close()
-        for file in (self._door, self._bell, self._button):
-            file.close()
+        self._bell.close()
+        self._button.close()
         for lane in self._lanes.values():
             lane.pipe.close()
 
@@ -106,6 +126,7 @@ class Exchange:
             self._button.send(b"!")
 
     def _run(self) -> None:
+        here.pool = self._pool
         be_a_lane(True)  # what a callback runs on the pool runs here: the workers wait for this thread
         try:
             while not self._is_over:
@@ -134,7 +155,7 @@ class Exchange:
                 self._receive(self._lanes[key.fd])
 
     def _welcome(self) -> None:
-        pipe = Connection(self._door.accept()[0].detach())
+        pipe = Connection(with_more_files(lambda: self._door.accept()[0].detach()))
         self._lanes[pipe.fileno()] = _Lane(pipe)
         self._selector.register(pipe, selectors.EVENT_READ)
 
@@ -217,18 +238,25 @@ class _Lane:
         self.leaves = False
 
 
-def _open_door() -> tuple[socket.socket, str]:
-    """A socket that listens, and its path, in a folder that no other user can enter."""
-    hosts.socket_folder()
-    address = os.path.join(util.get_temp_dir(), f"nfold-{secrets.token_hex(4)}")
-    door = socket.socket(socket.AF_UNIX)
-    try:
-        door.bind(address)
-        door.listen(128)
-    except BaseException:
-        door.close()
-        raise
-    return door, address
+class _Door:
+    """A socket that listens, in a folder that no other user can enter."""
+
+    def __init__(self) -> None:
+        hosts.socket_folder()
+        self.address = os.path.join(util.get_temp_dir(), f"nfold-{secrets.token_hex(4)}")
+        self.socket = socket.socket(socket.AF_UNIX)
+        in_children(self, lambda door: door.socket.close())
+        try:
+            self.socket.bind(self.address)
+            self.socket.listen(128)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.socket.close()
+        with suppress(OSError):
+            os.unlink(self.address)
 
 
 @contextmanager
@@ -242,6 +270,6 @@ def _entered(address: str) -> Iterator[Connection]:
 
 def _attend(address: str) -> None:
     """A worker's lane: do the calls that come, until told to leave."""
-    with suppress(OSError), _entered(address) as pipe:  # whoever comes too late has nothing to do
+    with suppress(OSError, EOFError), _entered(address) as pipe:  # whoever comes too late has nothing to do
         while (message := pipe.recv_bytes()) != LEAVE:
             pipe.send_bytes(perform(message))

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from compute.adapters import exchange
-from compute.adapters.desk import Desk, Task
+from compute.adapters.desk import Desk, Task, here
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import WorkerDied
 from compute.lanes import interrupts
@@ -89,6 +89,9 @@ class Executor(futures.Executor):
         self._service.shut_down(wait, cancel_futures)
 
 
+# s that lanes wait for a further task, since beginning a run takes 0.7 ms on threads and 2 ms on processes. On threads
+# all of this process has one thread for BLAS meanwhile.
+LINGER_ON_THREADS, LINGER_ON_PROCESSES = 0.02, 1.0
 SHUT_DOWN = "cannot schedule new futures after shutdown"
 EXITING = "cannot schedule new futures after interpreter shutdown"
 
@@ -119,8 +122,9 @@ class Service:
     def __init__(self, pool: Pool, own: Pool | None) -> None:
         self.pool, self._own = pool, own
         _check_runs_tasks(pool)
-        self.desk = Desk()
-        self._memory = None if pool.backend.traits.shares_memory else exchange.Memory(pool.arena.kind)
+        on_threads = pool.backend.traits.shares_memory
+        self.desk = Desk(LINGER_ON_THREADS if on_threads else LINGER_ON_PROCESSES)
+        self._memory = None if on_threads else exchange.Memory(pool.arena.kind)
         self._owner = Owner()
         self._thread = threading.Thread(target=self._run, name="nfold-executor", daemon=True)
         pool.lodgers.append(self)
@@ -130,7 +134,7 @@ class Service:
 
     def put(self, task: Task) -> None:
         self._owner.check()
-        at_work = getattr(_at_work, "service", None)
+        at_work = getattr(here, "service", None)
         if at_work is None or at_work.pool is not self.pool:
             self.desk.put(task)
         elif at_work is not self or not self.desk.put_urgent(task):
@@ -140,15 +144,15 @@ class Service:
         """Run a task on this thread."""
         if not task.begin():
             return
-        former, _at_work.service = getattr(_at_work, "service", None), self
+        former, here.service = getattr(here, "service", None), self
         try:
             value = task.fn(*task.args, **task.kw)
         except BaseException as error:
-            _at_work.service = former  # before callbacks are called, which may submit without end
+            here.service = former  # before callbacks are called, which may submit without end
             task.fail(error)
             del error
         else:
-            _at_work.service = former
+            here.service = former
             task.succeed(value)
 
     def make_way(self, guests: int) -> None:
@@ -174,7 +178,7 @@ class Service:
         if cancel_futures:
             for task in self.desk.clear(self.pool.workers):
                 task.cancel()
-        if wait and threading.current_thread() is not self._thread and not _is_at_work(self.pool):
+        if wait and getattr(here, "pool", None) is not self.pool:  # a task or a callback would wait for itself
             self._thread.join()
 
     def _run(self) -> None:
@@ -204,14 +208,6 @@ class Service:
             self.desk.end()
 
 
-_at_work = threading.local()  # the service whose task this thread is running
-
-
-def _is_at_work(pool: Pool) -> bool:
-    service = getattr(_at_work, "service", None)
-    return service is not None and service.pool is pool
-
-
 def _check_runs_tasks(pool: Pool) -> None:
     """ValueError where a pool cannot run tasks."""
     pool.check_open()
@@ -231,11 +227,13 @@ def _check_runs_tasks(pool: Pool) -> None:
 
 def _attend(service: Service) -> None:
     """A lane's part in a run on threads: task after task."""
+    former, here.pool = getattr(here, "pool", None), service.pool
     had_one = False
     while (task := service.desk.take(had_one)) is not None:
         service.perform(task)
         del task  # or it would live until the next one comes
         had_one = True
+    here.pool = former
 
 
 _services: weakref.WeakSet[Service] = weakref.WeakSet()

@@ -158,7 +158,7 @@ class Pool(ABC):
             try:
                 for lodger in lodgers:
                     lodger.make_way(1)
-                with self._turn, one_blas_thread(kernel):
+                with self._turn, one_blas_thread(kernel) if self.backend.traits.shares_memory else nullcontext():
                     self.check_open()  # it may have been closed while this waited for its turn
                     if not self._owner.is_same_user():
                         self._owner = Owner()

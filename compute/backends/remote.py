@@ -113,8 +113,13 @@ def opened(array: ArrayRef) -> Any:
     return array.open(_segments)
 
 
-def forget(gone: Sequence[Any], sets: bool) -> None:
-    """Let go of segments that are no more, and, where what came sets attributes, of what has set them before."""
+def prepare(gone: Sequence[Any], sets: bool, place: hosts.Place | None) -> None:
+    """Before what came is unpacked: be where the caller is, and let go of segments that are no more.
+
+    sets: whether what came sets attributes of classes and modules; what has set them before is forgotten, too.
+    """
+    if place is not None and hosts.move(place):
+        _jobs.clear()  # whoever sends one of these again may have moved back
     if sets:
         _forget_what_sets()
     if gone:

@@ -48,7 +48,7 @@ class Sender:
         for k in places:
             items[k] = tuple(self._found(items[k]))  # a plain tuple pickles five times as fast as an ArrayRef
         gone = self._known.latest()
-        place = None if code.is_machine and not carried[0] else self._moved_to()
+        place = None if code.is_machine and not carried[0] else self.moved_to()
         around = None if code.is_machine else ambient.here()
         parts = code.digest, code.where, gone, places, fixed, items, carried, place, around
         return pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
@@ -91,7 +91,7 @@ class Sender:
                 " run it on threads, or pass plain values and arrays"
             ) from error
 
-    def _moved_to(self) -> hosts.Place | None:
+    def moved_to(self) -> hosts.Place | None:
         """Where this process looks for modules and files, once that is elsewhere than when the workers were started."""
         place = hosts.place()
         self._has_moved = self._has_moved or place != self._place

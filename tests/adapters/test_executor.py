@@ -18,6 +18,7 @@ import pytest
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from compute.adapters.executor import Executor
+from kernels import count_primes
 
 BACKENDS = [Threads(2), Processes(2)]
 PATIENCE = 60  # s for what takes milliseconds
@@ -206,6 +207,20 @@ def test_callbacks_may_submit_and_raise(executor, caplog):
     assert done == [x * x for x in range(500)]
 
 
+def test_a_callback_and_a_task_may_shut_the_executor_down(pool):
+    executor, came = pool.executor(), threading.Event()
+    executor.submit(square, 1).add_done_callback(lambda _: (executor.shutdown(), came.set()))
+    assert came.wait(PATIENCE)
+    executor.shutdown()
+    if pool.backend.traits.shares_memory:
+        executor = pool.executor()
+        executor.submit(executor.shutdown).result(PATIENCE)
+
+
+def test_kernels_are_functions_too(executor):
+    assert executor.submit(count_primes, 10**5).result(PATIENCE) == 9592
+
+
 def test_a_callback_may_use_the_pool(pool, executor):
     found, came = [], threading.Event()
 
@@ -282,6 +297,18 @@ def test_a_task_in_a_process_cannot_reach_the_executor(processes):
         task = executor.submit(lambda: executor.submit(square, 1))
         assert isinstance(task.exception(PATIENCE), TypeError)
         assert executor.submit(square, 2).result(PATIENCE) == 4
+
+
+def test_workers_are_where_the_caller_is(processes, tmp_path, monkeypatch):
+    (tmp_path / "made_late.py").write_text("def answer(): return 42")
+    with processes.executor() as executor:
+        assert executor.submit(os.getcwd).result(PATIENCE) == os.getcwd()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)
+        assert executor.submit(os.getcwd).result(PATIENCE) == str(tmp_path)
+        import made_late
+
+        assert executor.submit(made_late.answer).result(PATIENCE) == 42
 
 
 def test_what_cannot_be_sent_fails_alone(processes):
@@ -427,6 +454,17 @@ task = executor.submit(lambda: (time.sleep(0.3), print("apple", flush=True)))
 """
     done = python(text)
     assert (done.stdout, done.stderr, done.returncode) == ("apple\n", "", 0)
+
+
+def test_what_a_task_prints_is_there_with_its_result():
+    text = """
+from compute import Processes
+with Processes(1).open() as pool, pool.executor() as executor:
+    executor.submit(print, "pear", end=" ").result()
+    print("apple", flush=True)
+"""
+    done = python(text)
+    assert (done.stdout, done.stderr) == ("pear apple\n", "")
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=repr)
