@@ -280,10 +280,18 @@ class Pool(ABC):
             # At the interpreter's end, a thread that has the turn will never give it back.
             self._end(waits=not (inside_a_lane() or sys.is_finalizing()))
 
-    def _hurry_end(self) -> None:
+    def interrupt(self, error: BaseException) -> None:
+        """From another thread: have the run that is under way, if one is, end with this error; its workers are killed.
+
+        The pool stays open, and replaces them.
+        """
         running = self._running
         if running is not None and not self._is_mine():
-            running.give_up(RuntimeError("this pool is closed: whoever closed it did not want to wait for this run"))
+            running.give_up(error)
+            self.cut_off()
+
+    def _hurry_end(self) -> None:
+        self.interrupt(RuntimeError("this pool is closed: whoever closed it did not want to wait for this run"))
         self.cut_off()
 
     def _end(self, waits: bool) -> None:

@@ -48,7 +48,7 @@ def packed(
     whether it is an input, whose locks are the caller's; what a body reaches gets locks of the worker's own.
     """
     file = io.BytesIO()
-    pickler = _Pickler(file, attributes, place, given)
+    pickler = Pickler(file, attributes, place, given)
     pickler.dump(value)
     return file.getvalue(), pickler.sets_attributes
 
@@ -64,7 +64,7 @@ def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:
     return _Unpickler(io.BytesIO(content), segments).load()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(
         self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool
     ) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 from compute.backends import ambient, hosts
 from compute.lanes.loop import FOREVER, Job
 from compute.memory.arena import Arena
+from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, Endings, home_of
 from kernels.compilation import provenance
 from kernels.compilation.bounded import Bounded
-from kernels.compilation.parts import same_bytes
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
 from kernels.definition.arguments import name_at
@@ -33,8 +33,7 @@ class Sender:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._codes: Bounded[Hashable, tuple[Any, Any, _Code]] = Bounded(CODES)
-        self._arrays: dict[int, Array] = {}  # where workers see large arrays that code and inputs reach, by their id
-        self._ended: Endings[int] = Endings()  # which of those arrays are no more
+        self._copies = Copies(arena)  # of large arrays that code and inputs reach
         self._known: Endings[tuple[int, int]] = Endings()
         self._place, self._has_moved = hosts.place(), False
 
@@ -100,7 +99,7 @@ class Sender:
     def forget(self) -> None:
         """Let go of all that was put into the arena."""
         self._codes.clear()
-        self._arrays.clear()
+        self._copies.forget()
 
     def _found(self, array: Array) -> ArrayRef:
         """How the workers find an array; the end of its segment will be told to them."""
@@ -162,16 +161,8 @@ class Sender:
         return code
 
     def _placed(self, array: Array) -> ArrayRef:
-        """Where workers see a large array that code or inputs reach: itself, or one copy until it has changed."""
-        if self._arena.sees(array):
-            return self._found(array)
-        for gone in self._ended.latest():
-            self._arrays.pop(gone, None)
-        placed = self._arrays.get(id(array))
-        if placed is None or not _equal(array, placed):
-            placed = self._arrays[id(array)] = self._arena.copy(array)
-            self._ended.watch(id(array), array)
-        return self._found(placed)
+        """Where workers see a large array that code or inputs reach."""
+        return self._found(self._copies.of(array))
 
 
 class _Code(NamedTuple):
@@ -239,18 +230,3 @@ def _is_plain(value: Any) -> bool:
     if kind is tuple:
         return all(type(item) is not np.ndarray and _is_plain(item) for item in value)
     return kind in PLAIN or (isinstance(value, np.generic) and kind.__module__ == "numpy")
-
-
-def _equal(array: Array, placed: Array) -> bool:
-    same = array.shape == placed.shape and array.dtype == placed.dtype
-    return same and (_is_fixed(array) or same_bytes(array, placed))
-
-
-def _is_fixed(array: Any) -> bool:
-    """Whether nobody can write to an array: it lies in a bytes object.
-
-    That an array is read-only says nothing of views of it that were made before, nor of what it is later.
-    """
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return isinstance(array, bytes)
