@@ -45,6 +45,8 @@ from compute.memory.segments import Array, ArrayRef, Segment, reference
 from kernels import each
 
 IDLE = 300.0  # s for which workers that nobody uses stay: as long as loky's
+BATCH_LASTS = 0.1  # s: sending a batch costs about a millisecond, and at the end a worker may idle for as long as one
+GROWTH = 8  # times as many tasks as in the batch before: the first ones may have been short by chance
 ONES_OWN = ("max_nbytes", "mmap_mode", "temp_folder")  # joblib's words for how its own workers get large arrays
 THEIR_DEFAULTS = {"max_nbytes": 2**20, "mmap_mode": "r", "temp_folder": None}
 PASSED = ("prefer", "require", "verbose", "context")  # what Parallel hands to every backend
@@ -62,10 +64,6 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     supports_inner_max_num_threads = True
     supports_sharedmem = False
     uses_threads = False
-    # s that a batch should take. Sending one costs under a millisecond; the shorter, the less idle is the end.
-    MIN_IDEAL_BATCH_DURATION = 0.02
-    MAX_IDEAL_BATCH_DURATION = 0.2
-
     _workers: _Team | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -108,6 +106,16 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         if self._workers is not None:
             self._workers.abort()
             self._workers = self._workers.again() if ensure_ready else None
+
+    def compute_batch_size(self) -> int:
+        """As many tasks as take BATCH_LASTS in a worker, by what the latest took; joblib goes by what they waited too."""
+        if self._workers is not None and (seconds := self._workers.seconds_per_task):
+            most = GROWTH * self._effective_batch_size
+            self._effective_batch_size = max(1, min(int(BATCH_LASTS / seconds), most))
+        return int(self._effective_batch_size)
+
+    def batch_completed(self, batch_size: int, duration: float) -> None:
+        """Nothing: the workers themselves say how long their batches take."""
 
     def terminate(self) -> None:
         """After a call: the team's workers are free for others."""
@@ -171,6 +179,7 @@ class _Team:
         self._threads: list[threading.Thread] = []
         self._busy: set[Pool] = set()
         self._is_dismissed = self._is_aborted = False
+        self.seconds_per_task = 0.0  # in the latest batch; 0 before there was one
         self._again = lambda: _Team(size, environment, initializer, initargs, idle_worker_timeout, retry)
 
     def again(self) -> _Team:
@@ -181,7 +190,7 @@ class _Team:
         future: Future[Any] = Future()
         if callback is not None:
             future.add_done_callback(callback)
-        task = _Task(future)
+        task = _Task(future, len(func) if hasattr(func, "__len__") else 1)
         try:
             content, task.held = self._packed(func, _functions_in(func))
             task.item = pickle.dumps((self._preparation, content))
@@ -249,13 +258,14 @@ class _Team:
                 raise CancelledError
             self._busy.add(pool)
         try:
-            (said,) = pool.run(RUN if self._retry else RUN_ONCE, [task.item]).value
+            ((seconds, said),) = pool.run(RUN if self._retry else RUN_ONCE, [task.item]).value
         except WorkerDied as error:
             raise WorkerDied(f"a batch of tasks was lost with its worker: {error}") from None
         finally:
             self._busy.discard(pool)
         if isinstance(said, _Failure):
             raise said.error()
+        self.seconds_per_task = seconds / task.size
         return said
 
     def abort(self) -> None:
@@ -285,8 +295,8 @@ class _Team:
 class _Task:
     """A batch on its way: the bytes that a worker is sent, and the shared arrays that they refer to."""
 
-    def __init__(self, future: Future[Any]) -> None:
-        self.future = future
+    def __init__(self, future: Future[Any], size: int) -> None:
+        self.future, self.size = future, size
         self.item = b""
         self.held: list[Array] = []
         self.error: Exception | None = None
@@ -336,7 +346,7 @@ class _Failure:
     """An exception of a task, on its way back."""
 
     def __init__(self, error: BaseException) -> None:
-        self._pickled = remote.pickled(Outcome(0, error))
+        self._pickled = remote.pickled_outcome(Outcome(0, error))
 
     def error(self) -> BaseException:
         outcome: Outcome = pickle.loads(self._pickled)
@@ -344,14 +354,17 @@ class _Failure:
         return outcome.error
 
 
-def call(item: bytes) -> Any:
-    """Call what was sent; what it returns, or a _Failure of what it raised."""
+def call(item: bytes) -> tuple[float, Any]:
+    """Call what was sent: the seconds that it took, and what it returns, or a _Failure of what it raised."""
     try:
         preparation, content = pickle.loads(item)
         _prepare(preparation)
-        return _opened(content)()
+        function = _opened(content)
+        began = time.perf_counter()
+        value = function()
+        return time.perf_counter() - began, value
     except BaseException as error:
-        return _Failure(error)
+        return 0.0, _Failure(error)
 
 
 def _opened(content: bytes) -> Any:
