@@ -1,8 +1,8 @@
 """joblib on our workers. Importing this module registers a backend: `joblib.parallel_config(backend="nfold")`.
 
-A Parallel call gets a team of as many worker processes as it has jobs, each with a pool and a thread of its own, so that
-a long batch of tasks keeps nobody else waiting. Batches are pickled as they are submitted: what the caller changes later
-does not reach them. Large arrays in them are put into shared memory, once. Workers stay warm between calls.
+A Parallel call gets a pool of as many worker processes as it has jobs, which stays warm for the next call, and submits
+its batches of tasks to the pool's executor. Batches are pickled as they are submitted: what the caller changes later does
+not reach them. Large arrays in them are put into shared memory, once.
 
 Of joblib's names that stand in no documentation, `AutoBatchingMixin` and `FallbackToBackend` are what its own backend
 for Dask uses, and `_get_backing_memmap` and `_reduce_memmap_backed` are how its own workers find memory-mapped files.
@@ -10,14 +10,13 @@ for Dask uses, and `_get_backing_memmap` and `_reduce_memmap_backed` are how its
 
 from __future__ import annotations
 
-import contextvars
 import io
+import math
 import os
 import pickle
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -32,17 +31,16 @@ from joblib._parallel_backends import (
     SequentialBackend,
     ThreadingBackend,
 )
+from joblib.parallel import BatchedCalls
 
 from compute import machine
-from compute.backends import carrier, remote
+from compute.backends import carrier
 from compute.backends.backend import Pool
 from compute.backends.processes import Processes
-from compute.dispatch import WorkerDied
-from compute.lanes.loop import Outcome, inside_a_lane
+from compute.lanes.loop import inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, Segment, reference
-from kernels import each
 
 IDLE = 300.0  # s for which workers that nobody uses stay: as long as loky's
 BATCH_LASTS = 0.1  # s: sending a batch costs about a millisecond, and at the end a worker may idle for as long as one
@@ -55,8 +53,7 @@ PASSED = ("prefer", "require", "verbose", "context")  # what Parallel hands to e
 class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     """Tasks of joblib.Parallel on worker processes of ours.
 
-    A batch whose worker dies is run again, three times at most; with retry=False a death is an error, as it is under
-    loky. max_nbytes, temp_folder and mmap_mode mean nothing here: arrays of 64 KB and more go through shared memory and
+    A batch whose worker dies is run again, three times at most. max_nbytes, temp_folder and mmap_mode mean nothing here: arrays of 64 KB and more go through shared memory and
     are read-only to the tasks; memory-mapped files are opened again by the workers.
     """
 
@@ -65,6 +62,7 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     supports_sharedmem = False
     uses_threads = False
     _workers: _Team | None = None
+    _seconds_per_task = 0.0  # of the latest batch, in its worker; 0 before there was one
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """How many workers a call with n_jobs gets; ValueError for 0. As for joblib's own: -1 is all CPUs."""
@@ -87,19 +85,24 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             options.pop(name, None)
         _tell_of_their_own({name: options.pop(name) for name in ONES_OWN if name in options})
         self.parallel = parallel
-        self._workers = _Team(n_jobs, self._prepare_worker_env(n_jobs), **_checked(options))
+        nested = self.get_nested_backend()
+        self._workers = _Team(n_jobs, nested, self._prepare_worker_env(n_jobs), **_checked(options))
         return n_jobs
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> Future[Any]:
         """Have a worker call func; a future of what it returns, with which the callback is called when it is there."""
         if self._workers is None:
             raise RuntimeError("this backend is not configured; joblib.Parallel does that")
-        return self._workers.submit(func, callback)
+        future = self._workers.submit(func)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
 
     apply_async = submit  # its name before joblib 1.5
 
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
-        return future.result()
+        self._seconds_per_task, value = future.result()
+        return value
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Drop what waits and kill what runs; with ensure_ready, have a new team."""
@@ -109,9 +112,9 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def compute_batch_size(self) -> int:
         """As many tasks as take BATCH_LASTS in a worker, by what the latest took; joblib goes by what they waited too."""
-        if self._workers is not None and (seconds := self._workers.seconds_per_task):
+        if self._seconds_per_task:
             most = GROWTH * self._effective_batch_size
-            self._effective_batch_size = max(1, min(int(BATCH_LASTS / seconds), most))
+            self._effective_batch_size = max(1, min(int(BATCH_LASTS / self._seconds_per_task), most))
         return int(self._effective_batch_size)
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
@@ -123,6 +126,7 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._workers.dismiss()
             self._workers = None
         self.reset_batch_stats()
+        self._seconds_per_task = 0.0
 
 
 def _tell_of_their_own(given: dict[str, Any]) -> None:
@@ -143,7 +147,7 @@ def _tell_of_their_own(given: dict[str, Any]) -> None:
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """The options that are ours; TypeError that names one that is not."""
-    known = ("initializer", "initargs", "idle_worker_timeout", "retry")
+    known = ("initializer", "initargs", "idle_worker_timeout")
     for name in options:
         if name not in known:
             raise TypeError(f"the nfold backend has no option {name!r}; it has {', '.join(known)}")
@@ -151,70 +155,53 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Team:
-    """The workers of one Parallel call: as many threads, each with a pool of one worker process.
-
-    A thread is started when there is a task for it, and gets its pool from those that are idle.
-    """
+    """The workers of one Parallel call: an executor on a pool that the next call may have."""
 
     def __init__(
         self,
         size: int,
+        nested: tuple[Any, Any],
         environment: dict[str, str],
         initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
         idle_worker_timeout: float | None = None,
-        retry: bool = True,
     ) -> None:
-        self._size, self._retry = size, retry
+        self._again = lambda: _Team(size, nested, environment, initializer, initargs, idle_worker_timeout)
         self._idle_for = IDLE if idle_worker_timeout is None else idle_worker_timeout
         self._arena = Arena("shared")
         self._copies = Copies(self._arena)
-        self._kind, self._held = b"", []
+        self._initial, self._held = b"", []
         if initializer is not None:
-            self._kind, self._held = self._packed((initializer, initargs), [initializer])
-        self._preparation = pickle.dumps((environment, self._kind))
-        self._condition = threading.Condition()
-        self._waiting: deque[_Task] = deque()
-        self._idle = 0  # threads that wait for a task
-        self._threads: list[threading.Thread] = []
-        self._busy: set[Pool] = set()
-        self._is_dismissed = self._is_aborted = False
-        self.seconds_per_task = 0.0  # in the latest batch; 0 before there was one
-        self._again = lambda: _Team(size, environment, initializer, initargs, idle_worker_timeout, retry)
+            self._initial, self._held = self._packed((initializer, initargs), [initializer])
+        self._preparation = pickle.dumps((environment, self._initial, nested))
+        self._pool = _idle.take(size, self._initial)
+        self._executor = self._pool.executor()
 
     def again(self) -> _Team:
         """A new team of the same kind."""
         return self._again()
 
-    def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None) -> Future[Any]:
-        future: Future[Any] = Future()
-        if callback is not None:
-            future.add_done_callback(callback)
-        task = _Task(future, len(func) if hasattr(func, "__len__") else 1)
+    def submit(self, func: Callable[[], Any]) -> Future[Any]:
+        """Have a worker call func; the future of `call`'s value."""
         try:
-            content, task.held = self._packed(func, _functions_in(func))
-            task.item = pickle.dumps((self._preparation, content))
+            # A batch's own way of pickling takes along what is the same for all.
+            batch = func.items if type(func) is BatchedCalls else func
+            content, held = self._packed(batch, _functions_in(batch))
         except Exception as error:
-            task.error = pickle.PicklingError(
-                f"a task cannot be sent to worker processes ({type(error).__name__}: {error}); pass plain values and"
-                " arrays, or use joblib's threading backend"
+            failed: Future[Any] = Future()
+            told = pickle.PicklingError(
+                f"the task to send cannot be pickled ({type(error).__name__}: {error}); pass plain values and arrays,"
+                " or use joblib's threading backend"
             )
-            task.error.__cause__ = error
-        with self._condition:
-            if self._is_dismissed:
-                raise RuntimeError("this call of Parallel has ended: nothing more can be submitted to it")
-            self._waiting.append(task)
-            if not self._idle and len(self._threads) < self._size:
-                # In the caller's context, with its numpy.errstate say.
-                run = contextvars.copy_context().run
-                thread = threading.Thread(target=run, args=(self._work,), name="nfold-joblib", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._condition.notify()
+            told.__cause__ = error
+            failed.set_exception(told)
+            return failed
+        future = self._executor.submit(call, pickle.dumps((self._preparation, content)))
+        future.add_done_callback(lambda _: held.clear())
         return future
 
     def _packed(self, value: Any, functions: list[Any]) -> tuple[bytes, list[Array]]:
-        """A value as bytes, and what they refer to: hold it until a worker has read them."""
+        """A value as bytes, and the arrays that they refer to: hold them until a worker has done with it."""
         held: list[Array] = []
 
         def place(array: Array) -> ArrayRef:
@@ -225,87 +212,26 @@ class _Team:
         _Pickler(file, carrier.attributes_of(functions), place, True).dump(value)
         return file.getvalue(), held
 
-    def _work(self) -> None:
-        """A thread's life: do the tasks that wait, one after the other, until the team is dismissed."""
-        pool: Pool | None = None
-        try:
-            while (task := self._next()) is not None:
-                try:
-                    if task.error is not None:
-                        raise task.error
-                    if pool is None:
-                        pool = _idle.take(self._kind)
-                    outcome = self._done(pool, task)
-                except BaseException as error:
-                    task.future.set_exception(error)
-                else:
-                    task.future.set_result(outcome)
-        finally:
-            if pool is not None:
-                _idle.give(self._kind, pool, self._idle_for)
-
-    def _next(self) -> _Task | None:
-        with self._condition:
-            self._idle += 1
-            while not self._waiting and not self._is_dismissed:
-                self._condition.wait()
-            self._idle -= 1
-            return self._waiting.popleft() if self._waiting else None
-
-    def _done(self, pool: Pool, task: _Task) -> Any:
-        with self._condition:
-            if self._is_aborted:
-                raise CancelledError
-            self._busy.add(pool)
-        try:
-            ((seconds, said),) = pool.run(RUN if self._retry else RUN_ONCE, [task.item]).value
-        except WorkerDied as error:
-            raise WorkerDied(f"a batch of tasks was lost with its worker: {error}") from None
-        finally:
-            self._busy.discard(pool)
-        if isinstance(said, _Failure):
-            raise said.error()
-        self.seconds_per_task = seconds / task.size
-        return said
-
     def abort(self) -> None:
         """Drop the tasks that wait, kill the workers that are at one, and return when that is done."""
-        with self._condition:
-            self._is_dismissed = self._is_aborted = True
-            self._waiting.clear()
-            self._condition.notify_all()
-        for thread in self._threads:
-            while thread.is_alive() and thread is not threading.current_thread():
-                for pool in list(self._busy):
-                    pool.interrupt(CancelledError())
-                thread.join(0.02)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._pool.interrupt(CancelledError())
+        self.dismiss()
 
     def dismiss(self) -> None:
-        """Let the workers go when all tasks are done."""
-        with self._condition:
-            self._is_dismissed = True
-            self._condition.notify_all()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
+        """Return when all tasks are done; others may have the workers."""
+        self._executor.shutdown()
         self._copies.forget()
         self._arena.close()
-
-
-class _Task:
-    """A batch on its way: the bytes that a worker is sent, and the shared arrays that they refer to."""
-
-    def __init__(self, future: Future[Any], size: int) -> None:
-        self.future, self.size = future, size
-        self.item = b""
-        self.held: list[Array] = []
-        self.error: Exception | None = None
+        _idle.give(self._initial, self._pool, self._idle_for)
 
 
 def _functions_in(batch: Any) -> list[Any]:
     """The functions that a batch of calls names: what they read of modules decides what of these is sent."""
+    if not isinstance(batch, list):
+        return [batch]
     found: dict[int, Any] = {}
-    for function, args, kwargs in getattr(batch, "items", ()):
+    for function, args, kwargs in batch:
         for one in (function, *args, *kwargs.values()):
             if callable(one):
                 found[id(one)] = one
@@ -339,32 +265,19 @@ class _Unpickler(pickle.Unpickler):
 # A worker's side.
 _latest: dict[tuple[int, int], Segment] = {}  # what the latest batch has mapped: the next one often needs the same
 _used: set[tuple[int, int]] = set()
-_prepared = b""
-
-
-class _Failure:
-    """An exception of a task, on its way back."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._pickled = remote.pickled_outcome(Outcome(0, error))
-
-    def error(self) -> BaseException:
-        outcome: Outcome = pickle.loads(self._pickled)
-        assert outcome.error is not None
-        return outcome.error
+_prepared: tuple[bytes, Any] = b"", None
 
 
 def call(item: bytes) -> tuple[float, Any]:
-    """Call what was sent: the seconds that it took, and what it returns, or a _Failure of what it raised."""
-    try:
-        preparation, content = pickle.loads(item)
-        _prepare(preparation)
-        function = _opened(content)
-        began = time.perf_counter()
-        value = function()
-        return time.perf_counter() - began, value
-    except BaseException as error:
-        return 0.0, _Failure(error)
+    """Call what was sent; the seconds that each task of the batch took, and what all of it returns."""
+    preparation, content = pickle.loads(item)
+    nested = _prepare(preparation)
+    batch = _opened(content)
+    if isinstance(batch, list):
+        batch = BatchedCalls(batch, nested)
+    began = time.perf_counter()
+    value = batch()
+    return (time.perf_counter() - began) / max(len(value), 1), value
 
 
 def _opened(content: bytes) -> Any:
@@ -376,44 +289,52 @@ def _opened(content: bytes) -> Any:
             del _latest[serial]
 
 
-def _prepare(preparation: bytes) -> None:
-    """Have the environment that libraries read as they are loaded, as many threads for BLAS, and the initializer run."""
+def _prepare(preparation: bytes) -> Any:
+    """Have the environment that libraries read as they are loaded, as many threads for BLAS, and the initializer run.
+
+    What calls of Parallel in a task are to use.
+    """
     global _prepared
-    if preparation == _prepared:
-        return
-    from threadpoolctl import threadpool_limits
+    if preparation != _prepared[0]:
+        from threadpoolctl import threadpool_limits
 
-    environment, initial = pickle.loads(preparation)
-    os.environ.update(environment)
-    threadpool_limits(int(environment["OMP_NUM_THREADS"]))
-    if initial:
-        initializer, initargs = _opened(initial)
-        initializer(*initargs)
-    _prepared = preparation
-
-
-RUN, RUN_ONCE = each(call), each(call, retry=False)
+        environment, initial, nested = pickle.loads(preparation)
+        os.environ.update(environment)
+        threadpool_limits(int(environment["OMP_NUM_THREADS"]))
+        if initial:
+            initializer, initargs = _opened(initial)
+            initializer(*initargs)
+        _prepared = preparation, nested
+    return _prepared[1]
 
 
 class _Idle:
-    """Open pools that no call is using; closed when they have been idle for long."""
+    """Open pools that no call is using; closed when they have been idle for long, or are more than there are CPUs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pools: list[tuple[float, bytes, Pool]] = []  # until when, which initializer their workers have run
+        self._pools: list[tuple[float, bytes, Pool]] = []  # until when, which initializer the workers have run
         self._timer: threading.Timer | None = None
 
-    def take(self, kind: bytes) -> Pool:
-        """A pool of one worker that has run this initializer, or none: an idle one, or a new one."""
+    def take(self, size: int, initial: bytes) -> Pool:
+        """A pool of so many workers that have run this initializer, or none: an idle one, or a new one."""
         with self._lock:
-            for place in reversed(range(len(self._pools))):
-                if self._pools[place][1] in (kind, b""):
-                    return self._pools.pop(place)[2]
-        return Processes(1).open()
+            for place, (_, ran, pool) in enumerate(self._pools):
+                if ran in (initial, b"") and pool.workers == size:
+                    del self._pools[place]
+                    return pool
+        return Processes(size).open()
 
-    def give(self, kind: bytes, pool: Pool, lasts: float) -> None:
+    def give(self, initial: bytes, pool: Pool, lasts: float) -> None:
+        """Keep a pool for so many seconds; let go of the oldest of too many."""
         with self._lock:
-            self._pools.append((time.monotonic() + lasts, kind, pool))
+            self._pools.append((time.monotonic() + lasts, initial, pool))
+            spare = sum(pool.workers for _, _, pool in self._pools) - max(machine.usable_cpus(), pool.workers)
+            old = []
+            while spare > 0:
+                old.append(self._pools.pop(0)[2])
+                spare -= old[-1].workers
+        _close(old)
         self._watch()
 
     def _watch(self) -> None:
@@ -429,13 +350,17 @@ class _Idle:
         self.close(until=time.monotonic())
         self._watch()
 
-    def close(self, until: float = float("inf")) -> None:
+    def close(self, until: float = math.inf) -> None:
         """Close the pools that were to last until then; all of them where that is left out."""
         with self._lock:
-            old = [entry for entry in self._pools if entry[0] <= until]
+            old = [pool for lasts, _, pool in self._pools if lasts <= until]
             self._pools = [entry for entry in self._pools if entry[0] > until]
-        for _, _, pool in old:
-            pool.close()
+        _close(old)
+
+
+def _close(pools: list[Pool]) -> None:
+    for pool in pools:
+        pool.close()
 
 
 _idle = _Idle()
