@@ -1,8 +1,7 @@
 """joblib on our workers. Importing this module registers a backend: `joblib.parallel_config(backend="nfold")`.
 
 A Parallel call gets a pool of as many worker processes as it has jobs, which stays warm for the next call, and submits
-its batches of tasks to the pool's executor. Batches are pickled as they are submitted: what the caller changes later does
-not reach them. Large arrays in them are put into shared memory, once.
+its batches of tasks to the pool's executor. Large arrays in them are put into shared memory, once.
 
 Of joblib's names that stand in no documentation, `AutoBatchingMixin` and `FallbackToBackend` are what its own backend
 for Dask uses, and `_get_backing_memmap` and `_reduce_memmap_backed` are how its own workers find memory-mapped files.
@@ -17,6 +16,7 @@ import pickle
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -34,6 +34,7 @@ from joblib._parallel_backends import (
 from joblib.parallel import BatchedCalls
 
 from compute import machine
+from compute.adapters.executor import Executor
 from compute.backends import carrier
 from compute.backends.backend import Pool
 from compute.backends.processes import Processes
@@ -53,8 +54,9 @@ PASSED = ("prefer", "require", "verbose", "context")  # what Parallel hands to e
 class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     """Tasks of joblib.Parallel on worker processes of ours.
 
-    A batch whose worker dies is run again, three times at most. max_nbytes, temp_folder and mmap_mode mean nothing here: arrays of 64 KB and more go through shared memory and
-    are read-only to the tasks; memory-mapped files are opened again by the workers.
+    A batch whose worker dies is run again, three times at most: that is wrong for tasks with effects outside.
+    max_nbytes, temp_folder and mmap_mode mean nothing here: arrays of 64 KB and more go through shared memory and are
+    read-only to the tasks; memory-mapped files are opened again by the workers.
     """
 
     supports_retrieve_callback = True
@@ -111,11 +113,12 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._workers = self._workers.again() if ensure_ready else None
 
     def compute_batch_size(self) -> int:
-        """As many tasks as take BATCH_LASTS in a worker, by what the latest took; joblib goes by what they waited too."""
+        """As many tasks as take BATCH_LASTS, by what the latest took in their worker. joblib counts what they waited."""
+        size: int = self._effective_batch_size
         if self._seconds_per_task:
-            most = GROWTH * self._effective_batch_size
-            self._effective_batch_size = max(1, min(int(BATCH_LASTS / self._seconds_per_task), most))
-        return int(self._effective_batch_size)
+            size = max(1, min(int(BATCH_LASTS / self._seconds_per_task), GROWTH * size))
+            self._effective_batch_size = size
+        return size
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Nothing: the workers themselves say how long their batches take."""
@@ -132,8 +135,8 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 def _tell_of_their_own(given: dict[str, Any]) -> None:
     if given.get("mmap_mode") in ("r+", "w+"):
         raise ValueError(
-            f"mmap_mode must be 'r', not {given['mmap_mode']!r}: under nfold large arrays are read-only to the tasks; to"
-            " have tasks write to one, pass a numpy.memmap of a file"
+            f"mmap_mode must be 'r', not {given['mmap_mode']!r}: under nfold large arrays are read-only to the tasks;"
+            " to have tasks write to one, pass a numpy.memmap of a file"
         )
     others = [name for name, value in given.items() if value != THEIR_DEFAULTS[name]]
     if others:
@@ -170,18 +173,21 @@ class _Team:
         self._idle_for = IDLE if idle_worker_timeout is None else idle_worker_timeout
         self._arena = Arena("shared")
         self._copies = Copies(self._arena)
-        self._initial, self._held = b"", []
+        self._initial = b""
+        self._held: list[Array] = []
         if initializer is not None:
             self._initial, self._held = self._packed((initializer, initargs), [initializer])
         self._preparation = pickle.dumps((environment, self._initial, nested))
         self._pool = _idle.take(size, self._initial)
-        self._executor = self._pool.executor()
+        self._executor = Executor(self._pool)
+        self._is_dismissed = False
+        _teams.add(self)
 
     def again(self) -> _Team:
         """A new team of the same kind."""
         return self._again()
 
-    def submit(self, func: Callable[[], Any]) -> Future[Any]:
+    def submit(self, func: Any) -> Future[Any]:
         """Have a worker call func; the future of `call`'s value."""
         try:
             # A batch's own way of pickling takes along what is the same for all.
@@ -214,16 +220,33 @@ class _Team:
 
     def abort(self) -> None:
         """Drop the tasks that wait, kill the workers that are at one, and return when that is done."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._pool.interrupt(CancelledError())
-        self.dismiss()
+        if not self._is_dismissed:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._pool.interrupt(CancelledError())
+            self.dismiss()
 
     def dismiss(self) -> None:
         """Return when all tasks are done; others may have the workers."""
-        self._executor.shutdown()
-        self._copies.forget()
-        self._arena.close()
-        _idle.give(self._initial, self._pool, self._idle_for)
+        if not self._is_dismissed:
+            self._is_dismissed = True
+            self._executor.shutdown()
+            self._copies.forget()
+            self._arena.close()
+            _idle.give(self._initial, self._pool, self._idle_for)
+
+
+_teams: weakref.WeakSet[_Team] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    """The interpreter ends: a generator of results that nobody has read to its end is not waited for."""
+    _idle.is_over = True
+    for team in list(_teams):
+        team.abort()
+
+
+# Before the executors' own, which waits for their tasks: the latest to be registered is the first to be called.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
 
 
 def _functions_in(batch: Any) -> list[Any]:
@@ -315,6 +338,8 @@ class _Idle:
         self._lock = threading.Lock()
         self._pools: list[tuple[float, bytes, Pool]] = []  # until when, which initializer the workers have run
         self._timer: threading.Timer | None = None
+        self._due = math.inf  # when it goes off
+        self.is_over = False  # whether the interpreter ends, and starts no more threads
 
     def take(self, size: int, initial: bytes) -> Pool:
         """A pool of so many workers that have run this initializer, or none: an idle one, or a new one."""
@@ -338,17 +363,21 @@ class _Idle:
         self._watch()
 
     def _watch(self) -> None:
+        """Have a timer that goes off when the first pool's time is over."""
         with self._lock:
-            if self._timer is None and self._pools:
-                wait = max(min(until for until, _, _ in self._pools) - time.monotonic(), 0)
-                self._timer = threading.Timer(wait, self._close_old)
+            first = min((until for until, _, _ in self._pools), default=math.inf)
+            if self._timer is not None and (first < self._due or not self._pools):
+                self._timer.cancel()
+                self._timer = None
+            if self._timer is None and self._pools and not self.is_over:
+                self._due = first
+                self._timer = threading.Timer(max(first - time.monotonic(), 0), self._close_old)
                 self._timer.daemon = True
                 self._timer.start()
 
     def _close_old(self) -> None:
         self._timer = None
         self.close(until=time.monotonic())
-        self._watch()
 
     def close(self, until: float = math.inf) -> None:
         """Close the pools that were to last until then; all of them where that is left out."""
@@ -356,6 +385,7 @@ class _Idle:
             old = [pool for lasts, _, pool in self._pools if lasts <= until]
             self._pools = [entry for entry in self._pools if entry[0] > until]
         _close(old)
+        self._watch()
 
 
 def _close(pools: list[Pool]) -> None:

@@ -75,23 +75,19 @@ WITHOUT_US = {"loky", "multiprocessing", "back_compat_backend"}
 def nobody_idle():
     yield
     ours.close_idle_workers()
-    loky.get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    loky.get_reusable_executor(reuse=True).terminate(kill_workers=True)  # and its folders in /dev/shm
 
 
 def _parametrized(function: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
     """The names and values of each of a function's parametrize marks."""
     marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
-    return [
-        (tuple(name.strip() for name in mark.args[0].split(",")), list(mark.args[1])) for mark in reversed(marks)
-    ]
+    return [(tuple(name.strip() for name in mark.args[0].split(",")), list(mark.args[1])) for mark in reversed(marks)]
 
 
 def _cases_of_theirs() -> dict[str, Any]:
     named = {name: one for name, one in vars(theirs).items() if name.startswith("test_")}
     return {
-        name: one
-        for name, one in named.items()
-        if any(set(names) & set(PARAMETERS) for names, _ in _parametrized(one))
+        name: one for name, one in named.items() if any(set(names) & set(PARAMETERS) for names, _ in _parametrized(one))
     }
 
 
@@ -134,7 +130,7 @@ def test_each_of_their_cases_is_listed():
     assert _cases_of_theirs().keys() <= {*APPLY, *CANNOT_APPLY}
 
 
-@pytest.mark.parametrize("name, arguments", list(_cases()))
+@pytest.mark.parametrize(("name", "arguments"), list(_cases()))
 @pytest.mark.filterwarnings("default")
 def test_theirs(name: str, arguments: dict[str, Any], request: pytest.FixtureRequest):
     case = getattr(theirs, name)
