@@ -19,6 +19,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any
 
 import joblib
@@ -63,6 +64,7 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     supports_inner_max_num_threads = True
     supports_sharedmem = False
     uses_threads = False
+    _effective_batch_size: int
     _workers: _Team | None = None
     _seconds_per_task = 0.0  # of the latest batch, in its worker; 0 before there was one
 
@@ -113,8 +115,8 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._workers = self._workers.again() if ensure_ready else None
 
     def compute_batch_size(self) -> int:
-        """As many tasks as take BATCH_LASTS, by what the latest took in their worker. joblib counts what they waited."""
-        size: int = self._effective_batch_size
+        """As many tasks as take BATCH_LASTS, by what the latest took in their worker, waits excluded."""
+        size = self._effective_batch_size
         if self._seconds_per_task:
             size = max(1, min(int(BATCH_LASTS / self._seconds_per_task), GROWTH * size))
             self._effective_batch_size = size
@@ -169,7 +171,7 @@ class _Team:
         initargs: tuple[Any, ...] = (),
         idle_worker_timeout: float | None = None,
     ) -> None:
-        self._again = lambda: _Team(size, nested, environment, initializer, initargs, idle_worker_timeout)
+        self._again = partial(_Team, size, nested, environment, initializer, initargs, idle_worker_timeout)
         self._idle_for = IDLE if idle_worker_timeout is None else idle_worker_timeout
         self._arena = Arena("shared")
         self._copies = Copies(self._arena)

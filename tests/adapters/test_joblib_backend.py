@@ -318,9 +318,8 @@ def test_processes_of_others_below_ours_are_refused_as_in_any_daemon(child):
 def threads_of_blas():
     import threadpoolctl
 
-    return os.environ[THREADS], [
-        one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"
-    ]
+    libraries = threadpoolctl.threadpool_info()
+    return os.environ["OMP_NUM_THREADS"], [one["num_threads"] for one in libraries if one["user_api"] == "blas"]
 
 
 @pytest.mark.parametrize("inner", [1, 2])
