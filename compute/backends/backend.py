@@ -142,6 +142,25 @@ class Pool(ABC):
         """[f(*item) for item in items], by this pool's workers."""
         return self.map(f, items, star=True, **options)
 
+    def imap(
+        self,
+        f: Callable[..., Any],
+        items: Iterable[Any],
+        ordered: bool = True,
+        limit: int | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """f of each item, one result after the other, as they come: for items without end, and results to act upon.
+
+        ordered: in the order of the items; else each as soon as it is there. limit: how many items may be begun whose
+        results nobody has read, four for each worker where left out; no more of `items` is read before. Options as for
+        `kernels.each`, but for cost. On a pool whose lanes are the caller's own thread, so many items are done at once.
+        Runs of the pool and these items take turns. Closing the iterator cancels what has not begun.
+        """
+        from compute.adapters import imap
+
+        return imap.imap(self, f, items, ordered, limit, options)
+
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
         seconds: float = self._in_turn(dispatch.warm, kernel, variant, args, kw)

@@ -148,6 +148,30 @@ def each_of(f: Callable[..., Any], **options: Any) -> Each:
     return known[1]
 
 
+def task_of(f: Callable[..., Any], **options: Any) -> Callable[[int, Any], Any]:
+    """(index, item) -> what a lane of each(f, **options) makes of this item; errors as for `each`."""
+    if "cost" in options:
+        raise TypeError("cost orders items that are all known, and these come one by one; leave it out")
+    body = each(f, **options).body()
+
+    def task(index: int, item: Any) -> Any:
+        row: list[Any] = [None]
+        body(index, index + 1, row, _At(index, item), keep)
+        return row[0][0]
+
+    return task
+
+
+class _At:
+    """One item at its index, for a body."""
+
+    def __init__(self, index: int, item: Any) -> None:
+        self._index, self._item = index, item
+
+    def __getitem__(self, part: slice) -> list[Any]:
+        return [self._item]
+
+
 def each_of_module(f: Callable[..., Any], module: Any) -> Each:
     """each(f), whose items of a size are what the module's own `example(size)` gives; range(size) where it has none."""
     example = getattr(module, "example", None)

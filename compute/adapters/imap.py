@@ -1,0 +1,64 @@
+"""`pool.imap`: results as they come, read one by one, with a bound on how many wait to be read."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import Any
+
+from compute.adapters.executor import Executor
+from compute.backends.backend import Pool
+from kernels.definition import as_index
+from kernels.definition.each import task_of
+
+AHEAD = 4  # items for each worker: one at work, and some that wait so that it need not
+
+
+def imap(
+    pool: Pool, f: Callable[..., Any], items: Iterable[Any], ordered: bool, limit: int | None, options: dict[str, Any]
+) -> Iterator[Any]:
+    """What `Pool.imap` says. Everything that is wrong with the arguments is raised here, before an item is read."""
+    limit = AHEAD * pool.workers if limit is None else as_index(limit, "limit", least=1)
+    call = task_of(f, **options)
+    numbered = enumerate(iter(items))
+    try:
+        executor = Executor(pool)
+    except ValueError:  # lanes on the caller's own thread: nothing comes while it reads
+        return _by_windows(pool, call, numbered, limit)
+    return (_in_order if ordered else _as_they_come)(executor, call, numbered, limit)
+
+
+def _in_order(executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
+    ahead: deque[futures.Future[Any]] = deque()
+    try:
+        while True:
+            for index, item in itertools.islice(items, limit - len(ahead)):
+                ahead.append(executor.submit(call, index, item))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _as_they_come(executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
+    ahead: set[futures.Future[Any]] = set()
+    try:
+        while True:
+            for index, item in itertools.islice(items, limit - len(ahead)):
+                ahead.add(executor.submit(call, index, item))
+            if not ahead:
+                return
+            done, _ = futures.wait(ahead, return_when=futures.FIRST_COMPLETED)
+            for future in done:
+                ahead.discard(future)
+                yield future.result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _by_windows(pool: Pool, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
+    while window := list(itertools.islice(items, limit)):
+        yield from pool.starmap(call, window)
