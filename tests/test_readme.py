@@ -23,6 +23,7 @@ PAGES = [
     "README.md",
     "docs/pools.md",
     "docs/items.md",
+    "docs/waiting.md",
     "docs/executors.md",
     "docs/scaling.md",
     "docs/command-line.md",
