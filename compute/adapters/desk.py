@@ -29,11 +29,12 @@ class Task:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kw: dict[str, Any]
+    begun: bool = False  # by a worker that has died
     attempts: int = 0  # that ended with the death of a worker
 
     def begin(self) -> bool:
         """Whether it is to be run: it may have been cancelled."""
-        return self.attempts > 0 or self.future.set_running_or_notify_cancel()
+        return self.begun or self.future.set_running_or_notify_cancel()
 
     def succeed(self, value: Any) -> None:
         self._settle(self.future.set_result, value)

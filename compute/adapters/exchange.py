@@ -63,6 +63,7 @@ class Memory:
     def __init__(self, kind: Any) -> None:
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
+        self.suspects: set[Task] = set()  # at work when all workers died of one of them: they are done one at a time
         self.idle_runs = 0  # in which no task was given to anybody
         self._door: _Door | None = None
 
@@ -92,6 +93,7 @@ class Exchange:
         self._caller = Caller(memory.sender)
         self._lanes: dict[int, _Lane] = {}
         self._at_death: set[Task] | None = None  # what was being done when a worker died
+        self._blameless: set[Task] = set()  # nobody knows of which of them all workers died
         self.has_given = False
 
     def __enter__(self) -> Exchange:
@@ -166,10 +168,15 @@ class Exchange:
         gone = self._memory.sender.gone()
         for lane in list(self._lanes.values()):
             lane.gone += gone
-            while not lane.leaves and lane.task is None and (task := self._desk.poll()) is not None:
+            while not lane.leaves and lane.task is None and (task := self._next()) is not None:
                 if not task.begin() or not self._give(lane, task):
                     self._desk.done()
                 del task
+
+    def _next(self) -> Task | None:
+        if self._memory.suspects and any(lane.task for lane in self._lanes.values()):
+            return None
+        return self._desk.poll()
 
     def _is_draining(self) -> bool:
         """Whether lanes are to leave, so that the pool replaces who has died. A long task does not keep it waiting."""
@@ -199,6 +206,7 @@ class Exchange:
         task, lane.task, lane.held = lane.task, None, None
         self._desk.done()
         if task is not None:
+            self._memory.suspects.discard(task)
             settle(task, said)
 
     def _lose(self, lane: _Lane) -> None:
@@ -211,10 +219,16 @@ class Exchange:
         self._at_death = {other.task for other in self._lanes.values() if other.task}
         if (task := lane.task) is None:
             return
-        task.attempts += 1
+        suspects = self._memory.suspects
+        if self._pool.die_together and self._at_death:
+            suspects |= {task, *self._at_death}
+            self._blameless |= suspects
+        task.begun = True
+        task.attempts += task not in self._blameless
         if task.attempts < ATTEMPTS:
             self._desk.put_back([task])
             return
+        suspects.discard(task)
         self._desk.done()
         name = getattr(task.fn, "__name__", type(task.fn).__name__)
         task.fail(BrokenProcessPool(f"{name} was tried {task.attempts} times, and each time its worker died"))

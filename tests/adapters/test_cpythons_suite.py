@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import sys
 import unittest
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ NOT_OURS = {
     "test_thread_names_default": "our threads are named after the pool's lanes",
     "test_processes_terminate": PROCESSES_OF_ITS_OWN,
     "test_max_workers_too_large": "is about Windows' limit for CPython's executor",
-    "test_killed_child": PROCESSES_OF_ITS_OWN + "; test_executor.py has the like",
+    "test_killed_child": PROCESSES_OF_ITS_OWN + "; test_executor_on_processes.py has the like",
     "test_traceback": "our traceback of the worker is a note, not a cause; test_executor.py has the like",
     "test_idle_process_reuse_one": PROCESSES_OF_ITS_OWN,
     "test_idle_process_reuse_multiple": PROCESSES_OF_ITS_OWN,
@@ -88,7 +90,7 @@ def _in_scripts(ok: Any) -> Any:
 
     def run(option: str, text: str, **env: str) -> Any:
         ours = text.replace("from concurrent.futures import", "import multiprocessing; from cpythons import")
-        return ok(option, ours, PYTHONPATH=f"{Path(__file__).parent}:{Path(__file__).parents[2]}")
+        return ok(option, ours, PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path]))
 
     return run
 

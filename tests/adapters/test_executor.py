@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from concurrent.futures import BrokenExecutor, CancelledError, as_completed, wait
+from concurrent.futures import CancelledError, as_completed, wait
 
 import numpy as np
 import pytest
@@ -36,12 +35,6 @@ def executor(pool):
         yield executor
 
 
-@pytest.fixture(scope="module")
-def processes():
-    with Processes(2).open() as pool:
-        yield pool
-
-
 def square(x):
     return x * x
 
@@ -51,13 +44,6 @@ def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.005)
     return path
-
-
-def die_once(path):
-    if not os.path.exists(path):
-        open(path, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "done"
 
 
 class Scaled:
@@ -292,82 +278,6 @@ def test_a_task_may_wait_for_tasks_that_it_submits(workers):
         assert [task.result(PATIENCE) for task in tasks] == [31] * 3
 
 
-def test_a_task_in_a_process_cannot_reach_the_executor(processes):
-    with processes.executor() as executor:
-        task = executor.submit(lambda: executor.submit(square, 1))
-        assert isinstance(task.exception(PATIENCE), TypeError)
-        assert executor.submit(square, 2).result(PATIENCE) == 4
-
-
-def test_workers_are_where_the_caller_is(processes, tmp_path, monkeypatch):
-    (tmp_path / "made_late.py").write_text("def answer(): return 42")
-    with processes.executor() as executor:
-        assert executor.submit(os.getcwd).result(PATIENCE) == os.getcwd()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(tmp_path)
-        assert executor.submit(os.getcwd).result(PATIENCE) == str(tmp_path)
-        import made_late
-
-        assert executor.submit(made_late.answer).result(PATIENCE) == 42
-
-
-def test_what_cannot_be_sent_fails_alone(processes):
-    with processes.executor() as executor:
-        bad = [executor.submit(square, (x for x in ())), executor.submit(lambda: (x for x in ()))]
-        good = [executor.submit(square, x) for x in range(4)]
-        for task, told in zip(bad, ["argument 0, <generator", "the result, of type generator"], strict=True):
-            with pytest.raises(TypeError, match=told):
-                task.result(PATIENCE)
-        assert [task.result(PATIENCE) for task in good] == [0, 1, 4, 9]
-
-
-def test_a_task_that_kills_its_worker_breaks_alone(processes, tmp_path):
-    with processes.executor() as executor:
-        killer = executor.submit(os._exit, 3)
-        others = [executor.submit(square, x) for x in range(50)]
-        with pytest.raises(BrokenExecutor, match="_exit was tried 3 times, and each time its worker died"):
-            killer.result(PATIENCE)
-        assert [task.result(PATIENCE) for task in others] == [x * x for x in range(50)]
-        assert processes.map(square, [3]) == [9]
-
-
-def test_a_task_whose_worker_is_killed_is_done_again(processes, tmp_path):
-    with processes.executor() as executor:
-        tasks = [executor.submit(die_once, str(tmp_path / f"died-{k}")) for k in range(4)]
-        assert [task.result(PATIENCE) for task in tasks] == ["done"] * 4
-
-
-def test_an_idle_worker_that_is_killed_is_missed_by_nobody(processes):
-    with processes.executor() as executor:
-        for _ in range(3):
-            os.kill(executor.submit(os.getpid).result(PATIENCE), signal.SIGKILL)
-            assert executor.submit(square, 5).result(PATIENCE) == 25
-
-
-def test_a_long_task_does_not_keep_one_from_being_done_again(tmp_path):
-    path = str(tmp_path / "now")
-    with Processes(3).open() as pool, pool.executor() as executor:
-        long = executor.submit(wait_for, path)
-        again = executor.submit(die_once, str(tmp_path / "died"))
-        assert again.result(PATIENCE) == "done"
-        assert not long.done()
-        open(path, "w").close()
-        assert long.result(PATIENCE) == path
-
-
-def test_a_large_array_is_sent_once_and_is_read_only(processes):
-    def written(x):
-        x[0] = 1
-
-    x = np.ones(10**5)
-    with processes.executor() as executor:
-        assert executor.submit(lambda x: float(x.sum()), x).result(PATIENCE) == 1e5
-        x[0] = 3  # the next task sees it
-        assert executor.submit(lambda x: float(x.sum()), x).result(PATIENCE) == 1e5 + 2
-        with pytest.raises(ValueError, match="read-only"):
-            executor.submit(written, x).result(PATIENCE)
-
-
 @pytest.mark.parametrize("backend", BACKENDS, ids=repr)
 def test_closing_the_pool_ends_what_has_begun_and_refuses_the_rest(backend, tmp_path):
     path = str(tmp_path / "now")
@@ -454,17 +364,6 @@ task = executor.submit(lambda: (time.sleep(0.3), print("apple", flush=True)))
 """
     done = python(text)
     assert (done.stdout, done.stderr, done.returncode) == ("apple\n", "", 0)
-
-
-def test_what_a_task_prints_is_there_with_its_result():
-    text = """
-from compute import Processes
-with Processes(1).open() as pool, pool.executor() as executor:
-    executor.submit(print, "pear", end=" ").result()
-    print("apple", flush=True)
-"""
-    done = python(text)
-    assert (done.stdout, done.stderr) == ("pear apple\n", "")
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=repr)
