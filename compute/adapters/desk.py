@@ -66,26 +66,26 @@ class Desk:
         self._linger = linger  # s that lanes wait for a further task
         self._lock = threading.RLock()
         self._wanted = threading.Condition(self._lock)  # who begins runs waits for it
-        self._calls: SimpleQueue[None] = SimpleQueue()  # lanes wait for one: it wakes faster than a condition
-        self._called = 0  # how many calls nobody has heard yet
+        # The lanes that are idle, each with what it waits for, which wakes it faster than a condition would. The latest
+        # is called first: waking the same one again costs half of what it costs to wake them in turn.
+        self._idle: list[SimpleQueue[None]] = []
         self._waiting: deque[Task] = deque()
         self._urgent: deque[Task] = deque()  # tasks for which tasks of this desk may wait: lanes are there for them
-        self._idle = self._busy = self._guests = self._taken = self._lanes = 0
+        self._busy = self._guests = self._taken = self._lanes = 0
         self._leaves = True
         self._refusal: str | None = None  # why no more tasks are taken
         self.ring: Callable[[], None] = lambda: None  # tells who waits elsewhere than at this desk
 
     def _tell(self) -> None:
-        while self._called < self._idle:
+        while self._idle:
             self._call()
         self._wanted.notify_all()
         self.ring()
 
     def _call(self) -> None:
-        """Wake a lane that is idle, if there is one that has not been called."""
-        if self._called < self._idle:
-            self._called += 1
-            self._calls.put(None)
+        """Wake a lane that is idle, if there is one."""
+        if self._idle:
+            self._idle.pop().put(None)
 
     def put(self, task: Task) -> None:
         """Have a task wait. RuntimeError where no more are taken."""
@@ -101,7 +101,7 @@ class Desk:
     def put_urgent(self, task: Task) -> bool:
         """Have a lane that is idle take a task at once; False where none is."""
         with self._lock:
-            if self._leaves or len(self._urgent) >= self._idle:
+            if self._leaves or not self._idle:
                 return False
             self._urgent.append(task)
             self._call()
@@ -190,30 +190,31 @@ class Desk:
             return None
         return 0 if self._refusal is not None or self._guests or self._leaves else self._linger
 
-    def take(self, had_one: bool) -> Task | None:
-        """The next task for a lane on a thread, which waits for it; None where it is to leave."""
+    def take(self, had_one: bool, bell: SimpleQueue[None]) -> Task | None:
+        """The next task for a lane on a thread, which waits for it by its bell; None where it is to leave."""
         with self._lock:
             self._busy -= had_one
             while (task := self._next()) is None:
                 patience = self.patience
-                if self._leaves or patience == 0 or not self._wait(patience):
-                    if not self._leaves:
-                        self.end()
+                if self._leaves or patience == 0 or not self._wait(bell, patience):
+                    self.end()
                     return None
             return task
 
-    def _wait(self, patience: float | None) -> bool:
-        """Wait for a change; False where there was nothing new for so long."""
-        self._idle += 1
+    def _wait(self, bell: SimpleQueue[None], patience: float | None) -> bool:
+        """Wait for a call; False where nothing has come for so long, for whichever lane."""
+        taken = self._taken
+        self._idle.append(bell)
         self._lock.release()
-        called = False
         try:
-            self._calls.get(timeout=patience)
-            called = True
+            bell.get(timeout=patience)
         except Empty:
             pass
         finally:
             self._lock.acquire()
-            self._idle -= 1
-            self._called -= called
-        return called or bool(self._waiting or self._urgent or self._busy)
+        if bell not in self._idle:
+            while not bell.empty():  # called at the very moment when it had waited for long enough
+                bell.get()
+            return True
+        self._idle.remove(bell)
+        return bool(self._taken != taken or self._waiting or self._busy)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, Future
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from compute.adapters import exchange
@@ -228,8 +229,8 @@ def _check_runs_tasks(pool: Pool) -> None:
 def _attend(service: Service) -> None:
     """A lane's part in a run on threads: task after task."""
     former, here.pool = getattr(here, "pool", None), service.pool
-    had_one = False
-    while (task := service.desk.take(had_one)) is not None:
+    had_one, bell = False, SimpleQueue[None]()
+    while (task := service.desk.take(had_one, bell)) is not None:
         service.perform(task)
         del task  # or it would live until the next one comes
         had_one = True
