@@ -32,7 +32,7 @@ from compute.memory.ownership import in_children
 from kernels.definition.each import each_of
 
 LEAVE = b""
-IDLE_RUNS = 16  # in a row: one is nothing, since another thread may have cancelled the only task meanwhile
+LONELY_RUNS = 3  # in a row, to none of which a worker has come
 
 
 def serve_on_processes(pool: Pool, desk: Desk, memory: Memory) -> None:
@@ -50,8 +50,9 @@ def serve_on_processes(pool: Pool, desk: Desk, memory: Memory) -> None:
                 raise
         finally:
             desk.end()
-    memory.idle_runs = 0 if exchange.has_given else memory.idle_runs + 1
-    if memory.idle_runs == IDLE_RUNS:
+    memory.lonely_runs = 0 if exchange.has_met else memory.lonely_runs + 1
+    if memory.lonely_runs == LONELY_RUNS:
+        memory.lonely_runs = 0
         raise RuntimeError(
             f"the workers of {pool!r} do not reach the socket {door.address}, by which tasks come to them"
         )
@@ -64,7 +65,7 @@ class Memory:
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
         self.suspects: set[Task] = set()  # at work when all workers died of one of them: they are done one at a time
-        self.idle_runs = 0  # in which no task was given to anybody
+        self.lonely_runs = 0
         self._door: _Door | None = None
 
     def door(self) -> _Door:
@@ -94,7 +95,7 @@ class Exchange:
         self._lanes: dict[int, _Lane] = {}
         self._at_death: set[Task] | None = None  # what was being done when a worker died
         self._blameless: set[Task] = set()  # nobody knows of which of them all workers died
-        self.has_given = False
+        self.has_met = self.has_given = False
 
     def __enter__(self) -> Exchange:
         self._selector = selectors.DefaultSelector()
@@ -160,6 +161,7 @@ class Exchange:
         pipe = Connection(with_more_files(lambda: self._door.accept()[0].detach()))
         self._lanes[pipe.fileno()] = _Lane(pipe)
         self._selector.register(pipe, selectors.EVENT_READ)
+        self.has_met = True
 
     def _hand_out(self) -> None:
         """Give every lane that is free a task, as long as there are some."""

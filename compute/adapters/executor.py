@@ -30,15 +30,15 @@ class Executor(futures.Executor):
     """A `concurrent.futures.Executor` on the workers of an open pool: `pool.executor()`, or `Executor(Processes(2))`.
 
     It shares the pool: runs of the pool and tasks take turns. Shutting it down leaves the pool open, unless it was made
-    from a backend, for which it has opened a pool of its own. A pool that is closed has its tasks done that have begun;
-    those that wait fail with a RuntimeError.
+    from a backend, for which it has opened a pool of its own. When the pool is closed, tasks that have begun come to
+    their end, and those that wait fail with a RuntimeError.
 
     On threads a task gets the caller's own objects. On processes function, arguments and result are sent as kernels and
     items are: functions as they are at that moment, lambdas and functions of __main__ too; arrays of 64 KB and more lie
     in shared memory and are read-only to the task. What cannot be sent fails its own future alone, with a TypeError.
 
     A task whose worker dies is run again, three times at most; then its future has a BrokenExecutor, and all others go
-    on. That is wrong for functions with effects outside.
+    on. That is wrong for functions with effects outside. Ctrl-C ends the wait for a result, and no task.
 
     On threads a task may submit further tasks: an idle worker takes it, or, where none is, `submit` itself runs it, so
     that waiting for it cannot hang. On processes no task can reach the executor.

@@ -112,6 +112,23 @@ def test_a_long_task_does_not_keep_one_from_being_done_again(tmp_path):
         assert long.result(PATIENCE) == path
 
 
+def test_workers_that_cannot_connect_are_no_reason_to_wait_for_ever(processes, tmp_path, monkeypatch):
+    with processes.executor() as executor:
+        door = executor._service._memory.door()
+        monkeypatch.setattr(door, "address", str(tmp_path / "nowhere"))
+        monkeypatch.setattr(executor._service._memory, "door", lambda: door)
+        with pytest.raises(RuntimeError, match="do not reach the socket"):
+            executor.submit(square, 1).result(PATIENCE)
+        monkeypatch.undo()
+        assert executor.submit(square, 2).result(PATIENCE) == 4
+
+
+def test_a_socket_that_somebody_removes_is_made_anew(processes):
+    with processes.executor() as executor:
+        os.unlink(executor._service._memory.door().address)
+        assert executor.submit(square, 2).result(PATIENCE) == 4
+
+
 def test_a_large_array_is_sent_once_and_is_read_only(processes):
     def written(x):
         x[0] = 1
