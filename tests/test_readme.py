@@ -24,6 +24,7 @@ PAGES = [
     "docs/pools.md",
     "docs/items.md",
     "docs/waiting.md",
+    "docs/joblib.md",
     "docs/executors.md",
     "docs/scaling.md",
     "docs/command-line.md",

@@ -10,7 +10,6 @@ for Dask uses, and `_get_backing_memmap` and `_reduce_memmap_backed` are how its
 from __future__ import annotations
 
 import io
-import math
 import os
 import pickle
 import threading
@@ -18,7 +17,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from functools import partial
 from typing import Any
 
@@ -36,9 +35,8 @@ from joblib.parallel import BatchedCalls
 
 from compute import machine
 from compute.adapters.executor import Executor
+from compute.adapters.idle_pools import IdlePools
 from compute.backends import carrier
-from compute.backends.backend import Pool
-from compute.backends.processes import Processes
 from compute.lanes.loop import inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.copies import Copies
@@ -46,6 +44,7 @@ from compute.memory.segments import Array, ArrayRef, Segment, reference
 
 IDLE = 300.0  # s for which workers that nobody uses stay: as long as loky's
 BATCH_LASTS = 0.1  # s: sending a batch costs about a millisecond, and at the end a worker may idle for as long as one
+BETWEEN_INTERRUPTS = 0.01  # s: a run begins within a few milliseconds
 GROWTH = 8  # times as many tasks as in the batch before: the first ones may have been short by chance
 ONES_OWN = ("max_nbytes", "mmap_mode", "temp_folder")  # joblib's words for how its own workers get large arrays
 THEIR_DEFAULTS = {"max_nbytes": 2**20, "mmap_mode": "r", "temp_folder": None}
@@ -79,7 +78,7 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
         """Before a call: have a team ready. Where this is a task itself, threads do it, and below them nobody else."""
         n_jobs = self.effective_n_jobs(n_jobs)
-        options = {**self.backend_kwargs, **options}
+        options = {**getattr(self, "backend_kwargs", {}), **options}  # which joblib has since 1.5
         level = self.nesting_level or 0
         if n_jobs == 1 or level > 1 or (inside_a_lane() and level == 0):
             raise FallbackToBackend(SequentialBackend(nesting_level=level))
@@ -182,6 +181,7 @@ class _Team:
         self._preparation = pickle.dumps((environment, self._initial, nested))
         self._pool = _idle.take(size, self._initial)
         self._executor = Executor(self._pool)
+        self._unfinished: set[Future[Any]] = set()
         self._is_dismissed = False
         _teams.add(self)
 
@@ -205,7 +205,13 @@ class _Team:
             failed.set_exception(told)
             return failed
         future = self._executor.submit(call, pickle.dumps((self._preparation, content)))
-        future.add_done_callback(lambda _: held.clear())
+        self._unfinished.add(future)
+
+        def forget(_: Any) -> None:
+            held.clear()
+            self._unfinished.discard(future)
+
+        future.add_done_callback(forget)
         return future
 
     def _packed(self, value: Any, functions: list[Any]) -> tuple[bytes, list[Array]]:
@@ -224,7 +230,8 @@ class _Team:
         """Drop the tasks that wait, kill the workers that are at one, and return when that is done."""
         if not self._is_dismissed:
             self._executor.shutdown(wait=False, cancel_futures=True)
-            self._pool.interrupt(CancelledError())
+            while wait(self._unfinished.copy(), BETWEEN_INTERRUPTS).not_done:  # the run that has them may yet begin
+                self._pool.interrupt(CancelledError())
             self.dismiss()
 
     def dismiss(self) -> None:
@@ -333,69 +340,7 @@ def _prepare(preparation: bytes) -> Any:
     return _prepared[1]
 
 
-class _Idle:
-    """Open pools that no call is using; closed when they have been idle for long, or are more than there are CPUs."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: list[tuple[float, bytes, Pool]] = []  # until when, which initializer the workers have run
-        self._timer: threading.Timer | None = None
-        self._due = math.inf  # when it goes off
-        self.is_over = False  # whether the interpreter ends, and starts no more threads
-
-    def take(self, size: int, initial: bytes) -> Pool:
-        """A pool of so many workers that have run this initializer, or none: an idle one, or a new one."""
-        with self._lock:
-            for place, (_, ran, pool) in enumerate(self._pools):
-                if ran in (initial, b"") and pool.workers == size:
-                    del self._pools[place]
-                    return pool
-        return Processes(size).open()
-
-    def give(self, initial: bytes, pool: Pool, lasts: float) -> None:
-        """Keep a pool for so many seconds; let go of the oldest of too many."""
-        with self._lock:
-            self._pools.append((time.monotonic() + lasts, initial, pool))
-            spare = sum(pool.workers for _, _, pool in self._pools) - max(machine.usable_cpus(), pool.workers)
-            old = []
-            while spare > 0:
-                old.append(self._pools.pop(0)[2])
-                spare -= old[-1].workers
-        _close(old)
-        self._watch()
-
-    def _watch(self) -> None:
-        """Have a timer that goes off when the first pool's time is over."""
-        with self._lock:
-            first = min((until for until, _, _ in self._pools), default=math.inf)
-            if self._timer is not None and (first < self._due or not self._pools):
-                self._timer.cancel()
-                self._timer = None
-            if self._timer is None and self._pools and not self.is_over:
-                self._due = first
-                self._timer = threading.Timer(max(first - time.monotonic(), 0), self._close_old)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def _close_old(self) -> None:
-        self._timer = None
-        self.close(until=time.monotonic())
-
-    def close(self, until: float = math.inf) -> None:
-        """Close the pools that were to last until then; all of them where that is left out."""
-        with self._lock:
-            old = [pool for lasts, _, pool in self._pools if lasts <= until]
-            self._pools = [entry for entry in self._pools if entry[0] > until]
-        _close(old)
-        self._watch()
-
-
-def _close(pools: list[Pool]) -> None:
-    for pool in pools:
-        pool.close()
-
-
-_idle = _Idle()
+_idle = IdlePools()
 
 
 def close_idle_workers() -> None:
@@ -405,7 +350,7 @@ def close_idle_workers() -> None:
 
 def _in_a_fork() -> None:
     global _idle
-    _idle = _Idle()
+    _idle = IdlePools()
 
 
 if hasattr(os, "register_at_fork"):

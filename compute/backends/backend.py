@@ -302,10 +302,10 @@ class Pool(ABC):
     def interrupt(self, error: BaseException) -> None:
         """From another thread: have the run that is under way, if one is, end with this error; its workers are killed.
 
-        The pool stays open, and replaces them.
+        The pool stays open, and replaces them. For one run, twice is as good as once.
         """
         running = self._running
-        if running is not None and not self._is_mine():
+        if running is not None and not running.has_heard and not self._is_mine():
             running.give_up(error)
             self.cut_off()
 

@@ -75,7 +75,6 @@ class Scaled:
         (np.sum, (np.ones(10**5),), {}, 1e5),
         (np.zeros, (10**6,), {}, np.zeros(10**6)),
     ],
-    ids=repr,
 )
 def test_any_callable(executor, fn, args, kw, value):
     found = executor.submit(fn, *args, **kw).result(PATIENCE)

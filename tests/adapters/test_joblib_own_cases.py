@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from joblib.externals import loky
+from lokys_end import end_loky
 
 import compute.adapters.joblib as ours
 
@@ -56,12 +56,13 @@ APPLY = (
     "test_initializer_context",
     "test_initializer_parallel",
 )
+NO_IMPORT = "its script does not import us; test_main of test_joblib_backend.py is like it, and does"
 CANNOT_APPLY = {
-    "test_parallel_with_interactively_defined_functions": "its script does not import us; ours is test_main below",
-    "test_parallel_with_unpicklable_functions_in_args": "its script does not import us; ours is test_main below",
+    "test_parallel_with_interactively_defined_functions": NO_IMPORT,
+    "test_parallel_with_unpicklable_functions_in_args": NO_IMPORT,
     "test_auto_memmap_on_arrays_from_generator": "asks for memory-mapped files, and arrays go through shared memory",
     "test_memmapping_leaks": "asks for memory-mapped files, and arrays go through shared memory",
-    "test_nested_parallel_warnings": "has an answer for each pair; ours are in test_nested_warnings below",
+    "test_nested_parallel_warnings": "has an answer for each pair; ours are in test_joblib_backend.py",
 }
 # What a backend's name is paired with in joblib's own tables: whether a nested call warns, or the next call fails.
 PAIRED = {"error": False}
@@ -75,7 +76,7 @@ WITHOUT_US = {"loky", "multiprocessing", "back_compat_backend"}
 def nobody_idle():
     yield
     ours.close_idle_workers()
-    loky.get_reusable_executor(reuse=True).terminate(kill_workers=True)  # and its folders in /dev/shm
+    end_loky()
 
 
 def _parametrized(function: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
