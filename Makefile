@@ -18,7 +18,7 @@ test-all: $(DEV)
 
 # What says most in a minute: pure functions, reports, documents.
 test-fast: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/test_advise_words.py tests/test_documents.py
+	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ CASES = [
     for variant in kernel.variants
     for backend in [Serial(), *PARALLEL]
     # The GIL shows on threads against processes; prange has nothing to run but compiled code.
-    if not (variant == "python" and isinstance(backend, Prange))
+    if kernel.bound != "wait" and not (variant == "python" and isinstance(backend, Prange))
 ] + [
     # One loop, cooperative chunks: a kernel that computes stays at one core, which is what there is to see.
     pytest.param("mandelbrot", "nogil", Coroutines(2), id="mandelbrot-nogil-Coroutines(2)")

@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from leaks import Leaks
-from prepared import Prepared
+from warm_python import WarmPython
 
 # The tests start a thousand processes. Each would look for work for its idle BLAS threads for 26 ms, ...
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
@@ -52,10 +52,10 @@ def no_leaks():
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def warm_python(tmp_path_factory):
     """A Python that has imported numba and nfold, each of whose scripts begins at once."""
-    with Prepared(tmp_path_factory.mktemp("scripts")) as prepared:
-        yield prepared
+    with WarmPython(tmp_path_factory.mktemp("scripts")) as warm_python:
+        yield warm_python
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,13 @@ def finding_pools(importable):
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path, request):
     """script(text, *args, timeout=600, **env) -> the finished process of a Python script in a folder of its own.
 
     Anything that it writes on stderr is an error: warnings, and the resource tracker's last words.
     """
     root = Path(__file__).parent.parent
+    paths = os.pathsep.join(map(str, (root, root / "tests", request.path.parent)))
 
     def run_script(text: str, *args: str, timeout: float = 600, quiet: bool = True, **env: str):
         path = tmp_path / "script.py"
@@ -93,7 +94,7 @@ def script(tmp_path):
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"} | env,
+            env=os.environ | {"PYTHONPATH": paths} | env,
             cwd=tmp_path,
         )
         if quiet:

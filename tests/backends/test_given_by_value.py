@@ -117,8 +117,8 @@ print("same")
 
 
 @pytest.mark.parametrize("backend", PROCESSES, ids=repr)
-def test_what_is_defined_in_the_script_is_given_as_to_threads(prepared, no_leaks, backend):
-    assert prepared.run(IN_MAIN, repr(backend)) == "same\n"
+def test_what_is_defined_in_the_script_is_given_as_to_threads(warm_python, no_leaks, backend):
+    assert warm_python.run(IN_MAIN, repr(backend)) == "same\n"
 
 
 @kernel(plan=lambda x: Plan(2, (x,)), compiled=False)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scripts are prepared by forks")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scripts run in forks")
 
 
 PRINTS = """
@@ -46,20 +46,20 @@ BACKENDS = ["Processes(2)", "Processes(1, start='spawn')", "Joblib(2)"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_bodies_print_into_a_file_is_there_each_once(prepared, backend):
-    check(prepared, backend)
+def test_what_bodies_print_into_a_file_is_there_each_once(warm_python, backend):
+    check(warm_python, backend)
 
 
 def test_forks_do_not_print_again_what_their_parent_had_in_its_buffers(script, tmp_path):
-    # The prepared Python has threads of numba's, and nobody forks a process with threads.
+    # The warm Python has threads of numba's, and nobody forks a process with threads.
     out = tmp_path / "out"
     text = f"import os; os.dup2(os.open({str(out)!r}, os.O_CREAT | os.O_WRONLY), 1)\n{PRINTS}"
     done = script(text, "Processes(2, start='fork')", str(out), quiet=False)
     compare(out.read_text(), done.stderr)
 
 
-def check(prepared, backend):
-    begun = prepared.start(PRINTS, backend, "out")
+def check(warm_python, backend):
+    begun = warm_python.start(PRINTS, backend, "out")
     assert begun.ended() == 0, begun.stderr
     compare(begun.stdout, begun.stderr)
 

@@ -187,8 +187,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", [*map(repr, BACKENDS), "Processes(2, start='spawn')"])
-def test_a_close_that_is_interrupted_does_not_wait_for_another_threads_run(prepared, no_leaks, backend):
-    assert prepared.run(HURRIED, backend) == "done\n"
+def test_a_close_that_is_interrupted_does_not_wait_for_another_threads_run(warm_python, no_leaks, backend):
+    assert warm_python.run(HURRIED, backend) == "done\n"
 
 
 # As the interpreter ends.
@@ -259,13 +259,13 @@ MOMENTS = [
 @pytest.mark.parametrize(
     "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
 )
-def test_a_pool_can_be_closed_at_any_moment_of_the_end(prepared, no_leaks, backend, when):
-    assert prepared.run(AT_EXIT, backend, when) == ""
+def test_a_pool_can_be_closed_at_any_moment_of_the_end(warm_python, no_leaks, backend, when):
+    assert warm_python.run(AT_EXIT, backend, when) == ""
 
 
 @pytest.mark.parametrize("backend", ["Threads(2)", "Processes(2)"])
 def test_an_exit_handler_that_was_registered_before_anything_else(script, no_leaks, backend):
-    script(AT_EXIT, backend, "atexit, before")  # a new interpreter: in a prepared one, weakref's own comes first
+    script(AT_EXIT, backend, "atexit, before")  # a new interpreter: in a warm one, weakref's own comes first
 
 
 # Programs that the pool's program starts meanwhile, and that have what it had.
@@ -299,8 +299,8 @@ print("done")
 @pytest.mark.parametrize(
     "backend", ["Threads(2)", "Processes(2)", "Processes(2, start='fork')", "Processes(2, start='spawn')", "Joblib(2)"]
 )
-def test_closing_waits_for_no_process_that_was_forked_meanwhile(prepared, no_leaks, backend):
-    assert prepared.run(HELPERS, backend) == "done\n"
+def test_closing_waits_for_no_process_that_was_forked_meanwhile(warm_python, no_leaks, backend):
+    assert warm_python.run(HELPERS, backend) == "done\n"
 
 
 # A body that forks a helper, and dies: the helper has all that the worker had.
@@ -339,5 +339,5 @@ print("done")
 @pytest.mark.parametrize(
     "backend", ["Processes(2)", "Processes(2, start='fork')", "Processes(2, start='spawn')", "Joblib(2)"]
 )
-def test_a_worker_dies_and_what_its_body_has_forked_lives(prepared, no_leaks, backend):
-    assert prepared.run(OF_A_BODY, backend) == "done\n"
+def test_a_worker_dies_and_what_its_body_has_forked_lives(warm_python, no_leaks, backend):
+    assert warm_python.run(OF_A_BODY, backend) == "done\n"

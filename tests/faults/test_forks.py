@@ -68,8 +68,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_master_and_two_servers(prepared, no_leaks, backend):
-    assert prepared.run(SERVERS, backend, "sys.exit") == "done\n"
+def test_a_master_and_two_servers(warm_python, no_leaks, backend):
+    assert warm_python.run(SERVERS, backend, "sys.exit") == "done\n"
 
 
 # Children that do nothing but end, with a pool and its arrays in their hands.
@@ -101,8 +101,8 @@ print("done")
 
 @pytest.mark.parametrize("leave", ["_exit", "sys.exit", "exception"])
 @pytest.mark.parametrize("backend", ["Threads(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"])
-def test_however_a_child_ends_the_parents_workers_live(prepared, no_leaks, backend, leave):
-    assert prepared.run(ENDS, backend, leave) == "done\n"
+def test_however_a_child_ends_the_parents_workers_live(warm_python, no_leaks, backend, leave):
+    assert warm_python.run(ENDS, backend, leave) == "done\n"
 
 
 # A child writes down what it was given; the parent lets go of it and runs on.
@@ -157,8 +157,8 @@ print("done")
 
 @pytest.mark.parametrize("how", ["fork", "multiprocessing", "forkpty"])
 @pytest.mark.parametrize("backend", ["Processes(2)", "Joblib(1)", "Joblib(1, arrays='memmap')", "Threads(2)"])
-def test_a_result_that_a_child_holds_is_never_lent_again(prepared, no_leaks, backend, how):
-    assert prepared.run(SAVERS, backend, how) == "done\n"
+def test_a_result_that_a_child_holds_is_never_lent_again(warm_python, no_leaks, backend, how):
+    assert warm_python.run(SAVERS, backend, how) == "done\n"
 
 
 SHARED = """
@@ -192,8 +192,8 @@ print("done")
 """
 
 
-def test_a_child_keeps_the_shared_arrays_that_its_parent_drops(prepared, no_leaks):
-    assert prepared.run(SHARED) == "done\n"
+def test_a_child_keeps_the_shared_arrays_that_its_parent_drops(warm_python, no_leaks):
+    assert warm_python.run(SHARED) == "done\n"
 
 
 CLOSED = """
@@ -226,8 +226,8 @@ print("done")
 """
 
 
-def test_a_daemon_that_has_closed_all_files_keeps_its_arrays_and_loses_no_other_file(prepared, no_leaks):
-    assert prepared.run(CLOSED) == "done\n"
+def test_a_daemon_that_has_closed_all_files_keeps_its_arrays_and_loses_no_other_file(warm_python, no_leaks):
+    assert warm_python.run(CLOSED) == "done\n"
 
 
 OWN = """
@@ -253,8 +253,8 @@ print("done")
 """
 
 
-def test_nfolds_own_forks_do_not_keep_memory_from_being_used_again(prepared, no_leaks):
-    assert prepared.run(OWN) == "done\n"
+def test_nfolds_own_forks_do_not_keep_memory_from_being_used_again(warm_python, no_leaks):
+    assert warm_python.run(OWN) == "done\n"
 
 
 # While other threads of the parent open pools and run.
@@ -290,8 +290,8 @@ print("done")
 """
 
 
-def test_forks_while_other_threads_open_pools_and_run(prepared, no_leaks):
-    assert prepared.run(BUSY) == "done\n"
+def test_forks_while_other_threads_open_pools_and_run(warm_python, no_leaks):
+    assert warm_python.run(BUSY) == "done\n"
 
 
 COMPILING = """
@@ -322,8 +322,8 @@ print("done")
 """
 
 
-def test_forks_while_another_thread_compiles(prepared, no_leaks):
-    assert prepared.run(COMPILING) == "done\n"
+def test_forks_while_another_thread_compiles(warm_python, no_leaks):
+    assert warm_python.run(COMPILING) == "done\n"
 
 
 WORKQUEUE = """

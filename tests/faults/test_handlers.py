@@ -77,15 +77,15 @@ print("done")
 
 @pytest.mark.parametrize("kind", ["TimeoutError", "SystemExit", "Enough", "EOFError"])
 @pytest.mark.parametrize("backend", ALL)
-def test_what_a_handler_raises_is_raised(prepared, no_leaks, backend, kind):
-    assert prepared.run(RAISING, backend, kind, "6") == "done\n"
+def test_what_a_handler_raises_is_raised(warm_python, no_leaks, backend, kind):
+    assert warm_python.run(RAISING, backend, kind, "6") == "done\n"
 
 
 EVERYWHERE = """
 import signal, sys
 from compute import *
 from compute.lanes.loop import inside_a_lane
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 from fault_kernels import busy
 
 def handler(*_):
@@ -132,14 +132,14 @@ print("done")
         ("Joblib(2, kind='threading')", 23),
     ],
 )
-def test_what_a_handler_raises_at_one_place_after_the_other(prepared, no_leaks, backend, every):
-    assert prepared.run(EVERYWHERE, backend, str(every)) == "done\n"
+def test_what_a_handler_raises_at_one_place_after_the_other(warm_python, no_leaks, backend, every):
+    assert warm_python.run(EVERYWHERE, backend, str(every)) == "done\n"
 
 
 COMPILING = """
 import random, signal, sys
 from compute import *
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 from fault_kernels import busy
 from kernels.compilation import compiler as compilation
 from llvmlite.binding import ffi
@@ -176,14 +176,14 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", ["Serial()", "Threads(2)"])
-def test_a_handler_that_raises_while_code_is_loaded(prepared, no_leaks, backend):
-    assert prepared.run(COMPILING, backend) == "done\n"
+def test_a_handler_that_raises_while_code_is_loaded(warm_python, no_leaks, backend):
+    assert warm_python.run(COMPILING, backend) == "done\n"
 
 
 PREPARING = """
 import signal
 from compute.backends import hosts
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 
 def handler(*_):
     raise TimeoutError("the handler's")
@@ -207,9 +207,9 @@ print("done")
 """
 
 
-def test_what_a_handler_raises_is_not_taken_for_the_systems_word(prepared, no_leaks):
+def test_what_a_handler_raises_is_not_taken_for_the_systems_word(warm_python, no_leaks):
     """multiprocessing, which asks whether its resource tracker lives, would take a TimeoutError for its death."""
-    assert prepared.run(PREPARING) == "done\n"
+    assert warm_python.run(PREPARING) == "done\n"
 
 
 # A program's own clock: its handler raises nothing, and changes nothing.
@@ -235,8 +235,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", ALL)
-def test_a_handler_that_raises_nothing_changes_nothing(prepared, no_leaks, backend):
-    assert prepared.run(TICKING, backend) == "done\n"
+def test_a_handler_that_raises_nothing_changes_nothing(warm_python, no_leaks, backend):
+    assert warm_python.run(TICKING, backend) == "done\n"
 
 
 # uWSGI's way: Python's own handler is in its table, and not in the system's.
@@ -258,5 +258,5 @@ print("done")
 """
 
 
-def test_a_handler_that_is_not_pythons_stays_in_place(prepared, no_leaks):
-    assert prepared.run(IN_C) == "done\n"
+def test_a_handler_that_is_not_pythons_stays_in_place(warm_python, no_leaks):
+    assert warm_python.run(IN_C) == "done\n"

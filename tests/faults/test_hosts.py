@@ -131,8 +131,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_workers_look_where_the_caller_looks(prepared, no_leaks, backend):
-    assert prepared.run(MOVES, backend) == "done\n"
+def test_workers_look_where_the_caller_looks(warm_python, no_leaks, backend):
+    assert warm_python.run(MOVES, backend) == "done\n"
 
 
 BY_HAND = """
@@ -162,8 +162,8 @@ with eval(sys.argv[1]).open() as pool:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_modules_made_by_hand_travel_or_are_named(prepared, no_leaks, backend):
-    told = prepared.run(BY_HAND, backend)
+def test_modules_made_by_hand_travel_or_are_named(warm_python, no_leaks, backend):
+    told = warm_python.run(BY_HAND, backend)
     assert told.startswith("worker processes cannot import made_by_hand, which the kernel or its inputs need")
     assert "on sys.path" in told
 
@@ -191,8 +191,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, "Processes(1, start='spawn')"])
-def test_workers_have_the_environment_of_when_they_were_started(prepared, no_leaks, backend):
-    assert prepared.run(ENVIRONMENT, backend) == "done\n"
+def test_workers_have_the_environment_of_when_they_were_started(warm_python, no_leaks, backend):
+    assert warm_python.run(ENVIRONMENT, backend) == "done\n"
 
 
 PRANGE = """
@@ -253,13 +253,13 @@ os.killpg(0, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("folder", ["ours", "another's"])
-def test_what_a_killed_program_leaves_is_removed_by_the_next(prepared, no_leaks, folder):
+def test_what_a_killed_program_leaves_is_removed_by_the_next(warm_python, no_leaks, folder):
     with tempfile.TemporaryDirectory() as short:  # for sockets
-        leave_and_remove(prepared, Path(short), folder)
+        leave_and_remove(warm_python, Path(short), folder)
 
 
-def leave_and_remove(prepared, tmp_path, folder):
-    killed = prepared.start(KILLED, folder, TMPDIR=str(tmp_path))
+def leave_and_remove(warm_python, tmp_path, folder):
+    killed = warm_python.start(KILLED, folder, TMPDIR=str(tmp_path))
     killed.ended()
     left = eval(killed.stdout)
     assert left
@@ -273,18 +273,18 @@ def leave_and_remove(prepared, tmp_path, folder):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(container / "listener"))
         listener.listen()
-        remove(prepared, tmp_path, left)
+        remove(warm_python, tmp_path, left)
         assert sorted(tmp_path.iterdir()) == sorted(others)
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):  # it has heard nothing
             listener.accept()
-    remove(prepared, tmp_path, left)
+    remove(warm_python, tmp_path, left)
     assert not container.exists()
 
 
-def remove(prepared, tmp_path, left):
+def remove(warm_python, tmp_path, left):
     for _ in range(5):  # its processes may end a moment after it
-        prepared.run("from compute import *\nwith Processes(1).open(): pass", TMPDIR=str(tmp_path))
+        warm_python.run("from compute import *\nwith Processes(1).open(): pass", TMPDIR=str(tmp_path))
         if not [name for name in left if os.path.exists(f"/dev/shm/{name}")]:
             break
         time.sleep(1)

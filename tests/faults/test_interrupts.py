@@ -129,16 +129,16 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
         ("Joblib(2, kind='threading')", 4, TWICE),
     ],
 )
-def test_interrupts_at_random_moments(prepared, no_leaks, backend, times, again):
-    assert prepared.run(AT_RANDOM, backend, str(times), "7", str(again)) == "done\n"
+def test_interrupts_at_random_moments(warm_python, no_leaks, backend, times, again):
+    assert warm_python.run(AT_RANDOM, backend, str(times), "7", str(again)) == "done\n"
 
 
 @pytest.mark.parametrize(
     "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
 )
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_interrupted_script_says_so_and_nothing_else(prepared, no_leaks, backend, interrupts):
-    script = prepared.start(UNCAUGHT, backend)
+def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, backend, interrupts):
+    script = warm_python.start(UNCAUGHT, backend)
     script.await_line("busy")
     for _ in range(interrupts):
         time.sleep(0.03)
@@ -155,8 +155,8 @@ def test_an_interrupted_script_says_so_and_nothing_else(prepared, no_leaks, back
 
 
 @pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
-def test_an_interrupt_while_a_pool_opens(prepared, no_leaks, backend):
-    script = prepared.start(OPENING, backend)
+def test_an_interrupt_while_a_pool_opens(warm_python, no_leaks, backend):
+    script = warm_python.start(OPENING, backend)
     script.await_line("opening")
     time.sleep(0.35)
     os.killpg(script.pid, signal.SIGINT)
@@ -221,8 +221,8 @@ assert signal.getsignal(signal.SIGINT) is hears
         "Joblib(2, kind='threading')",
     ],
 )
-def test_an_interrupt_that_python_loses_is_raised_all_the_same(prepared, no_leaks, backend):
-    told = [line.split(": ") for line in prepared.run(LOST, backend).splitlines() if ": " in line]
+def test_an_interrupt_that_python_loses_is_raised_all_the_same(warm_python, no_leaks, backend):
+    told = [line.split(": ") for line in warm_python.run(LOST, backend).splitlines() if ": " in line]
     assert [moment for moment, _ in told][:3] == ["in lanes", "before", "warming"]
     assert [moment for moment, raised in told if raised != "True"] == []
 
@@ -249,8 +249,8 @@ print("done")
 """
 
 
-def test_an_interrupt_while_a_pool_closes_loses_no_worker(prepared, no_leaks):
-    assert prepared.run(CLOSING) == "done\n"
+def test_an_interrupt_while_a_pool_closes_loses_no_worker(warm_python, no_leaks):
+    assert warm_python.run(CLOSING) == "done\n"
 
 
 FOUR_POOLS = """
@@ -274,8 +274,8 @@ time.sleep(60)
 """
 
 
-def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_killed(prepared, no_leaks):
-    script = prepared.start(FOUR_POOLS)
+def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_killed(warm_python, no_leaks):
+    script = warm_python.start(FOUR_POOLS)
     script.await_line("busy")
     below = [child.pid for child in psutil.Process(script.pid).children(recursive=True)]
     assert len(below) >= 6

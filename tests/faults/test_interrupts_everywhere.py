@@ -12,7 +12,7 @@ RUNNING = """
 import signal, sys
 from compute import *
 from compute.lanes.loop import inside_a_lane
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 from fault_kernels import busy
 
 def run():
@@ -44,7 +44,7 @@ print("done")
 OPENING = """
 import gc, multiprocessing, os, signal, sys, threading, time, warnings
 from compute import *
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 
 def left():
     pids = [child.pid for child in multiprocessing.active_children()]
@@ -87,10 +87,10 @@ print("done")
 @pytest.mark.parametrize(
     ("backend", "every"), [("Serial()", 1), ("Threads(2)", 1), ("Prange(2)", 1), ("Processes(2)", 7), ("Joblib(2)", 11)]
 )
-def test_while_a_pool_runs(prepared, no_leaks, backend, every):
-    assert prepared.run(RUNNING, backend, str(every)) == "done\n"
+def test_while_a_pool_runs(warm_python, no_leaks, backend, every):
+    assert warm_python.run(RUNNING, backend, str(every)) == "done\n"
 
 
 @pytest.mark.parametrize(("backend", "every"), [("Threads(3)", 7), ("Processes(2)", 61), ("Joblib(2)", 1999)])
-def test_while_a_pool_opens(prepared, no_leaks, backend, every):
-    assert prepared.run(OPENING, backend, str(every)) == "done\n"
+def test_while_a_pool_opens(warm_python, no_leaks, backend, every):
+    assert warm_python.run(OPENING, backend, str(every)) == "done\n"

@@ -43,12 +43,12 @@ with eval(sys.argv[1]).open() as pool:
 
 
 @pytest.mark.parametrize("backend", ["Processes(2)", "Joblib(2)"])
-def test_more_results_are_kept_than_the_soft_limit_allows(prepared, no_leaks, backend):
-    assert prepared.run(KEPT, backend, "4096") == "True\n"
+def test_more_results_are_kept_than_the_soft_limit_allows(warm_python, no_leaks, backend):
+    assert warm_python.run(KEPT, backend, "4096") == "True\n"
 
 
-def test_at_the_hard_limit_the_remedy_is_named(prepared, no_leaks):
-    told, whether_all = prepared.run(KEPT, "Processes(2)", "256").splitlines()
+def test_at_the_hard_limit_the_remedy_is_named(warm_python, no_leaks):
+    told, whether_all = warm_python.run(KEPT, "Processes(2)", "256").splitlines()
     assert "Too many open files" in told
     assert "ulimit -n" in told
     assert whether_all == "False"

@@ -60,8 +60,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_interrupt_ends_the_telling(prepared, no_leaks, backend):
-    assert prepared.run(INTERRUPTED, backend, "12") == "done\n"
+def test_an_interrupt_ends_the_telling(warm_python, no_leaks, backend):
+    assert warm_python.run(INTERRUPTED, backend, "12") == "done\n"
 
 
 # At one place after the other where the caller's thread can be.
@@ -69,7 +69,7 @@ EVERYWHERE = """
 import signal, sys, threading, time
 from compute import *
 from compute.lanes.loop import inside_a_lane
-from everywhere import CtrlC
+from ctrl_c import CtrlC
 from fault_kernels import busy
 
 def tell(done, total):
@@ -112,8 +112,8 @@ print("done")
 
 
 @pytest.mark.parametrize(("backend", "every"), [("Serial()", 1), ("Threads(2)", 3), ("Processes(2)", 17)])
-def test_an_interrupt_at_any_place(prepared, no_leaks, backend, every):
-    assert prepared.run(EVERYWHERE, backend, str(every)) == "done\n"
+def test_an_interrupt_at_any_place(warm_python, no_leaks, backend, every):
+    assert warm_python.run(EVERYWHERE, backend, str(every)) == "done\n"
 
 
 # One Ctrl-C is enough, whenever it comes, where the callable itself never returns.
@@ -141,8 +141,8 @@ with eval(sys.argv[1]).open() as pool:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("when", ["under way", "at the end"])
-def test_an_interrupt_does_not_wait_for_a_callable_that_hangs(prepared, no_leaks, backend, when):
-    assert prepared.run(HANGING, backend, when) == "interrupted\n"
+def test_an_interrupt_does_not_wait_for_a_callable_that_hangs(warm_python, no_leaks, backend, when):
+    assert warm_python.run(HANGING, backend, when) == "interrupted\n"
 
 
 def told_of(pool, chunks, faults, **settings):
@@ -198,8 +198,8 @@ print("done")
 """
 
 
-def test_workers_that_are_forks_are_replaced_while_nobody_tells(prepared, no_leaks):
-    assert prepared.run(FORKED) == "done\n"
+def test_workers_that_are_forks_are_replaced_while_nobody_tells(warm_python, no_leaks):
+    assert warm_python.run(FORKED) == "done\n"
 
 
 FORKS = """
@@ -236,8 +236,8 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)"])
-def test_a_callable_that_forks(prepared, no_leaks, backend):
-    assert prepared.run(FORKS, backend) == "done\n"
+def test_a_callable_that_forks(warm_python, no_leaks, backend):
+    assert warm_python.run(FORKS, backend) == "done\n"
 
 
 BODY_FORKS = """
@@ -263,8 +263,8 @@ print("done")
 """
 
 
-def test_a_body_that_forks(prepared, no_leaks):
-    assert prepared.run(BODY_FORKS) == "done\n"
+def test_a_body_that_forks(warm_python, no_leaks):
+    assert warm_python.run(BODY_FORKS) == "done\n"
 
 
 @pytest.mark.parametrize("backend", [Threads(2), Processes(2)], ids=repr)
@@ -309,5 +309,5 @@ threading.Thread(
 
 
 @pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)"])
-def test_the_end_of_the_interpreter(prepared, no_leaks, backend):
-    assert prepared.run(AT_EXIT, backend) == "ran at exit\n"
+def test_the_end_of_the_interpreter(warm_python, no_leaks, backend):
+    assert warm_python.run(AT_EXIT, backend) == "ran at exit\n"

@@ -59,8 +59,8 @@ print("done")
 
 @pytest.mark.parametrize("when", ["idle", "in a run"])
 @pytest.mark.parametrize("what", ["killed", "killed and reaped", "socket removed", "folder removed", "all killed"])
-def test_a_fork_server_that_is_lost_is_started_again(prepared, no_leaks, what, when):
-    assert prepared.run(SERVER, what, when) == "done\n"
+def test_a_fork_server_that_is_lost_is_started_again(warm_python, no_leaks, what, when):
+    assert warm_python.run(SERVER, what, when) == "done\n"
 
 
 AT_RANDOM = """
@@ -92,8 +92,8 @@ print("done")
 """
 
 
-def test_a_fork_server_that_is_killed_at_random_moments_while_pools_open(prepared, no_leaks):
-    assert prepared.run(AT_RANDOM) == "done\n"
+def test_a_fork_server_that_is_killed_at_random_moments_while_pools_open(warm_python, no_leaks):
+    assert warm_python.run(AT_RANDOM) == "done\n"
 
 
 # Modules that run a kernel when they are imported; workers import them where an object of their classes is in it.
@@ -140,9 +140,9 @@ print("done")
 
 @pytest.mark.parametrize("needed", ["True", "False"])
 @pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
-def test_a_module_that_runs_a_kernel_at_import_is_told_so(prepared, no_leaks, backend, needed):
+def test_a_module_that_runs_a_kernel_at_import_is_told_so(warm_python, no_leaks, backend, needed):
     """Where workers need to import it; else they do not, and it runs."""
-    assert prepared.run(IMPORTS, backend, needed) == "done\n"
+    assert warm_python.run(IMPORTS, backend, needed) == "done\n"
 
 
 IN_A_BODY = """
@@ -162,5 +162,5 @@ print("done")
 
 
 @pytest.mark.parametrize("backend", ["Processes(2)", "Joblib(2)"])
-def test_a_run_in_a_body_is_no_opening_of_pools(prepared, no_leaks, backend):
-    assert prepared.run(IN_A_BODY, backend) == "done\n"
+def test_a_run_in_a_body_is_no_opening_of_pools(warm_python, no_leaks, backend):
+    assert warm_python.run(IN_A_BODY, backend) == "done\n"

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scaling"))
 @pytest.fixture(scope="session", autouse=True)
 def fonts():
     """matplotlib keeps the files of its fonts open: opened before any test, they are no leak of one."""
-    from invented import a_scaling
+    from example_points import a_scaling
 
     from compute.report import plots
 

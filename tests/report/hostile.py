@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling

@@ -7,7 +7,7 @@ import subprocess
 from html import unescape
 
 import pytest
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 from patience import PATIENCE
 
 from compute.report import html

@@ -5,7 +5,7 @@ import io
 from dataclasses import replace
 
 import pytest
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 
 from compute.report import csv as report
 from compute.scaling import ledger

@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 import pytest
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 
 from compute.report import html
 from compute.scaling.derive import compare_points

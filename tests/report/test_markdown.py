@@ -2,7 +2,7 @@
 
 import re
 
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 
 from compute.report import markdown
 from compute.scaling.derive import compare_points

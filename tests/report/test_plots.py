@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from invented import a_scaling, explained
+from example_points import a_scaling, explained
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from compute.report import bars, plots, style

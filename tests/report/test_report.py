@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 
 from compute import report
 from compute.scaling.derive import compare_points

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from invented import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, explained
 from rich.console import Console
 
 from compute.report import text

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from invented import MACHINE, a_scaling, explained
+from example_points import MACHINE, a_scaling, explained
 
 from compute import report
 from compute.cli.commands import main

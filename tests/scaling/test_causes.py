@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from evidences import of
-from invented import a_point
+from example_points import a_point
 
 from compute.scaling import results
 from compute.scaling.ceiling import Ceilings

@@ -4,9 +4,9 @@ import json
 from dataclasses import fields, replace
 
 import pytest
+from example_points import a_point, a_scaling
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import a_point, a_scaling
 
 from compute.scaling import dataset, results, schema
 from compute.scaling.dataset import Point

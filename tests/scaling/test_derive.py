@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from invented import a_point
+from example_points import a_point
 
 from compute.scaling.derive import compare_points
 from compute.scaling.statistics import median_interval

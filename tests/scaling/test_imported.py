@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from invented import a_scaling
+from example_points import a_scaling
 
 from compute.scaling import imported
 from compute.scaling.derive import compare_points

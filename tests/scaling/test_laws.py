@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from exact_laws import COUNTS, MANY, ROUNDS, amdahl_times, exactly, gustafson_times, only, threads, usl_times
+from example_points import a_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import a_point
-from lawful import COUNTS, MANY, ROUNDS, amdahl_times, exactly, gustafson_times, only, threads, usl_times
 
 from compute.scaling import laws
 from compute.scaling.laws import fitting, models

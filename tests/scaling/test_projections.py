@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from lawful import (
+from exact_laws import (
     COUNTS,
     MANY,
     ONE_WORKER,

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from invented import explained
-from lawful import amdahl_times, even, threads
+from exact_laws import amdahl_times, even, threads
+from example_points import explained
 from patience import PATIENCE
 
 from compute.scaling import laws, results

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from example_points import FINE, TROUBLED, a_point, a_scaling, explained
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import FINE, TROUBLED, a_point, a_scaling, explained
 
 from compute.scaling import words
 from compute.scaling.derive import compare_points

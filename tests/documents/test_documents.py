@@ -14,7 +14,7 @@ from compute.scaling import ledger
 from compute.scaling.verdict.causes import CODES
 from compute.traits import Traits
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [path for folder in (".", "docs", "compute", "compute/*", "kernels") for path in ROOT.glob(f"{folder}/*.md")]
 )

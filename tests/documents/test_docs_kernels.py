@@ -11,7 +11,7 @@ import pytest
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
 
-TEXT = (Path(__file__).parent.parent / "docs/kernels.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs/kernels.md").read_text()
 SNIPPET = next(text for text in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "default_rng" in text)
 
 

@@ -153,6 +153,7 @@ def test_an_overload_after_the_first_run():
     import sys
     from pathlib import Path
 
-    here = Path(__file__).parent
-    code = f"import sys\nsys.path[:0] = [{str(here.parent)!r}, {str(here)!r}]\n{OVERLOADED}"
+    root = Path(__file__).parents[2]
+    paths = [str(root), str(root / "tests"), str(root / "tests/compilation")]
+    code = f"import sys\nsys.path[:0] = {paths}\n{OVERLOADED}"
     subprocess.run([sys.executable, "-c", code], check=True)

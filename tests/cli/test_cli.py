@@ -20,7 +20,7 @@ from compute.cli.commands import main
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget", "100ms"]
 
 words = str.split

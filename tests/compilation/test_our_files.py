@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 WAYS = {
     "written, with an older time": "file.write_text(file.read_text() + '# edited')\nos.utime(file, (1e9, 1e9))",

@@ -17,7 +17,7 @@ from compute.adapters.pytest_plugin import _scale
 from compute.scaling import imported
 from kernels import mandelbrot
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Under pytest-xdist, which these sessions know nothing of, pytest-benchmark would switch itself off.
 SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
 BENCHMARK = ["-p", "pytest_benchmark.plugin"]

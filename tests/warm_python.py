@@ -88,14 +88,14 @@ class Script:
             self._pipe = None
 
 
-class Prepared:
-    """The prepared Python; its scripts run one after the other, each in a folder below the one given."""
+class WarmPython:
+    """The warm Python; its scripts run one after the other, each in a folder below the one given."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
         self._latest: Script | None = None
 
-    def __enter__(self) -> Prepared:
+    def __enter__(self) -> WarmPython:
         self._server = subprocess.Popen(
             [sys.executable, *STRICTLY, __file__],
             stdin=subprocess.PIPE,

@@ -9,6 +9,8 @@ from compute import Processes
 from compute.cli import main_job
 from compute.scaling.configurations import worker_counts
 
+COMPUTING = [name for name, kernel in kernels.REGISTRY.items() if kernel.bound != "wait"]
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -19,15 +21,13 @@ def asked(monkeypatch):
     monkeypatch.setattr(main_job, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
     main_job.survey(60.0, lambda *_: None)
     compiled, (works, options) = calls
-    assert compiled == list(kernels.REGISTRY)
+    assert compiled == COMPUTING
     return works, options
 
 
 def test_every_kernel_is_measured_in_both_variants_on_the_same_pools(asked):
     works, options = asked
-    assert {(w.kernel.name, *w.variants) for w in works} == {
-        (n, v) for n in kernels.REGISTRY for v in ("nogil", "python")
-    }
+    assert {(w.kernel.name, *w.variants) for w in works} == {(n, v) for n in COMPUTING for v in ("nogil", "python")}
     for work in works:
         compiled = ["threads", "prange", "processes", "joblib"] + ["coroutines"] * (work.kernel.name == "mandelbrot")
         assert list(work.on) == (compiled if work.variants == ["nogil"] else ["threads", "processes"])

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from invented_candidates import candidate
+from example_candidates import candidate
 
 from compute import Joblib, Prange, Processes, Serial, Threads
 from compute.advice import Advice, remarks, text

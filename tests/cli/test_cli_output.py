@@ -22,7 +22,7 @@ from compute.scaling import files
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FORMS = "json", "csv", "markdown", "png"
 RED = "\x1b[31mred\u202e\x9b\udcff\n"
 EVIL = f"{RED}[red]k[/nothing]"

@@ -19,7 +19,7 @@ from compute.report.formats import Format
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
 
-TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 FILES = {
     name: textwrap.dedent(block)
     for name, block in re.findall(r"^ *```python\n *# ((?:kernels|compute)/\S+\.py)\n(.*?)^ *```", TEXT, re.M | re.S)

@@ -120,7 +120,7 @@ def test_packages_that_lie_elsewhere(tmp_path, name, installed):
     folder = tmp_path / name
     shutil.copytree(Path(cloudpickle.__file__).parent, folder / "cloudpickle")
     (folder / "tool.py").write_text("def twice(v):\n    return 2 * v\n")
-    path = os.pathsep.join([str(folder), str(Path(__file__).parent.parent)])
+    path = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
         capture_output=True,

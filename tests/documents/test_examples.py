@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 CHECKED = {"heat", "gil", "pi", "shared_table", "gate"}
 

@@ -99,8 +99,7 @@ def fine(lo, hi, out, x):
             (f, f"{f.__name__} binds out to another object, and what that holds is lost; write into it")
             for f in (rebinds, adds_to_all, unpacks, loops_over, rebinds_within, deletes)
         ],
-        (waits, "waits is an async function"),
-        (yields_and_waits, "yields_and_waits is an async function"),
+        (yields_and_waits, "yields_and_waits is a generator"),
         (yields, "yields is a generator"),
         (Model().method, "not the bound method Model.method"),
         (Model.method, "must take (lo, hi, out, *inputs), not (self, lo, hi, out, x)"),
@@ -133,6 +132,15 @@ def test_what_is_no_body_is_refused_when_its_kernel_is_made(body, says, compiled
     with pytest.raises(ValueError, match=re.escape(says)):
         good.add_variant("mine", body)
     assert list(good.variants) == ["python", "nogil"]
+
+
+def test_an_async_body_awaits_and_is_not_compiled():
+    assert list(kernel(waits).variants) == ["awaits"]
+    with pytest.raises(ValueError, match="waits is an async function, which numba cannot compile"):
+        kernel(compiled=True)(waits)
+    both = kernel(compiled=False)(fine)
+    both.add_variant("awaits", waits)
+    assert [variant.mode for variant in both.variants.values()] == ["python", "awaits"]
 
 
 @pytest.mark.parametrize(

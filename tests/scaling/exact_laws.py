@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from invented import a_point
+from example_points import a_point
 
 from compute.scaling import laws
 from compute.scaling.laws import fitting

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def blocks(page: str) -> list[str]:

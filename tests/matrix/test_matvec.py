@@ -1,4 +1,4 @@
-"""matvec: what its compiled body and its plan promise beyond the product itself (tests/test_matrix.py)."""
+"""matvec: what its compiled body and its plan promise beyond the product itself (tests/matrix/test_matrix.py)."""
 
 import numpy as np
 import pytest

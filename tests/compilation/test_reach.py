@@ -21,7 +21,7 @@ from compute.lanes.loop import source_of
 from kernels import REGISTRY
 from kernels.compilation.reach import reach_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def made(text: str, **names):
@@ -230,7 +230,7 @@ def test_what_cannot_be_told_by_value_is_not_kept(what):
     """In a process of its own: an overload is there for good, and nothing is kept beside it."""
     code = f"""
 import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(ROOT / "tests/compilation")!r}]
 from test_reach import made
 from kernels.compilation.reach import reach_of
 plain = made("def f(x): return x + 1")

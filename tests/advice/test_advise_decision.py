@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from example_candidates import candidate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented_candidates import candidate
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from compute.advice import decision

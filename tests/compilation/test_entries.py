@@ -14,7 +14,7 @@ from patience import PATIENCE
 from kernels.compilation import kept_code
 from kernels.compilation.compiler import compiled, forget
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DAY = 86400
 
 

@@ -47,7 +47,7 @@ def session(folder: Path, program: str, *arguments: str) -> list[str]:
     """What a program prints in a process of its own, which keeps its code in this folder."""
     path = folder / "program.py"
     path.write_text(program)
-    home = Path(__file__).parent.parent
+    home = Path(__file__).parents[2]
     found = os.pathsep.join((str(home), str(folder)))
     env = os.environ | {"NFOLD_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": found}
     done = subprocess.run(

@@ -300,8 +300,8 @@ except OSError as error:
 """
 
 
-def test_running_out_of_descriptors_is_one_clear_error(prepared):
-    first, second, third = prepared.run(NO_DESCRIPTORS).splitlines()
+def test_running_out_of_descriptors_is_one_clear_error(warm_python):
+    first, second, third = warm_python.run(NO_DESCRIPTORS).splitlines()
     assert "Too many open files" in first
     assert second == "1000.0"
     assert "Too many open files" in third
@@ -336,12 +336,12 @@ NAMED = "import compute.memory.segments\ncompute.memory.segments.NAMELESS = Fals
 
 
 @pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])
-def test_nothing_is_said_at_exit(prepared, no_leaks, system):
-    assert prepared.run(system + QUIET_EXIT) == ""
+def test_nothing_is_said_at_exit(warm_python, no_leaks, system):
+    assert warm_python.run(system + QUIET_EXIT) == ""
 
 
-def test_nothing_is_added_to_what_a_failing_script_says(prepared, no_leaks):
-    failed = prepared.start(FAILING_EXIT)
+def test_nothing_is_added_to_what_a_failing_script_says(warm_python, no_leaks):
+    failed = warm_python.start(FAILING_EXIT)
     assert (failed.ended(), failed.stderr) == (1, "so there\n")
 
 
