@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fault_kernels import busy
+from fault_kernels import awaited, busy, map_items, measured
 from watched import await_children, in_child, said
 
 from compute import Processes
@@ -50,8 +50,12 @@ def beside(rng: random.Random, do: Callable[[], Any]) -> Iterator[None]:
 
 def run(pool: Any, rng: random.Random) -> None:
     """One run, whose value must be right."""
-    value = pool.run(busy, CHUNKS, LONG, variant=rng.choice(["python", "nogil"])).value
-    assert value.tolist() == list(range(CHUNKS)), value
+    work = rng.choice(["python", "nogil", measured, awaited])
+    if isinstance(work, str):
+        value = pool.run(busy, CHUNKS, LONG, variant=work).value
+        assert value.tolist() == list(range(CHUNKS)), value
+    else:
+        map_items(pool, work, 2 * CHUNKS)
 
 
 def a_fork(backend: Any, pool: Any, rng: random.Random) -> int:

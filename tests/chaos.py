@@ -2,7 +2,8 @@
 
 `python tests/chaos.py [--runs RUNS] [--seed SEED]`: two thousand runs where left out. In half of them a worker or two
 are killed; in the others the program forks, a child changes its user, another thread closes the pool, the fork server
-is killed, or a signal's handler raises (accidents.py). Half of them are of compiled bodies. It stops at the first wrong
+is killed, or a signal's handler raises (accidents.py). A quarter of them are of compiled bodies, and half of functions
+over items, that compute or wait. It stops at the first wrong
 value, with the seed that shows it; at a run that hangs, with every thread's traceback; and at a process, a descriptor
 or a shared-memory name that is left. Keeps its table in bench/results/ where all 2,000 were asked for.
 """
@@ -32,7 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE)])
 
 from accidents import ACCIDENTS, CHUNKS, LONG  # noqa: E402
-from fault_kernels import POINTS, WAYS, answer, begun, busy, risky  # noqa: E402
+from fault_kernels import POINTS, WAYS, answer, awaited, begun, busy, map_items, measured, risky  # noqa: E402
 from private_mounts import in_private, reachable_by_all, refused  # noqa: E402
 
 from compute import Coroutines, Joblib, Processes, Serial, Threads, machine  # noqa: E402
@@ -102,8 +103,10 @@ def kill_at_random(spared: Set[int], run: Callable[[], Any], seed: int, kills: i
 
 def chaotic_run(pool: Any, seed: int, kills: int, spared: Set[int] = frozenset()) -> Any:
     """One run with so many kills: its value must be right; the Result."""
-    variant = ("python", "nogil")[seed % 2]
-    result = kill_at_random(spared, lambda: pool.run(busy, CHUNKS, LONG, variant=variant), seed, kills)
+    work = ("python", "nogil", measured, awaited)[seed % 4]
+    if not isinstance(work, str):
+        return kill_at_random(spared, lambda: map_items(pool, work, 2 * CHUNKS), seed, kills)
+    result = kill_at_random(spared, lambda: pool.run(busy, CHUNKS, LONG, variant=work), seed, kills)
     assert result.value.tolist() == list(range(CHUNKS)), f"seed {seed}: {result.timeline.events}"
     return result
 

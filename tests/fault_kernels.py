@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import linecache
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from patience import PATIENCE
 
 from kernels import Plan, kernel
+from kernels.definition.each import each_of
 
 # Point -> the line of compute.lanes.loop.make_lane before which the worker dies, or a place in the body.
 POINTS = {
@@ -104,3 +106,28 @@ def busy(lo, hi, out, ns):
 
 
 busy.add_variant("nogil", "example_bodies:spin", compiled=True)
+
+
+def measured(k):
+    """An item: some computing, and for some items a result that lies in shared memory."""
+    until = time.perf_counter_ns() + 200_000
+    while time.perf_counter_ns() < until:
+        pass
+    return k, np.full(20_000, k) if k % 10 == 0 else None
+
+
+async def awaited(k):
+    """An item that waits."""
+    await asyncio.sleep(0.0002)
+    return measured(k)
+
+
+def map_items(pool, f, count):
+    """Map, and check every result to the bit; the Result."""
+    result = pool.run(each_of(f), range(count))
+    for k, (number, array) in enumerate(result.value):
+        assert number == k, result.value
+        assert (array is None) == bool(k % 10), (k, array)
+        assert array is None or array.tobytes() == np.full(20_000, k).tobytes(), k
+    assert len(result.value) == count
+    return result
