@@ -9,6 +9,7 @@ import pytest
 
 from compute import Joblib, Processes, Threads, shared
 from compute.backends import sender
+from compute.memory import copies
 from compute.memory.arena import Arena
 from kernels import Plan, kernel
 
@@ -164,8 +165,8 @@ def sent(monkeypatch):
 @pytest.fixture
 def compared(monkeypatch):
     """The sizes of the arrays that are compared with what workers have while a test runs."""
-    sizes, same = [], sender.same_bytes
-    monkeypatch.setattr(sender, "same_bytes", lambda one, other: sizes.append(one.nbytes) or same(one, other))
+    sizes, same = [], copies.same_bytes
+    monkeypatch.setattr(copies, "same_bytes", lambda one, other: sizes.append(one.nbytes) or same(one, other))
     return sizes
 
 
@@ -220,7 +221,7 @@ def test_arrays_that_are_gone_are_let_go_of(pool, monkeypatch):
     for _ in range(5):
         globals()["TABLE"] = TABLE + 1
         pool.run(looked_up, 2, variant="python")
-    assert len(pool._caller._sender._arrays) <= 3  # the first, this one, and one that is found gone next
+    assert len(pool._caller._sender._copies._copies) <= 3  # the first, this one, and one that is found gone next
 
 
 # What only the caller runs.

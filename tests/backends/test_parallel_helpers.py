@@ -11,6 +11,8 @@ from patience import PATIENCE
 
 from kernels.compilation import serially
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys
 import numpy as np

@@ -16,6 +16,8 @@ from compute import Coroutines, Serial, Threads, run, shared
 from compute.lanes.loop import inside_a_lane
 from kernels import Plan, kernel
 
+pytestmark = pytest.mark.slow
+
 CASES = [(backend, variant) for backend in EVERYWHERE for variant in variants_on(backend)]
 everywhere = pytest.mark.parametrize(("backend", "variant"), CASES, ids=repr)
 CHUNKS = 40

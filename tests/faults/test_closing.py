@@ -15,7 +15,7 @@ from watched import said
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from kernels import Plan, kernel
 
-pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
 BACKENDS = [
     Serial(),

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="forks are watched by pidfd"),
 ]
 

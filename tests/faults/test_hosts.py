@@ -16,7 +16,10 @@ from patience import PATIENCE
 ROOT = Path(__file__).parent.parent.parent
 BACKENDS = ["Processes(2)", "Joblib(2)"]
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs are POSIX's")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the programs are POSIX's"),
+]
 
 
 def program(tmp_path, text, *args, shell="", **env):

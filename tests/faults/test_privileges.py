@@ -17,6 +17,7 @@ from compute.backends import hosts
 ROOT = Path(__file__).parent.parent.parent
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="/proc/PID/fd is Linux's"),
     pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() != 0, reason="only root can give up root's rights"),
 ]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="fork servers are POSIX's")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="fork servers are POSIX's")]
 
 
 SERVER = """
