@@ -58,6 +58,9 @@ class Lanes(Protocol):
     def unpacked(self, job: Job) -> Any:
         """What the lanes of such a plan have filled, with the results as objects of the caller's."""
 
+    def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
+        """Put the results of a chunk of such a plan in the place of what its lane would have written."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -133,6 +136,9 @@ class Nested:
 
     def unpacked(self, job: Job) -> Any:
         return job.out
+
+    def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
+        job.out[chunk] = values
 
 
 def execute(
@@ -247,6 +253,9 @@ def _run_all_chunks(
                 f"{getattr(pool, 'backend', pool)!r} came back {ATTEMPTS} times with no chunk done and no worker dead;"
                 " its pool's `lanes` must run every lane of the job"
             )
+        if job.kernel.timeout is not None:
+            _end_late_items(pool, job, plan, deaths)
+            missing = np.flatnonzero(done == 0)
         events += [_describe_death(death, plan) for death in deaths]
         if len(missing):
             _refuse_to_repeat(deaths, done, job.kernel, plan)
@@ -260,6 +269,19 @@ def _run_all_chunks(
             suspects += [death.chunk for death in deaths if death.chunk is not None]
             suspects = [chunk for chunk in suspects if done[chunk] == 0]
         control.offer(suspects[:1] or missing)
+
+
+def _end_late_items(pool: Lanes, job: Job, plan: Plan, deaths: list[Outcome]) -> None:
+    """A TimeoutError for each item whose worker was killed for it: raised, or its result, as the kernel says."""
+    control = ControlArray(job.control)
+    for death in deaths:
+        if death.chunk is None or not death.is_late or control.done[death.chunk]:
+            continue
+        error = job.kernel.late(plan, death.chunk)
+        if not job.kernel.returns_errors:
+            raise error
+        pool.put_result(job, death.chunk, [error])
+        control.done[death.chunk] = death.lane + 1
 
 
 def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Plan) -> None:

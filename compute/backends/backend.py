@@ -76,6 +76,11 @@ class Backend(ABC):
 
     def refuses(self, kernel: Kernel) -> str | None:
         """Why this backend cannot run the kernel in its chosen variant, or None."""
+        if kernel.timeout is not None and self.traits.shares_memory:
+            return (
+                f"{kernel.name} has a timeout, and nobody can end a function on a thread; run it on Processes, or"
+                " make it an async function"
+            )
         return None
 
     def lacks(self) -> str | None:
@@ -269,6 +274,12 @@ class Pool(ABC):
         from compute.backends import items
 
         return items.results(job.inputs, job.out)
+
+    def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
+        """Put the results of a chunk of such a plan in the place of what its lane would have written."""
+        from compute.backends import items
+
+        items.put_result(job.inputs, job.out, chunk, values)
 
     def renew(self) -> None:
         """After this process has changed its user: have workers with its new rights, and no more than these."""

@@ -33,12 +33,14 @@ class Caller:
     def __init__(self, backend: object, arena: Arena, timeout: float | None) -> None:
         children.check_may_start(backend)
         hosts.prepare()
-        self._sender, self._timeout = Sender(arena), timeout
+        self._sender, self._pools_timeout, self._timeout = Sender(arena), timeout, timeout
         self._began, self._made = 0, 0.0
 
     def message(self, job: Job) -> bytes:
         """What to send to every worker that has a lane in this job."""
         self._began = time.perf_counter_ns()
+        limits = [limit for limit in (self._pools_timeout, job.kernel.timeout) if limit is not None]
+        self._timeout = min(limits, default=None)
         message = self._sender.message(job)
         self._made = time.perf_counter()
         return message
@@ -71,7 +73,8 @@ class Caller:
         """
         control = ControlArray(job.control)
         control.left(lane)
-        return Outcome(lane, chunk=control.current(lane), death=cause)
+        is_late = self._timeout is not None and cause == self.cause_of_hung
+        return Outcome(lane, chunk=control.current(lane), death=cause, is_late=is_late)
 
     def forget(self) -> None:
         """Let go of all that messages named. Call it when there are no workers that know it any more."""

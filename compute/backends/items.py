@@ -101,6 +101,12 @@ def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, 
         raise
 
 
+def put_result(inputs: tuple[Any, ...], out: Array, chunk: int, values: list[Any]) -> None:
+    """Write a chunk's results as a lane would have."""
+    spool: Spool = inputs[1]
+    spool.write(out, chunk, values)
+
+
 def results(inputs: tuple[Any, ...], out: Array) -> Array:
     """The lists of results that the lanes wrote, as `keep` gives them where lanes share the caller's memory."""
     spool: Spool = inputs[1]

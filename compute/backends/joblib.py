@@ -26,7 +26,7 @@ from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
 from compute.memory.segments import ArenaKind
 from compute.traits import PROCESSES, Traits
-from kernels.definition import nearest
+from kernels.definition import Kernel, nearest
 
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
@@ -61,6 +61,11 @@ class Joblib(Backend):
     @property
     def traits(self) -> Traits:
         return PROCESSES if self.kind == "loky" else Traits()
+
+    def refuses(self, kernel: Kernel) -> str | None:
+        if kernel.timeout is not None and self.kind == "loky":
+            return f"{kernel.name} has a timeout, and when loky ends one worker it ends all of them; use Processes"
+        return super().refuses(kernel)
 
     def open(self) -> Pool:
         return LokyPool(self) if self.kind == "loky" else JoblibThreadPool(self)

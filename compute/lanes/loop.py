@@ -274,12 +274,16 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
 
 @dataclass(slots=True)  # making a frozen one takes 0.7 us, and every lane of every run makes one
 class Outcome:
-    """How one lane's part of a pass ended: well, with an error in a chunk, or with its worker's death."""
+    """How one lane's part of a pass ended: well, with an error in a chunk, or with its worker's death.
+
+    is_late: whether the worker was killed because its chunk took longer than it may.
+    """
 
     lane: int
     error: BaseException | None = None
     chunk: int | None = None
     death: str | None = None
+    is_late: bool = False
 
 
 _inside = threading.local()

@@ -57,6 +57,11 @@ class Spool:
     def __reduce__(self) -> Any:
         return Writer, (self._address, self._grain, self._stride, self._name)
 
+    def write(self, rows: np.ndarray[Any, Any], chunk: int, values: list[Any]) -> None:
+        """Write the results of a chunk whose lane cannot."""
+        writer = Writer(self._address, self._grain, self._stride, self._name)
+        writer(rows[chunk : chunk + 1], chunk * self._grain, values)
+
     def close(self) -> None:
         """Let go of the file; what is mapped of it stays."""
         self._closing()

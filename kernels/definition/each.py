@@ -6,6 +6,7 @@ gives them stand-ins for `Items` and for the function that keeps a chunk's resul
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import itertools
@@ -53,10 +54,28 @@ class Each(Kernel):
 
     function: Callable[..., Any] | None = None
     repeatable: bool = True
+    seconds: float | None = None
+    returns_errors: bool = False
 
     @property
     def is_repeatable(self) -> bool:
         return self.repeatable
+
+    @property
+    def timeout(self) -> float | None:
+        """Of a function that somebody else must end: an async one is cancelled where it waits."""
+        return None if self.variants[self.variant].mode == "awaits" else self.seconds
+
+    def late(self, plan: Plan, item: int) -> TimeoutError:
+        """What became of an item that took too long."""
+        text = f"item {item} of {self.name}, {short(plan.inputs[0].values[item])}, took longer than {self.seconds} s"
+        return TimeoutError(text)
+
+    def __call__(self, *args: Any, **kw: Any) -> Any:
+        """Run on this thread alone."""
+        if self.timeout is not None:
+            raise ValueError(f"{self.name} has a timeout, and nobody can end a function here; run it on Processes")
+        return super().__call__(*args, **kw)
 
     def explained(self, error: Exception) -> Exception:
         """Itself: a function over items has no rules to break."""
@@ -79,6 +98,7 @@ def each(
     errors: Errors = "raise",
     retry: bool = True,
     cost: Callable[[Any], float] | None = None,
+    timeout: float | None = None,
     example: Callable[[int], tuple[Any, ...]] | None = None,
 ) -> Any:
     """Make a kernel of any function of one item: `each(f)(items)` is `[f(item) for item in items]`, on any backend.
@@ -95,6 +115,8 @@ def each(
     errors:  "raise": the first exception ends the run; a note of it names the item. "return": an exception stands in
              the list in the place of its item's result.
     retry:   whether items whose worker died are run again.
+    timeout: seconds that an item may take; then its worker is killed, or its wait cancelled, and it is a TimeoutError
+             that names the item. It is not run again. Threads cannot do this for a function that is not async.
     cost:    item -> how long it takes, in any unit: the longest are begun first. Lanes are then seldom idle at the end.
     example: size -> (items,), for `nfold scale module:name SIZE`; range(size) where left out.
 
@@ -103,7 +125,9 @@ def each(
     TypeError: f is not callable, or items cannot be iterated, or do not pickle. ValueError: an option is wrong.
     """
     if f is None:
-        return functools.partial(each, star=star, seed=seed, errors=errors, retry=retry, cost=cost, example=example)
+        return functools.partial(
+            each, star=star, seed=seed, errors=errors, retry=retry, cost=cost, timeout=timeout, example=example
+        )
     if not callable(f):
         raise TypeError(f"each takes a function of one item, not {f!r}")
     if isinstance(f, Kernel):
@@ -118,18 +142,22 @@ def each(
         as_index(seed, "seed")
     if cost is not None and not callable(cost):
         raise ValueError(f"cost must be a function of an item, not {cost!r}")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
     name = name_of(f)
     return Each(
         name=name,
         module=getattr(f, "__module__", None) or "builtins",
-        variants=_variants(f, name, _caller(f, star, seed), errors == "return"),
-        planner=_planner(name, cost),
+        variants=_variants(f, name, _caller(f, star, seed), errors == "return", timeout),
+        planner=_planner(name, cost, alone=timeout is not None),
         reduce=_in_order,
         example=example or (lambda size: (range(size),)),
         unit="items",
         inputs=("items",),
         function=f,
         repeatable=retry,
+        seconds=timeout,
+        returns_errors=errors == "return",
         __doc__=f.__doc__,
     )
 
@@ -187,10 +215,12 @@ def name_of(f: Callable[..., Any]) -> str:
     return str(getattr(f, "__name__", None) or type(f).__name__)
 
 
-def _planner(name: str, cost: Callable[[Any], float] | None) -> Callable[..., Plan]:
+def _planner(name: str, cost: Callable[[Any], float] | None, alone: bool) -> Callable[..., Plan]:
+    """alone: whether each item is a chunk, so that it can be told from others."""
+
     def plan(items: Iterable[Any]) -> Plan:
         values = listed(items, name)
-        grain = max(1, -(-len(values) // CHUNKS))
+        grain = 1 if alone else max(1, -(-len(values) // CHUNKS))
         made = Plan(len(values), (Items(values), keep), (), object, grain=grain)
         return made if cost is None else made._replace(order=_longest_first(made, values, cost))
 
@@ -241,22 +271,31 @@ def rng_of(seed: int, index: int) -> np.random.Generator:
 
 
 def _variants(
-    f: Callable[..., Any], name: str, call: Callable[[int, Any], Any] | None, returns_errors: bool
+    f: Callable[..., Any],
+    name: str,
+    call: Callable[[int, Any], Any] | None,
+    returns_errors: bool,
+    timeout: float | None,
 ) -> dict[str, Variant]:
     if inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(type(f).__call__):
-        return {"awaits": Variant(_awaiting_body(f, name, call, returns_errors), "awaits")}
+        return {"awaits": Variant(_awaiting_body(f, name, call, returns_errors, timeout), "awaits")}
     return {"python": Variant(_body(f, name, call, returns_errors))}
 
 
 def _awaiting_body(
-    f: Callable[..., Any], name: str, call: Callable[[int, Any], Any] | None, returns_errors: bool
+    f: Callable[..., Any],
+    name: str,
+    call: Callable[[int, Any], Any] | None,
+    returns_errors: bool,
+    timeout: float | None,
 ) -> Callable[..., Coroutine[Any, Any, None]]:
     async def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
         values: list[Any] = []
         part = items[lo:hi]
         for index, item in enumerate(part, lo):
             try:
-                values.append(await (f(item) if call is None else call(index, item)))
+                async with asyncio.timeout(timeout):
+                    values.append(await (f(item) if call is None else call(index, item)))
             except BaseException as error:
                 error.add_note(f"in item {index} of {name}: {short(item)}")
                 if not (returns_errors and isinstance(error, Exception)):

@@ -205,6 +205,11 @@ class Kernel:
         """Whether a chunk whose worker died may be run again, for all that its body does outside."""
         return True
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a chunk may take; None for ever."""
+        return None
+
     def explained(self, error: Exception) -> Exception:
         """What a body raised: itself, or one line with the remedy for what numpy and numba say of a broken rule."""
         return refusals.explained(error, self)

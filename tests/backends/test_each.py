@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import enum
@@ -9,6 +10,7 @@ import functools
 import math
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -326,3 +328,48 @@ def test_the_decorator_and_its_options():
     assert added([(1, 2)]) == [3]
     assert added.__doc__ == "Add two numbers."
     assert repr(added) == f"<kernel {__name__}:added>"
+
+
+def sleeps(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+async def waits(seconds):
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+LATE = "item 1 of sleeps, 1000, took longer than 0.3 s"
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+def test_an_item_that_takes_too_long_ends_the_run(start):
+    with Processes(2, start=start).open() as pool:
+        with pytest.raises(TimeoutError, match=LATE):
+            pool.map(sleeps, [0, 1000, 0], timeout=0.3)
+        found = pool.map(sleeps, [0, 1000, 0, 1000, 0], timeout=0.3, errors="return")
+        assert found[::2] == [0, 0, 0]
+        assert [type(error) for error in found[1::2]] == [TimeoutError] * 2
+        assert str(found[1]) == LATE
+        assert pool.map(sleeps, [0], timeout=1000) == [0]
+
+
+@everywhere
+def test_an_item_that_waits_too_long_is_cancelled(pool_of, backend):
+    pool = pool_of(backend)
+    with pytest.raises(TimeoutError) as caught:
+        pool.map(waits, [0, 1000], timeout=0.1)
+    assert "in item 1 of waits: 1000" in caught.value.__notes__
+    found = pool.map(waits, [0, 1000, 0], timeout=0.1, errors="return")
+    assert (found[0], type(found[1]), found[2]) == (0, TimeoutError, 0)
+
+
+@pytest.mark.parametrize("backend", [Serial(), Threads(2), Coroutines(2), Joblib(2)], ids=repr)
+def test_where_nobody_can_end_an_item_a_timeout_is_refused(pool_of, backend):
+    with pytest.raises(ValueError, match=r"sleeps has a timeout, .*Processes"):
+        pool_of(backend).map(sleeps, [0], timeout=1)
+    with pytest.raises(ValueError, match="run it on Processes"):
+        each(sleeps, timeout=1)([0])
+    with pytest.raises(ValueError, match="timeout must be more than 0 seconds, not 0"):
+        each(sleeps, timeout=0)
