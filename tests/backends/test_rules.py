@@ -15,6 +15,8 @@ from compute.dispatch import WorkerDied
 from kernels import kernel
 from kernels.definition.refusals import WritesToInput
 
+pytestmark = pytest.mark.slow
+
 FAR = [backend for backend in EVERYWHERE if isinstance(backend, Processes) or backend == Joblib(2)]
 RECORDS = np.dtype([("u", np.float64), ("v", np.int32)])
 

@@ -5,6 +5,8 @@ from every_case import BACKENDS, table
 
 from compute import Prange
 
+pytestmark = pytest.mark.slow
+
 TABLE = table([backend for backend in BACKENDS if isinstance(backend, Prange)])
 
 

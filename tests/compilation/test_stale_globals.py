@@ -15,6 +15,8 @@ from test_stale_code import HEAD, session
 
 from compute import Processes, Serial, Threads, run
 
+pytestmark = pytest.mark.slow
+
 
 class Kept(np.ndarray):
     """A user's own kind of array, with something more than its elements."""

@@ -14,6 +14,8 @@ from test_stale_code import HEAD, session
 from compute import Processes, Serial, Threads, run
 from kernels import kernel
 
+pytestmark = pytest.mark.slow
+
 HELPER = "@njit\ndef f(v):\n    return v * RATE\n"
 HOLDERS = {
     "vectorize": ("FS = np.vectorize(f)", "FS(x[i])"),

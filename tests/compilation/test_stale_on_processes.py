@@ -12,6 +12,8 @@ from test_never_stale import BODY, TO_AND_FRO, everywhere, module, x
 from compute import Processes
 from kernels import Plan, kernel
 
+pytestmark = pytest.mark.slow
+
 
 def read_only(how: str):
     """A large read-only array, and a function that sets all of its elements all the same."""

@@ -11,6 +11,8 @@ from test_never_stale import BODY, everywhere, module, x
 
 from compute import Processes, Serial, Threads
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pools():

@@ -11,6 +11,8 @@ from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
 from kernels.definition.rows import keeps_to_its_row
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = [Serial(), Threads(2), Prange(2), Coroutines(2), Processes(2), Joblib(2)]
 x = np.random.default_rng(0).random(2_011)
 
