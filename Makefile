@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-peers proof chaos programs docs clean
+.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-items bench-peers proof chaos programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -37,6 +37,10 @@ speedup: $(DEV)
 bench-dispatch: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(BIN)/python bench/overhead.py
+
+# Functions over items and waits, beside multiprocessing, concurrent.futures and joblib. Three minutes.
+bench-items: $(DEV)
+	$(BIN)/python bench/items.py
 
 # Is cached code ever stale, do intervals hold the truth, does the verdict name what was planted, does the ledger find its
 # seconds? Twenty minutes.

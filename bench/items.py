@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import joblib
 import numpy as np
 import psutil
 from kept import keep
+from peer_table import about
 
 from compute import Coroutines, Processes, Serial, Threads, machine
 from kernels import each, fetch
@@ -180,7 +180,8 @@ def main() -> None:
         ]
     lines += ["", "Waits of 0.1 s, 100 of them", *waiting()]
     print(*lines, sep="\n")
-    keep("items", lines, {"machine": machine.describe(), "load": os.getloadavg()[0]})
+    told = machine.describe()
+    keep("items", [about(told), "", "```", *lines, "```"], told)
 
 
 if __name__ == "__main__":
