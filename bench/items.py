@@ -116,18 +116,20 @@ def large_results(pool: Any, others: dict[str, Any]) -> list[str]:
     )
     copy, made = costs["one memcpy, warm"], costs["making it, in this process"]
     lines = [f"{name:36} {(cost - made) / copy:8.2f} x one memcpy, making aside" for name, cost in costs.items()]
-    here = psutil.Process()
-    before = here.memory_full_info().uss + _shared()
-    (kept,) = pool.map(filled, makes)
-    kept.sum()
-    grown = here.memory_full_info().uss + _shared() - before
+    before = _memory()
+    kept = pool.map(filled, makes), pool.map(filled, makes)
+    assert kept[0][0].sum() == kept[1][0].sum()
+    grown = (_memory() - before) / len(kept)
     return [*lines[2:], f"{'memory for a result that is held':36} {grown / LARGE:8.2f} x its size"]
 
 
-def _shared() -> int:
-    """Bytes of shared memory that the whole machine holds."""
+def _memory() -> int:
+    """Bytes of shared memory that the whole machine holds, and of the heaps of this process and its workers."""
     with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Shmem:"))
+        shared = next(int(line.split()[1]) * 1024 for line in file if line.startswith("Shmem:"))
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    infos = [process.memory_info() for process in processes]
+    return int(shared + sum(info.rss - info.shared for info in infos))
 
 
 def waiting() -> list[str]:

@@ -273,7 +273,7 @@ class Pool(ABC):
             return job.out
         from compute.backends import items
 
-        return items.results(job.inputs, job.out)
+        return items.results(job.inputs, job.out, self.arena)
 
     def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
         """Put the results of a chunk of such a plan in the place of what its lane would have written."""

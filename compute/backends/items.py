@@ -75,7 +75,7 @@ def packed(plan: Plan, arena: Arena, name: str) -> Plan:
     for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         content[start:end] = np.frombuffer(block, np.uint8)
     items = PackedItems(content, ends, grain, [array for _, array in arrays.values()], sets)
-    spool = Spool(plan.chunks, grain, name, in_memory=arena.kind == "shared", folder=arena.folder)
+    spool = arena.spool(plan.chunks, grain, name)
     return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
 
 
@@ -107,10 +107,9 @@ def put_result(inputs: tuple[Any, ...], out: Array, chunk: int, values: list[Any
     spool.write(out, chunk, values)
 
 
-def results(inputs: tuple[Any, ...], out: Array) -> Array:
+def results(inputs: tuple[Any, ...], out: Array, arena: Arena) -> Array:
     """The lists of results that the lanes wrote, as `keep` gives them where lanes share the caller's memory."""
     spool: Spool = inputs[1]
-    try:
-        return spool.results(out)
-    finally:
-        spool.close()
+    lists = spool.results(out)
+    arena.keep_spool(spool)
+    return lists

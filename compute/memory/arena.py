@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compute.memory.segments import ArenaKind, Array, Endings, Segment, check_memory, create_segment, segment_of
+from compute.memory.spool import Spool
 from kernels.vectors.caches import empty
 
 ALIGNED = 2**12  # bytes from which arrays begin at a cache line: less gains nothing, and aligning costs a run 20 us
@@ -28,11 +29,12 @@ class Arena:
 
     def __init__(self, kind: ArenaKind, folder: str | None = None) -> None:
         self.kind = kind
-        self.folder = folder
+        self._folder = folder
         self._told: set[int] = set()  # why its memory is none that is shared, of which users were told
         self._lock = threading.Lock()
         self._lent: Endings[Segment] = Endings()
         self._idle: dict[Segment, int] = {}  # and for how many runs
+        self._spool: Spool | None = None  # of the latest run that had one
 
     def sees(self, array: Array) -> bool:
         """Whether every lane can see this array's memory."""
@@ -65,7 +67,7 @@ class Arena:
                 del self._idle[segment]
             else:
                 check_memory(size)
-                segment = create_segment(size, self.kind, self.folder, self._told)
+                segment = create_segment(size, self.kind, self._folder, self._told)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
             root = np.frombuffer(segment, np.uint8)
             segment.lending.begin()
@@ -77,6 +79,23 @@ class Arena:
             if not segment.lending.is_copied:  # or a fork of this process may still look at it
                 segment.lending.end()
                 self._idle[segment] = 0
+
+    def spool(self, chunks: int, grain: int, name: str) -> Spool:
+        """For the results of a run of so many chunks: the one of the run before, where that was alike and is free."""
+        with self._lock:
+            former, self._spool = self._spool, None
+        if former is not None:
+            if former.serves(chunks, grain, name):
+                return former
+            former.close()
+        return Spool(chunks, grain, name, in_memory=self.kind == "shared", folder=self._folder)
+
+    def keep_spool(self, spool: Spool) -> None:
+        """After its run: the next one may have it."""
+        with self._lock:
+            former, self._spool = self._spool, spool
+        if former is not None:
+            former.close()
 
     def place(self, array: Array) -> Array:
         """The array where every lane can see it: itself, or one copy."""
@@ -123,6 +142,9 @@ class Arena:
         with self._lock:
             self._lent.forget()
             self._idle.clear()
+            if self._spool is not None:
+                self._spool.close()
+                self._spool = None
 
 
 def _lowest(array: Array) -> tuple[Array, int]:

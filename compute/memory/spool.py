@@ -5,9 +5,12 @@ stride is far more than any result, and only what is written takes memory. It be
 has written stays when the worker dies, and a chunk that is run again writes over what was left of it.
 
 A chunk's part is a header (how long each buffer is, in int64), the pickle, and the buffers. The caller reads the small
-ones into its heap. Large ones it maps: the arrays of a result then lie in the memory into which the worker wrote them,
-which is freed when the last of them is gone. Most results are a few numbers, though: these stand in the chunk's row of
-an array that caller and workers share, and cost no system call.
+ones into its heap. Large ones it maps: the arrays of a result then lie in the memory into which the worker wrote them.
+A spool of which nothing is mapped any more serves the next run of as many chunks, because finding new pages takes
+longer than writing to them. One that is closed frees what is still mapped when the last array of it is gone.
+
+Most results are a few numbers, though: these stand in the chunk's row of an array that caller and workers share, and
+cost no system call.
 
     a row: buffers, or -1 | bytes of the pickle | the pickle, if it fits and there are no buffers
 """
@@ -49,7 +52,8 @@ class Spool:
     def __init__(self, chunks: int, grain: int, name: str, *, in_memory: bool, folder: str | None) -> None:
         with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
             self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
-        self._grain, self._name = grain, name
+        self._chunks, self._grain, self._name = chunks, grain, name
+        self._mapped, self._is_copied = 0, False
         self._stride = reach // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
         self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path)
         self._closing.atexit = path is not None  # what has no name is freed by the system
@@ -62,9 +66,22 @@ class Spool:
         writer = Writer(self._address, self._grain, self._stride, self._name)
         writer(rows[chunk : chunk + 1], chunk * self._grain, values)
 
+    def serves(self, chunks: int, grain: int, name: str) -> bool:
+        """Whether another run can have it, of so many chunks: then it is that run's now."""
+        if self._mapped or self._is_copied or (chunks, grain) != (self._chunks, self._grain):
+            return False
+        self._name = name
+        return True
+
     def close(self) -> None:
         """Let go of the file; what is mapped of it stays."""
         self._closing()
+
+    def end(self, is_copied: bool) -> bool:
+        """A part that was mapped is not any more; whether its pages are to be freed."""
+        self._mapped -= 1
+        self._is_copied |= is_copied  # a fork may look at these pages for as long as it lives
+        return not self._closing.alive and not is_copied
 
     def results(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The lists of results of all chunks, as an array of objects; rows: what `Writer` wrote there for each."""
@@ -93,7 +110,7 @@ class Spool:
         if size >= MAPPED:
             page = start // mmap.PAGESIZE * mmap.PAGESIZE
             with contextlib.suppress(OSError):  # there may be as many mappings as the system allows
-                mapped = with_more_files(lambda: _Mapped.of(self._file, page, start + size - page))
+                mapped = with_more_files(lambda: _Mapped.of(self, self._file, page, start + size - page))
                 return memoryview(mapped)[start - page :]
         return self._copy(start, size)
 
@@ -108,19 +125,22 @@ class Spool:
 class _Mapped(mmap.mmap):
     """Mapped memory of a spool; given back when its last view is gone."""
 
+    spool: Spool | None = None
     lending: Lending
     owner: int
 
     @classmethod
-    def of(cls, file: int, start: int, size: int) -> _Mapped:
+    def of(cls, spool: Spool, file: int, start: int, size: int) -> _Mapped:
         mapped = cls(file, size, offset=start)
-        mapped.lending, mapped.owner = Lending(), os.getpid()
+        mapped.spool, mapped.lending, mapped.owner = spool, Lending(), os.getpid()
         mapped.lending.begin()
+        spool._mapped += 1
         return mapped
 
     def __del__(self) -> None:
-        # A fork of the owner may look at these pages for as long as it lives.
-        if os.getpid() == self.owner and not self.lending.is_copied and hasattr(mmap, "MADV_REMOVE"):
+        if self.spool is None or os.getpid() != self.owner or not self.spool.end(self.lending.is_copied):
+            return
+        if hasattr(mmap, "MADV_REMOVE"):
             with contextlib.suppress(OSError, ValueError):
                 self.madvise(mmap.MADV_REMOVE)
 

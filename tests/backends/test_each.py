@@ -277,7 +277,7 @@ def test_the_longest_are_begun_first(pool_of, backend):
     result = pool_of(backend).run(each(times, cost=lambda x: x), [1, 5, 3, 4, 2])
     assert result.value == [3, 15, 9, 12, 6]
     spans = np.sort(result.timeline.spans, order="start")
-    assert spans["chunk"][0] == 1
+    assert spans["chunk"][0] in (1, 3)  # lanes that begin at once may be written down in any order
 
 
 @everywhere

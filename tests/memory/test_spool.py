@@ -1,0 +1,99 @@
+"""Results of processes: held ones are nobody else's, and what is let go of serves the next run or is freed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from compute import Joblib, Processes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mappings are counted in /proc")
+SIZE = 300_000  # numbers: enough to be mapped
+
+
+def filled(value):
+    return np.full(SIZE, float(value))
+
+
+def mappings():
+    with open("/proc/self/maps") as maps:
+        return sum("/dev/shm/nfold-" in line and " (deleted)" in line for line in maps)
+
+
+@pytest.mark.parametrize("backend", [Processes(2), Joblib(2), Joblib(2, arrays="memmap")], ids=repr)
+def test_a_result_that_is_held_is_not_written_to_again(no_leaks, backend):
+    with backend.open() as pool:
+        held = [pool.map(filled, [k, -k]) for k in range(5)]
+        pool.map(filled, [99, 99])
+        pool.map(filled, [100])
+    for k, (one, other) in enumerate(held):
+        assert one.tobytes() == filled(k).tobytes()
+        assert other.tobytes() == filled(-k).tobytes()
+    view = held[4][0][10:20]
+    del held, one, other
+    gc.collect()
+    assert view.tolist() == [4.0] * 10
+
+
+def test_pages_that_nobody_holds_serve_the_next_run_and_are_freed_at_the_end(no_leaks):
+    before = mappings()
+    with Processes(2).open() as pool:
+        pool.map(filled, [1, 2])
+        spool = pool.arena._spool
+        pool.map(filled, [3, 4])
+        assert pool.arena._spool is spool
+        held = pool.map(filled, [5, 6])
+        assert pool.map(filled, [7, 8])[0][0] == 7
+        assert pool.arena._spool is not spool
+        assert mappings() > before
+        del spool
+    assert held[1][0] == 6
+    del held
+    gc.collect()
+    assert mappings() == before
+
+
+FORKED = """
+import gc, os
+import numpy as np
+from compute import *
+from watched import await_children, in_child
+
+def filled(value):
+    return np.full(300_000, float(value))
+
+with Processes(2).open() as pool:
+    held = pool.map(filled, [1, 2])
+
+    def looks():
+        while not os.path.exists("dropped"):
+            pass
+        assert held[0].tobytes() == filled(1).tobytes() and held[1].tobytes() == filled(2).tobytes()
+
+    child = in_child(looks)
+    held = None
+    gc.collect()
+    for k in range(3):
+        assert pool.map(filled, [k, 7])[0][5] == k
+    open("dropped", "x").close()
+    await_children(child)
+print("done")
+"""
+
+
+def test_a_fork_keeps_what_its_parent_drops(warm_python, no_leaks):
+    assert warm_python.run(FORKED) == "done\n"
+
+
+def test_more_than_one_chunk_of_every_size(no_leaks):
+    def made(k):
+        return os.urandom(1) * (10**k), np.arange(10.0**k)
+
+    with Processes(2).open() as pool:
+        for text, values in pool.map(made, range(7)):
+            assert len(text) == len(values)
+            assert values[-1] == len(values) - 1
