@@ -11,12 +11,14 @@ import os
 import secrets
 import selectors
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from multiprocessing import util
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from compute.adapters.calls import Caller, perform, settle
@@ -25,6 +27,7 @@ from compute.backends import hosts
 from compute.backends.backend import Pool
 from compute.backends.sender import Sender
 from compute.dispatch import ATTEMPTS, WorkerDied
+from compute.lanes import interrupts
 from compute.lanes.loop import be_a_lane
 from compute.memory.arena import Arena
 from compute.memory.descriptors import with_more_files
@@ -62,6 +65,10 @@ class Memory:
     """What an executor keeps from run to run: what workers know of functions and arrays, and where they connect."""
 
     def __init__(self, kind: Any) -> None:
+        self._errands: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        # One for all runs: Python 3.12.0 and 3.12.1 start no thread once the program's end has begun.
+        with interrupts.put_off():
+            threading.Thread(target=_do_errands, args=(self._errands,), name="nfold-exchange", daemon=True).start()
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
         self.suspects: set[Task] = set()  # at work when all workers died of one of them: they are done one at a time
@@ -75,19 +82,42 @@ class Memory:
             self._door = _Door()
         return self._door
 
+    def beside(self, errand: Callable[[], object]) -> threading.Event:
+        """Have the thread of all runs do this; set when it is done."""
+        is_done = threading.Event()
+
+        def do() -> None:
+            try:
+                errand()
+            finally:
+                is_done.set()
+
+        self._errands.put(do)
+        return is_done
+
     def _close_door(self) -> None:
         if self._door is not None:
             self._door.close()
             self._door = None
 
     def close(self) -> None:
+        self._errands.put(None)
         self._close_door()
         self.sender.forget()
         self.arena.close()
 
 
+def _do_errands(errands: SimpleQueue[Callable[[], object] | None]) -> None:
+    while (errand := errands.get()) is not None:
+        try:
+            errand()
+        except BaseException:  # a fault of ours, told as of a thread of its own; the next run needs this one
+            sys.excepthook(*sys.exc_info())
+        del errand  # it holds a run
+
+
 class Exchange:
-    """The caller's side of one run: a thread that hands tasks to lanes, and outcomes to futures."""
+    """The caller's side of one run: hands tasks to lanes, and outcomes to futures, on the memory's thread."""
 
     def __init__(self, pool: Pool, desk: Desk, memory: Memory, door: _Door) -> None:
         self._pool, self._desk, self._memory, self._door = pool, desk, memory, door.socket
@@ -106,14 +136,13 @@ class Exchange:
         in_children(self, Exchange._close_files)
         self._is_over = False
         self._desk.ring = self._ring
-        self._thread = threading.Thread(target=self._run, name="nfold-exchange", daemon=True)
-        self._thread.start()
+        self._ended = self._memory.beside(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over = True
         self._ring()
-        self._thread.join()
+        self._ended.wait()
         self._desk.ring = lambda: None
         self._close_files()
 
