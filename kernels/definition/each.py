@@ -6,7 +6,6 @@ gives them stand-ins for `Items` and for the function that keeps a chunk's resul
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import itertools
@@ -234,7 +233,7 @@ def listed(items: Any, name: str) -> list[Any]:
     try:
         iterator = iter(items)
     except TypeError:
-        raise TypeError(f"the items for {name} must be iterable, not {items!r}; pass a list of them") from None
+        raise TypeError(f"the items for {name} must be iterable, not {short(items)}; pass a list of them") from None
     return list(iterator)
 
 
@@ -242,7 +241,7 @@ def _longest_first(plan: Plan, values: list[Any], cost: Callable[[Any], float]) 
     costs = np.array([cost(item) for item in values], np.float64)
     if np.isnan(costs).any():
         first = int(np.flatnonzero(np.isnan(costs))[0])
-        raise ValueError(f"cost gives nan for item {first}, {reprlib.repr(values[first])}; return a number")
+        raise ValueError(f"cost gives nan for item {first}, {short(values[first])}; return a number")
     chunks = np.add.reduceat(costs, np.arange(0, len(costs), plan.step)) if len(costs) else costs
     order: np.ndarray[Any, Any] = np.argsort(-chunks, kind="stable")
     return order
@@ -289,6 +288,8 @@ def _awaiting_body(
     returns_errors: bool,
     timeout: float | None,
 ) -> Callable[..., Coroutine[Any, Any, None]]:
+    import asyncio  # late: nobody who awaits nothing should pay half of what numpy takes to import
+
     async def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
         values: list[Any] = []
         part = items[lo:hi]

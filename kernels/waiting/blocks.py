@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import mmap
@@ -96,6 +95,8 @@ def read(lo: int, hi: int, out: Array, path: bytes, block: int, way: int) -> Non
 
 async def read_awaiting(lo: int, hi: int, out: Array, path: bytes, block: int, way: int) -> None:
     """The same on threads of the loop: no system call of Linux reads a file without somebody who waits."""
+    import asyncio
+
     await asyncio.to_thread(read.python.variants["python"].source(), lo, hi, out, path, block, way)
 
 

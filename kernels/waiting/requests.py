@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import math
-import socket
 from typing import Any
 
 import numpy as np
@@ -53,6 +51,8 @@ def check_fetch(value: Any, n: Any, delay: Any = 0.01) -> None:
 @kernel(plan=plan_fetch, compiled=False, check=check_fetch, unit="request", bound="wait")
 def fetch(lo: int, hi: int, out: Array, patience: float, port: int) -> None:
     """Fill out[lo:hi] with replies, one after the other; touch nothing else."""
+    import socket
+
     for k in range(lo, hi):
         with _named(k, port), socket.create_connection((HOST, port), patience) as connection:
             connection.sendall(b"%d\n" % k)
@@ -62,6 +62,8 @@ def fetch(lo: int, hi: int, out: Array, patience: float, port: int) -> None:
 
 async def fetch_awaiting(lo: int, hi: int, out: Array, patience: float, port: int) -> None:
     """The same, handing over while it waits."""
+    import asyncio
+
     for k in range(lo, hi):
         with _named(k, port):
             async with asyncio.timeout(patience):

@@ -9,7 +9,6 @@ number k and a newline; its reply is `reply_to(k)` and a newline.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -25,6 +24,8 @@ def reply_to(k: int) -> int:
 @contextlib.contextmanager
 def served(delay: float) -> Iterator[tuple[int]]:
     """A server that replies after so many seconds: its port. It has ended when this has."""
+    import subprocess
+
     server = subprocess.Popen(
         [sys.executable, __file__, repr(delay)],
         stdin=subprocess.PIPE,

@@ -14,13 +14,14 @@ from concurrent.futures import CancelledError, as_completed, wait
 
 import numpy as np
 import pytest
+from patience import PATIENCE
+from tasks import square, wait_for
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from compute.adapters.executor import Executor
 from kernels import count_primes
 
 BACKENDS = [Threads(2), Processes(2)]
-PATIENCE = 60  # s for what takes milliseconds
 
 
 @pytest.fixture(scope="module", params=BACKENDS, ids=repr)
@@ -33,17 +34,6 @@ def pool(request):
 def executor(pool):
     with pool.executor() as executor:
         yield executor
-
-
-def square(x):
-    return x * x
-
-
-def wait_for(path):
-    """Come to an end when the file is there: what a test decides, on threads and in processes."""
-    while not os.path.exists(path):
-        time.sleep(0.005)
-    return path
 
 
 class Scaled:

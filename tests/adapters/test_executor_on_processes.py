@@ -11,27 +11,16 @@ from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pytest
+from patience import PATIENCE
+from tasks import square, wait_for
 
 from compute import Joblib, Processes
-
-PATIENCE = 60  # s for what takes milliseconds
 
 
 @pytest.fixture(scope="module")
 def processes():
     with Processes(2).open() as pool:
         yield pool
-
-
-def square(x):
-    return x * x
-
-
-def wait_for(path):
-    """Come to an end when the file is there: what a test decides, on threads and in processes."""
-    while not os.path.exists(path):
-        time.sleep(0.005)
-    return path
 
 
 def die_once(path):

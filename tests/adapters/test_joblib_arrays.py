@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from joblib import Parallel, delayed, parallel_config
-
-import compute.adapters.joblib as ours
+from joblib import Parallel, delayed
 
 LARGE = np.arange(100_000.0)  # 800 KB
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nobody_idle():
-    yield
-    ours.close_idle_workers()
-
-
-@pytest.fixture(autouse=True)
-def on_nfold():
-    with parallel_config(backend="nfold", n_jobs=2):
-        yield
+pytestmark = pytest.mark.usefixtures("nobody_idle", "on_nfold")
 
 
 def where(array):

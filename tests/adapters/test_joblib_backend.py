@@ -19,17 +19,7 @@ import compute.adapters.joblib as ours
 from compute import Processes
 from kernels import each
 
-
-@pytest.fixture(scope="module", autouse=True)
-def nobody_idle():
-    yield
-    ours.close_idle_workers()
-
-
-@pytest.fixture(autouse=True)
-def on_nfold():
-    with parallel_config(backend="nfold", n_jobs=2):
-        yield
+pytestmark = pytest.mark.usefixtures("nobody_idle", "on_nfold")
 
 
 def process(_=None):

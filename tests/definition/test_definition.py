@@ -179,6 +179,7 @@ def test_nearest_says_nothing_about_what_is_far():
 
 def test_numba_is_not_imported_with_the_kernels(script):
     script("import sys, kernels, compute; assert 'numba' not in sys.modules, 'numba'")
+    script("import sys, kernels, compute; assert not {'asyncio', 'subprocess', 'socket'} & set(sys.modules)")
 
 
 def test_python_variants_run_where_there_is_no_numba(script):

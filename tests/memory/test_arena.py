@@ -13,33 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-import compute.memory.arena
 from compute import Joblib, Processes, Threads, machine, shared
 from compute.memory.arena import Arena
 from compute.memory.segments import reference, segment_of
 
 PROCESSES = [Processes(2), Joblib(2), Joblib(2, arrays="memmap")]
 POINT = np.dtype([("x", np.float32), ("tag", "S3"), ("at", np.int64, (2,))])
-
-
-@pytest.fixture(scope="module", params=PROCESSES, ids=repr)
-def pool(request):
-    with request.param.open() as pool:
-        yield pool
-
-
-@pytest.fixture
-def segments(monkeypatch):
-    """The sizes of the segments that are made while a test runs."""
-    made = []
-    create = compute.memory.arena.create_segment
-
-    def counted(size, *rest):
-        made.append(size)
-        return create(size, *rest)
-
-    monkeypatch.setattr(compute.memory.arena, "create_segment", counted)
-    return made
 
 
 # What an arena hands out.

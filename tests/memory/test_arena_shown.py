@@ -8,31 +8,10 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-import compute.memory.arena
-from compute import Joblib, Processes, machine, shared
+from compute import machine, shared
 from compute.memory.arena import Arena
 from compute.memory.segments import reference, segment_of
 from kernels import Plan, kernel
-
-
-@pytest.fixture(scope="module", params=[Processes(2), Joblib(2), Joblib(2, arrays="memmap")], ids=repr)
-def pool(request):
-    with request.param.open() as pool:
-        yield pool
-
-
-@pytest.fixture
-def segments(monkeypatch):
-    """The sizes of the segments that are made while a test runs."""
-    made = []
-    create = compute.memory.arena.create_segment
-
-    def counted(size, *rest):
-        made.append(size)
-        return create(size, *rest)
-
-    monkeypatch.setattr(compute.memory.arena, "create_segment", counted)
-    return made
 
 
 @kernel(plan=lambda x: Plan(len(x), (x,)), compiled=False)
