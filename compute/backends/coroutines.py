@@ -8,11 +8,9 @@ functions) hand over whenever they do, so a thousand waits take as long as one.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts, usage
@@ -36,46 +34,20 @@ class Coroutines(Backend):
 
 class CoroutinePool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        import asyncio
-        from concurrent.futures import ThreadPoolExecutor
+        from compute.lanes.awaiting import AwaitingLane, off_the_loop, run_together
 
-        if hasattr(job.lane, "steps"):
-            return _waiting(job)
         # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
         with interrupts.put_off(ControlArray(job.control).stop):
+            was_inside = inside_a_lane()
             try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                return _on_a_loop(job)
-            # In a notebook the caller's thread has a loop of its own already, and loops do not nest.
-            with ThreadPoolExecutor(1) as thread:
-                return thread.submit(contextvars.copy_context().run, _on_a_loop, job).result()
-
-
-def _waiting(job: Job) -> list[Outcome]:
-    """Lanes whose bodies wait, on one loop."""
-    from compute.lanes.awaiting import run_together
-
-    was_inside = inside_a_lane()
-    try:
-        with _noted(job):
-            outcomes = run_together([_awaiting(job, me) for me in range(job.lanes)], job.control, line_of(0))
-    finally:
-        be_a_lane(was_inside)
-    return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(outcomes)]
-
-
-async def _awaiting(job: Job, me: int) -> Outcome:
-    be_a_lane(True)
-    mark_worker(job, me)
-    control, line = ControlArray(job.control), line_of(me)
-    lane: Any = job.lane
-    try:
-        await lane.steps(job.control, line, job.out, job.inputs)
-    except BaseException as error:
-        control.stop()
-        return Outcome(me, error, control.current(me))
-    return Outcome(me)
+                if not isinstance(job.lane, AwaitingLane):
+                    return off_the_loop(lambda: _on_a_loop(job))
+                with _noted(job):
+                    made = run_together([_lane(job, me) for me in range(job.lanes)], job.control, line_of(0))
+                # One that was told to stop before it began says no more than that.
+                return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(made)]
+            finally:
+                be_a_lane(was_inside)
 
 
 @contextlib.contextmanager
@@ -92,11 +64,9 @@ def _on_a_loop(job: Job) -> list[Outcome]:
     import asyncio
 
     loop = asyncio.new_event_loop()
-    was_inside = be_a_lane(True)
     try:
         return loop.run_until_complete(_lanes(job))
     finally:
-        be_a_lane(was_inside)
         loop.close()
 
 
@@ -110,10 +80,14 @@ async def _lanes(job: Job) -> list[Outcome]:
 async def _lane(job: Job, me: int) -> Outcome:
     import asyncio
 
-    line, control = mark_worker(job, me), ControlArray(job.control)
+    be_a_lane(True)
+    line, control, lane = mark_worker(job, me), ControlArray(job.control), job.lane
     try:
-        while job.lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
-            await asyncio.sleep(0)
+        if hasattr(lane, "steps"):
+            await lane.steps(job.control, line, job.out, job.inputs)
+        else:
+            while lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
+                await asyncio.sleep(0)
     except BaseException as error:
         control.stop()
         return Outcome(me, error, control.current(me))

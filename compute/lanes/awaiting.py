@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from compute.lanes import interrupts
 from compute.lanes.control import (
@@ -40,6 +40,7 @@ from compute.lanes.control import (
 )
 from kernels.definition.bodies import nothing_returned
 
+Made = TypeVar("Made")
 PERIOD = 0.05  # s between looks at the stop flag: 20 wake-ups a second cost nothing, and nobody waits longer for an end
 EXHAUSTED, TOLD_TO_STOP = 0, 2  # as the lane loop's own
 
@@ -48,9 +49,14 @@ class AwaitingLane:
     """A lane function, called as all are: then it has a loop to itself. `steps` are those of a lane that shares one."""
 
     def __init__(
-        self, body: Callable[..., Any], target: Callable[..., Any], take: Callable[..., Any], notes: Sequence[Any]
+        self,
+        body: Callable[..., Any],
+        target: Callable[..., Any],
+        take: Callable[..., Any],
+        notes: Sequence[Callable[[Words, int], None]],
+        be_a_lane: Callable[[bool], bool],
     ) -> None:
-        self._body, self._target, self._take = body, target, take
+        self._body, self._target, self._take, self._be_a_lane = body, target, take, be_a_lane
         self._begin, self._end = notes
 
     def __call__(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...], until: int) -> int:
@@ -64,7 +70,11 @@ class AwaitingLane:
         return state
 
     async def steps(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...]) -> int:
-        """Take tickets and await their chunks until there is none, or the lane is told to stop."""
+        """Take tickets and await their chunks until there is none, or the lane is told to stop.
+
+        The thread of its loop counts as a lane from now on.
+        """
+        self._be_a_lane(True)
         tickets, grain, indices = int(control[N_TICKETS]), int(control[GRAIN]), int(control[N_INDICES])
         done, order, spans = int(control[DONE]), int(control[ORDER]), int(control[SPANS])
         began = time.perf_counter_ns()
@@ -104,45 +114,31 @@ def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line
 
     The thread's CPU time is added to this line.
     """
-    if asyncio._get_running_loop() is None:  # an exception instead would stand in every traceback of a body
-        return _run(lanes, control, line)
-    # In a notebook or a server the caller's thread has a loop of its own already, and loops do not nest.
-    return _elsewhere(lambda: _run(lanes, control, line))
+    # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
+    with interrupts.put_off(ControlArray(control).stop):
+        return off_the_loop(lambda: _run(lanes, control, line))
 
 
-def _elsewhere(do: Callable[[], list[Any]]) -> list[Any]:
-    found: list[Any] = []
-
-    def perform() -> None:
-        try:
-            found.append((do(), None))
-        except BaseException as error:
-            found.append(([], error))
-
-    with interrupts.put_off():
-        thread = threading.Thread(target=contextvars.copy_context().run, args=(perform,), name="nfold-loop")
-        thread.start()
-        thread.join()
-    values, error = found[0]
-    if error is not None:
-        raise error
-    return list(values)
+def off_the_loop(do: Callable[[], list[Made]]) -> list[Made]:
+    """do(), on a thread without an event loop: a notebook's or a server's own has one, and loops do not nest."""
+    if asyncio._get_running_loop() is None:  # to ask by an exception would put that into every traceback of a body
+        return do()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(contextvars.copy_context().run, do).result()
 
 
 def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
     began = time.thread_time_ns()
-    # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
-    with interrupts.put_off(ControlArray(control).stop):
-        loop = asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_heeding(lanes, control))
+    finally:
         try:
-            return loop.run_until_complete(_heeding(lanes, control))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
         finally:
-            try:
-                loop.run_until_complete(loop.shutdown_asyncgens())
-                loop.run_until_complete(loop.shutdown_default_executor())
-            finally:
-                loop.close()
-            control[line + CPU] += time.thread_time_ns() - began
+            loop.close()
+        control[line + CPU] += time.thread_time_ns() - began
 
 
 async def _heeding(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:

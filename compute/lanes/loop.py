@@ -219,7 +219,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callabl
     if inspect.iscoroutinefunction(body):
         from compute.lanes.awaiting import AwaitingLane
 
-        return AwaitingLane(body, target, take, (usage.begin, usage.end))
+        return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
     return make_lane(body, target, take, _load, _store, *clocks, usage.begin, usage.end)
 
 

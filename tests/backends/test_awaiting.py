@@ -126,6 +126,47 @@ def test_an_interrupt_ends_all_waits(pool_of, backend, tmp_path):
 
 
 @everywhere
+def test_an_interrupt_ends_all_waits_where_a_loop_runs_already(pool_of, backend, tmp_path):
+    """As in a notebook: the main thread has a loop, and ours has a thread of its own."""
+    begun = tmp_path / "begun"
+
+    async def waits(x):
+        begun.touch()
+        await asyncio.sleep(1000)
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def within():
+        with pytest.raises(KeyboardInterrupt):
+            pool.map(waits, range(3))
+        return pool.map(doubled, [1])
+
+    pool = pool_of(backend)
+    loop = asyncio.new_event_loop()  # asyncio.run has a handler of its own
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        assert loop.run_until_complete(within()) == [2]
+    finally:
+        thread.join()
+        loop.close()
+
+
+@everywhere
+def test_what_runs_in_an_awaiting_body_runs_serially_where_a_loop_runs_already(pool_of, backend):
+    async def nests(x):
+        return run(each(lambda y: os.getpid()), [x], on=Processes(2)).value == [os.getpid()]
+
+    async def within():
+        return pool_of(backend).map(nests, [1, 2])
+
+    assert asyncio.run(within()) == [True, True]
+
+
+@everywhere
 def test_what_a_body_begins_and_leaves_is_cancelled(pool_of, backend, tmp_path):
     marks = str(tmp_path / "cancelled")
 
