@@ -27,10 +27,12 @@ def imap(
         executor = Executor(pool)
     except ValueError:  # lanes on the caller's own thread: nothing comes while it reads
         return _by_windows(pool, call, numbered, limit)
-    return (_in_order if ordered else _as_they_come)(executor, call, numbered, limit)
+    return _through(executor, call, numbered, limit, ordered)
 
 
-def _in_order(executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
+def _through(
+    executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int, ordered: bool
+) -> Iterator[Any]:
     ahead: deque[futures.Future[Any]] = deque()
     try:
         while True:
@@ -38,22 +40,9 @@ def _in_order(executor: Executor, call: Callable[..., Any], items: Iterator[Any]
                 ahead.append(executor.submit(call, index, item))
             if not ahead:
                 return
-            yield ahead.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _as_they_come(executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
-    ahead: set[futures.Future[Any]] = set()
-    try:
-        while True:
-            for index, item in itertools.islice(items, limit - len(ahead)):
-                ahead.add(executor.submit(call, index, item))
-            if not ahead:
-                return
-            done, _ = futures.wait(ahead, return_when=futures.FIRST_COMPLETED)
+            done = [ahead[0]] if ordered else futures.wait(ahead, return_when=futures.FIRST_COMPLETED).done
             for future in done:
-                ahead.discard(future)
+                ahead.remove(future)
                 yield future.result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

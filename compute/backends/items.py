@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import reprlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from compute.memory.arena import Arena
 from compute.memory.spool import ROW, Spool
 from kernels.definition.containers import ATOMS
+from kernels.definition.each import short
 from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +95,7 @@ def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, 
                 carrier.packed(item, carrier.attributes_of([item]), place, given=True)
             except Exception:
                 raise TypeError(
-                    f"item {index} of {name}, {reprlib.repr(item)}, cannot be sent to worker processes"
+                    f"item {index} of {name}, {short(item)}, cannot be sent to worker processes"
                     f" ({type(error).__name__}: {error}); pass plain values and arrays, or run on threads"
                 ) from error
         raise

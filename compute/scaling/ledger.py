@@ -58,13 +58,13 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
     outside = sum(lane.wall for lane in lanes) - cpu
-    off = max(0.0, outside - queued)
-    waited = min(off, waits)
+    off = waited(timeline)
+    waiting = min(off, waits)
     spent = {
         "useful": useful,
         "inflation": cpu - useful,
-        "waiting": waited,
-        "blocked": off - waited,
+        "waiting": waiting,
+        "blocked": off - waiting,
         "runqueue": min(queued, max(0.0, outside)),
         "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
         "startup": sum(ways) - sent + workers * (over - last),
