@@ -132,6 +132,8 @@ class Nested:
         pass
 
     def packed(self, kernel: Kernel, plan: Plan) -> Plan:
+        if kernel.timeout is not None:
+            raise ValueError(f"{kernel.name} has a timeout, and within a lane nobody can end it; leave that out here")
         return plan
 
     def unpacked(self, job: Job) -> Any:

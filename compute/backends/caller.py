@@ -33,14 +33,15 @@ class Caller:
     def __init__(self, backend: object, arena: Arena, timeout: float | None) -> None:
         children.check_may_start(backend)
         hosts.prepare()
-        self._sender, self._pools_timeout, self._timeout = Sender(arena), timeout, timeout
+        self._sender, self._longest = Sender(arena), timeout
+        self._timeout = timeout  # of the job that was sent last
         self._began, self._made = 0, 0.0
 
     def message(self, job: Job) -> bytes:
         """What to send to every worker that has a lane in this job."""
         self._began = time.perf_counter_ns()
-        limits = [limit for limit in (self._pools_timeout, job.kernel.timeout) if limit is not None]
-        self._timeout = min(limits, default=None)
+        own, longest = job.kernel.timeout, self._longest
+        self._timeout = longest if own is None else own if longest is None else min(own, longest)
         message = self._sender.message(job)
         self._made = time.perf_counter()
         return message

@@ -202,8 +202,7 @@ def _of_the_caller() -> int:
 
 
 def _create_shared(size: int) -> Segment:
-    # The name tells whose it is, so that `hosts.sweep` can remove what a killed program has left.
-    name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
+    name = new_name()
     if is_open_to_others():
         # Its name lasts for a moment. SharedMemory would start a process, the resource tracker, to watch over it.
         from _posixshmem import shm_unlink  # type: ignore[import-not-found]
@@ -223,6 +222,11 @@ def _create_shared(size: int) -> Segment:
     except BaseException:
         unlink()
         raise
+
+
+def new_name() -> str:
+    """A name for shared memory that tells whose it is: `hosts.sweep` removes what a killed program has left."""
+    return f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _create_mapped(size: int, folder: str | None) -> Segment:

@@ -22,7 +22,6 @@ import errno
 import mmap
 import os
 import pickle
-import secrets
 import tempfile
 import traceback
 import weakref
@@ -35,7 +34,7 @@ from compute import machine
 from compute.lanes import interrupts
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import Lending
-from compute.memory.segments import check_memory, in_words, is_open_to_others, open_by_name
+from compute.memory.segments import check_memory, in_words, is_open_to_others, new_name, open_by_name
 
 LARGE = 2**16  # bytes from which a buffer stands beside the pickle: below, a copy within it costs less
 MAPPED = 2**20  # bytes of a chunk's buffers from which they are mapped: below, copying costs less than a mapping
@@ -53,7 +52,8 @@ class Spool:
         with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
             self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
         self._chunks, self._grain, self._name = chunks, grain, name
-        self._mapped, self._is_copied = 0, False
+        self._mapped: weakref.WeakSet[_Mapped] = weakref.WeakSet()
+        self._is_copied = False
         self._stride = reach // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
         self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path)
         self._closing.atexit = path is not None  # what has no name is freed by the system
@@ -78,8 +78,7 @@ class Spool:
         self._closing()
 
     def end(self, is_copied: bool) -> bool:
-        """A part that was mapped is not any more; whether its pages are to be freed."""
-        self._mapped -= 1
+        """A part that was mapped will not be any more; whether its pages are to be freed."""
         self._is_copied |= is_copied  # a fork may look at these pages for as long as it lives
         return not self._closing.alive and not is_copied
 
@@ -134,7 +133,7 @@ class _Mapped(mmap.mmap):
         mapped = cls(file, size, offset=start)
         mapped.spool, mapped.lending, mapped.owner = spool, Lending(), os.getpid()
         mapped.lending.begin()
-        spool._mapped += 1
+        spool._mapped.add(mapped)
         return mapped
 
     def __del__(self) -> None:
@@ -266,7 +265,7 @@ def _new_file(in_memory: bool, folder: str | None) -> tuple[int, str, str | None
     if in_memory and is_open_to_others():
         from _posixshmem import shm_unlink  # type: ignore[import-not-found]
 
-        name = f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
+        name = new_name()
         with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk does as well
             descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
             shm_unlink(f"/{name}")

@@ -51,23 +51,11 @@ def keep(out: Any, lo: int, values: list[Any]) -> None:
 class Each(Kernel):
     """A kernel of a function of one item."""
 
-    function: Callable[..., Any] | None = None
-    repeatable: bool = True
-    seconds: float | None = None
     returns_errors: bool = False
-
-    @property
-    def is_repeatable(self) -> bool:
-        return self.repeatable
-
-    @property
-    def timeout(self) -> float | None:
-        """Of a function that somebody else must end: an async one is cancelled where it waits."""
-        return None if self.variants[self.variant].mode == "awaits" else self.seconds
 
     def late(self, plan: Plan, item: int) -> TimeoutError:
         """What became of an item that took too long."""
-        text = f"item {item} of {self.name}, {short(plan.inputs[0].values[item])}, took longer than {self.seconds} s"
+        text = f"item {item} of {self.name}, {short(plan.inputs[0].values[item])}, took longer than {self.timeout} s"
         return TimeoutError(text)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
@@ -81,7 +69,9 @@ class Each(Kernel):
         return error
 
     def plan(self, *args: Any, **kw: Any) -> Plan:
-        return self.planner(*args, **kw)
+        """As for any kernel; items need no check, because lanes take them as they are."""
+        made: Plan = self._planned(args, kw)
+        return made
 
     def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
         if plan.dtype is object:  # arenas lend no memory for objects
@@ -144,18 +134,18 @@ def each(
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
     name = name_of(f)
+    variants = _variants(f, name, _caller(f, star, seed), errors == "return", timeout)
     return Each(
         name=name,
         module=getattr(f, "__module__", None) or "builtins",
-        variants=_variants(f, name, _caller(f, star, seed), errors == "return", timeout),
+        variants=variants,
         planner=_planner(name, cost, alone=timeout is not None),
         reduce=_in_order,
         example=example or (lambda size: (range(size),)),
         unit="items",
         inputs=("items",),
-        function=f,
-        repeatable=retry,
-        seconds=timeout,
+        is_repeatable=retry,
+        timeout=None if "awaits" in variants else timeout,  # an async function is cancelled where it waits
         returns_errors=errors == "return",
         __doc__=f.__doc__,
     )

@@ -111,6 +111,8 @@ class Kernel:
     work_of: Callable[[Any], float] | None = None
     inputs: tuple[str, ...] = ()
     inout: tuple[int, ...] = ()
+    is_repeatable: bool = True  # whether a chunk whose worker died may be run again, for all that its body does outside
+    timeout: float | None = None  # seconds after which somebody else must end a chunk; None for never
     chosen: str | None = None
     __doc__: str | None = field(default=None, compare=False)
 
@@ -146,15 +148,7 @@ class Kernel:
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
         variant = self.variants[self.variant]
-        try:
-            made = (variant.planner or self.planner)(*args, **kw)
-        except TypeError:
-            takes = inspect.signature(self.planner)
-            try:
-                takes.bind(*args, **kw)
-            except TypeError as error:
-                raise TypeError(f"{self.name}{takes}: {error}") from None
-            raise
+        made = self._planned(args, kw)
         if not _is_sound(made):
             raise ValueError(f"{self.name}'s plan {fault_of(made)}")
         if made.shape is not None and not self.reduce and not (made.shape and made.shape[0] >= made.indices):
@@ -162,6 +156,18 @@ class Kernel:
         if variant.compiled:
             _vet(variant.function, self.inputs, self.inout)
         return checked(made, self.inputs, self.inout, variant.compiled)
+
+    def _planned(self, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        """What the planner makes of the arguments; a TypeError that names the kernel where it does not take them."""
+        try:
+            return (self.variants[self.variant].planner or self.planner)(*args, **kw)
+        except TypeError:
+            takes = inspect.signature(self.planner)
+            try:
+                takes.bind(*args, **kw)
+            except TypeError as error:
+                raise TypeError(f"{self.name}{takes}: {error}") from None
+            raise
 
     def _check_extent(self, made: Plan) -> None:
         """ValueError where the body's text shows that it writes beyond an output that is shorter than the indices."""
@@ -199,16 +205,6 @@ class Kernel:
                 plan.out[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether a chunk whose worker died may be run again, for all that its body does outside."""
-        return True
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that a chunk may take; None for ever."""
-        return None
 
     def explained(self, error: Exception) -> Exception:
         """What a body raised: itself, or one line with the remedy for what numpy and numba say of a broken rule."""

@@ -302,6 +302,7 @@ BAD = {
     "seed": (lambda: each(times, seed=1.5), ValueError, "seed must be a whole number, not 1.5"),
     "cost": (lambda: each(times, cost=3), ValueError, "cost must be a function of an item, not 3"),
     "cost gives nan": (lambda: each(times, cost=float)(["1", "nan"]), ValueError, "cost gives nan for item 1, 'nan'"),
+    "no items": (lambda: each(times)(), TypeError, r"times\(items.*: missing a required argument: 'items'"),
     "items": (lambda: each(times)(5), TypeError, "the items for times must be iterable, not 5"),
 }
 
@@ -371,5 +372,7 @@ def test_where_nobody_can_end_an_item_a_timeout_is_refused(pool_of, backend):
         pool_of(backend).map(sleeps, [0], timeout=1)
     with pytest.raises(ValueError, match="run it on Processes"):
         each(sleeps, timeout=1)([0])
+    with pytest.raises(ValueError, match="within a lane nobody can end it"):
+        pool_of(backend).map(lambda x: run(each(sleeps, timeout=1), [x], on=Processes(1)).value, [0])
     with pytest.raises(ValueError, match="timeout must be more than 0 seconds, not 0"):
         each(sleeps, timeout=0)
