@@ -370,6 +370,7 @@ def check_memory(size: int) -> None:
 
 
 def in_words(size: float) -> str:
+    """`1.5 GB`: a number of bytes, to three digits."""
     unit = 0
     while size >= 1000 and unit < 6:
         size, unit = size / 1000, unit + 1

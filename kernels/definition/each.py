@@ -199,6 +199,7 @@ def each_of_module(f: Callable[..., Any], module: Any) -> Each:
 
 
 def name_of(f: Callable[..., Any]) -> str:
+    """What a callable is called: its own name, that of what a partial calls, else that of its class."""
     if isinstance(f, functools.partial):
         return name_of(f.func)
     return str(getattr(f, "__name__", None) or type(f).__name__)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from compute.scaling.verdict.evidence import TAKEN, TICKETS, Evidence
+from compute.scaling.verdict.evidence import NEAR, TAKEN, TICKETS, Evidence
 from compute.scaling.words import listed, percent, ratio, seconds
 
 LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
+MIXED = 0.1  # of the serial time: who computes less is bound by what is outside
 NAMES = {  # of entries, in a sentence
     "runqueue": "queued for a CPU",
     "inflation": "CPU inflation",
@@ -35,21 +36,17 @@ LESS_MEMORY = always("compute more with each byte (blocks that fit the caches, s
 
 
 def one_thread(e: Evidence) -> str:
-    if e.waits:
-        return (
-            f"{mixed(e)}: {every(e.workers, 'lane')} share one thread, {_turns(e)}"
-            if e.computes >= LEAST_FIGURE and (e.overlaps or 0.0) < NEARLY * e.workers
-            else f"I/O-bound, but {every(e.workers, 'lane')} share one thread, and waiting holds it"
-        )
-    return f"{every(e.workers, 'lane')} share one thread, which helps only work that waits"
-
-
-NEARLY = 0.9  # of N
+    shared = f"{every(e.workers, 'lane')} share one thread"
+    if not e.waits:
+        return f"{shared}, which helps only work that waits"
+    if e.computes < LEAST_FIGURE or (e.overlaps or 0.0) >= NEAR * e.workers:
+        return f"I/O-bound, but {shared}, and waiting holds it"
+    return f"{mixed(e)}: {shared}, {_turns(e)}"
 
 
 def unblock(e: Evidence) -> str:
     """What to do about lanes on one thread."""
-    if e.waits and (e.overlaps or 0.0) >= NEARLY * e.workers:
+    if e.waits and (e.overlaps or 0.0) >= NEAR * e.workers:
         return "await in an async function, or use threads"
     return "use processes" if e.waits else "use threads or processes"
 
@@ -67,9 +64,6 @@ def overlapping(e: Evidence) -> str:
     """`I/O-bound: the waits overlap 97-fold of 100`"""
     kind = "I/O-bound" if e.computes < MIXED else mixed(e)
     return f"{kind}: the waits overlap {ratio(e.speedup or 0.0)}-fold of {e.workers}"
-
-
-MIXED = 0.1  # of the serial time: who computes less is bound by what is outside
 
 
 def cpus_allow(e: Evidence) -> str:
