@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import contextlib
 import functools
+import sys
 import threading
 
 # What the signal module wraps: its own functions make enums of handlers, at 3 us each, and a short run takes 15 us.
@@ -57,6 +58,22 @@ def _handlers() -> list[tuple[int, Any]]:
         is_code = [bool(handler and callable(handler)) for handler in handlers]  # the system's default is 0
         _latest = handlers, [place for place, is_it in enumerate(is_code) if is_it]
     return [(SIGNALS[place], handlers[place]) for place in _latest[1]]
+
+
+def _call(handler: Handler, number: int, frame: FrameType | None) -> None:
+    """Call a handler. CancelledError where it has cancelled a task of the event loop that this thread is in.
+
+    asyncio.run's own handler of Ctrl-C does so, and raises nothing. The task cannot hear of it while it runs our code.
+    """
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio and asyncio._get_running_loop()
+    if asyncio is None or loop is None:
+        handler(number, frame)
+        return
+    before = {task: task.cancelling() for task in asyncio.all_tasks(loop)}
+    handler(number, frame)
+    if any(task.cancelling() > count for task, count in before.items()):
+        raise asyncio.CancelledError
 
 
 class _Ears:
@@ -109,7 +126,7 @@ def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
 
     def heard(handler: Handler, number: int, frame: FrameType | None) -> None:
         try:
-            handler(number, frame)
+            _call(handler, number, frame)
         except BaseException as error:
             came.append(error)
             stop()
@@ -155,7 +172,7 @@ class InterruptWatch:
 
     def _heard(self, handler: Handler, number: int, frame: FrameType | None) -> None:
         try:
-            handler(number, frame)
+            _call(handler, number, frame)
         except BaseException as error:
             # Put the handlers back now: what is raised here may cut off `__exit__`, which would do so.
             self._ears.close()

@@ -287,3 +287,56 @@ def test_busy_workers_of_every_kind_are_gone_two_seconds_after_their_parent_was_
         line for line in script.stderr.splitlines() if "leaked semlock" not in line and "warnings.warn(" not in line
     ]
     assert said == []
+
+
+# asyncio.run has a handler of its own, which raises nothing the first time: it cancels the task that waits for us.
+UNDER_ASYNCIO = """
+import asyncio, os, signal, sys, threading, time
+from compute import *
+from fault_kernels import busy
+
+def sleeps(path):
+    open(path, "a").close()
+    time.sleep(0.05)
+
+async def waits(path):
+    open(path, "a").close()
+    await asyncio.sleep(1000)
+
+def interrupt(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def interrupted(path, do):
+    threading.Thread(target=interrupt, args=(path,)).start()
+    async def main():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(within(do))
+    async def within(do):
+        do()
+        print("never interrupted")
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        return
+    print("no KeyboardInterrupt")
+
+backend = eval(sys.argv[1])
+with backend.open() as pool:
+    interrupted("began-1", lambda: pool.map(waits, ["began-1"] * 2))
+    interrupted("began-2", lambda: pool.map(sleeps, ["began-2"] * 20_000))
+    pool.warm(busy, 10, 1000)
+    begin = lambda *_: open("began-3", "a").close()
+    interrupted("began-3", lambda: pool.run(busy, 50_000, 5_000_000, progress=begin))
+    assert pool.run(busy, 20, 1000).value.tolist() == list(range(20))
+    async def goes_on():
+        return pool.map(abs, [-1, -2])
+    assert asyncio.run(goes_on()) == [1, 2]
+print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Coroutines(1)", "Processes(2)", "Joblib(2)"])
+def test_one_ctrl_c_is_enough_under_asyncio_run(warm_python, no_leaks, backend):
+    assert warm_python.run(UNDER_ASYNCIO, backend) == "done\n"
