@@ -47,6 +47,7 @@ def run(
     """
     kernel = as_kernel(kernel).held_to(variant)
     backend = as_backend(on)
+    args, kw = kernel.settled(args, kw)
     execute = checking.way_to_run(kernel, args, check, progress)
     if inside_a_lane():
         with InterruptWatch() as watch:

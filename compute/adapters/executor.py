@@ -22,6 +22,7 @@ from compute.adapters.desk import Desk, Task, here
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import WorkerDied
 from compute.lanes import interrupts
+from compute.lanes.loop import inside_a_lane
 from compute.memory.ownership import Owner
 from kernels.definition.each import each_of
 
@@ -136,7 +137,9 @@ class Service:
     def put(self, task: Task) -> None:
         self._owner.check()
         at_work = getattr(here, "service", None)
-        if at_work is None or at_work.pool is not self.pool:
+        if at_work is None and inside_a_lane() and getattr(here, "pool", None) is None:
+            self.perform(task)  # in a body: serially, as a run would, for it may be this pool's run that waits for it
+        elif at_work is None or at_work.pool is not self.pool:
             self.desk.put(task)
         elif at_work is not self or not self.desk.put_urgent(task):
             self.perform(task)  # its submitter may wait for it, and there is no other worker

@@ -22,23 +22,43 @@ def imap(
     """What `Pool.imap` says. Everything that is wrong with the arguments is raised here, before an item is read."""
     limit = AHEAD * pool.workers if limit is None else as_index(limit, "limit", least=1)
     call = task_of(f, **options)
-    numbered = enumerate(iter(items))
+    source = _Source(items)
     try:
         executor = Executor(pool)
     except ValueError:  # lanes on the caller's own thread: nothing comes while it reads
-        return _by_windows(pool, call, numbered, limit)
-    return _through(executor, call, numbered, limit, ordered)
+        return _by_windows(pool, call, source, limit)
+    return _through(executor, call, source, limit, ordered)
 
 
-def _through(
-    executor: Executor, call: Callable[..., Any], items: Iterator[Any], limit: int, ordered: bool
-) -> Iterator[Any]:
+class _Source:
+    """The items, numbered. What they raise is told when what came before has been read."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = enumerate(iter(items))
+        self.failure: Exception | None = None
+
+    def take(self, count: int) -> Iterator[tuple[int, Any]]:
+        """At most so many items more."""
+        if self.failure is None:
+            try:
+                yield from itertools.islice(self._items, count)
+            except Exception as error:
+                self.failure = error
+
+    def end(self) -> None:
+        """All that were taken have been read."""
+        if self.failure is not None:
+            raise self.failure
+
+
+def _through(executor: Executor, call: Callable[..., Any], source: _Source, limit: int, ordered: bool) -> Iterator[Any]:
     ahead: deque[futures.Future[Any]] = deque()
     try:
         while True:
-            for index, item in itertools.islice(items, limit - len(ahead)):
+            for index, item in source.take(limit - len(ahead)):
                 ahead.append(executor.submit(call, index, item))
             if not ahead:
+                source.end()
                 return
             done = [ahead[0]] if ordered else futures.wait(ahead, return_when=futures.FIRST_COMPLETED).done
             for future in done:
@@ -48,6 +68,7 @@ def _through(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _by_windows(pool: Pool, call: Callable[..., Any], items: Iterator[Any], limit: int) -> Iterator[Any]:
-    while window := list(itertools.islice(items, limit)):
+def _by_windows(pool: Pool, call: Callable[..., Any], source: _Source, limit: int) -> Iterator[Any]:
+    while window := list(source.take(limit)):
         yield from pool.starmap(call, window)
+    source.end()

@@ -75,6 +75,7 @@ def _scale(benchmark: Any, pools: Callable[[Backend], Pool]) -> Scale:
         kernel, backend = as_kernel(kernel).held_to(variant), as_backend(on)
         if reason := backend.refuses(kernel):
             pytest.skip(reason)
+        args, kw = kernel.settled(args, kw)
         kernel.plan(*args, **kw)
         pool = pools(backend)
         pool.warm(kernel, *args, **kw)

@@ -80,6 +80,7 @@ def advise(
     ValueError, before a worker starts, for any argument that is wrong.
     """
     kernel = as_kernel(kernel)
+    args, kw = kernel.settled(args, kw)
     kernel.plan(*args, **kw)
     return _advised(kernel, args, kw, size_alike(kernel, args, kw), on, budget, progress)
 

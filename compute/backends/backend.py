@@ -130,6 +130,7 @@ class Pool(ABC):
         **kw: Any,
     ) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
+        args, kw = dispatch.as_kernel(kernel).settled(args, kw)  # not in the pool's turn: items may come of this pool
         execute: Callable[..., Result] = dispatch.execute
         if check or progress is not None:
             execute = checking.way_to_run(kernel, args, check, progress)
@@ -168,6 +169,7 @@ class Pool(ABC):
 
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
+        args, kw = dispatch.as_kernel(kernel).settled(args, kw)
         seconds: float = self._in_turn(dispatch.warm, kernel, variant, args, kw)
         return seconds
 

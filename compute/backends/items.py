@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compute.memory.arena import Arena
-from compute.memory.spool import ROW, Spool
+from compute.memory.spool import ROW, Spool, items_of
 from kernels.definition.containers import ATOMS
 from kernels.definition.each import short
 from kernels.definition.plan import Plan
@@ -27,17 +27,27 @@ class PackedItems:
     arrays: the large ones that blocks refer to. sets_attributes: whether a block sets attributes of what others use.
     """
 
-    def __init__(self, content: Array, ends: Array, grain: int, arrays: list[Array], sets_attributes: bool) -> None:
-        self._content, self._ends, self._grain, self._arrays = content, ends, grain, arrays
+    def __init__(
+        self, name: str, content: Array, ends: Array, grain: int, arrays: list[Array], sets_attributes: bool
+    ) -> None:
+        self._name, self._content, self._ends, self._grain, self._arrays = name, content, ends, grain, arrays
         self.sets_attributes = sets_attributes
 
     def __reduce__(self) -> Any:
-        return PackedItems, (self._content, self._ends, self._grain, self._arrays, self.sets_attributes)
+        return PackedItems, (self._name, self._content, self._ends, self._grain, self._arrays, self.sets_attributes)
 
     def __getitem__(self, part: slice) -> list[Any]:
         chunk = part.start // self._grain
         block = self._content[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
-        items: list[Any] = _Unpickler(io.BytesIO(block.tobytes()), self._arrays).load()
+        try:
+            items: list[Any] = _Unpickler(io.BytesIO(block.tobytes()), self._arrays).load()
+        except MemoryError:
+            raise
+        except Exception as error:  # a class's own fault
+            raise TypeError(
+                f"{items_of(chunk, self._grain)} of {self._name} cannot be unpickled in a worker process"
+                f" ({type(error).__name__}: {error}); pass plain values and arrays, or run on threads"
+            ) from error
         return items
 
 
@@ -74,7 +84,7 @@ def packed(plan: Plan, arena: Arena, name: str) -> Plan:
     content = arena.empty(int(ends[-1]), np.uint8)
     for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         content[start:end] = np.frombuffer(block, np.uint8)
-    items = PackedItems(content, ends, grain, [array for _, array in arrays.values()], sets)
+    items = PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], sets)
     spool = arena.spool(plan.chunks, grain, name)
     return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
 

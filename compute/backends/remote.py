@@ -10,7 +10,6 @@ import pickle
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from compute.backends import ambient, children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
 from compute.lanes.control import LOADING, N_LANES, line_of
+from compute.lanes.errors import sendable
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
@@ -163,19 +163,10 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
 
 def pickled_outcome(outcome: Outcome) -> bytes:
     """An outcome with an error, which carries the traceback of this process as a note."""
-    error = outcome.error
-    assert error is not None
-    lines = "".join(traceback.format_exception(error))
-    error.add_note(f"in worker process {os.getpid()}:\n{lines}")
+    assert outcome.error is not None
     import cloudpickle
 
-    try:
-        pickled: bytes = cloudpickle.dumps(outcome)
-        pickle.loads(pickled)
-    except Exception:
-        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
-        stand_in.add_note(f"in worker process {os.getpid()}:\n{lines}")
-        return pickle.dumps(replace(outcome, error=stand_in))
+    pickled: bytes = cloudpickle.dumps(replace(outcome, error=sendable(outcome.error)))
     return pickled
 
 

@@ -42,6 +42,7 @@ from kernels.definition.bodies import nothing_returned
 
 Made = TypeVar("Made")
 PERIOD = 0.05  # s between looks at the stop flag: 20 wake-ups a second cost nothing, and nobody waits longer for an end
+CLEANING_UP = 2.0  # s that a body has for what it does when it is cancelled, such as to roll back
 EXHAUSTED, TOLD_TO_STOP = 0, 2  # as the lane loop's own
 
 
@@ -150,7 +151,7 @@ async def _heeding(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) ->
     while waiting := [task for task in tasks if not task.done()]:
         for task in waiting:  # again and again: a body may catch it once
             task.cancel()
-        await asyncio.wait(waiting, timeout=PERIOD)
+        await asyncio.wait(waiting, timeout=CLEANING_UP)
     if strays := asyncio.all_tasks() - {asyncio.current_task()}:  # what bodies have begun and not awaited
         for stray in strays:
             stray.cancel()

@@ -23,7 +23,6 @@ import mmap
 import os
 import pickle
 import tempfile
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +31,7 @@ import numpy as np
 
 from compute import machine
 from compute.lanes import interrupts
+from compute.lanes.errors import sendable
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import Lending
 from compute.memory.segments import check_memory, in_words, is_open_to_others, new_name, open_by_name
@@ -52,10 +52,9 @@ class Spool:
         with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
             self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
         self._chunks, self._grain, self._name = chunks, grain, name
-        self._mapped: weakref.WeakSet[_Mapped] = weakref.WeakSet()
-        self._is_copied = False
+        self._views = _Views()
         self._stride = reach // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
-        self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path)
+        self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path, self._views)
         self._closing.atexit = path is not None  # what has no name is freed by the system
 
     def __reduce__(self) -> Any:
@@ -68,7 +67,7 @@ class Spool:
 
     def serves(self, chunks: int, grain: int, name: str) -> bool:
         """Whether another run can have it, of so many chunks: then it is that run's now."""
-        if self._mapped or self._is_copied or (chunks, grain) != (self._chunks, self._grain):
+        if self._views.exist or (chunks, grain) != (self._chunks, self._grain):
             return False
         self._name = name
         return True
@@ -79,7 +78,7 @@ class Spool:
 
     def end(self, is_copied: bool) -> bool:
         """A part that was mapped will not be any more; whether its pages are to be freed."""
-        self._is_copied |= is_copied  # a fork may look at these pages for as long as it lives
+        self._views.are_copied |= is_copied
         return not self._closing.alive and not is_copied
 
     def results(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -87,11 +86,19 @@ class Spool:
         lists = np.empty(len(rows), object)
         content = rows.reshape(-1).data.cast("B")
         for chunk, (buffers, length) in enumerate(rows[:, :2].tolist()):
-            if buffers < 0:
-                at = 8 * (ROW * chunk + 2)
-                lists[chunk] = pickle.loads(content[at : at + length])
-            else:
-                lists[chunk] = self._read(chunk * self._stride, buffers, length)
+            try:
+                if buffers < 0:
+                    at = 8 * (ROW * chunk + 2)
+                    lists[chunk] = pickle.loads(content[at : at + length])
+                else:
+                    lists[chunk] = self._read(chunk * self._stride, buffers, length)
+            except MemoryError:
+                raise
+            except Exception as error:  # a class's own fault
+                raise TypeError(
+                    f"the result of {items_of(chunk, self._grain)} of {self._name} cannot be unpickled here"
+                    f" ({type(error).__name__}: {error}); return plain values and arrays, or run on threads"
+                ) from error
         return lists
 
     def _read(self, base: int, buffers: int, length: int) -> Any:
@@ -121,6 +128,18 @@ class Spool:
         return view
 
 
+class _Views:
+    """Who may look at a spool's pages."""
+
+    def __init__(self) -> None:
+        self.mapped: weakref.WeakSet[_Mapped] = weakref.WeakSet()
+        self.are_copied = False  # by a fork, which may look at them for as long as it lives
+
+    @property
+    def exist(self) -> bool:
+        return bool(self.mapped) or self.are_copied
+
+
 class _Mapped(mmap.mmap):
     """Mapped memory of a spool; given back when its last view is gone."""
 
@@ -133,7 +152,7 @@ class _Mapped(mmap.mmap):
         mapped = cls(file, size, offset=start)
         mapped.spool, mapped.lending, mapped.owner = spool, Lending(), os.getpid()
         mapped.lending.begin()
-        spool._mapped.add(mapped)
+        spool._views.mapped.add(mapped)
         return mapped
 
     def __del__(self) -> None:
@@ -218,12 +237,15 @@ def _places(first: int, sizes: Sequence[int]) -> tuple[list[int], int]:
     return starts, end
 
 
+def items_of(chunk: int, grain: int) -> str:
+    """What errors call a chunk, which is all that is known where one of its items has a fault."""
+    first = chunk * grain
+    return f"item {first}" if grain == 1 else f"one of the items {first} to {first + grain - 1}"
+
+
 def _pickled(values: list[Any], lo: int, name: str) -> tuple[bytes, list[memoryview]]:
     """Results as a pickle and the large buffers in them. A TypeError that names the first that does not pickle."""
-    for value in values:
-        if isinstance(value, BaseException) and value.__traceback__ is not None:
-            lines = "".join(traceback.format_exception(value))
-            value.add_note(f"in worker process {os.getpid()}:\n{lines}")
+    values = [sendable(value) if isinstance(value, BaseException) else value for value in values]
     try:
         return _dumped(values, pickle.dumps)
     except Exception:  # such as a lambda, or an object of a class that only this process knows
@@ -281,7 +303,10 @@ def _open(address: str) -> int:
     return os.open(address, os.O_RDWR)
 
 
-def _close(file: int, owner: int, name: str | None) -> None:
+def _close(file: int, owner: int, name: str | None, views: _Views) -> None:
+    if os.getpid() == owner and not views.exist:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)  # a worker may have it open: an exception of a failed run can hold its writer
     os.close(file)
     if name is not None and os.getpid() == owner:
         with contextlib.suppress(OSError):

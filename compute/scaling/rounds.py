@@ -59,7 +59,7 @@ def scale(
         counts = [backend.workers for backend in configurations(on, workers)]
         work = grow_work(as_kernel(kernel), _only_size(args, kw), counts, variants)
     elif mode == "strong":
-        work = Work(kernel, args, kw, variants)
+        work = Work(kernel, *as_kernel(kernel).settled(args, kw), variants)
     else:
         raise ValueError(f"mode must be 'strong' or 'weak', not {mode!r}")
     return scale_all([work], on=on, workers=workers, budget=budget, rounds=rounds, pin=pin, progress=progress)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import operator
 import reprlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from kernels.definition.work import Kernel, Variant, nearest
 # Chunks at most. The last lane to end is late by one chunk: 1/4096 of the work for each lane, however long an item
 # takes. And 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
 CHUNKS = 4096
+LONGEST = 10**8  # s that a timeout may be: three years, which every system's clocks can add
 Errors = Literal["raise", "return"]
 
 
@@ -55,8 +57,7 @@ class Each(Kernel):
 
     def late(self, plan: Plan, item: int) -> TimeoutError:
         """What became of an item that took too long."""
-        text = f"item {item} of {self.name}, {short(plan.inputs[0].values[item])}, took longer than {self.timeout} s"
-        return TimeoutError(text)
+        return late(self.name, item, plan.inputs[0].values[item], self.timeout)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         """Run on this thread alone."""
@@ -67,6 +68,12 @@ class Each(Kernel):
     def explained(self, error: Exception) -> Exception:
         """Itself: a function over items has no rules to break."""
         return error
+
+    def settled(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """With the items as a list: an iterator, which can be read once, would have none for a second plan."""
+        if args:
+            return (listed(args[0], self.name), *args[1:]), kw
+        return args, kw | {"items": listed(kw["items"], self.name)} if "items" in kw else kw
 
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """As for any kernel; items need no check, because lanes take them as they are."""
@@ -131,8 +138,8 @@ def each(
         as_index(seed, "seed")
     if cost is not None and not callable(cost):
         raise ValueError(f"cost must be a function of an item, not {cost!r}")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
+    if timeout is not None:
+        _check_timeout(timeout)
     name = name_of(f)
     variants = _variants(f, name, _caller(f, star, seed), errors == "return", timeout)
     return Each(
@@ -149,6 +156,13 @@ def each(
         returns_errors=errors == "return",
         __doc__=f.__doc__,
     )
+
+
+def _check_timeout(timeout: Any) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
+    if not timeout < LONGEST:
+        raise ValueError(f"timeout must be under {LONGEST:,} seconds, not {timeout!r}; leave it out to wait for ever")
 
 
 _known: Bounded[tuple[int, tuple[Any, ...]], tuple[Any, Each]] = Bounded(MADE)
@@ -169,7 +183,14 @@ def task_of(f: Callable[..., Any], **options: Any) -> Callable[[int, Any], Any]:
     """(index, item) -> what a lane of each(f, **options) makes of this item; errors as for `each`."""
     if "cost" in options:
         raise TypeError("cost orders items that are all known, and these come one by one; leave it out")
-    body = each(f, **options).body()
+    kernel = each(f, **options)
+    if not kernel.is_repeatable:
+        raise ValueError(
+            f"{kernel.name} is made with retry=False, and imap runs items again whose worker died; use map"
+        )
+    if kernel.timeout is not None:
+        raise ValueError(f"{kernel.name} has a timeout, and imap ends no function; use map, or an async function")
+    body = kernel.body()
 
     def task(index: int, item: Any) -> Any:
         row: list[Any] = [None]
@@ -194,7 +215,7 @@ def each_of_module(f: Callable[..., Any], module: Any) -> Each:
     example = getattr(module, "example", None)
     if not callable(example):
         return each_of(f)
-    made: Each = each(f, example=lambda size: (example(size),))
+    made: Each = each(f, example=lambda size: (listed(example(size), name_of(f)),))
     return made
 
 
@@ -209,6 +230,8 @@ def _planner(name: str, cost: Callable[[Any], float] | None, alone: bool) -> Cal
     """alone: whether each item is a chunk, so that it can be told from others."""
 
     def plan(items: Iterable[Any]) -> Plan:
+        if isinstance(items, Iterator):  # somebody did not ask for `settled`
+            raise TypeError(f"the items for {name} can be read only once; pass list(items)")
         values = listed(items, name)
         grain = 1 if alone else max(1, -(-len(values) // CHUNKS))
         made = Plan(len(values), (Items(values), keep), (), object, grain=grain)
@@ -229,7 +252,13 @@ def listed(items: Any, name: str) -> list[Any]:
 
 
 def _longest_first(plan: Plan, values: list[Any], cost: Callable[[Any], float]) -> np.ndarray[Any, Any]:
-    costs = np.array([cost(item) for item in values], np.float64)
+    costs = np.empty(len(values))
+    for index, item in enumerate(values):
+        value = cost(item)
+        try:
+            costs[index] = operator.index(value) if isinstance(value, int) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"cost gives {short(value)} for item {index}, {short(item)}; return a number") from None
     if np.isnan(costs).any():
         first = int(np.flatnonzero(np.isnan(costs))[0])
         raise ValueError(f"cost gives nan for item {first}, {short(values[first])}; return a number")
@@ -286,11 +315,15 @@ def _awaiting_body(
         part = items[lo:hi]
         for index, item in enumerate(part, lo):
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout) as timer:
                     values.append(await (f(item) if call is None else call(index, item)))
-            except BaseException as error:
+            except BaseException as caught:
+                is_late = isinstance(caught, TimeoutError) and timer.expired()
+                error = late(name, index, item, timeout) if is_late else caught
                 error.add_note(f"in item {index} of {name}: {short(item)}")
                 if not (returns_errors and isinstance(error, Exception)):
+                    if is_late:
+                        raise error from None
                     raise
                 values.append(error)
         keep(out, lo, values)
@@ -317,6 +350,11 @@ def _body(
         keep(out, lo, values)
 
     return body
+
+
+def late(name: str, index: int, item: Any, timeout: float | None) -> TimeoutError:
+    """What became of an item that took too long."""
+    return TimeoutError(f"item {index} of {name}, {short(item)}, took longer than {timeout} s")
 
 
 def short(item: Any) -> str:

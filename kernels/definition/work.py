@@ -118,6 +118,7 @@ class Kernel:
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         """Run on this thread alone."""
+        args, kw = self.settled(args, kw)
         with surrounded(self.plan(*args, **kw)) as plan:
             return self._run(plan)
 
@@ -156,6 +157,10 @@ class Kernel:
         if variant.compiled:
             _vet(variant.function, self.inputs, self.inout)
         return checked(made, self.inputs, self.inout, variant.compiled)
+
+    def settled(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as they can be planned more than once: whoever is given any by a user asks for these first."""
+        return args, kw
 
     def _planned(self, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         """What the planner makes of the arguments; a TypeError that names the kernel where it does not take them."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from kernels.definition.plan import Plan
 Array = np.ndarray[Any, Any]
 BLOCK = 2**20  # bytes: a disk is then busy with reading, and not with being asked
 PAGE = 4096  # bytes: what O_DIRECT asks of places and sizes, on every disk that is sold
+MOST = 2**30  # bytes of a block: each lane has room for one
 CHUNKS = 4096
 DIRECT, ADVISED = 1, 0  # how the page cache is got round: by O_DIRECT, or by advice to drop what is there
 
@@ -31,9 +33,16 @@ def plan_read(path: Any, blocks: Any = None, block: Any = BLOCK) -> Plan:
     way round its page cache; OSError for what cannot be opened.
     """
     size = as_index(block, "block", least=PAGE)
+    if size > MOST:
+        raise ValueError(f"block must be at most {MOST} bytes, not {size}")
     if size % PAGE:
         raise ValueError(f"block must be a multiple of {PAGE} bytes, not {size}")
-    name = os.fsencode(path)
+    try:
+        name = os.fsencode(path)
+    except TypeError:
+        raise ValueError(f"path must be that of a file, not {path!r}") from None
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a device has no size, and to open a pipe may take for ever
+        raise ValueError(f"path must be that of a regular file, not {path!r}")
     with open(name, "rb") as file:
         there = -(-os.fstat(file.fileno()).st_size // size)
     count = there if blocks is None else as_index(blocks, "blocks")

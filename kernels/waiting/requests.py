@@ -28,6 +28,8 @@ def plan_fetch(n: Any, delay: Any = 0.01) -> Plan:
     which name the request, where the server refuses, goes away, or is late.
     """
     count = as_index(n, "n")
+    if isinstance(delay, str | bytes):
+        raise ValueError(f"delay must be a number of seconds, not {delay!r}")
     try:
         seconds = float(delay)
     except (TypeError, ValueError):

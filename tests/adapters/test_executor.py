@@ -253,6 +253,14 @@ def test_two_executors_share_a_pool(pool):
         assert [(a.result(PATIENCE), b.result(PATIENCE)) for a, b in ours] == [(x * x, x * x) for x in range(50)]
 
 
+def test_a_lane_of_the_pool_may_submit_and_wait():
+    """The executor's own run would wait for the run of which the lane is a part."""
+    with Threads(2).open() as pool, pool.executor() as executor:
+        assert pool.map(lambda x: executor.submit(square, x).result(PATIENCE), range(4)) == [0, 1, 4, 9]
+        assert pool.map(lambda x: list(executor.map(square, [x, 5])), [2]) == [[4, 25]]
+        assert executor.submit(square, 3).result(PATIENCE) == 9
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_may_wait_for_tasks_that_it_submits(workers):
     with Threads(workers).open() as pool, pool.executor() as executor, pool.executor() as other:

@@ -74,8 +74,11 @@ def test_an_error_of_the_items_ends_it(pool):
         yield 1
         raise KeyError("no more")
 
+    results = pool.imap(doubled, items(), limit=3)
+    assert next(results) == 2
     with pytest.raises(KeyError, match="no more"):
-        list(pool.imap(doubled, items()))
+        next(results)
+    assert list(results) == []
 
 
 def test_results_come_as_they_are_done():
@@ -111,6 +114,8 @@ def test_the_first_result_does_not_wait_for_the_others(tmp_path):
     [
         ({"limit": 0}, ValueError, "limit must be at least 1, not 0"),
         ({"errors": "x"}, ValueError, "errors must be 'raise' or 'return'"),
+        ({"retry": False}, ValueError, "doubled is made with retry=False, and imap runs items again"),
+        ({"timeout": 1}, ValueError, "doubled has a timeout, and imap ends no function; use map"),
         ({"cost": len}, TypeError, "cost orders items that are all known"),
     ],
 )

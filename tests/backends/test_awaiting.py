@@ -185,6 +185,26 @@ def test_what_a_body_begins_and_leaves_is_cancelled(pool_of, backend, tmp_path):
     assert os.path.exists(marks)
 
 
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend.workers == 2], ids=repr)
+def test_a_body_that_is_cancelled_may_wait_for_its_end(pool_of, backend, tmp_path):
+    """Such as to roll back: a second cancel would cut that off."""
+    undone = tmp_path / "undone"
+
+    async def waits(x):
+        if x == 1:
+            await asyncio.sleep(0.2)  # until the other waits
+            raise KeyError(x)
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.3)
+            undone.touch()
+
+    with pytest.raises(KeyError):
+        pool_of(backend).map(waits, range(2))
+    assert undone.exists()
+
+
 @everywhere
 def test_what_runs_in_an_awaiting_body_runs_serially(pool_of, backend):
     async def nests(x):

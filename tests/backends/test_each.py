@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, run
+from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, advise, run, scale
 from kernels import each
 from kernels.definition.each import CHUNKS, rng_of
 
@@ -206,6 +206,58 @@ def test_exceptions_that_do_not_pickle_are_told_of(pool_of, backend):
         pool_of(backend).map(raises_unsendable, [1])
 
 
+class TakesMore(Exception):
+    """It is pickled and does not come back."""
+
+    def __init__(self, code, reason):
+        super().__init__(f"{code}: {reason}")
+
+
+class SaysNothing(Unsendable):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def raises_oddly(x):
+    raise (TakesMore(x, "why"), Unsendable("what happened"), SaysNothing(), KeyError(x))[x]
+
+
+@on_processes
+def test_exceptions_as_results_come_back_whatever_they_are(pool_of, backend):
+    taken, unsendable, nothing, plain = pool_of(backend).map(raises_oddly, range(4), errors="return")
+    assert (type(taken), str(taken)) == (RuntimeError, "TakesMore: 0: why")
+    assert (type(unsendable), str(unsendable)) == (RuntimeError, "Unsendable: what happened")
+    assert (type(nothing), str(nothing)) == (RuntimeError, "SaysNothing: its words cannot be had (RuntimeError)")
+    assert repr(plain) == "KeyError(3)"
+    assert all(any("in raises_oddly" in note for note in error.__notes__) for error in (taken, nothing, plain))
+    for number, told in enumerate(["TakesMore: 0: why", "Unsendable: what happened", "SaysNothing: its words"]):
+        with pytest.raises(RuntimeError, match=told):
+            pool_of(backend).map(lambda x, by=number: raises_oddly(x + by), [0])
+
+
+class OneWay:
+    """It is pickled, and cannot be unpickled."""
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+@on_processes
+def test_what_does_not_unpickle_is_named(pool_of, backend):
+    pool = pool_of(backend)
+    told = r"the result of item 1 of .*lambda.* cannot be unpickled here \(ValueError: invalid literal.* or run on"
+    with pytest.raises(TypeError, match=told):
+        pool.map(lambda x: OneWay() if x else x, [0, 1, 0])
+    with pytest.raises(TypeError, match=told):
+        pool.map(lambda x: (OneWay(), np.ones(10**6)) if x else x, [0, 1, 0])
+    with pytest.raises(TypeError, match=r"item 2 of times cannot be unpickled in a worker process \(ValueError"):
+        pool.map(times, [1, 2, OneWay()])
+    many = 2 * CHUNKS
+    with pytest.raises(TypeError, match=rf"one of the items {many - 2} to {many - 1} of times cannot be unpickled"):
+        pool.map(times, [1] * (many - 1) + [OneWay()])
+    assert pool.map(times, [1]) == [3]
+
+
 @on_processes
 def test_a_result_that_does_not_pickle_is_named(pool_of, backend):
     pool = pool_of(backend)
@@ -219,6 +271,42 @@ def test_an_item_that_does_not_pickle_is_named_before_any_work(pool_of, backend,
     with pytest.raises(TypeError, match=r"item 1 of .*lambda.*, <generator.* cannot be sent"):
         pool_of(backend).map(lambda x: (tmp_path / "began").touch(), [1, (k for k in ())])
     assert not (tmp_path / "began").exists()
+
+
+ONCE = {
+    "a generator": lambda: (x for x in (1, 2, 3)),
+    "an iterator": lambda: iter([1, 2, 3]),
+    "a map": lambda: map(int, "123"),
+    "a file's like": lambda: filter(None, [1, 0, 2, 3]),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("once", ONCE)
+def test_what_can_be_read_once_is_read_once(pool_of, backend, once):
+    """By every way in: who plans twice has no items left for the second time."""
+    pool = pool_of(backend)
+    assert run(each(times), ONCE[once](), on=backend).value == [3, 6, 9]
+    assert run(each(times), items=ONCE[once](), on=backend).value == [3, 6, 9]
+    assert pool.map(times, ONCE[once]()) == pool.run(each(times), ONCE[once]()).value == [3, 6, 9]
+    assert each(times)(ONCE[once]()) == [3, 6, 9]
+    assert pool.warm(each(times), ONCE[once]()) >= 0
+    assert pool.map(lambda x: run(each(times), ONCE[once]()).value, [0]) == [[3, 6, 9]]
+
+
+def test_what_is_measured_reads_items_once():
+    (serial, *rest) = scale(each(times), iter(range(500)), on=["serial", "threads"], workers=[2], budget=1).points
+    assert serial.seconds > 0
+    assert rest
+    assert "times" in str(advise(each(times), iter(range(500)), on=["serial", "threads"], budget=1))
+    with pytest.raises(TypeError, match=r"items for times can be read only once; pass list\(items\)"):
+        each(times).plan(iter([1]))
+
+
+@everywhere
+def test_items_may_come_of_the_pool_itself(pool_of, backend):
+    pool = pool_of(backend)
+    assert pool.map(times, pool.imap(times, range(5))) == [9 * x for x in range(5)]
 
 
 @everywhere
@@ -302,6 +390,17 @@ BAD = {
     "seed": (lambda: each(times, seed=1.5), ValueError, "seed must be a whole number, not 1.5"),
     "cost": (lambda: each(times, cost=3), ValueError, "cost must be a function of an item, not 3"),
     "cost gives nan": (lambda: each(times, cost=float)(["1", "nan"]), ValueError, "cost gives nan for item 1, 'nan'"),
+    "cost gives text": (
+        lambda: each(times, cost=lambda x: "1 h")([4, 5]),
+        ValueError,
+        "cost gives '1 h' for item 0, 4",
+    ),
+    "cost gives nothing": (lambda: each(times, cost=lambda x: None)([4]), ValueError, "cost gives None for item 0, 4"),
+    "cost is too large": (lambda: each(times, cost=lambda x: 10**999)([4]), ValueError, "for item 0, 4; return a num"),
+    "no time": (lambda: each(times, timeout=0), ValueError, "timeout must be more than 0 seconds, not 0"),
+    "nan": (lambda: each(times, timeout=math.nan), ValueError, "timeout must be more than 0 seconds, not nan"),
+    "for ever": (lambda: each(times, timeout=math.inf), ValueError, "timeout must be under 100,000,000 seconds, not"),
+    "too long": (lambda: each(times, timeout=1e300), ValueError, "not 1e.300; leave it out to wait for ever"),
     "no items": (lambda: each(times)(), TypeError, r"times\(items.*: missing a required argument: 'items'"),
     "items": (lambda: each(times)(5), TypeError, "the items for times must be iterable, not 5"),
 }
@@ -361,6 +460,7 @@ def test_an_item_that_waits_too_long_is_cancelled(pool_of, backend):
     pool = pool_of(backend)
     with pytest.raises(TimeoutError) as caught:
         pool.map(waits, [0, 1000], timeout=0.1)
+    assert str(caught.value) == "item 1 of waits, 1000, took longer than 0.1 s"
     assert "in item 1 of waits: 1000" in caught.value.__notes__
     found = pool.map(waits, [0, 1000, 0], timeout=0.1, errors="return")
     assert (found[0], type(found[1]), found[2]) == (0, TimeoutError, 0)

@@ -97,3 +97,28 @@ def test_more_than_one_chunk_of_every_size(no_leaks):
         for text, values in pool.map(made, range(7)):
             assert len(text) == len(values)
             assert values[-1] == len(values) - 1
+
+
+def pages_of(worker):
+    """Bytes of shared memory in files without a name that a process has open."""
+    files = [os.path.join(f"/proc/{worker}/fd", number) for number in os.listdir(f"/proc/{worker}/fd")]
+    return sum(512 * os.stat(file).st_blocks for file in files if "nfold" in os.readlink(file))
+
+
+def keeps_its_frames(k):
+    """Raise an error that nothing frees but the garbage collector."""
+    if k == 1:
+        error = ValueError("the last")
+        error.itself = error
+        raise error
+    return np.full(4 * SIZE, 1.0)
+
+
+def test_a_run_that_failed_leaves_no_pages_to_its_workers(no_leaks):
+    with Processes(1).open() as pool:
+        (worker,) = pool.map(lambda _: (gc.disable(), os.getpid())[1], [0])
+        for _ in range(3):
+            with pytest.raises(ValueError, match="the last"):
+                pool.map(keeps_its_frames, [0, 1])
+        gc.collect()
+        assert pages_of(worker) < 8 * SIZE

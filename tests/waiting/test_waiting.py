@@ -42,6 +42,7 @@ def test_it_is_a_plain_function_too(no_leaks):
     [
         ((-1,), "n must be at least 0, not -1"),
         ((1, "soon"), "delay must be a number of seconds, not 'soon'"),
+        ((1, "0.01"), "delay must be a number of seconds, not '0.01'"),
         ((1, -1), "delay must be at least 0 seconds, not -1"),
         ((1, float("nan")), "delay must be at least 0 seconds, not nan"),
     ],
@@ -139,6 +140,7 @@ def test_blocks_are_read_without_o_direct(file, monkeypatch):
     [
         ({"block": 1000}, ValueError, "block must be at least 4096, not 1000"),
         ({"block": 5000}, ValueError, "block must be a multiple of 4096 bytes, not 5000"),
+        ({"block": 2**31}, ValueError, "block must be at most 1073741824 bytes, not 2147483648"),
         ({"blocks": 99, "block": 4096}, ValueError, "has 11 blocks of 4096 bytes, not 99"),
     ],
 )
@@ -147,6 +149,18 @@ def test_what_cannot_be_read_is_told(file, more, kind, told):
         read(str(file), **more)
     with pytest.raises(FileNotFoundError):
         read(str(file) + ".none")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "folder", "pipe", 5, None, 1.5], ids=str)
+def test_only_a_regular_file_is_read(path, tmp_path):
+    """Where a device or a pipe would have no end, or wait for a writer for ever."""
+    if path == "folder":
+        path = str(tmp_path)
+    if path == "pipe":
+        path = str(tmp_path / "pipe")
+        os.mkfifo(path)
+    with pytest.raises(ValueError, match="path must be that of a"):
+        read(path)
 
 
 def test_the_examples_of_the_command_line():

@@ -1,0 +1,34 @@
+"""Exceptions on their way to another process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The error with its traceback in this process as a note; a RuntimeError of the same words where it has no pickle.
+
+    Many exceptions are pickled and never come back: their `__init__` takes something else than `args`.
+    """
+    lines = "".join(traceback.format_exception(error))
+    note = None if error.__traceback__ is None else f"in worker process {os.getpid()}:\n{lines}"
+    import cloudpickle
+
+    if note is not None:
+        error.add_note(note)
+    try:
+        pickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {_words(error)}")
+        if note is not None:
+            error.add_note(note)
+    return error
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"its words cannot be had ({type(fault).__name__})"
