@@ -197,6 +197,7 @@ def task_of(f: Callable[..., Any], **options: Any) -> Callable[[int, Any], Any]:
         body(index, index + 1, row, _At(index, item), keep)
         return row[0][0]
 
+    task.__name__ = kernel.name  # what is told of it where its worker dies
     return task
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 
 import pytest
 
@@ -79,6 +81,15 @@ def test_an_error_of_the_items_ends_it(pool):
     with pytest.raises(KeyError, match="no more"):
         next(results)
     assert list(results) == []
+
+
+def dies(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_told_with_the_functions_name():
+    with Processes(1).open() as pool, pytest.raises(BrokenExecutor, match="dies was tried 3 times, and each time its"):
+        list(pool.imap(dies, [1]))
 
 
 def test_results_come_as_they_are_done():
