@@ -53,6 +53,13 @@ def packed(
     return file.getvalue(), pickler.sets_attributes
 
 
+def plainly_packed(value: Any, place: Callable[[Any], ArrayRef]) -> bytes:
+    """As `packed`, four times as fast, for objects of this library's own that hold arrays, numbers and text."""
+    file = io.BytesIO()
+    _PlainPickler(file, place).dump(value)
+    return file.getvalue()
+
+
 def attributes_of(values: Iterable[Any]) -> frozenset[str]:
     """The names that functions among the values read of modules."""
     functions = [value for value in values if isinstance(value, types.FunctionType)]
@@ -64,6 +71,22 @@ def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:
     return _Unpickler(io.BytesIO(content), segments).load()
 
 
+class _PlainPickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, place: Callable[[Any], ArrayRef]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._place = place
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        return _place_of(obj, self._place)
+
+
+def _place_of(obj: Any, place: Callable[[Any], ArrayRef]) -> tuple[Any, ...] | None:
+    """Where workers see a large array; None for anything else."""
+    if type(obj) is np.ndarray and obj.nbytes >= LARGE and not obj.dtype.hasobject:
+        return tuple(place(obj))
+    return None
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(
         self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool
@@ -73,9 +96,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.sets_attributes = False
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
-        if type(obj) is np.ndarray and obj.nbytes >= LARGE and not obj.dtype.hasobject:
-            return tuple(self._place(obj))
-        return None
+        return _place_of(obj, self._place)
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):

@@ -27,6 +27,8 @@ class PackedItems:
     arrays: the large ones that blocks refer to. sets_attributes: whether a block sets attributes of what others use.
     """
 
+    holds_only_arrays = True
+
     def __init__(
         self, name: str, content: Array, ends: Array, grain: int, arrays: list[Array], sets_attributes: bool
     ) -> None:

@@ -24,7 +24,7 @@ from compute.backends.caller import Caller
 from compute.backends.worker import Tally, Worker, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, spin
-from compute.lanes.control import ControlArray
+from compute.lanes.control import N_TICKETS, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
 from compute.memory.segments import reference
@@ -169,7 +169,7 @@ class ProcessPool(Pool):
         outcomes = []
         here = spin.here()
         # The worker that waits on this very CPU gets its message last: once awake, it may take the CPU from us.
-        for worker in sorted(self._workers.values(), key=lambda worker: worker.cpu == here):
+        for worker in sorted(self._wanted(job), key=lambda worker: worker.cpu == here):
             try:
                 worker.send(job, message, 0 if worker.cpu == here else self._limit)
             except OSError:
@@ -186,6 +186,16 @@ class ProcessPool(Pool):
                 return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
             outcomes += self._doze(job, self._caller.patience)
         return outcomes
+
+    def _wanted(self, job: Job) -> list[Worker]:
+        """Those that get the job: no more than it has tickets, because to be woken for nothing takes a CPU's time.
+
+        A job without tickets is for all, which load its code.
+        """
+        workers, tickets = list(self._workers.values()), int(job.control[N_TICKETS])
+        if not 0 < tickets < len(workers):
+            return workers
+        return sorted(workers, key=lambda worker: worker.backlog)[:tickets]
 
     def _owing(self, answers: int = 0) -> list[Worker]:
         """The workers that owe more than so many answers.

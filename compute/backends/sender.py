@@ -81,7 +81,10 @@ class Sender:
         for k in places:
             items[k] = None
         try:
-            content, sets = carrier.packed(given, carrier.attributes_of(given), self._placed, given=True)
+            if all(getattr(one, "holds_only_arrays", False) for one in given):
+                content, sets = carrier.plainly_packed(given, self._placed), False
+            else:
+                content, sets = carrier.packed(given, carrier.attributes_of(given), self._placed, given=True)
             return places, content, sets or any(getattr(one, "sets_attributes", False) for one in given)
         except Exception as error:
             names = ", ".join(name_at(kernel.inputs, k - 2) for k in places)

@@ -48,6 +48,8 @@ PIECES = 512  # to a system call; the system takes 1024
 class Spool:
     """The caller's side makes one for a run and reads it; workers get it in a message and write into it."""
 
+    holds_only_arrays = True
+
     def __init__(self, chunks: int, grain: int, name: str, *, in_memory: bool, folder: str | None) -> None:
         with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
             self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
