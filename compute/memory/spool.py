@@ -34,10 +34,11 @@ from compute.lanes import interrupts
 from compute.lanes.errors import sendable
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import Lending
+from compute.memory.regions import Regions
 from compute.memory.segments import check_memory, in_words, is_open_to_others, new_name, open_by_name
 
 LARGE = 2**16  # bytes from which a buffer stands beside the pickle: below, a copy within it costs less
-MAPPED = 2**20  # bytes of a chunk's buffers from which they are mapped: below, copying costs less than a mapping
+MAPPED = 2**20  # bytes of a chunk's results from which they are mapped: below, copying costs less than a mapping
 ALIGNED = 64  # bytes: a cache line, and the widest vector
 # Bytes of the file, all chunks together: as far as tmpfs can see, and (for a file on a disk) as far as ext4 can.
 REACH_OF_MEMORY, REACH_OF_DISK = 2**62, 2**43
@@ -165,6 +166,9 @@ class _Mapped(mmap.mmap):
                 self.madvise(mmap.MADV_REMOVE)
 
 
+_regions = Regions()
+
+
 class Writer:
     """A worker's side of a spool."""
 
@@ -196,6 +200,8 @@ class Writer:
         if self._file < 0:
             self._file = with_more_files(lambda: _open(self._address))
         try:
+            if sum(map(len, pieces)) >= MAPPED and _regions.write(self._file, pieces, at):
+                return
             if len(pieces) == 2:  # most results are short: one call, one piece
                 pieces = [pieces[0] + pieces[1]]
             for k in range(0, len(pieces), PIECES):
