@@ -33,6 +33,7 @@ VariantWords = Annotated[
     str | None,
     typer.Option("--variant", metavar="LIST", help="Ways to run it; nfold list shows them.  [default: the fastest]"),
 ]
+DetailsFlag = Annotated[bool, typer.Option("--details", help="Print a table for each kernel, too.")]
 
 
 class Refusal(Exception):
@@ -104,12 +105,14 @@ def _version(wanted: bool) -> None:
 def everything(
     context: typer.Context,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 30s, 2m.")] = "1m",
+    details: DetailsFlag = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> int:
     """How close do N workers get to N times faster on this machine, and where did the rest go?
 
     Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
-    minute; prints the tables and keeps nfold-report.json and nfold-report.png in the current folder.
+    minute; prints one screen, and keeps nfold-report.json and nfold-report.png in the current folder. A Ctrl-C
+    keeps what was measured until then.
 
     \b
     Examples:
@@ -131,14 +134,11 @@ def everything(
     with refusing():
         seconds = words.budget(budget)
         report.ready(outputs)
+    from compute.cli.ending import deliver, measured
     from compute.cli.main_job import survey
 
-    with terminal.progress() as tell:
-        scaling = survey(seconds, tell)
-    code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, outputs))
-    if code == 0:
-        terminal.complain(f"kept in {' and '.join(map(str, outputs.values()))}", head="\n")
-    return code
+    scaling, was_cut = measured(lambda tell: survey(seconds, tell))
+    return deliver(scaling, outputs, details or None, unasked=True, was_cut=was_cut)
 
 
 @app.command()
@@ -181,6 +181,7 @@ def scale(
     """
     from compute import report
     from compute.cli import words
+    from compute.cli.ending import deliver, measured
     from compute.scaling.calibration import calibrate
     from compute.scaling.rounds import scale_all
 
@@ -198,9 +199,10 @@ def scale(
             works = [words.work(found, size, [name], counts, mode) for name, size in sizes.items()]
         else:
             works = [words.work(found, number, variants, counts, mode)]
-    with terminal.progress() as tell:
-        scaling = scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
-    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
+    scaling, was_cut = measured(
+        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
+    )
+    return deliver(scaling, wanted, was_cut=was_cut)
 
 
 @app.command()
@@ -267,20 +269,23 @@ def run(
 @writes_files
 def show_report(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="From --json, or pytest --benchmark-json.")],
+    details: DetailsFlag = False,
     *,
     outputs: Callable[[], Outputs],
 ) -> int:
     """Show results again, in any form: nfold's own JSON files, or pytest-benchmark's.
 
-    Where several files hold the same kernel, it gets a table for each of them.
+    Where several files hold the same kernel, it gets a line, or a table, for each of them.
 
     \b
     Examples:
       nfold report nfold-report.json
+      nfold report nfold-report.json --details
       nfold report before.json after.json
       nfold report nfold-bench.json --markdown table.md --png scaling.png
     """
     from compute import report
+    from compute.cli.ending import deliver
     from compute.report.together import together
     from compute.scaling import imported
 
@@ -288,7 +293,7 @@ def show_report(
         wanted = outputs()
         scaling = together({path: imported.read(path) for path in files})
         report.ready(wanted)
-    return terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
+    return deliver(scaling, wanted, details or None, read=files)
 
 
 @app.command()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,26 +57,74 @@ def _lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
-def deliver(show: Callable[[], object], keep: Callable[[], object] | None = None) -> int:
-    """Show what was found, then keep it in files, whatever showing it met. The exit code: 0, or 1 where one failed.
+def deliver(
+    show: Callable[[], object],
+    keep: Callable[[], object] | None = None,
+    conclude: Callable[[], object] | None = None,
+) -> int:
+    """Show what was found, then keep it in files, whatever showing it met, then conclude with what came of that.
 
-    What could not be shown or written is a line on stderr each; a reader that has left, as head does, is no complaint.
+    The exit code: 0, or 1 where one failed. What could not be shown or written is a line on stderr each; a reader that
+    has left, as head does, is no complaint. A Ctrl-C meanwhile is raised when all is done, a second one at once.
     """
+    with _unhurried():
+        code = _printed(show)
+        try:
+            if keep:
+                keep()
+        except* OSError as group:
+            for unwritten in _single(group):
+                complain(str(unwritten))
+            code = 1
+        return (_printed(conclude) if conclude else 0) or code
+
+
+def _printed(show: Callable[[], object]) -> int:
+    """Call what prints: 0, or 1 where that failed."""
     try:
         show()
-        code = flush()
+        return flush()
     except SystemExit:  # rich's answer to a reader that has left
-        code = 1
+        return 1
     except OSError as error:
-        code = unprinted(error)
+        return unprinted(error)
+
+
+def _single(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _single(error)
+        else:
+            yield error
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    """Put off the first Ctrl-C to the end of the block, and say so; from the second on they are raised at once.
+
+    Writing may wait for long: for the reader of a pipe, for a disk that is far away.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield
+        return
+    came = False
+
+    def hear(number: int, frame: Any) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, former)
+        with suppress(OSError):  # whatever is being printed, nothing of it is in the way of this
+            os.write(2, b"nfold: ending as soon as all is written; a second Ctrl-C ends it now\n")
+
+    signal.signal(signal.SIGINT, hear)
     try:
-        if keep:
-            keep()
-    except* OSError as group:
-        for unwritten in group.exceptions:
-            complain(str(unwritten))
-        code = 1
-    return code
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is hear:
+            signal.signal(signal.SIGINT, former)
+    if came:
+        raise KeyboardInterrupt
 
 
 def flush() -> int:
@@ -100,11 +150,11 @@ def _give_up(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def show(scaling: Any) -> None:
-    """Print the tables: with colours on a terminal, plain words in a pipe."""
+def show(scaling: Any, details: bool | None = None) -> None:
+    """Print the report: with colours on a terminal, plain words in a pipe. details: as compute.report.text.show."""
     from compute.report import text
 
-    text.show(scaling, console())
+    text.show(scaling, console(), details)
 
 
 def console() -> Any:

@@ -16,7 +16,7 @@ from compute.scaling import files
 from compute.scaling.files import StrPath, check_output_path
 from compute.scaling.results import Scaling
 
-__all__ = ["FORMATS", "check_output_path", "ready", "render", "write"]
+__all__ = ["FORMATS", "check_output_path", "ready", "render", "write", "write_each"]
 
 
 def ready(outputs: Mapping[str, StrPath | None]) -> None:
@@ -54,14 +54,22 @@ def write(scaling: Scaling, outputs: Mapping[str, StrPath | None]) -> None:
 
     Where one fails the others are written all the same, and then its error is raised; several as one ExceptionGroup.
     """
+    _, errors = write_each(scaling, outputs)
+    if len(errors) > 1:
+        raise ExceptionGroup("several reports could not be written", errors)
+    if errors:
+        raise errors[0]
+
+
+def write_each(scaling: Scaling, outputs: Mapping[str, StrPath | None]) -> tuple[dict[str, StrPath], list[Exception]]:
+    """As `write`; returns the paths that were written, by format, and the errors of the others."""
+    written: dict[str, StrPath] = {}
     errors = []
     for form, path in outputs.items():
         try:
             if path is not None:
                 files.write(path, render(scaling, form))
+                written[form] = path
         except Exception as error:
             errors.append(error)
-    if len(errors) > 1:
-        raise ExceptionGroup("several reports could not be written", errors)
-    if errors:
-        raise errors[0]
+    return written, errors

@@ -26,3 +26,13 @@ def colour(backend: str) -> str:
     """The backend's own colour; one of the user's own gets one by its name."""
     place = KNOWN.index(backend) if backend in KNOWN else sum(map(ord, backend))
     return COLOURS[place % len(COLOURS)]
+
+
+# From the best to the worst share of what was possible: its least value, and a background for black letters. Blue is
+# told from yellow, orange and red, and these get darker: colour-blind readers see the order.
+SHARES = ((0.9, "#56B4E9"), (0.8, "#F0E442"), (0.5, "#E69F00"), (0.0, "#D55E00"))
+
+
+def share_colour(share: float) -> str:
+    """The background of a cell with this share of what was possible."""
+    return next(colour for least, colour in SHARES if share >= least or least == 0.0)

@@ -1,4 +1,4 @@
-"""The tables on a terminal: colours where there are any, the same words in a pipe."""
+"""The report on a terminal: the one screen, then tables; colours where there are any, the same words in a pipe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Callable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from compute.report import screen
+from compute.report.folding import hanging, warned
+from compute.report.style import share_colour
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
@@ -17,25 +20,36 @@ from compute.texts import shown
 
 BAR = 12  # characters of a whole bar
 BARS = "of N-fold"  # its head; it is there where the terminal has room
-GOOD, FAIR = 0.9, table.UNDERFULL  # of N-fold
 
 
-def render(scaling: Scaling, width: int = 80, detail: bool | None = None) -> str:
-    """The report as text without colours."""
+def render(scaling: Scaling, width: int = 80, details: bool | None = True) -> str:
+    """The report as text without colours; a file has room for the tables."""
     text = io.StringIO()
-    show(scaling, Console(file=text, width=width, force_terminal=False, color_system=None), detail)
+    show(scaling, Console(file=text, width=width, force_terminal=False, color_system=None), details)
     return text.getvalue()
 
 
-def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None:
-    """Print the report to a rich console, in its width.
+def show(scaling: Scaling, console: Console, details: bool | None = None) -> None:
+    """Print the report to a rich console, in its width: the one screen, and with details the tables behind it.
 
-    detail: with ledgers, efficiencies and laws; None: where there is only one kernel: a long report stays short.
+    details: None is for tables where there is only one kernel: a long report stays short.
     """
     scaling = shown(scaling)
-    if detail is None:
-        detail = len({p.title for p in scaling.points}) == 1
-    console.print(Text(table.heading(scaling), style="dim"))
+    if details is None:
+        details = len({p.title for p in scaling.points}) == 1
+    screen.show(scaling, console, tables_follow=details)
+    if details:
+        show_tables(scaling, console)
+
+
+def show_tables(scaling: Scaling, console: Console, ledgers: bool | None = None) -> None:
+    """Print a table for each kernel, with what there is to say of it.
+
+    ledgers: with where the core-seconds went, efficiencies and laws; None: where there is only one kernel.
+    """
+    scaling = shown(scaling)
+    if ledgers is None:
+        ledgers = len({p.title for p in scaling.points}) == 1
     for group in table.groups(scaling):
         console.print()
         console.print(_titled(group.title))
@@ -43,15 +57,15 @@ def show(scaling: Scaling, console: Console, detail: bool | None = None) -> None
         for remark in group.verdicts:
             console.print(_remark(remark, console.width))
         for note in group.notes:
-            console.print(_hanging(Text(note, style="dim"), console.width))
-        if detail:
+            console.print(hanging(Text(note, style="dim"), console.width))
+        if ledgers:
             _print_details(group, console)
     closing = [Text(line, style="dim") for line in notes.harness(scaling)]
-    closing += [Text.assemble(("! ", "bold yellow"), warning) for warning in scaling.warnings]
+    closing += [warned(warning) for warning in scaling.warnings]
     if closing:
         console.print()
     for line in closing:
-        console.print(_hanging(line, console.width))
+        console.print(hanging(line, console.width))
 
 
 def _print_details(group: table.Group, console: Console) -> None:
@@ -59,7 +73,7 @@ def _print_details(group: table.Group, console: Console) -> None:
         console.print()
         console.print(Text(sheet.title, style="bold"))
         _print_sheet(sheet, console, _detail_style)
-        console.print(_hanging(Text(sheet.note, style="dim"), console.width))
+        console.print(hanging(Text(sheet.note, style="dim"), console.width))
     if group.laws:
         console.print()
         console.print(Text("Laws", style="bold"))
@@ -69,7 +83,7 @@ def _print_details(group: table.Group, console: Console) -> None:
 
 def _remark(remark: Remark, width: int) -> RenderableType:
     name = Text(f"{remark.of}: ", style="bold yellow" if remark.trouble else "bold")
-    return _hanging(name + Text(remark.text), width)
+    return hanging(name + Text(remark.text), width)
 
 
 def _titled(title: str) -> Text:
@@ -97,21 +111,15 @@ def _print_sheet(sheet: Sheet, console: Console, style: Callable[[Row, str], str
 def _style(row: Row, column: str) -> str:
     if table.is_baseline(row.point):
         return "dim"
-    if column == "efficiency":
-        return _colour(row.point)
+    if column == "efficiency" and row.point.efficiency is not None:
+        return f"black on {share_colour(row.point.efficiency)}"
     if column == "speedup":
         return "bold"
-    return "red" if column in row.flagged else ""
+    return "bold underline" if column in row.flagged else ""
 
 
 def _detail_style(row: Row, column: str) -> str:
-    return "bold red" if column in row.flagged else ""
-
-
-def _colour(p: Point) -> str:
-    if p.efficiency is None:
-        return ""
-    return "green" if p.efficiency >= GOOD else "yellow" if p.efficiency >= FAIR else "red"
+    return "bold underline" if column in row.flagged else ""
 
 
 def _bar(p: Point) -> Text:
@@ -119,12 +127,4 @@ def _bar(p: Point) -> Text:
     if p.efficiency is None or table.is_baseline(p):
         return Text("")
     full = round(min(p.efficiency, 1.0) * BAR)
-    return Text.assemble(("━" * full, _colour(p)), ("─" * (BAR - full), "dim"))
-
-
-def _hanging(text: Text, width: int) -> RenderableType:
-    """The text folded at the width, its further lines two to the right."""
-    lines = text.wrap(Console(width=width, file=io.StringIO()), width - 2)
-    for line in lines:
-        line.rstrip()
-    return Text("\n").join([line if k == 0 else Text("  ") + line for k, line in enumerate(lines)])
+    return Text.assemble(("━" * full, share_colour(p.efficiency)), ("─" * (BAR - full), "dim"))

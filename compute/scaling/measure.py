@@ -17,7 +17,7 @@ from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.differences import difference
 from compute.dispatch import Result
-from compute.lanes import usage
+from compute.lanes import interrupts, usage
 from compute.scaling import build_point, calibration, collecting, derive, laws, noise, statistics, verify
 from compute.scaling.build_point import Run
 from compute.scaling.ceiling import Bound, Ceilings, Gauge, pins
@@ -125,10 +125,13 @@ class Trial:
             self._more_rounds(most, began + share)
         self._seconds += time.perf_counter() - began
 
-    def make_points(self) -> Sequence[Point]:
-        """A Point, of samples and what explains them, for each configuration."""
+    def make_points(self, probe: bool = True) -> Sequence[Point]:
+        """A Point, of samples and what explains them, for each configuration.
+
+        probe: whether more may be run, on the pools, where lanes waited. Without it pools need not be open.
+        """
         rounds = self._rounds
-        points = derive.compare_points(self._point(k, rounds) for k in range(len(self.contenders)))
+        points = derive.compare_points(self._point(k, rounds, probe) for k in range(len(self.contenders)))
         points = collecting.collect_evidence(points, self.work.kernel, rounds.ceilings, rounds.conditions)
         self.laws = laws.fit_laws(
             points,
@@ -226,19 +229,20 @@ class Trial:
         """Full rounds: every contender and every gauge once in each, in shuffled order."""
         everybody = [*range(len(self.contenders)), *self.gauges]
         log = noise.RoundLog(self._processes)
-        for _ in range(most):
-            if self.rounds and time.perf_counter() + self._latest > deadline:
-                break
-            began = time.perf_counter()
-            order = [everybody[k] for k in self._shuffle.permutation(len(everybody))]
-            if not self._whole_round(order, deadline if self.rounds else math.inf):
-                break
-            self._latest = time.perf_counter() - began
-            log.round_over()
-            self.pace.step()
-        self._rounds.conditions += log.conditions()
+        try:
+            for _ in range(most):
+                if self.rounds and time.perf_counter() + self._latest > deadline:
+                    break
+                began = time.perf_counter()
+                order = [everybody[k] for k in self._shuffle.permutation(len(everybody))]
+                if not self._whole_round(order, deadline if self.rounds else math.inf, log):
+                    break
+                self._latest = time.perf_counter() - began
+                self.pace.step()
+        finally:  # a Ctrl-C leaves the rounds that are over as they are
+            self._rounds.conditions += log.conditions()
 
-    def _whole_round(self, order: Sequence[int | Gauge], deadline: float) -> bool:
+    def _whole_round(self, order: Sequence[int | Gauge], deadline: float, log: noise.RoundLog) -> bool:
         """One round in that order, added to the others; False, and nothing added, where the deadline cuts it off."""
         runs: dict[int, Run] = {}
         rates: dict[tuple[Bound, int], float] = {}
@@ -254,9 +258,11 @@ class Trial:
                 result = self._run(self.contenders[turn])
                 system = usage.in_the_system() - before
                 runs[turn] = Run(result.seconds, result.timeline, self._amounts[turn], system)
-        self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
-        for key, rate in rates.items():
-            self._rounds.rates[key].append(rate)
+        with interrupts.put_off():  # a round is there as a whole, or not at all
+            self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
+            for key, rate in rates.items():
+                self._rounds.rates[key].append(rate)
+            log.round_over()
         return True
 
     @property
@@ -287,11 +293,12 @@ class Trial:
             if other.kernel.variant == c.kernel.variant and other.pool.backend.name == Serial.name
         )
 
-    def _point(self, number: int, rounds: _Rounds) -> Point:
+    def _point(self, number: int, rounds: _Rounds, probe: bool) -> Point:
         c = self.contenders[number]
         serial = rounds.runs_of(self._baseline(c))
         point = build_point.make_point(c.pool, c.kernel, self.work, rounds.runs_of(number), serial, rounds.ceilings)
-        return replace(point, compile=c.compiling, details=dict(point.details or {}) | self._probed(c, point))
+        probed = self._probed(c, point) if probe else {}
+        return replace(point, compile=c.compiling, details=dict(point.details or {}) | probed)
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
         """{"gil": the share of the time in which it was taken}, where lanes waited: from more runs with a probe."""

@@ -49,6 +49,14 @@ class Scaling(Dataset):
         return from_data(data, name)
 
 
+class CutShort(KeyboardInterrupt):
+    """Ctrl-C while rounds were measured: `.scaling` holds those that were finished, marked as cut short."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.scaling = scaling
+
+
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
     """The Scaling of a JSON object of schema "nfold/1", each point judged again from its evidence; path is for errors.
 

@@ -6,8 +6,8 @@ in their ratio. Source: hyperfine#21 and zenbench for the interleaving, pyperf a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
+from compute.scaling.dataset import Point
 from compute.scaling.measure import Trial
-from compute.scaling.results import Scaling
+from compute.scaling.results import CutShort, Scaling
+from compute.scaling.words import listed
 from compute.scaling.workload import Pace, Work, check_repeatable, grow_work
 from kernels.definition import Kernel, as_index
 
@@ -78,14 +80,16 @@ def scale_all(
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
     Each work gets one round. The rest of the budget is divided in proportion to what these rounds took, so that all
-    works get about as many rounds.
+    works get about as many rounds. CutShort for a Ctrl-C after the first of these rounds.
     """
     budget, most = limits(budget, rounds)
     chosen = configurations(on, workers)
     for work in works:
         _check(work)
     tell = progress or (lambda done, total, label: None)
-    with ExitStack() as stack:
+    trials: list[Trial] = []
+    measured: list[Point] = []
+    with _keeping_rounds(trials) as cut, ExitStack() as stack:
         pools, left_out = _opened(chosen, stack, tell)
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)
@@ -93,7 +97,7 @@ def scale_all(
         computes = any(work.kernel.bound != "wait" for work in works)
         gauges = stack.enter_context(ceiling.gauges({pool.workers for pool in pools}, pin=pin)) if computes else []
         affordable = budget / len(works) / 2
-        trials = [Trial(work, work.configurations(pools), pace, affordable, gauges, pin) for work in works]
+        trials += [Trial(work, work.configurations(pools), pace, affordable, gauges, pin) for work in works]
         for trial in trials:
             trial.prepare()
         ready = budget - pace.left
@@ -102,9 +106,14 @@ def scale_all(
         for number, trial in enumerate(trials):
             share = pace.left * trial.round / sum(other.round for other in trials[number:])
             trial.measure(most - 1, share)
-        measured = [point for trial in trials for point in trial.make_points()]
+        measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
-    warnings = left_out + about_workers(measured)
+    is_whole = bool(measured)  # else a Ctrl-C came before all was measured, and not only while pools were closed
+    warnings = left_out if is_whole else [_about_cut(trials), *left_out]
+    if not is_whole:
+        trials = [trial for trial in trials if trial.rounds]
+        measured += [point for trial in trials for point in trial.make_points(probe=False)]
+    warnings += about_workers(measured)
     warnings += [text for trial in trials for text in trial.warnings]
     shortest = min(measured, key=lambda p: p.seconds)
     warnings += harness.warn(
@@ -113,13 +122,14 @@ def scale_all(
         resolution=costs["timer_resolution"],
         overhead=costs["overhead"],
     )
-    warnings += _about_budget(trials, budget, most if rounds else None, ready)
+    if is_whole:
+        warnings += _about_budget(trials, budget, most if rounds else None, ready)
     conditions = [
         {"kernel": trial.work.kernel.name, "round": number, **met.as_dict()}
         for trial in trials
         for number, met in enumerate(trial.conditions, 1)
     ]
-    return Scaling(
+    found = Scaling(
         tuple(measured),
         machine.describe(),
         tuple(dict.fromkeys(warnings)),
@@ -127,6 +137,32 @@ def scale_all(
         conditions=tuple(conditions),
         harness=costs,
     )
+    if cut:
+        raise CutShort(found)
+    return found
+
+
+@contextmanager
+def _keeping_rounds(trials: Sequence[Trial]) -> Iterator[list[KeyboardInterrupt]]:
+    """End the block at a Ctrl-C, and note it in the list that is given; where no round is finished it is raised."""
+    came: list[KeyboardInterrupt] = []
+    try:
+        yield came
+    except KeyboardInterrupt as interrupt:
+        if not any(trial.rounds for trial in trials):
+            raise
+        came.append(interrupt)
+
+
+def _about_cut(trials: Sequence[Trial]) -> str:
+    """`cut short by Ctrl-C after 1–2 rounds, and an interval needs 6; nothing of triad · nogil was measured`"""
+    done = sorted(trial.rounds for trial in trials if trial.rounds)
+    rounds = f"{done[0]}" if done[0] == done[-1] else f"{done[0]}–{done[-1]}"
+    text = f"cut short by Ctrl-C after {rounds} round{'s' * (done[-1] > 1)}"
+    if done[0] < statistics.FEWEST_ROUNDS:
+        text += f", and an interval needs {statistics.FEWEST_ROUNDS}"
+    missing = [trial.label for trial in trials if not trial.rounds]
+    return text + (f"; nothing of {listed(missing)} was measured" if missing else "")
 
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:

@@ -157,6 +157,10 @@ def test_report_shows_results_again_and_in_other_forms(capsys, tmp_path):
     assert main(["scale", "matvec", "32", *SMALL, "--json", "b.json"]) == 0
     first = capsys.readouterr().out
     assert main(["report", "a.json", "b.json", "--csv", "both.csv"]) == 0
+    screen = capsys.readouterr().out
+    assert measured("threads", screen) == []
+    assert screen.endswith("\nTables:  nfold report a.json b.json --details\n")
+    assert main(["report", "a.json", "b.json", "--details"]) == 0
     again = capsys.readouterr().out
     assert len(measured("threads", first)) == 4
     assert measured("threads", again) == measured("threads", first)

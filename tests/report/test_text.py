@@ -1,4 +1,4 @@
-"""The table on a terminal and in a pipe."""
+"""The tables on a terminal and in a pipe, and when they are printed."""
 
 import io
 import re
@@ -14,9 +14,10 @@ from compute.scaling.results import Scaling
 from compute.scaling.tables import sheet, table
 
 
-def shown(scaling, width=80, **console):
+def shown(scaling, width=80, ledgers=None, **console):
+    """The tables alone."""
     stream = io.StringIO()
-    text.show(scaling, Console(file=stream, width=width, **console))
+    text.show_tables(scaling, Console(file=stream, width=width, **console), ledgers)
     return stream.getvalue()
 
 
@@ -63,25 +64,38 @@ def everything(scaling):
 
 
 def test_variants_are_lines_of_their_own_where_their_column_has_no_room():
-    lines = text.render(explained(a_scaling(kernels=["primes"])), 80).splitlines()
-    assert lines.index("nogil:") == 5
-    assert lines.index("python:") == 5 + 1 + 11
-    assert lines[6].startswith("serial ")
+    lines = shown(explained(a_scaling(kernels=["primes"])), 80).splitlines()
+    assert lines.index("nogil:") == 4
+    assert lines.index("python:") == 4 + 1 + 11
+    assert lines[5].startswith("serial ")
 
 
-def test_details_are_for_one_kernel_or_where_they_are_asked_for():
+def test_tables_are_for_one_kernel_for_a_file_or_where_they_are_asked_for():
     one, many = explained(a_scaling(kernels=["primes"])), explained()
-    assert "Core-seconds" in text.render(one)
-    assert "Core-seconds" not in text.render(one, detail=False)
-    assert "Core-seconds" not in text.render(many)
-    assert text.render(many, detail=True).count("Core-seconds") == 2
-    assert text.render(one, detail=True) == text.render(one)
+    assert "CPU/wall" in text.render(one, details=None)
+    assert "CPU/wall" not in text.render(one, details=False)
+    assert "CPU/wall" not in text.render(many, details=None)
+    assert text.render(many) == text.render(many, details=True)
+    assert text.render(many).count("CPU/wall") == 2
+    for told in text.render(one), text.render(many):
+        assert told.count("Invented 9000") == 1
+        assert told.count("one thing that a reader must know") == 1
+        assert told.index("Speedup with 2 workers") < told.index("CPU/wall")
+
+
+def test_ledgers_are_for_one_kernel_or_where_they_are_asked_for():
+    one, many = explained(a_scaling(kernels=["primes"])), explained()
+    assert "Core-seconds" in shown(one)
+    assert "Core-seconds" not in shown(one, ledgers=False)
+    assert "Core-seconds" not in shown(many)
+    assert shown(many, ledgers=True).count("Core-seconds") == 2
+    assert shown(one, ledgers=True) == shown(one)
     sizes = [replace(p, size=size) for size in (10, 20) for p in one.points]
-    assert text.render(replace(one, points=tuple(sizes))).count("Core-seconds") == 2
+    assert shown(replace(one, points=tuple(sizes))).count("Core-seconds") == 2
 
 
 def test_a_ledger_sums_to_a_hundred_in_every_row():
-    lines = text.render(explained(a_scaling(kernels=["primes"])), 200).splitlines()
+    lines = shown(explained(a_scaling(kernels=["primes"])), 200).splitlines()
     at = next(k for k, line in enumerate(lines) if line.startswith("Core-seconds"))
     rows = [line.split() for line in lines[at + 1 :] if line.split()[3:4] and line.split()[2:3][0] in "12"]
     told = [[0.0 if cell == "unknown" else float(cell) for cell in row[3:]] for row in rows if len(row) == 12]
@@ -93,7 +107,7 @@ def test_a_ledger_sums_to_a_hundred_in_every_row():
 def test_low_factors_stand_out_in_a_pipe_and_on_a_terminal():
     scaling = explained(a_scaling(kernels=["primes"]))
     assert "50 % !" in text.render(scaling)
-    assert "\x1b[1;31m50 % !" in shown(scaling, force_terminal=True, color_system="standard")
+    assert "\x1b[1;4m50 % !" in shown(scaling, force_terminal=True, color_system="standard")
 
 
 def test_the_widest_row_there_is_fits_80_columns():
@@ -112,8 +126,8 @@ def test_words_stay_whole_in_a_narrow_terminal_and_long_lines_hang():
 def test_a_pipe_gets_no_escapes_and_a_terminal_gets_colours():
     assert "\x1b" not in shown(a_scaling())
     colours = shown(a_scaling(), force_terminal=True, color_system="standard")
-    assert "\x1b[32m" in colours  # nearly N-fold
-    assert "\x1b[31m" in colours  # far from it
+    assert "\x1b[30;106m      98 %" in colours  # nearly N-fold
+    assert "\x1b[30;43m      49 %" in colours  # far from it
 
 
 def test_a_wide_terminal_shows_efficiency_as_a_bar():

@@ -10,13 +10,13 @@ from compute.scaling.dataset import Dataset, Point
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict import causes
+from compute.scaling.verdict.brief import FINE, is_fine
 from compute.scaling.verdict.judgement import headline
 from compute.scaling.verdict.phrases import disturbed, every
 from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
 NEAR = 0.2  # of 1/N: a lane whose CPU share is this close to 1/N counts as one of N that took turns
-FINE = "nothing wrong"  # what a verdict ends with where there is no more to say
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
 
 def _what_is_wrong(p: Point) -> str:
     """The verdict, or nothing where it only says that all is well."""
-    verdict = p.verdict or ""
-    return "" if p.cause == causes.NONE and verdict.endswith(FINE) else verdict
+    return "" if is_fine(p) else p.verdict or ""
 
 
 def _whole(p: Point) -> str:

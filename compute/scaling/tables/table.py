@@ -44,12 +44,17 @@ class Group:
 
 
 def groups(dataset: Dataset) -> list[Group]:
+    """A group for each of the dataset's `parts`."""
+    alone = len({p.title for p in dataset.points}) == 1
+    return [_group(points, dataset, alone) for points in parts(dataset)]
+
+
+def parts(dataset: Dataset) -> list[list[Point]]:
     """The points by kernel and file, in the order in which they were measured; by size where a variant has several."""
     by_kernel: dict[str, list[Point]] = {}
     for point in dataset.points:
         by_kernel.setdefault(point.title, []).append(point)
-    parts = [part for points in by_kernel.values() for part in _by_size(points)]
-    return [_group(_sorted(part), dataset, alone=len(by_kernel) == 1) for part in parts]
+    return [_sorted(part) for points in by_kernel.values() for part in _by_size(points)]
 
 
 def _group(points: Sequence[Point], dataset: Dataset, alone: bool) -> Group:

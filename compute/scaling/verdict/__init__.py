@@ -4,4 +4,5 @@ judgement.py  which cause is named, and the verdicts of whole points
 causes.py     the causes: what each may claim of what was lost, and when
 phrases.py    how each is told
 evidence.py   what a judge is given
+brief.py      a verdict in few words, the same wherever the cause is the same
 """

@@ -1,0 +1,21 @@
+"""Lines of text folded for a console's width."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+
+def hanging(text: Text, width: int) -> RenderableType:
+    """The text folded at the width, its further lines two to the right."""
+    lines = text.wrap(Console(width=width, file=io.StringIO()), width - 2)
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join([line if k == 0 else Text("  ") + line for k, line in enumerate(lines)])
+
+
+def warned(warning: str) -> Text:
+    """A warning, marked as one."""
+    return Text.assemble(("! ", "bold yellow"), warning)

@@ -1,0 +1,252 @@
+"""The one screen as text: laid out for a width, colours where there are any, the same words and marks in a pipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from compute.report.folding import hanging, warned
+from compute.report.style import share_colour
+from compute.scaling.results import Scaling
+from compute.scaling.tables import table
+from compute.scaling.tables.reasons import OTHER
+from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
+from compute.texts import shown
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+CURVE = 8  # characters of a curve: more worker counts are thinned out
+TITLE = 20  # characters of a kernel's name: a longer one stands on a line of its own
+FEW = 3  # worker counts from which on there is a curve
+ALONE = "one core"  # the head of the serial times
+NAME = 14  # characters of a way's head; a name from outside may be longer
+WARNINGS = 3  # that are told in full
+DETAILS = "--details"
+
+
+def show(scaling: Scaling, console: Console, tables_follow: bool = False) -> None:
+    """Print the screen to a rich console, in its width: the machine, the picture, why, and what to be warned of.
+
+    tables_follow: whether tables are printed next, which warn by themselves.
+    """
+    scaling = shown(scaling)
+    seen = screen(scaling)
+    lay = _fit(seen, console.width, curves=not console.options.ascii_only)
+    console.print(hanging(Text(table.heading(scaling), style="dim"), console.width))
+    console.print(hanging(Text(_caption(seen)), console.width))
+    console.print()
+    for line in _picture(seen, lay):
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+    console.print()
+    warnings = () if tables_follow else scaling.warnings
+    for text in (*_under(seen, lay), *_warnings(warnings)):
+        console.print(hanging(text, console.width))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """ways: the columns that there is room for. inner: blanks within a cell; outer: between cells.
+
+    alone: whether there is a column of serial times. curves: "beside" the figures, "below" them, or "".
+    """
+
+    ways: tuple[int, ...]
+    inner: int
+    outer: int
+    alone: bool
+    curves: str
+
+
+def _fit(seen: Screen, width: int, curves: bool) -> _Layout:
+    """The widest layout that fits; where none does, without the ways that say least, down to one."""
+    has_curves = curves and any(len(cell.curve) >= FEW for cell in seen.cells)
+    ways = tuple(range(len(seen.ways)))
+    while True:
+        tried = [
+            _Layout(ways, inner, outer, alone, place)
+            for place in (("beside", "below") if has_curves else ("",))
+            for inner, outer, alone in ((2, 2, True), (1, 2, True), (1, 1, True), (1, 1, False))
+        ]
+        fitting = (lay for lay in tried if _width(seen, lay) <= width)
+        if (lay := next(fitting, None if len(ways) > 1 else tried[-1])) is not None:
+            return lay
+        gone = min(ways, key=lambda way: (_weight(seen, way), -way))
+        ways = tuple(way for way in ways if way != gone)
+
+
+def _weight(seen: Screen, way: int) -> tuple[int, int, bool]:
+    """How much a column says: where it is the fastest, how many cells, and whether it is a plain one or the first."""
+    cells = [cell for line in seen.lines if (cell := line.cells[way])]
+    return sum(cell.mark == BEST for cell in cells), len(cells), seen.ways[way].is_plain or way == 0
+
+
+def _width(seen: Screen, lay: _Layout) -> int:
+    return sum(_widths(seen, lay)) + lay.outer * len(lay.ways) + _names(seen) + (2 + _alone(seen)) * lay.alone
+
+
+def _names(seen: Screen) -> int:
+    """The width of the kernels' column."""
+    return max((len(line.title) for line in seen.lines if len(line.title) <= TITLE), default=0)
+
+
+def _alone(seen: Screen) -> int:
+    return max(len(ALONE), *(len(line.alone_in_words) for line in seen.lines))
+
+
+def _widths(seen: Screen, lay: _Layout) -> list[int]:
+    """Of each column: its mark, the cells, their letters."""
+    return [max(1 + max(map(len, _head(seen.ways[way]))), 2 + sum(_parts(seen, lay, way))) for way in lay.ways]
+
+
+def _parts(seen: Screen, lay: _Layout, way: int) -> tuple[int, int, int]:
+    """The widths of a column's speedups, of its shares with the blanks before them, of its curves likewise."""
+    cells = [cell for line in seen.lines if (cell := line.cells[way])]
+    speedup = max((len(_speedup(cell, seen.workers)) for cell in cells), default=1)
+    share = max((len(cell.words[1]) for cell in cells), default=1)
+    curve = max((len(_curve(cell)) for cell in cells), default=0) if lay.curves == "beside" else 0
+    return speedup, lay.inner + share, curve + (curve > 0)
+
+
+def _head(way: Way) -> tuple[str, str]:
+    """The lines of a column's head: a backend, and under it a variant that does not go without saying."""
+    return _short(way.backend), "" if way.is_plain else _short(f"·{way.variant}")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
+def _speedup(cell: Cell, workers: int) -> str:
+    """`1.96`; `3.4/4` with other workers than most cells have."""
+    return cell.words[0] + (f"/{cell.point.workers}" if cell.point.workers != workers else "")
+
+
+def _caption(seen: Screen) -> str:
+    """What a cell says, and what its marks mean: those that there are."""
+    cells = seen.cells
+    if not cells:
+        return "Only one core was measured; there is nothing to compare it with."
+    n = seen.workers
+    text = f"Speedup with {n} worker{'s' * (n != 1)}"
+    text += f" (/{_other(seen)}: with another number)" if _other(seen) else ""
+    text += " as the work grows with them" if any(cell.point.mode == "weak" for cell in cells) else ""
+    measured = [cell.point.attainable is not None for cell in cells]
+    text += f", and its share of {'what this machine allows' if any(measured) else f'{n}-fold'}"
+    text += " (of N-fold where that was not measured)" if any(measured) and not all(measured) else ""
+    legend = [
+        f"{BEST} fastest" if any(cell.mark == BEST for cell in cells) else "one core is fastest",
+        f"{AS_FAST} as fast, within noise" if any(cell.mark == AS_FAST for cell in cells) else "",
+        "~ uncertain" if any(cell.is_unsure for cell in cells) else "",
+        _letters(seen),
+    ]
+    return f"{text}. {'; '.join(filter(None, legend))}."
+
+
+def _letters(seen: Screen) -> str:
+    told = [reason.letter for reason in seen.reasons]
+    if not told:
+        return ""
+    which = told[0] if len(told) == 1 else f"{told[0]}–{told[-1]}"
+    rest = "; no letter: nothing wrong" if seen.judged and not all(cell.letter for cell in seen.cells) else ""
+    return f"{which} why not more, below{rest}"
+
+
+def _other(seen: Screen) -> int | None:
+    return next((cell.point.workers for cell in seen.cells if cell.point.workers != seen.workers), None)
+
+
+def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
+    widths, names = _widths(seen, lay), _names(seen)
+    for row in range(2):
+        heads = [_head(seen.ways[way])[row] for way in lay.ways]
+        if row == 0 or any(heads):
+            first = f"{'':{names}}" + (f"  {ALONE if row == 0 else '':>{_alone(seen)}}" if lay.alone else "")
+            cells = (f"{head:>{width - 1}} " for head, width in zip(heads, widths, strict=True))
+            yield Text(first + "".join(" " * lay.outer + cell for cell in cells), style="bold")
+    for line in seen.lines:
+        if len(line.title) > names:
+            yield Text(line.title, style="bold")
+        text = Text.assemble((f"{line.title if len(line.title) <= names else '':{names}}", "bold"))
+        if lay.alone:
+            text.append(f"  {line.alone_in_words:>{_alone(seen)}}", style="dim")
+        for way, width in zip(lay.ways, widths, strict=True):
+            text.append(" " * lay.outer)
+            text.append_text(_cell(line.cells[way], seen, lay, way, width))
+        yield text
+        if lay.curves == "below" and (below := _curves(line, seen, lay, widths, names)):
+            yield Text(below)
+
+
+def _cell(cell: Cell | None, seen: Screen, lay: _Layout, way: int, width: int) -> Text:
+    """A cell as wide as its column: `*1.96  99%a`."""
+    if cell is None:
+        return Text(" " * width)
+    speedup, share, curve = _parts(seen, lay, way)
+    figures = f"{_speedup(cell, seen.workers):>{speedup}}{cell.words[1]:>{share}}"
+    body = f"{cell.mark or ' '}{figures}{cell.letter or ' '}"
+    text = Text(" " * (width - len(body) - curve))
+    style = f"{'bold ' * (cell.mark == BEST)}black on {share_colour(cell.share)}" if cell.share is not None else ""
+    text.append(body, style=style)
+    if curve:
+        text.append(f"{_curve(cell):>{curve}}")
+    return text
+
+
+def _curves(line: Line, seen: Screen, lay: _Layout, widths: Sequence[int], names: int) -> str:
+    """The line of curves under a line of figures."""
+    text = " " * (names + (2 + _alone(seen)) * lay.alone)
+    for way, width in zip(lay.ways, widths, strict=True):
+        cell = line.cells[way]
+        text += " " * lay.outer + f"{_curve(cell) if cell else '':>{width - 1}} "
+    return text.rstrip()
+
+
+def _curve(cell: Cell) -> str:
+    """Speedup by workers, both as their logarithms: N-fold climbs evenly to the top. "" for fewer counts than FEW."""
+    if len(cell.curve) < FEW:
+        return ""
+    known, most = dict(cell.curve), max(n for n, _ in cell.curve)
+    places = min(CURVE, len(known))
+    if most == 1:
+        return ""
+    wanted = [most ** (k / (places - 1)) for k in range(places)]
+    chosen = sorted({min(known, key=lambda n: abs(math.log(n / goal))) for goal in wanted})
+    heights = [math.log(max(known[n], 1.0)) / math.log(most) for n in chosen]
+    return "".join(BLOCKS[min(round(height * (len(BLOCKS) - 1)), len(BLOCKS) - 1)] for height in heights)
+
+
+def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
+    """What stands under the picture: how to read curves, ways without room, reasons."""
+    if lay.curves:
+        counts = sorted({n for cell in seen.cells for n, _ in cell.curve})
+        yield Text(f"Curves: speedup with {counts[0]} to {counts[-1]} workers; to the top is {counts[-1]}-fold.", "dim")
+    left_out = [way for way in range(len(seen.ways)) if way not in lay.ways]
+    if left_out:
+        yield Text(f"No room for {'; '.join(_told(seen, way) for way in left_out)}.", "dim")
+    for reason in seen.reasons:
+        yield Text.assemble((f"{reason.letter} ", "bold"), (f"{reason.where}: ", "bold"), reason.text)
+    if seen.untold:
+        more = f"{seen.untold} more reason{'s' * (seen.untold != 1)}"
+        yield Text(f"{OTHER} {more}: see the tables ({DETAILS}).")
+    if seen.judged and not seen.reasons:
+        yield Text("Nothing wrong: each way comes close to what this machine allows.")
+
+
+def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
+    yield from map(warned, warnings[:WARNINGS])
+    if len(warnings) > WARNINGS:
+        yield Text(f"! {len(warnings) - WARNINGS} more to be known: see the tables ({DETAILS}).")
+
+
+def _told(seen: Screen, way: int) -> str:
+    """`coroutines (mandelbrot 0.99 50%d)`: a column in words, with its figures where it has but one cell."""
+    cells = [(line.title, cell) for line in seen.lines if (cell := line.cells[way])]
+    if len(cells) > 1:
+        return seen.ways[way].label
+    of = f"{cells[0][0]} " if len(seen.lines) > 1 else ""
+    cell = cells[0][1]
+    return f"{seen.ways[way].label} ({of}{_speedup(cell, seen.workers)} {cell.words[1]}{cell.letter})"

@@ -1,0 +1,124 @@
+"""Why the cells of a screen are not N-fold: the reasons that matter most, each told once for all cells that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from compute.scaling.dataset import Point
+from compute.scaling.verdict.brief import Brief, brief
+from compute.scaling.words import listed, ratio
+
+MOST = 5  # that are told: more would not be read
+NAMED = 3  # kernels or ways in a row; of more the first are named, and the others counted
+LETTERS = "abcde"
+OTHER = "!"  # the letter of a cell whose reason is not told
+
+Place = tuple[int, int]  # of a cell: line and way
+
+
+@dataclass(frozen=True)
+class Reason:
+    """`threads·python, every kernel`: `the GIL, 42–48 % of core-seconds; use processes`; letter: at its cells."""
+
+    letter: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """told: those that matter most; untold: how many others there are; letters: of each cell that has one of either."""
+
+    told: tuple[Reason, ...]
+    untold: int
+    letters: Mapping[Place, str]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A cell that something holds back."""
+
+    place: Place
+    point: Point
+    brief: Brief
+
+    @property
+    def lost(self) -> float:
+        """The part that is missing, of what was possible."""
+        return 1.0 - min(1.0, reached(self.point) or 0.0)
+
+
+def reached(p: Point) -> float | None:
+    """The part of what this machine allowed that was reached; of N-fold where that was not measured."""
+    return p.efficiency if p.attainable is None else p.attainable
+
+
+def find_reasons(
+    ways: Sequence[str], kernels: Sequence[str], points: Sequence[Sequence[Point | None]], best: Collection[Place]
+) -> Reasons:
+    """The reasons of these points, a row a kernel and a column a way; best: the fastest cells.
+
+    What holds the fastest way of a kernel comes first, then what costs most in all cells together.
+    """
+    groups: dict[str, list[_Held]] = {}
+    for line, row in enumerate(points):
+        for way, p in enumerate(row):
+            if p and (found := brief(p)):
+                groups.setdefault(found.name, []).append(_Held((line, way), p, found))
+    ranked = sorted(
+        groups.values(), key=lambda held: (not any(h.place in best for h in held), -sum(h.lost for h in held))
+    )
+    letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
+    there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
+    told = [
+        Reason(letter, _where([h.place for h in held], there, ways, kernels), _text(held))
+        for letter, held in zip(letters[:MOST], ranked, strict=False)
+    ]
+    of_cells = {h.place: letter for letter, held in zip(letters, ranked, strict=False) for h in held}
+    return Reasons(tuple(told), max(0, len(ranked) - MOST), of_cells)
+
+
+def _text(held: Sequence[_Held]) -> str:
+    worst = max(held, key=lambda h: h.lost)
+    shares = [h.brief.share for h in held if h.brief.share]
+    allowed = [h for h in held if h.brief.ceiling]
+    text = worst.brief.name
+    if shares:
+        text += f", {_span([f'{share * 100:.0f}' for share in sorted(shares)])} % of core-seconds"
+    elif allowed:
+        ceilings = _span([ratio(c) for c in sorted(h.brief.ceiling or 0.0 for h in allowed)])
+        folds = _span([str(n) for n in sorted(h.point.workers for h in allowed)])
+        text += f", which allows {ceilings}× of {folds}"
+    return f"{text}; {worst.brief.remedy}." if worst.brief.remedy else f"{text}."
+
+
+def _span(ordered: Sequence[str]) -> str:
+    """`42–48`, or `42` where both ends are alike."""
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]}–{ordered[-1]}"
+
+
+def _where(places: Sequence[Place], there: Collection[Place], ways: Sequence[str], kernels: Sequence[str]) -> str:
+    """`threads·python, every kernel`; `threads and prange, triad, and 2 more cells`: the letters show which."""
+    lines_of: dict[int, list[int]] = {}
+    for line, way in sorted(places):
+        lines_of.setdefault(way, []).append(line)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for way, lines in lines_of.items():
+        everywhere = len(lines) > 1 and len(lines) == sum(w == way for _, w in there)
+        alike.setdefault(() if everywhere else tuple(lines), []).append(way)
+    which, of = max(alike.items(), key=lambda item: sum(len(lines_of[way]) for way in item[1]))
+    text = "every way" if len(of) == len(ways) > 1 else _some([ways[way] for way in sorted(of)], "ways")
+    if len(kernels) > 1:
+        text += ", " + (_some([kernels[line] for line in which], "kernels") if which else "every kernel")
+    more = len(places) - sum(len(lines_of[way]) for way in of)
+    return text + (f", and {more} more cell{'s' * (more > 1)}" if more else "")
+
+
+def _some(names: Sequence[str], noun: str) -> str:
+    """`a, b and c`; `a, b and 5 other kernels`"""
+    others = len(names) - NAMED + 1
+    return listed([*names] if others < 2 else [*names[: NAMED - 1], f"{others} other {noun}"])

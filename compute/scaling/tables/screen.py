@@ -1,0 +1,194 @@
+"""The one screen: a line a kernel, a column a way of running it, and what keeps them from N-fold. Plain data.
+
+A cell is about the most workers that its way was measured with. compute.report lays the screen out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from compute.scaling.dataset import Dataset, Point
+from compute.scaling.tables.reasons import Reason, Reasons, find_reasons, reached
+from compute.scaling.tables.table import parts
+from compute.scaling.words import percent, ratio, seconds
+from compute.texts import shown
+
+PLAIN = "nogil"  # the variant that goes without saying: compiled, and it holds no GIL
+BEST, AS_FAST = "*", "="
+UNSURE = 0.1  # half an interval's width, of the speedup: wider, and 100 % cannot be told from 80 %
+
+
+@dataclass(frozen=True)
+class Way:
+    """A backend and a variant; is_plain: whether the variant goes without saying."""
+
+    backend: str
+    variant: str
+    is_plain: bool
+
+    @property
+    def label(self) -> str:
+        """`threads`, `threads·python`"""
+        return self.backend if self.is_plain else f"{self.backend}·{self.variant}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kernel run in a way.
+
+    point:  with the most workers. curve: (workers, speedup) of all worker counts, ascending.
+    mark:   BEST where it is the fastest of its line, AS_FAST where noise may be all that parts it from that.
+    letter: of the reason why it is not N-fold; OTHER for one that is not told; "" where nothing is wrong.
+    """
+
+    point: Point
+    curve: tuple[tuple[int, float], ...]
+    mark: str = ""
+    letter: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """The part of what this machine allowed that was reached; of N-fold where that was not measured."""
+        return reached(self.point)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether rounds were too few or too different for a figure to be relied on."""
+        p = self.point
+        if p.speedup is None or p.rounds is None:
+            return False
+        return p.speedup_ci is None or p.speedup_ci[1] - p.speedup_ci[0] > 2 * UNSURE * p.speedup
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Speedup and share: `1.96`, `99%`."""
+        share = "" if self.share is None else percent(self.share).replace(" ", "")
+        return "–" if self.point.speedup is None else "~" * self.is_unsure + ratio(self.point.speedup), share
+
+
+@dataclass(frozen=True)
+class Line:
+    """A kernel. alone: its serial run, of the plain variant where that was measured; cells: one a way of the screen."""
+
+    title: str
+    alone: Point | None
+    cells: tuple[Cell | None, ...]
+
+    @property
+    def alone_in_words(self) -> str:
+        return seconds(self.alone.seconds) if self.alone else ""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """workers: the most of most cells; a cell with another number of workers says so. untold: reasons left out.
+
+    judged: whether anything says of each cell what is wrong with it.
+    """
+
+    workers: int
+    ways: tuple[Way, ...]
+    lines: tuple[Line, ...]
+    reasons: tuple[Reason, ...]
+    untold: int
+    judged: bool
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for line in self.lines for cell in line.cells if cell]
+
+
+def screen(dataset: Dataset) -> Screen:
+    """What the points say on one screen."""
+    dataset = shown(dataset)
+    groups = parts(dataset)
+    ways = _ways(dataset.points)
+    titles = Counter(points[0].title for points in groups)
+    lines = [_line(points, ways, several=titles[points[0].title] > 1) for points in groups]
+    known = find_reasons([way.label for way in ways], [line.title for line in lines], _points(lines), _best(lines))
+    lines = [_lettered(line, number, known) for number, line in enumerate(lines)]
+    cells = [cell for line in lines for cell in line.cells if cell]
+    most = Counter(cell.point.workers for cell in cells)
+    return Screen(
+        workers=max(most, key=lambda n: (most[n], n), default=1),
+        ways=tuple(ways),
+        lines=tuple(lines),
+        reasons=known.told,
+        untold=known.untold,
+        judged=bool(cells) and all(cell.point.verdict for cell in cells),
+    )
+
+
+def _ways(points: Iterable[Point]) -> list[Way]:
+    """Every way that there is, in the order of the points; those of other variants than the plain one first."""
+    points = list(points)
+    variants = dict.fromkeys(p.variant for p in points)
+    plain = PLAIN if PLAIN in variants or len(variants) > 1 else next(iter(variants), PLAIN)
+    found = dict.fromkeys(Way(p.backend, p.variant, p.variant == plain) for p in points if not p.is_serial)
+    return sorted(found, key=lambda way: way.is_plain)
+
+
+def _line(points: Sequence[Point], ways: Sequence[Way], several: bool) -> Line:
+    size = points[0].size
+    title = f"{points[0].title} {size:,}" if several and size is not None else points[0].title
+    serial = {p.variant: p for p in points if p.is_serial}
+    plain = next((way.variant for way in ways if way.is_plain and way.variant in serial), None)
+    alone = serial[plain] if plain else next(iter(serial.values()), None)
+    return Line(title, alone, tuple(_marked([_cell(points, way) for way in ways], serial.values())))
+
+
+def _cell(points: Sequence[Point], way: Way) -> Cell | None:
+    mine = sorted((p for p in points if (p.backend, p.variant) == (way.backend, way.variant)), key=lambda p: p.workers)
+    if not mine:
+        return None
+    return Cell(mine[-1], tuple((p.workers, p.speedup) for p in mine if p.speedup is not None))
+
+
+def _marked(cells: Sequence[Cell | None], serial: Iterable[Point]) -> list[Cell | None]:
+    """The cells with the fastest marked, and what is as fast within the intervals; none where one core is fastest.
+
+    Variants may differ in size, so that what counts is the work in a second; without it, the time of the same work.
+    """
+    here = [cell.point for cell in cells if cell]
+    everybody = [*here, *serial]
+    if all(p.rate for p in everybody):
+        speed = [p.rate or 0.0 for p in everybody]
+    elif len({p.size for p in everybody}) <= 1:
+        speed = [1 / p.seconds for p in everybody]
+    else:
+        return list(cells)
+    best = everybody[max(range(len(speed)), key=speed.__getitem__)] if here else None
+    if best is None or best.is_serial:
+        return list(cells)
+    return [replace(cell, mark=_mark(cell.point, best)) if cell else None for cell in cells]
+
+
+def _mark(p: Point, best: Point) -> str:
+    if p is best:
+        return BEST
+    alike = p.speedup_ci and best.speedup_ci and p.variant == best.variant and p.speedup_ci[1] >= best.speedup_ci[0]
+    return AS_FAST if alike else ""
+
+
+def _points(lines: Sequence[Line]) -> list[list[Point | None]]:
+    return [[cell.point if cell else None for cell in line.cells] for line in lines]
+
+
+def _best(lines: Sequence[Line]) -> set[tuple[int, int]]:
+    """Line and way of the fastest cells."""
+    return {
+        (number, column)
+        for number, line in enumerate(lines)
+        for column, cell in enumerate(line.cells)
+        if cell and cell.mark == BEST
+    }
+
+
+def _lettered(line: Line, number: int, known: Reasons) -> Line:
+    cells = (
+        replace(cell, letter=known.letters.get((number, column), "")) if cell else None
+        for column, cell in enumerate(line.cells)
+    )
+    return replace(line, cells=tuple(cells))
