@@ -19,6 +19,7 @@ from compute import drawing
 from compute.texts import visible
 
 PAGE = 100  # characters, where there is no terminal
+SCREEN = 80  # of the one screen there
 
 
 def ready() -> None:
@@ -154,7 +155,7 @@ def show(scaling: Any, details: bool | None = None) -> None:
     """Print the report: with colours on a terminal, plain words in a pipe. details: as compute.report.text.show."""
     from compute.report import text
 
-    text.show(scaling, console(), details)
+    text.show(scaling, console(), details, None if sys.stdout.isatty() else SCREEN)
 
 
 def console() -> Any:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from compute.scaling.results import Scaling
 from compute.scaling.tables import table
 from compute.scaling.tables.reasons import OTHER
 from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
+from compute.scaling.words import listed, ratio
 from compute.texts import shown
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -27,16 +29,16 @@ WARNINGS = 3  # that are told in full
 DETAILS = "--details"
 
 
-def show(scaling: Scaling, console: Console, tables_follow: bool = False) -> None:
-    """Print the screen to a rich console, in its width: the machine, the picture, why, and what to be warned of.
+def show(scaling: Scaling, console: Console, tables_follow: bool = False, width: int | None = None) -> None:
+    """Print the screen to a rich console: the machine, the picture, why, and what to be warned of.
 
-    tables_follow: whether tables are printed next, which warn by themselves.
+    tables_follow: whether tables are printed next, which warn by themselves. width: the console's, where left out.
     """
-    scaling = shown(scaling)
+    scaling, width = shown(scaling), width or console.width
     seen = screen(scaling)
-    lay = _fit(seen, console.width, curves=not console.options.ascii_only)
-    console.print(hanging(Text(table.heading(scaling), style="dim"), console.width))
-    console.print(hanging(Text(_caption(seen)), console.width))
+    lay = _fit(seen, width, curves=not console.options.ascii_only)
+    console.print(hanging(Text(table.heading(scaling, versions=False), style="dim"), width))
+    console.print(hanging(Text(_caption(seen)), width))
     console.print()
     for line in _picture(seen, lay):
         line.rstrip()
@@ -44,7 +46,7 @@ def show(scaling: Scaling, console: Console, tables_follow: bool = False) -> Non
     console.print()
     warnings = () if tables_follow else scaling.warnings
     for text in (*_under(seen, lay), *_warnings(warnings)):
-        console.print(hanging(text, console.width))
+        console.print(hanging(text, width))
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,16 @@ def _width(seen: Screen, lay: _Layout) -> int:
 
 def _names(seen: Screen) -> int:
     """The width of the kernels' column."""
-    return max((len(line.title) for line in seen.lines if len(line.title) <= TITLE), default=0)
+    return max((n for line in seen.lines if (n := cell_len(line.title)) <= TITLE), default=0)
 
 
 def _alone(seen: Screen) -> int:
-    return max(len(ALONE), *(len(line.alone_in_words) for line in seen.lines))
+    return max([len(ALONE), *(len(line.alone_in_words) for line in seen.lines)])
 
 
 def _widths(seen: Screen, lay: _Layout) -> list[int]:
     """Of each column: its mark, the cells, their letters."""
-    return [max(1 + max(map(len, _head(seen.ways[way]))), 2 + sum(_parts(seen, lay, way))) for way in lay.ways]
+    return [max(1 + max(map(cell_len, _head(seen.ways[way]))), 2 + sum(_parts(seen, lay, way))) for way in lay.ways]
 
 
 def _parts(seen: Screen, lay: _Layout, way: int) -> tuple[int, int, int]:
@@ -117,7 +119,7 @@ def _head(way: Way) -> tuple[str, str]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    return name if cell_len(name) <= NAME else f"{set_cell_size(name, NAME - 1)}…"
 
 
 def _speedup(cell: Cell, workers: int) -> str:
@@ -132,7 +134,7 @@ def _caption(seen: Screen) -> str:
         return "Only one core was measured; there is nothing to compare it with."
     n = seen.workers
     text = f"Speedup with {n} worker{'s' * (n != 1)}"
-    text += f" (/{_other(seen)}: with another number)" if _other(seen) else ""
+    text += f" (or with {_other(seen)}: /{_other(seen)})" if _other(seen) else ""
     text += " as the work grows with them" if any(cell.point.mode == "weak" for cell in cells) else ""
     measured = [cell.point.attainable is not None for cell in cells]
     text += f", and its share of {'what this machine allows' if any(measured) else f'{n}-fold'}"
@@ -165,12 +167,13 @@ def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
         heads = [_head(seen.ways[way])[row] for way in lay.ways]
         if row == 0 or any(heads):
             first = f"{'':{names}}" + (f"  {ALONE if row == 0 else '':>{_alone(seen)}}" if lay.alone else "")
-            cells = (f"{head:>{width - 1}} " for head, width in zip(heads, widths, strict=True))
+            cells = (" " * (width - 1 - cell_len(head)) + f"{head} " for head, width in zip(heads, widths, strict=True))
             yield Text(first + "".join(" " * lay.outer + cell for cell in cells), style="bold")
     for line in seen.lines:
-        if len(line.title) > names:
+        if cell_len(line.title) > names:
             yield Text(line.title, style="bold")
-        text = Text.assemble((f"{line.title if len(line.title) <= names else '':{names}}", "bold"))
+        text = Text(line.title if cell_len(line.title) <= names else "", style="bold")
+        text.append(" " * (names - text.cell_len))
         if lay.alone:
             text.append(f"  {line.alone_in_words:>{_alone(seen)}}", style="dim")
         for way, width in zip(lay.ways, widths, strict=True):
@@ -220,13 +223,7 @@ def _curve(cell: Cell) -> str:
 
 
 def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
-    """What stands under the picture: how to read curves, ways without room, reasons."""
-    if lay.curves:
-        counts = sorted({n for cell in seen.cells for n, _ in cell.curve})
-        yield Text(f"Curves: speedup with {counts[0]} to {counts[-1]} workers; to the top is {counts[-1]}-fold.", "dim")
-    left_out = [way for way in range(len(seen.ways)) if way not in lay.ways]
-    if left_out:
-        yield Text(f"No room for {'; '.join(_told(seen, way) for way in left_out)}.", "dim")
+    """What stands under the picture: reasons, ways without room, how to read curves."""
     for reason in seen.reasons:
         yield Text.assemble((f"{reason.letter} ", "bold"), (f"{reason.where}: ", "bold"), reason.text)
     if seen.untold:
@@ -234,6 +231,12 @@ def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
         yield Text(f"{OTHER} {more}: see the tables ({DETAILS}).")
     if seen.judged and not seen.reasons:
         yield Text("Nothing wrong: each way comes close to what this machine allows.")
+    left_out = [way for way in range(len(seen.ways)) if way not in lay.ways]
+    if left_out:
+        yield Text(f"Also measured: {'; '.join(_told(seen, way) for way in left_out)}.", "dim")
+    if lay.curves:
+        counts = sorted({n for cell in seen.cells for n, _ in cell.curve})
+        yield Text(f"Curves: speedup with {counts[0]} to {counts[-1]} workers; to the top is {counts[-1]}-fold.", "dim")
 
 
 def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
@@ -243,10 +246,14 @@ def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
 
 
 def _told(seen: Screen, way: int) -> str:
-    """`coroutines (mandelbrot 0.99 50%d)`: a column in words, with its figures where it has but one cell."""
+    """`coroutines 0.99 50%d (mandelbrot)`, `processes·python 1.60–1.97`: a column in words."""
     cells = [(line.title, cell) for line in seen.lines if (cell := line.cells[way])]
-    if len(cells) > 1:
-        return seen.ways[way].label
-    of = f"{cells[0][0]} " if len(seen.lines) > 1 else ""
-    cell = cells[0][1]
-    return f"{seen.ways[way].label} ({of}{_speedup(cell, seen.workers)} {cell.words[1]}{cell.letter})"
+    label = seen.ways[way].label
+    if len(cells) == 1:
+        title, cell = cells[0]
+        of = f" ({title})" if len(seen.lines) > 1 else ""
+        return f"{label} {cell.mark}{_speedup(cell, seen.workers)} {cell.words[1]}{cell.letter}{of}"
+    speedups = sorted(cell.point.speedup for _, cell in cells if cell.point.speedup is not None)
+    text = f"{label} {ratio(speedups[0])}–{ratio(speedups[-1])}" if speedups else label
+    best = [title for title, cell in cells if cell.mark == BEST]
+    return f"{text} ({BEST} for {listed(best)})" if best else text

@@ -29,15 +29,16 @@ def render(scaling: Scaling, width: int = 80, details: bool | None = True) -> st
     return text.getvalue()
 
 
-def show(scaling: Scaling, console: Console, details: bool | None = None) -> None:
-    """Print the report to a rich console, in its width: the one screen, and with details the tables behind it.
+def show(scaling: Scaling, console: Console, details: bool | None = None, screen_width: int | None = None) -> None:
+    """Print the report to a rich console: the one screen, and with details the tables behind it.
 
-    details: None is for tables where there is only one kernel: a long report stays short.
+    details: None is for tables where there is only one kernel: a long report stays short. screen_width: the console's,
+    where left out.
     """
     scaling = shown(scaling)
     if details is None:
         details = len({p.title for p in scaling.points}) == 1
-    screen.show(scaling, console, tables_follow=details)
+    screen.show(scaling, console, tables_follow=details, width=screen_width)
     if details:
         show_tables(scaling, console)
 
@@ -60,10 +61,9 @@ def show_tables(scaling: Scaling, console: Console, ledgers: bool | None = None)
             console.print(hanging(Text(note, style="dim"), console.width))
         if ledgers:
             _print_details(group, console)
-    closing = [Text(line, style="dim") for line in notes.harness(scaling)]
+    closing = [Text(line, style="dim") for line in (f"{table.heading(scaling)}.", *notes.harness(scaling))]
     closing += [warned(warning) for warning in scaling.warnings]
-    if closing:
-        console.print()
+    console.print()
     for line in closing:
         console.print(hanging(line, console.width))
 

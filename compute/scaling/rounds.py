@@ -7,7 +7,7 @@ in their ratio. Source: hyperfine#21 and zenbench for the interleaving, pyperf a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from compute import backends, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
+from compute.lanes import interrupts
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point
@@ -56,6 +57,7 @@ def scale(
     progress: called as progress(done, total, label) between runs; done / total never falls.
     ValueError, before a worker starts, for anything of this that cannot be; WrongAnswer before anything is timed.
     A backend that this system cannot open is left out, with a warning; ValueError where that leaves none.
+    CutShort, a KeyboardInterrupt, for a Ctrl-C after the first round: its `.scaling` holds the finished ones.
     """
     if mode == "weak":
         counts = [backend.workers for backend in configurations(on, workers)]
@@ -112,7 +114,8 @@ def scale_all(
     warnings = left_out if is_whole else [_about_cut(trials), *left_out]
     if not is_whole:
         trials = [trial for trial in trials if trial.rounds]
-        measured += [point for trial in trials for point in trial.make_points(probe=False)]
+        with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C wants what the first one wanted
+            measured += [point for trial in trials for point in trial.make_points(probe=False)]
     warnings += about_workers(measured)
     warnings += [text for trial in trials for text in trial.warnings]
     shortest = min(measured, key=lambda p: p.seconds)

@@ -78,8 +78,11 @@ def _by_size(points: list[Point]) -> list[list[Point]]:
     return list(by_size.values())
 
 
-def heading(dataset: Dataset) -> str:
-    """One line about the machine: `AMD EPYC, 2 usable CPUs, Python 3.11.7, numpy 2.4.6, numba 0.68.1`."""
+def heading(dataset: Dataset, versions: bool = True) -> str:
+    """One line about the machine: `AMD EPYC, 2 usable CPUs, Python 3.11.7, numpy 2.4.6, numba 0.68.1`.
+
+    versions: whether with those of the libraries.
+    """
     about = dataset.machine
     cpus = about.get("cpus")
     parts = [
@@ -87,7 +90,7 @@ def heading(dataset: Dataset) -> str:
         f"{cpus} usable CPU{'' if cpus == 1 else 's'}" if cpus else None,
         *(
             f"{name if name != 'python' else 'Python'} {about[name]}"
-            for name in ("python", "numpy", "numba")
+            for name in ("python", *(("numpy", "numba") if versions else ()))
             if about.get(name)
         ),
     ]

@@ -1,0 +1,173 @@
+"""The one screen as data: ways, cells, marks, and the reasons that are told."""
+
+from dataclasses import replace
+
+import pytest
+from example_main_job import KERNELS, a_main_job
+from example_points import a_point, a_scaling, explained
+
+from compute.scaling.derive import compare_points
+from compute.scaling.results import Scaling
+from compute.scaling.tables.reasons import MOST, OTHER
+from compute.scaling.tables.screen import AS_FAST, BEST, screen
+from compute.scaling.verdict import causes
+from compute.scaling.verdict.brief import NAMES, Brief, brief
+
+
+def cell(scaling, kernel, way):
+    seen = screen(scaling)
+    line = next(line for line in seen.lines if line.title == kernel)
+    return line.cells[[w.label for w in seen.ways].index(way)]
+
+
+def test_a_line_a_kernel_a_column_a_way_python_first():
+    seen = screen(a_main_job())
+    assert [way.label for way in seen.ways] == [
+        "threads·python", "threads", "prange", "processes", "joblib", "coroutines"
+    ]  # fmt: skip
+    assert [line.title for line in seen.lines] == list(KERNELS)
+    assert [sum(c is not None for c in line.cells) for line in seen.lines] == [6, 5, 5, 5]
+    assert {line.alone.variant for line in seen.lines} == {"nogil"}
+
+
+def test_a_cell_is_of_the_most_workers_and_keeps_the_way_there():
+    found = cell(a_main_job(counts=(1, 2, 4)), "mandelbrot", "threads")
+    assert found.point.workers == 4
+    assert [n for n, _ in found.curve] == [1, 2, 4]
+    assert found.curve[-1][1] == found.point.speedup
+    assert found.share == found.point.attainable
+    assert cell(a_scaling(), "mandelbrot", "threads").share == pytest.approx(0.98, abs=0.01)  # of N-fold
+
+
+def test_the_only_variant_goes_without_saying_whatever_it_is_called():
+    points = compare_points([a_point(variant="blas"), a_point("threads", 2, [0.6] * 6, variant="blas")])
+    assert [way.label for way in screen(Scaling(points)).ways] == ["threads"]
+    both = compare_points([*points, *(replace(p, variant="fast") for p in points)])
+    assert [way.label for way in screen(Scaling(both)).ways] == ["threads·blas", "threads·fast"]
+
+
+def test_the_fastest_does_most_work_in_a_second_whatever_its_speedup():
+    scaling = a_main_job(ways=[("processes", "python"), ("joblib", "nogil")], once=False)
+    python, compiled = (cell(scaling, "mandelbrot", way) for way in ("processes·python", "joblib"))
+    assert python.point.speedup > compiled.point.speedup
+    assert (python.mark, compiled.mark) == ("", BEST)
+
+
+def test_what_noise_parts_from_the_fastest_is_marked_too():
+    for noise, wanted in (0.05, AS_FAST), (0.001, ""):
+        marks = {c.mark for c in screen(a_main_job(noise=noise, rounds=8)).lines[1].cells[1:3]}
+        assert marks == {BEST, wanted}
+
+
+def test_nothing_is_the_fastest_where_one_core_is_or_nothing_says_which():
+    slow = compare_points([a_point(), a_point("threads", 2, [1.2] * 6)])
+    assert [c.mark for c in screen(Scaling(slow)).cells] == [""]
+    two_sizes = compare_points(
+        [a_point(variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
+        + [a_point("threads", 2, [0.6] * 6, variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
+    )
+    assert [c.mark for c in screen(Scaling(two_sizes)).cells] == ["", ""]
+    assert BEST in {c.mark for c in screen(Scaling(tuple(replace(p, size=9) for p in two_sizes))).cells}
+
+
+def test_few_rounds_or_a_wide_interval_make_a_figure_uncertain():
+    assert not any(c.is_unsure for c in screen(a_main_job()).cells)
+    assert all(c.is_unsure for c in screen(a_main_job(rounds=5)).cells)
+    assert all(c.words[0].startswith("~") for c in screen(a_main_job(rounds=5)).cells)
+    wide = compare_points([a_point(samples=[1.0] * 9), a_point("threads", 2, [0.4, 0.5, 0.6] * 3)])
+    assert [c.is_unsure for c in screen(Scaling(wide)).cells] == [True]
+
+
+def test_a_reason_is_told_once_for_all_cells_that_have_it():
+    seen = screen(a_main_job())
+    assert [str(reason) for reason in seen.reasons] == [
+        "threads, prange and 2 other ways, triad and transpose: memory bandwidth, which allows 1.18× of 2;"
+        " compute more with each byte (blocks that fit the caches, smaller types).",
+        "threads·python, every kernel: the GIL, 50 % of core-seconds; use a compiled or nogil kernel, or processes.",
+        "coroutines, count_primes: all lanes share one thread, 50 % of core-seconds; use threads or processes.",
+    ]
+    told = {reason.letter for reason in seen.reasons}
+    assert [c.letter for c in seen.lines[0].cells] == ["b", "", "", "", "", "c"]
+    assert {c.letter for c in seen.cells} == {*told, ""}
+    assert all(bool(c.letter) == (c.point.cause != causes.NONE) for c in seen.cells)
+    assert seen.judged
+    assert seen.untold == 0
+
+
+def test_at_most_five_reasons_are_told_the_fastest_ones_first():
+    names = ["noise", "lock", "imbalance", "start-up", "transfer", "quota", "serial section"]
+    points = [a_point(kernel=name) for name in names]
+    points += [a_point(b, 2, [t] * 6, kernel=name) for name in names for b, t in (("threads", 0.6), ("joblib", 0.7))]
+    made = [
+        replace(
+            p, cause=p.kernel, verdict=f"{p.kernel} happened; mend it", attainable=0.2 if p.kernel == "quota" else 0.7
+        )
+        if (p.backend, p.kernel) in {("threads", "quota"), *(("joblib", name) for name in names if name != "quota")}
+        else replace(p, cause="none", verdict="98 % of attainable: nothing wrong")
+        for p in compare_points(points)
+    ]
+    seen = screen(Scaling(tuple(made)))
+    assert len(seen.reasons) == MOST
+    assert seen.untold == 2
+    assert str(seen.reasons[0]) == "threads, quota: the CPU quota; mend it."
+    assert [reason.letter for reason in seen.reasons] == list("abcde")
+    assert sum(c.letter == OTHER for c in seen.cells) == 2
+
+
+def test_more_cells_than_can_be_named_are_counted():
+    scaling = a_main_job(kernels=["a", "b", "c", "d", "triad"])
+    points = [
+        replace(p, cause="lock", verdict="held; let go", evidence=None) if p.backend in held else p
+        for p in scaling.points
+        for held in [
+            {"a": {"joblib", "prange"}, "b": {"joblib"}, "c": {"joblib"}, "d": {"joblib"}}.get(p.kernel, set())
+        ]
+    ]
+    wheres = [reason.where for reason in screen(Scaling(tuple(points))).reasons]
+    assert "joblib, a, b and 2 other kernels, and 1 more cell" in wheres
+
+
+def test_without_verdicts_nothing_is_said_to_be_fine():
+    assert not screen(a_scaling()).judged
+    seen = screen(explained(a_scaling()))
+    assert seen.judged
+    assert [str(reason) for reason in seen.reasons] == [
+        "threads·python, coroutines·python and coroutines, every kernel: the GIL; use a compiled or nogil kernel."
+    ]
+
+
+def test_sizes_and_files_of_one_kernel_are_lines_of_their_own():
+    points = a_main_job(kernels=["triad"], once=False).points
+    sizes = [replace(p, size=size) for size in (1000, 2000) for p in points if p.variant == "nogil"]
+    assert [line.title for line in screen(Scaling(tuple(sizes))).lines] == ["triad 1,000", "triad 2,000"]
+    named = [replace(p, file=name) for name in ("a.json", "b.json") for p in points]
+    assert [line.title for line in screen(Scaling(tuple(named))).lines] == ["triad (a.json)", "triad (b.json)"]
+
+
+def test_nothing_measured_is_an_empty_screen():
+    assert screen(Scaling(())).lines == ()
+    alone = screen(Scaling(compare_points([a_point()])))
+    assert (alone.ways, [line.title for line in alone.lines], alone.judged) == ((), ["mandelbrot"], False)
+
+
+def test_every_cause_has_a_brief_name_that_a_reader_understands():
+    assert {code for code in causes.CODES if code not in NAMES} == {causes.UNKNOWN, causes.MEMORY.code}
+
+
+@pytest.mark.parametrize(
+    ("cause", "verdict", "wanted"),
+    [
+        ("none", "98 % of attainable: nothing wrong", None),
+        ("none", None, None),
+        ("gil", "blocked 48 %: consistent with the GIL; use processes", Brief("the GIL", "use processes")),
+        ("unknown", "CPU inflation 16 % of core-seconds: lanes needed more; the clock may be why",
+         Brief("CPU inflation: lanes needed more", "the clock may be why", 0.16)),
+        ("unknown", "88 % of what is possible; no single cause took 5 % of core-seconds (most: imbalance 4 %)",
+         Brief("no single cause", "")),
+        ("unknown", "50 % of what is possible; without a ledger, nothing says where the rest went; measure again",
+         Brief("without a ledger, nothing says where the rest went", "measure again")),
+        ("a cause of later", "something; do that", Brief("a cause of later", "do that")),
+    ],
+)  # fmt: skip
+def test_a_verdict_in_brief(cause, verdict, wanted):
+    assert brief(a_point("threads", 2, cause=cause, verdict=verdict)) == wanted
