@@ -25,7 +25,7 @@ TITLE = 20  # characters of a kernel's name: a longer one stands on a line of it
 FEW = 3  # worker counts from which on there is a curve
 ALONE = "one core"  # the head of the serial times
 NAME = 14  # characters of a way's head; a name from outside may be longer
-WARNINGS = 3  # that are told in full
+WARNINGS, LINES = 3, 2  # that are told, and how much of each
 DETAILS = "--details"
 
 
@@ -45,7 +45,7 @@ def show(scaling: Scaling, console: Console, tables_follow: bool = False, width:
         console.print(line, soft_wrap=True)
     console.print()
     warnings = () if tables_follow else scaling.warnings
-    for text in (*_under(seen, lay), *_warnings(warnings)):
+    for text in (*_under(seen, lay), *_warnings(warnings, width)):
         console.print(hanging(text, width))
 
 
@@ -100,14 +100,14 @@ def _alone(seen: Screen) -> int:
 
 
 def _widths(seen: Screen, lay: _Layout) -> list[int]:
-    """Of each column: its mark, the cells, their letters."""
-    return [max(1 + max(map(cell_len, _head(seen.ways[way]))), 2 + sum(_parts(seen, lay, way))) for way in lay.ways]
+    """Of each column: its cells and their letters."""
+    return [max(1 + max(map(cell_len, _head(seen.ways[way]))), 1 + sum(_parts(seen, lay, way))) for way in lay.ways]
 
 
 def _parts(seen: Screen, lay: _Layout, way: int) -> tuple[int, int, int]:
-    """The widths of a column's speedups, of its shares with the blanks before them, of its curves likewise."""
+    """The widths of a column's marked speedups, of its shares and its curves with the blanks before them."""
     cells = [cell for line in seen.lines if (cell := line.cells[way])]
-    speedup = max((len(_speedup(cell, seen.workers)) for cell in cells), default=1)
+    speedup = max((1 + len(_speedup(cell, seen.workers)) for cell in cells), default=1)
     share = max((len(cell.words[1]) for cell in cells), default=1)
     curve = max((len(_curve(cell)) for cell in cells), default=0) if lay.curves == "beside" else 0
     return speedup, lay.inner + share, curve + (curve > 0)
@@ -189,8 +189,8 @@ def _cell(cell: Cell | None, seen: Screen, lay: _Layout, way: int, width: int) -
     if cell is None:
         return Text(" " * width)
     speedup, share, curve = _parts(seen, lay, way)
-    figures = f"{_speedup(cell, seen.workers):>{speedup}}{cell.words[1]:>{share}}"
-    body = f"{cell.mark or ' '}{figures}{cell.letter or ' '}"
+    marked = cell.mark + _speedup(cell, seen.workers)
+    body = f"{marked:>{speedup}}{cell.words[1]:>{share}}{cell.letter or ' '}"
     text = Text(" " * (width - len(body) - curve))
     style = f"{'bold ' * (cell.mark == BEST)}black on {share_colour(cell.share)}" if cell.share is not None else ""
     text.append(body, style=style)
@@ -239,10 +239,13 @@ def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
         yield Text(f"Curves: speedup with {counts[0]} to {counts[-1]} workers; to the top is {counts[-1]}-fold.", "dim")
 
 
-def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
-    yield from map(warned, warnings[:WARNINGS])
-    if len(warnings) > WARNINGS:
-        yield Text(f"! {len(warnings) - WARNINGS} more to be known: see the tables ({DETAILS}).")
+def _warnings(warnings: Sequence[str], width: int) -> Iterable[Text]:
+    """The first of them, each in LINES lines at most, and whether there is more."""
+    room = LINES * (width - 2) - 4
+    for warning in warnings[:WARNINGS]:
+        yield warned(warning if len(warning) <= room else f"{warning[:room].rpartition(' ')[0] or warning[:room]} …")
+    if len(warnings) > WARNINGS or any(len(warning) > room for warning in warnings):
+        yield warned(f"all that is to be known stands under the tables ({DETAILS})")
 
 
 def _told(seen: Screen, way: int) -> str:

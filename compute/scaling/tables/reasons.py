@@ -10,6 +10,7 @@ from compute.scaling.verdict.brief import Brief, brief
 from compute.scaling.words import listed, ratio
 
 MOST = 5  # that are told: more would not be read
+FASTEST = 4  # times: what holds the fastest way of a kernel matters so much more than what holds another one
 NAMED = 3  # kernels or ways in a row; of more the first are named, and the others counted
 LETTERS = "abcde"
 OTHER = "!"  # the letter of a cell whose reason is not told
@@ -48,8 +49,8 @@ class _Held:
 
     @property
     def lost(self) -> float:
-        """The part that is missing, of what was possible."""
-        return 1.0 - min(1.0, reached(self.point) or 0.0)
+        """The part of N-fold that is missing."""
+        return 1.0 - min(1.0, self.point.efficiency or 0.0)
 
 
 def reached(p: Point) -> float | None:
@@ -62,16 +63,14 @@ def find_reasons(
 ) -> Reasons:
     """The reasons of these points, a row a kernel and a column a way; best: the fastest cells.
 
-    What holds the fastest way of a kernel comes first, then what costs most in all cells together.
+    What costs most of N-fold in all cells together comes first, where the fastest ways count several times.
     """
     groups: dict[str, list[_Held]] = {}
     for line, row in enumerate(points):
         for way, p in enumerate(row):
             if p and (found := brief(p)):
                 groups.setdefault(found.name, []).append(_Held((line, way), p, found))
-    ranked = sorted(
-        groups.values(), key=lambda held: (not any(h.place in best for h in held), -sum(h.lost for h in held))
-    )
+    ranked = sorted(groups.values(), key=lambda held: -sum(h.lost * (FASTEST if h.place in best else 1) for h in held))
     letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
     there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
     told = [
