@@ -172,7 +172,7 @@ def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
     for line in seen.lines:
         if cell_len(line.title) > names:
             yield Text(line.title, style="bold")
-        text = Text(line.title if cell_len(line.title) <= names else "", style="bold")
+        text = Text.assemble((line.title if cell_len(line.title) <= names else "", "bold"))
         text.append(" " * (names - text.cell_len))
         if lay.alone:
             text.append(f"  {line.alone_in_words:>{_alone(seen)}}", style="dim")

@@ -107,6 +107,13 @@ def test_colours_say_nothing_that_is_not_said_without_them(system):
     assert [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", coloured).splitlines()] == plain.splitlines()
 
 
+def test_only_names_and_the_fastest_are_bold():
+    coloured = shown(a_main_job(), force_terminal=True, color_system="truecolor", legacy_windows=False)
+    row = next(line for line in coloured.splitlines() if "mandelbrot" in line)
+    bold = re.findall(r"\x1b\[1[;0-9]*m([^\x1b]*)", row)
+    assert [text.strip()[:5] for text in bold] == ["mande", "*1.95"]
+
+
 def test_no_color_is_heeded(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     told = shown(a_main_job(), force_terminal=True, color_system="truecolor", legacy_windows=False)
@@ -133,7 +140,7 @@ def test_colours_are_safe_for_colour_blind_readers_and_black_is_read_on_all():
     seen_as = [_as_seen_without_green(colour) for colour in colours]
     apart = [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5 for x in seen_as for y in seen_as if x != y]
     assert min(apart) > 0.15
-    assert [style.share_colour(share) for share in (1.2, 0.9, 0.85, 0.5, 0.1, 0.0)] == [
+    assert [style.share_colour(share) for share in (1.2, 0.9, 0.85, 0.6, 0.51, 0.0)] == [
         colours[0], colours[0], colours[1], colours[2], colours[3], colours[3]
     ]  # fmt: skip
 
