@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compute.dispatch import WorkerDied as WorkerDied
     from compute.memory.arena import shared as shared
     from compute.running import run as run
+    from compute.scaling.results import CutShort as CutShort
     from compute.scaling.results import Scaling as Scaling
     from compute.scaling.rounds import scale as scale
 
@@ -46,7 +47,7 @@ _HOMES = {
     "dispatch": ["Result", "WorkerDied"],
     "checking": ["CheckFailed"],
     "running": ["run"],
-    "scaling.results": ["Scaling"],
+    "scaling.results": ["CutShort", "Scaling"],
     "scaling.rounds": ["scale"],
 }
 _HOME = {name: f"compute.{module}" for module, names in _HOMES.items() for name in names}

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import pytest
 
-from compute import Serial, scale
+from compute import CutShort, Serial, scale
 from compute.backends.backend import Backend
 from compute.backends.threads import Threads
 from compute.scaling import measure, rounds
-from compute.scaling.results import CutShort, Scaling
+from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
 from kernels import kernel
 
