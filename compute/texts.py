@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LINE_END = r"\n *"
 
 
 def visible(text: str) -> str:
@@ -53,4 +54,6 @@ def as_json(data: Mapping[str, Any]) -> str:
     ValueError for a number that JSON does not have.
     """
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # A list of numbers is a line. Within a text there is no line break, so no text looks like one.
+    text = re.sub(r'\[\n *([^\[\]{}"]*?)\n *\]', lambda found: f"[{re.sub(LINE_END, ' ', found[1])}]", text)
     return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)

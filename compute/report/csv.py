@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
     "details": ("lanes", ("voluntary", "involuntary", "faults", "nested")),
     "evidence": ("evidence", EVIDENCE),
 }
+LEFT_OUT = ("timeline",)  # a picture and no column
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
 
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a formula begins, in wide letters as well
@@ -48,7 +49,7 @@ def _cell(value: Any) -> Any:
 
 def _row(point: Point) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for name in (f.name for f in fields(Point)):
+    for name in (f.name for f in fields(Point) if f.name not in LEFT_OUT):
         value = getattr(point, name)
         if name in PAIRS:
             low, high = value or (None, None)

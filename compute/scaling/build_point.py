@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from compute.backends.backend import Pool
-from compute.scaling import ledger, statistics
+from compute.scaling import kept_timeline, ledger, statistics
 from compute.scaling.ceiling import Ceilings, array_bytes, memory_share
 from compute.scaling.dataset import Point
 from compute.scaling.workload import Work
@@ -75,6 +75,7 @@ def make_point(
         mode=work.mode,
         traits=pool.backend.traits.names(),
         evidence={"waits": waits} if waits else None,
+        timeline=kept_timeline.keep(middle_timeline, runs[middle[0]].seconds),
     )
 
 

@@ -47,6 +47,8 @@ class Point:
                 workers × baseline / seconds).
     file:       the results file that it is from, where several that hold this kernel are shown together.
     traits:     what holds for the backend's lanes (compute.traits); None in files of before they were kept.
+    timeline:   who ran which chunk when in a median round (compute.scaling.kept_timeline): of each backend and variant
+                at its most workers alone.
     """
 
     kernel: str
@@ -89,6 +91,7 @@ class Point:
     file: str | None = None
     traits: tuple[str, ...] | None = None
     evidence: Mapping[str, Any] | None = None
+    timeline: Mapping[str, Any] | None = None
 
     @property
     def has(self) -> Traits:
@@ -118,6 +121,7 @@ class Dataset:
     laws:       what the points of each (kernel, size, variant, backend) say about more workers (compute.scaling.laws).
     conditions: by kernel and round, what disturbed it from outside (compute.scaling.noise).
     harness:    seconds: the timer's resolution, and what measuring adds to a run.
+    command:    what measures the same again, as a line for a shell; "" where nfold was called by a program.
     """
 
     points: tuple[Point, ...]
@@ -126,6 +130,7 @@ class Dataset:
     laws: tuple[Mapping[str, Any], ...] = ()
     conditions: tuple[Mapping[str, Any], ...] = ()
     harness: Mapping[str, float] = field(default_factory=dict)
+    command: str = ""
 
     def __add__(self: D, other: Dataset) -> D:
         """The points of both, with this one's machine; a warning where the other's was another."""
@@ -139,4 +144,5 @@ class Dataset:
             laws=self.laws + other.laws,
             conditions=self.conditions + other.conditions,
             harness=self.harness or other.harness,
+            command=self.command if self.command == other.command else "",
         )

@@ -24,6 +24,7 @@ from compute.scaling.ceiling import Bound, Ceilings, Gauge, pins
 from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
+from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
@@ -139,7 +140,8 @@ class Trial:
             cpus=machine.usable_cpus(),
             roof=rounds.ceilings.roof("memory"),
         )
-        return judge_points(points)
+        pictured = {id(p) for p in most_workers(points) if not p.is_serial}
+        return judge_points(p if id(p) in pictured else replace(p, timeline=None) for p in points)
 
     def _kernels(self) -> list[Kernel]:
         """The kernel held to each variant that is to be measured."""

@@ -37,6 +37,7 @@ class Scaling(Dataset):
             "laws": [dict(law) for law in self.laws],
             "conditions": [dict(condition) for condition in self.conditions],
             "harness": dict(self.harness),
+            "command": self.command,
         }
         return texts.as_json(data)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compute import texts
-from compute.scaling import files
+from compute.scaling import files, kept_timeline
 from compute.scaling.dataset import Dataset, Point
 
 SCHEMA = "nfold/1"
@@ -36,6 +36,7 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
         tuple(_objects(data, "laws", LAW, path)),
         tuple(_objects(data, "conditions", CONDITION, path)),
         _harness(data, path),
+        _command(data, path),
     )
 
 
@@ -120,6 +121,13 @@ def _harness(data: Mapping[str, Any], path: files.StrPath) -> dict[str, float]:
     return costs
 
 
+def _command(data: Mapping[str, Any], path: files.StrPath) -> str:
+    command = data.get("command") or ""
+    if not isinstance(command, str):
+        raise ValueError(f"{path}: 'command' must be a text, not {_shown(command)}; measure again")
+    return command
+
+
 def _is_count(x: Any) -> bool:
     return isinstance(x, int) and not isinstance(x, bool) and x >= 0
 
@@ -200,6 +208,7 @@ EXTRA: dict[str, FieldType] = {
     "file": TEXT,
     "traits": TEXTS,
     "evidence": ("an object", lambda x: isinstance(x, dict)),
+    "timeline": ("an object of seconds, sections, lanes and spans", kept_timeline.holds),
 }
 
 EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may be absent or null
