@@ -69,3 +69,9 @@ class Timeline:
     def cpu(self) -> float:
         """CPU seconds of all lanes."""
         return sum(lane.cpu for lane in self.lanes)
+
+    def to_trace(self) -> dict[str, Any]:
+        """The run in Chrome's trace format: written as JSON (json.dump), Perfetto opens it (ui.perfetto.dev)."""
+        from compute.trace import trace  # late: hardly any run is looked at so closely
+
+        return trace(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -224,6 +225,9 @@ def run(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the value, where it is a matrix.")
     ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Keep who ran what when, for ui.perfetto.dev.")
+    ] = None,
 ) -> int:
     """Run a kernel once: its value, the seconds, and what each lane did.
 
@@ -231,6 +235,7 @@ def run(
     Examples:
       nfold run count_primes 1e9 --workers 2
       nfold run mandelbrot 800 --on processes --png mandelbrot.png
+      nfold run mandelbrot 800 --trace run.json                 every chunk on a track of its lane
       nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
     """
     from compute import report
@@ -246,7 +251,7 @@ def run(
         args = words.operands(found, number)
         if png and not words.gives_matrix(found, args):
             raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
-        report.ready({"png": png})
+        report.ready({"png": png, "json": trace})
         pool = backend.open()
     with pool:
         compiling = pool.warm(found, *args)
@@ -257,12 +262,15 @@ def run(
         f" {worded.seconds(compiling)} not counted"
     )
 
-    def draw(to: Path) -> None:
+    def keep() -> None:
         from compute.report import picture
+        from compute.scaling import files
 
-        picture.write(to, result.value)
+        files.write_all(
+            (png, lambda: picture.render(result.value)), (trace, lambda: json.dumps(result.timeline.to_trace()))
+        )
 
-    return terminal.deliver(lambda: terminal.tell(result, about), (lambda: draw(png)) if png else None)
+    return terminal.deliver(lambda: terminal.tell(result, about), keep)
 
 
 @app.command("report")

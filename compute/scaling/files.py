@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from compute.scaling.words import in_bytes
@@ -82,6 +83,22 @@ def write(path: StrPath, content: str | bytes) -> None:
             _replace(Path(os.path.realpath(path)), data)  # through a symbolic link, not over it
     except OSError as error:
         raise Unwritten(path, error, len(data)) from error
+
+
+def write_all(*contents: tuple[StrPath | None, Callable[[], str | bytes]]) -> None:
+    """Write what each call gives to its path, whatever comes of the others; a path of None asks for nothing.
+
+    An ExceptionGroup of what could not be written.
+    """
+    errors = []
+    for path, content in contents:
+        try:
+            if path is not None:
+                write(path, content())
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("not everything could be written", errors)
 
 
 def _replace(target: Path, data: bytes) -> None:
