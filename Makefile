@@ -81,4 +81,4 @@ docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs/api build/api
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png nfold-*.html

@@ -6,8 +6,9 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,9 @@ VariantWords = Annotated[
 DetailsFlag = Annotated[bool, typer.Option("--details", help="Print a table for each kernel, too.")]
 
 
+_asked: ContextVar[Sequence[str]] = ContextVar("_asked", default=())  # the words of the command that is under way
+
+
 class Refusal(Exception):
     """What cannot be done as asked: one line for the user."""
 
@@ -55,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     terminal.ready()
     words = sys.argv[1:] if argv is None else argv
     # A negative number is a value, never an option; behind a blank the parser takes it for one.
+    _asked.set(words)
     words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
     try:
         code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
@@ -112,8 +117,8 @@ def everything(
     """How close do N workers get to N times faster on this machine, and where did the rest go?
 
     Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
-    minute; prints one screen, and keeps nfold-report.json and nfold-report.png in the current folder. A Ctrl-C
-    keeps what was measured until then.
+    minute; prints one screen, and keeps nfold-report.json, .html (a page to explore) and .png in the current folder.
+    A Ctrl-C keeps what was measured until then.
 
     \b
     Examples:
@@ -131,14 +136,14 @@ def everything(
     from compute import report
     from compute.cli import words
 
-    outputs = {"json": Path("nfold-report.json"), "png": Path("nfold-report.png")}
+    outputs = {form: Path(f"nfold-report.{form}") for form in ("json", "html", "png")}
     with refusing():
         seconds = words.budget(budget)
         report.ready(outputs)
     from compute.cli.ending import deliver, measured
     from compute.cli.main_job import survey
 
-    scaling, was_cut = measured(lambda tell: survey(seconds, tell))
+    scaling, was_cut = measured(lambda tell: survey(seconds, tell), _asked.get())
     return deliver(scaling, outputs, details or None, unasked=True, was_cut=was_cut)
 
 
@@ -201,7 +206,7 @@ def scale(
         else:
             works = [words.work(found, number, variants, counts, mode)]
     scaling, was_cut = measured(
-        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell)
+        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell), _asked.get()
     )
     return deliver(scaling, wanted, was_cut=was_cut)
 

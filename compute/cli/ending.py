@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from compute.cli import terminal
@@ -16,13 +17,17 @@ KEPT = {"json": "Results", "html": "Page", "png": "Picture"}  # what a written f
 Progress = Callable[[float, float, str], None]
 
 
-def measured(measure: Callable[[Progress], Scaling]) -> tuple[Scaling, bool]:
-    """What `measure(progress)` found, and whether a Ctrl-C cut it short; KeyboardInterrupt where nothing was found."""
+def measured(measure: Callable[[Progress], Scaling], asked: Sequence[str]) -> tuple[Scaling, bool]:
+    """What `measure(progress)` found, and whether a Ctrl-C cut it short; KeyboardInterrupt where nothing was found.
+
+    asked: the words of the command line, by which the results tell how to measure them again.
+    """
     try:
         with terminal.progress() as tell:
-            return measure(tell), False
+            scaling, was_cut = measure(tell), False
     except CutShort as cut:
-        return cut.scaling, True
+        scaling, was_cut = cut.scaling, True
+    return replace(scaling, command=shlex.join(["nfold", *asked])), was_cut
 
 
 def deliver(

@@ -27,7 +27,7 @@ FORMATS: dict[str, Format] = {
     "json": Format("json", (".json",), "Keep the results, for nfold report."),
     "csv": Format("csv", (".csv",), "Write a row a point, for a spreadsheet."),
     "markdown": Format("markdown", (".md", ".markdown"), "Write the tables for a README."),
-    "html": Format("html", (".html", ".htm"), "Write a page with figures to explore.", ("plotly", "nfold[html]")),
+    "html": Format("html", (".html", ".htm"), "Write a page with figures to explore."),
     "png": Format("plots", (".png",), "Draw the speedups.", ("matplotlib", "nfold")),
 }
 

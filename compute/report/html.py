@@ -1,96 +1,107 @@
-"""One page that holds everything: figures to explore, tables, the machine. Nothing is fetched from the network."""
+"""One page that holds everything: the one screen, figures to explore, tables, the machine. Nothing is fetched.
+
+The page works without its scripts, too: the screen, the tables and what is said of them are plain HTML.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
-from compute.report import figures
+from compute.report.page import asset, colours, script
+from compute.report.page.figures import again, figures, legend
+from compute.report.page.heat import heat
 from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
+from compute.scaling.words import in_bytes
 from compute.texts import shown
 
-MISSING = "the html report needs plotly, which is not installed; run pip install 'nfold[html]'"
-# The policy makes a promise of it: the browser itself refuses whatever would leave the page.
+FLAGGED = ' class="flagged"'
+# The policy makes a promise of it: the browser itself refuses whatever would leave the page, and every script but ours.
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
-style-src 'unsafe-inline'; img-src data: blob:; font-src data:">
-<title>nfold: scaling report</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }}
-th, td {{ padding: .15rem .9rem .15rem 0; text-align: left; white-space: nowrap }}
-th {{ border-bottom: 1px solid #bbb }}
-.number {{ text-align: right }}
-.starts td {{ border-top: 1px solid #ddd }}
-.baseline, .small {{ color: #767676 }}
-.small {{ font-size: .9rem; max-width: 60rem }}
-.flagged {{ color: #c1272d; font-weight: bold }}
-.wide {{ overflow-x: auto }}
-.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem }}
-.figures > div {{ min-width: 0 }}
-.remarks {{ padding: 0; list-style: none; max-width: 60rem }}
-.remarks li {{ padding: .1rem 0 .1rem .8rem; margin: .3rem 0; border-left: 4px solid #9db4c6 }}
-.remarks .trouble {{ border-color: #c1272d }}
-summary {{ cursor: pointer; font-weight: 600; margin: .5rem 0 }}
-h2 {{ margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem }}
-dd {{ margin: 0 }}
-</style>
-<script>{script}</script>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {hashes}; \
+style-src 'unsafe-inline'; img-src data:">
+<title>nfold: {title}</title>
+<style>{style}</style>
 </head>
 <body>
-<h1>How close to N-fold</h1>
-<p>{heading}</p>
+<a class="skip" href="#report">Skip to the report</a>
+<header><h1>How close to N-fold</h1>
+<button type="button" id="theme" hidden>Dark</button>
+<p>{heading}</p></header>
+<main id="report">
+{screen}
 {warnings}
+<noscript><p class="small">The figures need JavaScript; the tables hold the same numbers.</p></noscript>
 {groups}
-<h2>Machine</h2>
+<section aria-labelledby="machine"><h2 id="machine">Machine</h2>
 {harness}
 <dl>{machine}</dl>
-{draw}
+{command}
+</section>
+</main>
+<script type="application/json" id="data">{data}</script>
+<script>{library}</script>
+<script>{script}</script>
 </body>
 </html>
 """
 
 
 def render(scaling: Scaling) -> str:
-    """The page. ValueError, which names the extra, where plotly is not installed."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise ValueError(MISSING) from None
+    """The page."""
     scaling = shown(scaling)
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in scaling.warnings)
-    machine = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in scaling.machine.items())
+    groups = table.groups(scaling)
+    library, own = asset("library.js"), script()
+    data = legend() | {"kernels": [figures(group, scaling) for group in groups]}
     return PAGE.format(
-        script=get_plotlyjs(),
+        hashes=" ".join(map(_hash, (library, own))),
+        title=escape(", ".join(dict.fromkeys(p.title for p in scaling.points))[:60]),
+        style=colours.variables() + asset("page.css"),
         heading=escape(table.heading(scaling)),
-        warnings=f"<ul>{warnings}</ul>" if warnings else "",
-        groups="\n".join(_section(group, number) for number, group in enumerate(table.groups(scaling))),
+        screen=heat(scaling, groups),
+        warnings=_list("warnings", [f"<li>{escape(text)}</li>" for text in scaling.warnings]),
+        groups="\n".join(_section(group, number) for number, group in enumerate(groups)),
         harness="".join(f'<p class="small">{escape(line)}</p>' for line in notes.harness(scaling)),
-        machine=machine,
-        draw=figures.DRAW,
+        machine="".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_told(k, v))}</dd>" for k, v in scaling.machine.items()),
+        command=_command("Measured by", [scaling.command] if scaling.command else []),
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),  # ends no script
+        library=library,
+        script=own,
     )
+
+
+def _hash(script: str) -> str:
+    """By which a policy lets one script run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _section(group: table.Group, number: int) -> str:
     name, _, rest = group.title.partition(" · ")
-    drawn = figures.speedups(group.sheet, f"speedup-{number}")
-    drawn += figures.ledgers([row.point for row in group.rows], f"ledger-{number}")
     return "".join(
         [
-            f"<section><h2>{escape(name)}</h2><p>{escape(rest)}</p>",
+            f'<section class="kernel" aria-labelledby="k{number}"><h2 id="k{number}">{escape(name)}</h2>',
+            f"<p>{escape(rest)}</p>",
             _remarks(group.verdicts),
-            f'<div class="figures">{drawn}</div>',
-            _table(group.sheet),
+            f'<div class="figures" data-kernel="{number}"></div>',
+            _table(group.sheet, f"{name}: speedups"),
             *(f'<p class="small">{escape(note)}</p>' for note in group.notes),
-            *(_folded(s.title, f'{_table(s)}<p class="small">{escape(s.note)}</p>') for s in group.details),
+            *(
+                _folded(s.title, f'{_table(s, f"{name}: {s.title}")}<p class="small">{escape(s.note)}</p>')
+                for s in group.details
+            ),
             _folded("Laws", _remarks(group.laws)) if group.laws else "",
+            _command("This kernel again", again([row.point for row in group.rows])),
             "</section>",
         ]
     )
@@ -100,21 +111,52 @@ def _folded(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
+def _list(name: str, items: list[str]) -> str:
+    return f'<ul class="{name}">{"".join(items)}</ul>' if items else ""
+
+
 def _remarks(remarks: tuple[Remark, ...]) -> str:
-    items = "".join(
-        f'<li class="{"trouble" * remark.trouble}"><b>{escape(remark.of)}</b>: {escape(remark.text)}</li>'
-        for remark in remarks
+    return _list(
+        "remarks",
+        [
+            f'<li class="{"trouble" * remark.trouble}"><b>{escape(remark.of)}</b>: {escape(remark.text)}</li>'
+            for remark in remarks
+        ],
     )
-    return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
-def _table(sheet: Sheet) -> str:
-    number = ["" if name in WORDS else "number" for name in sheet.columns]
-    head = "".join(f'<th class="{k}">{escape(name)}</th>' for k, name in zip(number, sheet.columns, strict=True))
+def _command(title: str, commands: list[str]) -> str:
+    lines = escape("\n".join(commands))
+    return f'<p class="small command">{title}:</p><pre class="command">{lines}</pre>' if commands else ""
+
+
+def _told(name: str, value: Any) -> str:
+    """What is known of the machine, in words: `L1d 48 kB, L2 1 MB`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_told(name, part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_told(name, part) for part in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int) and name in ("memory", "memory_available", "shm", "caches"):
+        return in_bytes(value)
+    return str(value)
+
+
+def _table(sheet: Sheet, name: str) -> str:
+    """The first columns are words, and stand to the left; page.css puts the others to the right."""
+    assert sheet.columns[: len(WORDS)] == WORDS
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in sheet.columns)
     body = ""
     for row in sheet.rows:
         classes = ["starts"] * row.starts + ["baseline"] * table.is_baseline(row.point)
-        kinds = [f"{k} {'flagged' * (name in row.flagged)}" for k, name in zip(number, sheet.columns, strict=True)]
-        cells = "".join(f'<td class="{k}">{escape(cell)}</td>' for k, cell in zip(kinds, row.cells, strict=True))
-        body += f'<tr class="{" ".join(classes)}">{cells}</tr>'
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        cells = "".join(
+            f"<td{FLAGGED * (column in row.flagged)}>{escape(cell)}</td>"
+            for column, cell in zip(sheet.columns, row.cells, strict=True)
+        )
+        kind = f' class="{" ".join(classes)}"' if classes else ""
+        body += f"<tr{kind}>{cells}</tr>"
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f'<table class="sheet"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )

@@ -24,8 +24,12 @@ DARK = {"inflation", "blocked", "startup", "serial"}  # white words on these
 
 def colour(backend: str) -> str:
     """The backend's own colour; one of the user's own gets one by its name."""
-    place = KNOWN.index(backend) if backend in KNOWN else sum(map(ord, backend))
-    return COLOURS[place % len(COLOURS)]
+    return COLOURS[place(backend)]
+
+
+def place(backend: str) -> int:
+    """Of its colour in COLOURS."""
+    return (KNOWN.index(backend) if backend in KNOWN else sum(map(ord, backend))) % len(COLOURS)
 
 
 # From the best to the worst share of what was possible: its least value, and a background for black letters. Blue is

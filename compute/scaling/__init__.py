@@ -16,6 +16,7 @@ collecting.py     the evidence of each point, from itself, its neighbours and th
 
 What follows from it, all pure:
 ledger.py         where the core-seconds went; the POP efficiencies
+kept_timeline.py  what a file keeps of a run's timeline
 derive.py         speedup, intervals, efficiency from samples
 statistics.py     medians and ratios with intervals; how many rounds would make one narrow
 verdict/          from evidence to one sentence of cause

@@ -192,14 +192,13 @@ def test_the_main_job_prints_before_it_keeps(capsys, monkeypatch):
     assert Path("nfold-report.png").read_bytes().startswith(b"\x89PNG")
     os.rmdir("nfold-report.json")
     assert "nfold-report.json" not in out
-    assert out.endswith("\nPicture: nfold-report.png\n")
+    assert out.endswith("\nPage:    nfold-report.html\nPicture: nfold-report.png\n")
+    assert Path("nfold-report.html").read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("form", [*FORMS, "html"])
 @pytest.mark.parametrize("obstacle", ["no/such/folder", "folder", "read-only"])
 def test_what_is_known_before_is_refused_before(form, obstacle, capsys, monkeypatch):
-    if form == "html":
-        pytest.importorskip("plotly")
     os.mkdir("folder")
     Path("read-only").write_text("old")
     os.chmod("read-only", 0o444)

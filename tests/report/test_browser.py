@@ -1,96 +1,176 @@
-"""The page in a real browser, without a network: figures are drawn, nothing is complained of."""
+"""The page in a real browser, without a network: figures are drawn, switches work, nothing is complained of or fetched.
+
+Where no Chromium is installed (Debian: apt install chromium) this is skipped.
+"""
 
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
+import numpy as np
 import pytest
 from example_points import a_point, a_scaling, explained
+from hostile import MEANT, a_hostile
 from patience import PATIENCE
 
 from compute.report import html
 from compute.scaling.derive import compare_points
+from compute.scaling.kept_timeline import keep
+from compute.scaling.laws import fit_laws
 from compute.scaling.results import Scaling
+from compute.timeline import SPAN, LaneTotals, Timeline
 
-pytest.importorskip("plotly", reason="the page needs plotly: pip install 'nfold[html]'")
 NAMES = "chromium", "chromium-browser", "google-chrome"
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is installed")
 
-# Pages in frames of one: a browser takes seconds to start.
-ALL_PAGES = """<!doctype html><style>iframe {{ width: 1200px; height: 2400px; border: 0 }}</style>
-{frames}
-<script>
-const place = svg => (({{ left, right }}) => [left, right])(svg.getBoundingClientRect());
-const look = page => ({{
-  drawn: [...page.querySelectorAll(".js-plotly-plot")].map(plot => [plot.id, place(plot.querySelector(".main-svg"))]),
-  legends: [...page.querySelectorAll("text.legendtext")].map(text => text.textContent),
-}});
-addEventListener("load", () => setTimeout(() => {{
-  const pages = [...document.querySelectorAll("iframe")].map(frame => look(frame.contentDocument));
-  document.body.dataset.seen = JSON.stringify(pages);
-}}, 500));
-</script>"""
+# Pages in frames of one, because a browser takes seconds to start; its script does to each what a reader does.
+READER = (Path(__file__).parent / "reader.html").read_text("utf-8")
+
+
+def a_run(lanes=2, chunks=40):
+    """A kept timeline: chunks of 1 ms by turns, of which 0.7 ms on the CPU."""
+    spans = np.zeros(chunks, SPAN)
+    spans["chunk"], spans["lane"] = np.arange(chunks), np.arange(chunks) % lanes
+    spans["start"] = 0.001 + np.arange(chunks) // lanes / 1e3
+    spans["stop"], spans["cpu"] = spans["start"] + 0.001, 0.0007
+    totals = tuple(
+        LaneTotals(k, 100, 200 + k, chunks // lanes, 0.001, 0.001 + chunks // lanes / 1e3, 0.0007 * chunks / lanes,
+                   queued=0.001) for k in range(lanes)
+    )  # fmt: skip
+    whole = 0.002 + chunks // lanes / 1e3
+    return keep(Timeline(spans, totals, {"plan": 0.001, "transfer": 0.001, "dispatch": whole, "finish": 0.001}), whole)
+
+
+def with_runs(scaling):
+    most = max(p.workers for p in scaling.points)
+    return replace(
+        scaling, points=tuple(replace(p, timeline=a_run()) if p.workers == most else p for p in scaling.points)
+    )
+
+
+def with_laws(scaling):
+    laws = [law for kernel in dict.fromkeys(p.kernel for p in scaling.points)
+            for law in fit_laws([p for p in scaling.points if p.kernel == kernel], cpus=64)]  # fmt: skip
+    return replace(scaling, laws=tuple(laws))
 
 
 def pages():
-    """Name -> page; two are as they should be."""
+    """Name -> page and its width; all but the last are as they should be."""
     name = "<b>&</script><script>nonsense()</script>"
     odd = Scaling(compare_points([a_point(kernel=name), a_point("threads", 2, kernel=name)]))
-    two = html.render(explained(a_scaling((1, 2), ["primes"])) + odd)
+    two = html.render(with_runs(explained(a_scaling((1, 2), ["primes"]))) + odd)
+    many = with_laws(with_runs(explained(a_scaling((1, 2, 4, 8, 16), ["primes"]))))
     return {
-        "two": two,
-        "four": html.render(explained(a_scaling((1, 2, 4, 8), ["primes"])) + odd),
-        "broken": two.replace("Plotly.newPlot", "Plotly.nonsense").replace(
-            "<h1>", '<img src="https://example.com/a.png"><h1>'
-        ),
-    }
+        "two": (two, 1300),
+        "many": (html.render(many + odd), 1300),
+        "phone": (html.render(with_runs(explained(a_scaling((1, 2))))), 400),
+        "hostile": (html.render(with_runs(a_hostile("".join(MEANT.values())))), 1300),
+        "no baseline": (html.render(Scaling(compare_points([a_point("threads", 2)]))), 1300),
+        "serial alone": (html.render(Scaling((a_point(),))), 1300),
+        "broken": (two.replace("Plot.plot(", "Plot.nonsense(").replace(
+            "<h1>", '<img src="https://example.com/a.png"><img src=x onerror="nonsense()"><h1>'
+        ), 1300),
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """Name -> what the browser drew of the page, and what its console said of it."""
+    """Name -> what was seen of the page, and what the browser's console said of it."""
     folder, made = tmp_path_factory.mktemp("pages"), pages()
-    for name, page in made.items():
-        (folder / f"{name}.html").write_text(page, "utf-8")
-    frames = "\n".join(f'<iframe src="{name}.html"></iframe>' for name in made)
-    (folder / "all.html").write_text(ALL_PAGES.format(frames=frames), "utf-8")
+    for number, (page, _) in enumerate(made.values()):
+        (folder / f"{number}.html").write_text(page, "utf-8")
+    widths = enumerate(width for _, width in made.values())
+    frames = [f'<iframe src="{k}.html" style="width: {width}px"></iframe>' for k, width in widths]
+    (folder / "all.html").write_text(READER.replace("FRAMES", "\n".join(frames)), "utf-8")
     options = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-        "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1300,2400",
-        "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=1500",
+        "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,2400",
+        "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000",
         "--allow-file-access-from-files", "--dump-dom", (folder / "all.html").as_uri(),
     ]  # fmt: skip
     told = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=PATIENCE)
-    (seen,) = re.findall(r'data-seen="([^"]*)"', told.stdout)
     console = [line for line in told.stderr.splitlines() if "CONSOLE" in line]
+    found = re.findall(r'data-seen="([^"]*)"', told.stdout)
+    assert found, console
     return {
-        name: (page, [line for line in console if f"/{name}.html" in line])
-        for name, page in zip(made, json.loads(unescape(seen)), strict=True)
+        name: (page, [line for line in console if f"/{number}.html" in line])
+        for number, (name, page) in enumerate(zip(made, json.loads(unescape(found[0])), strict=True))
     }
 
 
-@pytest.mark.parametrize("name", ["two", "four"])
-def test_every_figure_is_drawn_and_the_console_is_silent(opened, name):
+FINE = ["two", "many", "phone", "hostile", "no baseline", "serial alone"]
+DRAWN = ["two", "many", "phone", "hostile"]
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_the_console_is_silent_and_nothing_is_fetched(opened, name):
     page, console = opened[name]
     assert console == []
-    places = dict(page["drawn"])
-    assert set(places) == {"speedup-0", "ledger-0", "speedup-1"}
-    assert max(right - left for left, right in places.values()) < 1200
-    assert "threads · nogil" in page["legends"] or name == "two"
-    assert "blocked" in page["legends"]
+    assert "failed" not in page, page["failed"]
+    assert page["fetched"] == []
 
 
-@pytest.mark.parametrize("name", ["two", "four"])
-def test_figures_stand_beside_each_other_and_not_on_each_other(opened, name):
-    places = dict(opened[name][0]["drawn"])
-    assert places["speedup-0"][1] <= places["ledger-0"][0]
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_is_drawn_and_says_what_it_shows(opened, name):
+    page, _ = opened[name]
+    beginnings = ["Ways compared, ", "Speedup by workers", "Efficiency by workers", "Where the core-seconds went",
+                  "Every round", "Efficiency tree: ", "Timeline of a median run: "]  # fmt: skip
+    assert [figure.startswith(b) for figure, b in zip(page["figures"], beginnings, strict=True)] == [True] * 7
+    assert all(len(label) > 30 for label in page["labels"])
+    assert page["lost"] == page["empty"] == 0
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_figures_stand_beside_each_other_within_the_page(opened, name):
+    page, _ = opened[name]
+    assert not page["overlaps"]
+    assert page["width"] <= (400 if name == "phone" else 1300), page["wide"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_reader_can_switch_hide_choose(opened, name):
+    page, _ = opened[name]
+    day, night, button = page["themes"]
+    assert (day, page["again"], button) == ("rgb(255, 255, 255)", day, "Light page")
+    assert sum(map(int, re.findall(r"\d+", night))) < 120
+    assert page["rows"][1] == page["rows"][0] - 1 == page["rows"][2] - 1
+    assert name == "hostile" or page["at"].startswith("Ways compared, 1 worker")
+    assert name == "hostile" or "prange · nogil" in page["depth"]
+    assert page.get("further", name != "many")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_keyboard_reaches_figures_and_their_tips(opened, name):
+    page, _ = opened[name]
+    assert page["focused"]
+    first, second, third = page["tips"]
+    assert "speedup: " in first
+    assert third == first
+    assert second != first or name == "hostile"  # which has one point
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_tables_sort_by_what_numbers_mean_and_are_copied(opened, name):
+    page, _ = opened[name]
+    units = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1}
+    times = [[float(value) * units[unit] for value, unit in map(str.split, column)] for column in page["sorted"][:2]]
+    assert times[0] == sorted(times[0], reverse=True)
+    assert times[1] == sorted(times[1])
+    assert page["restored"]
+    head, *rows = page["copied"].split("\n")
+    assert head.split("\t")[:4] == ["backend", "variant", "workers", "time"]
+    assert all(row.count("\t") == head.count("\t") for row in rows)
+    assert not any(re.match(r"\s*[=+@-]\D", cell) for row in rows for cell in row.split("\t"))
 
 
 def test_what_is_broken_is_seen(opened):
     page, console = opened["broken"]
-    assert page["drawn"] == []
-    assert any("Plotly.nonsense is not a function" in line for line in console)
-    assert any("Content Security Policy" in line for line in console)  # which refuses what would leave the page
+    assert page["figures"] == []
+    refused = [line for line in console if "Content Security Policy" in line]  # scripts that are not ours, and images
+    assert any("script" in line for line in refused)
+    assert any("img-src" in line for line in refused)

@@ -1,21 +1,28 @@
-"""The page holds everything and fetches nothing."""
+"""The page holds everything and fetches nothing, is small, and says the same without its scripts."""
 
+import base64
+import hashlib
+import json
+import re
 from html.parser import HTMLParser
 
 import pytest
 from example_points import a_point, a_scaling, explained
 
 from compute.report import html
+from compute.report.page import asset, colours
+from compute.report.page.figures import again, speedups_of_rounds
+from compute.report.style import SHARES
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text outside of scripts."""
+    """What a browser would see: tags with their attributes, scripts, and the text outside of them."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.words, self.open = [], [], []
+        self.tags, self.words, self.scripts, self.open = [], [], [], []
         self.feed(text)
         self.close()
 
@@ -28,36 +35,131 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open[-1:] not in (["script"], ["style"]):
+        if self.open[-1:] == ["script"]:
+            self.scripts.append((self.tags[-1][1], data))
+        elif self.open[-1:] != ["style"]:
             self.words.append(data)
 
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
 
-def test_without_plotly_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
-    with pytest.raises(ValueError, match=r"needs plotly, which is not installed; run pip install 'nfold\[html\]'"):
-        html.render(a_scaling())
+
+def data_of(page):
+    (text,) = (text for attrs, text in page.scripts if attrs.get("id") == "data")
+    return json.loads(text)
 
 
 def test_the_tables_are_there_without_the_figures():
     (group, _) = html.table.groups(a_scaling())
-    page = Page(html._table(group.sheet))
+    page = Page(html._table(group.sheet, "a name"))
     assert page.open == []
-    assert sum(tag == "tr" for tag, _ in page.tags) == len(group.rows) + 1
+    assert len(page.all("tr")) == len(group.rows) + 1
     assert {cell for row in group.rows for cell in row.cells if cell} <= set(page.words)
 
 
 def test_the_page_fetches_nothing_and_is_well_formed():
-    pytest.importorskip("plotly")
     name = "<script>alert(1)</script>"
     scaling = Scaling(compare_points([a_point(kernel=name), a_point("threads", 2, kernel=name)]), {"model": "<i>"})
-    page = Page(html.render(scaling + a_scaling()))
+    page = Page(html.render(scaling + explained()))
     assert page.open == []
-    assert not any({"src", "href"} & set(attrs) for _, attrs in page.tags)
-    policies = [attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
-    assert policies[0].startswith("default-src 'none';")
-    assert "http" not in policies[0]
+    assert not any({"src", "srcset", "action"} & set(attrs) for _, attrs in page.tags)
+    assert all(attrs["href"].startswith("#") for attrs in [*page.all("a"), *page.all("link")])
+    assert not re.search(r"url\(|@import", asset("page.css") + colours.variables())
     assert "<script>alert(1)</script>" in page.words  # as words
     assert "<i>" in "".join(page.words)
-    assert sum(attrs.get("class") == "figure" for tag, attrs in page.tags if tag == "script") == 3
-    explained_page = Page(html.render(explained(scaling)))
-    assert sum(attrs.get("class") == "figure" for tag, attrs in explained_page.tags if tag == "script") == 2
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {attrs["href"][1:] for attrs in page.all("a")} <= set(ids)
+    assert {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs} <= set(ids)
+
+
+def test_only_the_pages_own_scripts_may_run():
+    page = Page(html.render(explained()))
+    (policy,) = (a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert set(rules) == {"default-src", "script-src", "style-src", "img-src"}
+    assert "http" not in policy
+    own = [text for attrs, text in page.scripts if attrs.get("type") != "application/json"]
+    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in own}
+    assert set(rules["script-src"].split()) == hashes
+    assert not any("</" in text for text in own)
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (1, 2, 4, 8, 16, 32, 64)])
+def test_the_page_is_small(counts):
+    kernels = ["count_primes", "mandelbrot", "matmul", "triad", "transpose", "matvec", "primes"]
+    assert len(html.render(explained(a_scaling(counts, kernels))).encode()) < 1_000_000
+
+
+def test_the_first_screen_has_a_cell_for_each_kernel_and_way():
+    page = Page(html.render(explained(a_scaling((1, 2, 4)))))
+    text = html.render(explained(a_scaling((1, 2, 4))))
+    first = text[: text.index('<section class="kernel"')]
+    assert first.count('href="#k') == 2
+    assert len(re.findall(r'<td class="share share-[0-3]"', first)) == 2 * 9
+    assert page.all("table")[0]["class"] == "heat"
+    assert "Speedup with 4 workers, and its share of what this machine allows." in page.words
+    assert f"under {SHARES[-2][0] * 100:.0f} %" in page.words
+
+
+def test_the_figures_hold_what_was_measured():
+    scaling = explained(a_scaling((1, 2, 4), ["primes"]))
+    data = data_of(Page(html.render(scaling)))
+    (kernel,) = data["kernels"]
+    assert kernel["counts"] == [1, 2, 4]
+    (group,) = html.table.groups(scaling)
+    assert len(kernel["points"]) == len(group.rows)
+    for shown, row in zip(kernel["points"], group.rows, strict=True):
+        p = row.point
+        way = kernel["ways"][shown["way"]]["name"]
+        assert (way, shown["workers"]) == (f"{p.backend} · {p.variant}", p.workers)
+        assert shown["speedup"] == pytest.approx(p.speedup, rel=1e-3)
+        assert (shown["low"], shown["high"]) == pytest.approx(p.speedup_ci, rel=1e-3)
+        assert len(shown["samples"]) == len(shown["times"]) == p.rounds
+        assert sorted(shown["samples"])[5] <= shown["speedup"] * 1.001 <= sorted(shown["samples"])[6] * 1.002
+        assert sum(filter(None, shown["shares"])) == pytest.approx(1, abs=0.03)
+        assert shown["tree"][0] == pytest.approx(p.efficiencies["global"], rel=1e-3)
+    assert kernel["disturbed"] == [1, 2]
+
+
+def test_samples_that_do_not_pair_are_compared_with_the_median():
+    baseline = a_point(samples=[1.0, 2.0, 3.0])
+    assert speedups_of_rounds(a_point("threads", 2, [1.0, 0.5]), baseline) == [2.0, 4.0]
+    assert speedups_of_rounds(a_point("threads", 2, [1.0, 1.0, 1.0]), baseline) == [1.0, 2.0, 3.0]
+    assert speedups_of_rounds(a_point("threads", 2), None) == []
+    weak = a_point("threads", 2, [1.0] * 3, mode="weak", work=20.0)
+    assert speedups_of_rounds(weak, a_point(samples=[1.0] * 3, work=10.0)) == [2.0] * 3
+
+
+def test_a_kernel_says_what_measures_it_again():
+    points = explained(a_scaling((1, 2), ["primes"])).points
+    on = "threads,prange,processes,joblib,coroutines"
+    assert again(points) == [f"nfold scale primes 1000000 --on {on} --workers 1,2 --variant nogil,python"]
+    assert again([a_point(kernel="mine"), a_point("threads", 2, kernel="mine")]) == []
+    assert again([a_point(kernel="primes", size=None)]) == []
+    two = [a_point(variant=v, size=n, kernel="primes", backend=b, workers=w)
+           for v, n in (("nogil", 10), ("python", 5)) for b, w in (("serial", 1), ("threads", 2))]  # fmt: skip
+    assert again(two) == [f"nfold scale primes {n} --on threads --workers 2 --variant {v}" for v, n in
+                          (("nogil", 10), ("python", 5))]  # fmt: skip
+    page = html.render(Scaling(compare_points(two), command="nfold scale 'a b' <x>"))
+    assert "nfold scale &#x27;a b&#x27; &lt;x&gt;" in page
+
+
+def luminance(colour):
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("shades", [colours.PAPER, colours.NIGHT])
+def test_words_are_readable_on_their_ground(shades):
+    for ground in ("page", "card"):
+        for words in ("ink", "faint", "link", "alarm"):
+            assert contrast(shades[words], shades[ground]) >= 4.5, (words, ground)
+    assert all(contrast("#000000", colour) >= 4.5 for _, colour in SHARES)

@@ -44,8 +44,6 @@ def test_a_kernel_that_two_files_hold_has_a_table_for_each():
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_every_form_tells_the_files_apart(form):
-    if form == "html":
-        pytest.importorskip("plotly")
     content = report.render(together({A: ONE, B: ANOTHER}), form)
     assert "triad (a.json)" in content
     assert "triad (b.json)" in content

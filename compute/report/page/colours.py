@@ -1,0 +1,39 @@
+"""The colours of style.py as variables of a style sheet, once for light pages and once for dark ones."""
+
+from __future__ import annotations
+
+from compute.report.style import COLOURS, DARK, ENTRY_COLOURS, SHARES
+
+# What would be lost on a dark page is lighter there; the rest is as everywhere.
+ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#4ba3dc", "#4d4d4d": "#8b8f96", "#7a5195": "#a983c4", "#c1272d": "#e5575c",
+           "#d9d9d9": "#5f646b", "#2a7f8e": "#45a6b6", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
+PAPER = {"page": "#ffffff", "ink": "#1c1e21", "faint": "#5f6368", "rule": "#dcdfe3", "card": "#f6f7f9",
+         "link": "#0b57a4", "alarm": "#b3261e"}  # fmt: skip
+NIGHT = {"page": "#14171b", "ink": "#e4e6ea", "faint": "#9aa1aa", "rule": "#343a42", "card": "#1c2026",
+         "link": "#7db8f0", "alarm": "#ff8a80"}  # fmt: skip
+
+
+def variables() -> str:
+    """Rules that define every colour: light, dark where the reader's system asks for it or the page's switch does.
+
+    Paper is light whatever the screen is.
+    """
+    light, dark = _lines(PAPER, {}), f"color-scheme: dark; {_lines(NIGHT, ON_DARK)}"
+    return (
+        f":root {{ color-scheme: light; {light} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}"
+    )
+
+
+def _lines(shades: dict[str, str], instead: dict[str, str]) -> str:
+    named = {
+        **shades,
+        **{f"way-{k}": colour for k, colour in enumerate(COLOURS)},
+        **{f"entry-{name}": colour for name, colour in ENTRY_COLOURS.items()},
+        **{f"on-{name}": "#ffffff" if name in DARK else "#1c1e21" for name in ENTRY_COLOURS},
+        **{f"share-{k}": colour for k, (_, colour) in enumerate(SHARES)},
+    }
+    same = ("share-", "on-")  # black or white letters on the same ground everywhere
+    shown = {name: c if name.startswith(same) else instead.get(c, c) for name, c in named.items()}
+    return " ".join(f"--{name}: {colour};" for name, colour in shown.items())

@@ -1,0 +1,171 @@
+"""What the figures of the page show, as plain data, a kernel at a time. page.js draws it with Observable Plot.
+
+Numbers have as many digits as a picture shows, so that the page stays small. Texts are texts: nothing here is HTML.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from compute.report.style import place
+from compute.scaling import statistics
+from compute.scaling.dataset import Dataset, Point
+from compute.scaling.kept_timeline import LANE, SPANS
+from compute.scaling.laws import curves
+from compute.scaling.tables.breakdown import ENTRIES, FACTORS, shares
+from compute.scaling.tables.sheet import most_workers
+from compute.scaling.tables.table import Group
+from compute.scaling.words import seconds
+from compute.traits import SERIAL
+from kernels import REGISTRY
+
+DIGITS = 4  # of a number in a figure
+MOST_SAMPLES = 60  # dots of one configuration: more are one on the other, and make the page large
+STEPS = 24  # points of a law's curve
+
+
+def legend() -> dict[str, Any]:
+    """What all kernels share: names of the ledger's entries and of the efficiencies, and what rows of a run hold."""
+    return {"entries": ENTRIES, "factors": FACTORS, "lane": LANE, "span": SPANS}
+
+
+def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
+    """The figures of one kernel's points.
+
+    ways:   a backend and a variant each; place: of its colour; line: 0 for the first variant, which is drawn solid.
+    points: in the order of the table; samples: the speedup of each round, times: its seconds; shares: by ENTRIES, tree:
+            by FACTORS, null where not known; cause and run: of the most workers.
+    laws:   of each way that has one, [workers, speedup] along the curve, and [workers, speedup, low, high] beyond it.
+    disturbed: the rounds that were.
+    """
+    points = [row.point for row in group.rows]
+    most = most_workers(points)
+    ways = list(dict.fromkeys((p.backend, p.variant) for p in points))
+    variants = list(dict.fromkeys(p.variant for p in points))
+    counts = sorted({p.workers for p in points if not p.is_serial})
+    return {
+        "title": group.title.split(" · ")[0],
+        "weak": any(p.mode == "weak" for p in points),
+        "counts": counts,
+        "ways": [
+            {"name": f"{backend} · {variant}", "place": place(backend), "line": variants.index(variant)}
+            for backend, variant in ways
+        ],
+        "points": [_point(p, ways, _baseline(p, points), p in most) for p in points],
+        "laws": list(_laws(points, ways, dataset.laws)),
+        "disturbed": _disturbed(points[0], dataset.conditions),
+    }
+
+
+def _point(p: Point, ways: Sequence[tuple[str, str]], baseline: Point | None, most: bool) -> dict[str, Any]:
+    low, high = p.speedup_ci or (None, None)
+    parts, tree = shares(p), p.efficiencies
+    data = {
+        "way": ways.index((p.backend, p.variant)),
+        "workers": p.workers,
+        "serial": True if p.is_serial else None,
+        "speedup": p.speedup,
+        "low": low,
+        "high": high,
+        "efficiency": p.efficiency,
+        "ceiling": p.ceiling,
+        "seconds": p.seconds,
+        "time": seconds(p.seconds),
+        "cause": p.verdict if most else None,
+        "samples": speedups_of_rounds(p, baseline)[:MOST_SAMPLES],
+        "times": p.samples[:MOST_SAMPLES],
+        "shares": [parts.get(name) for name in ENTRIES] if parts else None,
+        "tree": [tree.get(name) for name in FACTORS] if tree else None,
+        "run": p.timeline,
+    }
+    return {name: _rounded(value) if name != "run" else value for name, value in data.items() if value is not None}
+
+
+def _baseline(p: Point, points: Iterable[Point]) -> Point | None:
+    """What the point is compared with; None where it is with nothing."""
+    wanted = p.size, p.variant, SERIAL if p.baseline == SERIAL else p.backend, 1
+    same = (q for q in points if p.baseline and (q.size, q.variant, q.backend, q.workers) == wanted)
+    return next(same, None)
+
+
+def speedups_of_rounds(p: Point, baseline: Point | None) -> list[float]:
+    """The speedup of each round; where rounds do not pair, of each sample over the baseline's median."""
+    if baseline is None:
+        return []
+    grown = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
+    pairs = len(p.samples) == len(baseline.samples)
+    of = baseline.samples if pairs else [statistics.median(baseline.samples)] * len(p.samples)
+    return [grown * one / sample for one, sample in zip(of, p.samples, strict=True)]
+
+
+def _laws(
+    points: Sequence[Point], ways: Sequence[tuple[str, str]], laws: Iterable[Mapping[str, Any]]
+) -> Iterable[dict[str, Any]]:
+    of: dict[tuple[Any, ...], Point] = {(p.kernel, p.file, p.size, p.backend, p.variant): p for p in points}
+    for law in laws:
+        p = of.get(tuple(law.get(key) for key in ("kernel", "file", "size", "backend", "variant")))
+        name = curves.name_of(law)
+        baseline = _baseline(p, points) if p else None
+        if p is None or name is None or baseline is None:
+            continue
+        further = [
+            [one["workers"], *(one[key] for key in ("speedup", "low", "high"))]
+            for one in law.get("projection") or ()
+            if one["speedup"] is not None
+        ]
+        most = max([*law["counts"], *(row[0] for row in further)])
+        grid = _grid(most)
+        curve = zip(grid, curves.speedups(law, baseline.seconds, grid), strict=True)
+        yield {
+            "way": ways.index((p.backend, p.variant)),
+            "name": name,
+            "curve": _rounded([list(pair) for pair in curve]),
+            "further": _rounded(further),
+        }
+
+
+def _grid(most: int) -> list[float]:
+    """Worker counts along a curve, each the same factor more than the one before."""
+    return [most ** (k / STEPS) for k in range(STEPS + 1)] if most > 1 else [1]
+
+
+def _disturbed(p: Point, conditions: Iterable[Mapping[str, Any]]) -> list[int]:
+    here = [c for c in conditions if c.get("marked") and (c.get("kernel"), c.get("file")) == (p.kernel, p.file)]
+    rounds = [c.get("round") for c in here if c.get("variant") in (p.variant, None)]
+    return sorted({n for n in rounds if isinstance(n, int) and n > 0})
+
+
+def _rounded(value: Any) -> Any:
+    """The same data; of numbers the first DIGITS digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _rounded(part) for name, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def again(points: Sequence[Point]) -> list[str]:
+    """The commands that measure these points again, one for each size; none of a kernel that only a program knows."""
+    p = points[0]
+    if p.kernel not in REGISTRY:
+        return []
+    by_size: dict[int, list[Point]] = {}
+    for q in points:
+        if q.size is not None:
+            by_size.setdefault(q.size, []).append(q)
+    return [_command(p.kernel, size, same) for size, same in by_size.items() if not all(q.is_serial for q in same)]
+
+
+def _command(kernel: str, size: int, points: Sequence[Point]) -> str:
+    others = [p for p in points if not p.is_serial]
+    lists = [
+        ("--on", dict.fromkeys(p.backend for p in others)),
+        ("--workers", sorted({p.workers for p in others})),
+        ("--variant", dict.fromkeys(p.variant for p in points)),
+        ("--mode", ["weak"] * (points[0].mode == "weak")),
+    ]
+    options = [word for name, values in lists if values for word in (name, ",".join(map(str, values)))]
+    return shlex.join(["nfold", "scale", kernel, str(size), *options])

@@ -1,0 +1,107 @@
+"""The one screen as a table whose cells are coloured by what was reached: all of it is words as well."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import pairwise
+
+from compute.report.style import SHARES
+from compute.scaling.dataset import Dataset
+from compute.scaling.tables.reasons import Reason
+from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
+from compute.scaling.tables.table import Group, speedup
+
+STAR = '<span aria-hidden="true" class="mark">★</span><span class="heard"> fastest</span>'
+
+
+def heat(dataset: Dataset, groups: list[Group]) -> str:
+    """A line a kernel, a column a way of running it, and what it says in sentences; a name leads to its section."""
+    seen = screen(dataset)
+    if not seen.cells:
+        return "<p>Only one core was measured; there is nothing to compare it with.</p>"
+    heads = "".join(map(_head, seen.ways))
+    lines = "".join(_line(seen, line, number) for number, line in enumerate(seen.lines))
+    table = (
+        f'<table class="heat" aria-labelledby="caption"><thead><tr><th scope="col">kernel</th>'
+        f'<th scope="col" class="alone">one core</th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+    )
+    assert len(seen.lines) == len(groups)  # a line and its section are found by the same number
+    return (
+        f'<p id="caption">{escape(_caption(seen))}.</p>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="All kernels">{table}</div>'
+        f"{_scale(seen)}{_reasons(seen)}"
+    )
+
+
+def _head(way: Way) -> str:
+    variant = "" if way.is_plain else f"<br><small>{escape(way.variant)}</small>"
+    return f'<th scope="col">{escape(way.backend)}{variant}</th>'
+
+
+def _caption(seen: Screen) -> str:
+    n = seen.workers
+    measured = any(cell.point.attainable is not None for cell in seen.cells)
+    of = "what this machine allows" if measured else f"{n}-fold"
+    return f"Speedup with {n} worker{'s' * (n != 1)}, and its share of {of}"
+
+
+def _line(seen: Screen, line: Line, number: int) -> str:
+    cells = "".join(_cell(cell, seen) if cell else '<td class="none">–</td>' for cell in line.cells)
+    return (
+        f'<tr><th scope="row"><a href="#k{number}">{escape(line.title)}</a></th>'
+        f'<td class="alone">{escape(line.alone_in_words)}</td>{cells}</tr>'
+    )
+
+
+def _cell(cell: Cell, seen: Screen) -> str:
+    p = cell.point
+    figure, share = cell.words
+    fast = {BEST: "the fastest of its line", AS_FAST: "as fast as the fastest, within noise"}.get(cell.mark)
+    about = f"{p.title}: {p.backend} · {p.variant}", f"{speedup(p)} with {p.workers} workers", p.verdict, fast
+    title = "\n".join(filter(None, about))
+    mark = STAR if cell.mark == BEST else ""
+    letter = f' <sup class="letter">{escape(cell.letter)}</sup>' if cell.letter else ""
+    other = f"<small> of {p.workers}</small>" if p.workers != seen.workers else ""
+    return (
+        f'<td class="{_shade(cell.share)}" title="{escape(title)}"><b>{escape(figure)}</b>{other}{mark}'
+        f"<br><small>{escape(share)}</small>{letter}</td>"
+    )
+
+
+def _shade(share: float | None) -> str:
+    if share is None:
+        return "none"
+    return f"share share-{next(k for k, (least, _) in enumerate(SHARES) if share >= least or least == 0.0)}"
+
+
+def _scale(seen: Screen) -> str:
+    """What the colours and marks mean."""
+    names = "".join(f'<li><i class="share share-{k}"></i>{escape(text)}</li>' for k, text in enumerate(_steps()))
+    marks = [
+        "★ fastest of its line" if any(cell.mark == BEST for cell in seen.cells) else "one core is fastest",
+        "~ uncertain" if any(cell.is_unsure for cell in seen.cells) else "",
+        "letters: why not more, below" if seen.reasons else "",
+        "!: see the kernel" if seen.untold else "",
+    ]
+    return f'<ul class="scale">{names}{"".join(f"<li>{mark}</li>" for mark in marks if mark)}</ul>'
+
+
+def _steps() -> list[str]:
+    """`90 % and more`, `80–90 %` …, `under 50 %`: what the colours stand for."""
+    least = [f"{least * 100:.0f}" for least, _ in SHARES]
+    between = [f"{low}–{high} %" for high, low in pairwise(least[:-1])]
+    return [f"{least[0]} % and more", *between, f"under {least[-2]} %"]
+
+
+def _reasons(seen: Screen) -> str:
+    if not seen.reasons:
+        return "<p>Nothing wrong: each way comes close to what this machine allows.</p>" if seen.judged else ""
+    items = "".join(map(_reason, seen.reasons))
+    many = f"{seen.untold} more reason{'s' * (seen.untold != 1)}"
+    more = f"<li>{many}: see the kernels below.</li>" if seen.untold else ""
+    return f'<ul class="remarks">{items}{more}</ul>'
+
+
+def _reason(reason: Reason) -> str:
+    letter = f'<span class="letter">{escape(reason.letter)}</span>'
+    return f"<li>{letter} <b>{escape(reason.where)}</b>: {escape(reason.text)}</li>"
