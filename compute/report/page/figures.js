@@ -1,7 +1,8 @@
 // The figures of one kernel, drawn with Observable Plot from what figures.py gives. Each is a function of a Kernel.
 const data = JSON.parse(document.getElementById("data").textContent);
-const WORDS = 2; // columns of a table that are no numbers
+const WORDS = 2, KEYS = 3; // columns of a table that are no numbers; that say which point it is
 const FURTHEST = 24; // letters of a name on an axis
+const TIP = { fontSize: 12, lineHeight: 1.3, lineWidth: 36 };
 const PERCENT = x => `${Math.round(x * 100)} %`;
 const short = text => text.length > FURTHEST ? `${text.slice(0, FURTHEST - 1)}…` : text;
 const colour = way => `var(--way-${way.place})`;
@@ -62,7 +63,7 @@ const tipped = { render(index, scales, values, dimensions, context, next) {
 } };
 
 function tips(points, about) {
-  return Plot.tip(points, Plot.pointer({ fontSize: 12, lineWidth: 40, ...about }));
+  return Plot.tip(points, Plot.pointer({ ...TIP, ...about }));
 }
 
 const label = (kernel, p) => `${kernel.way(p).name}, ${p.workers} worker${p.workers === 1 ? "" : "s"}`;
@@ -157,7 +158,7 @@ function ledger(kernel, width) {
     told(kernel, points, p => names.filter(n => Math.abs(share(p, n)) >= 0.01).map(n => `${data.entries[n]} ${PERCENT(share(p, n))}`).join(", ")),
     rows(kernel, points, { width, x: { label: "part of workers × time", tickFormat: PERCENT, grid: true, ticks: width < 460 ? 3 : 5 }, marks: [
       Plot.barX(parts, { ...stacked, fill: d => `var(--entry-${d.name})`, stroke: "var(--page)", strokeWidth: 0.5, insetTop: 3, insetBottom: 3, render: tipped.render,
-        tip: { fontSize: 12 }, title: d => `${label(kernel, d.p)}\n${data.entries[d.name]}: ${(d.x * 100).toFixed(1)} %` }),
+        tip: TIP, title: d => `${label(kernel, d.p)}\n${data.entries[d.name]}: ${(d.x * 100).toFixed(1)} %` }),
       Plot.text(parts, Plot.stackX({ ...stacked, text: d => d.x >= 0.18 ? PERCENT(d.x) : "", fill: d => `var(--on-${d.name})`, pointerEvents: "none" })),
       Plot.ruleX([0], { stroke: "var(--faint)" }),
     ] }), false, seen.map(name => [`var(--entry-${name})`, data.entries[name]]));
@@ -201,7 +202,7 @@ function tree(kernel, width) {
 const named = (names, row) => Object.fromEntries(names.map((name, k) => [name, row[k]]));
 function slices(p) {
   const { sections, lanes: rows, spans } = p.run, before = sections.plan + sections.transfer, made = [];
-  const add = (row, kind, a, b, what) => { if (b - a > 1e-7) made.push({ row, kind, a: a + before, b: b + before, what }); };
+  const add = (row, kind, a, b, what, faint) => { if (b - a > 1e-7) made.push({ row, kind, a: a + before, b: b + before, what, faint }); };
   const lanes = rows.map(row => named(data.lane, row)), last = Math.max(...lanes.map(lane => lane.stop));
   const parts = named(Object.keys(data.entries), p.shares ?? []), waits = Math.max(0, parts.waiting ?? 0), blocks = Math.max(0, parts.blocked ?? 0);
   const outside = waits + blocks > 0 ? waits / (waits + blocks) : 0;
@@ -216,12 +217,12 @@ function slices(p) {
     add(row, "startup", last, sections.dispatch, "until the caller notices");
     let chunks = spans.map(span => named(data.span, span)).filter(span => span.lane === lane.lane);
     if (!chunks.length) chunks = [{ start: lane.start, stop: lane.stop, cpu: lane.cpu, chunks: lane.chunks }];
-    for (const { start, stop, cpu, chunk, chunks: many } of chunks) {
+    for (const [number, { start, stop, cpu, chunk, chunks: many }] of chunks.entries()) {
       const away = Math.max(0, stop - start - cpu), busy = Math.min(cpu, stop - start);
       const what = chunk === undefined ? `${many} chunks` : many > 1 ? `${many} chunks from ${chunk} on` : `chunk ${chunk}`;
       const pieces = [["useful", busy], ["waiting", away * (1 - queues) * outside], ["blocked", away * (1 - queues) * (1 - outside)], ["runqueue", away * queues]];
       let at = start;
-      for (const [kind, long] of pieces) add(row, kind, at, at += long, what);
+      for (const [kind, long] of pieces) add(row, kind, at, at += long, what, number % 2); // neighbours are told apart
     }
   }
   return made;
@@ -241,7 +242,7 @@ function timeline(kernel, width) {
     `${p.run.lanes.length} lanes in ${p.time}: ${Object.keys(DOING).filter(sum).map(kind => `${DOING[kind]} ${(sum(kind) * scale[0]).toPrecision(3)} ${scale[1]}`).join(", ")}`,
     { width, height: 50 + Math.max(9, Math.min(26, 700 / names.length)) * names.length, marginTop: 8, marginLeft: 62, x: { label: scale[1], domain: [0, end * scale[0]], grid: true },
       y: { domain: names, label: null, tickSize: 0 }, marks: [
-      Plot.barX(parts, { x1: d => d.a * scale[0], x2: d => d.b * scale[0], y: "row", fill: d => `var(--entry-${d.kind})`, stroke: "var(--page)", strokeWidth: Math.min(0.5, width / parts.length / 16), insetTop: 1, insetBottom: 1,
-        render: tipped.render, tip: { fontSize: 12 }, title: d => `${d.row}: ${DOING[d.kind]}\n${d.what}\n${((d.b - d.a) * scale[0]).toPrecision(4)} ${scale[1]}` }),
+      Plot.barX(parts, { x1: d => d.a * scale[0], x2: d => d.b * scale[0], y: "row", fill: d => `var(--entry-${d.kind})`, fillOpacity: d => d.faint ? 0.75 : 1, insetTop: 1, insetBottom: 1,
+        render: tipped.render, tip: TIP, title: d => `${d.row}: ${DOING[d.kind]}\n${d.what}\n${((d.b - d.a) * scale[0]).toPrecision(4)} ${scale[1]}` }),
     ] }, true, Object.keys(DOING).filter(sum).map(kind => [`var(--entry-${kind})`, DOING[kind]]));
 }

@@ -95,7 +95,7 @@ const resized = new ResizeObserver(seen => {
 for (const { place } of kernels) { // what the row of each point says, before any table is sorted
   const table = place.nextElementSibling.querySelector("table"), heads = [...table.tHead.rows[0].cells].map(one => one.textContent);
   data.kernels[place.dataset.kernel].points.forEach((p, k) => {
-    p.of = [...table.tBodies[0].rows[k].cells].map((one, n) => one.textContent && `${heads[n]}: ${one.textContent}`).filter(Boolean).join("\n");
+    p.of = [...table.tBodies[0].rows[k].cells].map((one, n) => n >= KEYS && one.textContent && `${heads[n]}: ${one.textContent}`).filter(Boolean).join("\n");
   });
 }
 theme();
