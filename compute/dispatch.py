@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from compute import pictured
 from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
@@ -74,6 +75,9 @@ class Result:
     def timeline(self) -> Timeline:
         """What happened; put together when it is first asked for."""
         return self.record()
+
+    def _repr_html_(self) -> str:
+        return pictured.html("run", self.value, self.seconds, self.timeline)
 
     def __reduce__(self) -> Any:
         return _restored, (self.value, self.seconds, self.timeline)

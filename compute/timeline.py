@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from compute import pictured
+
 SPAN = np.dtype(
     [("chunk", np.int64), ("lane", np.int64), ("start", np.float64), ("stop", np.float64), ("cpu", np.float64)]
 )
@@ -75,3 +77,6 @@ class Timeline:
         from compute.trace import trace  # late: hardly any run is looked at so closely
 
         return trace(self)
+
+    def _repr_html_(self) -> str:
+        return pictured.html("timeline", self)

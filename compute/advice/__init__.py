@@ -30,6 +30,11 @@ class Advice(Choice):
 
         return render(self).rstrip()
 
+    def _repr_html_(self) -> str:
+        from compute.advice.html import render
+
+        return render(self)
+
     def as_json(self) -> str:
         """The advice as the text of a JSON object, schema "nfold-advice/1"."""
         data = {

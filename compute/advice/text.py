@@ -107,13 +107,20 @@ def _table(columns: Sequence[str], left: int = 1) -> Table:
 
 
 def _candidates(advice: Choice) -> Table:
-    made = _table(("on", "variant", "warm", "95 %", "speedup", "first use", "cold"), left=2)
+    made = _table(CANDIDATE, left=2)
     for c in advice.candidates:
-        cells = [repr(c.on), c.variant, seconds(c.seconds), _interval(*c.interval)]
-        speedup = advice.speedup_of(c)
-        cells += ["noise" if speedup is None else ratio(speedup), seconds(c.opening + c.loading), seconds(c.cold)]
-        made.add_row(*map(Text, cells), style="bold" if c is advice.use else "")
+        made.add_row(*map(Text, candidate_cells(advice, c)), style="bold" if c is advice.use else "")
     return made
+
+
+CANDIDATE = ("on", "variant", "warm", "95 %", "speedup", "first use", "cold")
+
+
+def candidate_cells(advice: Choice, c: Candidate) -> list[str]:
+    """A candidate's row, by CANDIDATE."""
+    cells = [repr(c.on), c.variant, seconds(c.seconds), _interval(*c.interval)]
+    speedup = advice.speedup_of(c)
+    return [*cells, "noise" if speedup is None else ratio(speedup), seconds(c.opening + c.loading), seconds(c.cold)]
 
 
 def _interval(low: float, high: float) -> str:
@@ -124,10 +131,18 @@ def _interval(low: float, high: float) -> str:
 
 
 def _break_evens(advice: Choice) -> Table:
-    made = _table(("backend", "warm", "cold"))
-    for break_even in advice.break_evens:
-        made.add_row(Text(break_even.backend), crossing(break_even.warm), crossing(break_even.cold))
+    made = _table(BREAK_EVEN)
+    for cells in break_even_cells(advice):
+        made.add_row(*map(Text, cells))
     return made
+
+
+BREAK_EVEN = ("backend", "warm", "cold")
+
+
+def break_even_cells(advice: Choice) -> list[list[str]]:
+    """The rows of what beats serial from which size, by BREAK_EVEN."""
+    return [[b.backend, crossing(b.warm), crossing(b.cold)] for b in advice.break_evens]
 
 
 def _by_size(advice: Choice) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from compute import texts
+from compute import pictured, texts
 from compute.scaling import files, schema
 from compute.scaling.dataset import Dataset
 from compute.scaling.laws.prospects import tell_assumption, tell_law
@@ -22,6 +22,9 @@ class Scaling(Dataset):
 
     def __str__(self) -> str:
         return plain(self)
+
+    def _repr_html_(self) -> str:
+        return pictured.html("scaling", self)
 
     def to_json(self, path: files.StrPath) -> None:
         """Write the dataset; the file is whole or it is not there."""

@@ -11,9 +11,8 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
-import numpy as np
 import pytest
-from example_points import a_point, a_scaling, explained
+from example_points import a_point, a_scaling, a_timeline, explained
 from hostile import MEANT, a_hostile
 from patience import PATIENCE
 
@@ -22,7 +21,6 @@ from compute.scaling.derive import compare_points
 from compute.scaling.kept_timeline import keep
 from compute.scaling.laws import fit_laws
 from compute.scaling.results import Scaling
-from compute.timeline import SPAN, LaneTotals, Timeline
 
 NAMES = "chromium", "chromium-browser", "google-chrome"
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -32,24 +30,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NA
 READER = (Path(__file__).parent / "reader.html").read_text("utf-8")
 
 
-def a_run(lanes=2, chunks=40):
-    """A kept timeline: chunks of 1 ms by turns, of which 0.7 ms on the CPU."""
-    spans = np.zeros(chunks, SPAN)
-    spans["chunk"], spans["lane"] = np.arange(chunks), np.arange(chunks) % lanes
-    spans["start"] = 0.001 + np.arange(chunks) // lanes / 1e3
-    spans["stop"], spans["cpu"] = spans["start"] + 0.001, 0.0007
-    totals = tuple(
-        LaneTotals(k, 100, 200 + k, chunks // lanes, 0.001, 0.001 + chunks // lanes / 1e3, 0.0007 * chunks / lanes,
-                   queued=0.001) for k in range(lanes)
-    )  # fmt: skip
-    whole = 0.002 + chunks // lanes / 1e3
-    return keep(Timeline(spans, totals, {"plan": 0.001, "transfer": 0.001, "dispatch": whole, "finish": 0.001}), whole)
-
-
 def with_runs(scaling):
     most = max(p.workers for p in scaling.points)
     return replace(
-        scaling, points=tuple(replace(p, timeline=a_run()) if p.workers == most else p for p in scaling.points)
+        scaling,
+        points=tuple(
+            replace(p, timeline=keep(a_timeline(40), 0.3)) if p.workers == most else p for p in scaling.points
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from compute.scaling.dataset import Point
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
+from compute.timeline import SPAN, LaneTotals, Timeline
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
 EFFICIENT = {"threads": 0.98, "prange": 0.97, "processes": 0.95, "joblib": 0.93, "coroutines": None}
@@ -126,3 +127,20 @@ def _law(p: Point) -> dict[str, object]:
 
 def _around(rng: np.random.Generator, seconds: float, rounds: int) -> list[float]:
     return list(seconds * np.exp(0.01 * rng.standard_normal(rounds)))
+
+
+def a_timeline(chunks=6, lanes=2):
+    """Chunks of 10 ms, taken by turns, of which a tenth is off the CPU; lane 1 begins 1 ms later. It began at 100 s."""
+    spans = np.zeros(chunks, SPAN)
+    spans["chunk"] = np.arange(chunks)
+    spans["lane"] = spans["chunk"] % lanes
+    spans["start"] = 100.0 + spans["chunk"] // lanes * 0.01 + 0.001 * spans["lane"]
+    spans["stop"], spans["cpu"] = spans["start"] + 0.01, 0.009
+    totals = []
+    for lane in range(lanes):
+        own = spans[spans["lane"] == lane]
+        totals.append(
+            LaneTotals(lane, 4000 + lane, 5000 + lane, len(own), own["start"][0], own["stop"][-1], own["cpu"].sum())
+        )
+    sections = {"plan": 0.002, "transfer": 0.003, "dispatch": float(spans["stop"].max()) - 100, "finish": 0.001}
+    return Timeline(spans, tuple(totals), sections, ("something was mended",), dispatched=100.0)

@@ -2,33 +2,14 @@
 
 import json
 
-import numpy as np
 import pytest
-from example_points import a_point
+from example_points import a_point, a_timeline
 
 from compute import Processes, Serial, Threads, run, scale
 from compute.scaling import kept_timeline
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
-from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import count_primes, mandelbrot
-
-
-def a_timeline(chunks=6, lanes=2):
-    """Chunks of 10 ms, taken by turns, of which a tenth is off the CPU; lane 1 begins 1 ms later. It began at 100 s."""
-    spans = np.zeros(chunks, SPAN)
-    spans["chunk"] = np.arange(chunks)
-    spans["lane"] = spans["chunk"] % lanes
-    spans["start"] = 100.0 + spans["chunk"] // lanes * 0.01 + 0.001 * spans["lane"]
-    spans["stop"], spans["cpu"] = spans["start"] + 0.01, 0.009
-    totals = []
-    for lane in range(lanes):
-        own = spans[spans["lane"] == lane]
-        totals.append(
-            LaneTotals(lane, 4000 + lane, 5000 + lane, len(own), own["start"][0], own["stop"][-1], own["cpu"].sum())
-        )
-    sections = {"plan": 0.002, "transfer": 0.003, "dispatch": float(spans["stop"].max()) - 100, "finish": 0.001}
-    return Timeline(spans, tuple(totals), sections, ("something was mended",), dispatched=100.0)
 
 
 def test_times_begin_where_the_lanes_were_called():

@@ -198,51 +198,24 @@ function tree(kernel, width) {
     ] });
 }
 
-// What each lane did when. Where in a chunk a lane was off the CPU is not recorded: computing is drawn first.
 const named = (names, row) => Object.fromEntries(names.map((name, k) => [name, row[k]]));
-function slices(p) {
-  const { sections, lanes: rows, spans } = p.run, before = sections.plan + sections.transfer, made = [];
-  const add = (row, kind, a, b, what, faint) => { if (b - a > 1e-7) made.push({ row, kind, a: a + before, b: b + before, what, faint }); };
-  const lanes = rows.map(row => named(data.lane, row)), last = Math.max(...lanes.map(lane => lane.stop));
-  const parts = named(Object.keys(data.entries), p.shares ?? []), waits = Math.max(0, parts.waiting ?? 0), blocks = Math.max(0, parts.blocked ?? 0);
-  const outside = waits + blocks > 0 ? waits / (waits + blocks) : 0;
-  add("caller", "serial", -before, -sections.transfer, "plan");
-  add("caller", "transfer", -sections.transfer, 0, "transfer");
-  add("caller", "serial", sections.dispatch, sections.dispatch + sections.finish, "finish");
-  for (const lane of lanes) {
-    const row = `lane ${lane.lane}`, off = lane.stop - lane.start - lane.cpu;
-    const queues = off > 0 ? Math.min(1, (lane.queued ?? 0) / off) : 0;
-    add(row, "startup", 0, lane.start, "start-up");
-    add(row, "idle", lane.stop, last, "no chunk left");
-    add(row, "startup", last, sections.dispatch, "until the caller notices");
-    let chunks = spans.map(span => named(data.span, span)).filter(span => span.lane === lane.lane);
-    if (!chunks.length) chunks = [{ start: lane.start, stop: lane.stop, cpu: lane.cpu, chunks: lane.chunks }];
-    for (const [number, { start, stop, cpu, chunk, chunks: many }] of chunks.entries()) {
-      const away = Math.max(0, stop - start - cpu), busy = Math.min(cpu, stop - start);
-      const what = chunk === undefined ? `${many} chunks` : many > 1 ? `${many} chunks from ${chunk} on` : `chunk ${chunk}`;
-      const pieces = [["useful", busy], ["waiting", away * (1 - queues) * outside], ["blocked", away * (1 - queues) * (1 - outside)], ["runqueue", away * queues]];
-      let at = start;
-      for (const [kind, long] of pieces) add(row, kind, at, at += long, what, number % 2); // neighbours are told apart
-    }
-  }
-  return made;
-}
 
-const DOING = { useful: "computes", waiting: "waits for what is outside", blocked: "blocked", runqueue: "waits for a CPU", idle: "idle", startup: "start-up", transfer: "transfer", serial: "the caller alone" };
-
-function timeline(kernel, width) {
-  const p = kernel.deep;
-  if (!p?.run?.lanes.length) return null;
-  const parts = slices(p), names = [...new Set(["caller", ...parts.map(d => d.row)])].filter(row => parts.some(d => d.row === row));
-  const end = Math.max(...parts.map(d => d.b)), scale = end < 2e-3 ? [1e6, "µs"] : end < 2 ? [1e3, "ms"] : [1, "s"];
-  const recorded = p.run.spans.length > 0;
+function timeline(kernel, width) { // what each lane did when
+  const p = kernel.deep, run = p?.run;
+  if (!run?.slices.length) return null;
+  const kinds = Object.keys(data.doing), end = run.seconds, scale = end < 2e-3 ? [1e6, "µs"] : end < 2 ? [1e3, "ms"] : [1, "s"];
+  const chunk = (first, many) => first < 0 ? `${many} chunk${many === 1 ? "" : "s"}` : many === 1 ? `chunk ${first}` : `${many} chunks from ${first} on`;
+  const parts = run.slices.map(([row, kind, a, b, what, many]) => ({
+    row: run.rows[row], kind: kinds[kind], a: a * end * scale[0] / data.grid, b: b * end * scale[0] / data.grid,
+    what: many === undefined ? what : chunk(what, many), faint: many !== undefined && what % 2 === 1, // neighbours are told apart
+  }));
   const sum = kind => parts.filter(d => d.kind === kind).reduce((s, d) => s + d.b - d.a, 0);
   return figure(`Timeline of a median run: ${label(kernel, p)}`,
-    recorded ? "A chunk a box. How much of it a lane was off the CPU is known, not when: computing is drawn first." : "This run's chunks were too many or too short to be recorded: each lane as a whole.",
-    `${p.run.lanes.length} lanes in ${p.time}: ${Object.keys(DOING).filter(sum).map(kind => `${DOING[kind]} ${(sum(kind) * scale[0]).toPrecision(3)} ${scale[1]}`).join(", ")}`,
-    { width, height: 50 + Math.max(9, Math.min(26, 700 / names.length)) * names.length, marginTop: 8, marginLeft: 62, x: { label: scale[1], domain: [0, end * scale[0]], grid: true },
-      y: { domain: names, label: null, tickSize: 0 }, marks: [
-      Plot.barX(parts, { x1: d => d.a * scale[0], x2: d => d.b * scale[0], y: "row", fill: d => `var(--entry-${d.kind})`, fillOpacity: d => d.faint ? 0.75 : 1, insetTop: 1, insetBottom: 1,
-        render: tipped.render, tip: TIP, title: d => `${d.row}: ${DOING[d.kind]}\n${d.what}\n${((d.b - d.a) * scale[0]).toPrecision(4)} ${scale[1]}` }),
-    ] }, true, Object.keys(DOING).filter(sum).map(kind => [`var(--entry-${kind})`, DOING[kind]]));
+    run.recorded ? "A chunk a box. How much of it a lane was off the CPU is known, not when: computing is drawn first." : "This run's chunks were too many or too short to be recorded: each lane as a whole.",
+    `${run.rows.length - run.rows.includes("caller")} lanes in ${p.time}: ${kinds.filter(sum).map(kind => `${data.doing[kind]} ${sum(kind).toPrecision(3)} ${scale[1]}`).join(", ")}`,
+    { width, height: 50 + Math.max(9, Math.min(26, 700 / run.rows.length)) * run.rows.length, marginTop: 8, marginLeft: 62, x: { label: scale[1], domain: [0, end * scale[0]], grid: true },
+      y: { domain: run.rows, label: null, tickSize: 0 }, marks: [
+      Plot.barX(parts, { x1: "a", x2: "b", y: "row", fill: d => `var(--entry-${d.kind})`, fillOpacity: d => d.faint ? 0.75 : 1, insetTop: 1, insetBottom: 1,
+        render: tipped.render, tip: TIP, title: d => `${d.row}: ${data.doing[d.kind]}\n${d.what}\n${(d.b - d.a).toPrecision(3)} ${scale[1]}` }),
+    ] }, true, kinds.filter(sum).map(kind => [`var(--entry-${kind})`, data.doing[kind]]));
 }

@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from compute.report.slices import DOING, slices
 from compute.report.style import place
 from compute.scaling import statistics
 from compute.scaling.dataset import Dataset, Point
-from compute.scaling.kept_timeline import LANE, SPANS
 from compute.scaling.laws import curves
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS, shares
 from compute.scaling.tables.sheet import most_workers
@@ -25,11 +25,12 @@ from kernels import REGISTRY
 DIGITS = 4  # of a number in a figure
 MOST_SAMPLES = 60  # dots of one configuration: more are one on the other, and make the page large
 STEPS = 24  # points of a law's curve
+GRID = 100_000  # a run's times are whole numbers of so many parts of it
 
 
 def legend() -> dict[str, Any]:
-    """What all kernels share: names of the ledger's entries and of the efficiencies, and what rows of a run hold."""
-    return {"entries": ENTRIES, "factors": FACTORS, "lane": LANE, "span": SPANS}
+    """What all kernels share: names of the ledger's entries and of the efficiencies, and what lanes do."""
+    return {"entries": ENTRIES, "factors": FACTORS, "doing": DOING, "grid": GRID}
 
 
 def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
@@ -79,9 +80,29 @@ def _point(p: Point, ways: Sequence[tuple[str, str]], baseline: Point | None, mo
         "times": p.samples[:MOST_SAMPLES],
         "shares": [parts.get(name) for name in ENTRIES] if parts else None,
         "tree": [tree.get(name) for name in FACTORS] if tree else None,
-        "run": p.timeline,
+        "run": _run(p.timeline, p.ledger) if p.timeline else None,
     }
-    return {name: _rounded(value) if name != "run" else value for name, value in data.items() if value is not None}
+    return {name: _rounded(value) for name, value in data.items() if value is not None}
+
+
+def _run(kept: Mapping[str, Any], spent: Mapping[str, float] | None) -> dict[str, Any]:
+    """A run lane by lane, small: [row, kind, start, stop, what] each; of a chunk [row, kind, start, stop, first, many].
+
+    rows: by name; kind: by its place in DOING; times: in 1/GRID of `seconds`. recorded: whether chunks are told apart.
+    """
+    drawn = slices(kept, spent)
+    rows, kinds = list(dict.fromkeys(one.row for one in drawn)), list(DOING)
+    whole = max((one.stop for one in drawn), default=0.0) or 1.0
+    return {
+        "rows": rows,
+        "seconds": whole,
+        "recorded": bool(kept["spans"]),
+        "slices": [
+            [rows.index(one.row), kinds.index(one.kind), *(round(GRID * t / whole) for t in (one.start, one.stop))]
+            + ([one.what] if one.chunk is None else [one.chunk, one.chunks])
+            for one in drawn
+        ],
+    }
 
 
 def _baseline(p: Point, points: Iterable[Point]) -> Point | None:

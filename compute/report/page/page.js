@@ -5,7 +5,6 @@ class Kernel {
     Object.assign(this, { kernel, place, hidden: new Set(), workers: kernel.counts.at(-1), further: false });
     this.points = kernel.points.filter(p => p.speedup !== undefined && !p.serial);
     this.shown = [...new Set(this.points.map(p => p.way))];
-    this.runs = kernel.points.filter(p => p.run && p.run.lanes.length);
     this.deep = this.depths().at(0);
     this.plots = element("div", { className: "plots" });
     place.append(this.controls(), this.plots);

@@ -1,0 +1,141 @@
+"""What a notebook shows of results: a static picture and tables, in HTML without scripts or a style sheet."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from compute.report import lanes, plots
+from compute.report.style import share_colour
+from compute.scaling.dataset import Dataset
+from compute.scaling.kept_timeline import keep
+from compute.scaling.tables import table
+from compute.scaling.tables.screen import Cell, screen
+from compute.scaling.tables.sheet import WORDS, Sheet
+from compute.scaling.words import seconds
+from compute.texts import shown, visible
+from compute.timeline import LaneTotals, Timeline
+
+if TYPE_CHECKING:
+    from compute.scaling.results import Scaling
+
+LEFT, RIGHT = "text-align: left", "text-align: right"
+LONGEST = 2000  # characters of a value
+MOST_LANES = 64  # rows of a table
+
+
+def of_scaling(scaling: Scaling) -> str:
+    """The one screen, the speedups as a picture, and each kernel's tables folded beneath."""
+    scaling = shown(scaling)
+    parts = [f"<p>{escape(table.heading(scaling))}</p>", _screen(scaling)]
+    if any(p.speedup is not None and not p.is_serial for p in scaling.points):
+        kernels = ", ".join(dict.fromkeys(p.title for p in scaling.points))
+        parts.append(image(plots.render(scaling), f"Speedup by workers of {kernels}; the tables hold the numbers"))
+    parts += [f"<p>⚠ {escape(text)}</p>" for text in scaling.warnings]
+    for group in table.groups(scaling):
+        said = "".join(f"<li>{escape(str(remark))}</li>" for remark in group.verdicts)
+        sheets = "".join(f"<p><b>{escape(sheet.title)}</b></p>{_sheet(sheet)}" for sheet in group.details)
+        parts.append(
+            f"<details><summary>{escape(group.title)}</summary><ul>{said}</ul>{_sheet(group.sheet)}{sheets}</details>"
+        )
+    return "".join(parts)
+
+
+def _screen(scaling: Dataset) -> str:
+    seen = screen(scaling)
+    if not seen.cells:
+        return ""
+    heads = "".join(f'<th style="{LEFT}">{escape(way.label)}</th>' for way in seen.ways)
+    lines = "".join(
+        f'<tr><th style="{LEFT}">{escape(line.title)}</th>{"".join(map(_cell, line.cells))}</tr>' for line in seen.lines
+    )
+    workers = f"{seen.workers} worker{'s' * (seen.workers != 1)}"
+    told = "".join(f"<li><b>{escape(reason.letter)}</b> {escape(str(reason))}</li>" for reason in seen.reasons)
+    return (
+        f"<p>Speedup with {workers}, and its share of what was possible:</p>"
+        f"<table><tr><th></th>{heads}</tr>{lines}</table><ul>{told}</ul>"
+    )
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "<td></td>"
+    figure, share = cell.words
+    ground = f"; background: {share_colour(cell.share)}; color: #000" if cell.share is not None else ""
+    letter = f" {escape(cell.letter)}" if cell.letter else ""
+    return f'<td style="{RIGHT}{ground}"><b>{escape(cell.mark + figure)}</b> {escape(share)}{letter}</td>'
+
+
+def of_timeline(timeline: Timeline) -> str:
+    """The run lane by lane as a picture, what went wrong, and each lane's totals."""
+    whole = sum(timeline.sections.values())
+    events = "".join(f"<li>{escape(visible(event))}</li>" for event in timeline.events)
+    if not timeline.lanes:
+        return f"<p>No lane ran a chunk; the caller took {seconds(whole)}.</p>"
+    about = f"{len(timeline.lanes)} lanes ran {sum(lane.chunks for lane in timeline.lanes)} chunks in {seconds(whole)}"
+    more = len(timeline.lanes) - MOST_LANES
+    rest = f"<p>… and {more} more lanes.</p>" if more > 0 else ""
+    return (
+        image(lanes.render(keep(timeline, whole)), f"{about}; the table says how each lane spent them")
+        + (f"<ul>{events}</ul>" if events else "")
+        + html_table(
+            ["lane", "process", "chunks", "time", "CPU time", "CPU/wall"],
+            map(_lane, timeline.lanes[:MOST_LANES]),
+            left=0,
+        )
+        + rest
+    )
+
+
+def _lane(lane: LaneTotals) -> list[str]:
+    share = lane.cpu / lane.wall if lane.wall > 0 else 0.0
+    return [
+        str(lane.lane),
+        str(lane.process),
+        f"{lane.chunks:,}",
+        seconds(lane.wall),
+        seconds(lane.cpu),
+        f"{share:.2f}",
+    ]
+
+
+def of_run(value: Any, took: float, timeline: Timeline) -> str:
+    """A run's value in words, its seconds, and its timeline."""
+    return f"<pre>{escape(_value(value))}</pre><p>{escape(seconds(took))}</p>{of_timeline(timeline)}"
+
+
+def _value(value: Any) -> str:
+    """An array as its type and its ends, anything else as its repr, of which the first characters."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray):
+        text = f"{value.dtype} array of shape {value.shape}\n{np.array2string(value, threshold=100, edgeitems=3)}"
+    else:
+        text = repr(value)
+    lines = "\n".join(map(visible, text.split("\n")))
+    return lines if len(lines) <= LONGEST else f"{lines[:LONGEST]}…"
+
+
+def image(png: bytes, about: str) -> str:
+    """A PNG as an image within the page, no wider than it; about: what it shows, for who does not see it."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{escape(about)}" style="max-width: 100%; width: 50rem" src="data:image/png;base64,{data}">'
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = len(WORDS)) -> str:
+    """A table of texts; the first columns, so many as `left` says, are words."""
+    sides = [LEFT if k < left else RIGHT for k in range(len(heads))]
+    head = "".join(f'<th style="{side}">{escape(cell)}</th>' for cell, side in zip(heads, sides, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td style="{side}">{escape(cell)}</td>' for cell, side in zip(row, sides, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _sheet(sheet: Sheet) -> str:
+    return html_table(sheet.columns, (row.cells for row in sheet.rows))
