@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Protocol, TextIO
 
 from compute.texts import visible
+
+OFTEN = 0.1  # s between two lines in a notebook at least: each is a message to a browser
+
+Stages = Callable[[float, float, str], None]  # tell(done, total, label)
 
 
 class Drawing(Protocol):
@@ -25,6 +31,57 @@ def drawing_of(name: str) -> Drawing | None:
     if is_notebook(stream):
         return _Line(name, stream)
     return _Bar(name) if is_terminal(stream) else None
+
+
+def stages(progress: Any) -> AbstractContextManager[Stages]:
+    """How far a measurement with stages has come, told by whom `progress` says; drawn while the context is entered.
+
+    progress: a function of (done, total, label); True: a bar on a terminal, a line in a notebook; else nobody.
+    TypeError, at once, for anything else.
+    """
+    if callable(progress):
+        return nullcontext(progress)
+    if progress is not None and not isinstance(progress, bool):
+        raise TypeError(f"progress must be a function of (done, total, label), True, False or None, not {progress!r}")
+    if progress and is_notebook(sys.stderr):
+        return _stages_in_a_notebook(sys.stderr)
+    if progress and is_terminal(sys.stderr):
+        return _stages_on_a_terminal()
+    return nullcontext(lambda done, total, label: None)
+
+
+@contextmanager
+def _stages_on_a_terminal() -> Iterator[Stages]:
+    # Drawn between the runs alone: a thread that redraws would run beside what is timed.
+    with rich_bar() as bar:
+        task = bar.add_task("starting")
+
+        def tell(done: float, total: float, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{visible(label):50.50}", refresh=True)
+
+        yield tell
+
+
+@contextmanager
+def _stages_in_a_notebook(stream: TextIO) -> Iterator[Stages]:
+    told = 0.0
+
+    def tell(done: float, total: float, label: str) -> None:
+        nonlocal told
+        if done < total and time.monotonic() < told + OFTEN:
+            return
+        told = time.monotonic()
+        with suppress(OSError, ValueError):
+            stream.write(f"\r{visible(label):50.50} {100 * done / total:3.0f} %")
+            stream.flush()
+
+    try:
+        yield tell
+    finally:
+        if told:
+            with suppress(OSError, ValueError):
+                stream.write("\n")
+                stream.flush()
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from compute import machine, texts
+from compute import drawing, machine, texts
 from compute.advice import decision, waiting
 from compute.advice.asked import contenders, size_alike
 from compute.advice.choice import Choice
@@ -70,7 +70,7 @@ def advise(
     *args: Any,
     on: Sequence[Backend | str] | Backend | str = ON,
     budget: float = BUDGET,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **kw: Any,
 ) -> Advice:
     """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
@@ -78,7 +78,8 @@ def advise(
     on:     backends, or their names (each then with 2 to all usable CPUs).
     budget: seconds, including compiling and opening pools. A run that is predicted to exceed it is not begun, and a
             smaller size is measured instead. ValueError where the arguments come in no smaller size and take longer.
-    progress: called as progress(done, total, label).
+    progress: called as progress(done, total, label); True: drawn on stderr, as a bar on a terminal and a line in a
+              notebook.
 
     Break-even sizes need smaller work of the same kind. So they are given where the arguments are like the kernel's own
     example (a number, square matrices, vectors of one length); elsewhere a note says that they are missing.
@@ -97,7 +98,7 @@ def advise_for_size(
     args: tuple[Any, ...] | None = None,
     on: Sequence[Backend | str] | Backend | str = ON,
     budget: float = BUDGET,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Advice:
     """`advise` for the kernel's own example of a size; args: that example, where it has been made already."""
     kernel = as_kernel(kernel)
@@ -113,8 +114,9 @@ def _advised(
     size: int | None,
     on: Sequence[Backend | str] | Backend | str,
     budget: float,
-    progress: Progress | None,
+    progress: Progress | bool | None,
 ) -> Advice:
+    told = drawing.stages(progress)
     plan = kernel.plan(*args, **kw)
     check_repeatable(kernel, plan)
     seconds, _ = limits(budget, None)
@@ -122,8 +124,10 @@ def _advised(
     backends = contenders(asked)
     if waits := waiting.share(kernel, args, kw):
         backends = [*waiting.more_lanes(asked, kernel, plan.chunks), *backends]
-    search = Search(kernel, args, kw, size, backends, seconds, progress or (lambda done, total, label: None))
-    search.run()
+    with told as tell:
+        search = Search(kernel, args, kw, size, backends, seconds, tell)
+        search.run()
+        tell(1, 1, "done")
     candidates = search.by_size[search.measured]
     use, equals = decision.choose(candidates)
     by_size = {at: ways for at, ways in search.by_size.items() if at is not None}

@@ -345,8 +345,7 @@ def advise(
         if json:
             files.check_output_path(json)
         args = words.operands(found, number)
-    with terminal.progress() as tell:
-        advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=tell)
+    advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=True)
     return terminal.deliver(
         lambda: text.show(advice, terminal.console()), (lambda: advice.to_json(json)) if json else None
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compute import drawing
 from compute.cli import terminal
 from compute.scaling.files import StrPath
 from compute.scaling.results import CutShort, Scaling
@@ -23,7 +24,7 @@ def measured(measure: Callable[[Progress], Scaling], asked: Sequence[str]) -> tu
     asked: the words of the command line, by which the results tell how to measure them again.
     """
     try:
-        with terminal.progress() as tell:
+        with drawing.stages(True) as tell:
             scaling, was_cut = measure(tell), False
     except CutShort as cut:
         scaling, was_cut = cut.scaling, True

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from compute import drawing
 from compute.texts import visible
 
 PAGE = 100  # characters, where there is no terminal
@@ -190,19 +189,3 @@ def tell(result: Any, about: str) -> None:
     for event in result.timeline.events:
         say(f"! {event}")
     say(about)
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[float, float, str], None]]:
-    """tell(done, total, label), shown as a bar where stderr is a terminal that can draw one."""
-    if not drawing.is_terminal(sys.stderr):
-        yield lambda done, total, label: None
-        return
-    # Drawn between the runs alone: a thread that redraws would run beside what is timed.
-    with drawing.rich_bar() as bar:
-        task = bar.add_task("starting")
-
-        def tell(done: float, total: float, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{visible(label):50.50}", refresh=True)
-
-        yield tell

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compute import backends, machine
+from compute import backends, drawing, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.lanes import interrupts
@@ -43,7 +43,7 @@ def scale(
     rounds: int | None = None,
     mode: str = "strong",
     pin: bool = True,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **kw: Any,
 ) -> Scaling:
     """Measure how far a kernel scales: kernel(*args, **kw) on every backend with every number of workers.
@@ -54,7 +54,8 @@ def scale(
     budget:   seconds for everything after the pools are open (10 where rounds is left out too). One full round is
               always measured. rounds: how many at most.
     pin:      whether lanes are held to CPUs of their own while they are measured.
-    progress: called as progress(done, total, label) between runs; done / total never falls.
+    progress: called as progress(done, total, label) between runs; done / total never falls. True: drawn on stderr, as a
+              bar on a terminal and a line in a notebook.
     ValueError, before a worker starts, for anything of this that cannot be; WrongAnswer before anything is timed.
     A backend that this system cannot open is left out, with a warning; ValueError where that leaves none.
     CutShort, a KeyboardInterrupt, for a Ctrl-C after the first round: its `.scaling` holds the finished ones.
@@ -77,7 +78,7 @@ def scale_all(
     budget: float | None = None,
     rounds: int | None = None,
     pin: bool = True,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
@@ -88,10 +89,10 @@ def scale_all(
     chosen = configurations(on, workers)
     for work in works:
         _check(work)
-    tell = progress or (lambda done, total, label: None)
+    told = drawing.stages(progress)
     trials: list[Trial] = []
     measured: list[Point] = []
-    with _keeping_rounds(trials) as cut, ExitStack() as stack:
+    with _keeping_rounds(trials) as cut, told as tell, ExitStack() as stack:
         pools, left_out = _opened(chosen, stack, tell)
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
         pace = Pace(budget, len(works) * (most + 1), tell)

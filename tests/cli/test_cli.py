@@ -310,12 +310,12 @@ def test_a_reader_that_leaves_hears_no_complaint():
 def test_a_bar_shows_a_name_as_it_is(monkeypatch):
     from rich.progress import Progress
 
-    from compute.cli import terminal
+    from compute import drawing
 
     sent = []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(Progress, "update", lambda self, task, **told: sent.append(told["description"]))
-    with terminal.progress() as tell:
+    with drawing.stages(True) as tell:
         tell(0, 1, "\x1b[31m[/nothing]")
     assert sent[0].strip() == r"\x1b[31m[/nothing]"
 
