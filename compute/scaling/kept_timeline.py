@@ -16,6 +16,8 @@ DIGITS = 7  # of a second: a tenth of a microsecond, less than what recording a 
 SECTIONS = ("plan", "transfer", "dispatch", "finish")
 LANE = ("lane", "start", "stop", "cpu", "queued", "loading", "chunks")  # what stands in a row of `lanes`
 SPANS = ("lane", "start", "stop", "cpu", "chunk", "chunks")  # what stands in a row of `spans`
+COUNTS = ("lane", "chunk", "chunks")  # whole numbers, the others are seconds
+LONGEST = 1e12  # of either: beyond it a file holds no run, and nothing could be drawn
 
 
 def keep(timeline: Timeline, seconds: float) -> dict[str, Any]:
@@ -64,29 +66,32 @@ def _merged(own: np.ndarray[Any, Any], most: int, zero: float) -> list[list[floa
 
 
 def holds(kept: Any) -> bool:
-    """Whether this is what `keep` makes: every number that a picture needs is there, and is one."""
-    if not (isinstance(kept, dict) and _is_number(kept.get("seconds"))):
+    """Whether this is like what `keep` makes: every number that a picture needs is there, and can be drawn."""
+    if not (isinstance(kept, dict) and _is_time(kept.get("seconds"))):
         return False
     sections, lanes, spans = (kept.get(name) for name in ("sections", "lanes", "spans"))
     if not (isinstance(sections, dict) and isinstance(lanes, list) and isinstance(spans, list)):
         return False
     return (
-        all(map(_is_number, sections.values()))
-        and all(_is_row(row, len(LANE), may_miss=LANE.index("queued")) for row in lanes)
-        and all(_is_row(row, len(SPANS)) for row in spans)
+        all(_is_time(sections.get(name)) for name in SECTIONS)
+        and all(_is_row(row, LANE) for row in lanes)
+        and all(_is_row(row, SPANS) for row in spans)
     )
 
 
-def _is_row(row: Any, length: int, may_miss: int = -1) -> bool:
+def _is_row(row: Any, names: tuple[str, ...]) -> bool:
     return (
         isinstance(row, list)
-        and len(row) == length
-        and all(_is_number(value) or (value is None and k == may_miss) for k, value in enumerate(row))
+        and len(row) == len(names)
+        and all(
+            (_is_time(value) and (name not in COUNTS or isinstance(value, int))) or (value is None and name == "queued")
+            for name, value in zip(names, row, strict=True)
+        )
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST
 
 
 def lanes_of(kept: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -55,12 +55,16 @@ def test_only_the_most_workers_have_one_and_it_comes_back(tmp_path):
     assert (tmp_path / "a.json").stat().st_size < 60_000
 
 
+NONE = dict.fromkeys(kept_timeline.SECTIONS, 0)
 WRONG = {
     "no object": [],
-    "no seconds": {"sections": {}, "lanes": [], "spans": []},
-    "a word for a number": {"seconds": "1", "sections": {}, "lanes": [], "spans": []},
-    "a short row": {"seconds": 1, "sections": {}, "lanes": [[0, 1]], "spans": []},
-    "a text in a row": {"seconds": 1, "sections": {}, "lanes": [], "spans": [[0, 0, 1, "<b>", 0, 1]]},
+    "no seconds": {"sections": NONE, "lanes": [], "spans": []},
+    "no sections": {"seconds": 1, "sections": {}, "lanes": [], "spans": []},
+    "a time beyond all times": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0, 0, 1e300, 1, 0, 1]]},
+    "half a lane": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0.5, 0, 1, 1, 0, 1]]},
+    "a word for a number": {"seconds": "1", "sections": NONE, "lanes": [], "spans": []},
+    "a short row": {"seconds": 1, "sections": NONE, "lanes": [[0, 1]], "spans": []},
+    "a text in a row": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0, 0, 1, "<b>", 0, 1]]},
     "sections of texts": {"seconds": 1, "sections": {"plan": "x"}, "lanes": [], "spans": []},
 }
 

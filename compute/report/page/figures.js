@@ -134,7 +134,7 @@ function speedups(kernel, width) {
 }
 
 function efficiencies(kernel, width) {
-  const points = kernel.visible().filter(p => p.efficiency !== undefined), { counts } = kernel.kernel;
+  const points = kernel.visible().map(p => ({ ...p, efficiency: p.speedup / p.workers })), { counts } = kernel.kernel;
   if (!points.length || counts.at(-1) < 2) return null;
   return figure("Efficiency by workers", "Speedup a worker; dotted: N-fold; dashed: what the machine allows.",
     told(kernel, points, p => PERCENT(p.efficiency)),
@@ -166,15 +166,18 @@ function ledger(kernel, width) {
 
 function rounds(kernel, width) { // every sample by round: what drifts, and what was disturbed
   const points = kernel.kernel.points.filter(p => p.workers === kernel.workers || p.serial).filter(p => !kernel.hidden.has(p.way));
-  const middle = p => p.seconds;
+  const middle = p => {
+    const sorted = [...p.times].sort((a, b) => a - b), n = sorted.length;
+    return (sorted[(n - 1) >> 1] + sorted[n >> 1]) / 2;
+  };
   const samples = points.flatMap(p => p.times.map((t, k) => ({ p, round: k + 1, y: t / middle(p), t })));
   if (samples.length < 2) return null;
-  const far = Math.max(1.5, ...samples.map(d => d.y));
+  const last = Math.max(...samples.map(d => d.round)), far = Math.max(1.5, ...samples.map(d => d.y));
   return figure("Every round", `Time over its own median${kernel.kernel.disturbed.length ? "; grey: a round that was disturbed from outside" : ""}.`,
     `${Math.max(...points.map(p => p.times.length))} rounds; the slowest took ${far.toFixed(2)} times its median.`,
-    { width, height: 260, marginLeft: 44, x: { label: "round", ticks: Math.min(10, Math.max(...samples.map(d => d.round))), tickFormat: "d", inset: 6 },
+    { width, height: 260, marginLeft: 44, x: { label: "round", ticks: Math.min(10, last), tickFormat: "d", inset: 6 },
       y: { label: "× median", grid: true, type: far > 3 ? "log" : "linear", tickFormat: y => String(y) }, marks: [
-      Plot.ruleX(kernel.kernel.disturbed, { stroke: "var(--rule)", strokeWidth: 9 }),
+      Plot.ruleX(kernel.kernel.disturbed.filter(n => n <= last), { stroke: "var(--rule)", strokeWidth: 9 }),
       Plot.ruleY([1], { stroke: "var(--faint)" }),
       ...points.map(p => dots(samples.filter(d => d.p === p), kernel.way(p), { x: "round", y: "y", r: 3, strokeOpacity: 0.8, render: tipped.render })),
       tips(samples, { x: "round", y: "y", title: d => `${label(kernel, d.p)}\nround ${d.round}: ${(d.t * 1e3).toPrecision(4)} ms` }),
@@ -212,7 +215,7 @@ function timeline(kernel, width) { // what each lane did when
   const sum = kind => parts.filter(d => d.kind === kind).reduce((s, d) => s + d.b - d.a, 0);
   return figure(`Timeline of a median run: ${label(kernel, p)}`,
     run.recorded ? "A chunk a box. How much of it a lane was off the CPU is known, not when: computing is drawn first." : "This run's chunks were too many or too short to be recorded: each lane as a whole.",
-    `${run.rows.length - run.rows.includes("caller")} lanes in ${p.time}: ${kinds.filter(sum).map(kind => `${data.doing[kind]} ${sum(kind).toPrecision(3)} ${scale[1]}`).join(", ")}`,
+    `${run.rows.length - run.rows.includes("caller")} lanes in ${(end * scale[0]).toPrecision(3)} ${scale[1]}: ${kinds.filter(sum).map(kind => `${data.doing[kind]} ${sum(kind).toPrecision(3)} ${scale[1]}`).join(", ")}`,
     { width, height: 50 + Math.max(9, Math.min(26, 700 / run.rows.length)) * run.rows.length, marginTop: 8, marginLeft: 62, x: { label: scale[1], domain: [0, end * scale[0]], grid: true },
       y: { domain: run.rows, label: null, tickSize: 0 }, marks: [
       Plot.barX(parts, { x1: "a", x2: "b", y: "row", fill: d => `var(--entry-${d.kind})`, fillOpacity: d => d.faint ? 0.75 : 1, insetTop: 1, insetBottom: 1,

@@ -18,7 +18,6 @@ from compute.scaling.laws import curves
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS, shares
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.tables.table import Group
-from compute.scaling.words import seconds
 from compute.traits import SERIAL
 from kernels import REGISTRY
 
@@ -37,8 +36,8 @@ def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
     """The figures of one kernel's points.
 
     ways:   a backend and a variant each; place: of its colour; line: 0 for the first variant, which is drawn solid.
-    points: in the order of the table; samples: the speedup of each round, times: its seconds; shares: by ENTRIES, tree:
-            by FACTORS, null where not known; cause and run: of the most workers.
+    points: in the order of the table. samples: the speedup of each round, not of serial runs; times: its seconds;
+            shares: by ENTRIES, tree: by FACTORS, null where not known; cause and run: of the most workers.
     laws:   of each way that has one, [workers, speedup] along the curve, and [workers, speedup, low, high] beyond it.
     disturbed: the rounds that were.
     """
@@ -71,12 +70,9 @@ def _point(p: Point, ways: Sequence[tuple[str, str]], baseline: Point | None, mo
         "speedup": p.speedup,
         "low": low,
         "high": high,
-        "efficiency": p.efficiency,
         "ceiling": p.ceiling,
-        "seconds": p.seconds,
-        "time": seconds(p.seconds),
         "cause": p.verdict if most else None,
-        "samples": speedups_of_rounds(p, baseline)[:MOST_SAMPLES],
+        "samples": None if p.is_serial else speedups_of_rounds(p, baseline)[:MOST_SAMPLES],
         "times": p.samples[:MOST_SAMPLES],
         "shares": [parts.get(name) for name in ENTRIES] if parts else None,
         "tree": [tree.get(name) for name in FACTORS] if tree else None,
