@@ -171,7 +171,7 @@ function rounds(kernel, width) { // every sample by round: what drifts, and what
     return (sorted[(n - 1) >> 1] + sorted[n >> 1]) / 2;
   };
   const samples = points.flatMap(p => p.times.map((t, k) => ({ p, round: k + 1, y: t / middle(p), t })));
-  if (samples.length < 2) return null;
+  if (!samples.some(d => d.round > 1)) return null;
   const last = Math.max(...samples.map(d => d.round)), far = Math.max(1.5, ...samples.map(d => d.y));
   return figure("Every round", `Time over its own median${kernel.kernel.disturbed.length ? "; grey: a round that was disturbed from outside" : ""}.`,
     `${Math.max(...points.map(p => p.times.length))} rounds; the slowest took ${far.toFixed(2)} times its median.`,
