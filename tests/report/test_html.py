@@ -15,6 +15,7 @@ from compute.report.page.figures import again, speedups_of_rounds
 from compute.report.style import SHARES
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
+from compute.scaling.tables.breakdown import ENTRIES
 
 
 class Page(HTMLParser):
@@ -159,9 +160,15 @@ def contrast(a, b):
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("shades", [colours.PAPER, colours.NIGHT])
-def test_words_are_readable_on_their_ground(shades):
+@pytest.mark.parametrize("page", [(colours.PAPER, {}), (colours.NIGHT, colours.ON_DARK)], ids=["light", "dark"])
+def test_words_are_readable_and_marks_are_seen(page):
+    shades = colours.named(*page)
     for ground in ("page", "card"):
         for words in ("ink", "faint", "link", "alarm"):
             assert contrast(shades[words], shades[ground]) >= 4.5, (words, ground)
     assert all(contrast("#000000", colour) >= 4.5 for _, colour in SHARES)
+    for name in ENTRIES:
+        assert contrast(shades[f"on-{name}"], shades[f"entry-{name}"]) >= 4.5, name
+    for name, colour in shades.items():
+        if name.startswith("way-"):
+            assert contrast(colour, shades["page"]) >= 2, name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from compute.report.style import COLOURS, DARK, ENTRY_COLOURS, SHARES
 
 # What would be lost on a dark page is lighter there; the rest is as everywhere.
-ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#4ba3dc", "#4d4d4d": "#8b8f96", "#7a5195": "#a983c4", "#c1272d": "#e5575c",
-           "#d9d9d9": "#5f646b", "#2a7f8e": "#45a6b6", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
+ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#4ba3dc", "#4d4d4d": "#e0e2e6", "#7a5195": "#a983c4", "#c1272d": "#e5575c",
+           "#d9d9d9": "#858b93", "#2a7f8e": "#45a6b6", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
 PAPER = {"page": "#ffffff", "ink": "#1c1e21", "faint": "#5f6368", "rule": "#dcdfe3", "card": "#f6f7f9",
          "link": "#0b57a4", "alarm": "#b3261e"}  # fmt: skip
 NIGHT = {"page": "#14171b", "ink": "#e4e6ea", "faint": "#9aa1aa", "rule": "#343a42", "card": "#1c2026",
@@ -27,13 +27,15 @@ def variables() -> str:
 
 
 def _lines(shades: dict[str, str], instead: dict[str, str]) -> str:
-    named = {
+    return " ".join(f"--{name}: {colour};" for name, colour in named(shades, instead).items())
+
+
+def named(shades: dict[str, str], instead: dict[str, str]) -> dict[str, str]:
+    """Every colour by its variable's name; on-ENTRY is that of words on an entry's."""
+    return {
         **shades,
-        **{f"way-{k}": colour for k, colour in enumerate(COLOURS)},
-        **{f"entry-{name}": colour for name, colour in ENTRY_COLOURS.items()},
-        **{f"on-{name}": "#ffffff" if name in DARK else "#1c1e21" for name in ENTRY_COLOURS},
-        **{f"share-{k}": colour for k, (_, colour) in enumerate(SHARES)},
+        **{f"way-{k}": instead.get(colour, colour) for k, colour in enumerate(COLOURS)},
+        **{f"entry-{name}": instead.get(colour, colour) for name, colour in ENTRY_COLOURS.items()},
+        **{f"on-{name}": "#ffffff" if name in DARK and not instead else "#111111" for name in ENTRY_COLOURS},
+        **{f"share-{k}": colour for k, (_, colour) in enumerate(SHARES)},  # under black letters everywhere
     }
-    same = ("share-", "on-")  # black or white letters on the same ground everywhere
-    shown = {name: c if name.startswith(same) else instead.get(c, c) for name, c in named.items()}
-    return " ".join(f"--{name}: {colour};" for name, colour in shown.items())
