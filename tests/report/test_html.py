@@ -15,7 +15,6 @@ from compute.report.page.figures import again, speedups_of_rounds
 from compute.report.style import SHARES
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
-from compute.scaling.tables.breakdown import ENTRIES
 
 
 class Page(HTMLParser):
@@ -147,28 +146,3 @@ def test_a_kernel_says_what_measures_it_again():
                           (("nogil", 10), ("python", 5))]  # fmt: skip
     page = html.render(Scaling(compare_points(two), command="nfold scale 'a b' <x>"))
     assert "nfold scale &#x27;a b&#x27; &lt;x&gt;" in page
-
-
-def luminance(colour):
-    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(a, b):
-    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("page", [(colours.PAPER, {}), (colours.NIGHT, colours.ON_DARK)], ids=["light", "dark"])
-def test_words_are_readable_and_marks_are_seen(page):
-    shades = colours.named(*page)
-    for ground in ("page", "card"):
-        for words in ("ink", "faint", "link", "alarm"):
-            assert contrast(shades[words], shades[ground]) >= 4.5, (words, ground)
-    assert all(contrast("#000000", colour) >= 4.5 for _, colour in SHARES)
-    for name in ENTRIES:
-        assert contrast(shades[f"on-{name}"], shades[f"entry-{name}"]) >= 4.5, name
-    for name, colour in shades.items():
-        if name.startswith("way-"):
-            assert contrast(colour, shades["page"]) >= 2, name

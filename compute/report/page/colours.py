@@ -5,8 +5,8 @@ from __future__ import annotations
 from compute.report.style import COLOURS, DARK, ENTRY_COLOURS, SHARES
 
 # What would be lost on a dark page is lighter there; the rest is as everywhere.
-ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#4ba3dc", "#4d4d4d": "#e0e2e6", "#7a5195": "#a983c4", "#c1272d": "#e5575c",
-           "#d9d9d9": "#858b93", "#2a7f8e": "#45a6b6", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
+ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#2b86c8", "#4d4d4d": "#e0e2e6", "#7a5195": "#b98fe0", "#c1272d": "#e5575c",
+           "#d9d9d9": "#82807c", "#2a7f8e": "#2e8a9a", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
 PAPER = {"page": "#ffffff", "ink": "#1c1e21", "faint": "#5f6368", "rule": "#dcdfe3", "card": "#f6f7f9",
          "link": "#0b57a4", "alarm": "#b3261e"}  # fmt: skip
 NIGHT = {"page": "#14171b", "ink": "#e4e6ea", "faint": "#9aa1aa", "rule": "#343a42", "card": "#1c2026",
