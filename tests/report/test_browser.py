@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from example_points import a_point, a_scaling, a_timeline, explained
@@ -17,6 +18,7 @@ from hostile import MEANT, a_hostile
 from patience import PATIENCE
 
 from compute.report import html
+from compute.report.page import script
 from compute.scaling.derive import compare_points
 from compute.scaling.kept_timeline import keep
 from compute.scaling.laws import fit_laws
@@ -46,6 +48,13 @@ def with_laws(scaling):
     return replace(scaling, laws=tuple(laws))
 
 
+def for_an_old_browser(scaling):
+    """The page as a browser sees it that cannot unpack."""
+    without = script().replace("DecompressionStream", "NoSuchStream")
+    with mock.patch.object(html, "script", return_value=without):
+        return html.render(scaling)
+
+
 def pages():
     """Name -> page and its width; all but the last are as they should be."""
     name = "<b>&</script><script>nonsense()</script>"
@@ -59,6 +68,7 @@ def pages():
         "hostile": (html.render(with_runs(a_hostile("".join(MEANT.values())))), 1300),
         "no baseline": (html.render(Scaling(compare_points([a_point("threads", 2)]))), 1300),
         "serial alone": (html.render(Scaling((a_point(),))), 1300),
+        "old browser": (for_an_old_browser(explained(a_scaling((1, 2), ["primes"]))), 1300),
         "broken": (two.replace("Plot.plot(", "Plot.nonsense(").replace(
             "<h1>", '<img src="https://example.com/a.png"><img src=x onerror="nonsense()"><h1>'
         ), 1300),
@@ -90,7 +100,7 @@ def opened(tmp_path_factory):
     }
 
 
-FINE = ["two", "many", "phone", "hostile", "no baseline", "serial alone"]
+FINE = ["two", "many", "phone", "hostile", "no baseline", "serial alone", "old browser"]
 DRAWN = ["two", "many", "phone", "hostile"]
 
 
@@ -161,3 +171,11 @@ def test_what_is_broken_is_seen(opened):
     refused = [line for line in console if "Content Security Policy" in line]  # scripts that are not ours, and images
     assert any("script" in line for line in refused)
     assert any("img-src" in line for line in refused)
+
+
+def test_an_old_browser_has_tables_and_says_what_is_missing(opened):
+    page, _ = opened["old browser"]
+    assert page["figures"] == []
+    assert page["old"] == "The figures need a browser of 2023 or later; the tables hold the same numbers."
+    assert page["heads"] > 9  # by which tables sort
+    assert opened["two"][0]["old"] is None

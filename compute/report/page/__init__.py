@@ -19,4 +19,4 @@ def asset(name: str) -> str:
 def script() -> str:
     """The page's own scripts as one, strict and with no names but its own."""
     parts = "".join(asset(name) for name in ("figures.js", "tables.js", "page.js"))
-    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+    return f'"use strict";\n(async () => {{\n{parts}}})();\n'

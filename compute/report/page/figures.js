@@ -1,5 +1,5 @@
 // The figures of one kernel, drawn with Observable Plot from what figures.py gives. Each is a function of a Kernel.
-const data = JSON.parse(document.getElementById("data").textContent);
+let data; // of all kernels
 const WORDS = 2, KEYS = 3; // columns of a table that are no numbers; that say which point it is
 const FURTHEST = 24; // letters of a name on an axis
 const TIP = { fontSize: 12, lineHeight: 1.3, lineWidth: 36 };

@@ -57,7 +57,7 @@ def _cell(cell: Cell, seen: Screen) -> str:
     p = cell.point
     figure, share = cell.words
     fast = {BEST: "the fastest of its line", AS_FAST: "as fast as the fastest, within noise"}.get(cell.mark)
-    about = f"{p.title}: {p.backend} · {p.variant}", f"{speedup(p)} with {p.workers} workers", p.verdict, fast
+    about = f"{p.backend} · {p.variant}: {speedup(p)} with {p.workers} workers", p.verdict, fast
     title = "\n".join(filter(None, about))
     mark = STAR if cell.mark == BEST else ""
     letter = f' <sup class="letter">{escape(cell.letter)}</sup>' if cell.letter else ""

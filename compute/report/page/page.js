@@ -71,11 +71,33 @@ function theme() {
   tell();
 }
 
+// What the row of each point says, read before any table is sorted.
+const kernels = [...document.querySelectorAll(".figures")].map(place => {
+  const table = place.nextElementSibling.querySelector("table"), heads = [...table.tHead.rows[0].cells].map(one => one.textContent);
+  const said = [...table.tBodies[0].rows].map(row => [...row.cells]
+    .map((one, n) => n >= KEYS && one.textContent && `${heads[n]}: ${one.textContent}`).filter(Boolean).join("\n"));
+  return { place, said, kernel: null };
+});
+theme();
+document.querySelectorAll("table.sheet").forEach(sortable);
+if (typeof DecompressionStream === "undefined") {
+  document.getElementById("old").hidden = false;
+  return;
+}
+
+async function unpacked(name) {
+  const packed = Uint8Array.from(atob(document.getElementById(name).textContent), letter => letter.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+document.head.append(element("script", { textContent: await unpacked("library") }));
+data = JSON.parse(await unpacked("data"));
+
 // One kernel after the other, so that the page answers meanwhile; all of them before they are printed.
-const kernels = [...document.querySelectorAll(".figures")].map(place => ({ place, kernel: null }));
 function begin(one) {
   if (one.kernel) return;
-  one.kernel = new Kernel(data.kernels[one.place.dataset.kernel], one.place);
+  const kernel = data.kernels[one.place.dataset.kernel];
+  kernel.points.forEach((p, k) => { p.of = one.said[k]; });
+  one.kernel = new Kernel(kernel, one.place);
   one.kernel.draw();
 }
 function next() {
@@ -91,14 +113,6 @@ const resized = new ResizeObserver(seen => {
     if (kernel && Math.abs(kernel.plots.clientWidth - kernel.width) > 1) setTimeout(() => kernel.draw());
   }
 });
-for (const { place } of kernels) { // what the row of each point says, before any table is sorted
-  const table = place.nextElementSibling.querySelector("table"), heads = [...table.tHead.rows[0].cells].map(one => one.textContent);
-  data.kernels[place.dataset.kernel].points.forEach((p, k) => {
-    p.of = [...table.tBodies[0].rows[k].cells].map((one, n) => n >= KEYS && one.textContent && `${heads[n]}: ${one.textContent}`).filter(Boolean).join("\n");
-  });
-}
-theme();
-document.querySelectorAll("table.sheet").forEach(sortable);
 next();
 for (const { place } of kernels) resized.observe(place);
 addEventListener("beforeprint", () => {
