@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
+RESTING = 0.1  # s that `rest` waits for a late lane: the system lets a thread wait for a CPU for some 10 ms
+LOOK = 50e-6  # s between two looks whether it has come
+
+
 @dataclass(frozen=True, repr=False)
 class Backend(ABC):
     """Who computes which chunk. A value: `eval(repr(backend)) == backend`.
@@ -260,6 +264,9 @@ class Pool(ABC):
 
     def repair(self) -> None:
         """Replace the workers that died."""
+
+    def rest(self) -> None:
+        """Between runs: wait for lanes that came late to the last one, which hold its arrays, but not for ever."""
 
     def packed(self, kernel: Kernel, plan: Plan) -> Plan:
         """The plan of a kernel over items, with items and results as the lanes can take them."""

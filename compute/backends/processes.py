@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compute.backends import caller, children
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
 from compute.backends.worker import Tally, Worker, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
@@ -196,6 +196,11 @@ class ProcessPool(Pool):
         if not 0 < tickets < len(workers):
             return workers
         return sorted(workers, key=lambda worker: worker.backlog)[:tickets]
+
+    def rest(self) -> None:
+        until = time.perf_counter() + RESTING
+        while self._owing() and time.perf_counter() < until:
+            time.sleep(LOOK)
 
     def _owing(self, answers: int = 0) -> list[Worker]:
         """The workers that owe more than so many answers.

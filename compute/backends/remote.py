@@ -16,7 +16,7 @@ from typing import Any
 
 from compute.backends import ambient, children, hosts, output
 from compute.backends.sender import CODES, MACHINE, SETTING
-from compute.lanes.control import LOADING, N_LANES, line_of
+from compute.lanes.control import LOADING, N_LANES, N_TICKETS, line_of
 from compute.lanes.errors import sendable
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
@@ -65,6 +65,7 @@ def _opened(message: bytes, me: int) -> Job:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
+    serials = {ArrayRef(*items[k]).serial for k in places}
     for k in places:
         items[k] = ArrayRef(*items[k]).open(_segments)
     for k in fixed:
@@ -77,6 +78,9 @@ def _opened(message: bytes, me: int) -> Job:
         for k, value in zip(carried, guarded(carrier.unpacked(content, _segments), ()), strict=True):
             items[k] = value
     control, out, *inputs = items
+    if not control[N_TICKETS]:  # this is to be made ready for runs, so that these need not take a fault for each page
+        for serial in serials:
+            _segments[serial].populate()
     if digest not in _loaded:
         code = ArrayRef(*where).open(_segments).tobytes()
         if code[:1] == SETTING:

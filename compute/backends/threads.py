@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.lanes import interrupts, spin, usage
 from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
@@ -72,6 +72,13 @@ class ThreadPool(Pool):
                 outcomes += self._reported(job)
         return outcomes
 
+    def rest(self) -> None:
+        until = time.perf_counter() + RESTING
+        while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
+            time.sleep(LOOK)
+        while not self._done.empty():
+            self._done.get()
+
     def _reported(self, job: Job) -> list[Outcome]:
         """Wait for some lane to end; its outcome, unless it came late to a run before this one."""
         of, outcome = self._done.get()
@@ -102,6 +109,7 @@ class _Lane:
     def __init__(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
         self.jobs: SimpleQueue[Given | None] = SimpleQueue()
         self.sleeps = False
+        self.served = 0  # jobs so far
         self._former: set[int] = set()
         self.thread = threading.Thread(
             target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
@@ -114,7 +122,6 @@ class _Lane:
             self._former = usage.pin_to(cpu, self.thread.native_id or 0) or set()
 
     def _serve(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
-        served = 0
         while True:
             self.sleeps = self.jobs.empty()
             given = self.jobs.get()
@@ -126,5 +133,5 @@ class _Lane:
             job, context = given
             done.put((job, context.run(run_lane, job, number)))
             del given, job, context  # or its arrays would live until the next one
-            served += 1
-            spin.until_rung(bell, served, limit)
+            self.served += 1
+            spin.until_rung(bell, self.served, limit)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
 
+from compute import machine
+from compute.memory.ownership import Lending
 from compute.memory.segments import ArenaKind, Array, Endings, Segment, check_memory, create_segment, segment_of
 from compute.memory.spool import Spool
 from kernels.vectors.caches import empty
@@ -16,6 +21,21 @@ ALIGNED = 2**12  # bytes from which arrays begin at a cache line: less gains not
 SMALL = 2**20  # bytes: a segment that costs more to make than to keep
 SMALL_LASTS = 8  # runs that a small one is kept for: where lanes are late, runs take turns between several of them
 IDLE = 32  # segments that are kept: a run needs a few, and each of hundreds would hold a descriptor
+PAGE = 2**12  # bytes: of a page as most systems have it
+SPOILT = 0xFF  # a byte that makes every float64 a NaN, and every integer one that no answer holds
+
+
+class Block:
+    """Memory of this process's heap that is lent again and again."""
+
+    serials = itertools.count(1)
+
+    def __init__(self, size: int) -> None:
+        self.memory: Any = empty(size, np.uint8).data
+        self.serial, self.lending = (0, next(self.serials)), Lending()
+
+    def __len__(self) -> int:
+        return len(self.memory)
 
 
 class Arena:
@@ -25,15 +45,19 @@ class Arena:
 
     empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
     a copy that they can. Memory is checked against what is free before any of it is taken.
+
+    keeps: whether all that was lent is kept until it is closed, and lent again for the same size only, so that a run
+    that is repeated gets the very same pages, whatever ran in between.
     """
 
-    def __init__(self, kind: ArenaKind, folder: str | None = None) -> None:
+    def __init__(self, kind: ArenaKind, folder: str | None = None, *, keeps: bool = False) -> None:
         self.kind = kind
-        self._folder = folder
+        self.source: Arena | None = None  # lends what this one would, where there is one
+        self._keeps, self._folder = keeps, folder
         self._told: set[int] = set()  # why its memory is none that is shared, of which users were told
         self._lock = threading.Lock()
-        self._lent: Endings[Segment] = Endings()
-        self._idle: dict[Segment, int] = {}  # and for how many runs
+        self._lent: Endings[Segment | Block] = Endings()
+        self._idle: dict[Segment | Block, int] = {}  # and for how many runs
         self._spool: Spool | None = None  # of the latest run that had one
 
     def sees(self, array: Array) -> bool:
@@ -51,7 +75,9 @@ class Arena:
         size = dtype.itemsize
         for extent in shape:
             size *= int(extent)
-        if self.kind == "heap":
+        if self.source is not None and size >= PAGE:
+            return self.source.empty(shape, dtype)
+        if self.kind == "heap" and not self._keeps:
             check_memory(size)
             return empty(shape, dtype) if size >= ALIGNED else np.empty(shape, dtype)
         array: Array = self._root(size)[:size].view(dtype).reshape(shape)
@@ -60,19 +86,39 @@ class Arena:
     def _root(self, size: int) -> Array:
         with self._lock:
             self._collect()
-            fitting = [segment for segment in self._idle if size <= len(segment) <= max(2 * size, 2**16)]
+            most = -(-size // PAGE) * PAGE if self._keeps else max(2 * size, 2**16)
+            fitting = [segment for segment in self._idle if size <= len(segment) <= most]
             if fitting:
                 # By serial, too: where nothing else decides, a run that is repeated gets the same segments again.
                 segment = min(fitting, key=lambda segment: (len(segment), segment.serial))
                 del self._idle[segment]
             else:
+                if self._keeps and self._is_short_of(size):
+                    self._idle.clear()
                 check_memory(size)
-                segment = create_segment(size, self.kind, self._folder, self._told)
+                segment = self._new(size)
             # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
-            root = np.frombuffer(segment, np.uint8)
+            root = _bytes_of(segment)
             segment.lending.begin()
             self._lent.watch(segment, root)
             return root
+
+    def _new(self, size: int) -> Segment | Block:
+        if self.kind == "heap":
+            return Block(-(-size // PAGE) * PAGE)
+        return create_segment(size, self.kind, self._folder, self._told)
+
+    def _is_short_of(self, size: int) -> bool:
+        """Whether so much is not free: then what is kept is worth less than what is asked for."""
+        free = machine.shared_memory_free() if self.kind == "shared" else None
+        return size > min(machine.memory_available(), math.inf if free is None else free)
+
+    def spoil(self) -> None:
+        """Write over all that is kept and not lent: what the next run leaves out is no answer of the run before."""
+        with self._lock:
+            self._collect()
+            for segment in self._idle:
+                _bytes_of(segment)[:] = SPOILT
 
     def _collect(self) -> None:
         for segment in self._lent.latest():
@@ -129,7 +175,7 @@ class Arena:
 
     def forget_idle(self) -> None:
         """After a run: let go of segments that nobody looks at and that the latest runs did not need."""
-        if self.kind == "heap":
+        if self.kind == "heap" or self._keeps:
             return
         with self._lock:
             self._collect()
@@ -145,6 +191,28 @@ class Arena:
             if self._spool is not None:
                 self._spool.close()
                 self._spool = None
+
+
+def _bytes_of(segment: Segment | Block) -> Array:
+    return np.frombuffer(segment.memory if isinstance(segment, Block) else segment, np.uint8)
+
+
+@contextmanager
+def kept_pages(arenas: Iterable[Arena]) -> Iterator[list[Arena]]:
+    """Within it, these arenas lend from others that keep what they have lent: one for each kind, which it gives.
+
+    So all pools of a kind take the same pages, and find them as they have left them.
+    """
+    arenas, sources = list(arenas), dict[ArenaKind, Arena]()
+    for arena in arenas:
+        arena.source = sources.setdefault(arena.kind, Arena(arena.kind, keeps=True))
+    try:
+        yield list(sources.values())
+    finally:
+        for arena in arenas:
+            arena.source = None
+        for source in sources.values():
+            source.close()
 
 
 def _lowest(array: Array) -> tuple[Array, int]:

@@ -69,6 +69,8 @@ class Endings(Generic[Key]):
         self._ended.clear()
 
 
+POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, since Linux 5.14; Python has no name for it yet
+
 # mmap opens a descriptor of its own beside ours. Since Python 3.13 it can do without; before, ours is closed instead.
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
 
@@ -105,6 +107,15 @@ class Segment(mmap.mmap):
         segment.start = np.frombuffer(segment, np.uint8).ctypes.data
         segment.lending, segment.user = Lending(), ownership.user()
         return segment
+
+    def populate(self) -> None:
+        """Have this process's page tables hold all of it: else the first touch of each page takes a fault.
+
+        The pages are there already; only a copy of where they are is made. Nothing where the system cannot.
+        """
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # an older kernel, or a sandbox
+                self.madvise(POPULATE_WRITE)
 
     @property
     def address(self) -> str:
