@@ -9,7 +9,7 @@ verify.py         whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long
 ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
-harness.py        the timer's resolution, and what a run of nothing takes
+harness.py        the timer's resolution, what a run of nothing takes, and what the first touch of memory does
 probe.py          how much of the time the GIL was taken
 build_point.py    from a configuration's runs to its point
 collecting.py     the evidence of each point, from itself, its neighbours and the rounds

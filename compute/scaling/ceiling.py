@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -61,13 +61,14 @@ def registers(lo: int, hi: int, out: Any, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Gauge:
-    """One of the two gauges on a pool of threads; `run` returns its rate, in runs a second."""
+    """One of the two gauges on a pool of threads; `run` returns its rate, in runs a second. seconds: that one takes."""
 
     bound: Bound
     kernel: Kernel
     pool: Pool
     args: tuple[Any, ...]
     kw: Mapping[str, Any]
+    seconds: float = 0.0
 
     @property
     def key(self) -> tuple[Bound, int]:
@@ -112,9 +113,15 @@ def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
                 for bound, body, args, kw in jobs:
                     pool.warm(body, *args, **kw)
                     made.append(Gauge(bound, body, pool, args, kw))
-        for gauge in made:
-            gauge.run()  # touches the memory and wakes the lanes for the first time
-        yield made
+        yield [_timed(gauge) for gauge in made]
+
+
+def _timed(gauge: Gauge) -> Gauge:
+    """The gauge with the seconds of a run, after one that touches the memory and wakes the lanes for the first time."""
+    gauge.run()
+    began = time.perf_counter()
+    gauge.run()
+    return replace(gauge, seconds=time.perf_counter() - began)
 
 
 def array_bytes() -> int:

@@ -120,7 +120,9 @@ class Dataset:
 
     laws:       what the points of each (kernel, size, variant, backend) say about more workers (compute.scaling.laws).
     conditions: by kernel and round, what disturbed it from outside (compute.scaling.noise).
-    harness:    seconds: the timer's resolution, and what measuring adds to a run.
+    harness:    seconds: `timer_resolution`; `overhead`, what measuring adds to a run on Serial, and where others were
+                asked, `overhead of joblib 2`; `first_touch of heap`, what the first touch of a megabyte takes beyond a
+                later one: that is in no sample.
     command:    what measures the same again, as a line for a shell; "" where nfold was called by a program.
     """
 

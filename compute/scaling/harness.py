@@ -1,4 +1,6 @@
-"""How fine the timer is, and what a run costs that computes nothing. No measured time is more exact than these.
+"""How fine the timer is, what a run costs that computes nothing, and what the first touch of memory costs.
+
+No measured time is more exact than the first two. The third is in no time of `scale`, and in many of a program's.
 
 Source: Hoefler & Belli, SC15: a timer's overhead under 5 % of what it times, its resolution ten times finer. pyperf
 warns of values that are too short, too.
@@ -8,17 +10,26 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 
-from compute.backends.backend import Pool
+import numpy as np
+
+from compute.backends.backend import Backend, Pool
 from compute.backends.serial import Serial
+from compute.memory.arena import Arena
+from compute.memory.segments import ArenaKind
 from compute.scaling import words
+from compute.scaling.dataset import Point
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
 
 STEPS = 1000  # of the clock: the smallest of this many was not lengthened by an interrupt
 RUNS = 21  # of nothing: their median holds although ten of them were disturbed, and all take milliseconds
 MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
+SMALL_OVERHEAD = 0.02  # of a measured time: with less of it, 98 % efficiency is the kernel's own
+TOUCHED = 2**24  # bytes: many pages, and a few ms even where the host of a virtual machine has to find them
+MEGABYTE = 2**20
 FINER = 10  # times: so much finer than what it times should a timer be (Hoefler & Belli)
 
 
@@ -52,6 +63,28 @@ def overhead(pool: Pool, variant: str | None = None) -> float:
     return median([pool.run(nothing, pool.workers, variant=variant).seconds for _ in range(RUNS + 1)][1:])
 
 
+def named(backend: Backend) -> str:
+    """Under what name a Dataset's `harness` holds a backend's `overhead`."""
+    return f"overhead of {backend.name} {backend.workers}"
+
+
+def first_touch(kinds: Iterable[ArenaKind]) -> dict[str, float]:
+    """Seconds that the first touch of a megabyte takes beyond a later one, by kind of memory, for a `harness`."""
+    return {f"first_touch of {kind}": _first_touch(kind) for kind in sorted(kinds)}
+
+
+def _first_touch(kind: ArenaKind) -> float:
+    with closing(Arena(kind)) as arena:
+        began = time.perf_counter()
+        touched = arena.empty(TOUCHED, np.uint8)
+        took = []
+        for _ in range(2):
+            touched[:] = 1
+            took.append(time.perf_counter() - began)
+            began = time.perf_counter()
+    return max(took[0] - took[1], 0.0) * MEGABYTE / TOUCHED
+
+
 @functools.cache
 def ticket_seconds(compiled: bool) -> float:
     """What one chunk of nothing costs a lane here."""
@@ -75,4 +108,24 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
             f"{what}: {words.seconds(seconds)} is under {FINER} steps of the timer, which are"
             f" {words.seconds(resolution)} each; take a size that runs for {words.seconds(FINER * resolution)} or"
             " longer"
+        )
+
+
+def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[str]:
+    """A line where a run of nothing, as `costs` has it for the backends, is a good part of a backend's runs."""
+    worst: dict[str, tuple[float, Point, float]] = {}
+    for p in points:
+        cost = costs.get(f"overhead of {p.backend} {p.workers}", 0.0)
+        part = cost / p.seconds
+        if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
+            worst[p.backend] = part, p, cost
+    told = [
+        f"{backend} up to {words.percent(part)} ({words.seconds(cost)} of {p.kernel} · {p.variant}'s"
+        f" {words.seconds(p.seconds)} at {p.workers})"
+        for backend, (part, p, cost) in worst.items()
+    ]
+    if told:
+        yield (
+            f"what a run costs that computes nothing is a part of these times: {', '.join(told)}; a larger budget"
+            " makes runs longer"
         )

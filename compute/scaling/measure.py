@@ -18,6 +18,7 @@ from compute.backends.serial import Serial
 from compute.differences import difference
 from compute.dispatch import Result
 from compute.lanes import interrupts, usage
+from compute.memory.arena import SPOILT, Arena
 from compute.scaling import build_point, calibration, collecting, derive, laws, noise, statistics, verify
 from compute.scaling.build_point import Run
 from compute.scaling.ceiling import Bound, Ceilings, Gauge, pins
@@ -65,9 +66,11 @@ class _Rounds:
 
 @dataclass
 class Trial:
-    """One work on the pools that it is for. Call `prepare`, `measure` as often as there is time, then `make_points`.
+    """One work on the pools that it is for. Call `prepare`, `measure`, then `make_points`.
 
-    round: seconds that one round took. laws: what its points say about more workers, after `make_points`.
+    round: seconds that one round took; before the first, what the checks say that it will take.
+    laws: what its points say about more workers, after `make_points`.
+    pages: what the pools take their memory from; it is spoilt before each answer that is checked.
     """
 
     work: Work
@@ -76,6 +79,7 @@ class Trial:
     affordable: float  # seconds that checking a variant that nobody asked for, and a first round of it, may take
     gauges: Sequence[Gauge] = ()
     pin: bool = True
+    pages: Sequence[Arena] = ()
     warnings: list[str] = field(default_factory=list)
     contenders: list[_Contender] = field(default_factory=list)
     laws: Sequence[Mapping[str, Any]] = ()
@@ -110,20 +114,30 @@ class Trial:
 
     @property
     def round(self) -> float:
-        return self._seconds / max(self.rounds, 1)
+        if self.rounds:
+            return self._seconds / self.rounds
+        gauging = sum(max(gauge.seconds, GAUGE_SHARE * self._shortest) for gauge in self.gauges)
+        return sum(self._took) + gauging
 
     @property
     def conditions(self) -> Sequence[Conditions]:
         """What each round met."""
         return self._rounds.conditions
 
-    def measure(self, most: int, share: float) -> None:
-        """Measure at most `most` full rounds within `share` seconds. The very first round is always completed."""
-        began = time.perf_counter()
+    def measure(self, most: int, share: float, *, cold: bool = False) -> None:
+        """Measure at most `most` full rounds within `share` seconds. The very first round is always completed.
+
+        cold: whether something else ran since this was prepared. Then everything runs once more before it is timed.
+        """
+        deadline = time.perf_counter() + share
         with garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
                 stack.enter_context(pool.observed(pins(pool.workers) if self._pins else ()))
-            self._more_rounds(most, began + share)
+            for c in self.contenders if cold else ():
+                self.pace.say(f"{c.label} · warming")
+                self._run(c)
+            began = time.perf_counter()
+            self._more_rounds(most, deadline)
         self._seconds += time.perf_counter() - began
 
     def make_points(self, probe: bool = True) -> Sequence[Point]:
@@ -191,6 +205,7 @@ class Trial:
                 continue
             self.pace.say(f"{c.label} · checking")
             args = self._args(c)
+            self._spoil()
             asked = c.kernel.variant, c.pool.workers if self.work.grown else 1
             try:
                 result = self._run(c)
@@ -208,7 +223,15 @@ class Trial:
             self._amounts.append(self.work.amount(c.kernel, value, c.pool.workers))
             self._took.append(result.seconds)
             self._processes |= {lane.process for lane in result.timeline.lanes}
+            del result, value  # or the next run could not have these pages
         self._compare_variants(references, failed)
+
+    def _spoil(self) -> None:
+        """Write over every place where an answer of the run before may stand."""
+        for arena in self.pages:
+            arena.spoil()
+        if isinstance(out := self.work.kw.get("out"), np.ndarray) and out.flags.c_contiguous:
+            out.reshape(-1).view(np.uint8)[:] = SPOILT
 
     def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
         """Warn where variants differ in value, and leave out variants that fail; raise the error if none is left."""
@@ -256,10 +279,7 @@ class Trial:
                     rates[turn.key] = turn.run(self._shortest * GAUGE_SHARE)
                     continue
                 self.pace.say(self.contenders[turn].label)
-                before = usage.in_the_system()
-                result = self._run(self.contenders[turn])
-                system = usage.in_the_system() - before
-                runs[turn] = Run(result.seconds, result.timeline, self._amounts[turn], system)
+                runs[turn] = self._timed(turn)
         with interrupts.put_off():  # a round is there as a whole, or not at all
             self._rounds.runs.append([runs[k] for k in range(len(self.contenders))])
             for key, rate in rates.items():
@@ -267,13 +287,22 @@ class Trial:
             log.round_over()
         return True
 
+    def _timed(self, turn: int) -> Run:
+        """One run; its value is let go of, so that the next run can have its pages."""
+        before = usage.in_the_system()
+        result = self._run(self.contenders[turn])
+        system = usage.in_the_system() - before
+        return Run(result.seconds, result.timeline, self._amounts[turn], system)
+
     @property
     def _shortest(self) -> float:
         """Seconds of the quickest of the runs that were checked."""
         return min(self._took, default=0.0)
 
     def _run(self, c: _Contender) -> Result:
-        return c.pool.run(c.kernel, *self._args(c), **self.work.kw)
+        result = c.pool.run(c.kernel, *self._args(c), **self.work.kw)
+        c.pool.rest()  # or a lane that comes late would still hold pages that the next run is to have
+        return result
 
     def _chunk_times(self, points: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:
         """CPU seconds of each chunk of the serial runs, by configuration."""

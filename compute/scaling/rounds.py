@@ -6,16 +6,16 @@ in their ratio. Source: hyperfine#21 and zenbench for the interleaving, pyperf a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
-
-import numpy as np
 
 from compute import backends, drawing, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
 from compute.lanes import interrupts
+from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point
@@ -30,7 +30,13 @@ __all__ = ["Work", "scale", "scale_all"]
 ON = ("threads", "processes")
 LEFT_OUT = "left out "  # how a warning begins of what could not be measured at all
 
+FEWEST = 8  # rounds that are to fit into what is left, when all is checked: else shorter runs are asked for
+PLENTY = 12  # rounds that these would fill: checking them takes two or so
+MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of them goes into making warm again
+AT_LEAST = 1e-3  # s of a budget, where opening the pools took all of it: one round is measured all the same
+
 Progress = Callable[[float, float, str], None]
+Chooser = Callable[[float, Mapping[str, float]], Sequence[Work]]
 
 
 def scale(
@@ -71,7 +77,7 @@ def scale(
 
 
 def scale_all(
-    works: Sequence[Work],
+    works: Sequence[Work] | Chooser,
     *,
     on: Sequence[Backend | str] = ON,
     workers: Sequence[int] | None = None,
@@ -82,33 +88,54 @@ def scale_all(
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
-    Each work gets one round. The rest of the budget is divided in proportion to what these rounds took, so that all
-    works get about as many rounds. CutShort for a Ctrl-C after the first of these rounds.
+    The budget is divided in proportion to what rounds take, so that all works get about as many of them. Arrays
+    that a run fills, and copies that it needs, lie in pages that stay for all the runs: no run is the first to touch
+    them, and the harness's `first_touch` tells what that would cost.
+
+    works: or a function that chooses them once the pools are open, given the seconds that are left of the budget and
+           what measuring costs here (`Dataset.harness`). Opening the pools is in the budget then. It is asked again,
+           as if less were left, where a busy machine took so long that an interval's rounds would not fit.
+    CutShort for a Ctrl-C after the first of these rounds.
     """
     budget, most = limits(budget, rounds)
     chosen = configurations(on, workers)
-    for work in works:
+    for work in () if callable(works) else works:
         _check(work)
     told = drawing.stages(progress)
     trials: list[Trial] = []
     measured: list[Point] = []
+    began, chooser = time.perf_counter(), None
     with _keeping_rounds(trials) as cut, told as tell, ExitStack() as stack:
         pools, left_out = _opened(chosen, stack, tell)
+        pages = stack.enter_context(kept_pages(pool.arena for pool in pools))
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
+        costs |= harness.first_touch({pool.arena.kind for pool in pools})
+        if callable(works):
+            tell(0, 1, "timing runs of nothing")
+            costs |= {harness.named(pool.backend): harness.overhead(pool) for pool in pools[1:]}
+            budget = max(budget - (time.perf_counter() - began), AT_LEAST)
+            chooser, works = works, works(budget, costs)
         pace = Pace(budget, len(works) * (most + 1), tell)
         tell(0, 1, "opening the gauges")
         computes = any(work.kernel.bound != "wait" for work in works)
         gauges = stack.enter_context(ceiling.gauges({pool.workers for pool in pools}, pin=pin)) if computes else []
         affordable = budget / len(works) / 2
-        trials += [Trial(work, work.configurations(pools), pace, affordable, gauges, pin) for work in works]
-        for trial in trials:
-            trial.prepare()
+
+        def prepared(works: Sequence[Work]) -> list[Trial]:
+            trials = [Trial(work, work.configurations(pools), pace, affordable, gauges, pin, pages) for work in works]
+            for trial in trials:
+                trial.prepare()
+            return trials
+
+        trials += prepared(works)
+        works = ()
+        if chooser is not None:
+            fitting = pace.left / sum(trial.round for trial in trials)
+            if fitting < FEWEST:
+                trials.clear()  # whose arrays are let go of before there are others
+                trials += prepared(chooser(budget * fitting / PLENTY, costs))
         ready = budget - pace.left
-        for trial in trials:
-            trial.measure(1, np.inf)
-        for number, trial in enumerate(trials):
-            share = pace.left * trial.round / sum(other.round for other in trials[number:])
-            trial.measure(most - 1, share)
+        _measure(trials, most, pace)
         measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
     is_whole = bool(measured)  # else a Ctrl-C came before all was measured, and not only while pools were closed
@@ -126,6 +153,7 @@ def scale_all(
         resolution=costs["timer_resolution"],
         overhead=costs["overhead"],
     )
+    warnings += harness.about_runs(measured, costs)
     if is_whole:
         warnings += _about_budget(trials, budget, most if rounds else None, ready)
     conditions = [
@@ -167,6 +195,16 @@ def _about_cut(trials: Sequence[Trial]) -> str:
         text += f", and an interval needs {statistics.FEWEST_ROUNDS}"
     missing = [trial.label for trial in trials if not trial.rounds]
     return text + (f"; nothing of {listed(missing)} was measured" if missing else "")
+
+
+def _measure(trials: Sequence[Trial], most: int, pace: Pace) -> None:
+    """Have all works measured, most rounds at the most; what the first ones do not need, later ones may have."""
+    alone = len(trials) == 1
+    for rounds in (most,) if alone else (min(most, FEWEST), max(most - FEWEST, 0)):
+        for number, trial in enumerate(trials):
+            share = pace.left * trial.round / sum(other.round for other in trials[number:])
+            if rounds and (not trial.rounds or share > MORE * trial.round):
+                trial.measure(rounds, share, cold=not alone)
 
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:

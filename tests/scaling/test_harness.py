@@ -9,6 +9,7 @@ import pytest
 
 from compute import Processes, Serial, Threads
 from compute.scaling import harness
+from compute.scaling.dataset import Point
 
 
 class Clock:
@@ -86,3 +87,39 @@ def test_a_time_of_a_few_steps_of_the_timer_is_warned_of():
 
 def test_both_reasons_are_told():
     assert len(list(harness.warn("triad", 1e-7, resolution=1e-7, overhead=1e-4))) == 2
+
+
+def test_the_first_touch_is_what_it_takes_beyond_a_later_one(monkeypatch):
+    """A clock that stands at 0, 5, 5, 6 s: the first pass over 16 MB took 5 s, the second 1 s."""
+    ticks = iter([0.0, 5.0, 5.0, 6.0, 6.0])
+    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert harness.first_touch(["heap"]) == {"first_touch of heap": 4.0 * harness.MEGABYTE / harness.TOUCHED}
+
+
+def test_every_kind_of_memory_has_a_first_touch():
+    found = harness.first_touch(["heap", "shared", "mapped"])
+    assert list(found) == ["first_touch of heap", "first_touch of mapped", "first_touch of shared"]
+    assert all(0 <= seconds < 1 for seconds in found.values())
+
+
+def ran(backend, workers, seconds, kernel="triad"):
+    return Point(kernel, 100, "nogil", backend, workers, seconds, (seconds,))
+
+
+def test_backends_on_which_a_run_of_nothing_is_a_good_part_of_a_run_are_named_once():
+    costs = {
+        "overhead": 1e-5,
+        "overhead of joblib 2": 5e-4,
+        "overhead of joblib 1": 3e-4,
+        "overhead of threads 2": 2e-5,
+    }
+    points = [
+        ran("serial", 1, 0.01), ran("threads", 2, 0.005), ran("joblib", 1, 0.01), ran("joblib", 2, 0.005),
+        ran("joblib", 2, 0.1, "matmul"), ran("prange", 2, 1e-6),
+    ]  # fmt: skip
+    assert list(harness.about_runs(points, costs)) == [
+        "what a run costs that computes nothing is a part of these times: joblib up to 10 % (500 µs of triad · nogil's"
+        " 5.00 ms at 2); a larger budget makes runs longer"
+    ]
+    assert list(harness.about_runs([ran("joblib", 2, 0.1)], costs)) == []
+    assert list(harness.about_runs(points, {"overhead": 1.0})) == []

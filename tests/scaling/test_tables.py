@@ -263,6 +263,24 @@ def test_what_measuring_costs_is_said_once():
     assert "timer" not in str(a_scaling())
 
 
+@pytest.mark.parametrize(
+    ("costs", "told"),
+    [
+        ({}, []),
+        ({"overhead of joblib 2": 1e-3}, []),
+        ({"first_touch of heap": 6.2e-5}, ["62.0 µs in the heap"]),
+        (
+            {"first_touch of shared": 4.1e-4, "first_touch of heap": 6.2e-5},
+            ["62.0 µs in the heap and 410 µs in shared memory"],
+        ),
+        ({"first_touch of heap": 0.0, "first_touch of mapped": 1e-3}, ["1.00 ms in a mapped file"]),
+    ],
+)
+def test_what_the_first_touch_costs_is_a_line_of_its_own(costs, told):
+    begin = "No run is the first to touch its memory; the first touch of a megabyte takes "
+    assert list(notes.harness(Scaling((a_point(),), harness=costs))) == [f"{begin}{places}." for places in told]
+
+
 def test_shares_are_of_the_whole_and_what_is_unknown_is_not_nothing():
     point = a_point("threads", 2, ledger={"useful": 1.5, "idle": 0.6, "inflation": -0.1}, unknown=("blocked",))
     known = breakdown.shares(point)

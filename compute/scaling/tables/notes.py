@@ -17,6 +17,7 @@ from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
 NEAR = 0.2  # of 1/N: a lane whose CPU share is this close to 1/N counts as one of N that took turns
+PLACES = {"heap": "the heap", "shared": "shared memory", "mapped": "a mapped file"}  # by a harness's name for each
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ def harness(dataset: Dataset) -> Iterable[str]:
     costs = listed([part for part in parts if part])
     if costs:
         yield f"{costs[0].upper()}{costs[1:]}."
+    first = [
+        f"{seconds(known[name])} in {place}"
+        for kind, place in PLACES.items()
+        if known.get(name := f"first_touch of {kind}")
+    ]
+    if first:
+        yield f"No run is the first to touch its memory; the first touch of a megabyte takes {listed(first)}."
 
 
 def _name(p: Point) -> str:
