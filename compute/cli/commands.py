@@ -108,17 +108,20 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def everything(
+def main_job(
     context: typer.Context,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 30s, 2m.")] = "1m",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every kernel, in shorter runs.  [default: one of each kind]")
+    ] = False,
     details: DetailsFlag = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> int:
     """How close do N workers get to N times faster on this machine, and where did the rest go?
 
-    Without a command: measures every kernel on the backends that matter, with 1, 2, 4 … workers, within about a
-    minute; prints one screen, and keeps nfold-report.json, .html (a page to explore) and .png in the current folder.
-    A Ctrl-C keeps what was measured until then.
+    Without a command: measures one kernel of each kind on the backends that matter, with 1, 2, 4 … workers, within
+    about a minute; prints one screen, and keeps nfold-report.json, .html (a page to explore) and .png in the current
+    folder. A Ctrl-C keeps what was measured until then.
 
     \b
     Examples:
@@ -143,7 +146,7 @@ def everything(
     from compute.cli.ending import deliver, measured
     from compute.cli.main_job import survey
 
-    scaling, was_cut = measured(lambda tell: survey(seconds, tell), _asked.get())
+    scaling, was_cut = measured(lambda tell: survey(seconds, tell, everything), _asked.get())
     return deliver(scaling, outputs, details or None, unasked=True, was_cut=was_cut)
 
 

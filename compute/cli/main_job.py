@@ -1,86 +1,145 @@
-"""The main job: every kernel on this machine, on the backends that matter, at every worker count, within a budget."""
+"""The main job: one kernel of each kind, on the backends that matter, at every worker count, within a budget.
+
+What is chosen, and how long runs are, is in `choosing`. Operands and results lie in shared memory, which the lanes of
+all backends see as it is: a row is then told from another by who runs it, and not by whose arrays had to be copied.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import kernels
-from compute import machine
+from compute import backends, machine
+from compute.backends.backend import Backend
 from compute.backends.prange import Prange
 from compute.backends.processes import Processes
 from compute.backends.serial import Serial
+from compute.cli import choosing
+from compute.cli.choosing import Room, Row, Way
 from compute.lanes.loop import be_a_lane
-from compute.scaling.calibration import calibrate
-from compute.scaling.configurations import worker_counts
+from compute.memory.arena import shared
+from compute.scaling.calibration import calibrate, size_for
+from compute.scaling.harness import MEGABYTE
 from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
+from compute.scaling.statistics import two_digits
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.plan import Plan
 
-ROUNDS = 10  # of each kernel that should fit even if no worker count were faster than one core; an interval needs six
-MEMORY = 2**27  # bytes of a kernel's arrays: more than caches hold; each open pool must touch its own copies first
-MEASURING = 0.6  # of the budget, for them; the rest is for finding sizes, opening pools, checking answers
 SMALL = 16  # a size at which compiling is all that takes time
 ALIKE = 7  # kernels compile side by side; beyond that more processes only take memory
+VECTORS = 4  # that a matrix is multiplied with: one pass over a matrix that fits into memory is over in a few ms
 
 Progress = Callable[[float, float, str], None]
 
-
-@dataclass(frozen=True)
-class Part:
-    """Kernels in one variant on the same backends; only: the one kernel that it is about."""
-
-    variant: str
-    on: Sequence[str]
-    only: str | None = None
+# Compiled code runs side by side anywhere: the question is who does it best. The GIL is one row against another:
+# threads take turns at it, processes have one each.
+ON = {"nogil": ("threads", "prange", "processes", "joblib"), "python": ("threads", "processes")}
+# One loop on one thread keeps work that computes at one core; one kernel is enough to see it.
+ON_ONE_LOOP = "mandelbrot", "nogil", "coroutines"
 
 
-PARTS = (
-    # Compiled code runs side by side anywhere: the question is who does it best.
-    Part("nogil", ("threads", "prange", "processes", "joblib")),
-    # The GIL is one row against another: threads take turns at it, processes have one each.
-    Part("python", ("threads", "processes")),
-    # One loop on one thread keeps work that computes at one core; one kernel is enough to see it.
-    Part("nogil", ("coroutines",), only="mandelbrot"),
-)
+def survey(budget: float, progress: Progress, everything: bool = False) -> Scaling:
+    """Measure one kernel of each kind, or everything; takes about `budget` seconds, and compiling takes extra."""
+    progress(0, 1, "loading the kernels; what has changed is compiled, once, which can take a minute more")
+    names = [name for name, kernel in kernels.REGISTRY.items() if kernel.bound != "wait"]
+    names = choosing.choose_kernels(names, everything)
+    compile_side_by_side([name for name in names if "nogil" in kernels.REGISTRY[name].variants])
+    began = time.perf_counter()
+    rows = _rows(names)
+    counts = choosing.choose_counts(machine.usable_cpus(), budget, rows)
+
+    sizes: dict[Row, tuple[int, float]] = {}  # and the seconds that a run was to take with it
+
+    def works(left: float, costs: Mapping[str, float]) -> list[Work]:
+        seconds = choosing.run_length(left, rows, counts)
+        touch = max(costs.get("first_touch of shared", 0.0), costs.get("first_touch of heap", 0.0)) / MEGABYTE
+        memory = choosing.choose_memory(Room(machine.memory_available(), machine.shared_memory_free(), touch))
+        made = []
+        for row in rows:
+            progress(0, 1, f"finding a size for {row.kernel} · {row.variant}")
+            kernel = _example_of(row.kernel)
+            if row in sizes:
+                size, former = sizes[row]
+                size = two_digits(size_for(kernel, kernel.cost(size) * seconds / former))
+            else:
+                size = calibrate(kernel, seconds, row.variant, memory=memory)
+                sizes[row] = size, seconds
+            made.append(_work(kernel, row, size))
+        return made
+
+    left = budget - (time.perf_counter() - began)
+    scaling = scale_all(works, on=_backends(rows, counts), budget=max(left, 0.1), progress=progress)
+    return replace(scaling, warnings=(*choosing.about_counts(machine.usable_cpus(), counts), *scaling.warnings))
 
 
-def survey(budget: float, progress: Progress) -> Scaling:
-    """Measure every registered kernel; takes about `budget` seconds, and what has to be compiled takes extra."""
-    progress(0, 1, "loading every kernel; what has changed is compiled, once, which can take a minute more")
-    compile_side_by_side([name for name, kernel in kernels.REGISTRY.items() if "nogil" in kernel.variants])
-    deadline = time.perf_counter() + budget
-    wanted = _wanted()
-    runs = sum(1 + len(on) * len(worker_counts()) for on in wanted.values())
-    works = []
-    for (name, variant), on in wanted.items():
-        progress(0, 1, f"finding a size for {name} · {variant}")
-        works.append(_work(kernels.REGISTRY[name], variant, on, MEASURING * budget / ROUNDS / runs))
-    backends = list(dict.fromkeys(on for part in PARTS for on in part.on))
-    return scale_all(works, on=backends, budget=max(deadline - time.perf_counter(), 0.1), progress=progress)
+def _rows(names: Sequence[str]) -> list[Row]:
+    """Each kernel in each variant, with who is to run it."""
+    rows = []
+    for variant, on in ON.items():
+        for name in names:
+            if variant in kernels.REGISTRY[name].variants:
+                others = [backend for *where, backend in (ON_ONE_LOOP,) if where == [name, variant]]
+                rows.append(Row(name, variant, tuple(_way(backend, variant) for backend in (*on, *others))))
+    return rows
 
 
-def _wanted() -> dict[tuple[str, str], list[str]]:
-    """The backends on which each (kernel, variant) is to be measured."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for part in PARTS:
-        for name, kernel in kernels.REGISTRY.items():
-            if part.only in (None, name) and part.variant in kernel.variants and kernel.bound != "wait":
-                found.setdefault((name, part.variant), []).extend(part.on)
-    return found
+def _way(name: str, variant: str) -> Way:
+    """What is to be known of a backend before it runs a variant, as its traits say."""
+    traits = backends.named(name).traits
+    turns = traits.shares_gil and variant == "python" and machine.has_gil()
+    return Way(name, takes_turns=turns or traits.shares_thread, once=traits.shares_thread)
 
 
-def _work(kernel: Kernel, variant: str, on: Sequence[str], seconds: float) -> Work:
-    """The kernel at a size at which one serial run takes about that long."""
-    size = calibrate(kernel, seconds, variant, memory=MEMORY)
-    return Work(kernel, kernel.example(size), variants=[variant], size=size, on=on)
+def _backends(rows: Sequence[Row], counts: Sequence[int]) -> list[Backend]:
+    """Those of all rows, with each number of workers that they are to have."""
+    ways = {way.backend: way for row in rows for way in row.ways}
+    return [
+        backends.named(name).with_workers(count)
+        for name, way in ways.items()
+        for count in (counts[-1:] if way.once else counts)
+    ]
+
+
+def _example_of(name: str) -> Kernel:
+    """The kernel with what it is to compute at each size."""
+    kernel = kernels.REGISTRY[name]
+    return replace(kernel, example=_with_vectors(kernel)) if name == "matvec" else kernel
+
+
+def _work(kernel: Kernel, row: Row, size: int) -> Work:
+    """The kernel at that size, its arrays and its result in shared memory."""
+    args = tuple(shared.array(x) if isinstance(x, np.ndarray) else x for x in kernel.example(size))
+    kw = {"out": _result(kernel.held_to(row.variant), args)} if "out" in _inputs(kernel) else {}
+    return Work(kernel, args, kw, variants=[row.variant], size=size, on=[way.backend for way in row.ways])
+
+
+def _with_vectors(kernel: Kernel) -> Callable[[int], tuple[Any, ...]]:
+    """An example of matvec that multiplies its matrix with several vectors: more work in the same memory."""
+
+    def example(size: int) -> tuple[Any, ...]:
+        matrix, vector = kernel.example(size)
+        return matrix, np.stack([vector] * VECTORS)
+
+    return example
+
+
+def _inputs(kernel: Kernel) -> Mapping[str, Any]:
+    return inspect.signature(kernel.planner).parameters
+
+
+def _result(kernel: Kernel, args: tuple[Any, ...]) -> Any:
+    """Room for the result of a kernel that takes `out`."""
+    plan = kernel.plan(*args)
+    return shared.empty(plan.value_shape or kernel.output_shape(plan), plan.dtype)
 
 
 def compile_side_by_side(names: Sequence[str]) -> None:

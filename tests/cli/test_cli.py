@@ -237,14 +237,14 @@ def test_help_has_examples_and_needs_no_terminal(line, capsys):
     assert line == "list -h" or "nfold " in out.partition("Examples:")[2]
 
 
-def test_the_main_job_measures_every_kernel_and_keeps_its_files(capsys, tmp_path, monkeypatch):
+def test_the_main_job_measures_every_kernel_where_asked_to_and_keeps_its_files(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "REGISTRY", {name: kernels.REGISTRY[name] for name in ("mandelbrot", "triad")})
-    assert main(["--budget", "400ms"]) == 0
+    assert main(["--all", "--budget", "400ms"]) == 0
     out = capsys.readouterr().out
     assert (tmp_path / "nfold-report.png").read_bytes().startswith(b"\x89PNG")
     data = json.loads((tmp_path / "nfold-report.json").read_text())
     assert data["schema"] == "nfold/1"
-    assert data["command"] == "nfold --budget 400ms"
+    assert data["command"] == "nfold --all --budget 400ms"
     page = (tmp_path / "nfold-report.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "nfold --budget 400ms" in page

@@ -1,45 +1,93 @@
-"""What the main job sets out to measure: everything at once, each kernel small enough for its rounds."""
+"""What the main job sets out to measure: one kernel of each kind, small enough for its rounds, in memory for all."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import kernels
-from compute import Processes
+from compute import Processes, Serial, machine
 from compute.cli import main_job
-from compute.scaling.configurations import worker_counts
+from compute.cli.choosing import ONE_OF_EACH, Row, Way
+from compute.memory.segments import segment_of
+from compute.scaling.calibration import calibrate
+from compute.scaling.results import Scaling
 
-COMPUTING = [name for name, kernel in kernels.REGISTRY.items() if kernel.bound != "wait"]
+COSTS = {"first_touch of heap": 1e-4, "first_touch of shared": 5e-4}
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What a survey of 60 seconds asks to be measured, on a machine where a kernel's size says how long it takes."""
-    calls = []
-    monkeypatch.setattr(main_job, "scale_all", lambda works, **kw: calls.append((works, kw)))
-    monkeypatch.setattr(main_job, "compile_side_by_side", lambda names: calls.append(names))
-    monkeypatch.setattr(main_job, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
-    main_job.survey(60.0, lambda *_: None)
-    compiled, (works, options) = calls
-    assert compiled == COMPUTING
-    return works, options
+    """What surveys of 60 seconds ask to be measured, on a machine where a kernel's size says how long it takes."""
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: 2)
+
+    def survey(everything=False, left=(54.0,)):
+        calls = []
+
+        def scale_all(choose, **options):
+            calls.append(([choose(seconds, COSTS) for seconds in left], options))
+            return Scaling(())
+
+        monkeypatch.setattr(main_job, "scale_all", scale_all)
+        monkeypatch.setattr(main_job, "compile_side_by_side", lambda names: calls.append(names))
+        monkeypatch.setattr(main_job, "calibrate", lambda kernel, seconds, variant, memory: int(seconds * 1e4))
+        main_job.survey(60.0, lambda *_: None, everything)
+        return calls
+
+    return survey
 
 
-def test_every_kernel_is_measured_in_both_variants_on_the_same_pools(asked):
-    works, options = asked
-    assert {(w.kernel.name, *w.variants) for w in works} == {(n, v) for n in COMPUTING for v in ("nogil", "python")}
+@pytest.mark.parametrize("everything", [False, True])
+def test_kernels_are_measured_in_both_variants_on_the_same_pools(asked, everything):
+    compiled, ((works,), options) = asked(everything)
+    computing = [name for name, kernel in kernels.REGISTRY.items() if kernel.bound != "wait"]
+    names = computing if everything else list(ONE_OF_EACH)
+    assert compiled == names
+    assert {(w.kernel.name, *w.variants) for w in works} == {(n, v) for n in names for v in ("nogil", "python")}
     for work in works:
-        compiled = ["threads", "prange", "processes", "joblib"] + ["coroutines"] * (work.kernel.name == "mandelbrot")
-        assert list(work.on) == (compiled if work.variants == ["nogil"] else ["threads", "processes"])
-    assert set(options["on"]) == {on for work in works for on in work.on}
+        on = ["threads", "prange", "processes", "joblib"] + ["coroutines"] * (work.kernel.name == "mandelbrot")
+        assert list(work.on) == (on if work.variants == ["nogil"] else ["threads", "processes"])
+    assert {backend.name for backend in options["on"]} == {on for work in works for on in work.on}
+    assert [backend.workers for backend in options["on"] if backend.name == "coroutines"] == [2]  # one loop: once
 
 
 def test_ten_rounds_fit_even_if_nothing_is_faster_than_one_core(asked):
-    works, options = asked
-    assert 0 < options["budget"] <= 60
-    a_round = sum(work.size / 1e4 * (1 + len(work.on) * len(worker_counts())) for work in works)
-    assert 10 * a_round <= 0.61 * options["budget"]
-    assert 10 * a_round > 0.4 * options["budget"]
+    _, ((works,), options) = asked()
+    assert 59 < options["budget"] <= 60
+    assert {work.size for work in works} == {works[0].size}
+    configurations = sum(1 + sum(backend.name in work.on for backend in options["on"]) for work in works)
+    assert 0.5 * 54 < 10 * configurations * works[0].size / 1e4 < 0.8 * 54
+
+
+def test_asked_again_it_takes_sizes_that_take_as_much_shorter_as_there_is_less_time(asked):
+    _, ((first, again), _) = asked(left=(54.0, 27.0))
+    assert [work.kernel.name for work in first] == [work.kernel.name for work in again]
+    for before, after in zip(first, again, strict=True):
+        cost = before.kernel.cost
+        assert cost(after.size) == pytest.approx(cost(before.size) / 2, rel=0.2)
+
+
+def test_every_lane_sees_operands_and_results_as_they_are(asked):
+    """Else a row would be told from another by whose arrays had to be copied, and each run would touch new pages."""
+    _, ((works,), _) = asked(everything=True)
+    for work in works:
+        arrays = [x for x in (*work.args, *work.kw.values()) if isinstance(x, np.ndarray)]
+        assert all(segment_of(x) is not None for x in arrays)
+        plan = work.kernel.held_to(work.variants[0]).plan(*work.args, **work.kw)
+        takes_out = work.kernel.name not in ("count_primes", "primes")
+        assert (plan.out is not None) == takes_out
+        assert plan.writes_into_out == takes_out
+
+
+def test_real_sizes_are_as_long_as_they_are_to_be_and_fit_their_memory():
+    kernel, row = main_job._example_of("matvec"), Row("matvec", "nogil", (Way("threads"),))
+    size = calibrate(kernel, 0.01, "nogil", memory=2**24)
+    work = main_job._work(kernel, row, size)
+    with Serial().open() as pool:
+        result = pool.run(work.kernel.held_to("nogil"), *work.args, **work.kw)
+    assert result.value is work.kw["out"]
+    assert result.value.shape == (main_job.VECTORS, size)
+    assert sum(x.nbytes for x in work.args) < 2**24
 
 
 def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
