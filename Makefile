@@ -42,11 +42,12 @@ bench-dispatch: $(DEV)
 bench-items: $(DEV)
 	$(BIN)/python bench/items.py
 
-# Is cached code ever stale, do intervals hold the truth, does the verdict name what was planted, does the ledger find its
-# seconds? Twenty minutes.
+# Is cached code ever stale, do intervals hold the truth, does the main job say the same twice, does the verdict name what
+# was planted, does the ledger find its seconds? Twenty-five minutes.
 proof: $(DEV)
 	$(BIN)/python bench/edits.py
 	$(BIN)/python bench/intervals.py
+	$(BIN)/python bench/again.py
 	$(BIN)/python bench/proof.py
 
 # Beside other people's programs; those that are not here are skipped. About seven minutes.
