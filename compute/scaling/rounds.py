@@ -33,6 +33,7 @@ LEFT_OUT = "left out "  # how a warning begins of what could not be measured at 
 FEWEST = 8  # rounds that are to fit into what is left, when all is checked: else shorter runs are asked for
 PLENTY = 12  # rounds that these would fill: checking them takes two or so
 MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of them goes into making warm again
+OVERTIME = 0.1  # of the budget, which a busy machine may take longer for the rounds of an interval
 AT_LEAST = 1e-3  # s of a budget, where opening the pools took all of it: one round is measured all the same
 
 Progress = Callable[[float, float, str], None]
@@ -97,8 +98,8 @@ def scale_all(
            as if less were left, where a busy machine took so long that an interval's rounds would not fit.
     CutShort for a Ctrl-C after the first of these rounds.
     """
-    budget, most = limits(budget, rounds)
-    chosen = configurations(on, workers)
+    asked, most = limits(budget, rounds)
+    budget, chosen = asked, configurations(on, workers)
     for work in () if callable(works) else works:
         _check(work)
     told = drawing.stages(progress)
@@ -135,7 +136,7 @@ def scale_all(
                 trials.clear()  # whose arrays are let go of before there are others
                 trials += prepared(chooser(budget * fitting / PLENTY, costs))
         ready = budget - pace.left
-        _measure(trials, most, pace)
+        _measure(trials, most, pace, OVERTIME * asked if chooser is not None else 0.0)
         measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
     is_whole = bool(measured)  # else a Ctrl-C came before all was measured, and not only while pools were closed
@@ -197,12 +198,15 @@ def _about_cut(trials: Sequence[Trial]) -> str:
     return text + (f"; nothing of {listed(missing)} was measured" if missing else "")
 
 
-def _measure(trials: Sequence[Trial], most: int, pace: Pace) -> None:
-    """Have all works measured, most rounds at the most; what the first ones do not need, later ones may have."""
+def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) -> None:
+    """Have all works measured, most rounds at the most; what the first ones do not need, later ones may have.
+
+    overtime: seconds beyond the budget that may be used for the FEWEST rounds of each.
+    """
     alone = len(trials) == 1
-    for rounds in (most,) if alone else (min(most, FEWEST), max(most - FEWEST, 0)):
+    for rounds, left in ((most, 0.0),) if alone else ((min(most, FEWEST), overtime), (max(most - FEWEST, 0), 0.0)):
         for number, trial in enumerate(trials):
-            share = pace.left * trial.round / sum(other.round for other in trials[number:])
+            share = (pace.left + left) * trial.round / sum(other.round for other in trials[number:])
             if rounds and (not trial.rounds or share > MORE * trial.round):
                 trial.measure(rounds, share, cold=not alone)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.compilation.parts import same_bytes
 from kernels.definition import Kernel
 
 
@@ -47,6 +48,8 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (a.shape, a.dtype) == (b.shape, b.dtype)):
             return False
+        if not a.dtype.hasobject and same_bytes(a, b):  # seventy times as fast as what follows, which tells NaNs
+            return True
         if a.dtype.names is not None or a.dtype.kind in "OSUV":
             return bool(np.array_equal(a, b))
         return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
