@@ -118,8 +118,10 @@ def _example_of(name: str) -> Kernel:
 def _work(kernel: Kernel, row: Row, size: int) -> Work:
     """The kernel at that size, its arrays and its result in shared memory."""
     args = tuple(shared.array(x) if isinstance(x, np.ndarray) else x for x in kernel.example(size))
-    kw = {"out": _result(kernel.held_to(row.variant), args)} if "out" in _inputs(kernel) else {}
-    return Work(kernel, args, kw, variants=[row.variant], size=size, on=[way.backend for way in row.ways])
+    out = _result(kernel.held_to(row.variant), args) if "out" in _inputs(kernel) else None
+    kw = {} if out is None else {"out": out}
+    on = [way.backend for way in row.ways]
+    return Work(kernel, args, kw, variants=[row.variant], size=size, on=on, scratch=out)
 
 
 def _with_vectors(kernel: Kernel) -> Callable[[int], tuple[Any, ...]]:

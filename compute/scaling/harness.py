@@ -15,6 +15,7 @@ from contextlib import closing
 
 import numpy as np
 
+from compute import machine
 from compute.backends.backend import Backend, Pool
 from compute.backends.serial import Serial
 from compute.memory.arena import Arena
@@ -30,6 +31,7 @@ MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
 SMALL_OVERHEAD = 0.02  # of a measured time: with less of it, 98 % efficiency is the kernel's own
 TOUCHED = 2**24  # bytes: many pages, and a few ms even where the host of a virtual machine has to find them
 MEGABYTE = 2**20
+ROOM = 4  # times as much must be free
 FINER = 10  # times: so much finer than what it times should a timer be (Hoefler & Belli)
 
 
@@ -69,8 +71,16 @@ def named(backend: Backend) -> str:
 
 
 def first_touch(kinds: Iterable[ArenaKind]) -> dict[str, float]:
-    """Seconds that the first touch of a megabyte takes beyond a later one, by kind of memory, for a `harness`."""
-    return {f"first_touch of {kind}": _first_touch(kind) for kind in sorted(kinds)}
+    """Seconds that the first touch of a megabyte takes beyond a later one, by kind of memory, for a `harness`.
+
+    A kind that is short of memory is left out.
+    """
+    return {f"first_touch of {kind}": _first_touch(kind) for kind in sorted(kinds) if _has_room(kind)}
+
+
+def _has_room(kind: ArenaKind) -> bool:
+    free = machine.shared_memory_free() if kind == "shared" else machine.memory_available()
+    return free is None or free >= ROOM * TOUCHED
 
 
 def _first_touch(kind: ArenaKind) -> float:

@@ -230,8 +230,8 @@ class Trial:
         """Write over every place where an answer of the run before may stand."""
         for arena in self.pages:
             arena.spoil()
-        if isinstance(out := self.work.kw.get("out"), np.ndarray) and out.flags.c_contiguous:
-            out.reshape(-1).view(np.uint8)[:] = SPOILT
+        if self.work.scratch is not None:
+            self.work.scratch.reshape(-1).view(np.uint8)[:] = SPOILT
 
     def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
         """Warn where variants differ in value, and leave out variants that fail; raise the error if none is left."""

@@ -26,6 +26,7 @@ class Work:
     on:       names of the backends to run it on, of those that are open; all of them where left out.
     grown:    for weak scaling, the arguments for each number of workers.
     costs:    what the kernel's cost model says of each of those.
+    scratch:  the contiguous array into which runs write, where it is nobody's: it is written over before each check.
     """
 
     kernel: Kernel
@@ -36,6 +37,7 @@ class Work:
     on: Sequence[str] | None = None
     grown: Mapping[int, tuple[Any, ...]] | None = None
     costs: Mapping[int, float] | None = None
+    scratch: np.ndarray[Any, Any] | None = None
 
     @property
     def mode(self) -> str:

@@ -123,3 +123,9 @@ def test_backends_on_which_a_run_of_nothing_is_a_good_part_of_a_run_are_named_on
     ]
     assert list(harness.about_runs([ran("joblib", 2, 0.1)], costs)) == []
     assert list(harness.about_runs(points, {"overhead": 1.0})) == []
+
+
+def test_where_shared_memory_is_short_it_is_not_touched(monkeypatch):
+    """A container may have 8 MB of it, enough for the arrays of whoever measures there."""
+    monkeypatch.setattr(harness.machine, "shared_memory_free", lambda *_: 2**23)
+    assert list(harness.first_touch(["heap", "shared"])) == ["first_touch of heap"]

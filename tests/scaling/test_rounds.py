@@ -407,3 +407,41 @@ def test_real_runs_find_the_pages_of_the_run_before_though_other_works_and_pools
     assert len(faults) == 10
     if None not in faults.values():  # the system tells
         assert max(faults.values()) < 100  # of more than 2,400 pages; without, hundreds: some of them are huge
+
+
+@kernel(plan=lambda n, out=None: Plan(n, (), out=out, grain=10))
+def halves(lo, hi, out):
+    """Fill every other element, as a kernel may that leaves the rest as it was."""
+    for i in range(lo, hi):
+        if i % 2 == 0:
+            out[i] = i
+
+
+def test_real_results_of_a_user_are_left_as_they_are_where_no_run_writes():
+    out = np.full(1000, 7.0)
+    scale(halves, 1000, out=out, on=[Threads(2)], variants=["python"], rounds=1)
+    assert out[1::2].tolist() == [7.0] * 500
+
+
+class Lazy(PretendedPool):
+    """Says that it has run, and leaves what it was given as it finds it."""
+
+    def run(self, kernel, n, out):
+        result = super().run(kernel, n)
+        out[:] = result.value if self.backend.name == "serial" else out
+        return Result(out, result.seconds, result.record)
+
+
+def test_an_answer_that_stands_there_from_the_run_before_is_none(monkeypatch):
+    monkeypatch.setattr(Serial, "open", lambda self: Lazy(self))
+    monkeypatch.setattr(Pretended, "open", lambda self: Lazy(self))
+
+    @kernel(plan=lambda n, out=None: Plan(n, (n,), out=out), compiled=False)
+    def takes_out(lo, hi, out, n):
+        for i in range(lo, hi):
+            out[i] = i * i
+
+    out = np.empty(10)
+    work = Work(takes_out, (10,), {"out": out}, scratch=out)
+    with pytest.raises(WrongAnswer, match="does not give what Serial"):
+        scale_all([work], on=[TWO], rounds=1)
