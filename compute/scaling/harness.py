@@ -65,9 +65,13 @@ def overhead(pool: Pool, variant: str | None = None) -> float:
     return median([pool.run(nothing, pool.workers, variant=variant).seconds for _ in range(RUNS + 1)][1:])
 
 
-def named(backend: Backend) -> str:
-    """Under what name a Dataset's `harness` holds a backend's `overhead`."""
-    return f"overhead of {backend.name} {backend.workers}"
+def overheads(pools: Iterable[Pool]) -> dict[str, float]:
+    """`overhead` of each pool that can run nothing, for a `harness`: without a compiler, some cannot."""
+    return {_named(p.backend): overhead(p) for p in pools if p.backend.refuses(nothing) is None}
+
+
+def _named(of: Backend | Point) -> str:
+    return f"overhead of {of.name if isinstance(of, Backend) else of.backend} {of.workers}"
 
 
 def first_touch(kinds: Iterable[ArenaKind]) -> dict[str, float]:
@@ -125,17 +129,14 @@ def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[
     """A line where a run of nothing, as `costs` has it for the backends, is a good part of a backend's runs."""
     worst: dict[str, tuple[float, Point, float]] = {}
     for p in points:
-        cost = costs.get(f"overhead of {p.backend} {p.workers}", 0.0)
+        cost = costs.get(_named(p), 0.0)
         part = cost / p.seconds
         if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
             worst[p.backend] = part, p, cost
     told = [
-        f"{backend} up to {words.percent(part)} ({words.seconds(cost)} of {p.kernel} · {p.variant}'s"
-        f" {words.seconds(p.seconds)} at {p.workers})"
+        f"{backend} {p.workers}, {words.seconds(cost)} of {words.seconds(p.seconds)}"
+        f" ({words.percent(part)}, {p.kernel} · {p.variant})"
         for backend, (part, p, cost) in worst.items()
     ]
     if told:
-        yield (
-            f"what a run costs that computes nothing is a part of these times: {', '.join(told)}; a larger budget"
-            " makes runs longer"
-        )
+        yield f"an empty run takes a good part of some times: {'; '.join(told)}; a larger budget makes runs longer"

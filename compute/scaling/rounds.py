@@ -113,7 +113,7 @@ def scale_all(
         costs |= harness.first_touch({pool.arena.kind for pool in pools})
         if callable(works):
             tell(0, 1, "timing runs of nothing")
-            costs |= {harness.named(pool.backend): harness.overhead(pool) for pool in pools[1:]}
+            costs |= harness.overheads(pools[1:])
             budget = max(budget - (time.perf_counter() - began), AT_LEAST)
             chooser, works = works, works(budget, costs)
         pace = Pace(budget, len(works) * (most + 1), tell)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from compute import Processes, Serial, Threads
+from compute import Prange, Processes, Serial, Threads
 from compute.scaling import harness
 from compute.scaling.dataset import Point
 
@@ -118,8 +118,8 @@ def test_backends_on_which_a_run_of_nothing_is_a_good_part_of_a_run_are_named_on
         ran("joblib", 2, 0.1, "matmul"), ran("prange", 2, 1e-6),
     ]  # fmt: skip
     assert list(harness.about_runs(points, costs)) == [
-        "what a run costs that computes nothing is a part of these times: joblib up to 10 % (500 µs of triad · nogil's"
-        " 5.00 ms at 2); a larger budget makes runs longer"
+        "an empty run takes a good part of some times: joblib 2, 500 µs of 5.00 ms (10 %, triad · nogil); a larger budget"
+        " makes runs longer"
     ]
     assert list(harness.about_runs([ran("joblib", 2, 0.1)], costs)) == []
     assert list(harness.about_runs(points, {"overhead": 1.0})) == []
@@ -129,3 +129,10 @@ def test_where_shared_memory_is_short_it_is_not_touched(monkeypatch):
     """A container may have 8 MB of it, enough for the arrays of whoever measures there."""
     monkeypatch.setattr(harness.machine, "shared_memory_free", lambda *_: 2**23)
     assert list(harness.first_touch(["heap", "shared"])) == ["first_touch of heap"]
+
+
+def test_a_pool_that_cannot_run_nothing_has_no_overhead():
+    """Prange, where no compiler is."""
+    with Threads(2).open() as threads, Prange(1).open() as prange, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "nothing", harness.nothing.python)
+        assert list(harness.overheads([threads, prange])) == ["overhead of threads 2"]
