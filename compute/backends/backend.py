@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
-RESTING = 0.1  # s that `rest` waits for a late lane: the system lets a thread wait for a CPU for some 10 ms
+RESTING = 0.02  # s that `rest` waits for a late lane: the system lets a thread wait for a CPU for some 10 ms
 LOOK = 50e-6  # s between two looks whether it has come
 
 

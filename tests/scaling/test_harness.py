@@ -118,8 +118,8 @@ def test_backends_on_which_a_run_of_nothing_is_a_good_part_of_a_run_are_named_on
         ran("joblib", 2, 0.1, "matmul"), ran("prange", 2, 1e-6),
     ]  # fmt: skip
     assert list(harness.about_runs(points, costs)) == [
-        "an empty run takes a good part of some times: joblib 2, 500 µs of 5.00 ms (10 %, triad · nogil); a larger budget"
-        " makes runs longer"
+        "an empty run takes a good part of some times: joblib 2, 500 µs of 5.00 ms (10 %, triad · nogil); a larger"
+        " budget makes runs longer"
     ]
     assert list(harness.about_runs([ran("joblib", 2, 0.1)], costs)) == []
     assert list(harness.about_runs(points, {"overhead": 1.0})) == []
