@@ -48,6 +48,7 @@ proof: $(DEV)
 	$(BIN)/python bench/edits.py
 	$(BIN)/python bench/intervals.py
 	$(BIN)/python bench/again.py
+	$(BIN)/python bench/gates.py
 	$(BIN)/python bench/proof.py
 
 # Beside other people's programs; those that are not here are skipped. About seven minutes.

@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
     "efficiencies": ("efficiency", FACTORS),
     "details": ("lanes", ("voluntary", "involuntary", "faults", "nested")),
     "evidence": ("evidence", EVIDENCE),
+    "controls": ("control", [bound + end for bound in ("compute", "memory") for end in ("", "_low", "_high")]),
 }
 LEFT_OUT = ("timeline",)  # a picture and no column
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between

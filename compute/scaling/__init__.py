@@ -20,6 +20,7 @@ kept_timeline.py  what a file keeps of a run's timeline
 derive.py         speedup, intervals, efficiency from samples
 statistics.py     medians and ratios with intervals; how many rounds would make one narrow
 verdict/          from evidence to one sentence of cause
+comparing/        two files beside each other, and whether the second is a regression
 laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay that they are held against
 
 Data and words, which load nothing that measures:

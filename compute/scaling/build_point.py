@@ -76,6 +76,7 @@ def make_point(
         traits=pool.backend.traits.names(),
         evidence={"waits": waits} if waits else None,
         timeline=kept_timeline.keep(middle_timeline, runs[middle[0]].seconds),
+        controls=ceilings.controls(pool.workers),
     )
 
 

@@ -166,14 +166,29 @@ class Ceilings:
         """
         if workers == 1:
             return 1.0
-        counts = [count for known, count in self.rates if known == bound]
-        if workers not in counts and counts and self.cpus and max(counts) >= self.cpus:
-            workers = max(counts)  # more lanes than that were not measured: they have no more CPUs
-        many, alone = self.rates.get((bound, workers)), self.rates.get((bound, 1))
+        many, alone = self._rates_at(bound, workers), self.rates.get((bound, 1))
         if not (many and alone):
             return None
         ratios = [n / alone_rate for n, alone_rate in zip(many, alone, strict=True)]
         return max(1.0, min(workers, self.cpus or workers, statistics.median(ratios)))
+
+    def _rates_at(self, bound: Bound, workers: int) -> Sequence[float] | None:
+        counts = [count for known, count in self.rates if known == bound]
+        if workers not in counts and counts and self.cpus and max(counts) >= self.cpus:
+            workers = max(counts)  # more lanes than that were not measured: they have no more CPUs
+        return self.rates.get((bound, workers))
+
+    def controls(self, workers: int) -> dict[str, float] | None:
+        """Seconds of each gauge on so many lanes for 1e9 of its steps or bytes, and their intervals, for a Point."""
+        known: dict[str, float] = {}
+        amounts: dict[Bound, int] = {"compute": CHUNKS * STEPS, "memory": 3 * array_bytes()}
+        for bound, amount in amounts.items():
+            if rates := self._rates_at(bound, workers):
+                seconds = [1e9 / amount / rate for rate in rates]
+                known[bound] = statistics.median(seconds)
+                if interval := statistics.median_interval(seconds):
+                    known |= {f"{bound}_low": interval[0], f"{bound}_high": interval[1]}
+        return known or None
 
     def roof(self, bound: Bound) -> float | None:
         """The ceiling that more workers do not raise; None where it still grew, or there are too few counts to tell."""

@@ -40,6 +40,9 @@ class Point:
     pinned:     the CPU of each lane; None where lanes were not pinned.
     evidence:   what a verdict rests on beside the point's own figures (compute.scaling.verdict.evidence); None in files
                 of before it was kept.
+    controls:   seconds that the gauges took on as many lanes, in the same rounds: compute for 1e9 steps, memory for 1e9
+                bytes, with the ends of their 95 % intervals in compute_low, compute_high …; None without gauges. They
+                say how fast the machine was, so that files of two machines, or of two days, can be compared.
     cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence. Both follow
                 from the evidence: a file keeps them for its readers, and whoever reads the evidence makes them again.
     contaminated: how many of the rounds were marked as disturbed from outside.
@@ -92,6 +95,7 @@ class Point:
     traits: tuple[str, ...] | None = None
     evidence: Mapping[str, Any] | None = None
     timeline: Mapping[str, Any] | None = None
+    controls: Mapping[str, float] | None = None
 
     @property
     def has(self) -> Traits:

@@ -20,16 +20,21 @@ def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Poi
     is the median of the rounds' own ratios; else it is the ratio of the two medians.
     """
     points = tuple(points)
-    known = {(p.kernel, p.size, p.variant, p.backend, p.workers): p for p in points}
+    return tuple(_against(p, *find_baseline(p, points), paired) for p in points)
 
-    def baseline(p: Point) -> tuple[str | None, Point | None]:
-        work = (p.kernel, p.size, p.variant)
-        for called, key in (SERIAL, (*work, SERIAL, 1)), (ONE_WORKER, (*work, p.backend, 1)):
-            if key in known:
-                return called, known[key]
-        return None, None
 
-    return tuple(_against(p, *baseline(p), paired) for p in points)
+def find_baseline(p: Point, points: Iterable[Point]) -> tuple[str | None, Point | None]:
+    """What a point's baseline is called, and the baseline; (None, None) where it was not measured."""
+    alone = {q.backend: q for q in points if q.workers == 1 and (*q.group, q.variant) == (*p.group, p.variant)}
+    for called, backend in (SERIAL, SERIAL), (ONE_WORKER, p.backend):
+        if backend in alone:
+            return called, alone[backend]
+    return None, None
+
+
+def growth(p: Point, baseline: Point) -> float:
+    """How many times the baseline's work it did: in weak scaling N workers do more than one."""
+    return p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
 
 
 def _against(p: Point, called: str | None, baseline: Point | None, paired: bool) -> Point:
@@ -47,7 +52,6 @@ def _against(p: Point, called: str | None, baseline: Point | None, paired: bool)
     # A point compared with itself is 1 in every round, even where samples of different points do not pair.
     together = paired or baseline.samples == p.samples
     ratio = statistics.paired_ratio if together else statistics.ratio_of_medians
-    # In weak scaling N workers do more work than one, so the ratio of times is multiplied by the ratio of works.
-    grown = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
+    grown = growth(p, baseline)
     speedup, interval = ratio([grown * sample for sample in baseline.samples], p.samples)
     return replace(p, speedup=speedup, speedup_ci=interval, efficiency=speedup / p.workers)

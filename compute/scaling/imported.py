@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from compute.scaling import derive
+from compute.scaling import derive, schema
 from compute.scaling.dataset import Point
 from compute.scaling.files import StrPath
 from compute.scaling.results import Scaling, from_data
 from compute.scaling.schema import COUNT, OR_NULL, REQUIRED, TIMES, FieldType, read_object
+from compute.scaling.verdict.judgement import judge_points
 from compute.texts import visible
 from compute.traits import SERIAL
 
@@ -18,25 +19,33 @@ NOT_INTERLEAVED = (
     "pytest-benchmark ran each configuration by itself, not in turns: the speedups hold a drift of the clock speed"
     " between them (nfold scale interleaves)"
 )
+POINTS = "points"  # of extra_info, where the marker `scaling` keeps what it measured
 KEYS: dict[str, FieldType] = {name: REQUIRED[name] for name in ("kernel", "variant", "backend", "workers")}
 
 
-def read(path: StrPath) -> Scaling:
-    """The results in a file, nfold's own or pytest-benchmark's. ValueError, in one line, where it holds neither."""
+def read(path: StrPath, *, every: bool = False) -> Scaling:
+    """The results in a file, nfold's own or pytest-benchmark's. ValueError, in one line, where it holds neither.
+
+    every: a benchmark that names no kernel is a point of its own, called by its full name, to be compared with itself
+           in another file; else it is left out, with a warning.
+    """
     data, name = read_object(path), visible(str(path))
-    return from_benchmarks(data, name) if "benchmarks" in data else from_data(data, name)
+    return from_benchmarks(data, name, every=every) if "benchmarks" in data else from_data(data, name)
 
 
-def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
+def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = False) -> Scaling:
     """A Scaling from pytest-benchmark's JSON object; path is for errors."""
     benchmarks = data["benchmarks"]
     if not (isinstance(benchmarks, list) and all(isinstance(benchmark, dict) for benchmark in benchmarks)):
         raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
     points: dict[tuple[Any, ...], Point] = {}
-    warnings = [NOT_INTERLEAVED]
+    measured: list[Point] = []
     strangers = []
     for benchmark in benchmarks:
-        point = _point(benchmark, path)
+        if (kept := _kept_points(benchmark, path)) is not None:
+            measured += kept
+            continue
+        point = _point(benchmark, path) or (_stranger(benchmark, path) if every else None)
         if point is None:
             strangers.append(str(benchmark.get("name", "?")))
             continue
@@ -44,16 +53,36 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath) -> Scaling:
         if key in points:  # the same configuration, run twice: more samples of one thing
             point = replace(points[key], samples=points[key].samples + point.samples)
         points[key] = point
-    if not points:
+    if not points and not measured:
         raise ValueError(
             f"no benchmark in {path} says in extra_info which kernel, variant, backend and workers it ran; use nfold's"
             " `scaling` fixture, or nfold scale"
         )
+    warnings = [NOT_INTERLEAVED] if points else []
     if strangers:
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
     made = derive.compare_points(points.values(), paired=False)
-    return Scaling(made, _machine(data), (*warnings, *_about_baselines(made)))
+    return Scaling((*made, *measured), _machine(data), (*warnings, *_about_baselines(made)))
+
+
+def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | None:
+    """What a test with the marker `scaling` measured in rounds of its own, and keeps whole; None for other tests."""
+    info = benchmark.get("extra_info")
+    kept = info.get(POINTS) if isinstance(info, dict) else None
+    if not isinstance(kept, list) or not kept:
+        return None
+    where = f"{path}: {benchmark.get('name')}"
+    return list(judge_points([schema.read_point(item, f"{where}: point {n}") for n, item in enumerate(kept, 1)]))
+
+
+def _stranger(benchmark: Mapping[str, Any], path: StrPath) -> Point:
+    """A benchmark of anything as a Point. It is its own baseline: nobody knows what it ran on how many workers."""
+    name = str(benchmark.get("fullname") or benchmark.get("name") or "?")
+    about = {"kernel": name, "variant": "python", "backend": SERIAL, "workers": 1}
+    point = _point({**benchmark, "extra_info": about}, path)
+    assert point is not None
+    return point
 
 
 def _point(benchmark: Mapping[str, Any], path: StrPath) -> Point | None:
@@ -100,6 +129,7 @@ def _machine(data: Mapping[str, Any]) -> dict[str, Any]:
     assert isinstance(cpu, dict)
     machine = {
         "cpus": cpu.get("count") if COUNT[1](cpu.get("count")) else None,
+        "cpus_present": cpu.get("count") if COUNT[1](cpu.get("count")) else None,
         "model": cpu.get("brand_raw") or info.get("processor"),
         "python": info.get("python_version"),
         "platform": "-".join(str(info[key]) for key in ("system", "release") if info.get(key)),

@@ -30,7 +30,7 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
     if not (isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
         raise ValueError(f"{path}: 'warnings' must be a list of texts; measure again")
     return Dataset(
-        tuple(_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
+        tuple(read_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
         machine,
         tuple(warnings),
         tuple(_objects(data, "laws", LAW, path)),
@@ -161,6 +161,10 @@ INTERVAL: FieldType = (
     "[low, high]",
     lambda x: isinstance(x, list | tuple) and len(x) == 2 and all(map(_is_number, x)) and x[0] <= x[1],
 )
+TIMES_BY_NAME: FieldType = (
+    "an object of seconds above 0",
+    lambda x: isinstance(x, dict) and all(map(_is_time, x.values())),
+)
 SECONDS_BY_NAME: FieldType = "an object of numbers", lambda x: isinstance(x, dict) and all(map(_is_signed, x.values()))
 
 REQUIRED: dict[str, FieldType] = {
@@ -209,6 +213,7 @@ EXTRA: dict[str, FieldType] = {
     "traits": TEXTS,
     "evidence": ("an object", lambda x: isinstance(x, dict)),
     "timeline": ("an object of seconds, sections, lanes and spans", kept_timeline.holds),
+    "controls": TIMES_BY_NAME,
 }
 
 EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may be absent or null
@@ -254,7 +259,7 @@ CONDITION: dict[str, FieldType] = {
 }
 
 
-def _point(data: Any, where: str) -> Point:
+def read_point(data: Any, where: str) -> Point:
     """A Point from its JSON object; keys that this version does not know are left out."""
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be an object, not {_shown(data)}; measure again")

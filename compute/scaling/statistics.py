@@ -3,7 +3,9 @@
 Sources: Hoefler & Belli, "Scientific Benchmarking of Parallel Computing Systems", SC15, for the rules; Hettmansperger &
 Sheather, "Confidence intervals based on interpolated order statistics", Statistics & Probability Letters 4 (1986), for
 the interval of a median; Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
-Medicine 27 (2008), for that of a ratio of two. `bench/intervals.py` shows how often they hold a known truth.
+Medicine 27 (2008), for that of a ratio of two; Hodges & Lehmann, "Estimates of location based on rank tests", Annals
+of Mathematical Statistics 34 (1963), for the ratio over all pairs. `bench/intervals.py` and `bench/gates.py` show how
+often they hold a known truth.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +22,8 @@ FEWEST_ROUNDS = 6  # of five values not even lowest to highest holds the median 
 MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
 LEVEL = 0.96  # what "95 %" aims at: interpolating errs by up to half of one percent, and what is said must hold
 EACH = 0.93  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
+BATCHES = 100  # of many samples, medians of so many neighbourhoods: nearer to independent, and all pairs fit in memory
+EXACT = 2500  # pairs: up to here the ranks are counted; beyond, the normal curve errs by less than one percent
 TOO_WIDE = 0.05  # half a width, of the value: wider, and 95 % efficiency cannot be told from 90 %
 
 Interval = tuple[float, float]
@@ -43,6 +48,8 @@ def median(samples: Samples) -> float:
 def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
     """The 95 % interval of the median, whatever the distribution; None for fewer than FEWEST_ROUNDS samples.
 
+    level: another one; None where lowest to highest do not reach it.
+
     Between two order statistics on each side, because ranks alone come in steps: of ten samples, lowest but one to
     highest but one hold the median in 98 % of cases, the next pair inwards in 89 %. It holds 95 to 97 % of simulated
     medians for 6 samples and for 100, with normal, skewed and outlying noise (Hettmansperger & Sheather).
@@ -52,11 +59,13 @@ def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
         return None
     ordered = np.sort(np.asarray(samples, np.float64))
     rank, inwards = _ranks(n, level)
+    if not rank:
+        return None
     low, high = ordered[rank - 1], ordered[n - rank]
     return float(low + inwards * (ordered[rank] - low)), float(high - inwards * (high - ordered[n - rank - 1]))
 
 
-def paired_ratio(above: Samples, below: Samples) -> tuple[float, Interval | None]:
+def paired_ratio(above: Samples, below: Samples, level: float = LEVEL) -> tuple[float, Interval | None]:
     """The median of above[i] / below[i], and its 95 % interval; sample i of both comes from round i.
 
     What the runs of a round share (clock speed, a neighbour) cancels within each ratio. It does not in the ratio of the
@@ -66,7 +75,7 @@ def paired_ratio(above: Samples, below: Samples) -> tuple[float, Interval | None
     if len(above) != len(below):
         raise ValueError(f"paired samples must be as many on both sides, not {len(above)} and {len(below)}")
     ratios = np.asarray(above, np.float64) / np.asarray(below, np.float64)
-    return median(ratios), median_interval(ratios)
+    return median(ratios), median_interval(ratios, level)
 
 
 def ratio_of_medians(above: Samples, below: Samples) -> tuple[float, Interval | None]:
@@ -84,6 +93,69 @@ def ratio_of_medians(above: Samples, below: Samples) -> tuple[float, Interval | 
         [math.log(end / median(of)) for end in ends] for of, ends in ((above, ends_above), (below, ends_below))
     )
     return ratio, (ratio * math.exp(-math.hypot(sunk, rises)), ratio * math.exp(math.hypot(risen, sinks)))
+
+
+def shift(above: Samples, below: Samples, level: float = 0.95) -> tuple[float, Interval | None]:
+    """The median of above[i] / below[j] over all pairs, and its interval at that level; samples are above 0.
+
+    It is for samples that do not pair, such as those of two files. It assumes that one side's distribution is the
+    other's times a factor, whatever it looks like; then it holds the factor at least that often. Ranks over all pairs
+    reach high levels with few samples: six on each side carry 99.7 %, where the median of six carries 97 % at most. The
+    interval is None with fewer than FEWEST_ROUNDS samples on a side, or too few for the level.
+    """
+    logs = [np.log(_batched(np.asarray(side, np.float64))) for side in (above, below)]
+    pairs = np.sort(np.subtract.outer(*logs), axis=None)
+    ratio = _power(float(np.median(pairs)))
+    if min(len(above), len(below)) < FEWEST_ROUNDS:
+        return ratio, None
+    rank = _pair_rank(*sorted(len(side) for side in logs), (1 - level) / 2)
+    if rank < 1:
+        return ratio, None
+    return ratio, (_power(float(pairs[rank - 1])), _power(float(pairs[-rank])))
+
+
+def _power(log: float) -> float:
+    """e to the log, never zero and never infinite: times may lie as far apart as floats do."""
+    return math.exp(min(max(log, -700.0), 700.0))
+
+
+def _batched(samples: Floats) -> Floats:
+    """The samples, or medians of BATCHES runs of neighbours where there are twice as many and more."""
+    if len(samples) < 2 * BATCHES:
+        return samples
+    return np.array([np.median(batch) for batch in np.array_split(samples, BATCHES)])
+
+
+@functools.lru_cache
+def _pair_rank(few: int, many: int, outside: float) -> int:
+    """The rank among all pairs' differences, from either end, beyond which the truth lies at most this often.
+
+    It lies beyond rank k with the chance that Mann and Whitney's U is below k. 0 where even the extremes are too near.
+    """
+    pairs = few * many
+    if pairs > EXACT:
+        deviation = math.sqrt(pairs * (few + many + 1) / 12)
+        return max(0, math.floor(pairs / 2 - 0.5 + NormalDist().inv_cdf(outside) * deviation))
+    # The U of i and j samples is that of i - 1 and j, and j more, where the largest is of the first side.
+    chances: list[Floats] = [np.ones(1)] * (many + 1)
+    for i in range(1, few + 1):
+        row = [np.ones(1)]
+        for j in range(1, many + 1):
+            both = np.zeros(i * j + 1)
+            both[j:] += i / (i + j) * chances[j]
+            both[: i * (j - 1) + 1] += j / (i + j) * row[j - 1]
+            row.append(both)
+        chances = row
+    return int(np.searchsorted(np.cumsum(chances[many]), outside, side="right"))
+
+
+def combined(ratio: float, interval: Interval, by: float, by_interval: Interval) -> tuple[float, Interval]:
+    """ratio / by, and its interval from those of both, which are independent (Zou & Donner)."""
+    low, high = by_interval
+    below = math.hypot(math.log(ratio) - math.log(interval[0]), math.log(high) - math.log(by))
+    above = math.hypot(math.log(interval[1]) - math.log(ratio), math.log(by) - math.log(low))
+    quotient = math.log(ratio) - math.log(by)
+    return _power(quotient), (_power(quotient - below), _power(quotient + above))
 
 
 def needed(

@@ -1,0 +1,188 @@
+"""Whether the second of two files is a regression: fine, a regression, or inconclusive. Never fine for want of data.
+
+A point is slower where its interval says so beyond doubt and the slowdown is more than what is allowed. It is fine
+where the interval excludes a larger slowdown. Everything else is inconclusive. Both claims are held to a level:
+
+- Of all comparisons of a program with itself, at most FALSE_ALARMS say that some point is slower, however many points
+  there are: each of m is tested at the m-th part of that (Bonferroni).
+- That a point is fine is claimed at the interval's own level. The whole is fine only where every point is, so the
+  slowdown of one point is overlooked no more often than that (Berger, Technometrics 24, 1982).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compute.scaling.comparing import reached
+from compute.scaling.comparing.pairs import Pair
+from compute.scaling.dataset import Dataset, Point
+from compute.scaling.statistics import Interval
+
+Outcome = Literal["fine", "regression", "inconclusive"]
+Test = Literal["time", "efficiency", "attainable"]
+
+FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
+SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
+DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """slowdown: by how much longer a run may take, 0.05 for 5 %. efficiency, attainable: what the second file's points
+    must reach of N, and of the ceiling; None asks for nothing. by_controls: judge what is left of the ratios when the
+    controls' own are taken out. new: points of the second file alone are fine.
+    """
+
+    slowdown: float = SLOWDOWN
+    efficiency: float | None = None
+    attainable: float | None = None
+    by_controls: bool = False
+    new: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one test of one point found. value, interval: of the ratio or efficiency; reason: why it is inconclusive."""
+
+    pair: Pair
+    test: Test
+    outcome: Outcome
+    value: float | None = None
+    interval: Interval | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All findings, and what they are together: a regression where one is, else inconclusive where one is."""
+
+    limits: Limits
+    findings: tuple[Finding, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        outcomes = {finding.outcome for finding in self.findings}
+        if "regression" in outcomes:
+            return "regression"
+        return "fine" if outcomes == {"fine"} else "inconclusive"
+
+    def of(self, outcome: Outcome) -> list[Finding]:
+        """The findings with that outcome."""
+        return [finding for finding in self.findings if finding.outcome == outcome]
+
+
+def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgement:
+    """The judgement of all pairs; after: the second file, for the baselines that its efficiencies need."""
+    asked: dict[Test, float | None] = {"efficiency": limits.efficiency, "attainable": limits.attainable}
+    reaching = [test for test, least in asked.items() if least is not None]
+    judged = [pair for pair in pairs if pair.after is not None and reached.is_judged(pair.after, after)]
+    tests = sum(pair.problem is None for pair in pairs) + len(judged) * len(reaching)
+    level = 1 - 2 * FALSE_ALARMS / max(tests, 1)
+    findings = [_time(pair, limits, level) for pair in pairs]
+    for test in reaching:
+        findings += [_reaches(pair, after, test, limits, level) for pair in judged]
+    return Judgement(limits, tuple(findings))
+
+
+def _time(pair: Pair, limits: Limits, level: float) -> Finding:
+    if pair.before is None and limits.new:
+        return Finding(pair, "time", "fine", reason="it is new")
+    if pair.problem is not None:
+        return Finding(pair, "time", "inconclusive", pair.ratio, reason=pair.problem)
+    if limits.by_controls:
+        if pair.expected is None:
+            return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, _no_controls(pair))
+        return _slower(pair, limits.slowdown, level, by_controls=True)
+    raw = _slower(pair, limits.slowdown, level, by_controls=False)
+    # Where the machine was faster or slower than before, only what holds with and without that is believed.
+    if pair.expected is None or not _drifted(pair.expected, limits.slowdown):
+        return raw
+    if _slower(pair, limits.slowdown, level, by_controls=True).outcome == raw.outcome:
+        return raw
+    by = pair.expected[0] - 1
+    reason = (
+        f"the controls took {abs(by):.0%} {'longer' if by > 0 else 'less'} as well, so the machine itself has changed;"
+        " measure both again, side by side, or scale by the controls"
+    )
+    return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, reason)
+
+
+def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Finding:
+    ratio, interval = (pair.scaled or (None, None)) if by_controls else (pair.ratio, pair.interval)
+    assert ratio is not None
+    assert interval is not None
+    strict = pair.at(level, by_controls)
+    most = 1 + allowed
+    if ratio > most and strict is not None and strict[0] > 1:
+        return Finding(pair, "time", "regression", ratio, interval)
+    if interval[1] <= most:
+        return Finding(pair, "time", "fine", ratio, interval)
+    return Finding(pair, "time", "inconclusive", ratio, interval, _how_many(pair, ratio, interval, most, strict))
+
+
+def _how_many(pair: Pair, ratio: float, interval: Interval, most: float, strict: Interval | None) -> str:
+    """Why an interval does not tell, and how many rounds would: its width falls with their square root."""
+    assert pair.before is not None
+    assert pair.after is not None
+    rounds = min(len(pair.before.samples), len(pair.after.samples))
+    if ratio > most and interval[0] > 1:
+        lacking = "too few rounds for" if strict is None else "not beyond doubt with"
+        return f"slower, but {lacking} so many points; about {2 * rounds} rounds would tell"
+    gap = abs(math.log(most / ratio)) if ratio < most else math.log(ratio)
+    width = math.log(interval[1] / interval[0]) / 2
+    needed = math.ceil(rounds * (width / gap) ** 2) if gap > 0 else math.inf
+    more = f"; about {needed} rounds would tell" if rounds < needed <= 1000 else "; it is at the limit"
+    return ("a larger slowdown than allowed is not excluded" if ratio <= most else "it may be chance") + more
+
+
+def _drifted(expected: tuple[float, Interval], allowed: float) -> bool:
+    """Whether the controls themselves took longer, or less, by what matters here, beyond doubt."""
+    ratio, (low, high) = expected
+    return not low <= 1 <= high and abs(ratio - 1) > DRIFTED * allowed
+
+
+def _no_controls(pair: Pair) -> str:
+    lacking = [
+        which for which, p in (("first", pair.before), ("second", pair.after)) if p is not None and not p.controls
+    ]
+    files = f"the {' and the '.join(lacking)} file" if lacking else "a file"
+    return f"{files} has no controls of this kind with an interval; measure again with this version"
+
+
+def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: float) -> Finding:
+    """Whether the second file's point reaches what is asked of its efficiency."""
+    p = pair.after
+    assert p is not None
+    least = limits.efficiency if test == "efficiency" else limits.attainable
+    whole = p.workers if test == "efficiency" else p.ceiling
+    assert least is not None
+    if not whole:
+        return Finding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
+    usual, strict = reached.speedup(p, after), reached.speedup(p, after, level)
+    if usual is None or strict is None:
+        return Finding(pair, test, "inconclusive", reason="the second file holds no serial run of it to compare with")
+    value, interval = usual[0] / whole, _part(usual[1], whole)
+    if interval is None:
+        return Finding(pair, test, "inconclusive", value, reason=_few(p))
+    if value < least and (beyond := _part(strict[1], whole)) is not None and beyond[1] < least:
+        return Finding(pair, test, "regression", value, interval)
+    if interval[0] >= least:
+        return Finding(pair, test, "fine", value, interval)
+    return Finding(pair, test, "inconclusive", value, interval, "the interval does not tell; measure more rounds")
+
+
+def _part(interval: Interval | None, whole: float) -> Interval | None:
+    return None if interval is None else (interval[0] / whole, interval[1] / whole)
+
+
+def _few(p: Point) -> str:
+    return f"{len(p.samples)} run{'s' * (len(p.samples) != 1)} in the second file, which carry no interval"
+
+
+def unknown_kernels(kernels: Iterable[str], *datasets: Dataset) -> list[str]:
+    """Those of these names that no file holds."""
+    known = {name for dataset in datasets for p in dataset.points for name in (p.kernel, p.title)}
+    return [kernel for kernel in kernels if kernel not in known]

@@ -1,0 +1,143 @@
+"""Which point of one file is which of another, and the ratio of their times with its interval."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compute.scaling import statistics
+from compute.scaling.comparing.controls import expected_ratio
+from compute.scaling.dataset import Dataset, Point
+from compute.scaling.statistics import FEWEST_ROUNDS, Interval
+from compute.scaling.words import amount, listed
+
+Configuration = tuple[str, str, str, int, str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One configuration in two files: kernel, size, variant, backend, workers. None on a side that did not measure it.
+
+    problem:  why the two cannot be compared, in words; None where they can.
+    ratio:    after's seconds over before's: above 1 is slower. Over all pairs of samples (compute.scaling.statistics.
+              shift), because the rounds of two files do not pair. interval: 95 %, None with too few samples.
+    expected: that ratio as the controls foretell it, with its interval; None where a file has no controls.
+    scaled:   the ratio over what was expected: what is left when the machines' speeds are taken out.
+    """
+
+    before: Point | None
+    after: Point | None
+    problem: str | None = None
+    ratio: float | None = None
+    interval: Interval | None = None
+    expected: tuple[float, Interval] | None = None
+    scaled: tuple[float, Interval] | None = None
+
+    @property
+    def point(self) -> Point:
+        """The later one, or the only one."""
+        point = self.after or self.before
+        assert point is not None
+        return point
+
+    @property
+    def name(self) -> str:
+        """`triad 1,000,000 · threads · nogil · 2 workers`"""
+        p = self.point
+        size = f" {p.size:,}" if p.size is not None else ""
+        return f"{p.title}{size} · {p.backend} · {p.variant} · {p.workers} worker{'s' * (p.workers != 1)}"
+
+    def at(self, level: float, by_controls: bool) -> Interval | None:
+        """The interval of the ratio at another level; None where the samples are too few for it."""
+        if self.problem or self.before is None or self.after is None:
+            return None
+        ratio, interval = statistics.shift(self.after.samples, self.before.samples, level)
+        if interval is None or not by_controls:
+            return interval
+        return statistics.combined(ratio, interval, *self.expected)[1] if self.expected else None
+
+
+def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tuple[Pair, ...]:
+    """Every point of both files with its counterpart, in the order of the first file; of these kernels, or of all.
+
+    ValueError where a file holds a configuration twice: one of them would be compared and the other forgotten.
+    """
+    one, other = _by_configuration(before, "first", kernels), _by_configuration(after, "second", kernels)
+    found: list[Pair] = []
+    for configuration in one | other:
+        left, right = one.get(configuration, {}), other.get(configuration, {})
+        found += [_compare(left[size], right[size]) for size in left if size in right]
+        lone = [p for size, p in left.items() if size not in right]
+        lone_after = [p for size, p in right.items() if size not in left]
+        if len(lone) == len(lone_after) == 1:
+            sizes = " and ".join(f"{p.size:,}" if p.size is not None else "none" for p in (lone[0], lone_after[0]))
+            found.append(Pair(lone[0], lone_after[0], f"the sizes differ: {sizes}"))
+            continue
+        found += [Pair(p, None, "it is in the first file only") for p in lone]
+        found += [Pair(None, p, "it is in the second file only") for p in lone_after]
+    return tuple(found)
+
+
+def same_measurement(before: Dataset, after: Dataset) -> bool:
+    """Whether both hold the very same samples: one file twice, or a copy of it, whatever it says of its machine."""
+    return sorted((_configuration(p), p.samples) for p in before.points) == sorted(
+        (_configuration(p), p.samples) for p in after.points
+    )
+
+
+def _configuration(p: Point) -> Configuration:
+    """What a point is of, its size aside. Files of before there was weak scaling do not name the mode."""
+    return p.title, p.variant, p.backend, p.workers, p.mode or "strong"
+
+
+def _by_configuration(
+    dataset: Dataset, which: str, kernels: Sequence[str]
+) -> dict[Configuration, dict[int | None, Point]]:
+    found: dict[Configuration, dict[int | None, Point]] = {}
+    for p in dataset.points:
+        if kernels and p.kernel not in kernels and p.title not in kernels:
+            continue
+        sizes = found.setdefault(_configuration(p), {})
+        if p.size in sizes:
+            raise ValueError(
+                f"the {which} file holds {Pair(None, p).name} twice; give a file of one measurement, written by nfold"
+            )
+        sizes[p.size] = p
+    return found
+
+
+def _compare(before: Point, after: Point) -> Pair:
+    """The pair of two points of one configuration and size."""
+    if problem := _other_work(before, after):
+        return Pair(before, after, problem)
+    ratio, interval = statistics.shift(after.samples, before.samples)
+    if interval is None:
+        return Pair(before, after, _too_few(before, after), ratio)
+    expected = expected_ratio(before, after)
+    scaled = statistics.combined(ratio, interval, *expected) if expected else None
+    return Pair(before, after, None, ratio, interval, expected, scaled)
+
+
+def _other_work(before: Point, after: Point) -> str | None:
+    """Why the two are not two measurements of the same work."""
+    told = [re.sub(r" at 0x[0-9a-f]+", "", p.arguments) for p in (before, after) if p.arguments is not None]
+    if len(set(told)) == 2:
+        return f"the arguments differ: {told[0]} and {told[1]}"
+    if before.unit and after.unit and before.work and after.work:
+        works = [amount(p.work or 0.0, p.unit or "") for p in (before, after)]
+        if before.unit != after.unit or not math.isclose(before.work, after.work, rel_tol=1e-9):
+            return f"the work differs: {works[0]} and {works[1]}"
+    if before.samples == after.samples and len(before.samples) > 1:
+        return "both files hold the very same samples: one of them is a copy"
+    return None
+
+
+def _too_few(before: Point, after: Point) -> str:
+    few = [
+        f"{len(p.samples)} run{'s' * (len(p.samples) != 1)} in the {which}"
+        for p, which in ((before, "first"), (after, "second"))
+        if len(p.samples) < FEWEST_ROUNDS
+    ]
+    return f"{listed(few)}, and an interval needs {FEWEST_ROUNDS}"
