@@ -96,7 +96,7 @@ def outcomes(noise: Noise, rounds: int, slower: float = 1.0, trials: int = TRIAL
 def main() -> None:
     lines = [
         f"numpy {np.__version__}; {machine.describe()['date']}. {TRIALS} pairs of files a row, {POINTS} points each.",
-        "Shares of the outcomes in %, 5 % being allowed: of a program and itself; of one whose first point is 10 % slower.",
+        "Shares of the outcomes in %, where 5 % are allowed. The first point of the slower program takes 10 % longer.",
         "",
         "| noise | rounds | itself: fine | inconclusive | regression | slower: fine | inconclusive | regression |",
         "|---|---|---|---|---|---|---|---|",

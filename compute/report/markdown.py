@@ -24,23 +24,23 @@ ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 def render(scaling: Scaling) -> str:
     """A table for each kernel and size, with what there is to know under it."""
-    parts = [_escaped(table.heading(scaling)) + "."]
+    parts = [escaped(table.heading(scaling)) + "."]
     for group in table.groups(scaling):
-        parts += [f"### {_escaped(group.title)}", _table(group.sheet)]
+        parts += [f"### {escaped(group.title)}", table_of(group.sheet)]
         if group.verdicts:
             parts.append(_list(group.verdicts))
-        parts += map(_escaped, group.notes)
-        parts += (_folded(sheet.title, _table(sheet), _escaped(sheet.note)) for sheet in group.details)
+        parts += map(escaped, group.notes)
+        parts += (_folded(sheet.title, table_of(sheet), escaped(sheet.note)) for sheet in group.details)
         if group.laws:
             parts.append(_folded("Laws", _list(group.laws)))
-    parts += map(_escaped, notes.harness(scaling))
+    parts += map(escaped, notes.harness(scaling))
     if scaling.warnings:
-        parts.append("\n".join(f"> ⚠ {_escaped(text)}  " for text in scaling.warnings).rstrip())
+        parts.append("\n".join(f"> ⚠ {escaped(text)}  " for text in scaling.warnings).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
 def _list(remarks: Iterable[Remark]) -> str:
-    return "\n".join(f"- **{_escaped(remark.of)}**: {_escaped(remark.text)}" for remark in remarks)
+    return "\n".join(f"- **{escaped(remark.of)}**: {escaped(remark.text)}" for remark in remarks)
 
 
 def _folded(title: str, *parts: str) -> str:
@@ -48,11 +48,11 @@ def _folded(title: str, *parts: str) -> str:
     return "\n\n".join([f"<details>\n<summary>{title}</summary>", *(part for part in parts if part), "</details>"])
 
 
-def _table(sheet: Sheet) -> str:
+def table_of(sheet: Sheet) -> str:
     rule = ["---" if name in WORDS else "---:" for name in sheet.columns]
     rows = [
         [f"**{cell}**" if name in row.flagged else cell for name, cell in zip(sheet.columns, cells, strict=True)]
-        for row, cells in ((row, map(_escaped, row.cells)) for row in sheet.rows)
+        for row, cells in ((row, map(escaped, row.cells)) for row in sheet.rows)
     ]
     return "\n".join(_line(row) for row in [sheet.columns, rule, *rows])
 
@@ -61,6 +61,6 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """The text as Markdown that shows it: no cell, emphasis, code, HTML, link, formula or list in it."""
     return ORDERED.sub(r"\1\\\2", SIGNS.sub(r"\\\g<0>", visible(text).strip()))

@@ -5,6 +5,8 @@ where the interval excludes a larger slowdown. Everything else is inconclusive. 
 
 - Of all comparisons of a program with itself, at most FALSE_ALARMS say that some point is slower, however many points
   there are: each of m is tested at the m-th part of that (Bonferroni).
+- Where most rounds of a file were disturbed from outside, samples are not independent, and no interval knows that. A
+  ratio then counts as far as it exceeds what the disturbance may explain.
 - That a point is fine is claimed at the interval's own level. The whole is fine only where every point is, so the
   slowdown of one point is overlooked no more often than that (Berger, Technometrics 24, 1982).
 """
@@ -19,13 +21,15 @@ from typing import Literal
 from compute.scaling.comparing import reached
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
-from compute.scaling.statistics import Interval
+from compute.scaling.statistics import MOST_ROUNDS, Interval
+from compute.scaling.words import listed
 
 Outcome = Literal["fine", "regression", "inconclusive"]
 Test = Literal["time", "efficiency", "attainable"]
 
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
+MOSTLY = 0.5  # of the rounds: a median bears fewer that were disturbed
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
 
@@ -45,7 +49,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one test of one point found. value, interval: of the ratio or efficiency; reason: why it is inconclusive."""
+    """What one test of one point found. value, interval: of the ratio or efficiency. reason: why it is inconclusive.
+
+    rounds: how many would tell, as the interval narrows with their square root; None where that is not what lacks.
+    """
 
     pair: Pair
     test: Test
@@ -53,6 +60,7 @@ class Finding:
     value: float | None = None
     interval: Interval | None = None
     reason: str | None = None
+    rounds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,30 +120,52 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
 
 def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Finding:
     ratio, interval = (pair.scaled or (None, None)) if by_controls else (pair.ratio, pair.interval)
+    assert pair.before is not None
+    assert pair.after is not None
     assert ratio is not None
     assert interval is not None
     strict = pair.at(level, by_controls)
     most = 1 + allowed
+    earlier, later = _disturbance(pair.before), _disturbance(pair.after)
     if ratio > most and strict is not None and strict[0] > 1:
-        return Finding(pair, "time", "regression", ratio, interval)
+        if ratio > most * max(earlier, later):
+            return Finding(pair, "time", "regression", ratio, interval)
+        return Finding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
     if interval[1] <= most:
-        return Finding(pair, "time", "fine", ratio, interval)
-    return Finding(pair, "time", "inconclusive", ratio, interval, _how_many(pair, ratio, interval, most, strict))
+        if interval[1] * earlier <= most:
+            return Finding(pair, "time", "fine", ratio, interval)
+        return Finding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
+    rounds = _enough(min(len(pair.before.samples), len(pair.after.samples)), ratio, interval, most)
+    reason = "the interval excludes neither a slowdown that is allowed nor a larger one"
+    return Finding(pair, "time", "inconclusive", ratio, interval, reason, rounds)
 
 
-def _how_many(pair: Pair, ratio: float, interval: Interval, most: float, strict: Interval | None) -> str:
-    """Why an interval does not tell, and how many rounds would: its width falls with their square root."""
-    assert pair.before is not None
-    assert pair.after is not None
-    rounds = min(len(pair.before.samples), len(pair.after.samples))
-    if ratio > most and interval[0] > 1:
-        lacking = "too few rounds for" if strict is None else "not beyond doubt with"
-        return f"slower, but {lacking} so many points; about {2 * rounds} rounds would tell"
-    gap = abs(math.log(most / ratio)) if ratio < most else math.log(ratio)
+def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int | None:
+    """How many rounds would tell; None where that is more than are measured, as for a ratio at the limit."""
+    gap = math.log(most / ratio) if ratio <= most else math.log(ratio)
     width = math.log(interval[1] / interval[0]) / 2
-    needed = math.ceil(rounds * (width / gap) ** 2) if gap > 0 else math.inf
-    more = f"; about {needed} rounds would tell" if rounds < needed <= 1000 else "; it is at the limit"
-    return ("a larger slowdown than allowed is not excluded" if ratio <= most else "it may be chance") + more
+    # The strict interval, of all points together, is about half as wide again.
+    needed = math.ceil(rounds * (1.5 * width / gap) ** 2) if gap > 0 else math.inf
+    return max(int(needed), rounds + 1) if needed <= MOST_ROUNDS else None
+
+
+def _disturbance(p: Point) -> float:
+    """How many times as long its runs may have taken because of what others did meanwhile; 1 where that was rare."""
+    if not p.contaminated or p.contaminated <= MOSTLY * len(p.samples):
+        return 1.0
+    known = p.evidence or {}
+    cpus, others, steal = known.get("cpus"), known.get("others") or 0.0, known.get("steal") or 0.0
+    left = (1 - others / cpus if cpus else 1.0) * (1 - steal)
+    return 1 / left if left > 0 else math.inf
+
+
+def _disturbed(pair: Pair) -> str:
+    told = [
+        f"{p.contaminated} of {len(p.samples)} rounds of the {which} file"
+        for which, p in (("first", pair.before), ("second", pair.after))
+        if p is not None and _disturbance(p) > 1
+    ]
+    return f"others disturbed {listed(told)}, which may explain it; measure on a quiet machine"
 
 
 def _drifted(expected: tuple[float, Interval], allowed: float) -> bool:
@@ -168,10 +198,14 @@ def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: floa
     if interval is None:
         return Finding(pair, test, "inconclusive", value, reason=_few(p))
     if value < least and (beyond := _part(strict[1], whole)) is not None and beyond[1] < least:
-        return Finding(pair, test, "regression", value, interval)
+        if value * _disturbance(p) < least:
+            return Finding(pair, test, "regression", value, interval)
+        return Finding(pair, test, "inconclusive", value, interval, _disturbed(Pair(None, p)))
     if interval[0] >= least:
         return Finding(pair, test, "fine", value, interval)
-    return Finding(pair, test, "inconclusive", value, interval, "the interval does not tell; measure more rounds")
+    return Finding(
+        pair, test, "inconclusive", value, interval, "the interval excludes neither what is asked for nor less"
+    )
 
 
 def _part(interval: Interval | None, whole: float) -> Interval | None:

@@ -136,8 +136,8 @@ def _other_work(before: Point, after: Point) -> str | None:
 
 def _too_few(before: Point, after: Point) -> str:
     few = [
-        f"{len(p.samples)} run{'s' * (len(p.samples) != 1)} in the {which}"
+        f"{len(p.samples)} in the {which} file"
         for p, which in ((before, "first"), (after, "second"))
         if len(p.samples) < FEWEST_ROUNDS
     ]
-    return f"{listed(few)}, and an interval needs {FEWEST_ROUNDS}"
+    return f"an interval needs {FEWEST_ROUNDS} runs, and there are {listed(few)}"

@@ -1,0 +1,217 @@
+"""Files of results beside each other, as a document: ratios by point, what changed, what is too slow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compute.report.document import Document, Section
+from compute.scaling.comparing import machines
+from compute.scaling.comparing.gate import Finding, Judgement, Limits, Outcome, Test
+from compute.scaling.comparing.pairs import Pair
+from compute.scaling.dataset import Dataset
+from compute.scaling.statistics import Interval
+from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
+from compute.scaling.tables.table import heading
+from compute.scaling.words import ratio, seconds
+
+MENTIONED = 3  # points that the first line of a comparison names; the table has all
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+OUTCOMES = {"regression": "Regression", "inconclusive": "Inconclusive", "fine": "Fine"}
+LEAST: dict[Test, str] = {"efficiency": "efficiency", "attainable": "of what was attainable"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Files by name, the first one compared with each of the others: pairs[k] is of the file k + 1."""
+
+    names: tuple[str, ...]
+    datasets: tuple[Dataset, ...]
+    pairs: tuple[tuple[Pair, ...], ...]
+    by_controls: bool = False
+
+
+def compared(files: Compared) -> Document:
+    """The document of `nfold compare`."""
+    letters = _letters(len(files.names))
+    counts = [_summary(letters[k + 1], pairs, files.by_controls) for k, pairs in enumerate(files.pairs)]
+    return Document("; ".join(counts), (Section(lines=_about(files, letters)), *_tables(files, letters)))
+
+
+def judged(files: Compared, judgement: Judgement) -> Document:
+    """The document of `nfold check`: the verdict, what it rests on, and the table."""
+    letters = _letters(2)
+    title = f"{OUTCOMES[judgement.outcome]}: {_counted(judgement)}"
+    heads: dict[Outcome, str] = {"regression": "Beyond doubt", "inconclusive": "Undecided"}
+    sections = []
+    for outcome, head in heads.items():
+        by_reason: dict[str, list[str]] = {}
+        for finding in judgement.of(outcome):
+            reason = f"{head}: {finding.reason}" if finding.reason else head
+            by_reason.setdefault(reason, []).append(_told(finding, judgement.limits))
+        sections += [Section(reason, tuple(lines)) for reason, lines in by_reason.items()]
+    tables = [Section(f"All points: {s.title}", s.lines, s.sheet, folded=True) for s in _tables(files, letters)]
+    return Document(title, (*sections, Section(lines=_about(files, letters)), *tables))
+
+
+def _letters(many: int) -> list[str]:
+    return [LETTERS[k] if k < len(LETTERS) else f"{k + 1}" for k in range(many)]
+
+
+def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
+    """Which letter is which file, measured on what; and what changed from the first one."""
+    first = files.datasets[0].machine
+    lines = [f"{letters[0]} is {files.names[0]}: {heading(files.datasets[0])}"]
+    for letter, name, dataset in zip(letters[1:], files.names[1:], files.datasets[1:], strict=True):
+        changes = [str(change) for change in machines.other_versions(first, dataset.machine)]
+        lines.append(f"{letter} is {name}: {', '.join(changes) if changes else 'the same versions'}")
+        lines += _about_machine(letter, first, dataset.machine, files.by_controls)
+    if files.by_controls:
+        lines.append("Ratios are what is left when the controls' own are taken out.")
+    return tuple(lines)
+
+
+def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, Any], by_controls: bool) -> list[str]:
+    if changes := machines.other_machine(first, machine):
+        told = ", ".join(map(str, changes))
+        remedy = "" if by_controls else ": ratios compare the machines, too (--scale-by-controls takes that out)"
+        return [f"{letter} was measured on another machine ({told}){remedy}"]
+    if not (machines.is_known(first) and machines.is_known(machine)):
+        return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
+    return []
+
+
+def _tables(files: Compared, letters: Sequence[str]) -> list[Section]:
+    """A table for each kernel and size: in a row the first file's time, and each other's with its ratio."""
+    rows: dict[str, dict[tuple[str, str, str], dict[int, Pair]]] = {}
+    for number, pairs in enumerate(files.pairs, 1):
+        for pair in pairs:
+            rows.setdefault(_title(pair), {}).setdefault(keyed(pair.point), {})[number] = pair
+    columns = [*KEYS, f"time {letters[0]}"]
+    for letter in letters[1:]:
+        columns += [f"time {letter}", f"{letter}/{letters[0]}", f"{letter} is"]
+    columns += [f"speedup {letter}" for letter in letters]
+    short = {name: name.replace("speedup ", "S ").replace("time ", "") for name in columns[3:]} | {"workers": "N"}
+    return [
+        Section(title, _without_ratio(by_key), Sheet(title, tuple(columns), tuple(_rows(by_key, files)), short))
+        for title, by_key in rows.items()
+    ]
+
+
+def _title(pair: Pair) -> str:
+    p = pair.point
+    size = "" if p.size is None else f" · size {p.size:,}"
+    return p.title + size + " for one worker, N times the work for N" * (p.mode == "weak")
+
+
+def _rows(by_key: Mapping[tuple[str, str, str], Mapping[int, Pair]], files: Compared) -> list[Row]:
+    rows: list[Row] = []
+    for key, pairs in by_key.items():
+        some = next(iter(pairs.values()))
+        cells = [*key, _time(some.before)]
+        changes = []
+        for number in range(1, len(files.names)):
+            pair = pairs.get(number)
+            changes.append(_change(pair, files.by_controls) if pair else "")
+            cells += [_time(pair.after) if pair else "", _ratio(pair, files.by_controls) if pair else "", changes[-1]]
+        points = [some.before, *(pairs[k].after if k in pairs else None for k in range(1, len(files.names)))]
+        cells += [ratio(p.speedup) if p is not None and p.speedup else "" for p in points]
+        starts = bool(rows) and rows[-1].point.variant != some.point.variant
+        flagged = frozenset(_flagged(changes))
+        rows.append(Row(some.point, tuple(cells), starts, flagged))
+    return rows
+
+
+def _flagged(changes: Sequence[str]) -> list[str]:
+    return [f"{LETTERS[k]} is" for k, change in enumerate(changes, 1) if change == "slower" and k < len(LETTERS)]
+
+
+def _without_ratio(by_key: Mapping[tuple[str, str, str], Mapping[int, Pair]]) -> tuple[str, ...]:
+    """Why some rows have no interval, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for key, pairs in by_key.items():
+        for pair in pairs.values():
+            if pair.problem:
+                reasons.setdefault(pair.problem, []).append(f"{key[0]}·{key[1]} {key[2]}")
+    return tuple(f"{', '.join(dict.fromkeys(of))}: {reason}" for reason, of in reasons.items())
+
+
+def _time(p: Any) -> str:
+    return "–" if p is None else seconds(p.seconds)
+
+
+def _figures(pair: Pair, by_controls: bool) -> tuple[float | None, Interval | None]:
+    if not by_controls:
+        return pair.ratio, pair.interval
+    return pair.scaled if pair.scaled else (None, None)
+
+
+def _ratio(pair: Pair, by_controls: bool) -> str:
+    value, interval = _figures(pair, by_controls)
+    return "–" if value is None else with_interval(value, interval)
+
+
+def with_interval(value: float, interval: Interval | None) -> str:
+    """`1.10 [1.08, 1.12]`"""
+    text = ratio(value)
+    return text if interval is None else f"{text} [{ratio(interval[0])}, {ratio(interval[1])}]"
+
+
+def _change(pair: Pair, by_controls: bool) -> str:
+    """What the interval says: slower, faster, alike where it holds 1; unclear where there is none."""
+    _, interval = _figures(pair, by_controls)
+    if interval is None:
+        return "unclear"
+    return "slower" if interval[0] > 1 else "faster" if interval[1] < 1 else "alike"
+
+
+def _summary(letter: str, pairs: Sequence[Pair], by_controls: bool) -> str:
+    """`B against A: 2 of 14 points slower (threads · nogil · 2 workers 1.10), 1 faster, 11 alike`"""
+    changes = [_change(pair, by_controls) for pair in pairs]
+    parts = [
+        f"{changes.count(change)} {change}{_most(pairs, change, by_controls)}"
+        for change in ("slower", "faster", "alike", "unclear")
+        if change in changes
+    ]
+    return f"{letter} against A, of {len(pairs)} point{'s' * (len(pairs) != 1)}: {', '.join(parts)}"
+
+
+def _most(pairs: Sequence[Pair], change: str, by_controls: bool) -> str:
+    """The points that became slowest, or fastest, in brackets."""
+    if change not in ("slower", "faster"):
+        return ""
+    found = [(_figures(pair, by_controls)[0] or 1.0, pair) for pair in pairs if _change(pair, by_controls) == change]
+    found.sort(key=lambda one: one[0], reverse=change == "slower")
+    named = [f"{pair.name} {ratio(value)}" for value, pair in found[:MENTIONED]]
+    return f" ({', '.join(named)}{', …' * (len(found) > MENTIONED)})"
+
+
+def _counted(judgement: Judgement) -> str:
+    """`2 of 14 tests found a regression, 1 is inconclusive`"""
+    many = len(judgement.findings)
+    bad, unclear = len(judgement.of("regression")), len(judgement.of("inconclusive"))
+    if judgement.outcome == "fine":
+        return f"{many} of {many} tests, at most {percent(judgement.limits.slowdown)} slower"
+    parts = [f"{bad} of {many} tests beyond doubt"] * bool(bad) + [f"{unclear} of {many} undecided"] * bool(unclear)
+    return ", ".join(parts) or "nothing could be compared"
+
+
+def _told(finding: Finding, limits: Limits) -> str:
+    """A finding in a line: the point and its figures."""
+    figure = ""
+    if finding.test == "time" and finding.value is not None:
+        pair = finding.pair
+        times = f" ({_time(pair.before)} → {_time(pair.after)})" if pair.before and pair.after else ""
+        figure = f"{with_interval(finding.value, finding.interval)} times as long{times}"
+        figure += f", and {percent(limits.slowdown)} more is allowed" * (finding.outcome == "regression")
+    elif finding.test != "time" and finding.value is not None:
+        least = limits.efficiency if finding.test == "efficiency" else limits.attainable
+        figure = f"{with_interval(finding.value, finding.interval)} {LEAST[finding.test]}, and {least:g} is asked for"
+    figure += f"; about {finding.rounds} rounds would tell" if finding.rounds else ""
+    return f"{finding.pair.name}: {figure}" if figure else finding.pair.name
+
+
+def percent(share: float) -> str:
+    """`5 %`, `2.5 %`"""
+    return f"{100 * share:.3g} %"

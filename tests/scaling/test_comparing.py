@@ -1,0 +1,224 @@
+"""Two files beside each other: which point is which, what is no pair, and what the gate makes of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from example_points import MACHINE, a_point
+
+from compute.scaling.comparing import machines
+from compute.scaling.comparing.gate import Limits, judge_pairs
+from compute.scaling.comparing.pairs import pair_up, same_measurement
+from compute.scaling.derive import compare_points
+from compute.scaling.results import Scaling
+
+QUIET = {"compute": 1.0, "compute_low": 0.995, "compute_high": 1.005}
+
+
+def around(seconds, rounds=12, sigma=0.01, seed=0):
+    return tuple(seconds * np.exp(sigma * np.random.default_rng([seed, rounds]).standard_normal(rounds)))
+
+
+def a_file(factor=1.0, seed=0, rounds=12, sigma=0.01, **other):
+    """Serial 1 s, two threads 0.52 s, times factor."""
+    points = [
+        a_point("serial", 1, around(factor, rounds, sigma, seed), mode="strong", **other),
+        a_point("threads", 2, around(0.52 * factor, rounds, sigma, seed + 1), mode="strong", **other),
+    ]
+    return Scaling(compare_points(points), MACHINE)
+
+
+A = a_file()
+
+
+def outcome(before, after, **limits):
+    return judge_pairs(pair_up(before, after), after, Limits(**limits)).outcome
+
+
+def reasons(before, after, **limits):
+    return [finding.reason for finding in judge_pairs(pair_up(before, after), after, Limits(**limits)).findings]
+
+
+def changed(scaling, number=1, **fields):
+    points = list(scaling.points)
+    points[number] = replace(points[number], **fields)
+    return replace(scaling, points=tuple(points))
+
+
+def test_a_program_and_itself_are_fine():
+    assert outcome(A, a_file(seed=5)) == "fine"
+    assert outcome(A, a_file(0.8, seed=5)) == "fine"
+
+
+@pytest.mark.parametrize("factor", [1.10, 1.5, 100.0])
+def test_a_slowdown_is_a_regression(factor):
+    assert outcome(A, a_file(factor, seed=5)) == "regression"
+
+
+def test_one_slow_point_among_fine_ones_is_a_regression_of_that_point():
+    slow = changed(a_file(seed=5), samples=around(0.6, seed=9))
+    judgement = judge_pairs(pair_up(A, slow), slow, Limits())
+    assert [finding.outcome for finding in judgement.findings] == ["fine", "regression"]
+    assert judgement.outcome == "regression"
+
+
+def test_a_slowdown_that_is_sure_and_allowed_is_fine():
+    (low, high) = pair_up(A, a_file(1.03, seed=5))[0].interval
+    assert 1 < low < high < 1.05
+    assert outcome(A, a_file(1.03, seed=5)) == "fine"
+    assert outcome(A, a_file(1.03, seed=5), slowdown=0.0) == "regression"
+    assert outcome(A, a_file(1.10, seed=5), slowdown=0.2) == "fine"
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.0, 1.1])
+def test_noise_is_never_passed(factor):
+    assert outcome(a_file(sigma=0.2), a_file(factor, sigma=0.2, seed=7)) == "inconclusive"
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_few_runs_are_inconclusive_on_either_side(rounds, factor):
+    for before, after in ((A, a_file(factor, 5, rounds)), (a_file(1.0, 5, rounds), a_file(factor))):
+        assert outcome(before, after) == "inconclusive"
+        assert all(f"there are {rounds} in the" in reason for reason in reasons(before, after))
+
+
+def test_a_point_that_one_file_lacks_is_inconclusive():
+    fewer = replace(a_file(seed=5), points=a_file(seed=5).points[:1])
+    assert reasons(A, fewer) == [None, "it is in the first file only"]
+    assert reasons(fewer, A) == [None, "it is in the second file only"]
+    assert outcome(A, fewer) == outcome(fewer, A) == "inconclusive"
+    assert outcome(fewer, A, new=True) == "fine"
+    assert outcome(A, fewer, new=True) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"size": 513}, "the sizes differ: 512 and 513"),
+        ({"size": None}, "the sizes differ: 512 and none"),
+        ({"arguments": "512, max_iter=9"}, "the arguments differ: 512 and 512, max_iter=9"),
+        ({"work": 2e7}, "the work differs: 10.0 M iterations and 20.0 M iterations"),
+        ({"unit": "steps"}, "the work differs: 10.0 M iterations and 10.0 M steps"),
+    ],
+)
+def test_other_work_is_named_and_never_passed(fields, told):
+    about = {"arguments": "512", "work": 1e7}
+    before, after = a_file(**about), changed(a_file(seed=5, **about), **fields)
+    assert reasons(before, after) == [None, told]
+    assert outcome(before, after) == "inconclusive"
+
+
+def test_where_an_object_lies_in_memory_is_no_other_argument():
+    one, other = (a_file(seed=seed, arguments=f"<Thing at 0x7f{seed}a>") for seed in (0, 5))
+    assert outcome(one, other) == "fine"
+
+
+@pytest.mark.parametrize("field", ["kernel", "variant", "backend", "file"])
+def test_a_point_of_another_name_is_another_point(field):
+    other = changed(a_file(seed=5), **{field: "else"})
+    assert len(pair_up(A, other)) == 3
+    assert outcome(A, other) == "inconclusive"
+
+
+def test_files_of_before_weak_scaling_pair_with_those_of_today():
+    old = replace(A, points=tuple(replace(p, mode=None) for p in A.points))
+    assert outcome(old, a_file(seed=5)) == "fine"
+    weak = replace(A, points=tuple(replace(p, mode="weak") for p in A.points))
+    assert outcome(weak, a_file(seed=5)) == "inconclusive"
+
+
+def test_samples_that_were_copied_are_no_measurement():
+    assert same_measurement(A, replace(a_file(), machine={"cpus": 64}))
+    assert not same_measurement(A, a_file(seed=5))
+    partly = changed(a_file(seed=5), samples=A.points[1].samples)
+    assert reasons(A, partly)[1] == "both files hold the very same samples: one of them is a copy"
+
+
+def test_a_configuration_that_is_twice_in_a_file_is_refused():
+    twice = replace(A, points=(*A.points, A.points[1]))
+    with pytest.raises(ValueError, match=r"the second file holds mandelbrot 512 · threads · nogil · 2 workers twice"):
+        pair_up(a_file(seed=5), twice)
+
+
+def test_nothing_to_compare_is_inconclusive():
+    assert judge_pairs((), A, Limits()).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"), [(0.5, "fine"), (0.93, "fine"), (0.96, "inconclusive"), (0.99, "regression")]
+)
+def test_an_efficiency_is_held_against_its_interval(least, expected):
+    after = changed(a_file(seed=5), ceiling=2.0)  # it reaches 0.96
+    assert outcome(A, after, efficiency=least) == expected
+    assert outcome(A, after, attainable=least) == expected
+
+
+def test_an_efficiency_without_a_serial_run_or_a_ceiling_is_inconclusive():
+    alone = replace(a_file(seed=5), points=a_file(seed=5).points[1:])
+    assert "the second file holds no serial run of it to compare with" in reasons(A, alone, efficiency=0.5)
+    assert "the second file has no ceiling of it" in reasons(A, a_file(seed=5), attainable=0.5)
+    few = a_file(seed=5, rounds=3)
+    assert "3 runs in the second file, which carry no interval" in reasons(A, few, efficiency=0.5)
+
+
+def test_on_a_machine_that_became_slower_neither_outcome_is_believed():
+    slower = {name: 1.1 * seconds for name, seconds in QUIET.items()}
+    before = a_file(controls=QUIET)
+    assert outcome(before, a_file(1.1, seed=5, controls=slower)) == "inconclusive"
+    assert outcome(before, a_file(1.1, seed=5, controls=slower), by_controls=True) == "fine"
+    assert outcome(before, a_file(1.3, seed=5, controls=slower)) == "regression"  # more than the machine explains
+    assert outcome(before, a_file(1.3, seed=5, controls=slower), by_controls=True) == "regression"
+
+
+def test_a_faster_machine_hides_no_slowdown():
+    faster = {name: 0.9 * seconds for name, seconds in QUIET.items()}
+    before = a_file(controls=QUIET)
+    assert outcome(before, a_file(1.0, seed=5, controls=faster)) == "inconclusive"
+    assert outcome(before, a_file(1.0, seed=5, controls=faster), by_controls=True) == "regression"
+
+
+def test_without_controls_there_is_nothing_to_scale_by():
+    told = (
+        "the first and the second file has no controls of this kind with an interval; measure again with this version"
+    )
+    assert reasons(A, a_file(seed=5), by_controls=True) == [told] * 2
+    half = a_file(seed=5, controls={"compute": 1.0})  # too few rounds for its interval
+    assert outcome(a_file(controls=QUIET), half, by_controls=True) == "inconclusive"
+    streams = {"memory_share": 1.0}
+    before, after = a_file(controls=QUIET, **streams), a_file(seed=5, controls=QUIET, **streams)
+    assert outcome(before, after, by_controls=True) == "inconclusive"  # computing says nothing of memory
+
+
+def test_what_others_may_have_done_is_no_regression_and_hides_none():
+    disturbed = {"contaminated": 11, "evidence": {"cpus": 2, "others": 1.0}}
+    before = a_file()
+    assert outcome(before, a_file(1.5, seed=5, **disturbed)) == "inconclusive"
+    assert outcome(before, a_file(2.5, seed=5, **disturbed)) == "regression"  # half of the CPUs explain no more than 2
+    assert outcome(a_file(**disturbed), a_file(1.0, seed=5)) == "inconclusive"
+    assert outcome(a_file(**disturbed), a_file(0.4, seed=5)) == "fine"
+    now_and_then = {**disturbed, "contaminated": 5}
+    assert outcome(before, a_file(1.5, seed=5, **now_and_then)) == "regression"
+
+
+def test_machines_are_told_apart_by_their_hardware_and_not_by_their_versions():
+    there = {**MACHINE, "python": "3.14.0t", "gil": False}
+    assert machines.other_machine(MACHINE, there) == ()
+    assert [str(c) for c in machines.other_versions({**MACHINE, "gil": True}, there)] == [
+        "python 3.14.0 → 3.14.0t",
+        "GIL on → off",
+    ]
+    (change,) = machines.other_machine({**MACHINE, "quota": None}, {**MACHINE, "quota": 1.5})
+    assert str(change) == "CPU quota none → 1.5"
+    assert machines.other_machine({**MACHINE, "cores": None}, {**MACHINE, "cores": 4}) == ()
+    assert [c.name for c in machines.other_machine(MACHINE, {**MACHINE, "model": "Other", "cpus": 4})] == [
+        "CPU",
+        "usable CPUs",
+    ]
+    assert not machines.is_known({})
+
+
+def test_of_pytest_benchmark_the_cpus_that_are_there_are_compared():
+    foreign = {"source": "pytest-benchmark 5", "cpus": 64, "cpus_present": 64, "model": MACHINE["model"]}
+    assert machines.other_machine({**MACHINE, "cpus_present": 64}, foreign) == ()
+    assert len(machines.other_machine({**MACHINE, "cpus_present": 2}, foreign)) == 1
