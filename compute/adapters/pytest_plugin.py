@@ -1,4 +1,11 @@
-"""Scaling runs inside pytest, on pytest-benchmark.
+"""Scaling runs inside pytest, on pytest-benchmark or without it.
+
+    @pytest.mark.scaling(workers=[1, 2], on=["threads", "processes"], min_attainable=0.8)
+    def test_simulate_scales(scaling):
+        scaling(simulate, range(1000))
+
+measures in interleaved rounds, as `nfold scale` does, and fails where less than 80 % of what the machine allowed is
+reached (compute.adapters.marked). Without the marker the fixture times one configuration with pytest-benchmark:
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_primes(scaling, workers):
@@ -13,7 +20,7 @@ pytest loads this module in every session of the environment: it imports nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +32,29 @@ if TYPE_CHECKING:
 
 Scale = Callable[..., Any]
 
+MARKER = "scaling"
+LINES = (
+    "scaling"  # user_properties of this name are lines of the terminal's summary: they come back from xdist's workers
+)
+ASKED: pytest.StashKey[Any] = pytest.StashKey()  # what a marked test asks for
+MEASURED: pytest.StashKey[list[Any]] = pytest.StashKey()  # of a marked test: what it has measured so far
+TWICE = (
+    "this test calls scaling() for the second time, and pytest-benchmark keeps one timing a test: parametrize the test,"
+    " or mark it with @pytest.mark.scaling(on=..., workers=...), which measures at every call"
+)
+NOT_CALLED = (
+    "the test is marked with @pytest.mark.scaling and has measured nothing; call scaling(kernel, ...) in it, with"
+    " `scaling` among its arguments"
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Build `scaling` on the benchmark fixture where there is one: only then do --benchmark-only and -skip see it."""
+    config.addinivalue_line(
+        "markers",
+        "scaling(on, workers, min_attainable, budget): scaling(kernel, ...) measures the kernel on these backends with"
+        " these worker counts, and fails where less than min_attainable of what the machine allowed is reached.",
+    )
     benchmarks = hasattr(config.option, "benchmark_only")
     config.pluginmanager.register(_OnBenchmark() if benchmarks else _Alone(), "nfold-scaling")
 
@@ -48,19 +75,94 @@ def nfold_pools() -> Iterator[Callable[[Backend], Pool]]:
 
 class _OnBenchmark:
     @pytest.fixture
-    def scaling(self, benchmark: Any, nfold_pools: Callable[[Backend], Pool]) -> Scale:
-        """scaling(kernel, *args, on=backend, variant=None, size=None, **kw) -> value: run it, check it, time it."""
-        return _scale(benchmark, nfold_pools)
+    def scaling(self, request: Any, benchmark: Any, nfold_pools: Callable[[Backend], Pool]) -> Scale:
+        """scaling(kernel, *args, on=backend, variant=None, size=None, **kw) -> value: run it, check it, time it.
+
+        In a test with the marker: scaling(kernel, *args, variant=None, size=None, **kw) -> Scaling.
+        """
+        return _marked(request, benchmark) or _scale(benchmark, nfold_pools, _parallel(request.config))
 
 
 class _Alone:
     @pytest.fixture
-    def scaling(self, nfold_pools: Callable[[Backend], Pool]) -> Scale:
-        """scaling(kernel, *args, on=backend, variant=None, size=None, **kw) -> value: run it and check it."""
-        return _scale(None, nfold_pools)
+    def scaling(self, request: Any, nfold_pools: Callable[[Backend], Pool]) -> Scale:
+        """scaling(kernel, *args, on=backend, variant=None, size=None, **kw) -> value: run it and check it.
+
+        In a test with the marker: scaling(kernel, *args, variant=None, size=None, **kw) -> Scaling.
+        """
+        return _marked(request, None) or _scale(None, nfold_pools)
 
 
-def _scale(benchmark: Any, pools: Callable[[Backend], Pool]) -> Scale:
+def _marked(request: Any, benchmark: Any) -> Scale | None:
+    """The fixture of a test that has the marker; None for another one."""
+    if (asked := request.node.stash.get(ASKED, None)) is None:
+        return None
+    from compute.adapters import marked
+
+    request.node.stash[MEASURED] = []
+    return marked.fixture(asked, request.node, benchmark, _untimed(request.config))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check what a marker asks for before any fixture is made. A bare marker without the fixture is somebody else's."""
+    marker = item.get_closest_marker(MARKER)
+    if marker is None:
+        return
+    if "scaling" in getattr(item, "fixturenames", ()):
+        from compute.adapters import marked
+
+        item.stash[ASKED] = marked.asked_of(marker.args, marker.kwargs)
+    elif marker in item.own_markers and marker.kwargs:
+        pytest.fail(NOT_CALLED, pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """A marked test that measures nothing must not pass."""
+    result = yield
+    if pyfuncitem.stash.get(MEASURED, None) == []:
+        pytest.fail(NOT_CALLED, pytrace=False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A line for each configuration that marked tests measured, and for each that they would not time."""
+    lines = [
+        f"{report.nodeid}: {text}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, text in report.user_properties
+        if name == LINES
+    ]
+    if lines:
+        terminalreporter.section("scaling")
+        for line in dict.fromkeys(lines):
+            terminalreporter.write_line(line)
+
+
+def _parallel(config: pytest.Config) -> str | None:
+    """Why nothing can be timed here: pytest-xdist runs other tests at the same time; None where it does not."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers < 2:
+        return None
+    return (
+        f"not timed: pytest-xdist runs tests on {workers} workers at once, and they would disturb each other's times;"
+        " run the tests that measure by themselves, with -n 0"
+    )
+
+
+def _untimed(config: pytest.Config) -> str | None:
+    """Why a marked test is not to be timed; None where it is."""
+    if reason := _parallel(config):
+        return reason
+    off = config.getoption("benchmark_disable", False) and not config.getoption("benchmark_enable", False)
+    return "not timed: --benchmark-disable switches measuring off" if off else None
+
+
+def _scale(benchmark: Any, pools: Callable[[Backend], Pool], parallel: str | None = None) -> Scale:
+    called = False
+
     def scale(
         kernel: Kernel,
         *args: Any,
@@ -72,11 +174,17 @@ def _scale(benchmark: Any, pools: Callable[[Backend], Pool]) -> Scale:
         from compute.dispatch import as_kernel
         from compute.running import as_backend
 
+        nonlocal called
         kernel, backend = as_kernel(kernel).held_to(variant), as_backend(on)
+        if called and benchmark is not None:
+            raise RuntimeError(TWICE)
         if reason := backend.refuses(kernel):
             pytest.skip(reason)
+        if parallel and benchmark is not None and not benchmark.disabled:
+            pytest.skip(parallel)
         args, kw = kernel.settled(args, kw)
         kernel.plan(*args, **kw)
+        called = True
         pool = pools(backend)
         pool.warm(kernel, *args, **kw)
         value = pool.run(kernel, *args, **kw).value

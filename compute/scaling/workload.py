@@ -14,6 +14,7 @@ from compute.backends.backend import Pool
 from compute.backends.serial import Serial
 from compute.scaling import calibration
 from kernels.definition import Kernel
+from kernels.definition.each import Each
 from kernels.definition.plan import Plan
 
 
@@ -62,6 +63,8 @@ class Work:
         """What the command line would call the size: the number, the side, or the first array's length."""
         if self.size is not None:
             return self.size
+        if isinstance(self.kernel, Each):
+            return indices  # the items, which may be numbers or tuples themselves
         first = self.args[0] if self.args else indices
         if isinstance(first, tuple | list) and first and isinstance(first[0], int):
             return first[0]

@@ -126,7 +126,7 @@ def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Find
     assert interval is not None
     strict = pair.at(level, by_controls)
     most = 1 + allowed
-    earlier, later = _disturbance(pair.before), _disturbance(pair.after)
+    earlier, later = disturbance(pair.before), disturbance(pair.after)
     if ratio > most and strict is not None and strict[0] > 1:
         if ratio > most * max(earlier, later):
             return Finding(pair, "time", "regression", ratio, interval)
@@ -149,7 +149,7 @@ def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int |
     return max(int(needed), rounds + 1) if needed <= MOST_ROUNDS else None
 
 
-def _disturbance(p: Point) -> float:
+def disturbance(p: Point) -> float:
     """How many times as long its runs may have taken because of what others did meanwhile; 1 where that was rare."""
     if not p.contaminated or p.contaminated <= MOSTLY * len(p.samples):
         return 1.0
@@ -160,12 +160,9 @@ def _disturbance(p: Point) -> float:
 
 
 def _disturbed(pair: Pair) -> str:
-    told = [
-        f"{p.contaminated} of {len(p.samples)} rounds of the {which} file"
-        for which, p in (("first", pair.before), ("second", pair.after))
-        if p is not None and _disturbance(p) > 1
-    ]
-    return f"others disturbed {listed(told)}, which may explain it; measure on a quiet machine"
+    points = {"the first file's": pair.before, "the second file's": pair.after}
+    told = [f"{p.contaminated} of {which} {len(p.samples)}" for which, p in points.items() if p and disturbance(p) > 1]
+    return f"others disturbed {listed(told)} rounds, which may explain it; measure on a quiet machine"
 
 
 def _drifted(expected: tuple[float, Interval], allowed: float) -> bool:
@@ -198,7 +195,7 @@ def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: floa
     if interval is None:
         return Finding(pair, test, "inconclusive", value, reason=_few(p))
     if value < least and (beyond := _part(strict[1], whole)) is not None and beyond[1] < least:
-        if value * _disturbance(p) < least:
+        if value * disturbance(p) < least:
             return Finding(pair, test, "regression", value, interval)
         return Finding(pair, test, "inconclusive", value, interval, _disturbed(Pair(None, p)))
     if interval[0] >= least:

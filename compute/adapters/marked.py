@@ -1,0 +1,212 @@
+"""What a test with the marker `scaling` measures, and what it asserts: a share of what the machine allowed, no seconds.
+
+Less is a failure where the interval says so beyond doubt. Where it does not tell, more is measured. What is undecided
+then passes if the figure itself reaches what is asked for, and fails as inconclusive if not: no test passes for want of
+rounds, of a ceiling, or of a backend. Where others disturbed most rounds, and that may explain what lacks, the test is
+skipped, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from compute.adapters.pytest_plugin import LINES, MEASURED
+from compute.backends.backend import Backend
+from compute.dispatch import as_kernel
+from compute.running import as_backend
+from compute.scaling.comparing import gate, reached
+from compute.scaling.configurations import configurations, limits
+from compute.scaling.dataset import Point
+from compute.scaling.imported import POINTS
+from compute.scaling.results import Scaling
+from compute.scaling.rounds import Work, scale_all
+from compute.scaling.statistics import Interval
+from compute.scaling.words import percent, ratio
+from kernels import each
+from kernels.definition import Kernel, nearest
+
+LEAST = 0.8  # the line under which POP asks for a look
+BUDGET = 5.0  # seconds
+AGAIN = 3  # times the budget, once, where it did not tell
+FALSE_ALARMS = 0.025  # of all runs of a test that reaches just what is asked for, whatever number of points it has
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the marker asks for. on, workers: as for `scale`. least: of what the machine allowed. budget: seconds."""
+
+    on: tuple[Backend | str, ...] = ("threads", "processes")
+    workers: tuple[int, ...] | None = None
+    least: float = LEAST
+    budget: float = BUDGET
+
+
+def asked_of(args: tuple[Any, ...], kw: Mapping[str, Any]) -> Asked:
+    """The marker's arguments, checked; errors as `run` and `scale` give them, before anything is opened."""
+    known = ("on", "workers", "min_attainable", "budget")
+    if args:
+        raise TypeError(f"@pytest.mark.scaling takes {', '.join(known)} by their names, not {args[0]!r}")
+    for name in kw:
+        if name not in known:
+            raise TypeError(
+                f"@pytest.mark.scaling has no {name!r}; it takes {', '.join(known)}{nearest(name, list(known))}"
+            )
+    on, workers = kw.get("on", Asked.on), kw.get("workers")
+    on = tuple([on] if isinstance(on, str) or not isinstance(on, Sequence) else on)
+    backends = [as_backend(one) for one in on]
+    counts = None if workers is None else tuple([workers] if not isinstance(workers, Sequence) else workers)
+    if counts is not None:
+        for backend, count in ((backend, count) for backend in backends[:1] for count in counts):
+            backend.with_workers(count)
+    if all(backend.name == "serial" for backend in configurations(on, counts)):
+        raise ValueError("on= names nothing but serial, which is what others are compared with; name another backend")
+    least = kw.get("min_attainable", LEAST)
+    if not isinstance(least, int | float) or isinstance(least, bool) or not 0 < least <= 1:
+        raise ValueError(f"min_attainable must be a share above 0 and up to 1, such as 0.8, not {least!r}")
+    budget, _ = limits(kw.get("budget", BUDGET), None)
+    return Asked(on, counts, float(least), budget)
+
+
+def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Callable[..., Scaling]:
+    """The function that a marked test calls. untimed: why nothing is to be timed, which is said in the summary."""
+
+    def scaling(kernel: Kernel, *args: Any, variant: str | None = None, size: int | None = None, **kw: Any) -> Scaling:
+        __tracebackhide__ = True
+        if "on" in kw or "workers" in kw:
+            raise TypeError("on= and workers= are the marker's; write @pytest.mark.scaling(on=..., workers=...)")
+        work = _work(kernel, args, kw, variant, size)
+        calls = node.stash[MEASURED]
+        calls.append(work)
+        if untimed:
+            node.user_properties.append((LINES, f"{work.kernel.name} {untimed}"))
+            if "xdist" in untimed:
+                pytest.skip(untimed)
+        if benchmark is not None and len(calls) == 1:
+            found: Scaling = benchmark.pedantic(_measure, (work, asked, untimed is None))
+        else:
+            found = _measure(work, asked, untimed is None)
+        if untimed:
+            return found
+        name = node.name if len(calls) == 1 else f"{node.name} ({len(calls)})"
+        _keep(found, asked, name, benchmark)
+        judged = [_judge(p, found, asked) for p in found.points if not p.is_serial]
+        node.user_properties.extend((LINES, one.line) for one in judged)
+        bad = [one for one in judged if not one.passes]
+        if bad and all(one.disturbed for one in bad) and not _missing(found, asked):
+            pytest.skip(_message(work, bad, found, asked))
+        if bad or not judged or _missing(found, asked):
+            raise AssertionError(_message(work, bad, found, asked))
+        return found
+
+    return scaling
+
+
+def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: str | None, size: int | None) -> Work:
+    """The work, checked as `run` checks it. A plain function is one of items."""
+    if isinstance(kernel, FunctionType):
+        kernel = each(kernel)
+    held = as_kernel(kernel).held_to(variant)
+    held = held.held_to(held.variant)  # the fastest, as in `run`, and that one alone
+    settled, named = held.settled(args, dict(kw))
+    held.plan(*settled, **named)
+    return Work(held, settled, named, size=size)
+
+
+def _measure(work: Work, asked: Asked, timed: bool) -> Scaling:
+    """Rounds within the budget, and once more within AGAIN times as much where these do not tell."""
+    if not timed:  # everything runs once, and every answer is checked
+        return scale_all([work], on=asked.on, workers=asked.workers, rounds=1)
+    found = scale_all([work], on=asked.on, workers=asked.workers, budget=asked.budget)
+    if all(_judge(p, found, asked).decided for p in found.points if not p.is_serial):
+        return found
+    return scale_all([work], on=asked.on, workers=asked.workers, budget=AGAIN * asked.budget)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One configuration: whether its interval tells, whether the test may pass, and how both are said."""
+
+    decided: bool
+    passes: bool
+    line: str
+    verdict: str
+    disturbed: bool = False
+
+
+def _judge(p: Point, found: Scaling, asked: Asked) -> _Judged:
+    named = f"{p.kernel} {p.variant} on {p.backend}, {p.workers} worker{'s' * (p.workers > 1)}"
+    verdict = p.verdict or ""
+    if not p.ceiling:
+        return _Judged(True, False, f"{named}: inconclusive, there is no ceiling to hold it against", verdict)
+    level = 1 - 2 * FALSE_ALARMS / max(sum(not q.is_serial for q in found.points), 1)
+    usual, strict = reached.speedup(p, found), reached.speedup(p, found, level)
+    if usual is None or strict is None or usual[1] is None or strict[1] is None:
+        return _Judged(
+            False,
+            False,
+            f"{named}: inconclusive, {len(p.samples)} rounds carry no interval; give the marker a longer budget=, or"
+            " use less work",
+            verdict,
+        )
+    value, (low, high) = usual[0] / p.ceiling, _part(usual[1], p.ceiling)
+    figures = (
+        f"{named}: {ratio(usual[0])}× of {ratio(p.ceiling)}×, {percent(value)} [{percent(low)}, {percent(high)}] of"
+        " attainable"
+    )
+    if value < asked.least <= value * gate.disturbance(p):
+        told = f"{figures}: inconclusive, others disturbed {p.contaminated} of {len(p.samples)} rounds"
+        return _Judged(False, False, told, verdict, disturbed=True)
+    if value < asked.least and _part(strict[1], p.ceiling)[1] < asked.least:
+        return _Judged(True, False, f"{figures}: too low, {percent(asked.least)} is asked for", verdict)
+    if low >= asked.least:
+        return _Judged(True, True, figures, verdict)
+    if value >= asked.least:
+        return _Judged(False, True, f"{figures}: near {percent(asked.least)}, which is asked for", verdict)
+    return _Judged(
+        False,
+        False,
+        f"{figures}: inconclusive, {percent(asked.least)} is asked for; give the marker a longer budget=",
+        verdict,
+    )
+
+
+def _part(interval: Interval, whole: float) -> Interval:
+    return interval[0] / whole, interval[1] / whole
+
+
+def _missing(found: Scaling, asked: Asked) -> list[str]:
+    """The configurations that were asked for and not measured."""
+    measured = {(p.backend, p.workers) for p in found.points}
+    return [
+        repr(backend)
+        for backend in configurations(asked.on, asked.workers)
+        if (backend.name, backend.workers) not in measured
+    ]
+
+
+def _message(work: Work, bad: Sequence[_Judged], found: Scaling, asked: Asked) -> str:
+    """What is too low or not known, each with its verdict."""
+    sure = any(one.decided for one in bad)
+    claim = "reaches less than" if sure else "was not shown to reach"
+    lines = [f"{work.kernel.name} {claim} {percent(asked.least)} of what this machine allows"]
+    for one in bad:
+        lines += [one.line] + [f"    {one.verdict}"] * bool(one.verdict)
+    if missing := _missing(found, asked):
+        lines += [f"not measured: {', '.join(missing)}", *found.warnings]
+    return "\n".join(lines)
+
+
+def _keep(found: Scaling, asked: Asked, name: str, benchmark: Any) -> None:
+    """Keep the points in pytest-benchmark's extra_info, where compute.scaling.imported finds them."""
+    if benchmark is None:
+        return
+    info = benchmark.extra_info
+    info.setdefault("kernel", found.points[0].kernel)
+    info.setdefault("size", found.points[0].size)
+    info.setdefault("min_attainable", asked.least)
+    info.setdefault(POINTS, []).extend(asdict(p) | {"file": name} for p in found.points)
