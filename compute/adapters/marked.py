@@ -17,8 +17,10 @@ import pytest
 
 from compute.adapters.pytest_plugin import LINES, MEASURED
 from compute.backends.backend import Backend
+from compute.backends.serial import Serial
 from compute.dispatch import as_kernel
-from compute.running import as_backend
+from compute.running import as_backend, run
+from compute.scaling import verify
 from compute.scaling.comparing import gate, reached
 from compute.scaling.configurations import configurations, limits
 from compute.scaling.dataset import Point
@@ -87,9 +89,9 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
             if "xdist" in untimed:
                 pytest.skip(untimed)
         if benchmark is not None and len(calls) == 1:
-            found: Scaling = benchmark.pedantic(_measure, (work, asked, untimed is None))
+            found: Scaling = benchmark.pedantic(_run_once if untimed else _measure, (work, asked))
         else:
-            found = _measure(work, asked, untimed is None)
+            found = _run_once(work, asked) if untimed else _measure(work, asked)
         if untimed:
             return found
         name = node.name if len(calls) == 1 else f"{node.name} ({len(calls)})"
@@ -117,10 +119,18 @@ def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: st
     return Work(held, settled, named, size=size)
 
 
-def _measure(work: Work, asked: Asked, timed: bool) -> Scaling:
+def _run_once(work: Work, asked: Asked) -> Scaling:
+    """Run it once everywhere, and check every answer; nothing is timed, and so there are no points."""
+    reference = run(work.kernel, *work.args, on=Serial(), **work.kw).value
+    verify.check(work.kernel, reference, work.args, work.kw)
+    for backend in configurations(asked.on, asked.workers)[1:]:
+        if backend.refuses(work.kernel) is None:
+            verify.compare(work.kernel, backend, run(work.kernel, *work.args, on=backend, **work.kw).value, reference)
+    return Scaling(())
+
+
+def _measure(work: Work, asked: Asked) -> Scaling:
     """Rounds within the budget, and once more within AGAIN times as much where these do not tell."""
-    if not timed:  # everything runs once, and every answer is checked
-        return scale_all([work], on=asked.on, workers=asked.workers, rounds=1)
     found = scale_all([work], on=asked.on, workers=asked.workers, budget=asked.budget)
     if all(_judge(p, found, asked).decided for p in found.points if not p.is_serial):
         return found
