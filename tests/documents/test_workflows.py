@@ -1,0 +1,96 @@
+"""The workflows, as far as they can be checked without running there; and what docs/ci.md tells others to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from patience import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = {path.name: path.read_text() for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+(GUIDE,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/ci.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def script(workflow: str, step: str) -> str:
+    """The shell lines of the step of that name."""
+    body = re.search(
+        rf"^( *)- name: {re.escape(step)}\n(?:\1  .*\n)*?\1  run: \|\n((?:\1    .*\n|\n)+)", workflow, re.M
+    )
+    assert body, step
+    return "\n".join(line[len(body[1]) + 4 :] for line in body[2].splitlines())
+
+
+def test_every_python_that_the_package_names_is_tested():
+    versions = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.cfg").read_text())
+    (tested,) = re.findall(r"python: \[(.+)\]", WORKFLOWS["tests.yml"])
+    assert tested == ", ".join(f'"{version}"' for version in versions)
+    for other in ('"3.14t"', "ubuntu-24.04-arm", "macos-latest", "lowest-direct"):
+        assert other in WORKFLOWS["tests.yml"]
+
+
+def test_targets_of_make_are_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = {target for text in WORKFLOWS.values() for target in re.findall(r"make ([a-z-]+)", text)}
+    assert used
+    assert used <= targets
+
+
+@pytest.mark.parametrize("text", [*WORKFLOWS.values(), GUIDE], ids=[*WORKFLOWS, "docs/ci.md"])
+def test_no_workflow_has_more_rights_than_it_needs_or_runs_for_ever(text):
+    assert re.search(r"^permissions:\n  contents: read\n", text, re.MULTILINE)
+    assert "pull_request_target" not in text  # it would run a stranger's code with our token
+    assert len(re.findall(r"^    runs-on:", text, re.MULTILINE)) == len(
+        re.findall(r"^    timeout-minutes:", text, re.M)
+    )
+    for shell in re.findall(r"run: \|\n((?: {10}.*\n|\n)+)", text):
+        assert "${{" not in shell  # values come by the environment, where nothing of them is run
+
+
+@pytest.mark.parametrize("text", [*WORKFLOWS.values(), GUIDE], ids=[*WORKFLOWS, "docs/ci.md"])
+def test_every_script_is_shell(text):
+    scripts = re.findall(r"^( *)(?:- )?run: \|\n((?:\1 .*\n|\n)+)", text, re.MULTILINE)
+    for _, lines in scripts:
+        done = subprocess.run(["bash", "-n"], input=lines, capture_output=True, text=True, timeout=PATIENCE)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
+def test_actionlint_finds_nothing():
+    done = subprocess.run(["actionlint"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_guide_s_gate_runs_as_it_stands(tmp_path):
+    """With this nfold on both sides, and a second of budget."""
+    for side in "base", "head":
+        folder = tmp_path / side / ".venv/bin"
+        folder.mkdir(parents=True)
+        nfold = folder / "nfold"
+        nfold.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m compute "$@"\n')
+        nfold.chmod(0o755)
+    lines = script(GUIDE, "Measure both, and compare").replace("40s 120s", "1s")
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", lines],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ
+        | {"WORK": "count_primes 10000000", "GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_OUTPUT": "output"},
+    )
+    assert done.returncode == 0, done.stderr
+    (code,) = re.findall(r"^code=(\d)$", (tmp_path / "output").read_text(), re.MULTILINE)
+    comment = (tmp_path / "comment.md").read_text()
+    assert comment.startswith({"0": "### Fine", "1": "### Regression", "3": "### Inconclusive"}[code])
+    assert comment in (tmp_path / "summary.md").read_text()
+    for outcome in "0", "1", "2", "3":
+        verdict = subprocess.run(
+            ["bash", "-e", "-c", script(GUIDE, "Verdict")], env={"CODE": outcome}, capture_output=True, timeout=PATIENCE
+        )
+        assert verdict.returncode == (outcome in "12")
