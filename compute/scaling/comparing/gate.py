@@ -156,7 +156,8 @@ def disturbance(p: Point) -> float:
     known = p.evidence or {}
     cpus, others, steal = known.get("cpus"), known.get("others") or 0.0, known.get("steal") or 0.0
     left = (1 - others / cpus if cpus else 1.0) * (1 - steal)
-    return 1 / left if left > 0 else math.inf
+    waits = known.get("waits") or 0.0  # nobody on the machine makes a wait longer
+    return waits + (1 - waits) / left if left > 0 else math.inf
 
 
 def _disturbed(pair: Pair) -> str:
