@@ -75,8 +75,7 @@ def show(document: Document, console: Console) -> None:
     document = shown(document)
     _print(console, Text(document.title, style="bold"))
     for section in document.sections:
-        if section.title or section.sheet is not None:
-            console.print()
+        console.print()
         if section.title:
             _print(console, Text(section.title, style="bold"))
         for line in section.lines:

@@ -107,8 +107,17 @@ def test_a_point_that_one_file_lacks_is_inconclusive():
 def test_other_work_is_named_and_never_passed(fields, told):
     about = {"arguments": "512", "work": 1e7}
     before, after = a_file(**about), changed(a_file(seed=5, **about), **fields)
-    assert reasons(before, after) == [None, told]
+    assert [reason and reason.partition(";")[0] for reason in reasons(before, after)] == [None, told]
     assert outcome(before, after) == "inconclusive"
+
+
+def test_two_sizes_have_a_ratio_for_a_unit_of_work_that_is_never_passed():
+    before, after = a_file(work=1e7), a_file(2.2, seed=5, work=2e7, size=1024)
+    (pair, _) = pair_up(before, after)
+    assert pair.ratio == pytest.approx(1.1, rel=0.02)
+    assert pair.interval is not None
+    assert pair.problem == "the sizes differ: 512 and 1,024; the ratio is of the times for one of the iterations"
+    assert outcome(before, after) == outcome(before, a_file(2.0, seed=5, work=2e7, size=1024)) == "inconclusive"
 
 
 def test_where_an_object_lies_in_memory_is_no_other_argument():

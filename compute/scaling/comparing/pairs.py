@@ -20,7 +20,7 @@ Configuration = tuple[str, str, str, int, str]
 class Pair:
     """One configuration in two files: kernel, size, variant, backend, workers. None on a side that did not measure it.
 
-    problem:  why the two cannot be compared, in words; None where they can.
+    problem:  why the two are not measurements of one thing, in words; None where they are. The gate passes none.
     ratio:    after's seconds over before's: above 1 is slower. Over all pairs of samples (compute.scaling.statistics.
               shift), because the rounds of two files do not pair. interval: 95 %, None with too few samples.
     expected: that ratio as the controls foretell it, with its interval; None where a file has no controls.
@@ -72,8 +72,7 @@ def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tup
         lone = [p for size, p in left.items() if size not in right]
         lone_after = [p for size, p in right.items() if size not in left]
         if len(lone) == len(lone_after) == 1:
-            sizes = " and ".join(f"{p.size:,}" if p.size is not None else "none" for p in (lone[0], lone_after[0]))
-            found.append(Pair(lone[0], lone_after[0], f"the sizes differ: {sizes}"))
+            found.append(_of_two_sizes(lone[0], lone_after[0]))
             continue
         found += [Pair(p, None, "it is in the first file only") for p in lone]
         found += [Pair(None, p, "it is in the second file only") for p in lone_after]
@@ -118,6 +117,17 @@ def _compare(before: Point, after: Point) -> Pair:
     expected = expected_ratio(before, after)
     scaled = statistics.combined(ratio, interval, *expected) if expected else None
     return Pair(before, after, None, ratio, interval, expected, scaled)
+
+
+def _of_two_sizes(before: Point, after: Point) -> Pair:
+    """The pair of two sizes: a problem, with the ratio of the times for a unit of work where both tell their work."""
+    sizes = " and ".join(f"{p.size:,}" if p.size is not None else "none" for p in (before, after))
+    problem = f"the sizes differ: {sizes}"
+    if not (before.unit and before.unit == after.unit and before.work and after.work):
+        return Pair(before, after, problem)
+    one, other = ([sample / work for sample in p.samples] for p, work in ((before, before.work), (after, after.work)))
+    ratio, interval = statistics.shift(other, one)
+    return Pair(before, after, f"{problem}; the ratio is of the times for one of the {before.unit}", ratio, interval)
 
 
 def _other_work(before: Point, after: Point) -> str | None:
