@@ -30,7 +30,7 @@ from compute.scaling.rounds import Work, scale_all
 from compute.scaling.statistics import Interval
 from compute.scaling.words import percent, ratio
 from kernels import each
-from kernels.definition import Kernel, nearest
+from kernels.definition import Kernel, as_index, nearest
 
 LEAST = 0.8  # the line under which POP asks for a look
 BUDGET = 5.0  # seconds
@@ -109,9 +109,11 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
 
 
 def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: str | None, size: int | None) -> Work:
-    """The work, checked as `run` checks it. A plain function is one of items."""
+    """The work, checked as `run` checks it. A plain function is one of items; of a number, its first so many."""
     if isinstance(kernel, FunctionType):
         kernel = each(kernel)
+        if len(args) == 1 and isinstance(args[0], int) and not kw:
+            args = kernel.example(as_index(args[0], "size", least=1))  # as `nfold scale module:function SIZE` does
     held = as_kernel(kernel).held_to(variant)
     held = held.held_to(held.variant)  # the fastest, as in `run`, and that one alone
     settled, named = held.settled(args, dict(kw))

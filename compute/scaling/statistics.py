@@ -24,6 +24,7 @@ LEVEL = 0.96  # what "95 %" aims at: interpolating errs by up to half of one per
 EACH = 0.93  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
 BATCHES = 100  # of many samples, medians of so many neighbourhoods: nearer to independent, and all pairs fit in memory
 EXACT = 2500  # pairs: up to here the ranks are counted; beyond, the normal curve errs by less than one percent
+LEAST = 5e-324  # seconds: what is divided until nothing is left still has a logarithm
 TOO_WIDE = 0.05  # half a width, of the value: wider, and 95 % efficiency cannot be told from 90 %
 
 Interval = tuple[float, float]
@@ -103,7 +104,7 @@ def shift(above: Samples, below: Samples, level: float = 0.95) -> tuple[float, I
     reach high levels with few samples: six on each side carry 99.7 %, where the median of six carries 97 % at most. The
     interval is None with fewer than FEWEST_ROUNDS samples on a side, or too few for the level.
     """
-    logs = [np.log(_batched(np.asarray(side, np.float64))) for side in (above, below)]
+    logs = [np.log(np.maximum(_batched(np.asarray(side, np.float64)), LEAST)) for side in (above, below)]
     pairs = np.sort(np.subtract.outer(*logs), axis=None)
     ratio = _power(float(np.median(pairs)))
     if min(len(above), len(below)) < FEWEST_ROUNDS:

@@ -221,9 +221,21 @@ def test_a_marker_that_cannot_be_is_refused_in_a_line(args, kw, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_number_for_a_plain_function_is_so_many_items():
+    work = marked._work(abs_of, (5,), {}, None, None)
+    assert (work.kernel.name, list(work.args[0]), work.size_of(5)) == ("abs_of", [0, 1, 2, 3, 4], 5)
+    assert list(marked._work(abs_of, ([7, -7],), {}, None, None).args[0]) == [7, -7]
+    with pytest.raises(ValueError, match="size must be at least 1, not 0"):
+        marked._work(abs_of, (0,), {}, None, None)
+
+
 def test_a_word_or_a_number_alone_is_a_list_of_one():
     assert asked_of((), {"on": "threads", "workers": 2}) == Asked(("threads",), (2,))
     assert asked_of((), {"on": Threads(3)}) == Asked((Threads(3),))
+
+
+def abs_of(item):
+    return abs(item)
 
 
 def judged(speedup, least=0.8, rounds=20, sigma=0.01, **other):
