@@ -2,7 +2,7 @@
 
 Less is a failure where the interval says so beyond doubt. Where it does not tell, more is measured. What is undecided
 then passes if the figure itself reaches what is asked for, and fails as inconclusive if not: no test passes for want of
-rounds, of a ceiling, or of a backend. Where others disturbed most rounds, and that may explain what lacks, the test is
+rounds, of a ceiling, or of a backend. Where others disturbed many rounds, and that may explain what lacks, the test is
 skipped, and says so.
 """
 

@@ -210,7 +210,7 @@ def test_what_others_may_have_done_is_no_regression_and_hides_none():
     assert outcome(a_file(**disturbed), a_file(0.4, seed=5)) == "fine"
     waits = {**disturbed, "evidence": {"cpus": 2, "others": 1.0, "waits": 0.99}}
     assert outcome(before, a_file(1.5, seed=5, **waits)) == "regression"  # nobody makes a wait longer
-    now_and_then = {**disturbed, "contaminated": 5}
+    now_and_then = {**disturbed, "contaminated": 3}
     assert outcome(before, a_file(1.5, seed=5, **now_and_then)) == "regression"
 
 

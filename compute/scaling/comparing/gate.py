@@ -5,7 +5,7 @@ where the interval excludes a larger slowdown. Everything else is inconclusive. 
 
 - Of all comparisons of a program with itself, at most FALSE_ALARMS say that some point is slower, however many points
   there are: each of m is tested at the m-th part of that (Bonferroni).
-- Where most rounds of a file were disturbed from outside, samples are not independent, and no interval knows that. A
+- Where many rounds of a file were disturbed from outside, samples are not independent, and no interval knows that. A
   ratio then counts as far as it exceeds what the disturbance may explain.
 - That a point is fine is claimed at the interval's own level. The whole is fine only where every point is, so the
   slowdown of one point is overlooked no more often than that (Berger, Technometrics 24, 1982).
@@ -29,7 +29,7 @@ Test = Literal["time", "efficiency", "attainable"]
 
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
-MOSTLY = 0.5  # of the rounds: a median bears fewer that were disturbed
+MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
 
@@ -151,7 +151,7 @@ def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int |
 
 def disturbance(p: Point) -> float:
     """How many times as long its runs may have taken because of what others did meanwhile; 1 where that was rare."""
-    if not p.contaminated or p.contaminated <= MOSTLY * len(p.samples):
+    if not p.contaminated or p.contaminated <= MANY * len(p.samples):
         return 1.0
     known = p.evidence or {}
     cpus, others, steal = known.get("cpus"), known.get("others") or 0.0, known.get("steal") or 0.0
