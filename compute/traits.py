@@ -18,6 +18,7 @@ class Traits:
     overlaps_waits: while one waits for what is outside, the others go on.
     exceeds_cpus:   more of them than CPUs are of use, where they wait.
     loads_itself:   it compiles or loads code for itself, which serves no other backend of this process.
+    whole_program:  they are a program's own, of which only the whole is seen, from outside.
     """
 
     shares_memory: bool = True
@@ -26,6 +27,7 @@ class Traits:
     overlaps_waits: bool = True
     exceeds_cpus: bool = True
     loads_itself: bool = False
+    whole_program: bool = False
 
     def names(self) -> tuple[str, ...]:
         """The names of those that hold, as results files keep them."""
@@ -38,6 +40,7 @@ def traits_from(names: Iterable[str]) -> Traits:
     return Traits(**{field.name: field.name in names for field in fields(Traits)})
 
 
+PROGRAM = Traits(shares_memory=False, shares_gil=False, whole_program=True)
 PROCESSES = Traits(shares_memory=False, shares_gil=False, loads_itself=True)
 # Of the backends whose points older files hold without their traits; any other is taken for threads.
 _FORMERLY = {

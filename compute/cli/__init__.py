@@ -1,4 +1,5 @@
 """The command line: words in, the rooms below at work, tables out. Only this room prints."""
 
+from compute.cli import command as command
 from compute.cli import comparing as comparing
 from compute.cli.commands import main as main

@@ -58,9 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 1 (it failed), 2 (it cannot be done as asked), 130 (Ctrl-C)."""
     terminal.ready()
     words = sys.argv[1:] if argv is None else argv
-    # A negative number is a value, never an option; behind a blank the parser takes it for one.
     _asked.set(words)
-    words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
+    if words[:1] != ["command"]:  # whose words are another program's
+        # A negative number is a value, never an option; behind a blank the parser takes it for one.
+        words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
     try:
         code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
     except (KeyboardInterrupt, typer.Abort):
@@ -83,12 +84,13 @@ def _failed(error: BaseException, words: list[str]) -> int:
     if hasattr(error, "format_message"):  # the parser's
         return _complain(f"{error.format_message()} (nfold --help shows what there is)")
     from compute.dispatch import WorkerDied
+    from compute.programs.run import ProgramFailed
     from compute.scaling.configurations import Unavailable
     from compute.scaling.verify import WrongAnswer
 
     if isinstance(error, Unavailable):
         return _complain(str(error))
-    if isinstance(error, WorkerDied | WrongAnswer):  # they say it all
+    if isinstance(error, WorkerDied | WrongAnswer | ProgramFailed):  # they say it all
         return _complain(str(error), code=1)
     terminal.explain(error)  # a kernel's own error, with its chunk and its traceback
     return 1
@@ -130,6 +132,7 @@ def main_job(
       nfold scale matmul 2000 --on threads,prange --variant nogil,blas
       nfold scale mymodule:mykernel           one of your own, in this folder
       nfold run count_primes 1e9 --workers 2  a run: value, seconds, what lanes did
+      nfold command --workers 1,2 -- sort --parallel={workers} words.txt
       nfold report nfold-report.json --html report.html
       nfold advise mandelbrot 600             the fastest way to do this work here
       nfold doctor                            what stands in the way of N-fold here

@@ -72,8 +72,8 @@ def size(word: str, least: int = 1) -> int:
     return int(number)
 
 
-def budget(word: str) -> float:
-    """Seconds, from 30s, 2m, 1.5h, 500ms or 10."""
+def budget(word: str, option: str = "--budget") -> float:
+    """Seconds, from 30s, 2m, 1.5h, 500ms or 10; option: for what is said of one that is none."""
     text = word.strip().lower()
     parts = re.fullmatch(r"([+-]?[0-9.]+(?:e[+-]?[0-9]+)?|nan|[+-]?inf)\s*([a-z]*)", text)
     try:
@@ -81,7 +81,7 @@ def budget(word: str) -> float:
     except (ValueError, KeyError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"--budget must be a time above 0 such as 30s, 2m or 500ms, not {word.strip()!r}")
+        raise ValueError(f"{option} must be a time above 0 such as 30s, 2m or 500ms, not {word.strip()!r}")
     return seconds
 
 

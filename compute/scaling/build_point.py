@@ -43,7 +43,7 @@ def make_point(
     shares = [t.cpu / wall for t in timelines if (wall := sum(lane.wall for lane in t.lanes)) > 0]
     names = dict.fromkeys(name for t in timelines for name in t.sections)
     waits = _waits(kernel, serial)
-    middle = _middle([run.seconds for run in runs])
+    middle = middle_rounds([run.seconds for run in runs])
     accounts = [_account(runs[k], pool.workers, serial[k], waits > 0) for k in middle]
     middle_timeline = runs[middle[0]].timeline
     share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
@@ -159,7 +159,7 @@ def _more(run: Run, serial: Run) -> float:
     return run.work / serial.work if serial.work else 1.0
 
 
-def _middle(seconds: Sequence[float]) -> list[int]:
+def middle_rounds(seconds: Sequence[float]) -> list[int]:
     """The round whose time is the median, or the two around it."""
     order = [int(k) for k in np.argsort(np.asarray(seconds), kind="stable")]
     half = len(order) // 2

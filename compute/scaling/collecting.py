@@ -20,9 +20,12 @@ from kernels.definition import Kernel
 
 
 def collect_evidence(
-    points: Sequence[Point], kernel: Kernel, ceilings: Ceilings, rounds: Sequence[Conditions]
+    points: Sequence[Point], kernel: Kernel | None, ceilings: Ceilings, rounds: Sequence[Conditions]
 ) -> tuple[Point, ...]:
-    """The points of one trial, with what they attained and their evidence; rounds: what each round met."""
+    """The points of one trial, with what they attained and their evidence; rounds: what each round met.
+
+    kernel: None where they are of a program, of which nobody knows what its bodies are.
+    """
     contaminated = sum(met.marked is not None for met in rounds)
     surroundings = _surroundings(rounds)
     stopped = _mean([met.throttled / met.seconds for met in rounds if met.throttled is not None and met.seconds])
@@ -55,18 +58,20 @@ def _surroundings(rounds: Sequence[Conditions]) -> dict[str, Any]:
     }
 
 
-def _about(p: Point, kernel: Kernel, ceilings: Ceilings) -> dict[str, Any]:
-    compiled = kernel.variants[p.variant].compiled
+def _about(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any]:
+    compiled = None if kernel is None else kernel.variants[p.variant].compiled
     return {
         "compiled": compiled,
-        "ticket_seconds": ticket_seconds(compiled),
+        "ticket_seconds": None if compiled is None else ticket_seconds(compiled),
         "ceiling_compute": ceilings.speedup("compute", p.workers),
         "ceiling_memory": ceilings.speedup("memory", p.workers),
     }
 
 
-def _neighbours(p: Point, points: Sequence[Point], kernel: Kernel) -> dict[str, Any]:
+def _neighbours(p: Point, points: Sequence[Point], kernel: Kernel | None) -> dict[str, Any]:
     """How much lanes blocked that have no GIL to wait for."""
+    if kernel is None:
+        return {"free_blocked": None, "elsewhere_blocked": None}
     free = _blocked(points, p, lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled)
     return {
         "free_blocked": None if kernel.variants[p.variant].compiled else free,

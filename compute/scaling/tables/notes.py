@@ -12,7 +12,7 @@ from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.brief import FINE, is_fine
 from compute.scaling.verdict.judgement import headline
-from compute.scaling.verdict.phrases import disturbed, every
+from compute.scaling.verdict.phrases import counted, disturbed, every
 from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
@@ -78,7 +78,7 @@ def other_lines(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]
     yield from _rates(points)
     yield from _waiting(points)
     for p in points:
-        yield from (f"{_name(p)} · {p.workers} workers: {note}" for note in p.notes)
+        yield from (f"{_name(p)} · {counted(p.workers, 'worker')}: {note}" for note in p.notes)
     if any(p.rounds and p.speedup_ci is None and p.speedup is not None for p in points):
         yield f"No interval where there are fewer than {FEWEST_ROUNDS} rounds."
     yield from _disturbances(points, conditions)

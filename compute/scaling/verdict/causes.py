@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compute.scaling.verdict import phrases
+from compute.scaling.verdict import phrases, program_phrases
 from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, TICKETS, Evidence
 from compute.scaling.verdict.phrases import LEAST_FIGURE, Phrase, always, lost
 
@@ -62,6 +62,7 @@ class Cause:
     claim:   the share of the core-seconds that it takes of them; 0 where the evidence does not carry it.
     phrase:  what it did. remedy: what to do, "" where there is nothing to do.
     caps:    whether it keeps the machine's own ceiling under N-fold; then limit says so, and how far.
+    settles: whether it is what keeps it from N-fold, whatever the ledger looks like.
     """
 
     code: str
@@ -71,6 +72,7 @@ class Cause:
     remedy: Phrase
     caps: Callable[[Evidence], bool] = lambda e: False
     limit: Phrase = lambda e: ""
+    settles: Callable[[Evidence], bool] = lambda e: False
 
     def sentence(self, e: Evidence) -> str:
         return "; ".join(filter(None, [self.phrase(e), self.remedy(e)]))
@@ -165,6 +167,30 @@ ONE_THREAD = Cause(
     where(lambda e: e.takes_turns),
     phrases.one_thread,
     phrases.unblock,
+    settles=lambda e: e.takes_turns,
+)
+IGNORED = Cause(
+    "workers ignored",
+    ("blocked", "idle", "runqueue", "unexplained"),
+    where(program_phrases.ignores_workers),
+    program_phrases.ignored,
+    always("look up how it is told"),
+    settles=program_phrases.ignores_workers,
+)
+BUSY_ALONE = Cause(
+    "oversubscription",
+    ("runqueue", "inflation"),
+    where(program_phrases.is_busy_alone),
+    program_phrases.busy_alone,
+    always("limit each worker to one thread (such as OMP_NUM_THREADS=1), or compare with less"),
+    settles=program_phrases.is_busy_alone,
+)
+WANTS_MORE = Cause(
+    "oversubscription",
+    ("runqueue", "inflation", "blocked", "idle"),
+    where(program_phrases.wants_more),
+    program_phrases.crowded,
+    always("limit each worker to one thread (such as OMP_NUM_THREADS=1), or use fewer workers"),
 )
 NESTED = Cause(
     "nested threads",
@@ -192,6 +218,27 @@ NOISE = Cause(
     limit=phrases.noise_allows,
 )
 GIL = Cause("gil", ("blocked", "startup"), _claim_gil, phrases.gil, phrases.release_it)
+TURNS = Cause(
+    "lock",
+    ("blocked",),
+    where(program_phrases.takes_turns),
+    program_phrases.turns,
+    always("use processes, or hold the lock for less"),
+)
+SERIAL_FRACTION = Cause(
+    "serial fraction",
+    ("blocked",),
+    lambda e, claims: claims.take(most=program_phrases.alone_share(e)),
+    program_phrases.serial,
+    program_phrases.less_serial,
+)
+BLOCKED_OR_IDLE = Cause(
+    UNKNOWN,
+    ("blocked",),
+    where(program_phrases.is_program),
+    program_phrases.blocked,
+    always("profile it from inside"),
+)
 LOCK = Cause(
     "lock",
     ("blocked",),
@@ -221,7 +268,7 @@ MEMORY = Cause(
     "memory bandwidth",
     ("inflation",),
     where(lambda e: e.saturated),
-    phrases.memory,
+    program_phrases.bandwidth,
     phrases.LESS_MEMORY,
     caps=lambda e: e.held_by_memory,
     limit=phrases.memory_allows,
@@ -239,6 +286,13 @@ START_UP = Cause(
 TRANSFER = Cause("transfer", ("transfer",), everything, phrases.transfer, phrases.pass_less)
 SERIAL_SECTION = Cause(
     "serial section", ("serial",), everything, phrases.serial_section, always("move that into the body")
+)
+PROGRAM_INFLATED = Cause(
+    "cpu inflation",
+    ("inflation",),
+    where(program_phrases.is_program),
+    program_phrases.inflated,
+    always("busy waiting, work done by each worker again, caches, cores that share hardware, or the clock may be why"),
 )
 INFLATED = Cause(
     UNKNOWN,
@@ -265,11 +319,17 @@ UNEXPLAINED = Cause(
 CAUSES = (
     QUOTA,
     ONE_THREAD,
+    IGNORED,
+    BUSY_ALONE,
     NESTED,
+    WANTS_MORE,
     OVERSUBSCRIPTION,
     COMPUTING,
     NOISE,
     GIL,
+    TURNS,
+    SERIAL_FRACTION,
+    BLOCKED_OR_IDLE,
     LOCK,
     BLOCKED,
     FIRST_TOUCH,
@@ -279,6 +339,7 @@ CAUSES = (
     START_UP,
     TRANSFER,
     SERIAL_SECTION,
+    PROGRAM_INFLATED,
     INFLATED,
     QUEUED,
     UNEXPLAINED,

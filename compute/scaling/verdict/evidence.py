@@ -51,6 +51,7 @@ class Evidence:
                  same variant on as many processes.
     rounds, contaminated: how many were measured, and how many of them were disturbed from outside.
     traits:      what the backend is; None where only its name is known.
+    details:     of a program, what was seen of it from outside (compute.scaling.program_points).
     """
 
     kernel: str = ""
@@ -90,6 +91,7 @@ class Evidence:
     rounds: int | None = None
     contaminated: int | None = None
     traits: Traits | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_point(cls, p: Point) -> Evidence | None:
@@ -123,6 +125,7 @@ class Evidence:
             rounds=p.rounds,
             contaminated=p.contaminated,
             traits=p.has,
+            details=details,
             **kept,
         )
 
@@ -175,6 +178,8 @@ class Evidence:
     @property
     def awake(self) -> bool:
         """Whether no lane ever slept: what looks blocked was then stolen from a whole CPU, or was a wait for one."""
+        if self.has.whole_program:
+            return False  # a worker that it never started has not slept either
         return self.voluntary == 0 and "runqueue" not in self.unknown  # a system that hides queues may not count sleeps
 
     @property

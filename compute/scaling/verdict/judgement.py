@@ -20,7 +20,6 @@ from compute.scaling.verdict.causes import (
     INCONCLUSIVE,
     NOISE,
     NONE,
-    ONE_THREAD,
     UNKNOWN,
     Loss,
     losses,
@@ -100,8 +99,9 @@ def _name_cause(e: Evidence, ranked: list[Loss]) -> Loss:
     reached = e.reached
     if reached is not None and reached >= HEALTHY:
         return _nothing_wrong(e, reached)
-    if e.takes_turns:  # whatever its ledger looks like
-        return Loss(ONE_THREAD.code, 1.0, ONE_THREAD.sentence(e))
+    for cause in CAUSES:
+        if cause.settles(e):
+            return Loss(cause.code, 1.0, cause.sentence(e))
     most = ranked[0].share if ranked else 0.0
     denied = e.denied / e.workers
     if (
@@ -130,6 +130,8 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
     part = percent(reached)
     if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
+    if e.has.whole_program and e.workers == 1:
+        return _fine("one worker: what the others are compared with")
     if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
         # Serial waited as well, so that the ratio looks good; the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"

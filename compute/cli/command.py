@@ -1,0 +1,85 @@
+"""nfold command: how far any program scales with the number of workers that it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from compute.cli import terminal
+from compute.cli.commands import WorkersWords, app, refusing
+from compute.cli.outputs import Outputs, writes_files
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+@writes_files
+def command(
+    program: Annotated[
+        list[str],
+        typer.Argument(metavar="PROGRAM ARGS…", help="The program and its arguments; {workers} is the number."),
+    ],
+    workers: WorkersWords = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME",
+            help="A variable that tells it the number of workers, or NAME=VALUE. May be given again.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long to measure: 30s, 2m; one round in any case.")
+    ] = "1m",
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="A run that takes longer is ended, with all it started.")
+    ] = "10m",
+    same_output: Annotated[
+        bool, typer.Option("--same-output", help="What it prints has to be the same with every count.")
+    ] = False,
+    *,
+    outputs: Callable[[], Outputs],
+) -> int:
+    """Measure how far any program scales, and say why it does not scale further.
+
+    The program is told the number of workers by {workers} in its arguments, or by a variable. It runs with each number
+    once a round, in shuffled order, beside gauges of what this machine allows. One worker is always measured.
+
+    It is given nothing to read and no terminal, and what it prints is thrown away. A run that fails ends the
+    measurement.
+
+    \b
+    Examples:
+      nfold command --workers 1,2,4 -- sort --parallel={workers} words.txt
+      nfold command --env OMP_NUM_THREADS -- ./solve 1000
+      nfold command --same-output --json scaling.json -- python -m mymodule --jobs {workers}
+      nfold command --env OMP_NUM_THREADS --env OMP_WAIT_POLICY=passive -- sh -c 'a | b'
+    """
+    from compute import report
+    from compute.cli import words
+    from compute.programs.command import check_program
+    from compute.programs.command import command as as_command
+    from compute.scaling.programs import CutShort, scale_command
+
+    with refusing():
+        wanted = outputs()
+        counts = words.worker_counts(workers)
+        seconds, longest = words.budget(budget), words.budget(timeout, "--timeout")
+        check_program(as_command(program, env or ()), [1, *counts])
+        report.ready(wanted)
+    cut = False
+    with terminal.progress() as tell:
+        try:
+            scaling = scale_command(
+                program,
+                env=env or (),
+                workers=counts,
+                budget=seconds,
+                timeout=longest,
+                same_output=same_output,
+                progress=tell,
+            )
+        except CutShort as measured:
+            scaling, cut = measured.scaling, True
+    code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
+    return 130 if cut else code

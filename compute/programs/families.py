@@ -1,0 +1,162 @@
+"""The processes that a program started, whoever their parent is by now, and their end.
+
+A process whose parent ends is handed to the first process above it that has asked for such orphans. While programs are
+run, this process asks (Linux's PR_SET_CHILD_SUBREAPER): then even a daemon, which has left its parent, its session and
+its process group, is found below this process, its CPU time is known when it ends, and it can be ended. Where the
+system has nothing like that, a family is the program's process group and what is below it at that moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import psutil
+
+from compute.lanes import interrupts
+
+GRACE = 1.0  # s that a program has for its own clearing up, between being asked to end and being killed
+LONGEST = 5.0  # s until the end of a family that keeps on starting processes is given up
+LOOK = 0.005  # s between looks at whether it has gone
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[bool]:
+    """Take the orphans of what is started meanwhile; whether the system lets it.
+
+    Nothing else of this program may start processes meanwhile: they would be taken for the measured program's.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    former = ctypes.c_int(0)
+    asked = libc is not None and libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(former), 0, 0, 0) == 0
+    adopts = asked and libc is not None and libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    # Where somebody ignores the signal, the system throws away what it knows of each child as soon as that ends.
+    deaf = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    if deaf:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield adopts
+    finally:
+        if deaf:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        if adopts and libc is not None:
+            libc.prctl(_PR_SET_CHILD_SUBREAPER, former.value, 0, 0, 0)
+
+
+def own_children() -> list[int]:
+    """The processes whose parent this one is: those that this thread started, and orphans, which the main one gets."""
+    return _children("self", {str(os.getpid()), str(threading.get_native_id())})
+
+
+def children(pid: int) -> list[int]:
+    """The processes whose parent a process is now; none where it has gone."""
+    try:
+        return _children(pid, os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return []
+
+
+def _children(pid: int | str, threads: Iterable[str]) -> list[int]:
+    found: list[int] = []
+    for thread in threads:
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += map(int, read(f"/proc/{pid}/task/{thread}/children").split())
+    return found
+
+
+def read(path: str) -> bytes:
+    """A short file of /proc, in a third of the time that `open` takes."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 1 << 16)
+    finally:
+        os.close(file)
+
+
+def can_see_children() -> bool:
+    """Whether the system lists the children of a process (Linux with CONFIG_PROC_CHILDREN)."""
+    return os.path.exists(f"/proc/self/task/{threading.get_native_id()}/children")
+
+
+def name_of(pid: int) -> str:
+    """What a process is called; its number where nobody tells."""
+    try:
+        return read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+    except OSError:
+        return str(pid)
+
+
+class Family:
+    """A program's process and everything that it starts, from before its start until `end`."""
+
+    def __init__(self, adopts: bool) -> None:
+        self._adopts = adopts and can_see_children()
+        self._strangers = frozenset(own_children()) if self._adopts else frozenset[int]()
+        self.program: int | None = None  # its process, as soon as it is known
+
+    def roots(self) -> list[int]:
+        """Those of its processes that are this one's own children."""
+        if not self._adopts:
+            return [] if self.program is None else [self.program]
+        return [pid for pid in own_children() if pid not in self._strangers]
+
+    def members(self) -> list[int]:
+        """All of its processes, the dead ones included that nobody has reaped."""
+        found = dict.fromkeys(self.roots())
+        if not can_see_children():
+            return [*found, *(pid for root in found for pid in _below(root))]
+        for pid in (queue := list(found)):
+            queue += [child for child in children(pid) if child not in found]
+            found |= dict.fromkeys(children(pid))
+        return list(found)
+
+    def living(self) -> list[int]:
+        """Those that have not ended."""
+        return [pid for pid in self.members() if not has_ended(pid)]
+
+    def end(self) -> None:
+        """End every process of the family: asked first, killed after GRACE; a Ctrl-C meanwhile kills at once.
+
+        The dead ones are not reaped.
+        """
+        hurry = threading.Event()
+        asked: set[int] = set()
+        began = time.perf_counter()
+        with interrupts.put_off(hurry.set):
+            while (left := self.living()) and (taken := time.perf_counter() - began) < GRACE + LONGEST:
+                # Each is asked once. Killing is repeated, as they may start further ones until they are gone.
+                kill = hurry.is_set() or taken >= GRACE
+                for pid in left if kill else set(left) - asked:
+                    _send(pid, signal.SIGKILL if kill else signal.SIGTERM)
+                    _send(pid, signal.SIGCONT)  # one that is stopped hears of nothing before
+                asked.update(left)
+                time.sleep(LOOK)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is over, although nobody may have reaped it."""
+    try:
+        # Its name stands in brackets and may hold anything.
+        return read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] in (b"Z", b"X", b"")
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            return os.path.exists("/proc/self/stat") or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return True
+
+
+def _below(pid: int) -> Iterable[int]:
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, number)

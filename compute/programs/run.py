@@ -1,0 +1,238 @@
+"""One run of a command: its time, its answer, and what the system charged its processes for.
+
+It is given nothing to read, and no terminal. What it prints goes nowhere, or is counted and hashed as it comes, so that
+a gigabyte of it takes no memory; of its stderr the end is kept. Its time ends with the program itself: what it leaves
+behind is ended after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from compute.lanes import interrupts
+from compute.programs.command import Command
+from compute.programs.families import LONGEST, Family, name_of
+from compute.programs.watching import Watch, Watched, can_watch
+
+TAIL = 1 << 13  # bytes of stderr that are kept: its last line is all that is shown
+BLOCK = 1 << 20  # bytes that are read at once
+
+
+class ProgramFailed(RuntimeError):
+    """The program could not be started, ended with an error, or did not end in time. In one line, with its command."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that went well. In seconds, of the program's process and of all descendants that have ended with it.
+
+    seconds:  from just before its start until its process ended. user, system: CPU time.
+    faults:   minor page faults. voluntary, involuntary: switches.
+    watched:  what was seen of its threads; None where the system does not tell.
+    left:     names of processes that it left behind, which were ended.
+    printed:  how many bytes it wrote to stdout, and their digest; None where nobody asked for it.
+    """
+
+    seconds: float
+    user: float
+    system: float
+    faults: int = 0
+    voluntary: int = 0
+    involuntary: int = 0
+    watched: Watched | None = None
+    left: tuple[str, ...] = ()
+    printed: tuple[int, str] | None = None
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds."""
+        return self.user + self.system
+
+
+def run(
+    of: Command, workers: int, *, adopts: bool, timeout: float | None = None, keep_output: bool = False
+) -> Finished:
+    """Run it once with so many workers, and end whatever is left of it. ProgramFailed where that did not go well.
+
+    adopts: whether this process takes the orphans (compute.programs.families.adopting). timeout: seconds.
+    """
+    family = Family(adopts)
+    with _Run(of, workers, family, keep_output) as running:
+        if not running.watch(timeout):
+            raise ProgramFailed(
+                f"{of.line_at(workers)} had not ended after {timeout:g} s, and was ended; give it a smaller task, or"
+                " more time (--timeout)"
+            )
+        return running.finished()
+
+
+def _how_it_ended(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+@dataclass
+class _Run:
+    """A program that runs, from its start to its end."""
+
+    of: Command
+    workers: int
+    family: Family
+    keeps_output: bool
+    _process: Any = None
+    _began: float = 0.0
+    _ended: list[float] = field(default_factory=list)
+    _reaped: list[tuple[int, Any]] = field(default_factory=list)  # by the thread that waits, where it has to
+    _tail: bytes = b""
+    _printed: int = 0
+    _hash: Any = field(default_factory=hashlib.sha256)
+
+    def __enter__(self) -> _Run:
+        self._wake, self._woken = os.pipe()
+        try:
+            with interrupts.put_off():
+                self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
+        argv, environment = self.of.argv(self.workers), self.of.environment(self.workers)
+        self._began = time.perf_counter()
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.keeps_output else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # no terminal: one that asks for a password fails, and does not hang
+            )
+        except OSError as error:
+            remedy = "; put its interpreter before it, as in -- sh FILE" if error.errno == errno.ENOEXEC else ""
+            raise ProgramFailed(f"cannot start {self.of.line_at(self.workers)}: {error.strerror}{remedy}") from None
+        self.family.program = self._process.pid
+        self._waiter = threading.Thread(target=self._await_end, args=(self._process.pid,), daemon=True)
+        self._waiter.start()
+
+    def _await_end(self, pid: int) -> None:
+        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._reaped.append(os.wait4(pid, 0)[1:])
+        self._ended.append(time.perf_counter())
+        os.write(self._woken, b".")
+
+    def __exit__(self, *_: object) -> None:
+        """End all of it, reap the dead, and close what is open."""
+        self.family.end()
+        if self._process is not None:
+            self._waiter.join(LONGEST)
+            if self._waiter.is_alive():  # not even the system can end it: it hangs in a device
+                return
+            if self._process.returncode is None:
+                self._reap()
+            for stream in (self._process.stdout, self._process.stderr):
+                if stream is not None:
+                    stream.close()
+        _reap_orphans(self.family)
+        os.close(self._wake)
+        os.close(self._woken)
+
+    def watch(self, timeout: float | None) -> bool:
+        """Watch it until it has ended; False where that takes longer than `timeout` seconds."""
+        watch = Watch(self._began) if can_watch() else None
+        self._watch = watch
+        streams = [stream.fileno() for stream in (self._process.stderr, self._process.stdout) if stream is not None]
+        until = None if timeout is None else self._began + timeout
+        next_look = self._began
+        while not self._ended:
+            now = time.perf_counter()
+            if until is not None and now >= until:
+                return False
+            if watch is not None and now >= next_look:
+                watch.look(self.family.members())
+                next_look = time.perf_counter() + watch.pause
+            waits = [at - now for at in (until, next_look if watch is not None else None) if at is not None]
+            ready, _, _ = select.select([self._wake, *streams], [], [], max(0.0, min(waits)) if waits else None)
+            for stream in ready:
+                if stream != self._wake and not self._take(stream):
+                    streams.remove(stream)  # it has closed it
+        if watch is not None:
+            watch.look(self.family.members(), last=True)
+        for stream in streams:
+            os.set_blocking(stream, False)
+            with contextlib.suppress(BlockingIOError):  # a process that it has left behind holds the other end
+                while self._take(stream):
+                    pass
+        return True
+
+    def _take(self, stream: int) -> bool:
+        """Take what was printed there; False where there will be no more."""
+        data = os.read(stream, BLOCK)
+        if stream == self._process.stderr.fileno():
+            self._tail = (self._tail + data)[-TAIL:]
+        else:
+            self._printed += len(data)
+            self._hash.update(data)
+        return bool(data)
+
+    def finished(self) -> Finished:
+        """What the run took, now that the program has ended. ProgramFailed where it ended with an error."""
+        self._waiter.join()
+        # Those that end only because they are told to belong to no run.
+        usages = _reap_orphans(self.family)
+        left = tuple(name_of(pid) for pid in self.family.living() if pid != self._process.pid)
+        code, usage = self._reap()
+        if code:
+            line = self.of.line_at(self.workers)
+            raise ProgramFailed(f"{line} {_how_it_ended(code)}{self._last_words()}")
+        usages.append(usage)
+        return Finished(
+            seconds=self._ended[0] - self._began,
+            user=sum(u.ru_utime for u in usages),
+            system=sum(u.ru_stime for u in usages),
+            faults=sum(u.ru_minflt for u in usages),
+            voluntary=sum(u.ru_nvcsw for u in usages),
+            involuntary=sum(u.ru_nivcsw for u in usages),
+            watched=self._watch.result() if self._watch is not None else None,
+            left=left,
+            printed=(self._printed, self._hash.hexdigest()) if self.keeps_output else None,
+        )
+
+    def _reap(self) -> tuple[int, Any]:
+        status, usage = self._reaped[0] if self._reaped else os.wait4(self._process.pid, 0)[1:]
+        code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = code  # else Popen would wait for it once more
+        return code, usage
+
+    def _last_words(self) -> str:
+        """`: its last line on stderr`, or that it said nothing."""
+        lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines() if line.strip()]
+        return f": {lines[-1]}" if lines else ", and wrote nothing to stderr"
+
+
+def _reap_orphans(family: Family) -> list[Any]:
+    """Bury the dead orphans of a family; what each used."""
+    usages = []
+    for pid in family.roots():
+        if pid != family.program:
+            with contextlib.suppress(ChildProcessError):
+                dead, _, usage = os.wait4(pid, os.WNOHANG)
+                usages += [usage] if dead else []
+    return usages

@@ -1,0 +1,127 @@
+"""The threads of a program's processes while they live: how long each was on a CPU, and how long it waited for one.
+
+The system adds up what a process and its waited-for children used (`os.wait4`), but for the waits for a CPU, which it
+counts by thread and forgets when the thread ends (/proc/<pid>/task/<tid>/schedstat). So the threads are looked at again
+and again. What a thread did after the last look at it is missed, and so is a thread that began and ended between two
+looks. How much that is can be told: CPU time is in both accounts, and `Watched.cpu` over the other is what was seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from compute.programs.families import read
+
+PERIOD = 0.01  # s between looks, at least: of a thread that lives for 50 ms, that misses a tenth on average
+SHARE = 0.01  # of one CPU, which looking may take at most: a look that takes long is followed by a longer pause
+SLICE = 0.025  # s: a thread's CPU time is brought up to date at each tick, of 1 to 10 ms
+WORK = 0.9  # of the CPU time: the rest is of shells, launchers and threads that only watch over others
+
+Ticks = tuple[int, int]  # ns on a CPU, ns waiting for one
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of a run. In seconds.
+
+    cpu, queued:  of all threads that were seen: on a CPU, and waiting for one.
+    threads:      how many of them, the busiest first, did nine tenths of the work.
+    one:          for how long one thread at most had a CPU or wanted one; within it, nobody: for how long none did.
+    first, last:  how much of that was at the beginning and at the end, without a break.
+    cost:         CPU seconds that looking took.
+    """
+
+    cpu: float
+    queued: float
+    threads: int
+    one: float | None
+    nobody: float | None
+    first: float | None
+    last: float | None
+    cost: float
+
+
+@dataclass
+class Watch:
+    """Look at processes again and again: `look` now, and next after `pause` seconds."""
+
+    began: float
+    pause: float = PERIOD
+    _threads: dict[int, Ticks] = field(default_factory=dict)  # what each that may still live had at the last look
+    _over: list[Ticks] = field(default_factory=list)
+    _slices: list[tuple[float, float]] = field(default_factory=list)  # seconds, and threads that had or wanted a CPU
+    _latest: tuple[float, int] = (0.0, 0)
+    _cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._latest = self.began, 0
+
+    def look(self, processes: Iterable[int], last: bool = False) -> None:
+        """Note what the threads of these processes have used so far; last: whether the run is over."""
+        began = time.thread_time()
+        now = time.perf_counter()
+        seen = {thread: ticks for pid in processes for thread, ticks in _threads_of(pid)}
+        for thread, ticks in self._threads.items():
+            if thread not in seen or seen[thread] < ticks:  # the number may be another thread's by now
+                self._over.append(ticks)
+        self._threads = seen
+        before, wanted_before = self._latest
+        if now - before >= SLICE or last:
+            wanted = sum(map(sum, self._all()))
+            if now > before:
+                self._slices.append((now - before, (wanted - wanted_before) / 1e9 / (now - before)))
+            self._latest = now, wanted
+        took = time.thread_time() - began
+        self._cost += took
+        self.pause = max(PERIOD, took / SHARE)
+
+    def result(self) -> Watched:
+        """What was seen until the last look."""
+        threads = self._all()
+        cpu = sum(on_cpu for on_cpu, _ in threads)
+        shares = itertools.accumulate(sorted((on_cpu for on_cpu, _ in threads), reverse=True))
+        # Slices much longer than a phase of the program say nothing of it, and a single one nothing at all.
+        told = len(self._slices) > 2
+        alone = [(seconds, seconds * min(max(2.0 - wanted, 0.0), 1.0)) for seconds, wanted in self._slices]
+        nobody = sum(seconds * min(max(1.0 - wanted, 0.0), 1.0) for seconds, wanted in self._slices)
+        return Watched(
+            cpu=cpu / 1e9,
+            queued=sum(waited for _, waited in threads) / 1e9,
+            threads=1 + sum(share < WORK * cpu for share in shares),
+            one=sum(part for _, part in alone) if told else None,
+            nobody=nobody if told else None,
+            first=_unbroken(alone) if told else None,
+            last=_unbroken(alone[::-1]) if told else None,
+            cost=self._cost,
+        )
+
+    def _all(self) -> list[Ticks]:
+        return [*self._over, *self._threads.values()]
+
+
+def _unbroken(alone: Iterable[tuple[float, float]]) -> float:
+    """Seconds from the first slice on in which one thread at most was at work; alone: (seconds, of them so) a slice."""
+    return sum(part for _, part in itertools.takewhile(lambda of: of[1] >= of[0] / 2, alone))
+
+
+def _threads_of(pid: int) -> Iterable[tuple[int, Ticks]]:
+    """(number, what it has used so far) of each thread of a process; none where it has gone."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            fields = read(f"/proc/{pid}/task/{thread}/schedstat").split()
+            yield int(thread), (int(fields[0]), int(fields[1]))
+        except (OSError, ValueError, IndexError):
+            continue  # it has ended
+
+
+def can_watch() -> bool:
+    """Whether the system tells how long a thread was on a CPU and how long it waited for one (Linux, not gVisor)."""
+    return bool(list(_threads_of(os.getpid())))

@@ -1,0 +1,172 @@
+"""From the runs of a program to its points: the same Point as a kernel's, of what can be seen from outside.
+
+What the system charges the program's processes for is exact: CPU time, faults, switches. The waits of its threads for a
+CPU are what was seen of them (compute.programs.watching). What is left of workers × seconds is in `blocked`, and may be
+a lock, a disk, a server, a worker that found nothing more to do, or that the program never started: from outside these
+are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from compute.programs.command import Command
+from compute.programs.run import Finished
+from compute.scaling import ledger, statistics
+from compute.scaling.build_point import WAITING, middle_rounds
+from compute.scaling.ceiling import Ceilings
+from compute.scaling.dataset import Point
+from compute.scaling.words import listed, percent, seconds
+from compute.traits import PROGRAM
+
+BACKEND = "program"
+COVERED = 0.8  # of the CPU time, seen by looking at threads: with less of it, their waits are not known
+WITHIN = ("idle", "startup", "transfer", "serial")  # entries that nobody sees from outside: they are in blocked
+LEAST_NOTED = 0.005  # of the core-seconds: less is not worth a word
+
+
+def make_point(
+    of: Command, workers: int, runs: Sequence[Finished], alone: Sequence[Finished], ceilings: Ceilings,
+    beside: float | None, share: float,
+) -> Point:  # fmt: skip
+    """The Point of a program on so many workers from its runs, one a round; alone: those of one worker.
+
+    share: from 0 (computes) to 1 (streams memory), as far as it was measured. beside: how much longer it took beside
+    neighbours that stream memory than beside such that compute; None where that was not measured.
+    """
+    middle = middle_rounds([run.seconds for run in runs])
+    waits = _waits(alone)
+    accounts = [_entries(runs[k], workers, alone[k], waits > 0) for k in middle]
+    details = _details(runs, alone) | ({} if beside is None else {"beside_memory": beside})
+    known = _are_known(runs)
+    return Point(
+        kernel=of.name,
+        size=None,
+        variant=of.told_by,
+        backend=BACKEND,
+        workers=workers,
+        seconds=runs[0].seconds,
+        samples=tuple(run.seconds for run in runs),
+        cpu_per_wall=details["used"] / workers,
+        arguments=of.line,
+        notes=_notes(workers, runs, details, known),
+        ceiling=ceilings.of_work(workers, share, waits),
+        memory_share=share,
+        ledger=ledger.mean(accounts),
+        unknown=WITHIN if known else ("runqueue", *WITHIN),
+        efficiencies=ledger.mean([_efficiencies(runs[k], workers, alone[k]) for k in middle]),
+        details=details,
+        mode="strong",
+        traits=PROGRAM.names(),
+        evidence={"waits": waits} if waits else {},
+    )
+
+
+def inflated(workers: int, runs: Sequence[Finished], alone: Sequence[Finished]) -> float:
+    """The part of the core-seconds in which the program used more CPU than with one worker; median over rounds."""
+    return _median([(run.cpu - one.cpu) / (workers * run.seconds) for run, one in zip(runs, alone, strict=True)])
+
+
+def _entries(run: Finished, workers: int, alone: Finished, waits: bool) -> dict[str, float]:
+    """The ledger of a run, in core-seconds; alone: the run with one worker of the same round."""
+    off = workers * run.seconds - run.cpu
+    queued = min(_queued(run), max(0.0, off))
+    waiting = min(max(0.0, off - queued), max(0.0, alone.seconds - alone.cpu - _queued(alone)) * waits)
+    spent = dict.fromkeys(ledger.ENTRIES, 0.0) | {
+        "useful": alone.cpu,
+        "inflation": run.cpu - alone.cpu,
+        "waiting": waiting,
+        "blocked": max(0.0, off - queued) - waiting,
+        "runqueue": queued,
+    }
+    return spent | {"unexplained": min(0.0, off)}  # under 0 where it used more CPUs than it was given workers
+
+
+def _efficiencies(run: Finished, workers: int, alone: Finished) -> dict[str, float]:
+    """Those of the POP tree that the whole shows: whose load is balanced with whose, nobody sees from outside."""
+    parallel, computation = run.cpu / (workers * run.seconds), alone.cpu / run.cpu if run.cpu else 1.0
+    return {"global": parallel * computation, "parallel": parallel, "computation": computation}
+
+
+def _waits(alone: Sequence[Finished]) -> float:
+    """The part of its time for which the program with one worker waits for what is outside; 0 where that is little."""
+    waits = _median([(run.seconds - run.cpu - _queued(run)) / run.seconds for run in alone])
+    return min(waits, 1.0) if waits >= WAITING else 0.0
+
+
+def _queued(run: Finished) -> float:
+    return run.watched.queued if run.watched and _coverage(run) >= COVERED else 0.0
+
+
+def _coverage(run: Finished) -> float:
+    """How much of its CPU time was seen by looking at its threads."""
+    if run.watched is None:
+        return 0.0
+    return min(1.0, run.watched.cpu / run.cpu) if run.cpu > 0 else 1.0
+
+
+def _are_known(runs: Sequence[Finished]) -> bool:
+    return _median([_coverage(run) for run in runs]) >= COVERED
+
+
+def _details(runs: Sequence[Finished], alone: Sequence[Finished]) -> dict[str, float]:
+    """What was seen, medians over rounds; seconds of a run unless another unit is named.
+
+    user, in_the_system: CPU; system: that in the system beyond the run with one worker. faults, voluntary, involuntary.
+    used, used_alone: CPUs at work on average, and with one worker. covered: share of its CPU time that looking saw.
+    threads, threads_alone: how many did nine tenths of the work. wanted: threads that had a CPU or queued for one.
+    one, nobody, first, last: how long one thread at most was at work, and as in Watched. seconds_alone: of one worker.
+    """
+    seen: dict[str, Callable[[Finished], float | None]] = {
+        "user": lambda run: run.user,
+        "in_the_system": lambda run: run.system,
+        "faults": lambda run: run.faults,
+        "voluntary": lambda run: run.voluntary,
+        "involuntary": lambda run: run.involuntary,
+        "used": lambda run: run.cpu / run.seconds,
+        "covered": lambda run: None if run.watched is None else _coverage(run),
+        "wanted": lambda run: (run.cpu + run.watched.queued) / run.seconds if run.watched else None,
+        **{name: _as_watched(name) for name in ("threads", "one", "nobody", "first", "last")},
+    }
+    details = _medians(runs, seen)
+    of_one = _medians(alone, {name: seen[name] for name in ("used", "threads")} | {"seconds": lambda run: run.seconds})
+    beyond = _median([run.system - one.system for run, one in zip(runs, alone, strict=True)])
+    return details | {f"{name}_alone": value for name, value in of_one.items()} | {"system": beyond}
+
+
+def _as_watched(name: str) -> Callable[[Finished], float | None]:
+    return lambda run: getattr(run.watched, name, None)
+
+
+def _medians(runs: Sequence[Finished], seen: Mapping[str, Callable[[Finished], float | None]]) -> dict[str, float]:
+    """By name; what the system does not tell of each run is left out."""
+    values = {name: [of(run) for run in runs] for name, of in seen.items()}
+    return {name: _median([float(x) for x in of if x is not None]) for name, of in values.items() if None not in of}
+
+
+def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float], known: bool) -> tuple[str, ...]:
+    """What the ledger does not show: whose CPU time it was, switches, threads; and what was left behind."""
+    budget = workers * statistics.median([run.seconds for run in runs])
+    parts = [
+        f"{seconds(details['user'])} of CPU as user and {seconds(details['in_the_system'])} in the system",
+        f"{details['used']:.2f} CPUs at work",
+    ]
+    if "threads" in details:
+        parts.append(f"{details['threads']:.0f} thread{'s' * (details['threads'] != 1)} that did most of it")
+    switches = f"{details['voluntary']:.0f} switches to wait and {details['involuntary']:.0f} to make room"
+    parts += [switches, f"{details['faults']:.0f} page faults"]
+    told = [listed(parts)]
+    if not known:
+        queued = _median([run.watched.queued for run in runs if run.watched]) / budget if runs[0].watched else 0.0
+        covered = f"only {percent(details['covered'])} of its CPU time was seen" if "covered" in details else ""
+        least = f"; at least {percent(queued)} of core-seconds were waits for a CPU" if queued >= LEAST_NOTED else ""
+        if covered:
+            told.append(f"its threads end too soon to be watched: {covered}{least}")
+    left = sorted({name for run in runs for name in run.left})
+    if left:
+        told.append(f"it left processes running when it ended ({', '.join(left)}), and these were ended")
+    return tuple(told)
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values)

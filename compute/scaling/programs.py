@@ -1,0 +1,320 @@
+"""Rounds of any program: with every worker count once a round, in shuffled order, beside the gauges of kernels.
+
+It is another kind of work, measured by the same rules: the answers first, nothing timed is cold, everything that is
+compared is in the same round. What it lacks is what lanes tell of themselves (compute.scaling.program_points).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compute import machine
+from compute.programs.command import Command, check_program, command
+from compute.programs.families import adopting
+from compute.programs.run import Finished, run
+from compute.programs.watching import can_watch
+from compute.scaling import (
+    ceiling,
+    collecting,
+    configurations,
+    derive,
+    harness,
+    laws,
+    noise,
+    program_points,
+    statistics,
+)
+from compute.scaling.ceiling import Bound, Ceilings, Gauge
+from compute.scaling.measure import GAUGE_SHARE, garbage_set_aside
+from compute.scaling.results import Scaling
+from compute.scaling.verdict.judgement import judge_points
+from compute.scaling.verify import WrongAnswer
+from compute.scaling.words import percent, seconds
+from compute.scaling.workload import Pace
+
+BUDGET = 60.0  # seconds: a program starts anew each time, so its runs are longer than a kernel's
+TIMEOUT = 600.0  # seconds of one run: longer, and it is taken for one that hangs
+STARTS = 11  # of a program that does nothing: their median holds although five of them were disturbed
+INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
+TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
+KEPT = 0.25  # of the budget, for these
+TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
+
+Progress = Callable[[float, float, str], None]
+
+
+class CutShort(KeyboardInterrupt):
+    """Ctrl-C after at least one full round. `scaling`: what was measured until then."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.scaling = scaling
+
+
+def scale_command(
+    words: Sequence[str],
+    *,
+    env: Iterable[str] = (),
+    workers: Sequence[int] | None = None,
+    budget: float | None = None,
+    rounds: int | None = None,
+    timeout: float | None = TIMEOUT,
+    same_output: bool = False,
+    progress: Progress | None = None,
+) -> Scaling:
+    """Measure how far a program scales: `words`, its name and arguments, with each of these numbers of workers.
+
+    The number is put in place of `{workers}` in every word, and into the variables of env: `NAME`, or `NAME=VALUE` with
+    `{workers}` in the value. One worker is always measured: it is what the others are compared with.
+
+    budget: seconds (60 where rounds is left out too). One full round is always measured. rounds: how many at most.
+    timeout: seconds that one run may take. same_output: whether what it prints has to be the same with every count.
+    progress: as for `scale`.
+    ValueError before anything is started; ProgramFailed where a run fails or takes too long, WrongAnswer where what it
+    prints differs: nothing is timed further. CutShort at a Ctrl-C, with what was measured; then, and at every error,
+    all that the program has started is ended. Other threads must not start processes meanwhile.
+    """
+    of = command(words, env)
+    counts = sorted({1, *_checked(workers)})
+    check_program(of, counts)
+    budget, most = configurations.limits(BUDGET if budget is None and rounds is None else budget, rounds)
+    tell = progress or (lambda done, total, label: None)
+    with ExitStack() as stack:
+        adopts = stack.enter_context(adopting())
+        tell(0, 1, "opening the gauges")
+        usable = machine.usable_cpus()
+        gauges = stack.enter_context(ceiling.gauges({1, *counts}))
+        trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, adopts, timeout)
+        start = trial.start_seconds()
+        trial.check(same_output)
+        cut = trial.measure(most, min(max(counts), usable))
+        scaling = trial.as_scaling(start, most if rounds else None)
+    tell(1, 1, "done")
+    if cut:
+        raise CutShort(scaling)
+    return scaling
+
+
+def _checked(workers: Sequence[int] | None) -> Sequence[int]:
+    if workers is None:
+        return configurations.worker_counts()
+    for count in workers:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"workers must be whole numbers from 1 on, not {count!r}")
+    return workers
+
+
+@dataclass
+class _Trial:
+    """One program with every worker count: `check`, `measure`, then `as_scaling`."""
+
+    of: Command
+    counts: Sequence[int]
+    pace: Pace
+    gauges: Sequence[Gauge]
+    adopts: bool
+    timeout: float | None
+    runs: list[dict[int, Finished]] = field(default_factory=list)  # by round and worker count
+    rates: dict[tuple[Bound, int], list[float]] = field(default_factory=dict)
+    conditions: list[noise.Conditions] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    beside: float | None = None  # as program_points.make_point has it
+    share: float = 0.0
+    _quickest: float = 0.0
+    _latest: float = 0.0
+    _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def _run(self, workers: int, keep_output: bool = False) -> Finished:
+        return run(self.of, workers, adopts=self.adopts, timeout=self.timeout, keep_output=keep_output)
+
+    def start_seconds(self) -> float:
+        """What starting a program takes that does nothing, and seeing that it has ended."""
+        nothing = [shutil.which("true")] if shutil.which("true") else [sys.executable, "-S", "-E", "-c", ""]
+        of = Command(tuple(map(str, nothing)))
+        return statistics.median([run(of, 1, adopts=self.adopts).seconds for _ in range(STARTS)])
+
+    def check(self, same_output: bool) -> None:
+        """Run it once with each count, the most workers first; compare what it prints where that is asked for."""
+        found: dict[int, Finished] = {}
+        for count in reversed(self.counts):
+            self.pace.say(f"{self.of.name} · {count} · checking")
+            found[count] = self._run(count, keep_output=same_output)
+        self._quickest = min(of.seconds for of in found.values())
+        self.pace.step()
+        if same_output:
+            self._compare({count: of.printed for count, of in found.items() if of.printed})
+
+    def _compare(self, printed: dict[int, tuple[int, str]]) -> None:
+        first = printed[1]
+        for count, other in sorted(printed.items()):
+            if other != first:
+                sizes = f"{other[0]:,} bytes, not {first[0]:,}" if other[0] != first[0] else f"other {other[0]:,} bytes"
+                raise WrongAnswer(f"{self.of.line_at(count)} does not print what it prints with 1 worker: {sizes}")
+        if not first[0]:
+            self.warnings.append("it printed nothing, so that --same-output had nothing to compare")
+
+    def measure(self, most: int, widest: int) -> bool:
+        """Measure rounds within the budget; then, where it needed more CPU with more workers, see what slows it.
+
+        widest: the most workers that have a CPU each. True where a Ctrl-C cut it short after a round; it is raised
+        where there is none.
+        """
+        log = noise.RoundLog()
+        try:
+            with garbage_set_aside():
+                self._rounds(log, most, KEPT * self.pace.budget if np.isfinite(self.pace.budget) else 0.0)
+                if self._is_inflated(widest):
+                    self._try_neighbours(widest)
+                self._rounds(log, most, 0.0)
+        except KeyboardInterrupt:
+            if not self.runs:
+                raise
+            self.warnings.append(f"cut short by Ctrl-C after {_rounds(len(self.runs))}")
+            return True
+        finally:
+            self.conditions = log.conditions()[: len(self.runs)]
+        return False
+
+    def _rounds(self, log: noise.RoundLog, most: int, kept: float) -> None:
+        while len(self.runs) < most and (not self.runs or self.pace.left - kept > self._latest):
+            began = time.perf_counter()
+            everybody: list[int | Gauge] = [*self.counts, *self.gauges]
+            runs, rates = {}, {}
+            for turn in (everybody[k] for k in self._shuffle.permutation(len(everybody))):
+                if isinstance(turn, Gauge):
+                    rates[turn.key] = turn.run(self._quickest * GAUGE_SHARE)
+                else:
+                    self.pace.say(f"{self.of.name} · {turn}")
+                    runs[turn] = self._run(turn)
+            self.runs.append(runs)
+            for key, rate in rates.items():
+                self.rates.setdefault(key, []).append(rate)
+            self._latest = time.perf_counter() - began
+            log.round_over()
+            self.pace.step()
+
+    def _of(self, count: int) -> list[Finished]:
+        return [runs[count] for runs in self.runs]
+
+    @property
+    def _ceilings(self) -> Ceilings:
+        return Ceilings(self.rates, len(machine.allowed_cpus()))
+
+    def _is_inflated(self, widest: int) -> bool:
+        return (
+            widest > 1
+            and widest in self.counts
+            and program_points.inflated(widest, self._of(widest), self._of(1)) >= INFLATED
+        )
+
+    def _try_neighbours(self, widest: int) -> None:
+        """Run it with one worker beside lanes that stream memory, and beside lanes that compute, in turns.
+
+        Both take the same CPUs and the same clock from it, so what the former cost it more is memory. What they would
+        cost a program that does nothing but stream is what they cost the gauge.
+        """
+        gauge = self._ceilings.speedup("memory", widest)
+        if not gauge or widest / gauge < TELLS:
+            return
+        took: dict[Bound, list[float]] = {"memory": [], "compute": []}
+        with ceiling.gauges({widest - 1}) as opened:
+            neighbours = {of.bound: of for of in opened if of.pool.workers == widest - 1}
+            longest = 2 * max(of.seconds for of in self._of(1))
+            while len(took["memory"]) < TRIALS and (not took["memory"] or self.pace.left > 2 * longest):
+                for bound, times in took.items():
+                    self.pace.say(f"{self.of.name} · 1 · beside lanes of {bound}")
+                    with _busy(neighbours[bound]):
+                        times.append(self._run(1).seconds)
+        self.beside = statistics.median(took["memory"]) / statistics.median(took["compute"])
+        self.share = min(max((self.beside - 1) / (widest / gauge - 1), 0.0), 1.0)
+
+    def as_scaling(self, start: float, asked: int | None) -> Scaling:
+        """The points and all that goes with them. start: seconds that starting a program takes. asked: rounds."""
+        ceilings = self._ceilings
+        made = [
+            program_points.make_point(self.of, count, self._of(count), self._of(1), ceilings, self.beside, self.share)
+            for count in self.counts
+        ]
+        points = derive.compare_points(made)
+        points = collecting.collect_evidence(points, None, ceilings, self.conditions)
+        usable = machine.usable_cpus()
+        fitted = laws.fit_laws(points, cpus=usable, roof=ceilings.roof("memory"))
+        conditions = [
+            {"kernel": self.of.name, "round": number, **met.as_dict()} for number, met in enumerate(self.conditions, 1)
+        ]
+        return Scaling(
+            judge_points(points),
+            machine.describe(),
+            (*configurations.about_workers(points), *self.warnings, *self._about_times(start, asked)),
+            laws=fitted,
+            conditions=tuple(conditions),
+            harness={"timer_resolution": harness.resolution(), "overhead": start} | self._watching(),
+        )
+
+    def _watching(self) -> dict[str, float]:
+        """What looking at the program's processes took, in CPUs."""
+        every = [of for runs in self.runs for of in runs.values() if of.watched]
+        whole = sum(of.seconds for of in every)
+        return {"watching": sum(of.watched.cost for of in every if of.watched) / whole} if whole else {}
+
+    def _about_times(self, start: float, asked: int | None) -> Iterator[str]:
+        """What a reader must know of the times: too short, too few, or with less seen than elsewhere."""
+        shortest = min(statistics.median([of.seconds for of in self._of(count)]) for count in self.counts)
+        if start > harness.MOST_OVERHEAD * shortest:
+            yield (
+                f"start-up dominates: starting a program that does nothing takes {seconds(start)}, "
+                f"{percent(min(start / shortest, 1.0))} of {seconds(shortest)}; give it a task that takes"
+                f" {seconds(start / harness.MOST_OVERHEAD)} or longer"
+            )
+        wanted = asked or statistics.FEWEST_ROUNDS
+        if len(self.runs) < wanted and not any(text.startswith("cut short") for text in self.warnings):
+            yield (
+                f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.runs))}; an interval needs"
+                f" {statistics.FEWEST_ROUNDS}, in about"
+                f" {statistics.two_digits(1.1 * (statistics.FEWEST_ROUNDS + 1) * self._latest)} s"
+            )
+        if not can_watch():
+            yield (
+                "this system has no /proc that tells of threads: how long they waited for a CPU, and how many were at"
+                " work, is not known; user and system CPU, faults and switches are"
+            )
+        if not self.adopts:
+            yield "this system hands no orphans over: processes that leave their parent are not counted, nor ended"
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' * (count != 1)}"
+
+
+@contextmanager
+def _busy(gauge: Gauge) -> Iterator[None]:
+    """Keep the lanes of a gauge at work."""
+    over, at_work = threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            while not over.is_set():
+                gauge.run()
+                at_work.set()
+        finally:
+            at_work.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        at_work.wait()
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
+__all__ = ["BUDGET", "TIMEOUT", "CutShort", "scale_command"]

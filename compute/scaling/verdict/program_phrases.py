@@ -1,0 +1,144 @@
+"""What can be told of a whole program that was watched from outside, and in which words."""
+
+from __future__ import annotations
+
+from compute.scaling.verdict.evidence import Evidence
+from compute.scaling.verdict.phrases import counted, figures, memory
+from compute.scaling.words import percent, ratio, seconds
+
+MORE = 1.25  # CPUs wanted for each worker: a program's own housekeeping takes less than a quarter of one
+ALIKE = 0.1  # of a speedup or of the CPUs used: two counts that differ by less are one to the program
+TURNS = 0.8  # of the time with one thread at work: more than a program shares out that scales at all
+
+
+def seen(e: Evidence, name: str) -> float | None:
+    """A figure of what was seen, None where it was not; and for everything that is no whole program."""
+    return e.details.get(name) if e.has.whole_program else None
+
+
+def is_program(e: Evidence) -> bool:
+    return e.has.whole_program
+
+
+def ignores_workers(e: Evidence) -> bool:
+    """Whether the program did the very same with so many workers as with one: time, CPUs at work, threads."""
+    used, alone = seen(e, "used"), seen(e, "used_alone")
+    if e.workers == 1 or e.speedup is None or not used or not alone:
+        return False
+    return abs(e.speedup - 1) <= ALIKE and abs(used / alone - 1) <= ALIKE and not more_threads(e)
+
+
+def more_threads(e: Evidence) -> bool:
+    """Whether clearly more threads did its work than with one worker: one more for every second worker that it got."""
+    return (seen(e, "threads") or 0) - (seen(e, "threads_alone") or 0) >= (e.workers - 1) / 2
+
+
+def is_busy_alone(e: Evidence) -> bool:
+    """Whether the program keeps more than one CPU at work with one worker already."""
+    return e.workers > 1 and (seen(e, "used_alone") or 0.0) >= MORE
+
+
+def wants_more(e: Evidence) -> bool:
+    """Whether more of its threads want a CPU than it has workers, where there is a CPU for each worker."""
+    wanted = seen(e, "wanted")
+    return wanted is not None and "runqueue" not in e.unknown and not e.crowded and wanted >= MORE * e.workers
+
+
+def takes_turns(e: Evidence) -> bool:
+    """Whether several of its threads work, and one at a time."""
+    one = seen(e, "one")
+    return e.workers > 1 and one is not None and one >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
+
+
+def alone_share(e: Evidence) -> float:
+    """The part of the core-seconds that was lost because one of its threads at most was at work."""
+    one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
+    if one is None or e.workers == 1 or not e.budget > 0:
+        return 0.0
+    return max(0.0, one - nobody) * (e.workers - 1) / e.budget
+
+
+def serial_fraction(e: Evidence) -> float | None:
+    """The part of its time with one worker for which one thread at most is at work with several."""
+    one, whole = seen(e, "one"), seen(e, "seconds_alone")
+    return min(one / whole, 1.0) if one is not None and whole else None
+
+
+def ignored(e: Evidence) -> str:
+    used = seen(e, "used") or 0.0
+    return (
+        f"{counted(round(used, 2), 'CPU')} at work with 1 worker and with {e.workers}, in the same time: it does not"
+        f" heed {e.variant or 'the number of workers'}, or has nothing to share out"
+    )
+
+
+def busy_alone(e: Evidence) -> str:
+    alone, used = seen(e, "used_alone") or 0.0, seen(e, "used") or 0.0
+    threads = seen(e, "threads_alone")
+    on = f", on {counted(threads, 'thread')}" if threads else ""
+    return (
+        f"{counted(round(alone, 2), 'CPU')} at work with 1 worker already{on}, and {ratio(used)} with {e.workers}"
+        f"{figures(e, 'runqueue', 'inflation')}"
+    )
+
+
+def crowded(e: Evidence) -> str:
+    wanted = f"its threads wanted {ratio(seen(e, 'wanted') or 0.0)} CPUs with {counted(e.workers, 'worker')}"
+    return wanted + figures(e, "runqueue", "inflation", "blocked")
+
+
+def turns(e: Evidence) -> str:
+    one = (seen(e, "one") or 0.0) / e.seconds
+    return (
+        f"its {seen(e, 'threads'):.0f} threads take turns: one at most was at work {percent(min(one, 1.0))} of the time"
+        ": consistent with a GIL or another lock"
+    )
+
+
+def serial(e: Evidence) -> str:
+    """`one thread at most at work for 310 ms of 650 ms: a serial fraction of 30 %`"""
+    one = seen(e, "one") or 0.0
+    where = [
+        f"{seconds(part)} of it at the {end}"
+        for end, part in (("beginning", seen(e, "first")), ("end", seen(e, "last")))
+        if part is not None and part >= one / 5
+    ]
+    at = f" ({', '.join(where)})" if where else ""
+    text = f"one thread at most at work for {seconds(one)} of {seconds(e.seconds)}{at}"
+    fraction = serial_fraction(e)
+    return text if fraction is None else f"{text}: a serial fraction of {percent(fraction)} of one worker's time"
+
+
+def less_serial(e: Evidence) -> str:
+    fraction = serial_fraction(e)
+    most = f": as it is, no number of workers makes it more than {ratio(1 / fraction)}× as fast" if fraction else ""
+    return f"share that part out, or shorten it{most}"
+
+
+def blocked(e: Evidence) -> str:
+    text = f"blocked or idle {percent(e.share('blocked'))} of core-seconds"
+    used, nobody = seen(e, "used"), seen(e, "nobody")
+    text += f", {ratio(used)} CPUs at work on average" if used else ""
+    text += f", none for {seconds(nobody)}" if nobody and nobody >= ALIKE * e.seconds else ""
+    return f"{text}: a lock, a disk, a server, or workers without work, and nothing seen from outside tells which"
+
+
+def inflated(e: Evidence) -> str:
+    now, more = (seen(e, "user") or 0.0) + (seen(e, "in_the_system") or 0.0), seen(e, "system") or 0.0
+    used = f"{seconds(now)} of CPU with {e.workers} workers, {seconds(max(0.0, e.ledger.get('useful', 0.0)))} with 1"
+    system = (
+        f", {seconds(more)} of it more in the system"
+        if more >= ALIKE * max(e.ledger.get("inflation", 0.0), 0.0)
+        else ""
+    )
+    return f"CPU inflation {percent(e.share('inflation'))} of core-seconds ({used}{system})"
+
+
+def bandwidth(e: Evidence) -> str:
+    beside = seen(e, "beside_memory")
+    tried = (
+        f"; with 1 worker it takes {ratio(beside)}× as long beside memory traffic as beside other work"
+        if beside
+        else ""
+    )
+    return memory(e) + tried
