@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -57,8 +59,8 @@ def command(
     """
     from compute import report
     from compute.cli import words
-    from compute.programs.command import check_program
-    from compute.programs.command import command as as_command
+    from compute.program.command import check_program
+    from compute.program.command import command as as_command
     from compute.scaling.programs import CutShort, scale_command
 
     with refusing():
@@ -68,7 +70,7 @@ def command(
         check_program(as_command(program, env or ()), [1, *counts])
         report.ready(wanted)
     cut = False
-    with terminal.progress() as tell:
+    with ended_as_by_ctrl_c(), terminal.progress() as tell:
         try:
             scaling = scale_command(
                 program,
@@ -83,3 +85,18 @@ def command(
             scaling, cut = measured.scaling, True
     code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
     return 130 if cut else code
+
+
+@contextlib.contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let whoever ends this process end the measurement as Ctrl-C does: the program ended, what there is shown."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    former = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    ours = [number for number, handler in former.items() if handler == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -84,7 +84,7 @@ def _failed(error: BaseException, words: list[str]) -> int:
     if hasattr(error, "format_message"):  # the parser's
         return _complain(f"{error.format_message()} (nfold --help shows what there is)")
     from compute.dispatch import WorkerDied
-    from compute.programs.run import ProgramFailed
+    from compute.program.run import ProgramFailed
     from compute.scaling.configurations import Unavailable
     from compute.scaling.verify import WrongAnswer
 

@@ -2,6 +2,7 @@
 
 Measuring:
 rounds.py         scale(): pools and gauges open, trials one after the other
+programs.py       scale_command(): the same of any program, which is only seen from outside
 measure.py        one work on every pool: warm, check, rounds, points
 workload.py       what is to be measured; how far the measuring is
 configurations.py which backends with how many workers, for how long
@@ -12,6 +13,7 @@ noise.py          what disturbed a round from outside
 harness.py        the timer's resolution, what a run of nothing takes, and what the first touch of memory does
 probe.py          how much of the time the GIL was taken
 build_point.py    from a configuration's runs to its point
+program_points.py from a program's runs to its points
 collecting.py     the evidence of each point, from itself, its neighbours and the rounds
 
 What follows from it, all pure:

@@ -1,7 +1,7 @@
 """From the runs of a program to its points: the same Point as a kernel's, of what can be seen from outside.
 
 What the system charges the program's processes for is exact: CPU time, faults, switches. The waits of its threads for a
-CPU are what was seen of them (compute.programs.watching). What is left of workers × seconds is in `blocked`, and may be
+CPU are what was seen of them (compute.program.watching). What is left of workers × seconds is in `blocked`, and may be
 a lock, a disk, a server, a worker that found nothing more to do, or that the program never started: from outside these
 are one.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compute.programs.command import Command
-from compute.programs.run import Finished
+from compute.program.command import Command
+from compute.program.run import Finished
 from compute.scaling import ledger, statistics
 from compute.scaling.build_point import WAITING, middle_rounds
 from compute.scaling.ceiling import Ceilings

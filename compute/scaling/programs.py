@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compute import machine
-from compute.programs.command import Command, check_program, command
-from compute.programs.families import adopting
-from compute.programs.run import Finished, run
-from compute.programs.watching import can_watch
+from compute.program.command import Command, check_program, command
+from compute.program.families import adopting
+from compute.program.run import Finished, run
+from compute.program.watching import can_watch
 from compute.scaling import (
     ceiling,
     collecting,
@@ -46,6 +46,7 @@ STARTS = 11  # of a program that does nothing: their median holds although five 
 INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
 TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
 KEPT = 0.25  # of the budget, for these
+CUT = "cut short"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
 Progress = Callable[[float, float, str], None]
@@ -90,12 +91,11 @@ def scale_command(
     with ExitStack() as stack:
         adopts = stack.enter_context(adopting())
         tell(0, 1, "opening the gauges")
-        usable = machine.usable_cpus()
         gauges = stack.enter_context(ceiling.gauges({1, *counts}))
         trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, adopts, timeout)
         start = trial.start_seconds()
         trial.check(same_output)
-        cut = trial.measure(most, min(max(counts), usable))
+        cut = trial.measure(most)
         scaling = trial.as_scaling(start, most if rounds else None)
     tell(1, 1, "done")
     if cut:
@@ -161,12 +161,12 @@ class _Trial:
         if not first[0]:
             self.warnings.append("it printed nothing, so that --same-output had nothing to compare")
 
-    def measure(self, most: int, widest: int) -> bool:
-        """Measure rounds within the budget; then, where it needed more CPU with more workers, see what slows it.
+    def measure(self, most: int) -> bool:
+        """Measure rounds within the budget; meanwhile, where it needs more CPU with more workers, see what slows it.
 
-        widest: the most workers that have a CPU each. True where a Ctrl-C cut it short after a round; it is raised
-        where there is none.
+        True where a Ctrl-C cut it short after a round; it is raised where there is none.
         """
+        widest = max(count for count in self.counts if count <= machine.usable_cpus())  # with a CPU for each
         log = noise.RoundLog()
         try:
             with garbage_set_aside():
@@ -177,7 +177,7 @@ class _Trial:
         except KeyboardInterrupt:
             if not self.runs:
                 raise
-            self.warnings.append(f"cut short by Ctrl-C after {_rounds(len(self.runs))}")
+            self.warnings.append(f"{CUT} after {_rounds(len(self.runs))}")
             return True
         finally:
             self.conditions = log.conditions()[: len(self.runs)]
@@ -209,11 +209,7 @@ class _Trial:
         return Ceilings(self.rates, len(machine.allowed_cpus()))
 
     def _is_inflated(self, widest: int) -> bool:
-        return (
-            widest > 1
-            and widest in self.counts
-            and program_points.inflated(widest, self._of(widest), self._of(1)) >= INFLATED
-        )
+        return widest > 1 and program_points.inflated(widest, self._of(widest), self._of(1)) >= INFLATED
 
     def _try_neighbours(self, widest: int) -> None:
         """Run it with one worker beside lanes that stream memory, and beside lanes that compute, in turns.
@@ -275,7 +271,7 @@ class _Trial:
                 f" {seconds(start / harness.MOST_OVERHEAD)} or longer"
             )
         wanted = asked or statistics.FEWEST_ROUNDS
-        if len(self.runs) < wanted and not any(text.startswith("cut short") for text in self.warnings):
+        if len(self.runs) < wanted and not any(text.startswith(CUT) for text in self.warnings):
             yield (
                 f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.runs))}; an interval needs"
                 f" {statistics.FEWEST_ROUNDS}, in about"

@@ -115,6 +115,10 @@ def test_the_headline():
     assert headline(Evidence(workers=1)) == "1 worker, and no serial run to compare with"
 
 
+SEEN = (  # of a whole program
+    "user", "in_the_system", "system", "used", "used_alone", "threads", "threads_alone", "wanted", "one", "nobody",
+    "first", "last", "seconds_alone", "beside_memory",
+)  # fmt: skip
 NUMBERS = st.none() | st.just(0.0) | st.floats(1e-9, 1e3)
 ANY = {
     "seconds": st.just(0.0) | st.floats(1e-9, 1e3),
@@ -127,6 +131,7 @@ ANY = {
     "processes": st.integers(0, 8),
     "traits": st.none() | st.builds(Traits, *[st.booleans()] * len(fields(Traits))),
     "speedup_ci": st.none() | st.tuples(st.floats(0, 2), st.floats(2, 100)),
+    "details": st.dictionaries(st.sampled_from(SEEN), st.just(0.0) | st.floats(1e-9, 1e3)),
     **{name: st.none() | st.integers(0, 64) for name in ("chunks", "cpus", "cpus_shared", "rounds", "contaminated")},
 }
 

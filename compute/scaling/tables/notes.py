@@ -90,6 +90,7 @@ def harness(dataset: Dataset) -> Iterable[str]:
     parts = [
         f"the timer tells {seconds(known['timer_resolution'])} apart" if "timer_resolution" in known else "",
         f"measuring adds {seconds(known['overhead'])} to a run" if "overhead" in known else "",
+        f"watching the program takes {percent(known['watching'])} of a CPU" if "watching" in known else "",
     ]
     costs = listed([part for part in parts if part])
     if costs:

@@ -88,10 +88,10 @@ def crowded(e: Evidence) -> str:
 
 
 def turns(e: Evidence) -> str:
-    one = (seen(e, "one") or 0.0) / e.seconds
+    one = min((seen(e, "one") or 0.0) / e.seconds, 1.0) if e.seconds else 0.0
     return (
-        f"its {seen(e, 'threads'):.0f} threads take turns: one at most was at work {percent(min(one, 1.0))} of the time"
-        ": consistent with a GIL or another lock"
+        f"its {seen(e, 'threads') or 0:.0f} threads take turns, one at most at work {percent(one)} of the time:"
+        " consistent with a GIL or another lock"
     )
 
 

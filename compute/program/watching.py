@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from compute.programs.families import read
+from compute.program.families import read
 
 PERIOD = 0.01  # s between looks, at least: of a thread that lives for 50 ms, that misses a tenth on average
 SHARE = 0.01  # of one CPU, which looking may take at most: a look that takes long is followed by a longer pause

@@ -15,11 +15,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import psutil
-
-from compute.lanes import interrupts
 
 GRACE = 1.0  # s that a program has for its own clearing up, between being asked to end and being killed
 LONGEST = 5.0  # s until the end of a family that keeps on starting processes is given up
@@ -121,23 +119,21 @@ class Family:
         """Those that have not ended."""
         return [pid for pid in self.members() if not has_ended(pid)]
 
-    def end(self) -> None:
-        """End every process of the family: asked first, killed after GRACE; a Ctrl-C meanwhile kills at once.
+    def end(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End every process of the family: asked first, killed after GRACE, or as soon as there is a hurry.
 
         The dead ones are not reaped.
         """
-        hurry = threading.Event()
         asked: set[int] = set()
         began = time.perf_counter()
-        with interrupts.put_off(hurry.set):
-            while (left := self.living()) and (taken := time.perf_counter() - began) < GRACE + LONGEST:
-                # Each is asked once. Killing is repeated, as they may start further ones until they are gone.
-                kill = hurry.is_set() or taken >= GRACE
-                for pid in left if kill else set(left) - asked:
-                    _send(pid, signal.SIGKILL if kill else signal.SIGTERM)
-                    _send(pid, signal.SIGCONT)  # one that is stopped hears of nothing before
-                asked.update(left)
-                time.sleep(LOOK)
+        while (left := self.living()) and (taken := time.perf_counter() - began) < GRACE + LONGEST:
+            # Each is asked once. Killing is repeated, as they may start further ones until they are gone.
+            kill = hurry() or taken >= GRACE
+            for pid in left if kill else set(left) - asked:
+                _send(pid, signal.SIGKILL if kill else signal.SIGTERM)
+                _send(pid, signal.SIGCONT)  # one that is stopped hears of nothing before
+            asked.update(left)
+            time.sleep(LOOK)
 
 
 def has_ended(pid: int) -> bool:

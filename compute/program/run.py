@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compute.lanes import interrupts
-from compute.programs.command import Command
-from compute.programs.families import LONGEST, Family, name_of
-from compute.programs.watching import Watch, Watched, can_watch
+from compute.program.command import Command
+from compute.program.families import LONGEST, Family, name_of
+from compute.program.watching import Watch, Watched, can_watch
 
 TAIL = 1 << 13  # bytes of stderr that are kept: its last line is all that is shown
 BLOCK = 1 << 20  # bytes that are read at once
@@ -64,16 +64,19 @@ def run(
 ) -> Finished:
     """Run it once with so many workers, and end whatever is left of it. ProgramFailed where that did not go well.
 
-    adopts: whether this process takes the orphans (compute.programs.families.adopting). timeout: seconds.
+    adopts: whether this process takes the orphans (compute.program.families.adopting). timeout: seconds.
     """
-    family = Family(adopts)
-    with _Run(of, workers, family, keep_output) as running:
+    running = _Run(of, workers, Family(adopts), keep_output)
+    # A Ctrl-C ends the program first and is raised then: nowhere does it find anything that would be left.
+    with interrupts.put_off(running.interrupt), running:
         if not running.watch(timeout):
             raise ProgramFailed(
                 f"{of.line_at(workers)} had not ended after {timeout:g} s, and was ended; give it a smaller task, or"
                 " more time (--timeout)"
             )
-        return running.finished()
+        finished = None if running.interrupted else running.finished()
+    assert finished is not None  # else it has been raised
+    return finished
 
 
 def _how_it_ended(code: int) -> str:
@@ -99,12 +102,19 @@ class _Run:
     _tail: bytes = b""
     _printed: int = 0
     _hash: Any = field(default_factory=hashlib.sha256)
+    interrupted: int = 0  # how often
+
+    def interrupt(self) -> None:
+        """Have it ended; when called again, without any more patience."""
+        self.interrupted += 1
+        os.write(self._woken, b".")
+
+    def __post_init__(self) -> None:
+        self._wake, self._woken = os.pipe()
 
     def __enter__(self) -> _Run:
-        self._wake, self._woken = os.pipe()
         try:
-            with interrupts.put_off():
-                self._start()
+            self._start()
         except BaseException:
             self.__exit__()
             raise
@@ -140,7 +150,7 @@ class _Run:
 
     def __exit__(self, *_: object) -> None:
         """End all of it, reap the dead, and close what is open."""
-        self.family.end()
+        self.family.end(lambda: self.interrupted > 1)
         if self._process is not None:
             self._waiter.join(LONGEST)
             if self._waiter.is_alive():  # not even the system can end it: it hangs in a device
@@ -155,13 +165,13 @@ class _Run:
         os.close(self._woken)
 
     def watch(self, timeout: float | None) -> bool:
-        """Watch it until it has ended; False where that takes longer than `timeout` seconds."""
+        """Watch it until it has ended, or is interrupted; False where that takes longer than `timeout` seconds."""
         watch = Watch(self._began) if can_watch() else None
         self._watch = watch
         streams = [stream.fileno() for stream in (self._process.stderr, self._process.stdout) if stream is not None]
         until = None if timeout is None else self._began + timeout
         next_look = self._began
-        while not self._ended:
+        while not (self._ended or self.interrupted):
             now = time.perf_counter()
             if until is not None and now >= until:
                 return False

@@ -1,0 +1,29 @@
+"""Programs that behave in known ways, in planted/; and how one is run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from compute.program.command import command
+from compute.program.families import adopting
+from compute.program.run import run
+
+PLANTED = Path(__file__).parent / "planted"
+
+
+@pytest.fixture
+def run_once():
+    """run_once(*words, workers=2, …): run them once, told by a variable N beside whatever words say."""
+
+    def run_words(*words, workers=2, **options):
+        with adopting() as adopts:
+            return run(command(words, ["N"]), workers, adopts=adopts, **options)
+
+    return run_words
+
+
+@pytest.fixture
+def python_once(run_once):
+    """The same for a script in Python."""
+    return lambda text, *args, **options: run_once(sys.executable, "-S", "-E", "-c", text, *args, **options)

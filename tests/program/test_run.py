@@ -1,0 +1,187 @@
+"""One run of a program: what it is given, what of it is counted, how it ends, and that nothing of it is left."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from patience import PATIENCE
+
+from compute.program.families import adopting
+from compute.program.run import ProgramFailed
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans over, and tells of threads")
+SPIN = "x = 0\nfor i in range(3_000_000): x += i\n"
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("exit 3", "ended with exit code 3, and wrote nothing to stderr"),
+        ("echo one >&2; echo 'two: broken' >&2; echo >&2; exit 1", "ended with exit code 1: two: broken"),
+        ("kill -9 $$", "was ended by SIGKILL, and wrote"),
+        ("kill -40 $$", "was ended by signal 40|was ended by SIG"),
+    ],
+)
+def test_a_program_that_fails_is_named_with_its_last_words(run_once, line, told):
+    with pytest.raises(ProgramFailed, match=told) as failed:
+        run_once("sh", "-c", line)
+    assert str(failed.value).startswith("N=2 sh -c ")
+    assert "\n" not in str(failed.value)
+
+
+def test_what_is_no_program_after_all_is_told(run_once, tmp_path):
+    script = tmp_path / "script"
+    script.write_text("echo no first line\n")
+    script.chmod(0o755)
+    with pytest.raises(ProgramFailed, match=r"cannot start N=2 .*script: Exec format error; put its interpreter"):
+        run_once(str(script))
+
+
+def test_it_has_nothing_to_read_and_no_terminal(run_once):
+    run_once("cat")  # would wait for ever on an open stdin
+    with pytest.raises(ProgramFailed, match="/dev/tty"):
+        run_once("sh", "-c", "read x < /dev/tty")
+
+
+def test_a_gigabyte_of_output_is_thrown_away_or_counted_and_takes_no_memory(run_once):
+    before = psutil.Process().memory_info().rss
+    assert run_once("head", "-c", "1000000000", "/dev/zero").printed is None
+    size, digest = run_once("head", "-c", "300000000", "/dev/zero", keep_output=True).printed
+    assert size == 300_000_000
+    assert run_once("head", "-c", "300000001", "/dev/zero", keep_output=True).printed[1] != digest
+    with pytest.raises(ProgramFailed, match="exit code 4: the end"):
+        run_once("sh", "-c", "head -c 300000000 /dev/zero >&2; echo >&2; echo the end >&2; exit 4")
+    assert psutil.Process().memory_info().rss < before + 100_000_000
+
+
+def test_cpu_faults_and_switches_are_of_all_its_processes(python_once):
+    alone = python_once(SPIN)
+    three = python_once(f"import os\nfor _ in range(3):\n if not os.fork():\n  exec({SPIN!r}); os._exit(0)\n"
+                        "for _ in range(3): os.wait()")  # fmt: skip
+    assert three.cpu > 1.5 * alone.cpu
+    assert three.faults > alone.faults
+    assert three.cpu <= os.cpu_count() * three.seconds * 1.1
+
+
+@linux
+def test_waits_for_a_cpu_are_seen_and_how_much_was_seen_is_known(python_once):
+    crowd = python_once(
+        f"import os\nos.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+        f"child = os.fork()\nexec({SPIN * 3!r})\nif child: os.wait()"
+    )
+    assert crowd.watched.cpu == pytest.approx(crowd.cpu, rel=0.15)
+    assert crowd.watched.queued > 0.5 * crowd.cpu  # either had to wait while the other was at work
+    assert crowd.watched.threads == 2
+    assert crowd.watched.cost < 0.05 * crowd.seconds
+
+
+@linux
+def test_phases_with_one_thread_at_work_are_seen(python_once):
+    phases = python_once(f"import time\n{SPIN * 2}\ntime.sleep(0.3)")
+    watched = phases.watched
+    assert watched.threads == 1
+    assert watched.one == pytest.approx(phases.seconds, rel=0.05)
+    assert 0.15 < watched.nobody < 0.8 * phases.seconds
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(run_once, tmp_path):
+    pids = tmp_path / "pids"
+    script = f"echo $$ >> {pids}; trap '' TERM; sh -c 'echo $$ >> {pids}; trap \"\" TERM; sleep 300 & sleep 300'; true"
+    with pytest.raises(ProgramFailed, match=r"had not ended after 0.3 s, and was ended; .*--timeout"):
+        run_once("sh", "-c", script, timeout=0.3)
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    assert not any(map(alive, started))
+
+
+def test_a_stopped_program_is_ended_too(run_once):
+    with pytest.raises(ProgramFailed, match="had not ended"):
+        run_once("sh", "-c", "kill -STOP $$", timeout=0.2)
+
+
+@linux
+def test_daemons_that_it_leaves_behind_are_named_and_ended(run_once, tmp_path):
+    pids = tmp_path / "pids"
+    line = f"(setsid sh -c 'echo $$ > {pids}; exec sleep 300' > /dev/null 2>&1 &); while ! test -s {pids}; do :; done"
+    finished = run_once("sh", "-c", line)
+    assert finished.left == ("sleep",)
+    assert not alive(int(pids.read_text()))
+
+
+@linux
+def test_a_daemon_that_holds_its_output_open_does_not_hold_the_run(run_once):
+    finished = run_once("sh", "-c", "(sleep 300 &); echo done", keep_output=True)
+    assert finished.seconds < 100
+    assert finished.printed[0] == 5
+
+
+@linux
+def test_an_orphan_that_has_ended_is_counted(python_once):
+    lost = python_once(
+        "import os, time\nr, w = os.pipe()\nif not os.fork():\n if not os.fork():\n"
+        f"  exec({SPIN * 3!r})\n os._exit(0)\n"
+        "os.wait()\nos.close(w)\nos.read(r, 1)"  # until the grandchild has ended too
+    )
+    own = python_once("pass")
+    assert lost.cpu > own.cpu + 0.1
+    assert lost.left == ()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_all_of_it(run_once, tmp_path, times):
+    pids = tmp_path / "pids"
+
+    def interrupt():
+        end = time.monotonic() + PATIENCE
+        while not (pids.exists() and len(pids.read_text().split()) == 2) and time.monotonic() < end:
+            time.sleep(0.01)
+        for _ in range(times):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.2)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    line = f"trap '' TERM INT; echo $$ >> {pids}; sh -c 'echo $$ >> {pids}; sleep 300'; sleep 300"
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_once("sh", "-c", line)
+    except KeyboardInterrupt:  # the second one, after the first had ended all
+        assert times == 2
+    other.join()
+    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+
+
+def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
+    former = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(ProgramFailed, match="exit code 5"):
+            run_once("sh", "-c", "exit 5")
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, former)
+
+
+@linux
+def test_adopting_ends_with_its_block(python_once, run_once):
+    with adopting() as adopts:
+        assert adopts
+    import subprocess
+
+    done = subprocess.run(
+        ["sh", "-c", "(sleep 0.3; ps -o ppid= -p $$ > /dev/null; exit) > /dev/null 2>&1 & echo $!"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    orphan = psutil.Process(int(done.stdout))
+    assert orphan.ppid() != os.getpid()
+    orphan.wait(PATIENCE)
