@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compute.dispatch import WorkerDied as WorkerDied
     from compute.memory.arena import shared as shared
     from compute.running import run as run
+    from compute.scaling.programs import scale_command as scale_command
     from compute.scaling.results import CutShort as CutShort
     from compute.scaling.results import Scaling as Scaling
     from compute.scaling.rounds import scale as scale
@@ -47,6 +48,7 @@ _HOMES = {
     "dispatch": ["Result", "WorkerDied"],
     "checking": ["CheckFailed"],
     "running": ["run"],
+    "scaling.programs": ["scale_command"],
     "scaling.results": ["CutShort", "Scaling"],
     "scaling.rounds": ["scale"],
 }

@@ -81,6 +81,8 @@ def command(words: Sequence[str], env: Iterable[str] = ()) -> Command:
 
 def check_program(of: Command, counts: Iterable[int]) -> None:
     """ValueError, with the remedy, where the program cannot be found or may not be run, for one of these workers."""
+    if not hasattr(os, "wait4"):
+        raise ValueError("this system does not tell what a program used (no wait4); measure it on Linux or macOS")
     for word in dict.fromkeys(of.argv(count)[0] for count in counts):
         if shutil.which(word, path=of.environment(1).get("PATH")) is None:
             raise ValueError(_missing(word))

@@ -148,7 +148,7 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
     """What the ledger does not show: whose CPU time it was, switches, threads; and what was left behind."""
     budget = workers * statistics.median([run.seconds for run in runs])
     parts = [
-        f"{seconds(details['user'])} of CPU as user and {seconds(details['in_the_system'])} in the system",
+        f"{_time(details['user'])} of CPU as user and {_time(details['in_the_system'])} in the system",
         f"{details['used']:.2f} CPUs at work",
     ]
     if "threads" in details:
@@ -166,6 +166,10 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
     if left:
         told.append(f"it left processes running when it ended ({', '.join(left)}), and these were ended")
     return tuple(told)
+
+
+def _time(value: float) -> str:
+    return seconds(value) if value > 0 else "none"
 
 
 def _median(values: Sequence[float]) -> float:

@@ -27,6 +27,7 @@ PAGES = [
     "docs/joblib.md",
     "docs/executors.md",
     "docs/scaling.md",
+    "docs/command.md",
     "docs/command-line.md",
     "docs/advise.md",
     "docs/pytest.md",

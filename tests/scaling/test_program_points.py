@@ -117,7 +117,7 @@ def test_memory_bandwidth_is_named_only_where_neighbours_that_stream_slow_it():
     assert p.cause == "memory bandwidth"
     slower = judged(ALONE, a_run(0.9, 3.6, threads=4, one=0.0), workers=4, rates=rates, share=0.9, beside=1.9)
     assert slower.cause == "memory bandwidth"
-    assert "with 1 worker it takes 1.90× as long beside memory traffic as beside other work" in slower.verdict
+    assert "with 1 worker 1.90× as long beside memory traffic as beside other work" in slower.verdict
     assert judged(ALONE, run, workers=4, rates=rates, share=0.1, beside=1.05).cause == "cpu inflation"
 
 

@@ -126,19 +126,17 @@ def blocked(e: Evidence) -> str:
 def inflated(e: Evidence) -> str:
     now, more = (seen(e, "user") or 0.0) + (seen(e, "in_the_system") or 0.0), seen(e, "system") or 0.0
     used = f"{seconds(now)} of CPU with {e.workers} workers, {seconds(max(0.0, e.ledger.get('useful', 0.0)))} with 1"
-    system = (
-        f", {seconds(more)} of it more in the system"
-        if more >= ALIKE * max(e.ledger.get("inflation", 0.0), 0.0)
-        else ""
-    )
-    return f"CPU inflation {percent(e.share('inflation'))} of core-seconds ({used}{system})"
+    part = ALIKE * max(e.ledger.get("inflation", 0.0), 0.0)
+    system = f", {seconds(more)} of it more in the system" if more > part else ""
+    return f"CPU inflation {percent(e.share('inflation'))} of core-seconds ({used}{system}){_beside(e)}"
 
 
 def bandwidth(e: Evidence) -> str:
-    beside = seen(e, "beside_memory")
-    tried = (
-        f"; with 1 worker it takes {ratio(beside)}× as long beside memory traffic as beside other work"
-        if beside
-        else ""
-    )
-    return memory(e) + tried
+    return memory(e) + _beside(e)
+
+
+def _beside(e: Evidence) -> str:
+    ratio_beside = seen(e, "beside_memory")
+    if not ratio_beside:
+        return ""
+    return f", with 1 worker {ratio(ratio_beside)}× as long beside memory traffic as beside other work"
