@@ -61,7 +61,8 @@ def command(
     from compute.cli import words
     from compute.program.command import check_program
     from compute.program.command import command as as_command
-    from compute.scaling.programs import CutShort, scale_command
+    from compute.scaling.programs import scale_command
+    from compute.scaling.results import CutShort
 
     with refusing():
         wanted = outputs()

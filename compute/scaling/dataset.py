@@ -35,7 +35,8 @@ class Point:
                 could not be read here, each folded into its neighbour. They sum to workers × seconds of that round.
     efficiencies: the POP tree: global, parallel, load_balance, communication, computation.
     details:    per-lane sums of the median round: voluntary and involuntary switches, minor faults, nested CPU seconds;
-                system, CPU seconds in the system beyond the serial run's; gil, the share of the time it was taken.
+                system, CPU seconds in the system beyond the serial run's; gil, the share of the time it was taken. Of
+                a program: what was seen of it from outside (compute.scaling.program_points).
     chunks, chunk_seconds: how many, and the CPU seconds of the average one.
     pinned:     the CPU of each lane; None where lanes were not pinned.
     evidence:   what a verdict rests on beside the point's own figures (compute.scaling.verdict.evidence); None in files

@@ -16,6 +16,7 @@ from compute.scaling import ledger, statistics
 from compute.scaling.build_point import WAITING, middle_rounds
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
+from compute.scaling.verdict.phrases import counted
 from compute.scaling.words import listed, percent, seconds
 from compute.traits import PROGRAM
 
@@ -148,13 +149,13 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
     """What the ledger does not show: whose CPU time it was, switches, threads; and what was left behind."""
     budget = workers * statistics.median([run.seconds for run in runs])
     parts = [
-        f"{_time(details['user'])} of CPU as user and {_time(details['in_the_system'])} in the system",
-        f"{details['used']:.2f} CPUs at work",
+        f"{_time(details['user'])} of user and {_time(details['in_the_system'])} of system CPU",
+        f"{details['used']:.2f} CPUs at work on average",
     ]
     if "threads" in details:
-        parts.append(f"{details['threads']:.0f} thread{'s' * (details['threads'] != 1)} that did most of it")
-    switches = f"{details['voluntary']:.0f} switches to wait and {details['involuntary']:.0f} to make room"
-    parts += [switches, f"{details['faults']:.0f} page faults"]
+        parts.append(f"most of it on {counted(round(details['threads']), 'thread')}")
+    parts.append(f"{details['voluntary']:.0f} voluntary and {details['involuntary']:.0f} involuntary switches")
+    parts.append(counted(round(details["faults"]), "page fault"))
     told = [listed(parts)]
     if not known:
         queued = _median([run.watched.queued for run in runs if run.watched]) / budget if runs[0].watched else 0.0

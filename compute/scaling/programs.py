@@ -10,13 +10,14 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from compute import machine
+from compute.lanes import interrupts
 from compute.program.command import Command, check_program, command
 from compute.program.families import adopting
 from compute.program.run import Finished, run
@@ -34,7 +35,7 @@ from compute.scaling import (
 )
 from compute.scaling.ceiling import Bound, Ceilings, Gauge
 from compute.scaling.measure import GAUGE_SHARE, garbage_set_aside
-from compute.scaling.results import Scaling
+from compute.scaling.results import CutShort, Scaling
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import percent, seconds
@@ -50,14 +51,6 @@ CUT = "cut short"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
 Progress = Callable[[float, float, str], None]
-
-
-class CutShort(KeyboardInterrupt):
-    """Ctrl-C after at least one full round. `scaling`: what was measured until then."""
-
-    def __init__(self, scaling: Scaling) -> None:
-        super().__init__()
-        self.scaling = scaling
 
 
 def scale_command(
@@ -96,7 +89,11 @@ def scale_command(
         start = trial.start_seconds()
         trial.check(same_output)
         cut = trial.measure(most)
-        scaling = trial.as_scaling(start, most if rounds else None)
+        try:
+            with interrupts.put_off():
+                scaling = trial.as_scaling(start, most if rounds else None)
+        except KeyboardInterrupt:  # a second one wants what the first one wanted
+            cut = True
     tell(1, 1, "done")
     if cut:
         raise CutShort(scaling)
@@ -112,6 +109,14 @@ def _checked(workers: Sequence[int] | None) -> Sequence[int]:
     return workers
 
 
+@dataclass(frozen=True)
+class _Round:
+    """What a full round gave: a run by worker count, a rate by gauge."""
+
+    runs: Mapping[int, Finished]
+    rates: Mapping[tuple[Bound, int], float]
+
+
 @dataclass
 class _Trial:
     """One program with every worker count: `check`, `measure`, then `as_scaling`."""
@@ -122,9 +127,7 @@ class _Trial:
     gauges: Sequence[Gauge]
     adopts: bool
     timeout: float | None
-    runs: list[dict[int, Finished]] = field(default_factory=list)  # by round and worker count
-    rates: dict[tuple[Bound, int], list[float]] = field(default_factory=dict)
-    conditions: list[noise.Conditions] = field(default_factory=list)
+    rounds: list[_Round] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     beside: float | None = None  # as program_points.make_point has it
     share: float = 0.0
@@ -167,24 +170,23 @@ class _Trial:
         True where a Ctrl-C cut it short after a round; it is raised where there is none.
         """
         widest = max(count for count in self.counts if count <= machine.usable_cpus())  # with a CPU for each
-        log = noise.RoundLog()
+        self._log = noise.RoundLog()
         try:
             with garbage_set_aside():
-                self._rounds(log, most, KEPT * self.pace.budget if np.isfinite(self.pace.budget) else 0.0)
+                self._more_rounds(most, KEPT * self.pace.budget if np.isfinite(self.pace.budget) else 0.0)
                 if self._is_inflated(widest):
                     self._try_neighbours(widest)
-                self._rounds(log, most, 0.0)
+                self._more_rounds(most, 0.0)
         except KeyboardInterrupt:
-            if not self.runs:
+            if not self.rounds:
                 raise
-            self.warnings.append(f"{CUT} after {_rounds(len(self.runs))}")
+            self.warnings.append(f"{CUT} after {_rounds(len(self.rounds))}")
             return True
-        finally:
-            self.conditions = log.conditions()[: len(self.runs)]
         return False
 
-    def _rounds(self, log: noise.RoundLog, most: int, kept: float) -> None:
-        while len(self.runs) < most and (not self.runs or self.pace.left - kept > self._latest):
+    def _more_rounds(self, most: int, kept: float) -> None:
+        """Full rounds, as long as there are `kept` seconds of the budget left."""
+        while len(self.rounds) < most and (not self.rounds or self.pace.left - kept > self._latest):
             began = time.perf_counter()
             everybody: list[int | Gauge] = [*self.counts, *self.gauges]
             runs, rates = {}, {}
@@ -194,19 +196,18 @@ class _Trial:
                 else:
                     self.pace.say(f"{self.of.name} · {turn}")
                     runs[turn] = self._run(turn)
-            self.runs.append(runs)
-            for key, rate in rates.items():
-                self.rates.setdefault(key, []).append(rate)
+            self.rounds.append(_Round(runs, rates))
             self._latest = time.perf_counter() - began
-            log.round_over()
+            self._log.round_over()
             self.pace.step()
 
     def _of(self, count: int) -> list[Finished]:
-        return [runs[count] for runs in self.runs]
+        return [of.runs[count] for of in self.rounds]
 
     @property
     def _ceilings(self) -> Ceilings:
-        return Ceilings(self.rates, len(machine.allowed_cpus()))
+        rates = {gauge.key: [of.rates[gauge.key] for of in self.rounds] for gauge in self.gauges}
+        return Ceilings(rates, len(machine.allowed_cpus()))
 
     def _is_inflated(self, widest: int) -> bool:
         return widest > 1 and program_points.inflated(widest, self._of(widest), self._of(1)) >= INFLATED
@@ -234,30 +235,29 @@ class _Trial:
 
     def as_scaling(self, start: float, asked: int | None) -> Scaling:
         """The points and all that goes with them. start: seconds that starting a program takes. asked: rounds."""
-        ceilings = self._ceilings
+        ceilings, conditions = self._ceilings, self._log.conditions()[: len(self.rounds)]
         made = [
             program_points.make_point(self.of, count, self._of(count), self._of(1), ceilings, self.beside, self.share)
             for count in self.counts
         ]
         points = derive.compare_points(made)
-        points = collecting.collect_evidence(points, None, ceilings, self.conditions)
+        points = collecting.collect_evidence(points, None, ceilings, conditions)
         usable = machine.usable_cpus()
         fitted = laws.fit_laws(points, cpus=usable, roof=ceilings.roof("memory"))
-        conditions = [
-            {"kernel": self.of.name, "round": number, **met.as_dict()} for number, met in enumerate(self.conditions, 1)
-        ]
         return Scaling(
             judge_points(points),
             machine.describe(),
             (*configurations.about_workers(points), *self.warnings, *self._about_times(start, asked)),
             laws=fitted,
-            conditions=tuple(conditions),
+            conditions=tuple(
+                {"kernel": self.of.name, "round": number, **met.as_dict()} for number, met in enumerate(conditions, 1)
+            ),
             harness={"timer_resolution": harness.resolution(), "overhead": start} | self._watching(),
         )
 
     def _watching(self) -> dict[str, float]:
         """What looking at the program's processes took, in CPUs."""
-        every = [of for runs in self.runs for of in runs.values() if of.watched]
+        every = [of for round_ in self.rounds for of in round_.runs.values() if of.watched]
         whole = sum(of.seconds for of in every)
         return {"watching": sum(of.watched.cost for of in every if of.watched) / whole} if whole else {}
 
@@ -271,11 +271,11 @@ class _Trial:
                 f" {seconds(start / harness.MOST_OVERHEAD)} or longer"
             )
         wanted = asked or statistics.FEWEST_ROUNDS
-        if len(self.runs) < wanted and not any(text.startswith(CUT) for text in self.warnings):
+        if len(self.rounds) < wanted and not any(text.startswith(CUT) for text in self.warnings):
+            enough = statistics.two_digits(1.1 * (statistics.FEWEST_ROUNDS + 1) * self._latest)
             yield (
-                f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.runs))}; an interval needs"
-                f" {statistics.FEWEST_ROUNDS}, in about"
-                f" {statistics.two_digits(1.1 * (statistics.FEWEST_ROUNDS + 1) * self._latest)} s"
+                f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.rounds))};"
+                f" an interval needs {statistics.FEWEST_ROUNDS}, in about {enough} s"
             )
         if not can_watch():
             yield (
@@ -304,13 +304,11 @@ def _busy(gauge: Gauge) -> Iterator[None]:
             at_work.set()
 
     worker = threading.Thread(target=work)
-    worker.start()
     try:
+        worker.start()
         at_work.wait()
         yield
     finally:
         over.set()
-        worker.join()
-
-
-__all__ = ["BUDGET", "TIMEOUT", "CutShort", "scale_command"]
+        if worker.ident is not None:
+            worker.join()

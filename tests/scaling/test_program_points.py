@@ -56,7 +56,7 @@ ALONE = a_run(1.0, 1.0, one=1.0)
 def test_work_that_is_shared_out_is_nothing_wrong():
     one, two = points(ALONE, a_run(0.52, 1.0, threads=2, one=0.02))
     assert (one.cause, two.cause) == ("none", "none")
-    assert one.verdict == "one worker: what the others are compared with"
+    assert one.verdict == "one worker, which the others are compared with: nothing wrong"
     assert (one.speedup, one.baseline, two.backend, two.variant) == (1.0, "one worker", "program", "{workers}")
     assert two.attainable == pytest.approx(two.speedup / 1.96)
     assert two.has == PROGRAM

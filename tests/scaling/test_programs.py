@@ -12,7 +12,8 @@ import pytest
 
 from compute import machine
 from compute.program.run import ProgramFailed
-from compute.scaling.programs import CutShort, scale_command
+from compute.scaling.programs import scale_command
+from compute.scaling.results import CutShort
 from compute.scaling.verify import WrongAnswer
 
 PLANTED = Path(__file__).parents[1] / "program/planted"

@@ -131,7 +131,7 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
     if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
     if e.has.whole_program and e.workers == 1:
-        return _fine("one worker: what the others are compared with")
+        return _fine("one worker, which the others are compared with: nothing wrong")
     if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
         # Serial waited as well, so that the ratio looks good; the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"

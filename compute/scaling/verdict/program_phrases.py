@@ -21,11 +21,12 @@ def is_program(e: Evidence) -> bool:
 
 
 def ignores_workers(e: Evidence) -> bool:
-    """Whether the program did the very same with so many workers as with one: time, CPUs at work, threads."""
-    used, alone = seen(e, "used"), seen(e, "used_alone")
-    if e.workers == 1 or e.speedup is None or not used or not alone:
+    """Whether the program did the very same with so many workers as with one: CPU time, threads, and time as well."""
+    if e.workers == 1 or e.speedup is None or "used" not in e.details or not is_program(e) or more_threads(e):
         return False
-    return abs(e.speedup - 1) <= ALIKE and abs(used / alone - 1) <= ALIKE and not more_threads(e)
+    low, high = e.speedup_ci or (e.speedup, e.speedup)
+    same_time = abs(e.speedup - 1) <= ALIKE or low <= 1 <= high
+    return same_time and abs(e.ledger.get("inflation", 0.0)) <= ALIKE * e.ledger.get("useful", 0.0)
 
 
 def more_threads(e: Evidence) -> bool:
@@ -69,6 +70,7 @@ def ignored(e: Evidence) -> str:
     return (
         f"{counted(round(used, 2), 'CPU')} at work with 1 worker and with {e.workers}, in the same time: it does not"
         f" heed {e.variant or 'the number of workers'}, or has nothing to share out"
+        f"{', or its threads take turns' if seen(e, 'threads') is None else ''}"
     )
 
 
@@ -98,11 +100,9 @@ def turns(e: Evidence) -> str:
 def serial(e: Evidence) -> str:
     """`one thread at most at work for 310 ms of 650 ms: a serial fraction of 30 %`"""
     one = seen(e, "one") or 0.0
-    where = [
-        f"{seconds(part)} of it at the {end}"
-        for end, part in (("beginning", seen(e, "first")), ("end", seen(e, "last")))
-        if part is not None and part >= one / 5
-    ]
+    ends = {"beginning": seen(e, "first") or 0.0, "end": seen(e, "last") or 0.0}
+    apart = sum(ends.values()) <= one  # else it was so all the time
+    where = [f"{seconds(part)} of it at the {end}" for end, part in ends.items() if apart and part >= one / 5 > 0]
     at = f" ({', '.join(where)})" if where else ""
     text = f"one thread at most at work for {seconds(one)} of {seconds(e.seconds)}{at}"
     fraction = serial_fraction(e)
