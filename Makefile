@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-items bench-peers proof chaos programs docs clean
+.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -41,6 +41,10 @@ bench-dispatch: $(DEV)
 # Functions over items and waits, beside multiprocessing, concurrent.futures and joblib. Three minutes.
 bench-items: $(DEV)
 	$(BIN)/python bench/items.py
+
+# Does the verdict name what was planted in programs?
+proof-programs: $(DEV)
+	$(BIN)/python bench/proof_programs.py
 
 # Is cached code ever stale, do intervals hold the truth, does the main job say the same twice, does the verdict name what
 # was planted, does the ledger find its seconds? Twenty-five minutes.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 PLACE = "{workers}"
 LONGEST = 60  # characters of a command's name in a report
+LINE = 300  # characters of a command in an error
 NAME = re.compile(r"[^=\0]+")
 
 
@@ -39,8 +40,9 @@ class Command:
         return " ".join([*settings, *map(_quoted, self.words)])
 
     def line_at(self, workers: int) -> str:
-        """The same with the number of workers in it."""
-        return self.line.replace(PLACE, str(workers))
+        """The same with the number of workers in it, for an error: its end is left out where it is long."""
+        line = self.line.replace(PLACE, str(workers))
+        return line if len(line) <= LINE else line[: LINE - 1] + "…"
 
     @property
     def name(self) -> str:

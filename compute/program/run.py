@@ -11,12 +11,12 @@ import contextlib
 import errno
 import hashlib
 import os
-import select
 import signal
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any
 
 from compute.lanes import interrupts
@@ -25,7 +25,7 @@ from compute.program.families import LONGEST, Family, name_of
 from compute.program.watching import Watch, Watched, can_watch
 
 TAIL = 1 << 13  # bytes of stderr that are kept: its last line is all that is shown
-BLOCK = 1 << 20  # bytes that are read at once
+BLOCK = 1 << 20  # bytes that are read at once: as many as a pipe can hold
 
 
 class ProgramFailed(RuntimeError):
@@ -66,7 +66,7 @@ def run(
 
     adopts: whether this process takes the orphans (compute.program.families.adopting). timeout: seconds.
     """
-    running = _Run(of, workers, Family(adopts), keep_output)
+    running = _Run(of, workers, adopts, keep_output)
     # A Ctrl-C ends the program first and is raised then: nowhere does it find anything that would be left.
     with interrupts.put_off(running.interrupt), running:
         if not running.watch(timeout):
@@ -93,7 +93,7 @@ class _Run:
 
     of: Command
     workers: int
-    family: Family
+    adopts: bool
     keeps_output: bool
     _process: Any = None
     _began: float = 0.0
@@ -103,16 +103,18 @@ class _Run:
     _printed: int = 0
     _hash: Any = field(default_factory=hashlib.sha256)
     interrupted: int = 0  # how often
+    _is_open: bool = False  # whether there is somebody to be woken
 
     def interrupt(self) -> None:
         """Have it ended; when called again, without any more patience."""
         self.interrupted += 1
-        os.write(self._woken, b".")
-
-    def __post_init__(self) -> None:
-        self._wake, self._woken = os.pipe()
+        if self._is_open:
+            os.write(self._woken, b".")
 
     def __enter__(self) -> _Run:
+        self.family = Family(self.adopts)
+        self._wake, self._woken = os.pipe()
+        self._is_open = True
         try:
             self._start()
         except BaseException:
@@ -161,6 +163,7 @@ class _Run:
                 if stream is not None:
                     stream.close()
         _reap_orphans(self.family)
+        self._is_open = False
         os.close(self._wake)
         os.close(self._woken)
 
@@ -179,17 +182,15 @@ class _Run:
                 watch.look(self.family.members())
                 next_look = time.perf_counter() + watch.pause
             waits = [at - now for at in (until, next_look if watch is not None else None) if at is not None]
-            ready, _, _ = select.select([self._wake, *streams], [], [], max(0.0, min(waits)) if waits else None)
-            for stream in ready:
-                if stream != self._wake and not self._take(stream):
-                    streams.remove(stream)  # it has closed it
+            ready = wait([self._wake, *streams], max(0.0, min(waits)) if waits else None)
+            # A stream that it has closed has nothing more to come.
+            streams = [stream for stream in streams if stream not in ready or self._take(stream)]
         if watch is not None:
             watch.look(self.family.members(), last=True)
         for stream in streams:
             os.set_blocking(stream, False)
-            with contextlib.suppress(BlockingIOError):  # a process that it has left behind holds the other end
-                while self._take(stream):
-                    pass
+            with contextlib.suppress(BlockingIOError):
+                self._take(stream)  # once: a pipe holds no more, and what it has left behind may print for ever
         return True
 
     def _take(self, stream: int) -> bool:

@@ -2,16 +2,19 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 import psutil
 import pytest
+from ctrl_c import CtrlC
 from patience import PATIENCE
 
+from compute.program.command import command
 from compute.program.families import adopting
-from compute.program.run import ProgramFailed
+from compute.program.run import ProgramFailed, run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans over, and tells of threads")
@@ -125,6 +128,11 @@ def test_a_daemon_that_holds_its_output_open_does_not_hold_the_run(run_once):
 
 
 @linux
+def test_a_daemon_that_prints_for_ever_is_not_read_for_ever(run_once):
+    assert run_once("sh", "-c", "yes & sleep 0.05", keep_output=True).left == ("yes",)
+
+
+@linux
 def test_an_orphan_that_has_ended_is_counted(python_once):
     lost = python_once(
         "import os, time\nr, w = os.pipe()\nif not os.fork():\n if not os.fork():\n"
@@ -160,6 +168,23 @@ def test_ctrl_c_ends_all_of_it(run_once, tmp_path, times):
     assert not any(alive(int(pid)) for pid in pids.read_text().split())
 
 
+@pytest.mark.parametrize("step", [1, 7])
+def test_ctrl_c_anywhere_leaves_nothing(step):
+    """At every place, or every seventh, at which the interpreter looks for one; each run starts two processes."""
+    of = command(["sh", "-c", "sleep 300 & sleep 0.02"], ["N"])
+    place = 0
+    with adopting() as adopts:
+        for place in range(1, 60) if step == 1 else range(60, 1000, step):
+            try:
+                with CtrlC(place) as interrupt:
+                    run(of, 2, adopts=adopts)
+            except KeyboardInterrupt:
+                assert interrupt.came
+            if not interrupt.came:
+                break
+    assert place > 30
+
+
 def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
     former = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
@@ -174,8 +199,6 @@ def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
 def test_adopting_ends_with_its_block(python_once, run_once):
     with adopting() as adopts:
         assert adopts
-    import subprocess
-
     done = subprocess.run(
         ["sh", "-c", "(sleep 0.3; ps -o ppid= -p $$ > /dev/null; exit) > /dev/null 2>&1 & echo $!"],
         capture_output=True,
