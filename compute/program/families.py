@@ -31,7 +31,7 @@ def adopting() -> Iterator[bool]:
 
     Nothing else of this program may start processes meanwhile: they would be taken for the measured program's.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _libc()
     former = ctypes.c_int(0)
     asked = libc is not None and libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(former), 0, 0, 0) == 0
     adopts = asked and libc is not None and libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
@@ -46,6 +46,11 @@ def adopting() -> Iterator[bool]:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         if adopts and libc is not None:
             libc.prctl(_PR_SET_CHILD_SUBREAPER, former.value, 0, 0, 0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    """The C library, where the system may have what is wanted of it."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def own_children() -> list[int]:

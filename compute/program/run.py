@@ -185,8 +185,8 @@ class _Run:
             ready = wait([self._wake, *streams], max(0.0, min(waits)) if waits else None)
             # A stream that it has closed has nothing more to come.
             streams = [stream for stream in streams if stream not in ready or self._take(stream)]
-        if watch is not None:
-            watch.look(self.family.members(), last=True)
+        if watch is not None and self._ended:
+            watch.look(self.family.members(), self._ended[0])
         for stream in streams:
             os.set_blocking(stream, False)
             with contextlib.suppress(BlockingIOError):

@@ -54,30 +54,37 @@ class Watch:
     _threads: dict[int, Ticks] = field(default_factory=dict)  # what each that may still live had at the last look
     _over: list[Ticks] = field(default_factory=list)
     _slices: list[tuple[float, float]] = field(default_factory=list)  # seconds, and threads that had or wanted a CPU
-    _latest: tuple[float, int] = (0.0, 0)
+    _sliced: float = 0.0  # seconds that are in slices
+    _wanted: dict[int, int] = field(default_factory=dict)  # ns of this slice for which each had or wanted one
     _cost: float = 0.0
 
-    def __post_init__(self) -> None:
-        self._latest = self.began, 0
-
-    def look(self, processes: Iterable[int], last: bool = False) -> None:
-        """Note what the threads of these processes have used so far; last: whether the run is over."""
+    def look(self, processes: Iterable[int], ended: float | None = None) -> None:
+        """Note what the threads of these processes have used so far; ended: when the run was over, if it is."""
         began = time.thread_time()
-        now = time.perf_counter()
+        now = time.perf_counter() if ended is None else ended
         seen = {thread: ticks for pid in processes for thread, ticks in _threads_of(pid)}
         for thread, ticks in self._threads.items():
             if thread not in seen or seen[thread] < ticks:  # the number may be another thread's by now
                 self._over.append(ticks)
+        for thread, ticks in seen.items():
+            before = self._threads.get(thread, (0, 0))
+            more = sum(ticks) - (sum(before) if before <= ticks else 0)
+            self._wanted[thread] = self._wanted.get(thread, 0) + more
         self._threads = seen
-        before, wanted_before = self._latest
-        if now - before >= SLICE or last:
-            wanted = sum(map(sum, self._all()))
-            if now > before:
-                self._slices.append((now - before, (wanted - wanted_before) / 1e9 / (now - before)))
-            self._latest = now, wanted
+        self._end_slice(now, at_once=ended is not None)
         took = time.thread_time() - began
         self._cost += took
         self.pause = max(PERIOD, took / SHARE)
+
+    def _end_slice(self, now: float, at_once: bool) -> None:
+        """Begin a new slice where this one is long enough."""
+        seconds = now - self.began - self._sliced
+        if seconds > 0 and (at_once or seconds >= SLICE):
+            # A wait is counted when it is over: then a thread seems to have wanted more than one CPU.
+            wanted = sum(min(ns / 1e9 / seconds, 1.0) for ns in self._wanted.values())
+            self._slices.append((seconds, wanted))
+            self._sliced += seconds
+            self._wanted.clear()
 
     def result(self) -> Watched:
         """What was seen until the last look."""
