@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,13 +22,31 @@ import psutil
 
 GRACE = 1.0  # s that a program has for its own clearing up, between being asked to end and being killed
 LONGEST = 5.0  # s until the end of a family that keeps on starting processes is given up
+AGAIN = 5  # times: so often at most, one after the other ends while its children are looked for
+SETTLED = 0.1  # s after a program's end: what is still there then was left behind
 LOOK = 0.005  # s between looks at whether it has gone
+# Reads the numbers of programs until this process has ended, however that came, and kills the last one's group.
+_GUARD = 'while read -r next; do last=$next; done; test -z "$last" || kill -KILL -- "-$last" 2>/dev/null'
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
+class Keeper:
+    """Who sees to it that nothing of a program is left. adopts: whether orphans are handed to this process."""
+
+    def __init__(self, adopts: bool, guard: subprocess.Popen[bytes] | None) -> None:
+        self.adopts = adopts
+        self._guard = guard
+
+    def watch_over(self, program: int | None) -> None:
+        """Have this program's process group killed should this process be; None for none any more."""
+        if self._guard is not None and self._guard.stdin is not None:
+            with contextlib.suppress(OSError):  # somebody has ended the guard
+                self._guard.stdin.write(f"{program or ''}\n".encode())
+
+
 @contextlib.contextmanager
-def adopting() -> Iterator[bool]:
-    """Take the orphans of what is started meanwhile; whether the system lets it.
+def keeping() -> Iterator[Keeper]:
+    """Take the orphans of what is started meanwhile, where the system lets it; and have a guard, should this be killed.
 
     Nothing else of this program may start processes meanwhile: they would be taken for the measured program's.
     """
@@ -39,9 +58,15 @@ def adopting() -> Iterator[bool]:
     deaf = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
     if deaf:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    guard = None
     try:
-        yield adopts
+        with contextlib.suppress(OSError):  # no shell, no guard
+            guard = subprocess.Popen(["sh", "-c", _GUARD], bufsize=0, stdin=subprocess.PIPE, start_new_session=True)
+        yield Keeper(adopts, guard)
     finally:
+        if guard is not None and guard.stdin is not None:
+            guard.stdin.close()
+            guard.wait()
         if deaf:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         if adopts and libc is not None:
@@ -112,17 +137,28 @@ class Family:
 
     def members(self) -> list[int]:
         """All of its processes, the dead ones included that nobody has reaped."""
-        found = dict.fromkeys(self.roots())
-        if not can_see_children():
-            return [*found, *(pid for root in found for pid in _below(root))]
-        for pid in (queue := list(found)):
-            queue += [child for child in children(pid) if child not in found]
-            found |= dict.fromkeys(children(pid))
+        roots, found = self.roots(), dict[int, None]()
+        for _ in range(AGAIN):
+            found = dict.fromkeys(roots)
+            for pid in (queue := list(found)):
+                below = children(pid) if can_see_children() else _below(pid)
+                queue += [child for child in below if child not in found]
+                found |= dict.fromkeys(below)
+            # An orphan whose parent ended just now was here neither before, as a root, nor below its parent.
+            if set(now := self.roots()) <= found.keys():
+                break
+            roots = now
         return list(found)
 
     def living(self) -> list[int]:
         """Those that have not ended."""
         return [pid for pid in self.members() if not has_ended(pid)]
+
+    def settle(self) -> None:
+        """Give what ends by itself just now the time to do so."""
+        until = time.perf_counter() + SETTLED
+        while set(self.living()) - {self.program} and time.perf_counter() < until:
+            time.sleep(LOOK)
 
     def end(self, hurry: Callable[[], bool] = lambda: False) -> None:
         """End every process of the family: asked first, killed after GRACE, or as soon as there is a hurry.
@@ -152,7 +188,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def _below(pid: int) -> Iterable[int]:
+def _below(pid: int) -> list[int]:
     with contextlib.suppress(psutil.Error):
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     return []

@@ -21,7 +21,7 @@ from typing import Any
 
 from compute.lanes import interrupts
 from compute.program.command import Command
-from compute.program.families import LONGEST, Family, name_of
+from compute.program.families import LONGEST, Family, Keeper, name_of
 from compute.program.watching import Watch, Watched, can_watch
 
 TAIL = 1 << 13  # bytes of stderr that are kept: its last line is all that is shown
@@ -60,13 +60,13 @@ class Finished:
 
 
 def run(
-    of: Command, workers: int, *, adopts: bool, timeout: float | None = None, keep_output: bool = False
+    of: Command, workers: int, *, keeper: Keeper, timeout: float | None = None, keep_output: bool = False
 ) -> Finished:
     """Run it once with so many workers, and end whatever is left of it. ProgramFailed where that did not go well.
 
-    adopts: whether this process takes the orphans (compute.program.families.adopting). timeout: seconds.
+    keeper: of compute.program.families.keeping. timeout: seconds.
     """
-    running = _Run(of, workers, adopts, keep_output)
+    running = _Run(of, workers, keeper, keep_output)
     # A Ctrl-C ends the program first and is raised then: nowhere does it find anything that would be left.
     with interrupts.put_off(running.interrupt), running:
         if not running.watch(timeout):
@@ -93,7 +93,7 @@ class _Run:
 
     of: Command
     workers: int
-    adopts: bool
+    keeper: Keeper
     keeps_output: bool
     _process: Any = None
     _began: float = 0.0
@@ -112,7 +112,7 @@ class _Run:
             os.write(self._woken, b".")
 
     def __enter__(self) -> _Run:
-        self.family = Family(self.adopts)
+        self.family = Family(self.keeper.adopts)
         self._wake, self._woken = os.pipe()
         self._is_open = True
         try:
@@ -139,6 +139,7 @@ class _Run:
             remedy = "; put its interpreter before it, as in -- sh FILE" if error.errno == errno.ENOEXEC else ""
             raise ProgramFailed(f"cannot start {self.of.line_at(self.workers)}: {error.strerror}{remedy}") from None
         self.family.program = self._process.pid
+        self.keeper.watch_over(self._process.pid)
         self._waiter = threading.Thread(target=self._await_end, args=(self._process.pid,), daemon=True)
         self._waiter.start()
 
@@ -162,6 +163,7 @@ class _Run:
             for stream in (self._process.stdout, self._process.stderr):
                 if stream is not None:
                     stream.close()
+        self.keeper.watch_over(None)
         _reap_orphans(self.family)
         self._is_open = False
         os.close(self._wake)
@@ -206,7 +208,7 @@ class _Run:
     def finished(self) -> Finished:
         """What the run took, now that the program has ended. ProgramFailed where it ended with an error."""
         self._waiter.join()
-        # Those that end only because they are told to belong to no run.
+        self.family.settle()
         usages = _reap_orphans(self.family)
         left = tuple(name_of(pid) for pid in self.family.living() if pid != self._process.pid)
         code, usage = self._reap()

@@ -19,7 +19,7 @@ import numpy as np
 from compute import machine
 from compute.lanes import interrupts
 from compute.program.command import Command, check_program, command
-from compute.program.families import adopting
+from compute.program.families import Keeper, keeping
 from compute.program.run import Finished, run
 from compute.program.watching import can_watch
 from compute.scaling import (
@@ -82,10 +82,10 @@ def scale_command(
     budget, most = configurations.limits(BUDGET if budget is None and rounds is None else budget, rounds)
     tell = progress or (lambda done, total, label: None)
     with ExitStack() as stack:
-        adopts = stack.enter_context(adopting())
+        keeper = stack.enter_context(keeping())
         tell(0, 1, "opening the gauges")
         gauges = stack.enter_context(ceiling.gauges({1, *counts}))
-        trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, adopts, timeout)
+        trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
         start = trial.start_seconds()
         trial.check(same_output)
         cut = trial.measure(most)
@@ -125,7 +125,7 @@ class _Trial:
     counts: Sequence[int]
     pace: Pace
     gauges: Sequence[Gauge]
-    adopts: bool
+    keeper: Keeper
     timeout: float | None
     rounds: list[_Round] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -136,13 +136,13 @@ class _Trial:
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def _run(self, workers: int, keep_output: bool = False) -> Finished:
-        return run(self.of, workers, adopts=self.adopts, timeout=self.timeout, keep_output=keep_output)
+        return run(self.of, workers, keeper=self.keeper, timeout=self.timeout, keep_output=keep_output)
 
     def start_seconds(self) -> float:
         """What starting a program takes that does nothing, and seeing that it has ended."""
         nothing = [shutil.which("true")] if shutil.which("true") else [sys.executable, "-S", "-E", "-c", ""]
         of = Command(tuple(map(str, nothing)))
-        return statistics.median([run(of, 1, adopts=self.adopts).seconds for _ in range(STARTS)])
+        return statistics.median([run(of, 1, keeper=self.keeper).seconds for _ in range(STARTS)])
 
     def check(self, same_output: bool) -> None:
         """Run it once with each count, the most workers first; compare what it prints where that is asked for."""
@@ -282,7 +282,7 @@ class _Trial:
                 "this system has no /proc that tells of threads: how long they waited for a CPU, and how many were at"
                 " work, is not known; user and system CPU, faults and switches are"
             )
-        if not self.adopts:
+        if not self.keeper.adopts:
             yield "this system hands no orphans over: processes that leave their parent are not counted, nor ended"
 
 

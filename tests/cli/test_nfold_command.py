@@ -116,6 +116,20 @@ def test_an_interrupt_shows_and_keeps_what_was_measured(number):
     assert len(json.loads(Path("cut.json").read_text())["points"][0]["samples"]) == 2
 
 
+def test_a_killed_nfold_leaves_no_program_behind():
+    process = nfold_command("--env", "N", "--", "sh", "-c", "echo $$ >> pids; sleep 300; :")
+    end = time.monotonic() + PATIENCE
+    while not (Path("pids").exists() and Path("pids").read_text().strip()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (program,) = map(int, Path("pids").read_text().split())
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    while psutil.pid_exists(program):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_an_interrupt_before_a_round_is_over_shows_nothing():
     code, out, err = interrupted(signal.SIGINT, 0)
     assert (code, out, err) == (130, "", "nfold: interrupted\n")

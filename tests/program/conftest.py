@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compute.program.command import command
-from compute.program.families import adopting
+from compute.program.families import keeping
 from compute.program.run import run
 
 PLANTED = Path(__file__).parent / "planted"
@@ -17,8 +17,8 @@ def run_once():
     """run_once(*words, workers=2, …): run them once, told by a variable N beside whatever words say."""
 
     def run_words(*words, workers=2, **options):
-        with adopting() as adopts:
-            return run(command(words, ["N"]), workers, adopts=adopts, **options)
+        with keeping() as keeper:
+            return run(command(words, ["N"]), workers, keeper=keeper, **options)
 
     return run_words
 

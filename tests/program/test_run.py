@@ -13,7 +13,7 @@ from ctrl_c import CtrlC
 from patience import PATIENCE
 
 from compute.program.command import command
-from compute.program.families import adopting
+from compute.program.families import keeping
 from compute.program.run import ProgramFailed, run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -173,11 +173,11 @@ def test_ctrl_c_anywhere_leaves_nothing(step):
     """At every place, or every seventh, at which the interpreter looks for one; each run starts two processes."""
     of = command(["sh", "-c", "sleep 300 & sleep 0.02"], ["N"])
     place = 0
-    with adopting() as adopts:
+    with keeping() as keeper:
         for place in range(1, 60) if step == 1 else range(60, 1000, step):
             try:
                 with CtrlC(place) as interrupt:
-                    run(of, 2, adopts=adopts)
+                    run(of, 2, keeper=keeper)
             except KeyboardInterrupt:
                 assert interrupt.came
             if not interrupt.came:
@@ -197,8 +197,8 @@ def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
 
 @linux
 def test_adopting_ends_with_its_block(python_once, run_once):
-    with adopting() as adopts:
-        assert adopts
+    with keeping() as keeper:
+        assert keeper.adopts
     done = subprocess.run(
         ["sh", "-c", "(sleep 0.3; ps -o ppid= -p $$ > /dev/null; exit) > /dev/null 2>&1 & echo $!"],
         capture_output=True,
