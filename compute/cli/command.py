@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compute.cli import terminal
-from compute.cli.commands import WorkersWords, app, refusing
+from compute.cli.commands import WorkersWords, app, asked, refusing
 from compute.cli.outputs import Outputs, writes_files
+
+if TYPE_CHECKING:
+    from compute.scaling.results import Scaling
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -62,7 +64,6 @@ def command(
     from compute.program.command import check_program
     from compute.program.command import command as as_command
     from compute.scaling.programs import scale_command
-    from compute.scaling.results import CutShort
 
     with refusing():
         wanted = outputs()
@@ -70,22 +71,22 @@ def command(
         seconds, longest = words.budget(budget), words.budget(timeout, "--timeout")
         check_program(as_command(program, env or ()), [1, *counts])
         report.ready(wanted)
-    cut = False
-    with ended_as_by_ctrl_c(), terminal.progress() as tell:
-        try:
-            scaling = scale_command(
-                program,
-                env=env or (),
-                workers=counts,
-                budget=seconds,
-                timeout=longest,
-                same_output=same_output,
-                progress=tell,
-            )
-        except CutShort as measured:
-            scaling, cut = measured.scaling, True
-    code = terminal.deliver(lambda: terminal.show(scaling), lambda: report.write(scaling, wanted))
-    return 130 if cut else code
+    from compute.cli.ending import deliver, measured
+
+    def measure(tell: Callable[[float, float, str], None]) -> Scaling:
+        return scale_command(
+            program,
+            env=env or (),
+            workers=counts,
+            budget=seconds,
+            timeout=longest,
+            same_output=same_output,
+            progress=tell,
+        )
+
+    with ended_as_by_ctrl_c():
+        scaling, was_cut = measured(measure, asked.get())
+    return deliver(scaling, wanted, was_cut=was_cut)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ VariantWords = Annotated[
 DetailsFlag = Annotated[bool, typer.Option("--details", help="Print a table for each kernel, too.")]
 
 
-_asked: ContextVar[Sequence[str]] = ContextVar("_asked", default=())  # the words of the command that is under way
+asked: ContextVar[Sequence[str]] = ContextVar("asked", default=())  # the words of the command that is under way
 
 
 class Refusal(Exception):
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 1 (it failed), 2 (it cannot be done as asked), 130 (Ctrl-C)."""
     terminal.ready()
     words = sys.argv[1:] if argv is None else argv
-    _asked.set(words)
+    asked.set(words)
     if words[:1] != ["command"]:  # whose words are another program's
         # A negative number is a value, never an option; behind a blank the parser takes it for one.
         words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
@@ -149,7 +149,7 @@ def main_job(
     from compute.cli.ending import deliver, measured
     from compute.cli.main_job import survey
 
-    scaling, was_cut = measured(lambda tell: survey(seconds, tell, everything), _asked.get())
+    scaling, was_cut = measured(lambda tell: survey(seconds, tell, everything), asked.get())
     return deliver(scaling, outputs, details or None, unasked=True, was_cut=was_cut)
 
 
@@ -212,7 +212,7 @@ def scale(
         else:
             works = [words.work(found, number, variants, counts, mode)]
     scaling, was_cut = measured(
-        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell), _asked.get()
+        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell), asked.get()
     )
     return deliver(scaling, wanted, was_cut=was_cut)
 
