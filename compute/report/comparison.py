@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compute.report.document import Document, Section
 from compute.scaling.comparing import machines
-from compute.scaling.comparing.gate import Finding, Judgement, Limits, Outcome, Test
+from compute.scaling.comparing.gate import Finding, Judgement, Limits, Outcome, Test, disturbance
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset
 from compute.scaling.statistics import Interval
@@ -16,7 +16,7 @@ from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.tables.table import heading
 from compute.scaling.words import ratio, seconds
 
-MENTIONED = 3  # points that the first line of a comparison names; the table has all
+MENTIONED = 3  # points that are named above the tables, which have all
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 OUTCOMES = {"regression": "Regression", "inconclusive": "Inconclusive", "fine": "Fine"}
 LEAST: dict[Test, str] = {"efficiency": "efficiency", "attainable": "of what was attainable"}
@@ -35,8 +35,10 @@ class Compared:
 def compared(files: Compared) -> Document:
     """The document of `nfold compare`."""
     letters = _letters(len(files.names))
-    counts = [_summary(letters[k + 1], pairs, files.by_controls) for k, pairs in enumerate(files.pairs)]
-    return Document("; ".join(counts), (Section(lines=_about(files, letters)), *_tables(files, letters)))
+    numbered = list(zip(letters[1:], files.pairs, strict=True))
+    title = "; ".join(_summary(letter, pairs, files.by_controls) for letter, pairs in numbered)
+    most = [line for letter, pairs in numbered for line in _most(letter, pairs, files.by_controls)]
+    return Document(title, (Section(lines=(*most, *_about(files, letters))), *_tables(files, letters)))
 
 
 def judged(files: Compared, judgement: Judgement) -> Document:
@@ -67,6 +69,14 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
         changes = [str(change) for change in machines.other_versions(first, dataset.machine)]
         lines.append(f"{letter} is {name}: {', '.join(changes) if changes else 'the same versions'}")
         lines += _about_machine(letter, first, dataset.machine, files.by_controls)
+    lines += [
+        line for letter, found in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, found)
+    ]
+    many = sum(pair.interval is not None for pairs in files.pairs for pair in pairs)
+    if many >= 20:
+        lines.append(
+            f"Of {many} intervals at 95 %, {round(many / 20)} may exclude 1 by chance; nfold check allows for that"
+        )
     if files.by_controls:
         lines.append("Ratios are what is left when the controls' own are taken out.")
     return tuple(lines)
@@ -80,6 +90,17 @@ def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, 
     if not (machines.is_known(first) and machines.is_known(machine)):
         return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
     return []
+
+
+def _about_rounds(letter: str, dataset: Dataset) -> list[str]:
+    """Whether others disturbed many rounds of the file."""
+    noisy = [p for p in dataset.points if disturbance(p) > 1]
+    if not noisy:
+        return []
+    worst = max(noisy, key=lambda p: (p.contaminated or 0) / len(p.samples))
+    return [
+        f"Others disturbed {worst.contaminated} of {len(worst.samples)} rounds of {letter}: its times hold that, too"
+    ]
 
 
 def _tables(files: Compared, letters: Sequence[str]) -> list[Section]:
@@ -167,24 +188,23 @@ def _change(pair: Pair, by_controls: bool) -> str:
 
 
 def _summary(letter: str, pairs: Sequence[Pair], by_controls: bool) -> str:
-    """`B against A: 2 of 14 points slower (threads · nogil · 2 workers 1.10), 1 faster, 11 alike`"""
+    """`B against A: 2 of 14 points slower, 1 faster, 11 alike`"""
     changes = [_change(pair, by_controls) for pair in pairs]
-    parts = [
-        f"{changes.count(change)} {change}{_most(pairs, change, by_controls)}"
-        for change in ("slower", "faster", "alike", "unclear")
-        if change in changes
-    ]
+    parts = [f"{changes.count(word)} {word}" for word in ("slower", "faster", "alike", "unclear") if word in changes]
     return f"{letter} against A, of {len(pairs)} point{'s' * (len(pairs) != 1)}: {', '.join(parts)}"
 
 
-def _most(pairs: Sequence[Pair], change: str, by_controls: bool) -> str:
-    """The points that became slowest, or fastest, in brackets."""
-    if change not in ("slower", "faster"):
-        return ""
-    found = [(_figures(pair, by_controls)[0] or 1.0, pair) for pair in pairs if _change(pair, by_controls) == change]
-    found.sort(key=lambda one: one[0], reverse=change == "slower")
-    named = [f"{pair.name} {ratio(value)}" for value, pair in found[:MENTIONED]]
-    return f" ({', '.join(named)}{', …' * (len(found) > MENTIONED)})"
+def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str]:
+    """The points that became slower most of all, and those that became faster."""
+    for change in ("slower", "faster"):
+        found = [(_figures(pair, by_controls), pair) for pair in pairs if _change(pair, by_controls) == change]
+        found.sort(key=lambda one: one[0][0] or 1.0, reverse=change == "slower")
+        named = [
+            f"{pair.name} {with_interval(value or 1.0, interval)}" for (value, interval), pair in found[:MENTIONED]
+        ]
+        if named:
+            more = f"; {len(found) - MENTIONED} more" if len(found) > MENTIONED else ""
+            yield f"{letter} is {change}: {'; '.join(named)}{more}"
 
 
 def _counted(judgement: Judgement) -> str:
