@@ -53,7 +53,7 @@ def judged(files: Compared, judgement: Judgement) -> Document:
             reason = f"{head}: {finding.reason}" if finding.reason else head
             by_reason.setdefault(reason, []).append(_told(finding, judgement.limits))
         sections += [Section(reason, tuple(lines)) for reason, lines in by_reason.items()]
-    tables = [Section(f"All points: {s.title}", s.lines, s.sheet, folded=True) for s in _tables(files, letters)]
+    tables = [Section(f"All points: {s.title}", (), s.sheet, folded=True) for s in _tables(files, letters)]
     return Document(title, (*sections, Section(lines=_about(files, letters)), *tables))
 
 

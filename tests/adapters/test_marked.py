@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from test_pytest_plugin import BENCHMARK, in_a_process
 from compute import Threads, run
 from compute.adapters import marked
 from compute.adapters.marked import Asked, asked_of
+from compute.adapters.pytest_plugin import _scale
 from compute.cli.commands import main
 from compute.scaling import imported
 from compute.scaling.derive import compare_points
@@ -193,10 +195,13 @@ def test_a_second_call_without_the_marker_says_what_to_do(folder):
     assert "1 passed" in told
 
 
-def test_with_enabled_benchmarks_xdist_is_refused_without_the_marker_too(folder):
-    options = [*BENCHMARK, "-p", "xdist.plugin", "-n", "2", "--benchmark-enable"]
-    told = in_a_process(folder, "-m", "pytest", *PLUGIN, *options, "test_twice.py")
-    assert "passed" not in told or "skipped" in told
+def test_where_benchmarks_would_be_timed_beside_others_the_fixture_alone_refuses_too():
+    def no_pool(backend):
+        raise AssertionError(f"{backend!r} is opened for nothing")
+
+    timed = SimpleNamespace(disabled=False)  # versions of pytest-benchmark differ in what they do under xdist
+    with pytest.raises(pytest.skip.Exception, match="they would disturb each other"):
+        _scale(timed, no_pool, "they would disturb each other")(mandelbrot, (8, 8), on=Threads(1))
 
 
 @pytest.mark.parametrize(

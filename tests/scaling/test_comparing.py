@@ -210,6 +210,9 @@ def test_what_others_may_have_done_is_no_regression_and_hides_none():
     assert outcome(a_file(**disturbed), a_file(0.4, seed=5)) == "fine"
     waits = {**disturbed, "evidence": {"cpus": 2, "others": 1.0, "waits": 0.99}}
     assert outcome(before, a_file(1.5, seed=5, **waits)) == "regression"  # nobody makes a wait longer
+    steady = {**disturbed, "cpu_per_wall": 0.99}  # lanes had their CPUs, and runs are alike
+    assert outcome(before, a_file(1.5, seed=5, **steady)) == "regression"
+    assert outcome(before, a_file(1.15, seed=5, **steady)) == "inconclusive"
     now_and_then = {**disturbed, "contaminated": 3}
     assert outcome(before, a_file(1.5, seed=5, **now_and_then)) == "regression"
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from compute.scaling import statistics
 from compute.scaling.comparing import reached
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
@@ -30,6 +31,7 @@ Test = Literal["time", "efficiency", "attainable"]
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
 MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
+SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
 
@@ -157,7 +159,10 @@ def disturbance(p: Point) -> float:
     cpus, others, steal = known.get("cpus"), known.get("others") or 0.0, known.get("steal") or 0.0
     left = (1 - others / cpus if cpus else 1.0) * (1 - steal)
     waits = known.get("waits") or 0.0  # nobody on the machine makes a wait longer
-    return waits + (1 - waits) / left if left > 0 else math.inf
+    most = waits + (1 - waits) / left if left > 0 else math.inf
+    if p.cpu_per_wall:  # lanes that had a CPU all the time, in runs that are alike, were not held up so much
+        most = min(most, SPARE * statistics.median(p.samples) / min(p.samples) / p.cpu_per_wall)
+    return max(1.0, most)
 
 
 def _disturbed(pair: Pair) -> str:
