@@ -168,7 +168,8 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
                 f"{str(files[0])!r} and {str(path)!r} have no point in common (kernel, variant, backend, workers);"
                 " measure the same in both"
             )
-        if by_controls and not any(pair.expected for pair in found if pair.problem is None):
+        ready = [pair for pair in found if pair.problem is None]
+        if by_controls and ready and not any(pair.expected for pair in ready):
             raise ValueError(
                 f"{str(files[0])!r} and {str(path)!r} do not both hold controls to scale by; measure again with this"
                 " version of nfold, at least 6 rounds"

@@ -8,7 +8,7 @@ from typing import Any
 
 from compute.report.document import Document, Section
 from compute.scaling.comparing import machines
-from compute.scaling.comparing.gate import Finding, Judgement, Limits, Outcome, Test, disturbance
+from compute.scaling.comparing.gate import SLOWDOWN, Finding, Judgement, Limits, Outcome, Test, disturbance, drifted
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset
 from compute.scaling.statistics import Interval
@@ -65,10 +65,11 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
     """Which letter is which file, measured on what; and what changed from the first one."""
     first = files.datasets[0].machine
     lines = [f"{letters[0]} is {files.names[0]}: {heading(files.datasets[0])}"]
-    for letter, name, dataset in zip(letters[1:], files.names[1:], files.datasets[1:], strict=True):
+    for letter, name, dataset, pairs in zip(letters[1:], files.names[1:], files.datasets[1:], files.pairs, strict=True):
         changes = [str(change) for change in machines.other_versions(first, dataset.machine)]
         lines.append(f"{letter} is {name}: {', '.join(changes) if changes else 'the same versions'}")
         lines += _about_machine(letter, first, dataset.machine, files.by_controls)
+        lines += _about_controls(letter, pairs)
     lines += [
         line for letter, found in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, found)
     ]
@@ -90,6 +91,17 @@ def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, 
     if not (machines.is_known(first) and machines.is_known(machine)):
         return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
     return []
+
+
+def _about_controls(letter: str, pairs: Sequence[Pair]) -> list[str]:
+    """Whether the machine itself was faster or slower, as the controls beside the runs show it."""
+    moved = [pair.expected[0] for pair in pairs if pair.expected and drifted(pair.expected, SLOWDOWN)]
+    if not moved:
+        return []
+    several = [ratio(min(moved)), *([ratio(max(moved))] if ratio(max(moved)) != ratio(min(moved)) else [])]
+    return [
+        f"The controls took {' to '.join(several)} times as long beside {letter} as beside A: the machine has changed"
+    ]
 
 
 def _about_rounds(letter: str, dataset: Dataset) -> list[str]:

@@ -176,3 +176,4 @@ def test_ratios_without_the_controls_say_so():
     assert "Ratios are what is left when the controls' own are taken out." in told
     assert "2 alike" in told
     assert "38 faster" in told
+    assert "The controls took 1.25 times as long beside B as beside A: the machine has changed" in told

@@ -108,7 +108,7 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
         return _slower(pair, limits.slowdown, level, by_controls=True)
     raw = _slower(pair, limits.slowdown, level, by_controls=False)
     # Where the machine was faster or slower than before, only what holds with and without that is believed.
-    if pair.expected is None or not _drifted(pair.expected, limits.slowdown):
+    if pair.expected is None or not drifted(pair.expected, limits.slowdown):
         return raw
     if _slower(pair, limits.slowdown, level, by_controls=True).outcome == raw.outcome:
         return raw
@@ -171,7 +171,7 @@ def _disturbed(pair: Pair) -> str:
     return f"others disturbed {listed(told)} rounds, which may explain it; measure on a quiet machine"
 
 
-def _drifted(expected: tuple[float, Interval], allowed: float) -> bool:
+def drifted(expected: tuple[float, Interval], allowed: float) -> bool:
     """Whether the controls themselves took longer, or less, by what matters here, beyond doubt."""
     ratio, (low, high) = expected
     return not low <= 1 <= high and abs(ratio - 1) > DRIFTED * allowed
