@@ -217,6 +217,18 @@ def test_what_others_may_have_done_is_no_regression_and_hides_none():
     assert outcome(before, a_file(1.5, seed=5, **now_and_then)) == "regression"
 
 
+def test_runs_that_were_not_interleaved_must_agree_with_the_quickest_of_them():
+    def alone(factor, seed, held_up=1.0):
+        samples = around(factor, 20, seed=seed)
+        samples = (*samples[:2], *(held_up * sample for sample in samples[2:]))
+        return Scaling((a_point("serial", 1, samples),), MACHINE)
+
+    assert outcome(alone(1.0, 0), alone(1.0, 1, held_up=1.3)) == "inconclusive"  # somebody else ran in that second
+    assert outcome(alone(1.0, 0, held_up=1.3), alone(1.1, 1)) == "inconclusive"  # which would hide a slowdown
+    assert outcome(alone(1.0, 0), alone(1.1, 1)) == "regression"
+    assert outcome(alone(1.0, 0), alone(1.0, 1)) == "fine"
+
+
 def test_machines_are_told_apart_by_their_hardware_and_not_by_their_versions():
     there = {**MACHINE, "python": "3.14.0t", "gil": False}
     assert machines.other_machine(MACHINE, there) == ()

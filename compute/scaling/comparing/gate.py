@@ -31,6 +31,7 @@ Test = Literal["time", "efficiency", "attainable"]
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
 MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
+ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
 SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
@@ -129,7 +130,11 @@ def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Find
     strict = pair.at(level, by_controls)
     most = 1 + allowed
     earlier, later = disturbance(pair.before), disturbance(pair.after)
-    if ratio > most and strict is not None and strict[0] > 1:
+    slower = ratio > most and strict is not None and strict[0] > 1
+    quickest = None if by_controls else _quickest(pair)
+    if quickest is not None and ((slower and quickest <= most) or (interval[1] <= most < quickest)):
+        return Finding(pair, "time", "inconclusive", ratio, interval, ALONE)
+    if slower:
         if ratio > most * max(earlier, later):
             return Finding(pair, "time", "regression", ratio, interval)
         return Finding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
@@ -149,6 +154,19 @@ def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int |
     # The strict interval, of all points together, is about half as wide again.
     needed = math.ceil(rounds * (1.5 * width / gap) ** 2) if gap > 0 else math.inf
     return max(int(needed), rounds + 1) if needed <= MOST_ROUNDS else None
+
+
+def _quickest(pair: Pair) -> float | None:
+    """The ratio of the quickest runs where a file did not interleave its configurations; None where both did.
+
+    Each had a second or so for itself then, and what went on in that second is in all of its samples, but for the
+    quickest.
+    """
+    assert pair.before is not None
+    assert pair.after is not None
+    if None not in (pair.before.mode, pair.after.mode):
+        return None
+    return min(pair.after.samples) / min(pair.before.samples)
 
 
 def disturbance(p: Point) -> float:
