@@ -38,7 +38,9 @@ def compared(files: Compared) -> Document:
     numbered = list(zip(letters[1:], files.pairs, strict=True))
     title = "; ".join(_summary(letter, pairs, files.by_controls) for letter, pairs in numbered)
     most = [line for letter, pairs in numbered for line in _most(letter, pairs, files.by_controls)]
-    return Document(title, (Section(lines=(*most, *_about(files, letters))), *_tables(files, letters)))
+    return Document(
+        title, (Section(lines=(*most, *_about(files, letters))), *_tables(files, letters), *_warnings(files, letters))
+    )
 
 
 def judged(files: Compared, judgement: Judgement) -> Document:
@@ -54,7 +56,8 @@ def judged(files: Compared, judgement: Judgement) -> Document:
             by_reason.setdefault(reason, []).append(_told(finding, judgement.limits))
         sections += [Section(reason, tuple(lines)) for reason, lines in by_reason.items()]
     tables = [Section(f"All points: {s.title}", (), s.sheet, folded=True) for s in _tables(files, letters)]
-    return Document(title, (*sections, Section(lines=_about(files, letters)), *tables))
+    about = Section(lines=_about(files, letters))
+    return Document(title, (*sections, about, *tables, *_warnings(files, letters)))
 
 
 def _letters(many: int) -> list[str]:
@@ -91,6 +94,16 @@ def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, 
     if not (machines.is_known(first) and machines.is_known(machine)):
         return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
     return []
+
+
+def _warnings(files: Compared, letters: Sequence[str]) -> list[Section]:
+    """What each file warns of by itself."""
+    lines = [
+        f"{letter}: {warning}"
+        for letter, dataset in zip(letters, files.datasets, strict=True)
+        for warning in dataset.warnings
+    ]
+    return [Section("What the files warn of", tuple(lines), folded=True)] if lines else []
 
 
 def _about_controls(letter: str, pairs: Sequence[Pair]) -> list[str]:

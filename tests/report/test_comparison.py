@@ -95,6 +95,14 @@ def test_another_machine_is_named():
     assert "nobody knows whether it is the same" in document.text(comparison.compared(files(BEFORE, nowhere)), 300)
 
 
+def test_what_a_file_warns_of_is_said_last():
+    cut = replace(AFTER, warnings=("cut short after 8 of 12 rounds",))
+    for made in (comparison.compared(files(BEFORE, cut)), checked(after=cut)):
+        assert document.text(made, 200).rstrip().endswith("B: cut short after 8 of 12 rounds")
+    quiet = replace(BEFORE, warnings=()), replace(AFTER, warnings=())
+    assert "warn" not in document.text(comparison.compared(files(*quiet)), 200)
+
+
 def test_what_others_did_and_what_chance_does_is_said():
     noisy = replace(
         AFTER, points=tuple(replace(p, contaminated=9, evidence={"cpus": 2, "others": 1}) for p in AFTER.points)
@@ -108,7 +116,7 @@ def test_what_others_did_and_what_chance_does_is_said():
 def test_markdown_has_the_verdict_open_and_the_tables_folded():
     told = document.markdown(checked())
     assert told.startswith("### Regression: 2 of 40")
-    assert told.count("<details>") == told.count("</details>") == 2
+    assert told.count("<details>") == told.count("</details>") == 3  # two kernels, and what the files warn of
     assert "| **slower** |" in told
 
 
