@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ FEW = 3  # worker counts from which on there is a curve
 ALONE = "one core"  # the head of the serial times
 NAME = 14  # characters of a way's head; a name from outside may be longer
 WARNINGS, LINES = 3, 2  # that are told, and how much of each
+MORE = " …"
 DETAILS = "--details"
 
 
@@ -241,10 +243,13 @@ def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
 
 def _warnings(warnings: Sequence[str], width: int) -> Iterable[Text]:
     """The first of them, each in LINES lines at most, and whether there is more."""
-    room = LINES * (width - 2) - 4
+    cut = len(warnings) > WARNINGS
     for warning in warnings[:WARNINGS]:
-        yield warned(warning if len(warning) <= room else f"{warning[:room].rpartition(' ')[0] or warning[:room]} …")
-    if len(warnings) > WARNINGS or any(len(warning) > room for warning in warnings):
+        room = max(width - 2, 10)
+        lines = textwrap.wrap(f"! {warning}", room, max_lines=LINES, placeholder=MORE, break_on_hyphens=False)
+        cut |= lines[-1:] != textwrap.wrap(f"! {warning}", room, break_on_hyphens=False)[-1:]
+        yield warned(" ".join(lines).removeprefix("! "))
+    if cut:
         yield warned(f"all that is to be known stands under the tables ({DETAILS})")
 
 

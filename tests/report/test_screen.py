@@ -206,7 +206,7 @@ def test_warnings_are_told_unless_tables_follow_which_tell_them():
     assert [f"! warning {k}\n" in told for k in range(6)] == [True] * 3 + [False] * 3
     assert "! all that is to be known stands under the tables (--details)\n" in told
     long = shown(Scaling(scaling.points, scaling.machine, ("many words " * 90,)))
-    assert re.search(r"^! (many words ){5,}.*\n  (many |words ){5,}…\n! all that is to be known", long, re.MULTILINE)
+    assert re.search(r"^! (many words ){5,}.*\n  (many |words ){9,}…\n! all that is to be known", long, re.MULTILINE)
     assert "all that is" not in shown(Scaling(scaling.points, scaling.machine, ("few words",)))
     stream = io.StringIO()
     screen.show(many, Console(file=stream, width=80), tables_follow=True)
