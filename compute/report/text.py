@@ -82,8 +82,9 @@ def _print_details(group: table.Group, console: Console) -> None:
 
 
 def _remark(remark: Remark, width: int) -> RenderableType:
-    name = Text(f"{remark.of}: ", style="bold yellow" if remark.trouble else "bold")
-    return hanging(name + Text(remark.text), width)
+    """Its name stands out; what is said of it does not."""
+    name = f"{remark.of}: ", "bold yellow" if remark.trouble else "bold"
+    return hanging(Text.assemble(name, remark.text), width)
 
 
 def _titled(title: str) -> Text:

@@ -149,3 +149,9 @@ def test_variants_are_apart():
     lines = text.render(a_scaling(kernels=["primes"])).splitlines()
     python = next(k for k, line in enumerate(lines) if line.startswith("serial      python"))
     assert set(lines[python - 1]) == {"─", " "}
+
+
+def test_only_the_name_of_a_remark_stands_out():
+    told = shown(explained(a_scaling(kernels=["primes"])), 200, force_terminal=True, color_system="standard")
+    line = next(line for line in told.splitlines() if "threads · python: " in line)
+    assert re.match(r"\x1b\[1;33mthreads · python: \x1b\[0m[0-9]", line)

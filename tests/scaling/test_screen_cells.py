@@ -171,3 +171,13 @@ def test_every_cause_has_a_brief_name_that_a_reader_understands():
 )  # fmt: skip
 def test_a_verdict_in_brief(cause, verdict, wanted):
     assert brief(a_point("threads", 2, cause=cause, verdict=verdict)) == wanted
+
+
+def test_only_what_holds_the_machine_itself_tells_its_ceiling():
+    """Others that took CPUs hold the ceiling down, or only the lanes."""
+    evidence = {"has_gil": True, "cpus": 2, "others": 0.9, "compiled": True}
+    useful = {"useful": 1.2, "runqueue": 0.8}
+    about = {"cause": "noise", "verdict": "disturbed; wait", "ledger": useful, "evidence": evidence, "speedup": 1.2}
+    free, held = (a_point("threads", 2, **about, ceiling=c) for c in (2.0, 1.3))
+    assert brief(free) == Brief("disturbed from outside", "wait", pytest.approx(0.4))
+    assert brief(held) == Brief("disturbed from outside", "wait", ceiling=1.3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compute.scaling.dataset import Point
 from compute.scaling.verdict import causes
-from compute.scaling.verdict.evidence import Evidence
+from compute.scaling.verdict.evidence import NEAR, Evidence
 from compute.scaling.verdict.judgement import judge
 
 FINE = "nothing wrong"  # what a verdict ends with where there is no more to say
@@ -68,6 +68,7 @@ def brief(p: Point) -> Brief | None:
     name, evidence = NAMES.get(p.cause, p.cause), Evidence.of_point(p)
     if evidence is None:
         return Brief(name, remedy)
-    if p.cause == causes.NONE or any(c.code == p.cause and c.caps(evidence) for c in causes.CAUSES):
+    low = evidence.roof is not None and evidence.roof < NEAR * p.workers
+    if p.cause == causes.NONE or (low and any(c.code == p.cause and c.caps(evidence) for c in causes.CAUSES)):
         return Brief(name, remedy, ceiling=evidence.roof)
     return Brief(name, remedy, judge(evidence).losses.get(p.cause))
