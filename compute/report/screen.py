@@ -142,12 +142,21 @@ def _caption(seen: Screen) -> str:
     text += f", and its share of {'what this machine allows' if any(measured) else f'{n}-fold'}"
     text += " (of N-fold where that was not measured)" if any(measured) and not all(measured) else ""
     legend = [
-        f"{BEST} fastest" if any(cell.mark == BEST for cell in cells) else "one core is fastest",
+        _best(seen),
         f"{AS_FAST} as fast, within noise" if any(cell.mark == AS_FAST for cell in cells) else "",
         "~ uncertain" if any(cell.is_unsure for cell in cells) else "",
         _letters(seen),
     ]
-    return f"{text}. {'; '.join(filter(None, legend))}."
+    told = "; ".join(filter(None, legend))
+    return f"{text}. {told}." if told else f"{text}."
+
+
+def _best(seen: Screen) -> str:
+    """What the mark of the fastest means, and its absence."""
+    alone = any(line.alone_is_best for line in seen.lines)
+    if not any(cell.mark == BEST for cell in seen.cells):
+        return "one core is fastest" if alone else ""
+    return f"{BEST} fastest" + f" (no {BEST}: one core is)" * alone
 
 
 def _letters(seen: Screen) -> str:

@@ -215,3 +215,11 @@ def test_warnings_are_told_unless_tables_follow_which_tell_them():
 
 def test_how_the_work_grows_is_said():
     assert "as the work grows with them" in shown(a_main_job(mode="weak"))
+
+
+def test_where_one_core_is_the_fastest_it_says_so():
+    slow = [a_point(kernel="slow"), a_point("threads", 2, [1.2] * 6, kernel="slow")]
+    fast = [a_point(kernel="fast"), a_point("threads", 2, [0.6] * 6, kernel="fast")]
+    assert "* fastest (no *: one core is)" in shown(Scaling(compare_points(slow + fast)), 120)
+    assert "one core is fastest" in shown(Scaling(compare_points(slow)))
+    assert "one core is" not in shown(Scaling(compare_points(fast)))

@@ -62,11 +62,13 @@ def test_what_noise_parts_from_the_fastest_is_marked_too():
 def test_nothing_is_the_fastest_where_one_core_is_or_nothing_says_which():
     slow = compare_points([a_point(), a_point("threads", 2, [1.2] * 6)])
     assert [c.mark for c in screen(Scaling(slow)).cells] == [""]
+    assert [line.alone_is_best for line in screen(Scaling(slow)).lines] == [True]
     two_sizes = compare_points(
         [a_point(variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
         + [a_point("threads", 2, [0.6] * 6, variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
     )
     assert [c.mark for c in screen(Scaling(two_sizes)).cells] == ["", ""]
+    assert [line.alone_is_best for line in screen(Scaling(two_sizes)).lines] == [False]
     assert BEST in {c.mark for c in screen(Scaling(tuple(replace(p, size=9) for p in two_sizes))).cells}
 
 

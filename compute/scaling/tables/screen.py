@@ -70,11 +70,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A kernel. alone: its serial run, of the plain variant where that was measured; cells: one a way of the screen."""
+    """A kernel.
+
+    alone: its serial run, of the plain variant where that was measured. cells: one a way of the screen.
+    alone_is_best: whether one core is the fastest, in whatever variant.
+    """
 
     title: str
     alone: Point | None
     cells: tuple[Cell | None, ...]
+    alone_is_best: bool = False
 
     @property
     def alone_in_words(self) -> str:
@@ -136,7 +141,12 @@ def _line(points: Sequence[Point], ways: Sequence[Way], several: bool) -> Line:
     serial = {p.variant: p for p in points if p.is_serial}
     plain = next((way.variant for way in ways if way.is_plain and way.variant in serial), None)
     alone = serial[plain] if plain else next(iter(serial.values()), None)
-    return Line(title, alone, tuple(_marked([_cell(points, way) for way in ways], serial.values())))
+    cells = [_cell(points, way) for way in ways]
+    best = _fastest([cell.point for cell in cells if cell], list(serial.values()))
+    if best is None or best.is_serial:
+        return Line(title, alone, tuple(cells), alone_is_best=best is not None)
+    marked = (replace(cell, mark=_mark(cell.point, best)) if cell else None for cell in cells)
+    return Line(title, alone, tuple(marked))
 
 
 def _cell(points: Sequence[Point], way: Way) -> Cell | None:
@@ -146,23 +156,15 @@ def _cell(points: Sequence[Point], way: Way) -> Cell | None:
     return Cell(mine[-1], tuple((p.workers, p.speedup) for p in mine if p.speedup is not None))
 
 
-def _marked(cells: Sequence[Cell | None], serial: Iterable[Point]) -> list[Cell | None]:
-    """The cells with the fastest marked, and what is as fast within the intervals; none where one core is fastest.
+def _fastest(points: Sequence[Point], serial: Sequence[Point]) -> Point | None:
+    """The point that does most work in a second, one of the serial ones where one core does; None where none is known.
 
-    Variants may differ in size, so that what counts is the work in a second; without it, the time of the same work.
+    Variants may differ in size, so that without the amount of work only times of one size can be compared.
     """
-    here = [cell.point for cell in cells if cell]
-    everybody = [*here, *serial]
-    if all(p.rate for p in everybody):
-        speed = [p.rate or 0.0 for p in everybody]
-    elif len({p.size for p in everybody}) <= 1:
-        speed = [1 / p.seconds for p in everybody]
-    else:
-        return list(cells)
-    best = everybody[max(range(len(speed)), key=speed.__getitem__)] if here else None
-    if best is None or best.is_serial:
-        return list(cells)
-    return [replace(cell, mark=_mark(cell.point, best)) if cell else None for cell in cells]
+    everybody = [*points, *serial]
+    if points and all(p.rate for p in everybody):
+        return max(everybody, key=lambda p: p.rate or 0.0)
+    return min(everybody, key=lambda p: p.seconds) if points and len({p.size for p in everybody}) == 1 else None
 
 
 def _mark(p: Point, best: Point) -> str:
