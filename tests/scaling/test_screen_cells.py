@@ -152,8 +152,9 @@ def test_nothing_measured_is_an_empty_screen():
     assert (alone.ways, [line.title for line in alone.lines], alone.judged) == ((), ["mandelbrot"], False)
 
 
-def test_every_cause_has_a_brief_name_that_a_reader_understands():
-    assert {code for code in causes.CODES if code not in NAMES} == {causes.UNKNOWN, causes.MEMORY.code}
+def test_brief_names_are_of_causes_that_there_are():
+    assert set(NAMES) <= set(causes.CODES)
+    assert causes.UNKNOWN not in NAMES  # its words are the verdict's own
 
 
 @pytest.mark.parametrize(
