@@ -53,7 +53,7 @@ def test_kernels_are_measured_in_both_variants_on_the_same_pools(asked, everythi
 
 def test_ten_rounds_fit_even_if_nothing_is_faster_than_one_core(asked):
     _, ((works,), options) = asked()
-    assert 59 < options["budget"] <= 60
+    assert 55 < options["budget"] < 58  # the report is to be there within the minute
     assert {work.size for work in works} == {works[0].size}
     configurations = sum(1 + sum(backend.name in work.on for backend in options["on"]) for work in works)
     assert 0.5 * 54 < 10 * configurations * works[0].size / 1e4 < 0.8 * 54
