@@ -34,7 +34,7 @@ FEWEST = 8  # rounds that are to fit into what is left, when all is checked: els
 PLENTY = 12  # rounds that these would fill: checking them takes two or so
 MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of them goes into making warm again
 OVERTIME = 0.1  # of the budget, which a busy machine may take longer for the rounds of an interval
-AT_LEAST = 1e-3  # s of a budget, where opening the pools took all of it: one round is measured all the same
+LEAST_PART = 0.3  # of the budget, for measuring, however long the pools took to open
 
 Progress = Callable[[float, float, str], None]
 Chooser = Callable[[float, Mapping[str, float]], Sequence[Work]]
@@ -114,7 +114,7 @@ def scale_all(
         if callable(works):
             tell(0, 1, "timing runs of nothing")
             costs |= harness.overheads(pools[1:])
-            budget = max(budget - (time.perf_counter() - began), AT_LEAST)
+            budget = max(budget - (time.perf_counter() - began), LEAST_PART * budget)
             chooser, works = works, works(budget, costs)
         pace = Pace(budget, len(works) * (most + 1), tell)
         tell(0, 1, "opening the gauges")
@@ -135,7 +135,7 @@ def scale_all(
             if fitting < FEWEST:
                 trials.clear()  # whose arrays are let go of before there are others
                 trials += prepared(chooser(budget * fitting / PLENTY, costs))
-        ready = budget - pace.left
+        ready = asked - pace.left
         _measure(trials, most, pace, OVERTIME * asked if chooser is not None else 0.0)
         measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
@@ -156,7 +156,7 @@ def scale_all(
     )
     warnings += harness.about_runs(measured, costs)
     if is_whole:
-        warnings += _about_budget(trials, budget, most if rounds else None, ready)
+        warnings += _about_budget(trials, asked, most if rounds else None, ready)
     conditions = [
         {"kernel": trial.work.kernel.name, "round": number, **met.as_dict()}
         for trial in trials

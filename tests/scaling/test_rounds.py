@@ -270,6 +270,19 @@ def test_a_chooser_is_asked_again_where_eight_rounds_would_not_fit(monkeypatch, 
     assert min(p.rounds for p in scaling.points) >= 8
 
 
+def test_a_part_of_the_budget_is_for_measuring_however_long_the_pools_took(monkeypatch):
+    monkeypatch.setattr(rounds, "time", CLOCK)
+    left = []
+
+    def choose(seconds, costs):
+        left.append(seconds)
+        return [Work(squares.nogil, (10,))]
+
+    scaling = scale_all(choose, on=[TWO], budget=1.1)  # of which opening takes 1 s, and a round 1.5
+    assert left[0] == pytest.approx(0.33)
+    assert scaling.warnings[0].startswith("stopped at the budget of 1.1 s after 1 round of squares · nogil;")
+
+
 def test_the_budget_of_several_works_is_told_once():
     works = [Work(squares.nogil, (10,)), Work(squares.python, (20,))]
     scaling = scale_all(works, on=[TWO], budget=20.0)
