@@ -84,8 +84,8 @@ def survey(budget: float, progress: Progress, everything: bool = False) -> Scali
         return made
 
     left = (1 - SHOWING) * budget - (time.perf_counter() - began)
-    scaling = scale_all(works, on=_backends(rows, counts), budget=max(left, 0.1), progress=progress)
-    return replace(scaling, warnings=(*choosing.about_counts(machine.usable_cpus(), counts), *scaling.warnings))
+    known = choosing.about_counts(machine.usable_cpus(), counts)
+    return scale_all(works, on=_backends(rows, counts), budget=max(left, 0.1), progress=progress, known=known)
 
 
 def _rows(names: Sequence[str]) -> list[Row]:

@@ -86,6 +86,7 @@ def scale_all(
     rounds: int | None = None,
     pin: bool = True,
     progress: Progress | bool | None = None,
+    known: Sequence[str] = (),
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
 
@@ -96,6 +97,7 @@ def scale_all(
     works: or a function that chooses them once the pools are open, given the seconds that are left of the budget and
            what measuring costs here (`Dataset.harness`). Opening the pools is in the budget then. It is asked again,
            as if less were left, where a busy machine took so long that an interval's rounds would not fit.
+    known: warnings that stand above those of the measurement.
     CutShort for a Ctrl-C after the first of these rounds.
     """
     asked, most = limits(budget, rounds)
@@ -165,7 +167,7 @@ def scale_all(
     found = Scaling(
         tuple(measured),
         machine.describe(),
-        tuple(dict.fromkeys(warnings)),
+        tuple(dict.fromkeys([*known, *warnings])),
         laws=tuple(law for trial in trials for law in trial.laws),
         conditions=tuple(conditions),
         harness=costs,

@@ -7,7 +7,7 @@ import pytest
 
 import kernels
 from compute import Processes, Serial, machine
-from compute.cli import main_job
+from compute.cli import choosing, main_job
 from compute.cli.choosing import ONE_OF_EACH, Row, Way
 from compute.memory.segments import segment_of
 from compute.scaling.calibration import calibrate
@@ -57,6 +57,14 @@ def test_ten_rounds_fit_even_if_nothing_is_faster_than_one_core(asked):
     assert {work.size for work in works} == {works[0].size}
     configurations = sum(1 + sum(backend.name in work.on for backend in options["on"]) for work in works)
     assert 0.5 * 54 < 10 * configurations * works[0].size / 1e4 < 0.8 * 54
+
+
+def test_worker_counts_that_are_left_out_are_known_before(asked, monkeypatch):
+    _, (_, options) = asked()
+    assert options["known"] == []
+    monkeypatch.setattr(choosing, "spread_counts", lambda cpus, most: [1])
+    _, (_, options) = asked()
+    assert [line.startswith("left out 2 workers") for line in options["known"]] == [True]
 
 
 def test_asked_again_it_takes_sizes_that_take_as_much_shorter_as_there_is_less_time(asked):
