@@ -247,7 +247,7 @@ def test_the_main_job_measures_every_kernel_where_asked_to_and_keeps_its_files(c
     assert data["command"] == "nfold --all --budget 400ms"
     page = (tmp_path / "nfold-report.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert "nfold --budget 400ms" in page
+    assert "nfold --all --budget 400ms" in page
     assert len(page.encode()) < 1_000_000
     found = [(p["kernel"], p["size"], p["variant"], p["backend"], p["workers"]) for p in data["points"]]
     assert len(set(found)) == len(found)
