@@ -237,7 +237,8 @@ def begun(*argv: str, **options) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # Where files may not grow, CPython would leave cut bytecode to whoever comes next, who could not load it.
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         start_new_session=True,
         **options,
     )
