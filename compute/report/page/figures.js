@@ -94,11 +94,14 @@ function compared(kernel, width) { // a row a way: every sample, the median with
     ] }));
 }
 
-function lines(kernel, points, y) { // a line a way
-  return kernel.shown.filter(k => !kernel.hidden.has(k)).flatMap(k => {
+function lines(kernel, points, y, low, high) { // a line a way with its intervals, beside each other where they meet
+  const ways = kernel.shown.filter(k => !kernel.hidden.has(k));
+  return ways.flatMap((k, place) => {
     const own = points.filter(p => p.way === k && p[y] !== undefined), way = kernel.kernel.ways[k];
-    return [Plot.lineY(own, { x: "workers", y, stroke: colour(way), strokeWidth: 1.6, strokeDasharray: DASHES[way.line % 4] }),
-      dots(own, way, { x: "workers", y, render: tipped.render })];
+    const about = { x: "workers", dx: (place - (ways.length - 1) / 2) * Math.min(4, 24 / ways.length) };
+    return [Plot.lineY(own, { ...about, y, stroke: colour(way), strokeWidth: 1.6, strokeDasharray: DASHES[way.line % 4] }),
+      Plot.ruleX(own.filter(p => p.low !== undefined), { ...about, y1: low, y2: high, stroke: colour(way), strokeWidth: 1.6 }),
+      dots(own, way, { ...about, y, render: tipped.render })];
   });
 }
 
@@ -108,7 +111,7 @@ const ceilings = (kernel, y) => { // what the machine allowed: the median over t
   return [...by].sort((a, b) => a[0] - b[0]).map(([n, all]) => [n, y(n, all.sort((a, b) => a - b)[all.length >> 1])]);
 };
 
-const workersAxis = (counts, most) => ({ label: "workers", type: most > 8 ? "log" : "linear", base: 2, ticks: counts.length > 12 ? 8 : counts, tickFormat: n => String(Math.round(n)), domain: [1, Math.max(most, 2)] });
+const workersAxis = (counts, most) => ({ label: "workers", inset: 18, type: most > 8 ? "log" : "linear", base: 2, ticks: counts.length > 12 ? 8 : counts, tickFormat: n => String(Math.round(n)), domain: [1, Math.max(most, 2)] });
 
 function speedups(kernel, width) {
   const points = kernel.visible(), { counts } = kernel.kernel;
@@ -127,8 +130,7 @@ function speedups(kernel, width) {
       Plot.lineY(ceilings(kernel, (n, c) => c), { x: d => d[0], y: d => d[1], stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
       ...curves.map(curve => Plot.lineY(curve, { x: "n", y: "s", stroke: colour(law(curve[0].way)), strokeWidth: 0.8, strokeOpacity: 0.8 })),
       Plot.ruleX(further.filter(d => d.low !== null && d.high !== null), { x: "n", y1: "low", y2: "high", stroke: d => colour(law(d.law.way)), strokeOpacity: 0.5 }),
-      Plot.ruleX(points.filter(p => p.low !== undefined), { x: "workers", y1: "low", y2: "high", stroke: p => colour(kernel.way(p)), strokeWidth: 2 }),
-      ...lines(kernel, points, "speedup"),
+      ...lines(kernel, points, "speedup", "low", "high"),
       tips(points, { x: "workers", y: "speedup", title: p => `${label(kernel, p)}\n${p.of}` }),
     ] });
 }
@@ -141,8 +143,7 @@ function efficiencies(kernel, width) {
     { width, height: 320, marginLeft: 52, x: workersAxis(counts, counts.at(-1)), y: { label: "efficiency", grid: true, zero: true, tickFormat: PERCENT }, marks: [
       Plot.ruleY([1], { stroke: "var(--faint)", strokeDasharray: "2 3" }),
       Plot.lineY(ceilings(kernel, (n, c) => c / n), { x: d => d[0], y: d => d[1], stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
-      Plot.ruleX(points.filter(p => p.low !== undefined), { x: "workers", y1: p => p.low / p.workers, y2: p => p.high / p.workers, stroke: p => colour(kernel.way(p)), strokeWidth: 2 }),
-      ...lines(kernel, points, "efficiency"),
+      ...lines(kernel, points, "efficiency", p => p.low / p.workers, p => p.high / p.workers),
       tips(points, { x: "workers", y: "efficiency", title: p => `${label(kernel, p)}\n${p.of}` }),
     ] });
 }
