@@ -17,6 +17,7 @@ from compute.report.page.figures import again, speedups_of_rounds
 from compute.report.style import SHARES
 from compute.scaling.derive import compare_points
 from compute.scaling.kept_timeline import keep
+from compute.scaling.laws import fit_laws
 from compute.scaling.results import Scaling
 
 OPTIONAL = ("td", "th", "tr")  # end where the next one begins, with an end tag or without
@@ -140,6 +141,18 @@ def test_the_figures_hold_what_was_measured():
         assert sum(filter(None, shown["shares"])) == pytest.approx(1, abs=0.03)
         assert shown["tree"][0] == pytest.approx(p.efficiencies["global"], rel=1e-3)
     assert kernel["disturbed"] == [1, 2]
+
+
+def test_a_laws_curve_has_a_point_at_every_count():
+    scaling = explained(a_scaling((1, 2, 5, 6, 7), ["primes"]))
+    scaling = replace(scaling, laws=fit_laws(scaling.points, cpus=64))
+    (kernel,) = data_of(Page(html.render(scaling)))["kernels"]
+    assert {law["name"] for law in kernel["laws"]} == {"USL"}
+    for law in kernel["laws"]:
+        counts = [n for n, _ in law["curve"]]
+        assert {1, 2, 5, 6, 7} <= set(counts)
+        assert counts == sorted(counts)
+        assert law["further"][0][0] == 14
 
 
 def test_samples_that_do_not_pair_are_compared_with_the_median():

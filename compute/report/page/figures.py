@@ -134,7 +134,7 @@ def _laws(
             if one["speedup"] is not None
         ]
         most = max([*law["counts"], *(row[0] for row in further)])
-        grid = _grid(most)
+        grid = sorted({*_grid(most), *law["counts"]})  # the curve ends at a count, however far it is drawn
         curve = zip(grid, curves.speedups(law, baseline.seconds, grid), strict=True)
         yield {
             "way": ways.index((p.backend, p.variant)),
