@@ -175,6 +175,9 @@ class Family:
                 _send(pid, signal.SIGCONT)  # one that is stopped hears of nothing before
             asked.update(left)
             time.sleep(LOOK)
+        if self.program is not None:  # where orphans are not handed over, those that are still in its group
+            with contextlib.suppress(OSError):
+                os.killpg(self.program, signal.SIGKILL)
 
 
 def has_ended(pid: int) -> bool:

@@ -155,7 +155,8 @@ class _Run:
         """End all of it, reap the dead, and close what is open."""
         self.family.end(lambda: self.interrupted > 1)
         if self._process is not None:
-            self._waiter.join(LONGEST)
+            if self._waiter.ident is not None:  # else there was no thread to be had
+                self._waiter.join(LONGEST)
             if self._waiter.is_alive():  # not even the system can end it: it hangs in a device
                 return
             if self._process.returncode is None:
@@ -163,7 +164,6 @@ class _Run:
             for stream in (self._process.stdout, self._process.stderr):
                 if stream is not None:
                     stream.close()
-        self.keeper.watch_over(None)
         _reap_orphans(self.family)
         self._is_open = False
         os.close(self._wake)
@@ -211,6 +211,7 @@ class _Run:
         self.family.settle()
         usages = _reap_orphans(self.family)
         left = tuple(name_of(pid) for pid in self.family.living() if pid != self._process.pid)
+        self.family.end(lambda: self.interrupted > 0)  # before its number may become another process's
         code, usage = self._reap()
         if code:
             line = self.of.line_at(self.workers)
@@ -232,6 +233,8 @@ class _Run:
         status, usage = self._reaped[0] if self._reaped else os.wait4(self._process.pid, 0)[1:]
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code  # else Popen would wait for it once more
+        self.keeper.watch_over(None)
+        self.family.program = None
         return code, usage
 
     def _last_words(self) -> str:

@@ -120,6 +120,17 @@ def test_daemons_that_it_leaves_behind_are_named_and_ended(run_once, tmp_path):
     assert not alive(int(pids.read_text()))
 
 
+def test_where_no_orphans_are_handed_over_its_group_is_ended_all_the_same(run_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("compute.program.families._libc", lambda: None)
+    pids = tmp_path / "pids"
+    run_once("sh", "-c", f"(sleep 300 & echo $! > {pids}); exit 0")
+    orphan = int(pids.read_text())
+    end = time.monotonic() + PATIENCE
+    while alive(orphan) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not alive(orphan)
+
+
 @linux
 def test_a_daemon_that_holds_its_output_open_does_not_hold_the_run(run_once):
     finished = run_once("sh", "-c", "(sleep 300 &); echo done", keep_output=True)
