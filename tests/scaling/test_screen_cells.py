@@ -12,6 +12,7 @@ from compute.scaling.tables.reasons import MOST, OTHER
 from compute.scaling.tables.screen import AS_FAST, BEST, screen
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.brief import NAMES, Brief, brief
+from compute.traits import PROGRAM
 
 
 def cell(scaling, kernel, way):
@@ -37,6 +38,15 @@ def test_a_cell_is_of_the_most_workers_and_keeps_the_way_there():
     assert found.curve[-1][1] == found.point.speedup
     assert found.share == found.point.attainable
     assert cell(a_scaling(), "mandelbrot", "threads").share == pytest.approx(0.98, abs=0.01)  # of N-fold
+
+
+@pytest.mark.parametrize(("seconds", "mark"), [(0.6, BEST), (1.1, "")])
+def test_a_program_s_one_worker_stands_where_the_serial_run_does(seconds, mark):
+    program = {"variant": "{workers}", "size": None, "traits": PROGRAM.names()}
+    points = compare_points([a_point("program", n, [s] * 6, **program) for n, s in ((1, 1.0), (2, seconds))])
+    (line,) = screen(Scaling(points)).lines
+    assert line.alone_in_words == "1.00 s"
+    assert [c.mark for c in line.cells] == [mark]
 
 
 def test_the_only_variant_goes_without_saying_whatever_it_is_called():

@@ -138,15 +138,20 @@ def _ways(points: Iterable[Point]) -> list[Way]:
 def _line(points: Sequence[Point], ways: Sequence[Way], several: bool) -> Line:
     size = points[0].size
     title = f"{points[0].title} {size:,}" if several and size is not None else points[0].title
-    serial = {p.variant: p for p in points if p.is_serial}
+    serial = {p.variant: p for p in points if _is_alone(p)}
     plain = next((way.variant for way in ways if way.is_plain and way.variant in serial), None)
     alone = serial[plain] if plain else next(iter(serial.values()), None)
     cells = [_cell(points, way) for way in ways]
     best = _fastest([cell.point for cell in cells if cell], list(serial.values()))
-    if best is None or best.is_serial:
+    if best is None or _is_alone(best):
         return Line(title, alone, tuple(cells), alone_is_best=best is not None)
     marked = (replace(cell, mark=_mark(cell.point, best)) if cell else None for cell in cells)
     return Line(title, alone, tuple(marked))
+
+
+def _is_alone(p: Point) -> bool:
+    """Whether the others are compared with this: the serial run; of a program, that of one worker."""
+    return p.is_serial or (p.has.whole_program and p.workers == 1)
 
 
 def _cell(points: Sequence[Point], way: Way) -> Cell | None:
