@@ -64,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
         words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
     try:
         code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as abort:
+        if isinstance(abort.__cause__ or abort.__context__, EOFError):  # the parser takes a kernel's for its own
+            return _failed(abort.__cause__ or abort.__context__ or abort, words)
         code = 130
     except SystemExit as leaving:  # the parser's answer to a broken pipe, whoever's it was
         return _failed(leaving.__context__ or leaving, words)

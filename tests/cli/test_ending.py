@@ -276,3 +276,11 @@ def test_a_file_that_may_not_grow_costs_that_file_alone():
     assert job.returncode == 1
     assert "Speedup with 2 workers" in out
     assert [line.split("'")[1] for line in err.splitlines()] == ["b.json", "c.csv"]
+
+
+def test_an_end_of_file_that_a_kernel_meets_is_no_ctrl_c():
+    Path("ends.py").write_text(MODULE.replace("    time.sleep(0.002)", "    raise EOFError('of mine')"))
+    out, err = (job := begun("run", "ends:slow", "8", "--on", "serial")).communicate(timeout=PATIENCE)
+    assert (job.returncode, out) == (1, "")
+    assert "EOFError: of mine" in err
+    assert "interrupted" not in err
