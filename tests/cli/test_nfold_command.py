@@ -123,6 +123,7 @@ def test_a_killed_nfold_leaves_no_program_behind():
         assert time.monotonic() < end
         time.sleep(0.02)
     (program,) = map(int, Path("pids").read_text().split())
+    time.sleep(2)  # the guard is told of a program when it has been started
     process.kill()
     process.communicate(timeout=PATIENCE)
     while psutil.pid_exists(program):
