@@ -26,7 +26,7 @@ AGAIN = 5  # times: so often at most, one after the other ends while its childre
 SETTLED = 0.1  # s after a program's end: what is still there then was left behind
 LOOK = 0.005  # s between looks at whether it has gone
 # Reads the numbers of programs until this process has ended, however that came, and kills the last one's group.
-_GUARD = 'while read -r next; do last=$next; done; test -z "$last" || kill -KILL -- "-$last" 2>/dev/null'
+_GUARD = 'while read -r next; do last=$next; done; test -z "$last" || kill -s KILL -- "-$last" 2>/dev/null'
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
