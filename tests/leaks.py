@@ -72,7 +72,7 @@ def children() -> set[int]:
 
 
 def descriptors() -> dict[int, str]:
-    """Number -> what it points at, of this process's open descriptors, the helpers' aside."""
+    """Number -> what it points at, of this process's open descriptors; not the helpers', nor matplotlib's open fonts."""
     helpers = {helper._fd for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_alive_fd}
     found = {}
     for entry in os.listdir("/proc/self/fd"):
@@ -80,7 +80,7 @@ def descriptors() -> dict[int, str]:
             found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:  # the one that lists them
             continue
-    return {number: target for number, target in found.items() if number not in helpers}
+    return {n: target for n, target in found.items() if n not in helpers and "/mpl-data/fonts/" not in target}
 
 
 def names() -> set[str]:

@@ -59,6 +59,7 @@ class Arena:
         self._lent: Endings[Segment | Block] = Endings()
         self._idle: dict[Segment | Block, int] = {}  # and for how many runs
         self._spool: Spool | None = None  # of the latest run that had one
+        self._spool_age = 0  # runs that ended since it was kept; its own is the first
 
     def sees(self, array: Array) -> bool:
         """Whether every lane can see this array's memory."""
@@ -139,7 +140,7 @@ class Arena:
     def keep_spool(self, spool: Spool) -> None:
         """After its run: the next one may have it."""
         with self._lock:
-            former, self._spool = self._spool, spool
+            former, self._spool, self._spool_age = self._spool, spool, 0
         if former is not None:
             former.close()
 
@@ -182,6 +183,10 @@ class Arena:
             aged = ((segment, age + 1) for segment, age in self._idle.items())
             kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)]
             self._idle = dict(kept[:IDLE])
+            self._spool_age += 1
+            if self._spool is not None and self._spool_age > 1:
+                self._spool.close()
+                self._spool = None
 
     def close(self) -> None:
         """Let go of everything; arrays that are still held stay valid."""

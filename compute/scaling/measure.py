@@ -200,6 +200,7 @@ class Trial:
         """Run everything once. WrongAnswer where a value is not, to the bit, the same variant's on Serial."""
         references: dict[tuple[str, int], Any] = {}
         failed: dict[str, Exception] = {}
+        passed: list[tuple[_Contender, float, float]] = []
         for c in self.contenders:  # Serial is the first of each variant
             if c.kernel.variant in failed:
                 continue
@@ -220,10 +221,12 @@ class Trial:
                 references[asked] = np.copy(value) if isinstance(value, np.ndarray) else value
             else:
                 verify.compare(c.kernel, c.pool.backend, value, references[asked])
-            self._amounts.append(self.work.amount(c.kernel, value, c.pool.workers))
-            self._took.append(result.seconds)
+            passed.append((c, self.work.amount(c.kernel, value, c.pool.workers), result.seconds))
             self._processes |= {lane.process for lane in result.timeline.lanes}
             del result, value  # or the next run could not have these pages
+        passed = [one for one in passed if one[0].kernel.variant not in failed]
+        self.contenders = [c for c, _, _ in passed]
+        self._amounts, self._took = [amount for _, amount, _ in passed], [seconds for _, _, seconds in passed]
         self._compare_variants(references, failed)
 
     def _spoil(self) -> None:
@@ -234,8 +237,7 @@ class Trial:
             self.work.scratch.reshape(-1).view(np.uint8)[:] = SPOILT
 
     def _compare_variants(self, references: Mapping[tuple[str, int], Any], failed: Mapping[str, Exception]) -> None:
-        """Warn where variants differ in value, and leave out variants that fail; raise the error if none is left."""
-        self.contenders = [c for c in self.contenders if c.kernel.variant not in failed]
+        """Warn where variants differ in value, and of those that are left out; raise an error if none is left."""
         name = self.work.kernel.name
         for variant, error in failed.items():
             if not self.contenders:

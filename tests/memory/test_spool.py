@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compute import Joblib, Processes
+from kernels import count_primes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mappings are counted in /proc")
 SIZE = 300_000  # numbers: enough to be mapped
@@ -55,6 +56,18 @@ def test_pages_that_nobody_holds_serve_the_next_run_and_are_freed_at_the_end(no_
     del held
     gc.collect()
     assert mappings() == before
+
+
+def test_pages_are_freed_after_a_run_that_needs_none(no_leaks):
+    with Processes(1).open() as pool:
+        (worker,) = pool.map(lambda _: os.getpid(), [0])
+        for _ in range(3):  # the third time through a mapping of the worker's
+            pool.map(filled, range(4))
+        assert pages_of(worker) > 8 * SIZE
+        pool.run(count_primes, 1000)
+        gc.collect()
+        assert pages_of(worker) < 8 * SIZE
+        assert pool.map(filled, [3])[0][1] == 3
 
 
 FORKED = """

@@ -322,6 +322,21 @@ def test_weak_scaling_counts_the_cost_where_nothing_else_says_how_work_grows():
     assert [p.work for p in counted.points] == [99, 199]  # from 2 on, as its plan says
 
 
+def test_a_real_variant_that_fails_where_the_work_has_grown_takes_nothing_from_others():
+    def too_large(lo, hi, out, n):
+        if n > 100:
+            raise MemoryError("too large")
+
+    def zeros(lo, hi, out, n):
+        out[lo:hi] = 0
+
+    square = kernel(cost=float, example=lambda size: (size,), compiled=False)(too_large)
+    square.add_variant("other", zeros)
+    scaling = scale(square, 100, on=["threads"], workers=[2], rounds=1, mode="weak", variants=["python", "other"])
+    assert {(p.variant, p.workers, p.work) for p in scaling.points} == {("other", 1, 100), ("other", 2, 200)}
+    assert any("left out too_large's python variant" in text for text in scaling.warnings)
+
+
 def test_one_cpu_is_one_cpu(monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 1)
     scaling = scale(squares.nogil, 10, on=[TWO], rounds=6)
