@@ -72,7 +72,7 @@ def children() -> set[int]:
 
 
 def descriptors() -> dict[int, str]:
-    """Number -> what it points at, of this process's open descriptors; not the helpers', nor matplotlib's open fonts."""
+    """Number -> what it points at, of this process's open descriptors; not the helpers', nor matplotlib's fonts."""
     helpers = {helper._fd for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_alive_fd}
     found = {}
     for entry in os.listdir("/proc/self/fd"):
