@@ -95,14 +95,13 @@ def has_gil() -> bool:
 def describe(root: Path = ROOT) -> dict[str, Any]:
     """The machine as a report gives it: plain values for JSON, None for what this system does not tell."""
     cpuinfo = text(root / "proc/cpuinfo")
-    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     quotas = cpu_quotas(root)
     return {
         "cpus": usable_cpus(root),
         "cpus_present": os.cpu_count(),
         "cores": len(cores(root)),
         "quota": min(quotas) if quotas else None,
-        "model": model[1] if model else platform.processor() or platform.machine(),
+        "model": _model(cpuinfo) or platform.processor() or platform.machine(),
         "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)) if cpuinfo else None,
         "caches": caches(root),
         "memory": memory_total(),
@@ -149,6 +148,18 @@ def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
             for name in options.split(",") if system == "cgroup" else [""]:
                 found.setdefault(name, (root / fields[4].lstrip("/"), fields[3]))
     return found
+
+
+def _model(cpuinfo: str) -> str | None:
+    """What /proc/cpuinfo calls the processor; on 64-bit Arm the numbers of its maker and of its kinds of cores."""
+    for name in "model name", "uarch", "cpu":  # x86, RISC-V, POWER
+        if named := re.search(rf"^{name}\s*:\s*(\S.*)$", cpuinfo, re.MULTILINE):
+            return named[1]
+    makers, parts = (
+        list(dict.fromkeys(re.findall(rf"^CPU {name}\s*:\s*(\S+)$", cpuinfo, re.MULTILINE)))
+        for name in ("implementer", "part")
+    )
+    return f"CPU implementer {', '.join(makers)}, part {', '.join(parts)}" if makers and parts else None
 
 
 def caches(root: Path) -> dict[str, int] | None:

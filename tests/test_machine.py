@@ -190,6 +190,26 @@ def test_a_description_goes_through_json_and_names_what_matters(tmp_path):
     assert told["memory"] >= told["memory_available"] > 0
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: Imaginary 9000\n", "Imaginary 9000"),
+        (
+            "CPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n",
+            "CPU implementer 0x41, part 0xd0c",
+        ),
+        (
+            "CPU implementer\t: 0x41\nCPU part\t: 0xd05\nCPU implementer\t: 0x41\nCPU part\t: 0xd0a\n",
+            "CPU implementer 0x41, part 0xd05, 0xd0a",
+        ),
+        ("uarch\t\t: sifive,u74-mc\n", "sifive,u74-mc"),
+        ("cpu\t\t: POWER9, altivec supported\n", "POWER9, altivec supported"),
+    ],
+)
+def test_two_models_of_processor_are_told_apart_on_other_architectures_too(tmp_path, cpuinfo, model):
+    assert machine.describe(draw(tmp_path, {"proc/cpuinfo": cpuinfo}))["model"] == model
+
+
 def test_a_bare_system_is_described_too(tmp_path):
     told = machine.describe(tmp_path)
     assert told["caches"] is None
