@@ -52,6 +52,57 @@ def test_no_workflow_has_more_rights_than_it_needs_or_runs_for_ever(text):
         assert "${{" not in shell  # values come by the environment, where nothing of them is run
 
 
+GATES = [(GUIDE, "code"), (WORKFLOWS["scaling.yml"], "worst")]
+
+
+@pytest.mark.parametrize(("text", "told"), GATES, ids=["docs/ci.md", "scaling.yml"])
+def test_a_kernel_that_the_base_does_not_have_is_inconclusive_and_said(tmp_path, text, told):
+    for side, lines in ("base", "exit 2"), ("head", "touch measured"):
+        folder = tmp_path / side / ".venv/bin"
+        folder.mkdir(parents=True)
+        (folder / "nfold").write_text(f"#!/bin/sh\n{lines}\n")
+        (folder / "nfold").chmod(0o755)
+    environment = os.environ | {"WORK": "new:kernel 9", "GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_OUTPUT": "output"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script(text, "Measure both, and compare")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "head/measured").exists()
+    assert (tmp_path / "output").read_text() == f"{told}=3\n"
+    assert "cannot be measured before the change" in (tmp_path / "comment.md").read_text()
+
+
+@pytest.mark.parametrize("text", [GUIDE, WORKFLOWS["scaling.yml"]], ids=["docs/ci.md", "scaling.yml"])
+@pytest.mark.parametrize("earlier", ["", "71\n72\n"])
+def test_only_the_workflow_s_own_comment_is_replaced(tmp_path, text, earlier):
+    gh = tmp_path / "gh"
+    gh.write_text(f'#!/bin/sh\necho "$@" >> calls\ncase "$*" in *--paginate*) printf "{earlier}" ;; esac\n')
+    gh.chmod(0o755)
+    (tmp_path / "comment.md").write_text("### Fine\n")
+    done = subprocess.run(
+        ["bash", "-e", "-c", script(text, "Comment on the pull request")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NUMBER": "5", "REPOSITORY": "a/b"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "body.md").read_text() == "<!-- nfold: scaling -->\n### Fine\n"
+    looked, posted = (tmp_path / "calls").read_text().splitlines()
+    assert "repos/a/b/issues/5/comments" in looked
+    assert '(.body | startswith("<!-- nfold: scaling -->"))' in looked
+    if earlier:
+        assert posted == "api --method PATCH repos/a/b/issues/comments/71 --field body=@body.md"
+    else:
+        assert posted == "pr comment 5 --repo a/b --body-file body.md"
+
+
 @pytest.mark.parametrize("text", [*WORKFLOWS.values(), GUIDE], ids=[*WORKFLOWS, "docs/ci.md"])
 def test_every_script_is_shell(text):
     scripts = re.findall(r"^( *)(?:- )?run: \|\n((?:\1 .*\n|\n)+)", text, re.MULTILINE)
