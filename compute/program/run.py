@@ -25,6 +25,7 @@ from compute.program.families import LONGEST, Family, Keeper, name_of
 from compute.program.watching import Watch, Watched, can_watch
 
 TAIL = 1 << 13  # bytes of stderr that are kept: its last line is all that is shown
+BEYOND, LEAST_BEYOND = 0.1, 0.02  # of the CPU time that was charged, and seconds: both accounts are no more exact
 BLOCK = 1 << 20  # bytes that are read at once: as many as a pipe can hold
 
 
@@ -41,6 +42,8 @@ class Finished:
     watched:  what was seen of its threads; None where the system does not tell.
     left:     names of processes that it left behind, which were ended.
     printed:  how many bytes it wrote to stdout, and their digest; None where nobody asked for it.
+    uncharged: CPU seconds that were seen of its threads, and that the system charged nobody for: it forgets what the
+              children of a process used that ignores their ends (SIGCHLD). They are in `user`.
     """
 
     seconds: float
@@ -52,6 +55,7 @@ class Finished:
     watched: Watched | None = None
     left: tuple[str, ...] = ()
     printed: tuple[int, str] | None = None
+    uncharged: float = 0.0
 
     @property
     def cpu(self) -> float:
@@ -181,14 +185,14 @@ class _Run:
             if until is not None and now >= until:
                 return False
             if watch is not None and now >= next_look:
-                watch.look(self.family.members())
+                watch.look(self.family.members)
                 next_look = time.perf_counter() + watch.pause
             waits = [at - now for at in (until, next_look if watch is not None else None) if at is not None]
             ready = wait([self._wake, *streams], max(0.0, min(waits)) if waits else None)
             # A stream that it has closed has nothing more to come.
             streams = [stream for stream in streams if stream not in ready or self._take(stream)]
         if watch is not None and self._ended:
-            watch.look(self.family.members(), self._ended[0])
+            watch.look(self.family.members, self._ended[0])
         for stream in streams:
             os.set_blocking(stream, False)
             with contextlib.suppress(BlockingIOError):
@@ -217,15 +221,21 @@ class _Run:
             line = self.of.line_at(self.workers)
             raise ProgramFailed(f"{line} {_how_it_ended(code)}{self._last_words()}")
         usages.append(usage)
+        user, system = sum(u.ru_utime for u in usages), sum(u.ru_stime for u in usages)
+        watched = self._watch.result() if self._watch is not None else None
+        uncharged = watched.cpu - user - system if watched else 0.0
+        if uncharged <= max(BEYOND * (user + system), LEAST_BEYOND):
+            uncharged = 0.0
         return Finished(
             seconds=self._ended[0] - self._began,
-            user=sum(u.ru_utime for u in usages),
-            system=sum(u.ru_stime for u in usages),
+            user=user + uncharged,
+            system=system,
             faults=sum(u.ru_minflt for u in usages),
             voluntary=sum(u.ru_nvcsw for u in usages),
             involuntary=sum(u.ru_nivcsw for u in usages),
-            watched=self._watch.result() if self._watch is not None else None,
+            watched=watched,
             left=left,
+            uncharged=uncharged,
             printed=(self._printed, self._hash.hexdigest()) if self.keeps_output else None,
         )
 

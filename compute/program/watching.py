@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from compute.program.families import read
@@ -58,11 +58,14 @@ class Watch:
     _wanted: dict[int, int] = field(default_factory=dict)  # ns of this slice for which each had or wanted one
     _cost: float = 0.0
 
-    def look(self, processes: Iterable[int], ended: float | None = None) -> None:
-        """Note what the threads of these processes have used so far; ended: when the run was over, if it is."""
+    def look(self, processes: Callable[[], Iterable[int]], ended: float | None = None) -> None:
+        """Note what the threads of these processes have used so far; ended: when the run was over, if it is.
+
+        processes: finds them. That is most of a look where there are many, so it is called within the look's own time.
+        """
         began = time.thread_time()
         now = time.perf_counter() if ended is None else ended
-        seen = {thread: ticks for pid in processes for thread, ticks in _threads_of(pid)}
+        seen = {thread: ticks for pid in processes() for thread, ticks in _threads_of(pid)}
         for thread, ticks in self._threads.items():
             if thread not in seen or seen[thread] < ticks:  # the number may be another thread's by now
                 self._over.append(ticks)

@@ -86,8 +86,11 @@ def sample(root: Path = machine.ROOT, *, workers: Iterable[int] = ()) -> Reading
     return Reading(time.perf_counter(), cpus, total, idle, steal, own, _throttled(root), load, running)
 
 
-def compare_readings(before: Reading, after: Reading) -> Conditions:
-    """What went on from one reading to a later one of the same workers. A pure function."""
+def compare_readings(before: Reading, after: Reading, uncharged: float = 0.0) -> Conditions:
+    """What went on from one reading to a later one of the same workers. A pure function.
+
+    uncharged: CPU seconds of this measurement that are in nobody's account, and were not others'.
+    """
     seconds = after.at - before.at
     steal = others = throttled = None
     total = _grown(before.total, after.total)
@@ -99,7 +102,7 @@ def compare_readings(before: Reading, after: Reading) -> Conditions:
         if stolen is not None:
             steal = max(0.0, stolen / total)
         if own is not None and stolen is not None and idle is not None:
-            others = max(0.0, (total - idle - stolen - own) / seconds)
+            others = max(0.0, (total - idle - stolen - own - uncharged) / seconds)
     if before.throttled is not None and after.throttled is not None:
         both = before.throttled.keys() & after.throttled.keys()
         throttled = max((after.throttled[group] - before.throttled[group] for group in both), default=0.0)
@@ -115,11 +118,13 @@ class RoundLog:
         self._workers = tuple(workers)
         self._before = sample(workers=self._workers)
         self._pending = 0
+        self._uncharged = 0.0
         self._found: list[Conditions] = []
 
-    def round_over(self) -> None:
-        """A round has ended."""
+    def round_over(self, uncharged: float = 0.0) -> None:
+        """A round has ended. uncharged: as for compare_readings."""
         self._pending += 1
+        self._uncharged += uncharged
         if time.perf_counter() - self._before.at >= SHORTEST:
             self._settle()
 
@@ -131,8 +136,8 @@ class RoundLog:
 
     def _settle(self) -> None:
         after = sample(workers=self._workers)
-        self._found += [compare_readings(self._before, after)] * self._pending
-        self._before, self._pending = after, 0
+        self._found += [compare_readings(self._before, after, self._uncharged)] * self._pending
+        self._before, self._pending, self._uncharged = after, 0, 0.0
 
 
 def _reasons(

@@ -28,12 +28,12 @@ LEAST_NOTED = 0.005  # of the core-seconds: less is not worth a word
 
 def make_point(
     of: Command, workers: int, runs: Sequence[Finished], alone: Sequence[Finished], ceilings: Ceilings,
-    beside: float | None, share: float,
+    beside: float | None, share: float | None,
 ) -> Point:  # fmt: skip
     """The Point of a program on so many workers from its runs, one a round; alone: those of one worker.
 
-    share: from 0 (computes) to 1 (streams memory), as far as it was measured. beside: how much longer it took beside
-    neighbours that stream memory than beside such that compute; None where that was not measured.
+    share: from 0 (computes) to 1 (streams memory). beside: how much longer it took beside neighbours that stream memory
+    than beside such that compute. Both None where that was not measured; the ceiling is then that of computing.
     """
     middle = middle_rounds([run.seconds for run in runs])
     waits = _waits(alone)
@@ -51,7 +51,7 @@ def make_point(
         cpu_per_wall=details["used"] / workers,
         arguments=of.line,
         notes=_notes(workers, runs, details, known),
-        ceiling=ceilings.of_work(workers, share, waits),
+        ceiling=ceilings.of_work(workers, share or 0.0, waits),
         memory_share=share,
         ledger=ledger.mean(accounts),
         unknown=WITHIN if known else ("runqueue", *WITHIN),
@@ -155,7 +155,7 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
     if "threads" in details:
         parts.append(f"most of it on {counted(round(details['threads']), 'thread')}")
     parts.append(f"{details['voluntary']:.0f} voluntary and {details['involuntary']:.0f} involuntary switches")
-    parts.append(counted(round(details["faults"]), "page fault"))
+    parts.append(counted(round(details["faults"]), "minor page fault"))
     told = [listed(parts)]
     if not known:
         queued = _median([run.watched.queued for run in runs if run.watched]) / budget if runs[0].watched else 0.0
@@ -163,6 +163,11 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
         least = f"; at least {percent(queued)} of core-seconds were waits for a CPU" if queued >= LEAST_NOTED else ""
         if covered:
             told.append(f"its threads end too soon to be watched: {covered}{least}")
+    if lost := max(run.uncharged for run in runs):
+        told.append(
+            "the system charges nobody for what its children used, as it ignores their ends (SIGCHLD): up to"
+            f" {seconds(lost)} of its CPU time is what was seen of them, and may be more"
+        )
     left = sorted({name for run in runs for name in run.left})
     if left:
         told.append(f"it left processes running when it ended ({', '.join(left)}), and these were ended")

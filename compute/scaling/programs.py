@@ -20,7 +20,7 @@ from compute import machine
 from compute.lanes import interrupts
 from compute.program.command import Command, check_program, command
 from compute.program.families import Keeper, keeping
-from compute.program.run import Finished, run
+from compute.program.run import Finished, ProgramFailed, run
 from compute.program.watching import can_watch
 from compute.scaling import (
     ceiling,
@@ -48,6 +48,7 @@ INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, 
 TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
 KEPT = 0.25  # of the budget, for these
 CUT = "cut short"
+UNTRIED = "whether memory traffic slows it, beside lanes that stream memory, is not known"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
 Progress = Callable[[float, float, str], None]
@@ -130,7 +131,7 @@ class _Trial:
     rounds: list[_Round] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     beside: float | None = None  # as program_points.make_point has it
-    share: float = 0.0
+    share: float | None = None
     _quickest: float = 0.0
     _latest: float = 0.0
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -198,7 +199,7 @@ class _Trial:
                     runs[turn] = self._run(turn)
             self.rounds.append(_Round(runs, rates))
             self._latest = time.perf_counter() - began
-            self._log.round_over()
+            self._log.round_over(sum(of.uncharged for of in runs.values()))
             self.pace.step()
 
     def _of(self, count: int) -> list[Finished]:
@@ -216,7 +217,8 @@ class _Trial:
         """Run it with one worker beside lanes that stream memory, and beside lanes that compute, in turns.
 
         Both take the same CPUs and the same clock from it, so what the former cost it more is memory. What they would
-        cost a program that does nothing but stream is what they cost the gauge.
+        cost a program that does nothing but stream is what they cost the gauge. Where it comes to nothing, as where the
+        program cannot bear them or no time is left, what the rounds found stands, and a warning says what is not known.
         """
         gauge = self._ceilings.speedup("memory", widest)
         if not gauge or widest / gauge < TELLS:
@@ -225,11 +227,18 @@ class _Trial:
         with ceiling.gauges({widest - 1}) as opened:
             neighbours = {of.bound: of for of in opened if of.pool.workers == widest - 1}
             longest = 2 * max(of.seconds for of in self._of(1))
-            while len(took["memory"]) < TRIALS and (not took["memory"] or self.pace.left > 2 * longest):
-                for bound, times in took.items():
-                    self.pace.say(f"{self.of.name} · 1 · beside lanes of {bound}")
-                    with _busy(neighbours[bound]):
-                        times.append(self._run(1).seconds)
+            try:
+                while len(took["memory"]) < TRIALS and self.pace.left > 2 * longest:
+                    for bound, times in took.items():
+                        self.pace.say(f"{self.of.name} · 1 · beside lanes of {bound}")
+                        with _busy(neighbours[bound]):
+                            times.append(self._run(1).seconds)
+            except (ProgramFailed, _NeighboursFailed) as error:
+                self.warnings.append(f"{UNTRIED}: {error}")
+                return
+        if not took["memory"]:
+            self.warnings.append(f"{UNTRIED}: no time was left for that; give it a longer --budget")
+            return
         self.beside = statistics.median(took["memory"]) / statistics.median(took["compute"])
         self.share = min(max((self.beside - 1) / (widest / gauge - 1), 0.0), 1.0)
 
@@ -290,16 +299,23 @@ def _rounds(count: int) -> str:
     return f"{count} round{'s' * (count != 1)}"
 
 
+class _NeighboursFailed(RuntimeError):
+    """The lanes beside a program did not work, so that its time says nothing of them."""
+
+
 @contextmanager
 def _busy(gauge: Gauge) -> Iterator[None]:
-    """Keep the lanes of a gauge at work."""
+    """Keep the lanes of a gauge at work. _NeighboursFailed at the end where they could not be."""
     over, at_work = threading.Event(), threading.Event()
+    errors: list[Exception] = []
 
     def work() -> None:
         try:
             while not over.is_set():
                 gauge.run()
                 at_work.set()
+        except Exception as error:
+            errors.append(error)
         finally:
             at_work.set()
 
@@ -312,3 +328,5 @@ def _busy(gauge: Gauge) -> Iterator[None]:
         over.set()
         if worker.ident is not None:
             worker.join()
+    if errors:
+        raise _NeighboursFailed(f"the lanes of {gauge.bound} beside it failed: {errors[0]!r}") from errors[0]

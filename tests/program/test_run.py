@@ -15,6 +15,7 @@ from patience import PATIENCE
 from compute.program.command import command
 from compute.program.families import keeping
 from compute.program.run import ProgramFailed, run
+from compute.program.watching import SHARE, Watch
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans over, and tells of threads")
@@ -204,6 +205,35 @@ def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
         assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGCHLD, former)
+
+
+@linux
+def test_what_children_used_whose_ends_it_ignores_is_not_lost(python_once):
+    work = (
+        "import os, signal\nsignal.signal(signal.SIGCHLD, signal.{})\nif not os.fork():\n"
+        f" exec({SPIN * 4!r})\n os._exit(0)\ntry: os.wait()\nexcept ChildProcessError: pass"
+    )
+    known, ignored = (python_once(work.format(how)) for how in ("SIG_DFL", "SIG_IGN"))
+    assert known.uncharged == 0
+    assert ignored.uncharged > 0.5 * known.cpu
+    assert ignored.cpu == pytest.approx(ignored.watched.cpu, rel=0.01)
+    assert ignored.cpu > 0.6 * known.cpu
+
+
+@linux
+def test_finding_the_processes_is_in_what_a_look_takes():
+    """A look after which the next one comes too soon takes more than its share of a CPU."""
+
+    def members():
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
+        return [os.getpid()]
+
+    watch = Watch(time.perf_counter())
+    watch.look(members)
+    assert watch.pause >= 0.02 / SHARE
+    assert watch.result().cost >= 0.02
 
 
 @linux

@@ -131,6 +131,13 @@ def test_one_cpu_is_one_cpu():
     assert found.marked == "other processes used 0.10 of 1 CPU"
 
 
+def test_what_the_system_charged_nobody_for_was_not_others():
+    busier = replace(LATER, own={"self": 3.5, "7": 32.5})
+    assert compare_readings(QUIET, busier).marked
+    found = compare_readings(QUIET, busier, uncharged=5.0)
+    assert (found.others, found.marked) == (0.0, None)
+
+
 def test_own_time_that_exceeds_what_was_busy_leaves_none_for_others():
     assert compare_readings(QUIET, replace(LATER, own={"self": 9.0, "7": 37.0})).others == 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from compute.program.command import command
@@ -85,6 +87,16 @@ def test_threads_that_take_turns_are_no_program_that_ignores_the_number():
     p = judged(ALONE, a_run(1.02, 1.0, threads=4, one=1.0), workers=4)
     assert p.cause == "lock"
     assert "its 4 threads take turns, one at most at work 98 % of the time: consistent with a GIL" in p.verdict
+
+
+def test_threads_that_queue_together_on_a_busy_machine_are_no_serial_fraction():
+    """As threads under one GIL looked beside others' work: both wanted a CPU for a third of the time, one had it."""
+    taken = Conditions(2.0, steal=0.0, others=1.0, throttled=0.0, load=3.0, running=3, marked="other processes")
+    for conditions in (QUIET, taken):
+        p = judged(a_run(0.373, 0.35, one=0.37), a_run(0.373, 0.35, threads=2, one=0.249), conditions=conditions)
+        assert p.cause not in ("serial fraction", "lock"), p.verdict
+        assert "serial fraction" not in p.verdict
+    assert judged(ALONE, a_run(0.65, 1.0, threads=2, one=0.30)).cause == "serial fraction"
 
 
 def test_more_threads_than_workers_is_oversubscription():
@@ -177,6 +189,18 @@ def test_more_cpus_than_workers_are_no_negative_wait():
 
 def test_a_program_that_used_no_cpu_at_all_divides_by_nothing():
     assert judged(a_run(0.002, 0.0, threads=0), a_run(0.002, 0.0, threads=0)).cause
+
+
+def test_what_the_system_charged_nobody_for_is_told():
+    lost = replace(a_run(0.52, 1.0, threads=2), uncharged=0.9)
+    assert "(SIGCHLD): up to 900 ms of its CPU time is what was seen of them" in points(ALONE, lost)[-1].notes[1]
+
+
+def test_a_share_of_memory_that_nobody_measured_is_none():
+    rates = {(kind, n): [1.0 * n] * ROUNDS for kind in ("compute", "memory") for n in (1, 2)}
+    unknown = points(ALONE, a_run(0.52, 1.0, threads=2), rates=rates, share=None)
+    assert [p.memory_share for p in unknown] == [None, None]
+    assert [p.ceiling for p in unknown] == [1.0, 2.0]
 
 
 def test_what_it_left_behind_is_told():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from compute import machine
+from compute.program.command import command
+from compute.program.families import keeping
 from compute.program.run import ProgramFailed
+from compute.scaling import programs
+from compute.scaling.ceiling import Gauge
 from compute.scaling.programs import scale_command
 from compute.scaling.results import CutShort
 from compute.scaling.verify import WrongAnswer
@@ -152,6 +159,64 @@ def test_ctrl_c_before_the_first_round_is_over_is_raised():
     with pytest.raises(KeyboardInterrupt) as raised:
         scale_command(["sleep", "30"], env=["N"], workers=[1], progress=progress)
     assert not isinstance(raised.value, CutShort)
+
+
+class Neighbours:
+    """A trial that got as far as asking what neighbours cost it, with invented gauges beside two real CPUs."""
+
+    def __init__(self, monkeypatch, line, *, budget=60.0, timeout=None, fails=False):
+        monkeypatch.setattr(programs.ceiling, "gauges", self.opened)
+        self.fails, self.runs = fails, 0
+        self.flag = line[-1]
+        self.trial = programs._Trial(
+            command(line, ["N"]), [1, 2], programs.Pace(budget, 2, lambda *_: None), self.both((1, 2)), None, timeout
+        )
+
+    def both(self, counts):
+        return [self.gauge(bound, n) for bound in ("compute", "memory") for n in counts]
+
+    def gauge(self, bound, n):
+        return Gauge(bound, None, SimpleNamespace(workers=n, run=self.run), (), {})
+
+    @contextlib.contextmanager
+    def opened(self, counts):
+        Path(self.flag).touch()
+        yield self.both(counts)
+
+    def run(self, *_args, **_kw):
+        time.sleep(0.001)
+        if self.fails and threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no pages")
+        lane = SimpleNamespace(chunks=1, wall=1.0)
+        return SimpleNamespace(timeline=SimpleNamespace(lanes=[lane]))
+
+    def tried(self):
+        with keeping() as self.trial.keeper:
+            self.trial.check(False)
+            self.trial._log = programs.noise.RoundLog()
+            self.trial._more_rounds(1, 0.0)
+            self.trial._try_neighbours(2)
+        return self.trial
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"line": 'test ! -e "$0" || sleep 9', "timeout": 1.0}, "had not ended after 1 s"),
+        ({"line": 'test ! -e "$0" || exit 4'}, "exit code 4"),
+        ({"line": "true", "fails": True}, "beside it failed: MemoryError('no pages')"),
+        ({"line": "sleep 0.02", "budget": 0.001}, "no time was left for that"),
+    ],
+)
+def test_neighbours_that_come_to_nothing_cost_no_round(options, told, tmp_path, monkeypatch):
+    line = ["sh", "-c", options.pop("line"), str(tmp_path / "flag")]
+    trial = Neighbours(monkeypatch, line, **options).tried()
+    assert len(trial.rounds) == 1
+    assert (trial.beside, trial.share) == (None, None)
+    (warning,) = trial.warnings
+    assert warning.startswith("whether memory traffic slows it, beside lanes that stream memory, is not known: ")
+    assert told in warning
+    assert "\n" not in warning
 
 
 def test_the_variables_of_this_process_are_as_before():

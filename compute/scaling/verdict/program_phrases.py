@@ -54,9 +54,21 @@ def takes_turns(e: Evidence) -> bool:
 def alone_share(e: Evidence) -> float:
     """The part of the core-seconds that was lost because one of its threads at most was at work."""
     one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
-    if one is None or e.workers == 1 or not e.budget > 0:
+    if one is None or e.workers == 1 or not e.budget > 0 or queues_together(e):
         return 0.0
     return max(0.0, one - nobody) * (e.workers - 1) / e.budget
+
+
+def queues_together(e: Evidence) -> bool:
+    """Whether several of its threads wanted a CPU at once and yet had hardly more than one between them.
+
+    So it looks where others took the CPUs. Whether its threads take turns or share the work out is then not to be seen.
+    """
+    one, used = seen(e, "one"), seen(e, "used")
+    if one is None or used is None or one >= e.seconds or (seen(e, "threads") or 0) <= 1:
+        return False
+    together = used * e.seconds - max(0.0, one - (seen(e, "nobody") or 0.0))  # CPU time of when it wanted more than one
+    return together < MORE * (e.seconds - one)
 
 
 def serial_fraction(e: Evidence) -> float | None:
