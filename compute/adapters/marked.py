@@ -21,13 +21,12 @@ from compute.backends.serial import Serial
 from compute.dispatch import as_kernel
 from compute.running import as_backend, run
 from compute.scaling import verify
-from compute.scaling.comparing import gate, reached
+from compute.scaling.comparing import gate
 from compute.scaling.configurations import configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.imported import POINTS
 from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
-from compute.scaling.statistics import Interval
 from compute.scaling.words import percent, ratio
 from kernels import each
 from kernels.definition import Kernel, as_index, nearest
@@ -35,7 +34,7 @@ from kernels.definition import Kernel, as_index, nearest
 LEAST = 0.8  # the line under which POP asks for a look
 BUDGET = 5.0  # seconds
 AGAIN = 3  # times the budget, once, where it did not tell
-FALSE_ALARMS = 0.025  # of all runs of a test that reaches just what is asked for, whatever number of points it has
+MEASUREMENTS = 2  # at most: each may fail a test that reaches just what is asked for, so they share the false alarms
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
             found = _run_once(work, asked) if untimed else _measure(work, asked)
         if untimed:
             return found
-        name = node.name if len(calls) == 1 else f"{node.name} ({len(calls)})"
+        name = node.nodeid if len(calls) == 1 else f"{node.nodeid} ({len(calls)})"  # others may have the same name
         _keep(found, asked, name, benchmark)
         judged = [_judge(p, found, asked) for p in found.points if not p.is_serial]
         node.user_properties.extend((LINES, one.line) for one in judged)
@@ -155,9 +154,9 @@ def _judge(p: Point, found: Scaling, asked: Asked) -> _Judged:
     verdict = p.verdict or ""
     if not p.ceiling:
         return _Judged(True, False, f"{named}: inconclusive, there is no ceiling to hold it against", verdict)
-    level = 1 - 2 * FALSE_ALARMS / max(sum(not q.is_serial for q in found.points), 1)
-    usual, strict = reached.speedup(p, found), reached.speedup(p, found, level)
-    if usual is None or strict is None or usual[1] is None or strict[1] is None:
+    tests = MEASUREMENTS * sum(not q.is_serial for q in found.points)
+    share = gate.share_reached(p, found, p.ceiling, asked.least, gate.level_of(tests))
+    if share.value is None or share.interval is None:
         return _Judged(
             False,
             False,
@@ -165,30 +164,23 @@ def _judge(p: Point, found: Scaling, asked: Asked) -> _Judged:
             " use less work",
             verdict,
         )
-    value, (low, high) = usual[0] / p.ceiling, _part(usual[1], p.ceiling)
+    low, high = share.interval
     figures = (
-        f"{named}: {ratio(usual[0])}× of {ratio(p.ceiling)}×, {percent(value)} [{percent(low)}, {percent(high)}] of"
-        " attainable"
+        f"{named}: {ratio(share.value * p.ceiling)}× of {ratio(p.ceiling)}×, {percent(share.value)} [{percent(low)},"
+        f" {percent(high)}] of attainable"
     )
-    if value < asked.least <= value * gate.disturbance(p):
+    least = f"{percent(asked.least)} is asked for"
+    if share.outcome == "fine":
+        return _Judged(True, True, figures, verdict)
+    if share.outcome == "regression":
+        return _Judged(True, False, f"{figures}: too low, {least}", verdict)
+    if share.doubt == "disturbed":
         told = f"{figures}: inconclusive, others disturbed {p.contaminated} of {len(p.samples)} rounds"
         return _Judged(False, False, told, verdict, disturbed=True)
-    if value < asked.least and _part(strict[1], p.ceiling)[1] < asked.least:
-        return _Judged(True, False, f"{figures}: too low, {percent(asked.least)} is asked for", verdict)
-    if low >= asked.least:
-        return _Judged(True, True, figures, verdict)
-    if value >= asked.least:
+    if share.value >= asked.least:
         return _Judged(False, True, f"{figures}: near {percent(asked.least)}, which is asked for", verdict)
-    return _Judged(
-        False,
-        False,
-        f"{figures}: inconclusive, {percent(asked.least)} is asked for; give the marker a longer budget=",
-        verdict,
-    )
-
-
-def _part(interval: Interval, whole: float) -> Interval:
-    return interval[0] / whole, interval[1] / whole
+    told = f"{figures}: inconclusive, {least}; give the marker a longer budget="
+    return _Judged(False, False, told, verdict)
 
 
 def _missing(found: Scaling, asked: Asked) -> list[str]:

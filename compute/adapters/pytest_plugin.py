@@ -43,8 +43,8 @@ TWICE = (
     " or mark it with @pytest.mark.scaling(on=..., workers=...), which measures at every call"
 )
 NOT_CALLED = (
-    "the test is marked with @pytest.mark.scaling and has measured nothing; call scaling(kernel, ...) in it, with"
-    " `scaling` among its arguments"
+    "the test is marked with @pytest.mark.scaling (itself, or its class or module) and has measured nothing; call"
+    " scaling(kernel, ...) in it, with `scaling` among its arguments, or take the mark away from it"
 )
 
 
@@ -104,7 +104,7 @@ def _marked(request: Any, benchmark: Any) -> Scale | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check what a marker asks for before any fixture is made. A bare marker without the fixture is somebody else's."""
+    """Check what a marker asks for before any fixture is made. Without the fixture, nothing could be measured."""
     marker = item.get_closest_marker(MARKER)
     if marker is None:
         return
@@ -112,7 +112,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from compute.adapters import marked
 
         item.stash[ASKED] = marked.asked_of(marker.args, marker.kwargs)
-    elif marker in item.own_markers and marker.kwargs:
+    elif isinstance(item, pytest.Function):
         pytest.fail(NOT_CALLED, pytrace=False)
 
 

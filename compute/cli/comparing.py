@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,6 @@ from kernels.definition import nearest
 if TYPE_CHECKING:
     from compute.report.comparison import Compared
     from compute.report.document import Document
-    from compute.scaling.comparing.gate import Limits
 
 FINE, REGRESSION, BAD_USE, INCONCLUSIVE = range(4)
 SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"}
@@ -92,6 +92,9 @@ def check(
     allow_new: Annotated[
         bool, typer.Option("--allow-new", help="Points that only B holds are no reason to doubt.")
     ] = False,
+    same_machine: Annotated[
+        bool, typer.Option("--same-machine", help="Trust that it was one machine, where a file does not say which.")
+    ] = False,
     kernel: Kernels = None,
     scale_by_controls: ByControls = False,
     markdown: Markdown = None,
@@ -104,9 +107,10 @@ def check(
     0  fine: the intervals exclude that a point is slower by more than allowed
     1  a regression: slower beyond doubt and by more than allowed, or less
        efficient than asked for beyond doubt
-    2  bad use: no such file, another machine, the same measurement twice
+    2  bad use: no such file, another machine or one that nobody knows, the
+       same measurement twice
     3  inconclusive: too few rounds, too much noise, a point that one file
-       lacks, another size
+       lacks, another size, no point to have the efficiency asked for
 
     \b
     Examples:
@@ -115,10 +119,10 @@ def check(
       nfold check before.json after.json --kernel matmul --kernel triad
       nfold check base.json head.json --markdown comment.md
     """
-    from compute.report import comparison
-    from compute.scaling.comparing.gate import Limits, judge_pairs
-
     try:
+        from compute.report import comparison
+        from compute.scaling.comparing.gate import Limits, judge_pairs
+
         with refusing():
             wanted = _wanted(markdown, html, output or [])
             limits = Limits(
@@ -129,7 +133,8 @@ def check(
                 allow_new,
             )
             found = _read([before, after], kernel or [], scale_by_controls)
-            _refuse_what_is_no_pair(found, limits)
+            if not scale_by_controls:
+                _refuse_other_machines(found, same_machine)
         judgement = judge_pairs(found.pairs[0], found.datasets[1], limits)
         unprinted = _deliver(comparison.judged(found, judgement), wanted)
     except Refusal:
@@ -145,7 +150,7 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
     """The files and their pairs. ValueError where one is twice there, or where they have nothing in common."""
     from compute.report.comparison import Compared
     from compute.scaling import imported
-    from compute.scaling.comparing.gate import unknown_kernels
+    from compute.scaling.comparing.gate import UNSHARED, unknown_kernels
     from compute.scaling.comparing.pairs import pair_up, same_measurement
 
     datasets = [imported.read(path, every=True) for path in files]
@@ -170,6 +175,10 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
             )
         ready = [pair for pair in found if pair.problem is None]
         if by_controls and ready and not any(pair.expected for pair in ready):
+            if all(p is not None and p.controls for pair in ready for p in (pair.before, pair.after)) and any(
+                pair.before and pair.before.memory_share is None for pair in ready
+            ):
+                raise ValueError(f"{str(files[0])!r}: {UNSHARED}; measure both on one machine")
             raise ValueError(
                 f"{str(files[0])!r} and {str(path)!r} do not both hold controls to scale by; measure again with this"
                 " version of nfold, at least 6 rounds"
@@ -183,12 +192,18 @@ def _names(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(path.name if names.count(path.name) == 1 else str(path) for path in files)
 
 
-def _refuse_what_is_no_pair(found: Compared, limits: Limits) -> None:
-    """ValueError where the two were measured on different machines, and nothing takes that out."""
-    from compute.scaling.comparing.machines import other_machine
+def _refuse_other_machines(found: Compared, trusted: bool) -> None:
+    """ValueError where the two were measured on different machines, or where nobody knows and it is not `trusted`."""
+    from compute.scaling.comparing.machines import is_known, other_machine
 
-    changes = other_machine(found.datasets[0].machine, found.datasets[1].machine)
-    if changes and not limits.by_controls:
+    before, after = (dataset.machine for dataset in found.datasets)
+    if not (trusted or is_known(before, after)):
+        silent = [letter for letter, machine in (("A", before), ("B", after)) if not is_known(machine)]
+        raise ValueError(
+            f"{' and '.join(silent) or 'A or B'} {'do' if len(silent) > 1 else 'does'} not say on which machine it was"
+            " measured, so nobody knows whether it was one; measure both again, or give --same-machine if you know"
+        )
+    if changes := other_machine(before, after):
         raise ValueError(
             f"A and B were measured on different machines ({', '.join(map(str, changes))}); measure both on one, or"
             " give --scale-by-controls"
@@ -246,14 +261,6 @@ def _deliver(document: Document, wanted: Sequence[tuple[str, Path]]) -> int:
     from compute.scaling import files
 
     def keep() -> None:
-        errors = []
-        for form, path in wanted:
-            try:
-                files.write(path, forms.FORMS[form](document))
-            except OSError as error:
-                errors.append(error)
-        if errors:
-            raise ExceptionGroup("some files could not be written", errors)
+        files.write_all(*((path, partial(forms.FORMS[form], document)) for form, path in wanted))
 
-    keeping: Callable[[], None] | None = keep if wanted else None
-    return terminal.deliver(lambda: forms.show(document, terminal.console()), keeping)
+    return terminal.deliver(lambda: forms.show(document, terminal.console()), keep)

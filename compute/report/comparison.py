@@ -91,7 +91,7 @@ def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, 
         told = ", ".join(map(str, changes))
         remedy = "" if by_controls else ": ratios compare the machines, too (--scale-by-controls takes that out)"
         return [f"{letter} was measured on another machine ({told}){remedy}"]
-    if not (machines.is_known(first) and machines.is_known(machine)):
+    if not machines.is_known(first, machine):
         return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
     return []
 
@@ -233,17 +233,25 @@ def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str
 
 
 def _counted(judgement: Judgement) -> str:
-    """`2 of 14 tests found a regression, 1 is inconclusive`"""
-    many = len(judgement.findings)
+    """`2 of 14 tests beyond doubt, 1 of 14 undecided`; where all are fine, what that means for each kind of test."""
+    tests = [finding for finding in judgement.findings if finding.outcome != "fine" or finding.value is not None]
+    new, many = len(judgement.findings) - len(tests), len(tests)
     bad, unclear = len(judgement.of("regression")), len(judgement.of("inconclusive"))
     if judgement.outcome == "fine":
-        return f"{many} of {many} tests, at most {percent(judgement.limits.slowdown)} slower"
+        times = [finding for finding in tests if finding.test == "time"]
+        kinds = [f"{len(times)} of {len(times)} tests, at most {percent(judgement.limits.slowdown)} slower"]
+        for test, told in LEAST.items():
+            if reached := [finding for finding in tests if finding.test == test]:
+                kinds.append(f"{len(reached)} of {len(reached)} at {_asked(test, judgement.limits):g} {told} or more")
+        return "; ".join([*kinds, *[f"{new} new, and not compared"] * bool(new)])
     parts = [f"{bad} of {many} tests beyond doubt"] * bool(bad) + [f"{unclear} of {many} undecided"] * bool(unclear)
     return ", ".join(parts) or "nothing could be compared"
 
 
 def _told(finding: Finding, limits: Limits) -> str:
     """A finding in a line: the point and its figures."""
+    if finding.pair is None:
+        return f"{_asked(finding.test, limits):g} {LEAST[finding.test]} is asked for"
     figure = ""
     if finding.test == "time" and finding.value is not None:
         pair = finding.pair
@@ -251,10 +259,14 @@ def _told(finding: Finding, limits: Limits) -> str:
         figure = f"{with_interval(finding.value, finding.interval)} times as long{times}"
         figure += f", and {percent(limits.slowdown)} more is allowed" * (finding.outcome == "regression")
     elif finding.test != "time" and finding.value is not None:
-        least = limits.efficiency if finding.test == "efficiency" else limits.attainable
+        least = _asked(finding.test, limits)
         figure = f"{with_interval(finding.value, finding.interval)} {LEAST[finding.test]}, and {least:g} is asked for"
     figure += f"; about {finding.rounds} rounds would tell" if finding.rounds else ""
     return f"{finding.pair.name}: {figure}" if figure else finding.pair.name
+
+
+def _asked(test: Test, limits: Limits) -> float:
+    return (limits.efficiency if test == "efficiency" else limits.attainable) or 0.0
 
 
 def percent(share: float) -> str:

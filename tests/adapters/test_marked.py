@@ -62,8 +62,13 @@ def test_without_the_fixture():
     pass
 
 @pytest.mark.scaling
-def test_of_somebody_else():
+def test_bare_without_the_fixture():
     pass
+
+@pytest.mark.scaling(on=["threads"], min_attainable=0.9)
+class TestOfAClass:
+    def test_in_a_class(self):
+        pass
 
 @pytest.mark.scaling(workers=[0])
 def test_no_workers(scaling):
@@ -117,7 +122,8 @@ def test_tests_pass_and_fail_by_what_was_attained(told):
         "test_bad": "FAILED",
         "test_forgotten": "FAILED",
         "test_without_the_fixture": "ERROR",
-        "test_of_somebody_else": "PASSED",
+        "test_bare_without_the_fixture": "ERROR",
+        "test_in_a_class": "ERROR",
         "test_no_workers": "ERROR",
         "test_no_backend": "ERROR",
         "test_wrong_argument": "FAILED",
@@ -159,12 +165,12 @@ def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
     assert all(key in point for point in good["points"] for key in keys)
     points = imported.read(folder / "marked.json").points
     assert {(p.title, p.backend, p.workers) for p in points} >= {
-        ("waits (test_good)", "threads", 2),
-        ("waits (test_good (2))", "threads", 2),
-        ("takes_turns (test_bad)", "threads", 16),
+        ("waits (test_marked.py::test_good)", "threads", 2),
+        ("waits (test_marked.py::test_good (2))", "threads", 2),
+        ("takes_turns (test_marked.py::test_bad)", "threads", 16),
     }
     assert main(["report", str(folder / "marked.json")]) == 0
-    assert "waits (test_good)" in capsys.readouterr().out
+    assert "waits (test_marked.py::test_good)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -271,6 +277,23 @@ def test_nothing_passes_for_want_of_rounds_or_of_a_ceiling(known):
     one = judged(1.9, **known)
     assert not one.passes
     assert "inconclusive" in one.line
+
+
+def test_what_others_disturbed_is_no_success_where_that_may_have_flattered_it():
+    others = {"contaminated": 15, "evidence": {"cpus": 2, "others": 0.4}}
+    for speedup in (1.6, 1.85):
+        flattered = judged(speedup, **others)  # serial may have been slowed by a quarter
+        assert (flattered.passes, flattered.disturbed) == (False, True)
+        assert "inconclusive, others disturbed 15 of 20 rounds" in flattered.line
+    assert judged(1.85, **others, least=0.7).passes
+
+
+def test_two_measurements_share_the_false_alarms_of_a_test(monkeypatch):
+    levels = []
+    real = marked.gate.share_reached
+    monkeypatch.setattr(marked.gate, "share_reached", lambda *of: levels.append(of[-1]) or real(*of))
+    judged(1.0)
+    assert levels == [pytest.approx(1 - 2 * 0.025 / 2)]
 
 
 def test_what_others_disturbed_is_no_failure_where_that_may_explain_it():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,7 +59,11 @@ def there(tmp_path, monkeypatch):
         (["slow.json", "--max-slowdown", "0.3"], 0, "Fine"),
         (["few.json"], 3, "Inconclusive: 2 of 2 undecided"),
         (["same.json", "--min-efficiency", "0.99"], 1, "Regression"),
-        (["same.json", "--min-efficiency", "90%"], 0, "Fine: 3 of 3"),
+        (
+            ["same.json", "--min-efficiency", "90%"],
+            0,
+            "Fine: 2 of 2 tests, at most 5 % slower; 1 of 1 at 0.9 efficiency or more",
+        ),
         (["same.json", "--min-attainable", "0.9"], 3, "Inconclusive"),
         (["slow.json", "--kernel", "mandelbrot"], 1, "Regression"),
     ],
@@ -155,10 +160,50 @@ def test_a_kernel_that_one_file_lacks_is_not_passed(capsys):
     replace(both, points=both.points + results(seed=6, kernel="triad").points).to_json("more.json")
     assert main(["check", "more.json", "a.json"]) == 3
     assert main(["check", "a.json", "more.json"]) == 3
+    capsys.readouterr()
     assert main(["check", "a.json", "more.json", "--allow-new"]) == 0
+    assert capsys.readouterr().out.startswith("Fine: 2 of 2 tests, at most 5 % slower; 2 new, and not compared")
     assert main(["check", "more.json", "a.json", "--allow-new"]) == 3
     assert main(["check", "more.json", "a.json", "--kernel", "mandelbrot"]) == 0
     assert main(["check", "more.json", "a.json", "--kernel", "triad"]) == 2  # nothing is left to compare
+
+
+@pytest.mark.parametrize("option", ["--min-efficiency", "--min-attainable"])
+def test_what_no_point_could_be_held_against_is_not_passed(option, capsys):
+    for name, seed in (("one.json", 7), ("other.json", 8)):
+        made = results(seed=seed)
+        replace(made, points=made.points[:1]).to_json(name)
+        Path(f"b_{name}").write_text(json.dumps(benchmarks(seed=seed)))
+        alone = [a_point("threads", 1, np.exp(0.01 * np.random.default_rng(seed).standard_normal(12)))]
+        Scaling(compare_points(alone), MACHINE).to_json(f"t_{name}")
+    for before, after in (("one", "other"), ("b_one", "b_other"), ("t_one", "t_other")):
+        assert main(["check", f"{before}.json", f"{after}.json"]) == 0
+        capsys.readouterr()
+        assert main(["check", f"{before}.json", f"{after}.json", option, "0.9"]) == 3
+        told = " ".join(capsys.readouterr().out.split())
+        assert "no point of the second file can have an efficiency; measure with 2 workers or more" in told
+        assert re.search(r"0\.9 (efficiency|of what was attainable) is asked for", told)
+
+
+def test_a_machine_that_nobody_knows_is_refused(capsys):
+    for name, seed in (("b.json", 0), ("b_same.json", 1)):
+        data = benchmarks(seed=seed)
+        Path(name).write_text(json.dumps(data))
+        data.pop("machine_info")
+        Path(f"nowhere_{name}").write_text(json.dumps(data))
+    results(seed=6, machine={"python": "3.14.0"}).to_json("nowhere.json")
+    for before, after, told in (
+        ("nowhere_b.json", "nowhere_b_same.json", "A and B do not say on which machine"),
+        ("b.json", "nowhere_b_same.json", "B does not say on which machine"),
+        ("nowhere.json", "a.json", "A does not say on which machine"),
+    ):
+        assert main(["check", before, after]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert told in err
+        assert main(["check", before, after, "--same-machine"]) == 0
+        capsys.readouterr()
+    assert main(["check", "a.json", "elsewhere.json", "--same-machine"]) == 2  # these say that it was not
 
 
 def test_what_pytest_benchmark_wrote_is_read_on_either_side(capsys):

@@ -177,7 +177,7 @@ def test_ratios_without_the_controls_say_so():
     known = {"compute": 1.0, "compute_low": 0.99, "compute_high": 1.01}
     slow = {name: 1.25 * seconds for name, seconds in known.items()}
     before, after = (
-        replace(s, points=tuple(replace(p, controls=c) for p in s.points))
+        replace(s, points=tuple(replace(p, controls=c, memory_share=0.0) for p in s.points))
         for s, c in ((BEFORE, known), (slowed(BEFORE, 1.25), slow))
     )
     told = document.text(comparison.compared(files(before, after, by_controls=True)), 200)

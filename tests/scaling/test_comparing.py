@@ -20,7 +20,8 @@ def around(seconds, rounds=12, sigma=0.01, seed=0):
 
 
 def a_file(factor=1.0, seed=0, rounds=12, sigma=0.01, **other):
-    """Serial 1 s, two threads 0.52 s, times factor."""
+    """Serial 1 s, two threads 0.52 s, times factor; of work that computes."""
+    other = {"memory_share": 0.0, **other}
     points = [
         a_point("serial", 1, around(factor, rounds, sigma, seed), mode="strong", **other),
         a_point("threads", 2, around(0.52 * factor, rounds, sigma, seed + 1), mode="strong", **other),
@@ -173,6 +174,34 @@ def test_an_efficiency_without_a_serial_run_or_a_ceiling_is_inconclusive():
     assert "3 runs in the second file, which carry no interval" in reasons(A, few, efficiency=0.5)
 
 
+@pytest.mark.parametrize("test", ["efficiency", "attainable"])
+def test_an_efficiency_that_others_may_have_flattered_is_not_passed(test):
+    def disturbed(others, rounds=11):
+        about = {"contaminated": rounds, "evidence": {"cpus": 2, "others": others}}
+        after = a_file(seed=5, **about)
+        return replace(after, points=(after.points[0], replace(after.points[1], ceiling=2.0)))
+
+    def found(after, least):
+        judgement = judge_pairs(pair_up(A, after), after, Limits(slowdown=9.0, **{test: least}))
+        return [(of.outcome, of.reason) for of in judgement.findings if of.test == test]
+
+    told = "others disturbed 11 of the second file's 12 rounds, which may explain it; measure on a quiet machine"
+    assert found(disturbed(1.0), 0.9) == [("inconclusive", told)]  # it reaches 0.96, and serial may be twice as slow
+    assert found(disturbed(1.0), 0.45) == [("fine", None)]
+    assert found(disturbed(1.0, rounds=3), 0.9) == [("fine", None)]
+    assert found(disturbed(0.02), 0.9) == [("fine", None)]
+    assert found(disturbed(0.02), 0.99) == [("regression", None)]
+
+
+@pytest.mark.parametrize("test", ["efficiency", "attainable"])
+def test_what_no_point_could_be_held_against_is_inconclusive(test):
+    alone = replace(a_file(seed=5), points=a_file(seed=5).points[:1])
+    before = replace(A, points=A.points[:1])
+    assert outcome(before, alone) == "fine"
+    assert outcome(before, alone, **{test: 0.9}) == "inconclusive"
+    assert reasons(before, alone, **{test: 0.9})[-1].endswith("measure with 2 workers or more")
+
+
 def test_on_a_machine_that_became_slower_neither_outcome_is_believed():
     slower = {name: 1.1 * seconds for name, seconds in QUIET.items()}
     before = a_file(controls=QUIET)
@@ -199,6 +228,18 @@ def test_without_controls_there_is_nothing_to_scale_by():
     streams = {"memory_share": 1.0}
     before, after = a_file(controls=QUIET, **streams), a_file(seed=5, controls=QUIET, **streams)
     assert outcome(before, after, by_controls=True) == "inconclusive"  # computing says nothing of memory
+
+
+def test_where_nobody_measured_how_much_it_streams_memory_the_controls_foretell_nothing():
+    controls = {**QUIET, **{name.replace("compute", "memory"): seconds for name, seconds in QUIET.items()}}
+    slower = {name: 1.1 * seconds if "memory" in name else seconds for name, seconds in controls.items()}
+    before = a_file(controls=controls, memory_share=None)
+    after = a_file(1.1, seed=5, controls=slower, memory_share=None)
+    assert [pair.expected for pair in pair_up(before, after)] == [None, None]
+    assert outcome(before, after, by_controls=True) == "inconclusive"
+    assert all("streams memory was not measured" in reason for reason in reasons(before, after, by_controls=True))
+    assert outcome(before, after) == "inconclusive"  # it may be what slowed it
+    assert outcome(before, a_file(1.1, seed=5, controls=controls, memory_share=None)) == "regression"
 
 
 def test_what_others_may_have_done_is_no_regression_and_hides_none():
@@ -243,7 +284,9 @@ def test_machines_are_told_apart_by_their_hardware_and_not_by_their_versions():
         "CPU",
         "usable CPUs",
     ]
+    assert machines.is_known(MACHINE, MACHINE)
     assert not machines.is_known({})
+    assert not machines.is_known({"model": "Invented 9000"}, {"cpus": 2})  # nothing that both tell
 
 
 def test_of_pytest_benchmark_the_cpus_that_are_there_are_compared():

@@ -20,6 +20,7 @@ from typing import Literal
 
 from compute.scaling import statistics
 from compute.scaling.comparing import reached
+from compute.scaling.comparing.controls import possible_ratios
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.statistics import MOST_ROUNDS, Interval
@@ -27,10 +28,13 @@ from compute.scaling.words import listed
 
 Outcome = Literal["fine", "regression", "inconclusive"]
 Test = Literal["time", "efficiency", "attainable"]
+Doubt = Literal["alone", "few", "disturbed", "near"]
 
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
 MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
+UNSHARED = "which part of its time it streams memory was not measured, so the controls do not say how fast it should be"
+UNTESTED = "no point of the second file can have an efficiency; measure with 2 workers or more"
 ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
 SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
@@ -55,9 +59,10 @@ class Finding:
     """What one test of one point found. value, interval: of the ratio or efficiency. reason: why it is inconclusive.
 
     rounds: how many would tell, as the interval narrows with their square root; None where that is not what lacks.
+    pair: None where no point could be tested at all.
     """
 
-    pair: Pair
+    pair: Pair | None
     test: Test
     outcome: Outcome
     value: float | None = None
@@ -90,12 +95,17 @@ def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgem
     asked: dict[Test, float | None] = {"efficiency": limits.efficiency, "attainable": limits.attainable}
     reaching = [test for test, least in asked.items() if least is not None]
     judged = [pair for pair in pairs if pair.after is not None and reached.is_judged(pair.after, after)]
-    tests = sum(pair.problem is None for pair in pairs) + len(judged) * len(reaching)
-    level = 1 - 2 * FALSE_ALARMS / max(tests, 1)
+    level = level_of(sum(pair.problem is None for pair in pairs) + len(judged) * len(reaching))
     findings = [_time(pair, limits, level) for pair in pairs]
     for test in reaching:
         findings += [_reaches(pair, after, test, limits, level) for pair in judged]
+        findings += [] if judged else [Finding(None, test, "inconclusive", reason=UNTESTED)]
     return Judgement(limits, tuple(findings))
+
+
+def level_of(tests: int) -> float:
+    """The level of each of so many tests that together raise FALSE_ALARMS at most."""
+    return 1 - 2 * FALSE_ALARMS / max(tests, 1)
 
 
 def _time(pair: Pair, limits: Limits, level: float) -> Finding:
@@ -109,11 +119,16 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
         return _slower(pair, limits.slowdown, level, by_controls=True)
     raw = _slower(pair, limits.slowdown, level, by_controls=False)
     # Where the machine was faster or slower than before, only what holds with and without that is believed.
-    if pair.expected is None or not drifted(pair.expected, limits.slowdown):
+    assert pair.before is not None
+    assert pair.after is not None
+    for expected in possible_ratios(pair.before, pair.after):
+        moved = drifted(expected, limits.slowdown)
+        scaled = _slower(pair.scaled_by(expected), limits.slowdown, level, by_controls=True) if moved else raw
+        if scaled.outcome != raw.outcome:
+            break
+    else:
         return raw
-    if _slower(pair, limits.slowdown, level, by_controls=True).outcome == raw.outcome:
-        return raw
-    by = pair.expected[0] - 1
+    by = expected[0] - 1
     reason = (
         f"the controls took {abs(by):.0%} {'longer' if by > 0 else 'less'} as well, so the machine itself has changed;"
         " measure both again, side by side, or scale by the controls"
@@ -199,6 +214,8 @@ def _no_controls(pair: Pair) -> str:
     lacking = [
         which for which, p in (("first", pair.before), ("second", pair.after)) if p is not None and not p.controls
     ]
+    if not lacking and pair.before is not None and pair.before.memory_share is None:
+        return f"{UNSHARED}; measure both on one machine"
     files = f"the {' and the '.join(lacking)} file" if lacking else "a file"
     return f"{files} has no controls of this kind with an interval; measure again with this version"
 
@@ -212,25 +229,54 @@ def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: floa
     assert least is not None
     if not whole:
         return Finding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
-    usual, strict = reached.speedup(p, after), reached.speedup(p, after, level)
-    if usual is None or strict is None:
-        return Finding(pair, test, "inconclusive", reason="the second file holds no serial run of it to compare with")
-    value, interval = usual[0] / whole, _part(usual[1], whole)
-    if interval is None:
-        return Finding(pair, test, "inconclusive", value, reason=_few(p))
-    if value < least and (beyond := _part(strict[1], whole)) is not None and beyond[1] < least:
-        if value * disturbance(p) < least:
-            return Finding(pair, test, "regression", value, interval)
-        return Finding(pair, test, "inconclusive", value, interval, _disturbed(Pair(None, p)))
-    if interval[0] >= least:
-        return Finding(pair, test, "fine", value, interval)
-    return Finding(
-        pair, test, "inconclusive", value, interval, "the interval excludes neither what is asked for nor less"
-    )
+    share = share_reached(p, after, whole, least, level)
+    reasons: dict[Doubt | None, str | None] = {
+        None: None,
+        "alone": "the second file holds no serial run of it to compare with",
+        "few": _few(p),
+        "disturbed": f"others disturbed {p.contaminated or 'some'} of the second file's {len(p.samples)} rounds, which"
+        " may explain it; measure on a quiet machine",
+        "near": "the interval excludes neither what is asked for nor less",
+    }
+    return Finding(pair, test, share.outcome, share.value, share.interval, reasons[share.doubt])
 
 
-def _part(interval: Interval | None, whole: float) -> Interval | None:
-    return None if interval is None else (interval[0] / whole, interval[1] / whole)
+@dataclass(frozen=True)
+class Share:
+    """The part of what is possible that a point reached, and what that is beside what is asked for.
+
+    doubt: why it is inconclusive: nothing to compare with, too few rounds, others' work, or an interval that holds what
+    is asked for.
+    """
+
+    outcome: Outcome
+    value: float | None = None
+    interval: Interval | None = None
+    doubt: Doubt | None = None
+
+
+def share_reached(p: Point, dataset: Dataset, whole: float, least: float, level: float) -> Share:
+    """Its speedup over `whole`, N or the ceiling, held against `least`; level: of the claim that it is too low.
+
+    What others did slows lanes, and may explain what lacks. It slows the baseline too, by more where lanes share the
+    work out anew, and then it flatters: more than that must be reached.
+    """
+    usual, strict = reached.speedup(p, dataset), reached.speedup(p, dataset, level)
+    baseline = reached.baseline_of(p, dataset)
+    if usual is None or strict is None or baseline is None:
+        return Share("inconclusive", doubt="alone")
+    value = usual[0] / whole
+    if usual[1] is None:
+        return Share("inconclusive", value, doubt="few")
+    interval = usual[1][0] / whole, usual[1][1] / whole
+    flattered = max(disturbance(p), disturbance(baseline))
+    if interval[0] / flattered >= least:
+        return Share("fine", value, interval)
+    if value < least <= value * disturbance(p) or (value >= least and flattered > 1):
+        return Share("inconclusive", value, interval, "disturbed")
+    if value < least and strict[1] is not None and strict[1][1] / whole < least:
+        return Share("regression", value, interval)
+    return Share("inconclusive", value, interval, "near")
 
 
 def _few(p: Point) -> str:

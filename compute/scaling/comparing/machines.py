@@ -44,9 +44,9 @@ def other_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
     return _changes(VERSIONS, before, after)
 
 
-def is_known(machine: Mapping[str, Any]) -> bool:
-    """Whether a file says enough of its machine to tell it from another."""
-    return any(machine.get(name) is not None for name in ("model", "cpus", "cpus_present"))
+def is_known(*machines: Mapping[str, Any]) -> bool:
+    """Whether these files all say something of their machines by which one can be told from another."""
+    return any(all(machine.get(name) is not None for machine in machines) for name in ("model", "cpus", "cpus_present"))
 
 
 def _changes(names: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compute.scaling import statistics
 from compute.scaling.comparing.controls import expected_ratio
@@ -23,7 +23,7 @@ class Pair:
     problem:  why the two are not measurements of one thing, in words; None where they are. The gate passes none.
     ratio:    after's seconds over before's: above 1 is slower. Over all pairs of samples (compute.scaling.statistics.
               shift), because the rounds of two files do not pair. interval: 95 %, None with too few samples.
-    expected: that ratio as the controls foretell it, with its interval; None where a file has no controls.
+    expected: that ratio as the controls foretell it, with its interval; None where they do not.
     scaled:   the ratio over what was expected: what is left when the machines' speeds are taken out.
     """
 
@@ -57,6 +57,12 @@ class Pair:
         if interval is None or not by_controls:
             return interval
         return statistics.combined(ratio, interval, *self.expected)[1] if self.expected else None
+
+    def scaled_by(self, expected: tuple[float, Interval]) -> Pair:
+        """The same, with this ratio taken for what the controls foretell."""
+        assert self.ratio is not None
+        assert self.interval is not None
+        return replace(self, expected=expected, scaled=statistics.combined(self.ratio, self.interval, *expected))
 
 
 def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tuple[Pair, ...]:
@@ -114,9 +120,9 @@ def _compare(before: Point, after: Point) -> Pair:
     ratio, interval = statistics.shift(after.samples, before.samples)
     if interval is None:
         return Pair(before, after, _too_few(before, after), ratio)
+    pair = Pair(before, after, None, ratio, interval)
     expected = expected_ratio(before, after)
-    scaled = statistics.combined(ratio, interval, *expected) if expected else None
-    return Pair(before, after, None, ratio, interval, expected, scaled)
+    return pair.scaled_by(expected) if expected else pair
 
 
 def _of_two_sizes(before: Point, after: Point) -> Pair:

@@ -9,8 +9,7 @@ from compute.scaling.statistics import LEVEL, Interval
 
 def speedup(p: Point, dataset: Dataset, level: float = LEVEL) -> tuple[float, Interval | None] | None:
     """Its speedup over its baseline in the same file; None where the file holds no baseline, or it is one itself."""
-    same = [q for q in dataset.points if (q.file, q.mode) == (p.file, p.mode)]
-    _, baseline = derive.find_baseline(p, same)
+    baseline = baseline_of(p, dataset)
     if baseline is None or baseline is p:
         return None
     grown = derive.growth(p, baseline)
@@ -22,6 +21,12 @@ def speedup(p: Point, dataset: Dataset, level: float = LEVEL) -> tuple[float, In
     if interval is None:  # ranks over all pairs reach levels that the rounds' own ratios are too few for
         ratio, interval = statistics.shift(above, p.samples, level)
     return ratio, interval
+
+
+def baseline_of(p: Point, dataset: Dataset) -> Point | None:
+    """What its speedup is over: the serial run, or one worker, of the same file and mode; None where there is none."""
+    same = [q for q in dataset.points if (q.file, q.mode) == (p.file, p.mode)]
+    return derive.find_baseline(p, same)[1]
 
 
 def is_judged(p: Point, dataset: Dataset) -> bool:
