@@ -266,6 +266,15 @@ def test_a_fault_of_ours_never_looks_like_a_verdict(monkeypatch, capsys):
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("module", ["compute.report.comparison", "compute.scaling.comparing.gate"])
+def test_a_part_of_ours_that_cannot_be_imported_never_looks_like_a_verdict(module, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delattr("compute.report.comparison", raising=False)
+    assert main(["check", "a.json", "slow.json"]) == 2
+    assert "ModuleNotFoundError" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("other", "code"), [("same.json", 2), ("slow.json", 1), ("few.json", 3)])
 def test_a_reader_who_left_changes_no_verdict_to_fine(other, code):
     done = subprocess.run(

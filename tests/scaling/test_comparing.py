@@ -202,6 +202,19 @@ def test_what_no_point_could_be_held_against_is_inconclusive(test):
     assert reasons(before, alone, **{test: 0.9})[-1].endswith("measure with 2 workers or more")
 
 
+def test_a_kernel_that_could_not_be_held_against_what_is_asked_is_named_beside_others():
+    before, after = (
+        replace(both, points=(*both.points, *(replace(p, kernel="triad") for p in lone.points[:1])))
+        for both, lone in ((A, a_file(seed=3)), (a_file(seed=5), a_file(seed=6)))
+    )
+    assert outcome(before, after) == "fine"
+    findings = judge_pairs(pair_up(before, after), after, Limits(efficiency=0.5)).findings
+    assert [(of.pair.point.kernel, of.outcome) for of in findings if of.test == "efficiency"] == [
+        ("mandelbrot", "fine"),
+        ("triad", "inconclusive"),
+    ]
+
+
 def test_on_a_machine_that_became_slower_neither_outcome_is_believed():
     slower = {name: 1.1 * seconds for name, seconds in QUIET.items()}
     before = a_file(controls=QUIET)

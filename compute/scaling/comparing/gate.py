@@ -99,8 +99,17 @@ def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgem
     findings = [_time(pair, limits, level) for pair in pairs]
     for test in reaching:
         findings += [_reaches(pair, after, test, limits, level) for pair in judged]
-        findings += [] if judged else [Finding(None, test, "inconclusive", reason=UNTESTED)]
+        findings += [Finding(pair, test, "inconclusive", reason=UNTESTED) for pair in _untested(pairs, judged)]
     return Judgement(limits, tuple(findings))
+
+
+def _untested(pairs: Sequence[Pair], judged: Sequence[Pair]) -> list[Pair] | list[None]:
+    """One pair of each kernel that nfold measured and of which no point was judged; None where none was at all."""
+    if not judged:
+        return [None]
+    tested = {pair.point.title for pair in judged}
+    own = [pair for pair in pairs if pair.after is not None and pair.after.mode is not None]
+    return list({pair.point.title: pair for pair in own if pair.point.title not in tested}.values())
 
 
 def level_of(tests: int) -> float:
