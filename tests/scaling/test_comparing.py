@@ -185,7 +185,7 @@ def test_an_efficiency_that_others_may_have_flattered_is_not_passed(test):
         judgement = judge_pairs(pair_up(A, after), after, Limits(slowdown=9.0, **{test: least}))
         return [(of.outcome, of.reason) for of in judgement.findings if of.test == test]
 
-    told = "others disturbed 11 of the second file's 12 rounds, which may explain it; measure on a quiet machine"
+    told = "others disturbed 11 of the second file's 12 rounds, which may have flattered it; measure on a quiet machine"
     assert found(disturbed(1.0), 0.9) == [("inconclusive", told)]  # it reaches 0.96, and serial may be twice as slow
     assert found(disturbed(1.0), 0.45) == [("fine", None)]
     assert found(disturbed(1.0, rounds=3), 0.9) == [("fine", None)]

@@ -239,12 +239,13 @@ def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: floa
     if not whole:
         return Finding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
     share = share_reached(p, after, whole, least, level)
+    did = "flattered" if share.value is not None and share.value >= least else "slowed"
     reasons: dict[Doubt | None, str | None] = {
         None: None,
         "alone": "the second file holds no serial run of it to compare with",
         "few": _few(p),
         "disturbed": f"others disturbed {p.contaminated or 'some'} of the second file's {len(p.samples)} rounds, which"
-        " may explain it; measure on a quiet machine",
+        f" may have {did} it; measure on a quiet machine",
         "near": "the interval excludes neither what is asked for nor less",
     }
     return Finding(pair, test, share.outcome, share.value, share.interval, reasons[share.doubt])
