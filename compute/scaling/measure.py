@@ -101,6 +101,12 @@ class Trial:
     def label(self) -> str:
         return " · ".join([self.work.kernel.name, *dict.fromkeys(c.kernel.variant for c in self.contenders)])
 
+    @property
+    def only_variant(self) -> dict[str, str]:
+        """`{"variant": "nogil"}`, so that its rounds are told from another trial's; nothing where it has several."""
+        variants = {c.kernel.variant for c in self.contenders}
+        return {"variant": variants.pop()} if len(variants) == 1 else {}
+
     def prepare(self) -> None:
         """Compile and load everywhere, and check every answer; nothing is timed before."""
         self.contenders = [c for kernel in self._kernels() for c in self._warmed(kernel)]

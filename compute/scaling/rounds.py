@@ -160,7 +160,7 @@ def scale_all(
     if is_whole:
         warnings += _about_budget(trials, asked, most if rounds else None, ready)
     conditions = [
-        {"kernel": trial.work.kernel.name, "round": number, **met.as_dict()}
+        {"kernel": trial.work.kernel.name, **trial.only_variant, "round": number, **met.as_dict()}
         for trial in trials
         for number, met in enumerate(trial.conditions, 1)
     ]

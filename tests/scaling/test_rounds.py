@@ -182,6 +182,14 @@ def test_variants_are_measured_in_the_same_rounds_each_against_its_own_baseline(
     assert Counter(runs()[4:]) == dict.fromkeys(runs()[:4], 6)
 
 
+def test_what_a_round_met_is_of_its_variant_where_it_has_only_one():
+    works = [Work(squares.held_to(variant), (10,)) for variant in ("python", "nogil")]
+    apart = scale_all(works, on=[TWO], rounds=2).conditions
+    assert [(c["variant"], c["round"]) for c in apart] == [("python", 1), ("python", 2), ("nogil", 1), ("nogil", 2)]
+    together = scale(squares, 10, on=[TWO], variants=["python", "nogil"], rounds=2).conditions
+    assert [(c.get("variant"), c["round"]) for c in together] == [(None, 1), (None, 2)]
+
+
 def test_left_to_itself_it_takes_every_variant_that_the_budget_can_bear(monkeypatch):
     monkeypatch.setattr(calibration, "predict", lambda *_, **__: 10.0)
     assert {p.variant for p in scale(squares, 10, on=[TWO], budget=1000.0).points} == {"python", "nogil"}
