@@ -8,11 +8,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from compute.report import lanes, plots
+from compute.report.caption import FINE, caption, more_reasons, other_workers
 from compute.report.style import share_colour
 from compute.scaling.dataset import Dataset
 from compute.scaling.kept_timeline import keep
 from compute.scaling.tables import table
-from compute.scaling.tables.screen import Cell, screen
+from compute.scaling.tables.reasons import OTHER
+from compute.scaling.tables.screen import Cell, Screen, screen
 from compute.scaling.tables.sheet import WORDS, Sheet
 from compute.scaling.words import seconds
 from compute.texts import shown, visible
@@ -46,26 +48,26 @@ def of_scaling(scaling: Scaling) -> str:
 def _screen(scaling: Dataset) -> str:
     seen = screen(scaling)
     if not seen.cells:
-        return ""
+        return f"<p>{escape(str(caption(seen)))}</p>"
     heads = "".join(f'<th style="{LEFT}">{escape(way.label)}</th>' for way in seen.ways)
     lines = "".join(
-        f'<tr><th style="{LEFT}">{escape(line.title)}</th>{"".join(map(_cell, line.cells))}</tr>' for line in seen.lines
+        f'<tr><th style="{LEFT}">{escape(line.title)}</th>{"".join(_cell(cell, seen) for cell in line.cells)}</tr>'
+        for line in seen.lines
     )
-    workers = f"{seen.workers} worker{'s' * (seen.workers != 1)}"
     told = "".join(f"<li><b>{escape(reason.letter)}</b> {escape(str(reason))}</li>" for reason in seen.reasons)
-    return (
-        f"<p>Speedup with {workers}, and its share of what was possible:</p>"
-        f"<table><tr><th></th>{heads}</tr>{lines}</table><ul>{told}</ul>"
-    )
+    told += f"<li><b>{OTHER}</b> {more_reasons(seen)}: see the kernels below</li>" if seen.untold else ""
+    fine = f"<p>{FINE}</p>" if seen.judged and not seen.reasons else ""
+    return f"<p>{escape(str(caption(seen)))}</p><table><tr><th></th>{heads}</tr>{lines}</table><ul>{told}</ul>{fine}"
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: Cell | None, seen: Screen) -> str:
     if cell is None:
         return "<td></td>"
     figure, share = cell.words
     ground = f"; background: {share_colour(cell.share)}; color: #000" if cell.share is not None else ""
     letter = f" {escape(cell.letter)}" if cell.letter else ""
-    return f'<td style="{RIGHT}{ground}"><b>{escape(cell.mark + figure)}</b> {escape(share)}{letter}</td>'
+    figure = cell.mark + figure + other_workers(cell.point.workers, seen.workers)
+    return f'<td style="{RIGHT}{ground}"><b>{escape(figure)}</b> {escape(share)}{letter}</td>'
 
 
 def of_timeline(timeline: Timeline) -> str:

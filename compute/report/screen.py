@@ -11,12 +11,12 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from compute.report.caption import FINE, caption, more_reasons, other_workers
 from compute.report.folding import hanging, warned
 from compute.report.style import share_colour
 from compute.scaling.results import Scaling
 from compute.scaling.tables import table
-from compute.scaling.tables.reasons import OTHER
-from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
+from compute.scaling.tables.screen import BEST, Cell, Line, Screen, Way, screen
 from compute.scaling.words import listed, ratio
 from compute.texts import shown
 
@@ -26,7 +26,8 @@ TITLE = 20  # characters of a kernel's name: a longer one stands on a line of it
 FEW = 3  # worker counts from which on there is a curve
 ALONE = "one core"  # the head of the serial times
 NAME = 14  # characters of a way's head; a name from outside may be longer
-WARNINGS, LINES = 3, 2  # that are told, and how much of each
+SENTENCES = 5  # under the picture: of what matters no more is read
+WARNINGS, LINES = 3, 2  # that are told, one of them in any case, and how much of each
 MORE = " …"
 DETAILS = "--details"
 
@@ -40,14 +41,14 @@ def show(scaling: Scaling, console: Console, tables_follow: bool = False, width:
     seen = screen(scaling)
     lay = _fit(seen, width, curves=not console.options.ascii_only)
     console.print(hanging(Text(table.heading(scaling, versions=False), style="dim"), width))
-    console.print(hanging(Text(_caption(seen)), width))
+    console.print(hanging(Text(str(caption(seen))), width))
     console.print()
     for line in _picture(seen, lay):
         line.rstrip()
         console.print(line, soft_wrap=True)
     console.print()
     warnings = () if tables_follow else scaling.warnings
-    for text in (*_under(seen, lay), *_warnings(warnings, width)):
+    for text in _under(seen, lay, warnings, width):
         console.print(hanging(text, width))
 
 
@@ -126,50 +127,7 @@ def _short(name: str) -> str:
 
 def _speedup(cell: Cell, workers: int) -> str:
     """`1.96`; `3.4/4` with other workers than most cells have."""
-    return cell.words[0] + (f"/{cell.point.workers}" if cell.point.workers != workers else "")
-
-
-def _caption(seen: Screen) -> str:
-    """What a cell says, and what its marks mean: those that there are."""
-    cells = seen.cells
-    if not cells:
-        return "Only one core was measured; there is nothing to compare it with."
-    n = seen.workers
-    text = f"Speedup with {n} worker{'s' * (n != 1)}"
-    text += f" (or with {_other(seen)}: /{_other(seen)})" if _other(seen) else ""
-    text += " as the work grows with them" if any(cell.point.mode == "weak" for cell in cells) else ""
-    measured = [cell.point.attainable is not None for cell in cells]
-    text += f", and its share of {'what this machine allows' if any(measured) else f'{n}-fold'}"
-    text += " (of N-fold where that was not measured)" if any(measured) and not all(measured) else ""
-    legend = [
-        _best(seen),
-        f"{AS_FAST} as fast, within noise" if any(cell.mark == AS_FAST for cell in cells) else "",
-        "~ uncertain" if any(cell.is_unsure for cell in cells) else "",
-        _letters(seen),
-    ]
-    told = "; ".join(filter(None, legend))
-    return f"{text}. {told}." if told else f"{text}."
-
-
-def _best(seen: Screen) -> str:
-    """What the mark of the fastest means, and its absence."""
-    alone = any(line.alone_is_best for line in seen.lines)
-    if not any(cell.mark == BEST for cell in seen.cells):
-        return "one core is fastest" if alone else ""
-    return f"{BEST} fastest" + f" (no {BEST}: one core is)" * alone
-
-
-def _letters(seen: Screen) -> str:
-    told = [reason.letter for reason in seen.reasons]
-    if not told:
-        return ""
-    which = told[0] if len(told) == 1 else f"{told[0]}–{told[-1]}"
-    rest = "; no letter: nothing wrong" if seen.judged and not all(cell.letter for cell in seen.cells) else ""
-    return f"{which} why not more, below{rest}"
-
-
-def _other(seen: Screen) -> int | None:
-    return next((cell.point.workers for cell in seen.cells if cell.point.workers != seen.workers), None)
+    return cell.words[0] + other_workers(cell.point.workers, workers)
 
 
 def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
@@ -225,41 +183,49 @@ def _curve(cell: Cell) -> str:
         return ""
     known, most = dict(cell.curve), max(n for n, _ in cell.curve)
     places = min(CURVE, len(known))
-    if most == 1:
-        return ""
     wanted = [most ** (k / (places - 1)) for k in range(places)]
     chosen = sorted({min(known, key=lambda n: abs(math.log(n / goal))) for goal in wanted})
     heights = [math.log(max(known[n], 1.0)) / math.log(most) for n in chosen]
     return "".join(BLOCKS[min(round(height * (len(BLOCKS) - 1)), len(BLOCKS) - 1)] for height in heights)
 
 
-def _under(seen: Screen, lay: _Layout) -> Iterable[Text]:
-    """What stands under the picture: reasons, ways without room, how to read curves."""
+def _aside(seen: Screen, lay: _Layout) -> str:
+    """How curves are read, and ways without room."""
+    left_out = [_told(seen, way) for way in range(len(seen.ways)) if way not in lay.ways]
+    also = f"Also measured: {'; '.join(left_out)}." if left_out else ""
+    return " ".join(filter(None, [_reading(seen) if lay.curves else "", also]))
+
+
+def _reading(seen: Screen) -> str:
+    ends = {(cell.curve[0][0], cell.curve[-1][0]) for cell in seen.cells if len(cell.curve) >= FEW}
+    if len(ends) > 1:
+        return "Curves: speedup by workers; to the top is N-fold at the most of each way."
+    ((least, most),) = ends
+    return f"Curves: speedup with {least} to {most} workers; to the top is {most}-fold."
+
+
+def _under(seen: Screen, lay: _Layout, warnings: Sequence[str], width: int) -> Iterable[Text]:
+    """What stands under the picture: reasons, as many warnings as there is room for, and where the rest is."""
     for reason in seen.reasons:
         yield Text.assemble((f"{reason.letter} ", "bold"), (f"{reason.where}: ", "bold"), reason.text)
-    if seen.untold:
-        more = f"{seen.untold} more reason{'s' * (seen.untold != 1)}"
-        yield Text(f"{OTHER} {more}: see the tables ({DETAILS}).")
     if seen.judged and not seen.reasons:
-        yield Text("Nothing wrong: each way comes close to what this machine allows.")
-    left_out = [way for way in range(len(seen.ways)) if way not in lay.ways]
-    if left_out:
-        yield Text(f"Also measured: {'; '.join(_told(seen, way) for way in left_out)}.", "dim")
-    if lay.curves:
-        counts = sorted({n for cell in seen.cells for n, _ in cell.curve})
-        yield Text(f"Curves: speedup with {counts[0]} to {counts[-1]} workers; to the top is {counts[-1]}-fold.", "dim")
+        yield Text(FINE)
+    if aside := _aside(seen, lay):
+        yield Text(aside, "dim")
+    room = max(1, min(WARNINGS, SENTENCES - len(seen.reasons) - bool(aside)))
+    told = [_cut(warning, max(width - 2, 10)) for warning in warnings[:room]]
+    yield from (warned(text) for text, _ in told)
+    is_cut = len(warnings) > room or any(cut for _, cut in told)
+    rest = listed([*filter(None, [more_reasons(seen), "all warnings in full" * is_cut])])
+    if rest:
+        yield warned(f"{rest}: see the tables ({DETAILS})")
 
 
-def _warnings(warnings: Sequence[str], width: int) -> Iterable[Text]:
-    """The first of them, each in LINES lines at most, and whether there is more."""
-    cut = len(warnings) > WARNINGS
-    for warning in warnings[:WARNINGS]:
-        room = max(width - 2, 10)
-        lines = textwrap.wrap(f"! {warning}", room, max_lines=LINES, placeholder=MORE, break_on_hyphens=False)
-        cut |= lines[-1:] != textwrap.wrap(f"! {warning}", room, break_on_hyphens=False)[-1:]
-        yield warned(" ".join(lines).removeprefix("! "))
-    if cut:
-        yield warned(f"all that is to be known stands under the tables ({DETAILS})")
+def _cut(warning: str, width: int) -> tuple[str, bool]:
+    """The warning in LINES lines at most, and whether there is more of it."""
+    lines = textwrap.wrap(f"! {warning}", width, max_lines=LINES, placeholder=MORE, break_on_hyphens=False)
+    whole = textwrap.wrap(f"! {warning}", width, break_on_hyphens=False)
+    return " ".join(lines).removeprefix("! "), lines[-1:] != whole[-1:]
 
 
 def _told(seen: Screen, way: int) -> str:

@@ -11,6 +11,7 @@ from test_html import Page
 
 from compute import Serial, Threads, run
 from compute.dispatch import Result
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables.table import groups
 from compute.texts import visible
@@ -103,3 +104,15 @@ def test_a_value_is_shown_and_not_obeyed(value):
     cell = Cell(Result(value, 0.1, a_timeline))
     assert len(cell.text) < 5000
     assert re.search(r"<script>alert\(1\)</script>\\x1b|x{1000}|<b>", cell.text)
+
+
+def test_another_number_of_workers_and_every_mark_are_told_in_the_screen():
+    points = compare_points(
+        [a_point(), a_point("threads", 8, [0.2] * 5 + [0.21]), a_point("prange", 8, [0.2, 0.21] * 3),
+         a_point("joblib", 2, [0.5] * 6), a_point("mine", 8, [0.2, 0.6] * 3)]
+    )  # fmt: skip
+    cell = Cell(Scaling(points))
+    assert "2.00/2" in cell.words
+    assert "Speedup with 8 workers (or with 2: /2)" in cell.text
+    for mark in "* fastest", "= as fast, within noise", "~ uncertain":
+        assert mark in cell.text

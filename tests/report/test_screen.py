@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from example_main_job import a_main_job
@@ -204,9 +205,9 @@ def test_warnings_are_told_unless_tables_follow_which_tell_them():
     many = Scaling(scaling.points, scaling.machine, tuple(f"warning {k}" for k in range(6)))
     told = shown(many)
     assert [f"! warning {k}\n" in told for k in range(6)] == [True] * 3 + [False] * 3
-    assert "! all that is to be known stands under the tables (--details)\n" in told
+    assert "! all warnings in full: see the tables (--details)\n" in told
     long = shown(Scaling(scaling.points, scaling.machine, ("many words " * 90,)))
-    assert re.search(r"^! (many words ){5,}.*\n  (many |words ){9,}…\n! all that is to be known", long, re.MULTILINE)
+    assert re.search(r"^! (many words ){5,}.*\n  (many |words ){9,}…\n! all warnings in full", long, re.MULTILINE)
     assert "all that is" not in shown(Scaling(scaling.points, scaling.machine, ("few words",)))
     stream = io.StringIO()
     screen.show(many, Console(file=stream, width=80), tables_follow=True)
@@ -223,3 +224,57 @@ def test_where_one_core_is_the_fastest_it_says_so():
     assert "* fastest (no *: one core is)" in shown(Scaling(compare_points(slow + fast)), 120)
     assert "one core is fastest" in shown(Scaling(compare_points(slow)))
     assert "one core is" not in shown(Scaling(compare_points(fast)))
+
+
+def a_line(kernel, *runs, serial=1.0):
+    return [a_point(kernel=kernel, samples=[serial] * 6)] + [
+        a_point(backend, n, [seconds] * 6, kernel=kernel) for backend, n, seconds in runs
+    ]
+
+
+def test_where_fewer_workers_are_faster_it_says_which():
+    collapse = ("threads", 4, 0.26), ("threads", 16, 0.2), ("threads", 64, 1.3)
+    told = " ".join(shown(Scaling(compare_points(a_line("triad", *collapse)))).split())
+    assert "fewer workers are fastest: threads with 16." in told
+    assert "one core is" not in told
+    lines = a_line("triad", *collapse) + a_line("fast", ("threads", 64, 0.1)) + a_line("slow", ("threads", 64, 2.0))
+    told = " ".join(shown(Scaling(compare_points(lines))).split())
+    assert "* fastest (no *: one core is fastest (slow); fewer workers are fastest: threads with 16 (triad))" in told
+
+
+def test_what_the_rounds_do_not_carry_is_said_and_not_marked():
+    few = compare_points([a_point(samples=[1.0] * 3), a_point("threads", 2, [0.5] * 3)])
+    told = shown(Scaling(few))
+    assert "too few rounds to tell" in told
+    assert "*" not in told
+    assert "no serial run to compare with" in shown(Scaling(compare_points([a_point("threads", 2)])), 120)
+    alike = compare_points([a_point(samples=[1.0, 1.01] * 3), a_point("threads", 2, [1.01, 1.0] * 3)])
+    assert "one core is as fast, within noise" in shown(Scaling(alike), 120)
+
+
+def test_results_that_are_joined_are_shown():
+    one = Scaling(compare_points([a_point(), a_point("threads", 2, [0.6] * 6)]))
+    assert "1.67" in line_of(shown(one + one + one), "mandelbrot")
+
+
+def test_a_curve_s_top_is_what_it_is_scaled_to():
+    threads = [("threads", n, 1.0 / n) for n in (1, 2, 4, 64)]
+    both = [*threads, *(("processes", n, 1.0 / n) for n in (1, 2, 8))]
+    of_each = "Curves: speedup by workers; to the top is N-fold at the most of each way."
+    assert of_each in shown(Scaling(compare_points(a_line("triad", *both))))
+    short = [*(("threads", n, 1.0 / n) for n in (1, 2, 4)), ("processes", 64, 0.1)]  # which has no curve
+    told = shown(Scaling(compare_points(a_line("triad", *short))))
+    assert "Curves: speedup with 1 to 4 workers; to the top is 4-fold." in told
+
+
+def test_with_many_reasons_there_is_one_warning_and_a_word_of_the_others():
+    causes = ["noise", "lock", "imbalance", "start-up", "transfer", "quota", "serial section"]
+    points = [p for name in causes for p in a_line(name, ("threads", 2, 0.7))]
+    judged = [
+        replace(p, cause=p.kernel, verdict=f"{p.kernel} happened; mend it", attainable=0.7) if p.workers > 1 else p
+        for p in compare_points(points)
+    ]
+    told = shown(Scaling(tuple(judged), warnings=("first", "second")))
+    under = [line for line in told.split("\n\n")[-1].splitlines() if not line.startswith("  ")]
+    assert [line[:2] for line in under] == ["a ", "b ", "c ", "d ", "e ", "! ", "! "]
+    assert under[5:] == ["! first", "! 2 more reasons and all warnings in full: see the tables (--details)"]

@@ -9,7 +9,18 @@ from example_points import a_point, a_scaling, explained
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables.reasons import MOST, OTHER
-from compute.scaling.tables.screen import AS_FAST, BEST, screen
+from compute.scaling.tables.screen import (
+    ALONE,
+    AS_FAST,
+    BEST,
+    CELL,
+    FEWER,
+    NO_SERIAL,
+    NOT_SLOWER,
+    TOO_FEW,
+    UNKNOWN,
+    screen,
+)
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.brief import NAMES, Brief, brief
 from compute.traits import PROGRAM
@@ -72,14 +83,64 @@ def test_what_noise_parts_from_the_fastest_is_marked_too():
 def test_nothing_is_the_fastest_where_one_core_is_or_nothing_says_which():
     slow = compare_points([a_point(), a_point("threads", 2, [1.2] * 6)])
     assert [c.mark for c in screen(Scaling(slow)).cells] == [""]
-    assert [line.alone_is_best for line in screen(Scaling(slow)).lines] == [True]
+    assert [line.fastest for line in screen(Scaling(slow)).lines] == [ALONE]
     two_sizes = compare_points(
         [a_point(variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
         + [a_point("threads", 2, [0.6] * 6, variant=v, size=n) for v, n in (("nogil", 9), ("python", 3))]
     )
     assert [c.mark for c in screen(Scaling(two_sizes)).cells] == ["", ""]
-    assert [line.alone_is_best for line in screen(Scaling(two_sizes)).lines] == [False]
+    assert [line.fastest for line in screen(Scaling(two_sizes)).lines] == [UNKNOWN]
     assert BEST in {c.mark for c in screen(Scaling(tuple(replace(p, size=9) for p in two_sizes))).cells}
+
+
+def around(seconds, rounds=8):
+    return [seconds * (1 + 0.001 * k) for k in range(rounds)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "fastest", "fewer"),
+    [
+        ({("threads", 4): 0.26, ("threads", 16): 0.2, ("threads", 64): 1.3}, FEWER, "threads with 16"),
+        ({("threads", 4): 0.26, ("threads", 64): 1.3, ("prange", 64): 1.2}, FEWER, "threads with 4"),
+        ({("threads", 4): 0.26, ("threads", 64): 1.3, ("prange", 64): 0.2}, CELL, ""),
+        ({("threads", 16): 0.2, ("threads", 64): 0.2001}, CELL, ""),  # no more than noise
+        ({("threads", 1): 0.9, ("threads", 64): 1.3}, ALONE, ""),
+        ({("threads", 2): 1.1, ("threads", 64): 1.3}, ALONE, ""),
+        ({("threads", 2): 1.0, ("processes", 2): 1.1}, NOT_SLOWER, ""),
+        ({("threads", 1): 0.999, ("processes", 1): 1.01}, NOT_SLOWER, ""),  # a machine of one CPU
+    ],
+)
+def test_all_worker_counts_say_which_is_the_fastest(runs, fastest, fewer):
+    noisy = [0.99, 1.01] * 4
+    points = [a_point(samples=noisy, work=10.0)]
+    points += [a_point(b, n, [seconds * one for one in around(1.0)], work=10.0) for (b, n), seconds in runs.items()]
+    (line,) = screen(Scaling(compare_points(points))).lines
+    assert (line.fastest, line.fewer) == (fastest, fewer)
+    assert sum(c.mark == BEST for c in line.cells) == (fastest == CELL)
+
+
+def test_a_fastest_that_the_rounds_do_not_carry_is_not_claimed():
+    few = compare_points([a_point(samples=around(1.0, 3)), a_point("threads", 2, around(0.501, 3))])
+    assert [line.fastest for line in screen(Scaling(few)).lines] == [TOO_FEW]
+    alone = compare_points([a_point("threads", 2), a_point("processes", 2)])
+    assert [line.fastest for line in screen(Scaling(alone)).lines] == [NO_SERIAL]
+    assert [c.mark for c in screen(Scaling((*few, *alone))).cells] == [""] * 2
+
+
+def test_the_fastest_must_beat_one_core_of_every_variant():
+    """It has 1.9 times the speed of its own serial run, and a tenth of that of the compiled one."""
+    about = {"nogil": {"size": 100, "work": 100.0}, "python": {"size": 5, "work": 5.0}}
+    points = [a_point(variant=v, samples=around(1.0), **about[v]) for v in about]
+    points.append(a_point("processes", 2, around(0.52), variant="python", **about["python"]))
+    (line,) = screen(Scaling(compare_points(points))).lines
+    assert (line.fastest, [c.mark for c in line.cells]) == (ALONE, [""])
+
+
+def test_results_that_are_joined_have_each_worker_count_once():
+    one = Scaling(compare_points([a_point(), a_point("threads", 2, [0.6] * 6)]))
+    (line,) = screen(one + one + one).lines
+    assert [c.curve for c in line.cells] == [((2, pytest.approx(1 / 0.6)),)]
+    assert line.fastest == CELL
 
 
 def test_few_rounds_or_a_wide_interval_make_a_figure_uncertain():

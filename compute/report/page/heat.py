@@ -5,20 +5,22 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
+from compute.report.caption import FINE, NOTHING, caption, more_reasons, other_workers
 from compute.report.style import SHARES
 from compute.scaling.dataset import Dataset
-from compute.scaling.tables.reasons import Reason
+from compute.scaling.tables.reasons import OTHER, Reason
 from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
 from compute.scaling.tables.table import Group, speedup
 
-STAR = '<span aria-hidden="true" class="mark">★</span><span class="heard"> fastest</span>'
+STAR = "★"
+HEARD = {BEST: (STAR, "fastest"), AS_FAST: (AS_FAST, "as fast")}  # a mark: as it is seen and as it is heard
 
 
 def heat(dataset: Dataset, groups: list[Group]) -> str:
     """A line a kernel, a column a way of running it, and what it says in sentences; a name leads to its section."""
     seen = screen(dataset)
     if not seen.cells:
-        return "<p>Only one core was measured; there is nothing to compare it with.</p>"
+        return f"<p>{escape(NOTHING)}</p>"
     heads = "".join(map(_head, seen.ways))
     lines = "".join(_line(seen, line, number) for number, line in enumerate(seen.lines))
     table = (
@@ -27,7 +29,7 @@ def heat(dataset: Dataset, groups: list[Group]) -> str:
     )
     assert len(seen.lines) == len(groups)  # a line and its section are found by the same number
     return (
-        f'<p id="caption">{escape(_caption(seen))}.</p>'
+        f'<p id="caption">{escape(caption(seen, STAR).sentence)}</p>'
         f'<div class="wide" tabindex="0" role="region" aria-label="All kernels">{table}</div>'
         f"{_scale(seen)}{_reasons(seen)}"
     )
@@ -36,13 +38,6 @@ def heat(dataset: Dataset, groups: list[Group]) -> str:
 def _head(way: Way) -> str:
     variant = "" if way.is_plain else f"<br><small>{escape(way.variant)}</small>"
     return f'<th scope="col">{escape(way.backend)}{variant}</th>'
-
-
-def _caption(seen: Screen) -> str:
-    n = seen.workers
-    measured = any(cell.point.attainable is not None for cell in seen.cells)
-    of = "what this machine allows" if measured else f"{n}-fold"
-    return f"Speedup with {n} worker{'s' * (n != 1)}, and its share of {of}"
 
 
 def _line(seen: Screen, line: Line, number: int) -> str:
@@ -59,9 +54,10 @@ def _cell(cell: Cell, seen: Screen) -> str:
     fast = {BEST: "the fastest of its line", AS_FAST: "as fast as the fastest, within noise"}.get(cell.mark)
     about = f"{p.backend} · {p.variant}: {speedup(p)} with {p.workers} workers", p.verdict, fast
     title = "\n".join(filter(None, about))
-    mark = STAR if cell.mark == BEST else ""
+    seen_as, heard = HEARD.get(cell.mark, ("", ""))
+    mark = f'<span aria-hidden="true" class="mark">{seen_as}</span><span class="heard"> {heard}</span>' if heard else ""
     letter = f' <sup class="letter">{escape(cell.letter)}</sup>' if cell.letter else ""
-    other = f"<small> of {p.workers}</small>" if p.workers != seen.workers else ""
+    other = f"<small>{other_workers(p.workers, seen.workers)}</small>" if p.workers != seen.workers else ""
     return (
         f'<td class="{_shade(cell.share)}" title="{escape(title)}"><b>{escape(figure)}</b>{other}{mark}'
         f"<br><small>{escape(share)}</small>{letter}</td>"
@@ -77,13 +73,8 @@ def _shade(share: float | None) -> str:
 def _scale(seen: Screen) -> str:
     """What the colours and marks mean."""
     names = "".join(f'<li><i class="share share-{k}"></i>{escape(text)}</li>' for k, text in enumerate(_steps()))
-    marks = [
-        "★ fastest of its line" if any(cell.mark == BEST for cell in seen.cells) else "one core is fastest",
-        "~ uncertain" if any(cell.is_unsure for cell in seen.cells) else "",
-        "letters: why not more, below" if seen.reasons else "",
-        "!: see the kernel" if seen.untold else "",
-    ]
-    return f'<ul class="scale">{names}{"".join(f"<li>{mark}</li>" for mark in marks if mark)}</ul>'
+    marks = "".join(f"<li>{escape(mark)}</li>" for mark in caption(seen, STAR).marks)
+    return f'<ul class="scale">{names}{marks}</ul>'
 
 
 def _steps() -> list[str]:
@@ -95,10 +86,10 @@ def _steps() -> list[str]:
 
 def _reasons(seen: Screen) -> str:
     if not seen.reasons:
-        return "<p>Nothing wrong: each way comes close to what this machine allows.</p>" if seen.judged else ""
+        return f"<p>{FINE}</p>" if seen.judged else ""
     items = "".join(map(_reason, seen.reasons))
-    many = f"{seen.untold} more reason{'s' * (seen.untold != 1)}"
-    more = f"<li>{many}: see the kernels below.</li>" if seen.untold else ""
+    other = f'<span class="letter">{OTHER}</span>'
+    more = f"<li>{other} {more_reasons(seen)}: see the kernels below.</li>" if seen.untold else ""
     return f'<ul class="remarks">{items}{more}</ul>'
 
 

@@ -110,14 +110,14 @@ def _where(places: Sequence[Place], there: Collection[Place], ways: Sequence[str
         everywhere = len(lines) > 1 and len(lines) == sum(w == way for _, w in there)
         alike.setdefault(() if everywhere else tuple(lines), []).append(way)
     which, of = max(alike.items(), key=lambda item: sum(len(lines_of[way]) for way in item[1]))
-    text = "every way" if len(of) == len(ways) > 1 else _some([ways[way] for way in sorted(of)], "ways")
+    text = "every way" if len(of) == len(ways) > 1 else some([ways[way] for way in sorted(of)], "ways")
     if len(kernels) > 1:
-        text += ", " + (_some([kernels[line] for line in which], "kernels") if which else "every kernel")
+        text += ", " + (some([kernels[line] for line in which], "kernels") if which else "every kernel")
     more = len(places) - sum(len(lines_of[way]) for way in of)
     return text + (f", and {more} more cell{'s' * (more > 1)}" if more else "")
 
 
-def _some(names: Sequence[str], noun: str) -> str:
+def some(names: Sequence[str], noun: str) -> str:
     """`a, b and c`; `a, b and 5 other kernels`"""
     others = len(names) - NAMED + 1
     return listed([*names] if others < 2 else [*names[: NAMED - 1], f"{others} other {noun}"])

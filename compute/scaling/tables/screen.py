@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from compute.scaling import statistics
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.tables.reasons import Reason, Reasons, find_reasons, reached
 from compute.scaling.tables.table import parts
@@ -17,6 +18,10 @@ from compute.texts import shown
 
 PLAIN = "nogil"  # the variant that goes without saying: compiled, and it holds no GIL
 BEST, AS_FAST = "*", "="
+# Which is the fastest of a line: one of its cells; one core; one core as well, for all that is known; a way with fewer
+# workers than its cell's; nobody knows, because rounds were too few, there is no serial run, or work and size differ.
+CELL, ALONE, NOT_SLOWER, FEWER = "cell", "alone", "not slower", "fewer"
+TOO_FEW, NO_SERIAL, UNKNOWN = "too few", "no serial", "unknown"
 UNSURE = 0.1  # half an interval's width, of the speedup: wider, and 100 % cannot be told from 80 %
 
 
@@ -38,8 +43,9 @@ class Way:
 class Cell:
     """A kernel run in a way.
 
-    point:  with the most workers. curve: (workers, speedup) of all worker counts, ascending.
-    mark:   BEST where it is the fastest of its line, AS_FAST where noise may be all that parts it from that.
+    point:  with the most workers. curve: (workers, speedup) of all worker counts, ascending, each once.
+    mark:   BEST where it is the fastest of its line, and surely faster than one core; AS_FAST where noise may be all
+            that parts it from that.
     letter: of the reason why it is not N-fold; OTHER for one that is not told; "" where nothing is wrong.
     """
 
@@ -73,13 +79,15 @@ class Line:
     """A kernel.
 
     alone: its serial run, of the plain variant where that was measured. cells: one a way of the screen.
-    alone_is_best: whether one core is the fastest, in whatever variant.
+    fastest: CELL, ALONE …: which way is, in whatever variant; only of CELL there is a mark.
+    fewer:   of FEWER: `threads with 16`.
     """
 
     title: str
     alone: Point | None
     cells: tuple[Cell | None, ...]
-    alone_is_best: bool = False
+    fastest: str = UNKNOWN
+    fewer: str = ""
 
     @property
     def alone_in_words(self) -> str:
@@ -141,12 +149,15 @@ def _line(points: Sequence[Point], ways: Sequence[Way], several: bool) -> Line:
     serial = {p.variant: p for p in points if _is_alone(p)}
     plain = next((way.variant for way in ways if way.is_plain and way.variant in serial), None)
     alone = serial[plain] if plain else next(iter(serial.values()), None)
-    cells = [_cell(points, way) for way in ways]
-    best = _fastest([cell.point for cell in cells if cell], list(serial.values()))
-    if best is None or _is_alone(best):
-        return Line(title, alone, tuple(cells), alone_is_best=best is not None)
-    marked = (replace(cell, mark=_mark(cell.point, best)) if cell else None for cell in cells)
-    return Line(title, alone, tuple(marked))
+    runs = [_runs(points, way) for way in ways]
+    cells = tuple(_cell(list(mine.values())) if mine else None for mine in runs)
+    top, fastest = _fastest([list(mine.values()) for mine in runs if mine], list(serial.values()))
+    if top is None or fastest != CELL:
+        labels = {(way.backend, way.variant): way.label for way in ways}
+        fewer = f"{labels[top.backend, top.variant]} with {top.workers}" if top and fastest == FEWER else ""
+        return Line(title, alone, cells, fastest, fewer)
+    marked = (replace(cell, mark=_mark(cell.point, top)) if cell else None for cell in cells)
+    return Line(title, alone, tuple(marked), fastest)
 
 
 def _is_alone(p: Point) -> bool:
@@ -154,29 +165,68 @@ def _is_alone(p: Point) -> bool:
     return p.is_serial or (p.has.whole_program and p.workers == 1)
 
 
-def _cell(points: Sequence[Point], way: Way) -> Cell | None:
-    mine = sorted((p for p in points if (p.backend, p.variant) == (way.backend, way.variant)), key=lambda p: p.workers)
-    if not mine:
-        return None
+def _runs(points: Sequence[Point], way: Way) -> dict[int, Point]:
+    """The way's points by workers, ascending; of files that were joined the last one's."""
+    mine = {p.workers: p for p in points if (p.backend, p.variant) == (way.backend, way.variant)}
+    return {n: mine[n] for n in sorted(mine)}
+
+
+def _cell(mine: Sequence[Point]) -> Cell:
     return Cell(mine[-1], tuple((p.workers, p.speedup) for p in mine if p.speedup is not None))
 
 
-def _fastest(points: Sequence[Point], serial: Sequence[Point]) -> Point | None:
-    """The point that does most work in a second, one of the serial ones where one core does; None where none is known.
+def _fastest(ways: Sequence[Sequence[Point]], serial: Sequence[Point]) -> tuple[Point | None, str]:
+    """The parallel point that does most work in a second, and what is the fastest of all: CELL, ALONE …
 
-    Variants may differ in size, so that without the amount of work only times of one size can be compared.
+    ways: the points of each, by workers. Variants may differ in size, so that without the amount of work only times of
+    one size can be compared. A cell is preferred to a point with fewer workers that is no more than noise ahead.
     """
-    everybody = [*points, *serial]
-    if points and all(p.rate for p in everybody):
-        return max(everybody, key=lambda p: p.rate or 0.0)
-    return min(everybody, key=lambda p: p.seconds) if points and len({p.size for p in everybody}) == 1 else None
+    parallel = [p for mine in ways for p in mine if not _is_alone(p)]
+    everybody = [*parallel, *serial]
+    rated = all(p.rate for p in everybody)
+    if not parallel or not (rated or len({p.size for p in everybody}) == 1):
+        return None, UNKNOWN
+
+    def pace(p: Point) -> float:
+        return (p.rate or 0.0) if rated else 1.0 / p.seconds
+
+    cells = [mine[-1] for mine in ways if not _is_alone(mine[-1])]
+    top, best = max(parallel, key=pace), max(cells, key=pace, default=None)
+    if best and _is_alike(best, top):
+        top = best
+    if all(p.speedup is None for p in (parallel if serial else [top])):
+        return None, NO_SERIAL
+    gain = _gain(top, max(serial, key=pace, default=None))
+    if gain is None:
+        return top, TOO_FEW
+    low, high = gain
+    if low <= 1.0:
+        return top, ALONE if high < 1.0 else NOT_SLOWER
+    if top is best:
+        return top, CELL
+    return top, FEWER if top.workers > 1 else ALONE
+
+
+def _gain(p: Point, alone: Point | None) -> tuple[float, float] | None:
+    """The interval of how many times as fast as one core this is; None where rounds were too few for one.
+
+    alone: the fastest serial run, which may be of another variant than p's own baseline, and of other rounds.
+    """
+    if alone is None or (alone.variant, alone.size) == (p.variant, p.size):
+        return p.speedup_ci
+    work = p.work / alone.work if p.work and alone.work else 1.0
+    return statistics.ratio_of_medians([work * sample for sample in alone.samples], p.samples)[1]
+
+
+def _is_alike(p: Point, best: Point) -> bool:
+    """Whether noise may be all that parts a point from a faster one."""
+    if p is best or p.variant != best.variant:
+        return p is best
+    return bool(p.speedup_ci and best.speedup_ci and p.speedup_ci[1] >= best.speedup_ci[0])
 
 
 def _mark(p: Point, best: Point) -> str:
-    if p is best:
-        return BEST
-    alike = p.speedup_ci and best.speedup_ci and p.variant == best.variant and p.speedup_ci[1] >= best.speedup_ci[0]
-    return AS_FAST if alike else ""
+    return BEST if p is best else AS_FAST if _is_alike(p, best) else ""
 
 
 def _points(lines: Sequence[Line]) -> list[list[Point | None]]:
