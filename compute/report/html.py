@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from compute.report.page import asset, colours, script
-from compute.report.page.figures import again, figures, legend
+from compute.report.page.figures import figures, legend
 from compute.report.page.heat import heat
 from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
@@ -76,7 +76,7 @@ def render(scaling: Scaling) -> str:
         groups="\n".join(_section(group, number) for number, group in enumerate(groups)),
         harness="".join(f'<p class="small">{escape(line)}</p>' for line in notes.harness(scaling)),
         machine="".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_told(k, v))}</dd>" for k, v in scaling.machine.items()),
-        command=_command("Measured by", [scaling.command] if scaling.command else []),
+        command=_command(scaling.command),
         data=_packed(json.dumps(data, ensure_ascii=False, separators=(",", ":"))),
         library=_packed(library),
         script=own,
@@ -108,7 +108,6 @@ def _section(group: table.Group, number: int) -> str:
                 for s in group.details
             ),
             _folded("Laws", _remarks(group.laws)) if group.laws else "",
-            _command("This kernel again", again([row.point for row in group.rows])),
             "</section>",
         ]
     )
@@ -132,9 +131,9 @@ def _remarks(remarks: tuple[Remark, ...]) -> str:
     )
 
 
-def _command(title: str, commands: list[str]) -> str:
-    lines = escape("\n".join(commands))
-    return f'<p class="small command">{title}:</p><pre class="command">{lines}</pre>' if commands else ""
+def _command(command: str) -> str:
+    """What measures all of this again; there is no such line where a program measured it."""
+    return f'<p class="small command">Measured by:</p><pre class="command">{escape(command)}</pre>' if command else ""
 
 
 def _told(name: str, value: Any) -> str:

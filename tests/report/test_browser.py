@@ -141,6 +141,15 @@ def test_a_reader_can_switch_hide_choose(opened, name):
     assert page.get("further", name != "many")
 
 
+@pytest.mark.parametrize("name", ["two", "many"])
+def test_what_the_machine_allowed_is_a_line_for_each_variant_that_is_shown(opened, name):
+    assert opened[name][0]["allowed"] == [2, 1]
+
+
+def test_disturbed_rounds_are_those_of_the_variant_that_was_measured_in_them(opened):
+    assert opened["two"][0]["disturbed"] == 2 * 6  # two rounds of serial and five backends, all nogil
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_keyboard_reaches_figures_and_their_tips(opened, name):
     page, _ = opened[name]

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from example_points import a_point, a_scaling, a_timeline, explained
 
-from compute.report import html
+from compute.report import html, text
 from compute.report.page import asset, colours
-from compute.report.page.figures import again, speedups_of_rounds
+from compute.report.page.figures import speedups_of_rounds
 from compute.report.style import SHARES
 from compute.scaling.derive import compare_points
 from compute.scaling.kept_timeline import keep
@@ -140,7 +140,8 @@ def test_the_figures_hold_what_was_measured():
         assert samples[5] <= shown["speedup"] * 1.001 <= samples[6] * 1.002
         assert sum(filter(None, shown["shares"])) == pytest.approx(1, abs=0.03)
         assert shown["tree"][0] == pytest.approx(p.efficiencies["global"], rel=1e-3)
-    assert kernel["disturbed"] == [1, 2]
+    assert kernel["variants"] == ["nogil", "python"]
+    assert kernel["disturbed"] == [[1, 2], []]
 
 
 def test_a_laws_curve_has_a_point_at_every_count():
@@ -164,15 +165,38 @@ def test_samples_that_do_not_pair_are_compared_with_the_median():
     assert speedups_of_rounds(weak, a_point(samples=[1.0] * 3, work=10.0)) == [2.0] * 3
 
 
-def test_a_kernel_says_what_measures_it_again():
-    points = explained(a_scaling((1, 2), ["primes"])).points
-    on = "threads,prange,processes,joblib,coroutines"
-    assert again(points) == [f"nfold scale primes 1000000 --on {on} --workers 1,2 --variant nogil,python"]
-    assert again([a_point(kernel="mine"), a_point("threads", 2, kernel="mine")]) == []
-    assert again([a_point(kernel="primes", size=None)]) == []
-    two = [a_point(variant=v, size=n, kernel="primes", backend=b, workers=w)
-           for v, n in (("nogil", 10), ("python", 5)) for b, w in (("serial", 1), ("threads", 2))]  # fmt: skip
-    assert again(two) == [f"nfold scale primes {n} --on threads --workers 2 --variant {v}" for v, n in
-                          (("nogil", 10), ("python", 5))]  # fmt: skip
-    page = html.render(Scaling(compare_points(two), command="nfold scale 'a b' <x>"))
-    assert "nfold scale &#x27;a b&#x27; &lt;x&gt;" in page
+def test_the_page_says_what_measured_it_and_claims_no_other_command_to_do_the_same():
+    scaling = explained(a_scaling((1, 2), ["primes"]))
+    page = html.render(replace(scaling, command="nfold 'a b' <x>"))
+    assert re.findall(r'<pre class="command">(.*)</pre>', page) == ["nfold &#x27;a b&#x27; &lt;x&gt;"]
+    assert "<pre" not in html.render(scaling)
+
+
+def test_marks_and_what_is_unknown_are_told_as_the_text_tells_them():
+    cases = {
+        "one core is fastest": [a_point(), a_point("threads", 2, [1.2] * 6)],
+        "★ fastest": [a_point(), a_point("threads", 2, [0.6] * 6)],
+        "= as fast, within noise": [
+            a_point(), a_point("threads", 2, [0.6, 0.61] * 3), a_point("prange", 2, [0.6, 0.62] * 3)
+        ],
+        "": [a_point(variant=v, size=n, backend=b, workers=w, samples=[s] * 6)
+             for v, n in (("nogil", 9), ("python", 3)) for b, w, s in (("serial", 1, 1.0), ("threads", 2, 0.6))],
+    }  # fmt: skip
+    for told, points in cases.items():
+        scaling = Scaling(compare_points(points))
+        found = [word for word in Page(html.render(scaling)).words if "fast" in word and "faster" not in word]
+        assert (told in found) if told else not found
+        assert told.replace("★", "*") in " ".join(text.render(scaling, details=False).split())
+    equal = html.render(Scaling(compare_points(cases["= as fast, within noise"])))
+    assert '>=</span><span class="heard"> as fast</span>' in equal
+
+
+def test_the_caption_says_how_work_grows_and_where_a_share_is_of_n_fold():
+    weak = [replace(p, mode="weak") for p in explained(a_scaling((1, 2), ["primes"])).points]
+    some = [replace(p, attainable=None) if p.backend == "joblib" else p for p in weak]
+    sentence = (
+        "Speedup with 2 workers as the work grows with them, and its share of what this machine allows"
+        " (of N-fold where that was not measured)."
+    )
+    assert sentence in Page(html.render(Scaling(tuple(some)))).words
+    assert sentence in " ".join(text.render(Scaling(tuple(some)), details=False).split())

@@ -105,11 +105,20 @@ function lines(kernel, points, y, low, high) { // a line a way with its interval
   });
 }
 
-const ceilings = (kernel, y) => { // what the machine allowed: the median over the ways
+// What the machine allowed each variant that is shown: a line each, the median over its ways, named where there are several.
+function ceilings(kernel, y) {
   const by = new Map();
-  for (const p of kernel.points) if (p.ceiling !== undefined) by.set(p.workers, [...(by.get(p.workers) ?? []), p.ceiling]);
-  return [...by].sort((a, b) => a[0] - b[0]).map(([n, all]) => [n, y(n, all.sort((a, b) => a - b)[all.length >> 1])]);
-};
+  for (const p of kernel.visible()) if (p.ceiling !== undefined) {
+    const { line } = kernel.way(p), own = by.get(line) ?? new Map();
+    by.set(line, own.set(p.workers, [...(own.get(p.workers) ?? []), p.ceiling]));
+  }
+  return [...by].flatMap(([line, own]) => {
+    const path = [...own].sort((a, b) => a[0] - b[0]).map(([n, all]) => [n, y(n, all.sort((a, b) => a - b)[all.length >> 1])]);
+    const about = { x: d => d[0], y: d => d[1] };
+    return [Plot.lineY(path, { ...about, stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
+      ...(by.size > 1 ? [Plot.text(path.slice(-1), { ...about, text: () => short(kernel.kernel.variants[line]), textAnchor: "end", dy: -8 - 12 * line })] : [])];
+  });
+}
 
 const workersAxis = (counts, most) => ({ label: "workers", inset: 18, type: most > 8 ? "log" : "linear", base: 2, ticks: counts.length > 12 ? 8 : counts, tickFormat: n => String(Math.round(n)), domain: [1, Math.max(most, 2)] });
 
@@ -127,7 +136,7 @@ function speedups(kernel, width) {
     told(kernel, points, p => String(p.speedup)),
     { width, height: 320, marginLeft: 44, x: workersAxis(ticks, most), y: { label: "speedup", grid: true, type: most > 8 ? "log" : "linear", base: 2, tickFormat: y => String(y), zero: most <= 8 }, marks: [
       Plot.lineY([1, most], { x: n => n, y: n => n, stroke: "var(--faint)", strokeDasharray: "2 3" }),
-      Plot.lineY(ceilings(kernel, (n, c) => c), { x: d => d[0], y: d => d[1], stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
+      ...ceilings(kernel, (n, c) => c),
       ...curves.map(curve => Plot.lineY(curve, { x: "n", y: "s", stroke: colour(law(curve[0].way)), strokeWidth: 0.8, strokeOpacity: 0.8 })),
       Plot.ruleX(further.filter(d => d.low !== null && d.high !== null), { x: "n", y1: "low", y2: "high", stroke: d => colour(law(d.law.way)), strokeOpacity: 0.5 }),
       ...lines(kernel, points, "speedup", "low", "high"),
@@ -142,7 +151,7 @@ function efficiencies(kernel, width) {
     told(kernel, points, p => PERCENT(p.efficiency)),
     { width, height: 320, marginLeft: 52, x: workersAxis(counts, counts.at(-1)), y: { label: "efficiency", grid: true, zero: true, tickFormat: PERCENT }, marks: [
       Plot.ruleY([1], { stroke: "var(--faint)", strokeDasharray: "2 3" }),
-      Plot.lineY(ceilings(kernel, (n, c) => c / n), { x: d => d[0], y: d => d[1], stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
+      ...ceilings(kernel, (n, c) => c / n),
       ...lines(kernel, points, "efficiency", p => p.low / p.workers, p => p.high / p.workers),
       tips(points, { x: "workers", y: "efficiency", title: p => `${label(kernel, p)}\n${p.of}` }),
     ] });
@@ -173,12 +182,13 @@ function rounds(kernel, width) { // every sample by round: what drifts, and what
   };
   const samples = points.flatMap(p => p.times.map((t, k) => ({ p, round: k + 1, y: t / middle(p), t })));
   if (!samples.some(d => d.round > 1)) return null;
+  const disturbed = samples.filter(d => kernel.kernel.disturbed[kernel.way(d.p).line].includes(d.round));
   const last = Math.max(...samples.map(d => d.round)), far = Math.max(1.5, ...samples.map(d => d.y));
-  return figure("Every round", `Time over its own median${kernel.kernel.disturbed.length ? "; grey: a round that was disturbed from outside" : ""}.`,
+  return figure("Every round", `Time over its own median${disturbed.length ? "; on grey: a round that was disturbed from outside" : ""}.`,
     `${Math.max(...points.map(p => p.times.length))} rounds; the slowest took ${far.toFixed(2)} times its median.`,
     { width, height: 260, marginLeft: 44, x: { label: "round", ticks: Math.min(10, last), tickFormat: "d", inset: 6 },
       y: { label: "× median", grid: true, type: far > 3 ? "log" : "linear", tickFormat: y => String(y) }, marks: [
-      Plot.ruleX(kernel.kernel.disturbed.filter(n => n <= last), { stroke: "var(--rule)", strokeWidth: 9 }),
+      Plot.dot(disturbed, { x: "round", y: "y", r: 8, fill: "var(--rule)" }),
       Plot.ruleY([1], { stroke: "var(--faint)" }),
       ...points.map(p => dots(samples.filter(d => d.p === p), kernel.way(p), { x: "round", y: "y", r: 3, strokeOpacity: 0.8, render: tipped.render })),
       tips(samples, { x: "round", y: "y", title: d => `${label(kernel, d.p)}\nround ${d.round}: ${(d.t * 1e3).toPrecision(4)} ms` }),

@@ -6,7 +6,6 @@ Numbers have as many digits as a picture shows, so that the page stays small. Te
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,6 @@ from compute.scaling.tables.breakdown import ENTRIES, FACTORS, shares
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.tables.table import Group
 from compute.traits import SERIAL
-from kernels import REGISTRY
 
 DIGITS = 4  # of a number in a figure
 MOST_SAMPLES = 60  # dots of one configuration: more are one on the other, and make the page large
@@ -39,7 +37,7 @@ def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
     points: in the order of the table. samples: the speedup of each round, not of serial runs; times: its seconds;
             shares: by ENTRIES, tree: by FACTORS, null where not known; cause and run: of the most workers.
     laws:   of each way that has one, [workers, speedup] along the curve, and [workers, speedup, low, high] beyond it.
-    disturbed: the rounds that were.
+    variants: their names, in the order of `line`. disturbed: of each variant the rounds that were.
     """
     points = [row.point for row in group.rows]
     most = most_workers(points)
@@ -50,13 +48,14 @@ def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
         "title": group.title.split(" · ")[0],
         "weak": any(p.mode == "weak" for p in points),
         "counts": counts,
+        "variants": variants,
         "ways": [
             {"name": f"{backend} · {variant}", "place": place(backend), "line": variants.index(variant)}
             for backend, variant in ways
         ],
         "points": [_point(p, ways, _baseline(p, points), p in most) for p in points],
         "laws": list(_laws(points, ways, dataset.laws)),
-        "disturbed": _disturbed(points[0], dataset.conditions),
+        "disturbed": [_disturbed(points[0], v, dataset.conditions) for v in variants],
     }
 
 
@@ -149,9 +148,9 @@ def _grid(most: int) -> list[float]:
     return [most ** (k / STEPS) for k in range(STEPS + 1)] if most > 1 else [1]
 
 
-def _disturbed(p: Point, conditions: Iterable[Mapping[str, Any]]) -> list[int]:
+def _disturbed(p: Point, variant: str, conditions: Iterable[Mapping[str, Any]]) -> list[int]:
     here = [c for c in conditions if c.get("marked") and (c.get("kernel"), c.get("file")) == (p.kernel, p.file)]
-    rounds = [c.get("round") for c in here if c.get("variant") in (p.variant, None)]
+    rounds = [c.get("round") for c in here if c.get("variant") in (variant, None)]
     return sorted({n for n in rounds if isinstance(n, int) and n > 0})
 
 
@@ -162,27 +161,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _rounded(part) for name, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def again(points: Sequence[Point]) -> list[str]:
-    """The commands that measure these points again, one for each size; none of a kernel that only a program knows."""
-    p = points[0]
-    if p.kernel not in REGISTRY:
-        return []
-    by_size: dict[int, list[Point]] = {}
-    for q in points:
-        if q.size is not None:
-            by_size.setdefault(q.size, []).append(q)
-    return [_command(p.kernel, size, same) for size, same in by_size.items() if not all(q.is_serial for q in same)]
-
-
-def _command(kernel: str, size: int, points: Sequence[Point]) -> str:
-    others = [p for p in points if not p.is_serial]
-    lists = [
-        ("--on", dict.fromkeys(p.backend for p in others)),
-        ("--workers", sorted({p.workers for p in others})),
-        ("--variant", dict.fromkeys(p.variant for p in points)),
-        ("--mode", ["weak"] * (points[0].mode == "weak")),
-    ]
-    options = [word for name, values in lists if values for word in (name, ",".join(map(str, values)))]
-    return shlex.join(["nfold", "scale", kernel, str(size), *options])
