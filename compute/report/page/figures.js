@@ -116,7 +116,7 @@ function ceilings(kernel, y) {
     const path = [...own].sort((a, b) => a[0] - b[0]).map(([n, all]) => [n, y(n, all.sort((a, b) => a - b)[all.length >> 1])]);
     const about = { x: d => d[0], y: d => d[1] };
     return [Plot.lineY(path, { ...about, stroke: "var(--ink)", strokeDasharray: "6 3", strokeWidth: 1 }),
-      ...(by.size > 1 ? [Plot.text(path.slice(-1), { ...about, text: () => short(kernel.kernel.variants[line]), textAnchor: "end", dy: -8 - 12 * line })] : [])];
+      ...(by.size > 1 ? [Plot.text(path.slice(-1), { ...about, text: () => short(kernel.kernel.variants[line]), textAnchor: "end", dy: -8 - 12 * line, stroke: "var(--page)", strokeWidth: 4, fill: "var(--ink)" })] : [])];
   });
 }
 
