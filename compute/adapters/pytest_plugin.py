@@ -104,7 +104,10 @@ def _marked(request: Any, benchmark: Any) -> Scale | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check what a marker asks for before any fixture is made. Without the fixture, nothing could be measured."""
+    """Check what a marker asks for before any fixture is made. Without the fixture, nothing could be measured.
+
+    A bare mark without the fixture may be a project's own label: it asks for nothing, and is left alone.
+    """
     marker = item.get_closest_marker(MARKER)
     if marker is None:
         return
@@ -112,7 +115,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from compute.adapters import marked
 
         item.stash[ASKED] = marked.asked_of(marker.args, marker.kwargs)
-    elif isinstance(item, pytest.Function):
+    elif isinstance(item, pytest.Function) and (marker.args or marker.kwargs):
         pytest.fail(NOT_CALLED, pytrace=False)
 
 

@@ -122,7 +122,7 @@ def test_tests_pass_and_fail_by_what_was_attained(told):
         "test_bad": "FAILED",
         "test_forgotten": "FAILED",
         "test_without_the_fixture": "ERROR",
-        "test_bare_without_the_fixture": "ERROR",
+        "test_bare_without_the_fixture": "PASSED",
         "test_in_a_class": "ERROR",
         "test_no_workers": "ERROR",
         "test_no_backend": "ERROR",
