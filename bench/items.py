@@ -139,6 +139,7 @@ def waiting() -> list[str]:
     with ExitStack() as stack:
         pools = {
             "each(async), Coroutines(100)": (Coroutines(100), lambda pool: pool.run(each(waits), [0.1] * 100)),
+            "each(time.sleep), Threads(100)": (Threads(100), lambda pool: pool.run(each(time.sleep), [0.1] * 100)),
             "fetch awaiting, Coroutines(100)": (Coroutines(100), lambda pool: pool.run(fetch, 100, 0.1)),
             "fetch blocking, Threads(100)": (Threads(100), lambda pool: pool.run(fetch, 100, 0.1, variant="python")),
         }
@@ -146,6 +147,7 @@ def waiting() -> list[str]:
         serial = stack.enter_context(Serial().open())
         alone = {
             "each(async), Coroutines(100)": serial.run(each(waits), [0.1] * 100).seconds,
+            "each(time.sleep), Threads(100)": serial.run(each(time.sleep), [0.1] * 100).seconds,
             "fetch awaiting, Coroutines(100)": serial.run(fetch, 100, 0.1).seconds,
             "fetch blocking, Threads(100)": serial.run(fetch, 100, 0.1, variant="python").seconds,
         }
