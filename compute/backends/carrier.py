@@ -54,7 +54,7 @@ def packed(
 
 
 def plainly_packed(value: Any, place: Callable[[Any], ArrayRef]) -> bytes:
-    """As `packed`, four times as fast, for objects of this library's own that hold arrays, numbers and text."""
+    """As `packed`, in about half the time, for objects of this library's own that hold arrays, numbers and text."""
     file = io.BytesIO()
     _PlainPickler(file, place).dump(value)
     return file.getvalue()

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from compute.cli import terminal
-from compute.cli.commands import KernelWord, app, refusing
+from compute.cli.commands import KernelWord, SizeWord, app, refusing
 
 
 @app.command()
 def advise(
     kernel: KernelWord,
-    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    size: SizeWord,
     on: Annotated[
         str, typer.Option("--on", metavar="LIST", help="Backends to choose from; nfold list shows them.")
     ] = "threads,prange,processes,joblib",

@@ -27,6 +27,7 @@ app = typer.Typer(
 KernelWord = Annotated[
     str, typer.Argument(metavar="KERNEL", help="A name that nfold list shows, or package.module:name for your own.")
 ]
+SizeWord = Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")]
 WorkersWords = Annotated[
     str | None,
     typer.Option("--workers", metavar="LIST", help="Worker counts, such as 1,2,4.  [default: 1, 2, 4 … all CPUs]"),
@@ -222,7 +223,7 @@ def scale(
 @app.command()
 def run(
     kernel: KernelWord,
-    size: Annotated[str, typer.Argument(metavar="SIZE", help="A whole number: 1000, 1_000 or 1e9.")],
+    size: SizeWord,
     on: Annotated[
         str, typer.Option("--on", metavar="BACKEND", help="Who computes; nfold list shows them.")
     ] = "threads",
