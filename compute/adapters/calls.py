@@ -16,6 +16,7 @@ from typing import Any
 from compute.adapters.desk import Task
 from compute.backends import carrier, output, remote
 from compute.backends.sender import Sender
+from compute.lanes.errors import sendable
 from compute.lanes.loop import Outcome
 from compute.memory.segments import ArrayRef
 from kernels.compilation import provenance
@@ -149,6 +150,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _pickled(value: Any) -> bytes:
+    if isinstance(value, BaseException):  # as imap's errors="return" gives them
+        value = sendable(value)
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:  # such as a lambda, or an object of a class that only this process knows

@@ -313,7 +313,10 @@ class _Unpickler(pickle.Unpickler):
         self._segments = segments
 
     def persistent_load(self, pid: Any) -> Any:
-        return ArrayRef(*pid).open(self._segments)
+        *place, is_copy = pid if len(pid) > len(ArrayRef._fields) else (*pid, False)
+        array = ArrayRef(*place).open(self._segments)
+        array.flags.writeable = not is_copy  # one copy for all workers: what one of them wrote, the others would read
+        return array
 
 
 _warned_of: set[tuple[str, int]] = set()

@@ -145,7 +145,7 @@ class Sender:
         attributes = reach.attributes if reach is not None else frozenset()
         imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
         try:
-            content, sets = carrier.packed((body, reduces, settings, imported), attributes, self._placed)
+            content, sets = carrier.packed((body, reduces, settings, imported), attributes, self._placed_for_code)
         except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
             raise TypeError(
                 f"{body.__name__} reaches what cannot be sent to worker processes ({type(error).__name__}: {error});"
@@ -162,6 +162,14 @@ class Sender:
         code = _Code(_digest(content), array, tuple(self._found(array)), content[:1] == MACHINE)
         self._codes[key] = of, reach, code
         return code
+
+    def _placed_for_code(self, array: Array) -> Any:
+        """As `_placed`, with a word on whether it is our copy, which is read-only to code.
+
+        Only an array that its user has shared is memory into which workers may write.
+        """
+        placed = self._copies.of(array)
+        return self._found(placed) if placed is array else (*self._found(placed), True)
 
     def _placed(self, array: Array) -> ArrayRef:
         """Where workers see a large array that code or inputs reach."""

@@ -19,8 +19,10 @@ def sendable(error: BaseException) -> BaseException:
     if note is not None:
         error.add_note(note)
     try:
-        pickle.loads(cloudpickle.dumps(error))
-    except Exception:
+        is_error = isinstance(pickle.loads(cloudpickle.dumps(error)), BaseException)
+    except BaseException:  # a pickle may call anything, sys.exit too
+        is_error = False
+    if not is_error:
         error = RuntimeError(f"{type(error).__name__}: {_words(error)}")
         if note is not None:
             error.add_note(note)

@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -154,6 +155,40 @@ def test_large_arrays_are_read_only_to_the_function(pool_of, backend):
         pool_of(backend).map(spoils, [np.zeros(100_000)])
 
 
+@on_processes
+def test_a_large_array_that_a_function_reaches_is_read_only(pool_of, backend):
+    """Workers share one copy of it: as scratch memory, it would hold what another worker has just written."""
+    scratch = np.zeros(50_000)
+
+    class Holds:
+        def __init__(self):
+            self.room = np.zeros(50_000)
+
+        def total(self, k):
+            self.room[:] = k
+            return float(self.room.sum())
+
+    def total(k, room=scratch):
+        room[:] = k
+        return float(room.sum())
+
+    def in_closure(k):
+        scratch[:] = k
+
+    def of_its_own(k):
+        room = np.empty(50_000)
+        room[:] = k + scratch[k]
+        return float(room.sum())
+
+    pool = pool_of(backend)
+    for f in total, in_closure, Holds().total, functools.partial(lambda room, k: total(k, room), np.zeros(50_000)):
+        with pytest.raises(ValueError, match="read-only"):
+            pool.map(f, range(20))
+    assert pool.map(of_its_own, range(20)) == [50_000.0 * k for k in range(20)]
+    small = np.zeros(100)  # travels by value, and is each worker's own
+    assert pool.map(lambda k: total(k, small), range(20)) == [100.0 * k for k in range(20)]
+
+
 @everywhere
 def test_an_exception_names_the_item(pool_of, backend):
     with pytest.raises(ZeroDivisionError) as caught:
@@ -233,6 +268,31 @@ def test_exceptions_as_results_come_back_whatever_they_are(pool_of, backend):
     for number, told in enumerate(["TakesMore: 0: why", "Unsendable: what happened", "SaysNothing: its words"]):
         with pytest.raises(RuntimeError, match=told):
             pool_of(backend).map(lambda x, by=number: raises_oddly(x + by), [0])
+
+
+class Exits(Exception):
+    def __reduce__(self):
+        return sys.exit, (3,)
+
+
+class Fives(Exception):
+    def __reduce__(self):
+        return int, ("5",)
+
+
+@on_processes
+@pytest.mark.parametrize("kind", [Exits, Fives])
+def test_an_exception_comes_back_as_one_whatever_its_pickle_does(pool_of, backend, kind):
+    def raises(x):
+        if x:
+            raise kind("what happened")
+        return x
+
+    pool = pool_of(backend)
+    for found in pool.map(raises, [0, 1], errors="return"), list(pool.imap(raises, [0, 1], errors="return")):
+        assert (found[0], type(found[1]), str(found[1])) == (0, RuntimeError, f"{kind.__name__}: what happened")
+    with pytest.raises(RuntimeError, match=f"{kind.__name__}: what happened"):
+        pool.map(raises, [1])
 
 
 class OneWay:
