@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from compute.diagnosis import doctor as doctor
     from compute.dispatch import Result as Result
     from compute.dispatch import WorkerDied as WorkerDied
+    from compute.lessons.conduct import lesson as lesson
     from compute.memory.arena import shared as shared
     from compute.running import run as run
     from compute.scaling.programs import scale_command as scale_command
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "advice": ["Advice", "advise"],
+    "lessons.conduct": ["lesson"],
     "memory.arena": ["shared"],
     "backends": ["BACKENDS", "named", "Backend", "Pool"],
     "backends.serial": ["Serial"],

@@ -1,0 +1,49 @@
+"""The statements that concurrency in Python is taught with, each as an experiment that runs here.
+
+lesson.py        what a lesson is, and a judgement of it: plain data
+experiment.py    a lesson that was held, and several of them
+rounds.py        several ways of doing the same, timed in interleaved rounds
+conduct.py       hold lessons here, or in another interpreter
+text.py, page.py, drawn.py    what was held as text, as one HTML page, as pictures: pure
+a module for each lesson: its code, its measuring, its judgement
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+
+from compute.lessons.lesson import Lesson
+from kernels.definition import nearest
+
+_MODULES = {4: "gil"}  # by number; imported when a lesson is asked for
+
+
+class _Lessons(Mapping[int, Lesson]):
+    """The lessons by number, each imported when it is first asked for."""
+
+    def __getitem__(self, number: int) -> Lesson:
+        module = importlib.import_module(f"compute.lessons.{_MODULES[number]}")
+        lesson: Lesson = module.LESSON
+        return lesson
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+LESSONS: Mapping[int, Lesson] = _Lessons()
+
+
+def find(which: int | str) -> Lesson:
+    """The lesson of that number or name; a ValueError that lists them where there is none."""
+    word = str(which).strip()
+    if word.isascii() and word.isdigit() and len(word) < 4 and int(word) in LESSONS:
+        return LESSONS[int(word)]
+    names = {lesson.name: lesson for lesson in LESSONS.values()}
+    if word in names:
+        return names[word]
+    known = ", ".join(f"{lesson.number} {lesson.name}" for lesson in LESSONS.values())
+    raise ValueError(f"there is no lesson {word!r}; choose from {known}{nearest(word, names)}")

@@ -1,0 +1,39 @@
+"""python -m compute.lessons NUMBER SECONDS: hold a lesson, and print its evidence as a line of JSON.
+
+For another interpreter that `nfold lessons --python` was told of: it needs none of what shows lessons, such as rich.
+`check` prints "ready" where everything is there; `where` prints what this interpreter is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def main(words: list[str]) -> None:
+    from compute.lessons import conduct, find
+    from compute.lessons.lesson import Setting
+
+    if words == ["check"]:
+        from compute import backends, scaling  # noqa: F401, what lessons need
+
+        print("ready")
+    elif words == ["where"]:
+        print(json.dumps(conduct.where()))
+    else:
+        number, seconds = words
+        held = conduct.hold(find(int(number)), Setting(float(seconds)))
+        print(
+            json.dumps(
+                {
+                    "evidence": held.evidence,
+                    "python": held.python,
+                    "seconds": held.seconds,
+                    "unavailable": held.unavailable,
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,113 @@
+"""The pictures of lessons as PNG: bars or lines with their intervals. Pure."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from compute.lessons.lesson import Picture, Series
+from compute.report.plots import FONT
+from compute.report.style import COLOURS, FAINT, INK, KNOWN, colour
+from compute.scaling.words import STEPS
+from compute.texts import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 150
+WIDTH, HEIGHT = 6.4, 3.2  # inches of one picture
+
+
+def render(pictures: Sequence[Picture]) -> bytes:
+    """A PNG with the pictures below each other; ValueError for none."""
+    if not pictures:
+        raise ValueError("there is nothing to draw")
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context(["default", FONT]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure = Figure(figsize=(WIDTH, HEIGHT * len(pictures)), dpi=DPI, layout="constrained")
+        axes = figure.subplots(len(pictures), squeeze=False)[:, 0]
+        for ax, picture in zip(axes, pictures, strict=True):
+            _draw(ax, shown(picture))
+        data = io.BytesIO()
+        FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
+    return data.getvalue()
+
+
+def _draw(ax: Axes, picture: Picture) -> None:
+    factor, unit = _unit(picture)
+    if picture.is_bars:
+        _bars(ax, picture, factor)
+    else:
+        _lines(ax, picture, factor)
+    if "y" in picture.logarithmic:
+        ax.set_yscale("log")
+    elif picture.is_bars or all(v >= 0 for s in picture.series for v in s.values if v is not None):
+        ax.set_ylim(bottom=0)
+    ax.set_title(picture.about, loc="left", fontsize=9, color=INK, wrap=True)
+    ax.set_xlabel(picture.x_label, fontsize=8)
+    ax.set_ylabel(f"{picture.y_label}{f' ({unit})' if unit else ''}", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(picture.series) > 1:
+        ax.legend(fontsize=7, frameon=False)
+
+
+def _unit(picture: Picture) -> tuple[float, str]:
+    """What values are divided by, and the name of what they are then."""
+    values = [v for series in picture.series for v in series.values if v]
+    if picture.unit == "s" and values and "y" not in picture.logarithmic:
+        return next(((step, name) for step, name in reversed(STEPS) if max(values) >= step), STEPS[0])
+    return (0.01, "%") if picture.unit == "%" else (1.0, picture.unit)
+
+
+def _bars(ax: Axes, picture: Picture, factor: float) -> None:
+    wide = 0.8 / len(picture.series)
+    for k, series in enumerate(picture.series):
+        places = [j - 0.4 + (k + 0.5) * wide for j in range(len(picture.x))]
+        values = [(v or 0.0) / factor for v in series.values]
+        fill = (
+            {"facecolor": "none", "edgecolor": FAINT, "linestyle": "--"}
+            if series.name in picture.ideal
+            else {"color": _colour(series, k)}
+        )
+        ax.bar(places, values, wide * 0.9, label=series.name, **fill)  # type: ignore[arg-type]
+        _intervals(ax, places, series, factor)
+    ax.set_xticks(range(len(picture.x)), [str(place) for place in picture.x])
+
+
+def _lines(ax: Axes, picture: Picture, factor: float) -> None:
+    for k, series in enumerate(picture.series):
+        there = [j for j, v in enumerate(series.values) if v is not None]
+        places = [float(picture.x[j]) for j in there]
+        values = [(series.values[j] or 0.0) / factor for j in there]
+        if series.name in picture.ideal:
+            ax.plot(places, values, "--", color=FAINT, linewidth=1, label=series.name)
+            continue
+        ax.plot(places, values, "o-", color=_colour(series, k), linewidth=1.5, markersize=3, label=series.name)
+        if series.intervals:
+            _intervals(
+                ax,
+                places,
+                Series(series.name, tuple(series.values[j] for j in there), tuple(series.intervals[j] for j in there)),
+                factor,
+            )
+    if "x" in picture.logarithmic:
+        ax.set_xscale("log")
+
+
+def _intervals(ax: Axes, places: Sequence[float], series: Series, factor: float) -> None:
+    for place, value, interval in zip(places, series.values, series.intervals, strict=False):
+        if value is not None and interval is not None:
+            low, high = (abs(value - end) / factor for end in interval)
+            ax.errorbar([place], [value / factor], yerr=[[low], [high]], color=INK, elinewidth=1, capsize=2)
+
+
+def _colour(series: Series, k: int) -> str:
+    """A backend's own colour; the others' by their places."""
+    return colour(series.name) if series.name in KNOWN else COLOURS[k % len(COLOURS)]

@@ -1,0 +1,108 @@
+"""A lesson that was held: what was measured, in which interpreter, and what that says. Several make a Course.
+
+Both keep evidence and not sentences; a file of them is judged again when it is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compute.lessons.lesson import Evidence, Judgement, Lesson
+
+SCHEMA = "nfold-lessons/1"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A lesson with its evidence, from one interpreter.
+
+    python: what `where` says of that interpreter. seconds: that measuring took. unavailable: why there is no evidence,
+    in one line, where something that the lesson needs is missing there.
+    """
+
+    lesson: Lesson
+    evidence: Evidence
+    python: Mapping[str, Any]
+    seconds: float = 0.0
+    unavailable: str | None = None
+
+    @property
+    def judgement(self) -> Judgement:
+        if self.unavailable is not None:
+            return Judgement(None, "it was not measured", self.unavailable)
+        return self.lesson.judge(self.evidence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The experiment as JSON has it, its judgement in words for whoever reads it without nfold."""
+        lesson, judgement = self.lesson, self.judgement
+        return {
+            "lesson": lesson.number,
+            "name": lesson.name,
+            "title": lesson.title,
+            "statement": lesson.statement,
+            "holds": judgement.holds,
+            "found": judgement.found,
+            "why": judgement.why,
+            "figures": [
+                {"name": f.name, "value": f.value, "unit": f.unit, "interval": f.interval and list(f.interval)}
+                for f in judgement.figures
+            ],
+            "evidence": dict(self.evidence),
+            "code": source(lesson),
+            "python": dict(self.python),
+            "seconds": self.seconds,
+            "unavailable": self.unavailable,
+        }
+
+    def __str__(self) -> str:
+        from compute.lessons import text
+
+        return text.render(Course((self,)))
+
+    def _repr_html_(self) -> str:
+        from compute.lessons import page
+
+        return page.in_a_notebook(self)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Experiments in their order; of one lesson there may be several, from different interpreters."""
+
+    experiments: tuple[Experiment, ...]
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def by_lesson(self) -> list[Sequence[Experiment]]:
+        """The experiments of each lesson, side by side."""
+        groups: dict[int, list[Experiment]] = {}
+        for experiment in self.experiments:
+            groups.setdefault(experiment.lesson.number, []).append(experiment)
+        return list(groups.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "machine": dict(self.machine),
+            "experiments": [experiment.as_dict() for experiment in self.experiments],
+        }
+
+    def __str__(self) -> str:
+        from compute.lessons import text
+
+        return text.render(self)
+
+
+def source(lesson: Lesson) -> str:
+    """The code of a lesson as it is written: what is timed."""
+    return "\n\n".join(textwrap.dedent(inspect.getsource(inspect.unwrap(f))).strip() for f in lesson.code)
+
+
+def label(experiment: Experiment) -> str:
+    """`3.14.8`, `3.13.0 without a GIL`: what tells interpreters apart."""
+    python = experiment.python
+    return f"{python['python']}{'' if python['gil'] else ' without a GIL'}"

@@ -1,0 +1,105 @@
+"""What a lesson is: a statement that is taught, the code that is timed, and what its figures say here. Plain data.
+
+Measuring and judging are apart: `measure` runs things and gives numbers, `judge` is a pure function of these. So a
+kept lesson can be judged again, and every judgement is tested on invented numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Evidence = Mapping[str, Any]  # what JSON has: numbers, texts, lists and dictionaries of them
+Interval = tuple[float, float]
+
+HOLDS, FAILS, UNTOLD = "holds here", "does not hold here", "cannot be told here"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number, and what it is of.
+
+    unit: "×" (a ratio), "%" (of one: 0.5 is 50 %), "s", "B", "B/s", "" (a count). interval: of 95 %; None where it was
+    counted, or is known from too few rounds.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """The values of one line of a picture, or of bars of one colour; None where there is none for a place of x."""
+
+    name: str
+    values: tuple[float | None, ...]
+    intervals: tuple[Interval | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Series over common places. Bars where x are texts, lines where they are numbers.
+
+    about: one sentence of what it shows: its title, and what it says to those who do not see it. unit: of the values,
+    as a Figure's. logarithmic: the axes of powers: "", "x", "y" or "xy". ideal: names of series that nothing reached.
+    """
+
+    about: str
+    x: tuple[str, ...] | tuple[float, ...]
+    series: tuple[Series, ...]
+    x_label: str = ""
+    y_label: str = ""
+    unit: str = ""
+    logarithmic: str = ""
+    ideal: tuple[str, ...] = ()
+
+    @property
+    def is_bars(self) -> bool:
+        return any(isinstance(place, str) for place in self.x)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the evidence says of the statement, on this machine and in this interpreter.
+
+    holds: None where it cannot be told; `why` says so then. found: one sentence, with the figures that decide. why:
+    what makes it so, in a sentence or two; where the statement does not hold, what is different here.
+    """
+
+    holds: bool | None
+    found: str
+    why: str
+    figures: tuple[Figure, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def word(self) -> str:
+        return UNTOLD if self.holds is None else HOLDS if self.holds else FAILS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a lesson is to be measured. seconds: about how long it may take. say: called with what is done just now."""
+
+    seconds: float
+    say: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A statement as an experiment.
+
+    name: one word, for the command line. code: the functions that are timed, which are what is shown; together they
+    have under 15 lines. measure: the evidence, from real runs of that code. judge: pure.
+    """
+
+    number: int
+    name: str
+    title: str
+    statement: str
+    code: tuple[Callable[..., Any], ...]
+    measure: Callable[[Setting], Evidence]
+    judge: Callable[[Evidence], Judgement]

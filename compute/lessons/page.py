@@ -1,0 +1,114 @@
+"""Lessons as one HTML page to hand out: statements, verdicts, pictures, figures, code. It runs and fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from compute.lessons import drawn
+from compute.lessons.experiment import Course, Experiment, label, source
+from compute.lessons.lesson import FAILS, HOLDS, Judgement
+from compute.lessons.text import in_words
+from compute.report.notebook import html_table, image
+from compute.texts import shown, visible
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>nfold: {title}</title>
+<style>
+:root {{ color-scheme: light dark; --bad: #c1272d; --good: #00704f; --rule: #8884 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --bad: #ff7b72; --good: #56d4a0 }} }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
+section {{ border-top: 1px solid var(--rule); margin-top: 2rem; break-inside: avoid }}
+blockquote {{ margin: .5rem 0; font-size: 1.1rem; font-style: italic }}
+.holds {{ color: var(--good); font-weight: bold }}
+.fails {{ color: var(--bad); font-weight: bold }}
+.untold {{ font-weight: bold }}
+.wide {{ overflow-x: auto }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }}
+th, td {{ padding: .1rem 1rem .1rem 0 }}
+pre {{ overflow-x: auto; padding: .75rem; border: 1px solid var(--rule); font-size: .85rem }}
+img {{ background: #fff }}
+.small {{ font-size: .85rem }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{machine}</p>
+{summary}
+{sections}
+</body>
+</html>
+"""
+CLASSES = {HOLDS: "holds", FAILS: "fails"}
+
+
+def render(course: Course) -> str:
+    """The page."""
+    groups = course.by_lesson
+    title = groups[0][0].lesson.title if len(groups) == 1 else "Concurrency in Python, measured here"
+    return PAGE.format(
+        title=escape(title),
+        machine=escape(_machine(course)),
+        summary=_summary(groups) if len(groups) > 1 else "",
+        sections="\n".join(map(section, groups)),
+    )
+
+
+def _machine(course: Course) -> str:
+    told = course.machine
+    parts = [told.get("model"), f"{told['cpus']} usable CPUs" if "cpus" in told else None, told.get("date")]
+    return visible(" · ".join(str(part) for part in parts if part))
+
+
+def _summary(groups: Sequence[Sequence[Experiment]]) -> str:
+    rows = "".join(
+        f'<li value="{g[0].lesson.number}"><a href="#lesson-{g[0].lesson.number}">{escape(g[0].lesson.statement)}</a>'
+        + "".join(f" {_word(e.judgement)}{escape(_aside(e, len(g)))}" for e in g)
+        + "</li>"
+        for g in groups
+    )
+    return f"<ol>{rows}</ol>"
+
+
+def _word(judgement: Judgement) -> str:
+    return f'<span class="{CLASSES.get(judgement.word, "untold")}">{judgement.word}</span>'
+
+
+def _aside(experiment: Experiment, several: int) -> str:
+    return f" ({visible(label(experiment))})" if several > 1 else ""
+
+
+def section(experiments: Sequence[Experiment]) -> str:
+    """One lesson, held in one interpreter or in several."""
+    lesson = experiments[0].lesson
+    parts = [
+        f'<section id="lesson-{lesson.number}"><h2>{lesson.number}. {escape(lesson.title)}</h2>',
+        f"<blockquote>{escape(lesson.statement)}</blockquote>",
+    ]
+    for experiment in experiments:
+        judgement = shown(experiment.judgement)
+        head = f"<b>{escape(visible(label(experiment)))}</b>: " if len(experiments) > 1 else ""
+        parts.append(f"<p>{head}{_word(judgement)}: {escape(judgement.found)}; {escape(judgement.why)}.</p>")
+        parts += [f"<p>{image(drawn.render([p]), _alternative(p.about))}</p>" for p in judgement.pictures]
+    columns = [{f.name: in_words(f) for f in shown(e.judgement).figures} for e in experiments]
+    if names := list(dict.fromkeys(name for column in columns for name in column)):
+        heads = ["", *(visible(label(e)) for e in experiments)]
+        rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
+        parts.append(f'<div class="wide">{html_table(heads, rows, left=1)}</div>')
+    parts.append(f"<p>What is timed:</p><pre><code>{escape(source(lesson))}</code></pre></section>")
+    return "\n".join(parts)
+
+
+def _alternative(about: str) -> str:
+    return f"{about}; the table below holds the numbers"
+
+
+def in_a_notebook(experiment: Experiment) -> str:
+    """One experiment as a cell shows it."""
+    return section([experiment])

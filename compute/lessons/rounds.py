@@ -1,0 +1,108 @@
+"""Several ways of doing the same, timed: each once a round in shuffled order, and ratios of those rounds."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from compute.lessons.lesson import Figure, Interval, Setting
+from compute.scaling import statistics
+from compute.scaling.verify import WrongAnswer
+
+FEWEST = statistics.FEWEST_ROUNDS  # below it a median has no interval
+MOST = 25  # rounds: a lesson wants to be short, and its effects are large
+SECONDS_OF_A_WAY = 0.02  # that one timed call is to take at least, where its size can be chosen
+
+Samples = Mapping[str, Sequence[float]]
+
+
+def in_rounds(
+    ways: Mapping[str, Callable[[], object]],
+    setting: Setting,
+    share: float = 1.0,
+    *,
+    answer: Any = None,
+    most: int = MOST,
+) -> dict[str, list[float]]:
+    """The seconds of each way, by round: `{"threads": [0.1, …], …}`. Each way is called once untimed before.
+
+    share: of the setting's seconds that this may take; FEWEST rounds are made in any case. answer: what every call has
+    to return, where it is not None; a WrongAnswer, before anything is told, where one does not.
+    """
+    deadline = time.perf_counter() + share * setting.seconds
+    for name, way in ways.items():
+        setting.say(f"{name} · warming")
+        _check(name, way(), answer)
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    order, shuffle, latest = list(ways), random.Random(0), 0.0
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()  # a collection in the middle of one way would be its figure
+    try:
+        for done in range(most):
+            began = time.perf_counter()
+            if done >= FEWEST and began + latest > deadline:
+                break
+            shuffle.shuffle(order)
+            for name in order:
+                setting.say(f"{name} · round {done + 1}")
+                samples[name].append(_timed(name, ways[name], answer))
+            latest = time.perf_counter() - began
+    finally:
+        if was_enabled:
+            gc.enable()
+    return samples
+
+
+def _timed(name: str, way: Callable[[], object], answer: Any) -> float:
+    began = time.perf_counter()
+    value = way()
+    seconds = time.perf_counter() - began
+    _check(name, value, answer)
+    return seconds
+
+
+def _check(name: str, value: object, answer: Any) -> None:
+    if answer is not None and value != answer:
+        raise WrongAnswer(f"{name} gave {value!r}, not {answer!r}: its time would say nothing")
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
+    """How many times as long `above` took as `below`, from rounds that pair: how much faster `below` is."""
+    value, interval = statistics.paired_ratio(above, below)
+    return Figure(name, value, "×", interval)
+
+
+def seconds(name: str, samples: Sequence[float], each: int = 1) -> Figure:
+    """The median of the samples, each divided by `each`: how many of the same one sample holds."""
+    interval = statistics.median_interval(samples)
+    ends = None if interval is None else (interval[0] / each, interval[1] / each)
+    return Figure(name, statistics.median(samples) / each, "s", ends)
+
+
+def is_above(figure: Figure, limit: float) -> bool | None:
+    """Whether a figure is above the limit; None where its interval holds the limit, or where it has no interval."""
+    return _beyond(figure.interval, limit)
+
+
+def _beyond(interval: Interval | None, limit: float) -> bool | None:
+    if interval is None:
+        return None
+    low, high = interval
+    return True if low > limit else False if high < limit else None
+
+
+def enough(run: Callable[[int], object], size: int = 1, seconds: float = SECONDS_OF_A_WAY, most: int = 2**40) -> int:
+    """A size from which on run(size) takes about so many seconds: doubled until it is near, then in proportion."""
+    while True:
+        began = time.perf_counter()
+        run(size)
+        took = time.perf_counter() - began
+        if took >= seconds or size >= most:
+            return min(size, most)
+        if took >= seconds / 8:
+            return min(most, int(size * seconds / took) + 1)
+        size *= 2
