@@ -4,8 +4,9 @@ import os
 import sys
 
 import numpy as np
+from work import TIMES
 
-workers, rows = int(sys.argv[1]), 64
+workers, rows = int(sys.argv[1]), 64 * TIMES
 a, b = np.ones(1 << 23), np.ones(1 << 23)
 children = []
 for _ in range(workers):
