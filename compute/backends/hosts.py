@@ -20,7 +20,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from compute import interpreter
+from compute import python_executable
 from compute.lanes import interrupts
 
 SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
@@ -55,8 +55,8 @@ def parenthood() -> Iterator[None]:
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     is_daemon, executable = config.pop("daemon", None), sys.executable
     try:
-        interpreter.start_children_by_it()
-        sys.executable = interpreter.program()
+        python_executable.use_for_children()
+        sys.executable = python_executable.find()
         with _streams():
             yield
     finally:

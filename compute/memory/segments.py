@@ -26,7 +26,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from compute import interpreter, machine
+from compute import machine, python_executable
 from compute.lanes import interrupts
 from compute.memory import ownership
 from compute.memory.descriptors import File, with_more_files
@@ -223,7 +223,7 @@ def _create_shared(size: int) -> Segment:
     else:
         from multiprocessing.shared_memory import SharedMemory
 
-        interpreter.start_children_by_it()
+        python_executable.use_for_children()
         memory = SharedMemory(name, create=True, size=size)
         # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
         descriptor, unlink = os.dup(memory._fd), memory.unlink  # type: ignore[attr-defined]

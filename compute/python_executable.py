@@ -1,0 +1,37 @@
+"""Find the Python executable for worker processes.
+
+Where Python is embedded in another program (uWSGI), sys.executable is that program, which cannot run a Python file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from multiprocessing import spawn
+
+
+def find() -> str:
+    """The path of a Python of this version and environment. RuntimeError with the remedy where there is none."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    configured = [os.fsdecode(path or "") for path in (sys.executable, spawn.get_executable())]
+    candidates = [path for path in configured if os.path.basename(path).lower().startswith(("python", "pypy"))]
+    if os.name != "posix" or (candidates and candidates[0] == configured[0]):
+        return configured[0]
+    candidates += [os.path.join(prefix, "bin", f"python{version}") for prefix in (sys.prefix, sys.exec_prefix)]
+    executable = next((path for path in candidates if os.access(path, os.X_OK)), None)
+    if executable is None and (not configured[0] or "uwsgi" in sys.modules):
+        raise RuntimeError(
+            f"worker processes need a Python; {configured[0] or 'sys.executable, which is empty,'} is none, and there"
+            f" is no python{version} in {os.path.join(sys.prefix, 'bin')}; set sys.executable to the path of one"
+        )
+    return executable or configured[0]  # a Python by another name
+
+
+def use_for_children() -> None:
+    """Have multiprocessing and loky start their processes with that executable."""
+    executable = find()
+    if executable == sys.executable:
+        return
+    spawn.set_executable(executable)
+    if module := sys.modules.get("joblib.externals.loky.backend.spawn"):
+        module._python_exe = executable  # type: ignore[attr-defined]
