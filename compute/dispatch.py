@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compute import pictured
+from compute import notebook_html
 from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
@@ -77,7 +77,7 @@ class Result:
         return self.record()
 
     def _repr_html_(self) -> str:
-        return pictured.html("run", self.value, self.seconds, self.timeline)
+        return notebook_html.render("run", self.value, self.seconds, self.timeline)
 
     def __reduce__(self) -> Any:
         return _restored, (self.value, self.seconds, self.timeline)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compute import pictured
+from compute import notebook_html
 
 SPAN = np.dtype(
     [("chunk", np.int64), ("lane", np.int64), ("start", np.float64), ("stop", np.float64), ("cpu", np.float64)]
@@ -79,4 +79,4 @@ class Timeline:
         return trace(self)
 
     def _repr_html_(self) -> str:
-        return pictured.html("timeline", self)
+        return notebook_html.render("timeline", self)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from compute import pictured, texts
+from compute import notebook_html, texts
 from compute.scaling import files, schema
 from compute.scaling.dataset import Dataset
 from compute.scaling.laws.prospects import tell_assumption, tell_law
@@ -24,7 +24,7 @@ class Scaling(Dataset):
         return plain(self)
 
     def _repr_html_(self) -> str:
-        return pictured.html("scaling", self)
+        return notebook_html.render("scaling", self)
 
     def to_json(self, path: files.StrPath) -> None:
         """Write the dataset; the file is whole or it is not there."""
