@@ -21,7 +21,7 @@ from compute.lanes.errors import sendable
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
-from kernels.compilation.serially import interpreted
+from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
 from kernels.definition.work import checks
 
@@ -108,7 +108,7 @@ def body_of(digest: bytes, where: tuple[Any, ...]) -> Callable[..., Any]:
             _forget_what_sets()
             _setting.append(key)
         _make_room()
-        _loaded[key] = interpreted(carrier.unpacked(code[1:], _segments)[0])
+        _loaded[key] = prepare_body(carrier.unpacked(code[1:], _segments)[0])
     return _loaded[key]
 
 
@@ -157,7 +157,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
 
     body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
     if settings is None:
-        return python_lane(interpreted(body), reduces, lanes == 1)
+        return python_lane(prepare_body(body), reduces, lanes == 1)
     from kernels.compilation.compiler import compiled, have_settings
 
     have_settings(settings)

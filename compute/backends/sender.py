@@ -223,7 +223,7 @@ def _layouts(values: Sequence[Any], others: list[Any]) -> tuple[Any, ...]:
 def _refuse_object_mode(name: str, compiled: list[Any]) -> None:
     """TypeError where compiled code returns to Python: it looks its names up in the modules of the process it is in."""
     reached = (reach_of(function, compiled=True) for function in compiled if isinstance(function, types.FunctionType))
-    if any(type(value).__module__ == "numba.core.withcontexts" for reach in reached for value in reach.held):
+    if any(type(value).__module__ == "numba.core.withcontexts" for reach in reached for value in reach.kept_alive):
         raise TypeError(
             f"{name} uses numba's objmode, whose Python code finds no names in worker processes; run it on threads, or"
             " a 'python' variant that calls no such function"

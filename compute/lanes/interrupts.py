@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from kernels.compilation import entirely
+from kernels.compilation import signal_guard
 
 Handler = Callable[[int, FrameType | None], Any]
 SIGNALS = range(1, min(NSIG, 32))  # the real-time signals beyond are nobody's timeouts, and would double the cost
@@ -146,7 +146,8 @@ def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
             del error  # its traceback holds this frame
 
 
-entirely.done = put_off
+# kernels/compilation/signal_guard.py: with this, no signal cuts off one of numba's compilations.
+signal_guard.postponed = put_off
 
 
 class InterruptWatch:

@@ -1,14 +1,15 @@
 """From a body to machine code, and when machine code may be used again. README.md beside this file explains it.
 
-compiler.py       compiles a body with its helpers, as all that it reaches is now
-reach.py          walks over all that a function reaches: one key for everything that decides what it computes
-reached.py        what was reached at one moment, and whether it is still so
-parts.py          what code speaks of, and what an object holds
-provenance.py     where an object comes from: this library, numba, Python, an installed package, the user
-machine_code.py   machine code as bytes, on its way to another process or to disk
-kept_code.py      the cache's files
-given.py          compiled functions among a kernel's inputs
-serially.py       compiled functions that Python calls in a lane
-entirely.py       what no signal may cut off half-way
-bounded.py        tables that do not grow for ever
+compiler.py         compiles a body with its helpers, from what they read at this moment
+reach.py            walks over all that a function reaches: one key for everything that decides what it computes
+reach_snapshot.py   the walk's result: what was reached, where it was found, and whether it is still the same
+parts.py            helpers of the walk: the names that code uses, the objects that an object contains
+provenance.py       where an object comes from: this library, numba, Python, an installed package, the user
+our_files.py        a hash of this library's own files, which is a part of every key
+machine_code.py     a compile result as bytes, for another process or for the disk, and back
+kept_code.py        the cache's files
+jitted_inputs.py    `@njit` functions among a kernel's inputs: compiled again where they are stale
+jitted_in_lanes.py  `@njit` functions that a Python body calls: the same, and without threads of their own in a lane
+signal_guard.py     postpones exceptions of signal handlers while numba compiles
+bounded.py          dictionaries with a largest size
 """

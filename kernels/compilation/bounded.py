@@ -1,4 +1,4 @@
-"""Tables with a largest size. Without one, a session that makes many kernels would hold the data of all of them."""
+"""Dictionaries with a largest size. A session that makes many kernels would otherwise hold the data of all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
-MADE = 256  # more kernels than a session uses at once; one that has gone is made again, in 0.5 s where compiled
+# A session uses fewer kernels than this at once. An entry that was dropped is made again, in 0.5 s for compiled code.
+MADE = 256
 
 
 class Bounded(dict[K, V]):
-    """A dictionary of at most so many entries: the one that was set longest ago goes first.
+    """A dictionary of at most `most` entries: the one that was set longest ago goes first.
 
-    Where a key is an id, the entry must hold that object: another one could get the id otherwise.
+    If a key contains the id() of an object, the entry must keep that object alive. Otherwise a new object could get the
+    same id.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,5 +26,5 @@ class Bounded(dict[K, V]):
         while len(self) > self._most:
             try:
                 self.pop(next(iter(self)), None)
-            except (RuntimeError, StopIteration):  # another thread is at it
+            except (RuntimeError, StopIteration):  # another thread changed the dictionary meanwhile: try again
                 continue

@@ -1,14 +1,16 @@
-"""Compiles a body with its helpers, as all that it reaches is now. README.md beside this file says why it is so.
+"""Compiles a body with its helpers, from what they read at this moment. README.md beside this file explains why.
 
 `compiled(function)` is the function as numba compiles it at this moment. It is the same object as before for as long as
-everything that the function reaches is the same (see reach.py): a global that was set, a helper that was written anew,
-an array that was changed in place give other code, so compiled code and Python never disagree about them.
+everything that the function reaches is the same (see reach.py). A global that was set, a helper that was written anew,
+or an array that was changed in place gives other code. So compiled code and Python never disagree about them.
 
 Plain Python functions that it calls are compiled with it, so a body and its helpers need no decorator and the same
 source still runs as Python. Helpers that the user has compiled are compiled again, with their options, as a part of
-it: numba froze what they read when they were compiled first.
+it: numba froze what they read when they were compiled first. What numba compiles is never the user's function itself
+but a copy, its *twin*, whose globals hold the compiled forms of what it calls.
 
-On disk stays only what another process can tell by value to be the same (`kernels.compilation.kept_code`).
+Code is kept on disk only if its key is made of values alone, so that another process computes the same key
+(`kernels.compilation.kept_code`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numba
 from numba.core.caching import NullCache
 from numba.core.dispatcher import LiftedCode
 
-from kernels.compilation import entirely, kept_code, machine_code, provenance
+from kernels.compilation import kept_code, machine_code, provenance, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
@@ -51,9 +53,10 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def renewed(dispatcher: Any) -> Any:
-    """The user's own compiled function made again, as all that it reaches is now: for Python, or as a body's input.
+    """Compile the user's `@njit` function again, with the present values of everything that it reads.
 
-    With all that was said to `jit`, but `parallel` and `cache`: numba's cache does not see a change in another file.
+    The result is called from Python, or passed to a body as an input. It keeps the options given to `jit`, except
+    `parallel` and `cache`: numba's cache does not notice a change in another file.
     """
     if dispatcher in _own or not isinstance(dispatcher.py_func, types.FunctionType):
         return dispatcher
@@ -70,9 +73,9 @@ def settings() -> tuple[Any, ...]:
     return tuple(map(vars(numba.config).get, kept_code.settings_of_code()))
 
 
-def have_settings(given: tuple[Any, ...]) -> None:
-    """In a worker that compiles itself: have those of its caller."""
-    for name, value in zip(kept_code.settings_of_code(), given, strict=True):
+def have_settings(callers: tuple[Any, ...]) -> None:
+    """Give this worker the numba settings of its caller. Workers that compile for themselves need it."""
+    for name, value in zip(kept_code.settings_of_code(), callers, strict=True):
         setattr(numba.config, name, value)
 
 
@@ -87,7 +90,7 @@ def _still(function: types.FunctionType, settings: Hashable) -> Any:
     return latest[2] if latest is not None and latest[1].is_current() else None
 
 
-# The function beside its id keeps that its own.
+# The entry contains the function, so that its id is not used again while the entry exists.
 _latest: Bounded[Hashable, tuple[types.FunctionType, Any, Any]] = Bounded(MADE)
 
 
@@ -99,7 +102,7 @@ def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any],
     return known[1]
 
 
-# The reach keeps alive what its key tells by identity.
+# Some keys contain ids. The Reach in the entry keeps these objects alive.
 _made: Bounded[Hashable, tuple[Any, Any]] = Bounded(MADE)
 
 
@@ -114,16 +117,16 @@ def _frozen(options: dict[str, Any]) -> Hashable:
     return tuple(sorted(options.items()))
 
 
-def _entirely(compiles: Callable[..., Any]) -> Callable[..., Any]:
-    def compiles_entirely(*args: Any, **kw: Any) -> Any:
-        with entirely.done():
+def _with_signals_postponed(compiles: Callable[..., Any]) -> Callable[..., Any]:
+    def compiles_undisturbed(*args: Any, **kw: Any) -> Any:
+        with signal_guard.postponed():
             return compiles(*args, **kw)
 
-    return compiles_entirely
+    return compiles_undisturbed
 
 
 class _Forgets(dict[Any, Any]):
-    """A dictionary that stays empty, for the errors that numba keeps: their frames would keep a run's arrays alive."""
+    """A dictionary that stays empty. numba keeps errors in it, whose frames would keep a run's arrays alive."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
@@ -164,7 +167,7 @@ _adopted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def adopt(dispatcher: Any) -> Any:
-    """The dispatcher, which may be linked: in a worker, it was made of what the caller has at this moment."""
+    """The dispatcher, which may be linked: a worker compiled it from what the caller sent, so it is not stale."""
     _adopted.add(dispatcher)
     return dispatcher
 
@@ -185,12 +188,13 @@ class _Twins:
     def root(self, function: types.FunctionType, options: dict[str, Any], key: str | None) -> Any:
         """The dispatcher of the function itself; what it compiles to is kept under a key that is not None."""
         dispatcher = self._twin(function, numba.njit(**OPTIONS | options))
-        dispatcher._cache = Kept(function.__name__, key, _frozen(options)) if key else NullCache()
-        dispatcher._compile_for_args = _entirely(dispatcher._compile_for_args)
+        dispatcher._cache = CodeOnDisk(function.__name__, key, _frozen(options)) if key else NullCache()
+        dispatcher._compile_for_args = _with_signals_postponed(dispatcher._compile_for_args)
         return dispatcher
 
     def _twin(self, function: types.FunctionType, jit: Callable[..., Any], original: Any = None) -> Any:
-        # What it reads and no more: the rest of a script's globals would live for as long as its code.
+        # Only the globals that the code reads. All of them would keep a script's other globals, large arrays perhaps,
+        # alive for as long as the compiled code.
         kept = ("__name__", "__file__", "__builtins__", *globals_of(function.__code__))
         names = {name: function.__globals__[name] for name in kept if name in function.__globals__}
         names |= builtins_of(function)
@@ -214,7 +218,8 @@ class _Twins:
         if id(value) in self._helpers:
             return self._helpers[id(value)]
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
-            # What Python may call, too, is good for both: a body is compiled alone, and again in its lane.
+            # A body is compiled once by itself and once more inside the lane function. The wrapper by which Python
+            # calls it does no harm there, so the same dispatcher serves both.
             if not self._shared and (known := _still(value, _settings({}))) is not None:
                 return known
             if provenance.name_of_ours(value) and self is not _ours and not self._shared:
@@ -222,7 +227,7 @@ class _Twins:
             dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
             reach = reach_of(value, compiled=True) if self is _ours else None
             if reach is not None and not reach.unkeyed:
-                dispatcher._cache = Kept(value.__name__, reach.key, "helper")
+                dispatcher._cache = CodeOnDisk(value.__name__, reach.key, "helper")
             return dispatcher
         if provenance.is_dispatcher(value) and isinstance(value.py_func, types.FunctionType):
             return self._twin_of_compiled(value)
@@ -233,15 +238,15 @@ class _Twins:
         return value
 
     def _defaults(self, function: types.FunctionType) -> tuple[Any, Any]:
-        """A function's defaults in their compiled forms, in whose terms numba tells its signature."""
+        """A function's defaults in their compiled forms, because numba's signature of the function refers to them."""
         keywords = function.__kwdefaults__ or {}
-        if function in self._with_defaults:  # it is a default of its own: once more round, and it is refused
+        if function in self._with_defaults:  # it is a default of its own: return it unchanged, and numba refuses it
             return function.__defaults__, function.__kwdefaults__
         self._with_defaults.append(function)
-        made = {name: self._for_numba(value) for name, value in keywords.items()}
-        given = self._for_numba(function.__defaults__)
+        compiled_keywords = {name: self._for_numba(value) for name, value in keywords.items()}
+        compiled_defaults = self._for_numba(function.__defaults__)
         self._with_defaults.pop()
-        return given, made or None
+        return compiled_defaults, compiled_keywords or None
 
     def _module(self, module: types.ModuleType) -> types.ModuleType:
         """A module with the compiled forms of the functions that are called through it."""
@@ -256,9 +261,9 @@ class _Twins:
         return twin
 
     def _twin_of_compiled(self, dispatcher: Any) -> Any:
-        """The user's own compiled helper, compiled again with all that was said to `jit`, but `parallel`.
+        """The user's own compiled helper, compiled again with the options given to `jit`, except `parallel`.
 
-        Started from a lane, numba's threads can end the process (see serially.py), and all CPUs have lanes already.
+        numba's threads can end the process when a lane starts them (see jitted_in_lanes.py), and all CPUs have lanes.
         """
 
         def jit(twin: types.FunctionType) -> Any:
@@ -278,10 +283,11 @@ class _Twins:
 _ours = _Twins({}, frozenset())  # this library's helpers, which never change: every kernel shares them
 
 
-class Kept(NullCache):  # type: ignore[misc]
-    """What a dispatcher compiles to, on disk: a file for each signature, which begins with its own name.
+class CodeOnDisk(NullCache):  # type: ignore[misc]
+    """A dispatcher's machine code on disk: a file for each signature.
 
-    So a copy under another name, as a hand or a repaired disk may leave it, is a damaged entry.
+    The file begins with its own name. A file that was renamed (by hand, by a disk repair) is therefore recognised, and
+    ignored.
     """
 
     def __init__(self, name: str, key: str, options: Hashable) -> None:

@@ -21,12 +21,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kernels.compilation import provenance
+from kernels.compilation import our_files, provenance
 
-ENTRY = "*-" + "[0-9a-f]" * 32 + ".nbc"  # nothing else of a folder that the user names is touched
-UNREAD = 30 * 86400.0  # s: who comes back after a month compiles once more, a second a kernel
-MOST_BYTES = 128 << 20  # all kernels take 12 MB: ten versions or interpreters; looking at so many takes 10 ms a write
-# numba's settings that say where things are kept or what is printed; every other one may change the code.
+# Pruning deletes only files that match this: NFOLD_CACHE_DIR may be a folder with other files.
+ENTRY = "*-" + "[0-9a-f]" * 32 + ".nbc"
+UNREAD = 30 * 86400.0  # s; older entries are deleted. Compiling again takes about one second per kernel
+# All our kernels together take 12 MB, so this is room for ten versions or interpreters. Listing that many files adds
+# 10 ms to a write.
+MOST_BYTES = 128 << 20
+# numba's settings for where things are kept or what is printed; every other one may change the code.
 _HARMLESS = (
     "DUMP_",
     "DEBUG_",
@@ -51,13 +54,16 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfold"
     except RuntimeError:  # a user without a home, as in some containers
-        return Path(os.devnull) / "nfold"  # below a file there is never one
+        return Path(os.devnull) / "nfold"  # /dev/null is a file, so this path never exists
 
 
 def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any) -> Path | None:
-    """The file for a function whose reach has this key; None where its types have no words, or our files changed."""
+    """The file for a function whose reach has this key.
+
+    None if a type cannot be written as text, or if nfold's files were changed since they were imported.
+    """
     types = provenance.types_in_words(signature)
-    ours = provenance.our_digest()
+    ours = our_files.digest()
     if types is None or not ours:
         return None
     parts = (key, types, repr(options), repr(target.codegen().magic_tuple()), _versions(), _settings(), ours)
@@ -93,7 +99,7 @@ def _settings() -> str:
 @contextmanager
 def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
     """An open descriptor of what only this user can write; PermissionError for anything else, and for a link."""
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
     descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
@@ -126,7 +132,7 @@ def _folder_of(path: Path) -> Iterator[int | None]:
 
 
 def say_nothing() -> None:
-    """In a worker: its caller has the same folder, and says what is wrong with it."""
+    """Switch warnings off. Workers call this, because their caller has already warned about the same folder."""
     global _is_silent
     _is_silent = True
 
@@ -136,7 +142,7 @@ _is_silent = False
 
 @functools.cache
 def _warn(what: str, folder: Path) -> None:
-    """Once for each folder: what is wrong, and what to do about it."""
+    """Warn once for each folder: what is wrong, and what to do about it."""
     if not _is_silent:
         warnings.warn(
             f"no compiled code is kept or read: {what}; whoever can write there could run code as you."
@@ -147,7 +153,7 @@ def _warn(what: str, folder: Path) -> None:
 
 
 def read(path: Path) -> bytes | None:
-    """The entry, or None where there is none that is this user's own; that it was read keeps it."""
+    """The entry, or None where there is none of this user's own. Reading sets its time, so that pruning keeps it."""
     try:
         with _folder_of(path) as folder:
             if folder is None:
@@ -156,7 +162,7 @@ def read(path: Path) -> bytes | None:
                 return content
             try:
                 with _private(path, os.O_RDONLY, folder) as descriptor:
-                    with suppress(OSError):  # dropped since
+                    with suppress(OSError):  # deleted meanwhile
                         os.utime(descriptor)
                     with open(descriptor, "rb", closefd=False) as file:
                         return file.read()
@@ -173,7 +179,7 @@ def write(path: Path, content: bytes) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _folder_of(path):
-            # Named like an entry, so that one whose writer was killed is dropped as one.
+            # The temporary name matches ENTRY as well, so that pruning deletes the file if its writer was killed.
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
                 try:
                     file.write(content)
@@ -186,7 +192,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Drop the entries that were not read for UNREAD seconds, and the longest unread of more than MOST_BYTES."""
+    """Delete the entries that were not read for UNREAD seconds, and the longest unread beyond MOST_BYTES in all."""
     entries = []
     for path in folder.glob(ENTRY):
         with suppress(OSError):  # another process prunes, too

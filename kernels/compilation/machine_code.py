@@ -1,8 +1,8 @@
-"""Machine code on its way: from numba's compile result to plain bytes, and back, here or in another process.
+"""Turn numba's compile result into plain bytes, and back, in this process or another.
 
-The bytes are object code, LLVM's own form of it for callers to inline, and a line of JSON: names and types in words, no
-pickle. A compile result may hold more: code that returns to Python, constants that are Python objects, addresses of
-this process. Such a result cannot travel: `portable` returns None, and the code is compiled where it is needed.
+The bytes are object code, LLVM's bitcode for callers to inline, and a line of JSON: names and types as text, no pickle.
+A compile result may hold more: code that returns to Python, constants that are Python objects, addresses of this
+process. Such a result cannot be sent: `portable` returns None, and the code is compiled where it is needed.
 
 Symbols. All code in a process shares one table of names, in which numba tells functions apart by a counter that begins
 at 1 in every process. Code from elsewhere would be linked to a function of this process that has the same number. So
@@ -74,17 +74,18 @@ def portable(result: Any) -> bytes | None:
 
 
 def _calls_back(library: Any) -> bool:
-    """Whether functions in it call each other in a circle: numba writes one's address into the other when it links."""
+    """Whether functions in it call each other in a cycle: numba writes one's address into the other when it links."""
     prefix = codegen.RuntimeLinker.PREFIX
     return any(variable.name.startswith(prefix) for variable in library._final_module.global_variables)
 
 
-# The bytes of what was exported or loaded before: numba gives away the object code of a library that it loads.
+# The bytes of each library that was exported or loaded before. numba cannot return the object code of a library that it
+# has loaded, so it is kept here.
 _known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
 def _plain_fields(description: Any) -> dict[str, Any] | None:
-    """numba's description of a function in words, without its types; None where words do not tell it."""
+    """numba's description of a function as plain data, without its types; None where plain data cannot hold it."""
     fields = {name: getattr(description, name) for name in funcdesc.FunctionDescriptor.__slots__ if name not in _TYPED}
     try:
         return fields if json.loads(json.dumps(fields)) == _listed(fields) else None
@@ -100,9 +101,9 @@ def _listed(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], target: Any) -> Any:
-    """The compile result of bytes for these types of arguments.
+    """The compile result from its bytes, for these types of arguments.
 
-    target is numba's target context. ValueError where the bytes are damaged, or call what this process has not.
+    target is numba's target context. ValueError where the bytes are damaged, or call a symbol that is missing here.
     """
     content = bytes(content)
     begin = len(MAGIC) + _CHECK
@@ -141,7 +142,7 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
 
 
 def exported(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes | None:
-    """The code of a dispatcher for arguments like these, which is compiled if it is not there; None: see `portable`."""
+    """The code of a dispatcher for arguments like these, compiled if need be. None as for `portable`."""
     signature = tuple(map(dispatcher.typeof_pyval, arguments))
     dispatcher.compile(signature)
     return portable(dispatcher.overloads[signature])
@@ -150,6 +151,7 @@ def exported(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes | None:
 def imported(content: bytes, arguments: tuple[Any, ...]) -> Any:
     """A function that runs exported code, for arguments like these alone; a ValueError where it cannot be loaded."""
 
+    # Only the number of arguments counts: it is that of compute.lanes.loop's lane function.
     def stand_in(control, me, out, inputs, until):  # type: ignore[no-untyped-def]
         return 0
 

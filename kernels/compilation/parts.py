@@ -1,4 +1,4 @@
-"""The steps of the walk in reach.py: the names that code uses, the parts that an object holds, how arrays compare."""
+"""Helpers of reach.py: the names that code uses, the objects that an object contains, whether two arrays are equal."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COMPUTED = frozenset(
 
 
 def builtins_of(function: types.FunctionType) -> dict[str, Any]:
-    """What a function's code looks up, and finds where the user has put it among Python's builtins."""
+    """The names that a function's code finds among builtins because the user put them there, with their values."""
     looked_up = {name: vars(builtins).get(name, NotImplemented) for name in globals_of(function.__code__)}
     return {
         name: value
@@ -71,8 +71,8 @@ def builtins_of(function: types.FunctionType) -> dict[str, Any]:
     }
 
 
-def asks_code(module: types.ModuleType) -> bool:
-    """Whether code of the user's answers for a module's attributes: its `__getattr__`, or a class of its own."""
+def runs_code_for_attributes(module: types.ModuleType) -> bool:
+    """Whether reading an attribute of the module runs code of the user's: a module `__getattr__`, or a subclass."""
     if type(module) is types.ModuleType:
         return "__getattr__" in vars(module) and not provenance.is_fixed(module.__name__)
     return not provenance.is_fixed(type(module).__module__)
@@ -80,7 +80,7 @@ def asks_code(module: types.ModuleType) -> bool:
 
 def attribute_of(module: types.ModuleType, name: str) -> Any:
     """What code that reads a module's attribute finds; MISSING where there is none."""
-    if asks_code(module):
+    if runs_code_for_attributes(module):
         try:
             return getattr(module, name)
         except Exception:
@@ -114,7 +114,8 @@ def _imports_of(code: types.CodeType, package: str) -> tuple[str, ...]:
                 name = "." * (level or 0) + str(instruction.argval)
                 with contextlib.suppress(ImportError):  # beyond the top: it will say so when it runs
                     modules.update(_with_parents(importlib.util.resolve_name(name, package)))
-            level, latest = latest, instruction.argval  # the two that went before: how far up, and what from there
+            # The two instructions before IMPORT_NAME load the level (number of dots) and the imported names.
+            level, latest = latest, instruction.argval
     return tuple(sorted(modules))
 
 
@@ -128,7 +129,10 @@ _IMPORTERS = {"import_module", "__import__", "modules"}  # beside which a text m
 
 
 def held_by(value: Any) -> list[Any]:
-    """What an object of Python's own kinds, or of a user's class, holds, but for plain values and arrays of numbers."""
+    """The objects that an object of Python's own kinds, or of a user's class, contains.
+
+    Plain values and arrays of numbers are left out.
+    """
     return [item for item in _held_by(value) if type(item) not in PLAIN and not _is_numbers(item)]
 
 
@@ -163,14 +167,14 @@ def _held_by(value: Any) -> Iterable[Any]:
     return [*items, *(own.values() if kind.__module__ in _HOLDERS else [own.get("__wrapped__")])]
 
 
-# Modules of Python and numpy with classes for what the user puts into them: np.vectorize, SimpleNamespace …
+# Modules of Python and numpy whose classes contain objects of the user: np.vectorize, SimpleNamespace …
 _HOLDERS = {"types", "functools", "collections", "argparse", "numpy", "numpy.lib._function_base_impl", "operator"}
 
 
 def attributes_in(value: Any) -> dict[str, Any]:
     """An object's own attributes, those in slots among them, by the names that `setattr` takes.
 
-    Its own __getattr__ may do anything, and is not asked.
+    Its own __getattr__ is not called, because it may do anything.
     """
     attributes: dict[str, Any] = {}
     for kind in type(value).__mro__:
@@ -198,15 +202,16 @@ _HARMLESS = {"__new__", "__init__", "__doc__", "__array_finalize__", "__reduce__
 
 
 def with_items(value: tuple[Any, ...], items: list[Any]) -> tuple[Any, ...]:
-    """A tuple of the same class with these items; itself where they are its own."""
+    """A tuple of the same class with these items; the tuple itself if the items are unchanged."""
     if all(map(operator.is_, items, value)):
         return value
-    made: tuple[Any, ...] = tuple.__new__(type(value), items)  # a namedtuple's own takes its items one by one
-    return made
+    # namedtuple.__new__ takes the items as separate arguments, so tuple's own is called.
+    replaced: tuple[Any, ...] = tuple.__new__(type(value), items)
+    return replaced
 
 
 def layout_of(array: Any) -> tuple[Any, ...]:
-    """All that is set on an array in place but its elements: shape, dtype, strides, flags, and where it lies."""
+    """All that can be set on an array in place except its elements: shape, dtype, strides, flags, and its address."""
     dtype = array.dtype if array.dtype.fields is None else repr(array.dtype)  # fields may be named anew, in place
     return dtype, array.shape, array.strides, array.flags.num, array.__array_interface__["data"][0]
 
@@ -214,15 +219,14 @@ def layout_of(array: Any) -> tuple[Any, ...]:
 def same_bytes(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
     """Whether two arrays of the same shape and dtype, which has no objects, hold the same bytes.
 
-    They are compared where they lie, a part at a time: no copy of an array is made.
+    They are compared in place, a part at a time: no copy of an array is made.
     """
     if first.nbytes < 4096:
         return bool(first.tobytes() == second.tobytes())
     word = next(size for size in (8, 4, 2, 1) if first.dtype.itemsize % size == 0)
-    shown = [
-        first.strides[axis] or second.strides[axis] for axis in range(first.ndim)
-    ]  # an element repeated: look once
-    once = tuple(slice(None) if stride else slice(1) for stride in shown)
+    # Stride 0: all elements along this axis are the same one, so it is compared once.
+    strides = [first.strides[axis] or second.strides[axis] for axis in range(first.ndim)]
+    once = tuple(slice(None) if stride else slice(1) for stride in strides)
     words = [array.view(np.ndarray)[once][..., np.newaxis].view(f"u{word}") for array in (first, second)]
     parts = np.nditer(words, ["buffered", "external_loop"], [["readonly"]] * 2, buffersize=PART)
     return all((a == b).all() for a, b in parts)

@@ -1,14 +1,13 @@
 """Where an object comes from: this library, numba and what it stands on, an installed package, or the user.
 
-Objects of this library and of numba are known by their names, because their versions and files are in every key. That
-holds only for what its module really has under that name: a function that somebody put there is followed as theirs.
+Objects of this library and of numba are known by their names, because their versions and files are in every key. This
+is safe only if the module really has this object under this name. A function that a user has put there is treated as
+the user's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import os
 import sys
 import sysconfig
@@ -20,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import entirely
+from kernels.compilation import our_files, signal_guard
 
-_OURS = ("kernels", "compute")
 _STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
 _TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
 
@@ -37,9 +35,9 @@ def is_trusted(module: str | None) -> bool:
 
 
 def _is_pythons(root: str) -> bool:
-    """Whether what goes by the name of a module of Python's is that one.
+    """Whether the imported module of this name is really the one of the standard library.
 
-    A folder of the user's has no file either, and may be named like a module of another system (`nt`, `winreg`).
+    A module without a file may be a folder of the user's, named like a module of another system (`nt`, `winreg`).
     """
     module = sys.modules.get(root)
     if file := getattr(module, "__file__", None):
@@ -60,7 +58,7 @@ def _is_standard(file: str) -> bool:
 
 def is_ours(module: str | None) -> bool:
     """Whether a module is this library's: its files stand in every key."""
-    return (module or "").partition(".")[0] in _OURS
+    return (module or "").partition(".")[0] in our_files.ROOTS
 
 
 def is_fixed(module: str) -> bool:
@@ -84,7 +82,7 @@ def _name_within(value: Any, is_within: Callable[[str | None], bool]) -> str:
         module = "numpy" if isinstance(value, np.ufunc) else getattr(value, "__module__", None)
         holders = [str(module)]
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    else:  # numpy's and Python's random functions are methods of an object that their module keeps to itself
+    else:  # random.random and numpy's random functions are methods of a hidden instance
         module = type(owner).__module__
         holders = [module, str(module).rpartition(".")[0]]
         name = getattr(value, "__name__", None)
@@ -120,8 +118,8 @@ def _library_folders() -> tuple[str, ...]:
 def is_installed(thing: Any) -> bool:
     """Whether it comes from a package that pip has put where packages are put, from Python, or from this library.
 
-    A worker imports these by name. A user's own module may have changed since, or may not be found there. What a
-    function says of itself counts for nothing: `functools.wraps` gives it another's name.
+    A worker imports these by name. A user's own module may have changed since, or may not be found there. A function's
+    `__module__` is not enough: `functools.wraps` gives it the name of what it wraps.
     """
     if isinstance(thing, types.ModuleType):
         return _is_installed_module(thing)
@@ -129,21 +127,23 @@ def is_installed(thing: Any) -> bool:
         home = sys.modules.get(str(thing.__globals__.get("__name__")))
         if not thing.__closure__ and getattr(home, "__dict__", None) is thing.__globals__:
             return _is_installed_module(home)
-        # Else it may be what a library makes of a user's function, or code that was given a library's name.
+        # Otherwise a library may have wrapped a user's function in it, or code was given a library's name.
         return bool(_name_within(thing, lambda module: _is_installed_module(sys.modules.get(module or ""))))
     return _is_installed_module(sys.modules.get(thing.__module__ or ""))
 
 
 def _is_installed_module(module: Any) -> bool:
     name = getattr(module, "__name__", "__main__")
-    if is_fixed(name) or name.partition(".")[0] == "cloudpickle":  # which carries the others, wherever it lies
+    # cloudpickle unpickles everything else, so every worker has it.
+    if is_fixed(name) or name.partition(".")[0] == "cloudpickle":
         return True
-    file = vars(module).get("__file__") or "" if module is not None else ""  # asked for it, a module may run code
+    # vars(), not getattr: a module's __getattr__ would run code.
+    file = vars(module).get("__file__") or "" if module is not None else ""
     return name != "__main__" and str(file).startswith(_library_folders())
 
 
 def is_dispatcher(value: Any) -> bool:
-    """Whether it is a function that was given to numba's `jit`."""
+    """Whether it is a function under numba's `jit`."""
     dispatcher = sys.modules.get("numba.core.dispatcher")
     return dispatcher is not None and isinstance(value, dispatcher.Dispatcher)
 
@@ -169,7 +169,7 @@ def dispatchers_in(kinds: Iterable[Any]) -> Iterator[Any]:
 
 
 def dispatcher_options(dispatcher: Any) -> list[str] | None:
-    """All that was said to `jit`, in words; None where it holds something that words do not tell."""
+    """The options given to `jit`, as text; None where one cannot be written as text."""
     import numba.core.compiler
 
     options: dict[str, Any] = dict(dispatcher.targetoptions)
@@ -186,7 +186,7 @@ def dispatcher_options(dispatcher: Any) -> list[str] | None:
 
 
 def types_in_words(given: Any) -> str | None:
-    """numba's types in words; None for those whose words are not all of them (some hold an address)."""
+    """numba's types as text; None if a type's text does not identify it (some texts contain an address)."""
     from numba.core import types
 
     known: Any = types
@@ -203,14 +203,14 @@ def types_in_words(given: Any) -> str | None:
 
 
 def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
-    """What is needed to make the same dispatcher again from the function that it compiles."""
+    """What `dispatcher_again` needs to make the same dispatcher again."""
     signatures = [] if dispatcher._can_compile else list(dispatcher.nopython_signatures)
     pipeline = dispatcher._compiler.pipeline_class
     return kind_of(dispatcher), dict(dispatcher.locals), dict(dispatcher.targetoptions), pipeline, signatures
 
 
 def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:
-    """A dispatcher of the parts of another, around this function."""
+    """A dispatcher of this function with the options of another, from `dispatcher_parts`."""
     kind, names, options, pipeline, signatures = parts
     made = kind(function, names, options, pipeline)
     for signature in signatures:
@@ -221,7 +221,7 @@ def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def _plainly(value: Any) -> str:
-    """An option in words; a NUL in them where there are none for it."""
+    """An option as text. It contains a NUL character if the option cannot be written as text."""
     if isinstance(value, bool | int | str | None):
         return repr(value)
     if isinstance(value, set | frozenset):
@@ -236,7 +236,7 @@ def _plainly(value: Any) -> str:
 
 
 def frozen_functions(value: Any) -> list[types.FunctionType]:
-    """The functions of a ufunc, a stencil, a callback or a class that numba has made, and that nothing makes anew."""
+    """The functions of a ufunc, stencil, callback or class of numba's, which offers no way to compile these again."""
     made_by = value.__class__.__module__ if not isinstance(value, type) else type(value).__module__
     if made_by.partition(".")[0] != "numba":
         return []
@@ -251,7 +251,7 @@ def frozen_functions(value: Any) -> list[types.FunctionType]:
 
 
 def intrinsic_of_ours(value: Any) -> types.FunctionType | None:
-    """What writes the code of an intrinsic, where that is a function of this library."""
+    """The function that generates an intrinsic's code, if it is this library's."""
     definition = getattr(value, "_defn", None)
     if isinstance(definition, types.FunctionType) and is_our_code(definition):
         return definition
@@ -265,7 +265,7 @@ def is_known_to_numba(function: types.FunctionType) -> bool:
     try:
         cpu_target.typing_context.resolve_value_type(function)
     except ValueError as error:
-        # numba holds it in the frame that raised it: a circle, with all frames up to the run, and its arrays.
+        # The exception, its traceback and the frames refer to each other. That cycle would keep the run's arrays alive.
         error.__traceback__ = None
         return False
     return True
@@ -282,8 +282,8 @@ def kernel_parts(value: Any) -> list[Any]:
 
 @contextmanager
 def numbas_lock() -> Iterator[None]:
-    """The lock under which numba compiles: what asks it for types fills its registries, which no two threads may do."""
-    with entirely.done():
+    """Hold the lock under which numba compiles. Asking numba for types fills its registries, one thread at a time."""
+    with signal_guard.postponed():
         from numba.core.compiler_lock import global_compiler_lock
 
         with global_compiler_lock:
@@ -291,7 +291,7 @@ def numbas_lock() -> Iterator[None]:
 
 
 def bring_up_to_date() -> None:
-    """Have numba take in what was registered with it since it last compiled: it would do so only in compiling."""
+    """Have numba read what was registered since it last compiled. By itself it does so only when it compiles."""
     from numba.core.registry import cpu_target
 
     cpu_target.typing_context.refresh()
@@ -311,13 +311,14 @@ def foreign() -> str:
     for place, registry in enumerate(_registries()):
         for entry in registry[_looked_at.get(place, 0) :]:
             for home in _homes(entry):
-                if home.partition(".")[0] not in ("numba", *_OURS):
+                if home.partition(".")[0] not in ("numba", *our_files.ROOTS):
                     return home
             _looked_at[place] = _looked_at.get(place, 0) + 1
     return ""
 
 
-_looked_at: dict[int, int] = {}  # how many entries of each registry, which only grow, were found to be numba's or ours
+# How many entries of each registry were already found to be numba's or ours. Registries only grow.
+_looked_at: dict[int, int] = {}
 
 
 def _registries() -> tuple[list[Any], ...]:
@@ -348,46 +349,6 @@ def _homes(entry: Any) -> Iterator[str]:
             yield str(function.__globals__.get("__name__"))
             closed = [cell.cell_contents for cell in function.__closure__ or ()]
             functions += [part for part in closed if part not in functions]
-
-
-def our_digest() -> str:
-    """A hash of this library's files; "" where one has changed since it was imported, and what runs is not in it."""
-    digest = _digest_of_files()
-    return digest if _files() == _IMPORTED else ""
-
-
-@functools.cache
-def _digest_of_files() -> str:
-    digest = hashlib.sha256()
-    for name, path, *_ in _IMPORTED:
-        content = Path(path).read_bytes()
-        digest.update(f"{name}:{len(content)}:".encode() + content)
-    return digest.hexdigest()
-
-
-def _files() -> list[tuple[Any, ...]]:
-    """This library's files: the name of each, its path, and what tells whether another stands there now.
-
-    A file may be replaced by one that is older (`tar x`, `rsync -a`), so the time of its content says little. Nobody
-    sets the time at which its entry on disk was changed; and what is put in its place is another entry.
-    """
-    files = []
-    for root in _OURS:
-        file = getattr(sys.modules.get(root), "__file__", None) or str(Path(__file__).parents[2] / root / "__init__.py")
-        waiting = [(root, os.path.dirname(file))]
-        for name, folder in waiting:
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".py"):
-                        is_now = entry.stat()
-                        states = is_now.st_ino, is_now.st_ctime_ns, is_now.st_mtime_ns, is_now.st_size
-                        files.append((f"{name}/{entry.name}", entry.path, *states))
-                    elif entry.name != "__pycache__" and entry.is_dir():
-                        waiting.append((f"{name}/{entry.name}", entry.path))
-    return sorted(files)
-
-
-_IMPORTED = _files()
 
 
 def shown(value: Any) -> str:

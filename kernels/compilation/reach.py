@@ -29,7 +29,6 @@ from kernels.compilation.parts import (
     DEPTH,
     MISSING,
     PLAIN,
-    asks_code,
     attribute_of,
     attributes_of,
     globals_of,
@@ -37,8 +36,9 @@ from kernels.compilation.parts import (
     imported_by,
     layout_of,
     own_operations,
+    runs_code_for_attributes,
 )
-from kernels.compilation.reached import Reach, contents, exact_form
+from kernels.compilation.reach_snapshot import Reach, contents, exact_form
 
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
@@ -62,17 +62,18 @@ def forget() -> None:
 _latest: Bounded[tuple[int, bool], tuple[types.FunctionType, Reach]] = Bounded(2 * MADE)
 
 
-# What such objects reached when they were first met: never forgotten while they live.
+# For ufuncs, stencils and other objects whose functions numba froze: the keys of these functions at first sight. They
+# are remembered for as long as the objects live.
 _frozen: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
 class _Walk:
-    """One walk over what a function reaches: what it meets goes into the key, and into the list of what to watch."""
+    """One walk over what a function reaches. Each thing goes into the key, and into the lists of what to compare."""
 
     def __init__(self, compiled: bool) -> None:
         self._compiled = compiled
         self._digest = hashlib.sha256()
-        self._met: dict[int, int] = {}  # of what has an identity, and may be met again on its own way
+        self._met: dict[int, int] = {}  # id -> order of first visit, so that cycles end
         self._modules: list[types.ModuleType] = []
         self._attributes: set[str] = set()
         self._depth = 0  # of objects in objects
@@ -98,7 +99,7 @@ class _Walk:
 
     def _unkeyed(self, why: str, value: Any) -> None:
         self._reach.unkeyed = self._reach.unkeyed or why
-        self._reach.held.append(value)
+        self._reach.kept_alive.append(value)
         self._put("object", f"{type(value).__qualname__} {id(value)}")
 
     def _value(self, value: Any) -> None:
@@ -131,11 +132,11 @@ class _Walk:
             self._put("again", str(self._met[id(value)]))
         else:
             self._met[id(value)] = len(self._met)
-            self._reach.held.append(value)
+            self._reach.kept_alive.append(value)
             self._object(value)
 
     def _object(self, value: Any) -> None:
-        """What has an identity: a function, a module, an array, a class, or something that nothing is known of."""
+        """What has an identity: a function, a module, an array, a class, or an unknown object."""
         if isinstance(value, types.ModuleType):
             self._put("module", value.__name__)
             self._modules.append(value)
@@ -174,7 +175,7 @@ class _Walk:
             return
         self._depth += 1
         held = held_by(value)
-        self._reach.holders.append((value, held))
+        self._reach.containers.append((value, held))
         for item in held:
             self._value(item)
         self._depth -= 1
@@ -187,7 +188,8 @@ class _Walk:
             self._value(function)
         now = [reach_of(function, compiled=True).key for function in functions]
         if _frozen.setdefault(value, now) != now:
-            changed = [one for one, then, key in zip(functions, _frozen[value], now, strict=True) if then != key]
+            keys = zip(functions, _frozen[value], now, strict=True)
+            changed = [function for function, then, key in keys if then != key]
             name, kind = changed[0].__qualname__, type(value).__name__
             raise RuntimeError(
                 f"{name} was compiled by numba ({kind}) when what it reads had other values than now, and numba keeps"
@@ -241,7 +243,7 @@ class _Walk:
                     self._reach.imported.append(module)
 
     def _own_attributes(self, function: types.FunctionType) -> None:
-        """What Python finds by other ways than by a name in the code: a function's attributes, and computed names."""
+        """What Python finds without a name in the code: a function's attributes, and computed names."""
         self._reach.mutable |= bool(vars(function)) or not COMPUTED.isdisjoint(attributes_of(function.__code__))
         for value in vars(function).values():
             if type(value) not in PLAIN:
@@ -271,7 +273,7 @@ class _Walk:
             self._value(value)
 
     def _code(self, code: types.CodeType) -> None:
-        """The code without its lines: what is edited above a function is none of its business."""
+        """The code without line numbers: an edit above the function must not change the key."""
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         self._put("code", repr((code.co_name, counts)))
         for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
@@ -281,24 +283,25 @@ class _Walk:
         self._items("constants", code.co_consts)
 
     def _modules_attributes(self) -> None:
-        """Of each module that was met, every attribute whose name some code speaks of.
+        """Of each module that was met, every attribute whose name is in some code.
 
-        Which module an attribute is read from is not always to be seen, since a module may be passed on; so each name
-        counts for each module. What is found may bring further names and modules, until there are no more.
+        The walk cannot always see which module an attribute is read from, because modules can be passed around. So
+        every name is looked up in every module. What is found may bring further names and modules, until there are no
+        more.
         """
         done: set[tuple[int, str]] = set()
         while todo := [
-            (place, name)
-            for place, module in enumerate(self._modules)
+            (index, name)
+            for index, module in enumerate(self._modules)
             if self._may_change(module)
-            for name in sorted(self._attributes if asks_code(module) else self._attributes.intersection(vars(module)))
-            if (place, name) not in done
+            for name in sorted(self._names_to_look_up(module))
+            if (index, name) not in done
         ]:
-            for place, name in todo:
-                done.add((place, name))
-                module = self._modules[place]
-                self._put("of", str(place))
-                if asks_code(module):
+            for index, name in todo:
+                done.add((index, name))
+                module = self._modules[index]
+                self._put("of", str(index))
+                if runs_code_for_attributes(module):
                     value = attribute_of(module, name)
                     self._reach.answers.append((module, name, value))
                     self._put("name", name)
@@ -309,8 +312,11 @@ class _Walk:
             if self._may_change(module):
                 self._reach.absent.append((vars(module), frozenset(self._attributes.difference(vars(module)))))
 
+    def _names_to_look_up(self, module: types.ModuleType) -> set[str]:
+        return self._attributes if runs_code_for_attributes(module) else self._attributes.intersection(vars(module))
+
     def _may_change(self, module: types.ModuleType) -> bool:
-        """Whether its attributes are looked at: what is ours is in our files, and workers import what Python runs."""
+        """Whether its attributes are looked at: ours are in our files, and workers import what Python runs."""
         return not provenance.is_ours(module.__name__) and (
             self._compiled or not provenance.is_trusted(module.__name__)
         )
@@ -369,7 +375,7 @@ class _Walk:
             self._inside(value)
 
     def _dispatcher(self, dispatcher: Any) -> None:
-        """A function that the user gave to numba: its code, its options, and the signatures that it was held to."""
+        """A function that the user gave to numba: its code, its options, and the signatures that it is limited to."""
         self._reach.dispatchers.append(dispatcher)
         options = provenance.dispatcher_options(dispatcher)
         if options is None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
-from kernels.compilation.given import as_they_are_now
+from kernels.compilation.jitted_inputs import as_they_are_now
 from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
 from kernels.definition.containers import ATOMS, read_only
 from kernels.definition.plan import Plan, as_index

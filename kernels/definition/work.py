@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kernels.compilation.serially import interpreted
+from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
@@ -60,7 +60,7 @@ class Variant:
     def load(self, reduces: bool = False) -> Body:
         """The function to call, compiled where it is to be; reduces: as the body of a kernel that does."""
         if not self.compiled:
-            return interpreted(self.source())
+            return prepare_body(self.source())
         from kernels.compilation.compiler import compiled
 
         made: Body = compiled(self.source(), **checks(self.source(), reduces))

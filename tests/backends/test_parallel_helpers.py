@@ -9,7 +9,7 @@ import pytest
 import rules
 from patience import PATIENCE
 
-from kernels.compilation import serially
+from kernels.compilation import jitted_in_lanes
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_in_a_body_it_launches_nothing_and_elsewhere_it_does():
     for name in ("total", "total_and_one"):
         helper = getattr(rules, name)
         before = helper(x)
-        assert serially.interpreted(rules.plainly)(x) == x.sum() + 1
+        assert jitted_in_lanes.prepare_body(rules.plainly)(x) == x.sum() + 1
         assert not helper.in_lanes.targetoptions.get("parallel")
         assert helper.in_lanes is not helper
         assert helper(x) == before == helper.in_lanes(x)
@@ -66,13 +66,13 @@ def test_in_a_body_it_launches_nothing_and_elsewhere_it_does():
 
 
 def test_a_body_that_names_none_is_itself():
-    assert serially.interpreted(rules.value_of) is rules.value_of
+    assert jitted_in_lanes.prepare_body(rules.value_of) is rules.value_of
 
 
 def test_a_body_sees_its_globals_as_they_are(monkeypatch):
-    body = serially.interpreted(rules.plainly)
+    body = jitted_in_lanes.prepare_body(rules.plainly)
     assert body is not rules.plainly
-    assert body is serially.interpreted(rules.plainly)
+    assert body is jitted_in_lanes.prepare_body(rules.plainly)
     assert body(np.ones(3)) == 4
     monkeypatch.setattr(rules, "total_and_one", lambda x: "another")
     assert body(np.ones(3)) == "another"

@@ -48,9 +48,9 @@ def test_kernels_that_are_made_in_a_loop_do_not_hold_their_data_for_ever():
 
 @pytest.mark.parametrize("variant", ["nogil", "python"])
 def test_what_was_forgotten_is_made_again_as_it_is_now(variant, monkeypatch):
-    from kernels.compilation import compiler, reach, serially
+    from kernels.compilation import compiler, jitted_in_lanes, reach
 
-    tables = [(compiler, "_made"), (compiler, "_latest"), (reach, "_latest"), (serially, "_bodies")]
+    tables = [(compiler, "_made"), (compiler, "_latest"), (reach, "_latest"), (jitted_in_lanes, "_bodies")]
     for home, name in tables:
         monkeypatch.setattr(home, name, Bounded(2))
     text = "RATE = 2.0\n@njit\ndef f(v):\n    return v * RATE\n"

@@ -172,19 +172,19 @@ def test_what_others_can_write_is_not_read_and_named_once(tmp_path, unwarned, op
 
 PLANTED = """
 import os, pickle, sys
-from kernels.compilation.compiler import Kept, compiled
+from kernels.compilation.compiler import CodeOnDisk, compiled
 class Payload:
     def __reduce__(self):
         return os.system, (f"touch {sys.argv[1]}",)
 def add(x):
     return x + 777
 if sys.argv[2] == "plant":
-    write = Kept.save_overload
+    write = CodeOnDisk.save_overload
     def save(self, sig, data):
         path = self._path(sig, data.target_context)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pickle.dumps(Payload()))
-    Kept.save_overload = save
+    CodeOnDisk.save_overload = save
 assert compiled(add)(1) == 778
 """
 

@@ -26,10 +26,10 @@ import kernels
 folder = Path(kernels.__file__).parent / "matrix"
 file = folder / "micro_kernel.py"
 newer, older = folder.parent.parent / "newer", folder.parent.parent / "older.py"
-from kernels.compilation import provenance
-before = provenance.our_digest()
+from kernels.compilation import our_files
+before = our_files.digest()
 {way}
-print(len(before), repr(provenance.our_digest()))
+print(len(before), repr(our_files.digest()))
 """
 
 

@@ -1,16 +1,17 @@
-"""Compiled functions that Python calls in a lane: as what they read is now, and on no threads but the lane's.
+"""Two protections for Python bodies that call `@njit` functions.
 
-numba freezes what a function reads when it is first called, and keeps in its own cache what was frozen in another
-session. So before a run, what the body reaches and numba has compiled is compiled again where anything has changed.
+1. Stale functions are compiled again before a run. numba freezes what a function reads when it is first called, and its
+   own cache keeps what was frozen in another session.
+2. Functions compiled with parallel=True run without threads inside a lane, and so do functions that call them. numba's
+   threads can end the process when a lane starts them. Its workqueue aborts when two threads launch at once
+   (numba#8563). OpenMP aborts in a process that was forked after its first use. Code from a cache finds no threads
+   started. Besides, all CPUs have lanes already.
 
-Started from a lane, numba's own threads can end the process: its workqueue aborts when two threads launch at once
-(numba#8563), OpenMP in a process that was forked after its first use, and code from a cache finds no threads started.
-All CPUs have lanes already. So in a lane, a function compiled with parallel=True, and one that calls such a function,
-hands over to a copy that was compiled without it. It is the user's own object that hands over, so it does not matter
-where the body finds it.
+For the second, the user's own dispatcher calls a copy of itself that was compiled without parallel=True. So it does not
+matter by which name the body finds the dispatcher.
 
-A function that is found only while a body runs (by a name that is put together, by an import in the body) is not seen
-here, nor is what numba.vectorize makes with target="parallel", nor a thread that a body starts.
+Not covered are functions that are found only while a body runs (by a computed name, by an import in the body), what
+numba.vectorize makes with target="parallel", and threads that a body starts.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.reach import reach_of
 
-_here = threading.local()
+_this_thread = threading.local()
 _bodies: Bounded[int, tuple[Any, Callable[..., Any]]] = Bounded(MADE)
-# What each reached when it was last compiled here.
+# The key of what each reached when it was last compiled here.
 _renewed: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A body for the interpreter: itself, or what calls it and has functions that launch threads run without them.
+def prepare_body(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A body for the interpreter: itself, or a wrapper in which its parallel=True functions run on one thread.
 
-    The same object each time. What the body reaches, and numba has compiled, is brought up to date.
+    The same object each time. The `@njit` functions that the body reaches are compiled again where they are stale.
     """
     if "numba" not in sys.modules or not isinstance(function, types.FunctionType):
         return function
@@ -67,22 +68,22 @@ def _launches(dispatcher: Any) -> bool:
 def _in_a_lane(function: types.FunctionType) -> Callable[..., Any]:
     @functools.wraps(function)
     def body(*arguments: Any) -> Any:
-        before = getattr(_here, "lane", False)
-        _here.lane = True
+        was_in_lane = getattr(_this_thread, "in_lane", False)
+        _this_thread.in_lane = True
         try:
             return function(*arguments)
         finally:
-            _here.lane = before
+            _this_thread.in_lane = was_in_lane
 
     return body
 
 
 @functools.cache
 def _diverting(kind: type) -> type:
-    """A class of dispatchers that hand over to `in_lanes` where they are called in a lane."""
+    """A class of dispatchers that call `in_lanes` in their place when a lane calls them."""
 
     def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        if getattr(_here, "lane", False):
+        if getattr(_this_thread, "in_lane", False):
             return self.in_lanes(*arguments, **keywords)
         return kind.__call__(self, *arguments, **keywords)
 
@@ -91,7 +92,7 @@ def _diverting(kind: type) -> type:
 
 
 def renew(dispatchers: list[Any]) -> None:
-    """Have numba compile again what has been compiled from other globals than there are now, or in another session."""
+    """Have numba compile the stale ones again: what they read has changed, or another session compiled them."""
     stale = []
     for dispatcher in dispatchers:
         key = reach_of(dispatcher.py_func, compiled=True).key
@@ -102,9 +103,9 @@ def renew(dispatchers: list[Any]) -> None:
         return
     from numba.core.caching import NullCache
 
-    # numba's own `recompile` for all at once: one that is compiled before what it calls would get that one's old code.
+    # numba's own `recompile`, for all at once: a function that is compiled before what it calls would get the old code.
     for dispatcher, signatures, _ in stale:
-        dispatcher._cache = NullCache()  # numba's own does not see a change in another file
+        dispatcher._cache = NullCache()  # numba's own cache does not notice a change in another file
         if signatures:
             dispatcher._make_finalizer()()
             dispatcher._reset_overloads()

@@ -1,7 +1,7 @@
-"""Functions among a kernel's inputs. They read what the caller has at the moment of the run, as a body does.
+"""Compile `@njit` functions among a kernel's inputs again when something that they read has changed.
 
-numba freezes what a function reads when it first compiles it. So a function that the user has given to numba and passes
-as an input, or inside of one, is compiled again where something that it reads has changed.
+numba freezes what a function reads when it first compiles it. Inputs are to read what the caller has at the moment of
+the run, as a body does. kernels.definition.arguments calls this for every plan.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
+from kernels.compilation.jitted_in_lanes import renew
 from kernels.compilation.parts import DEPTH, held_by, with_items
 from kernels.compilation.reach import reach_of
-from kernels.compilation.serially import renew
 
 _ATOMS = (int, float, complex, bool, str, bytes, type(None), np.ndarray)
 
 
 def as_they_are_now(value: Any, compiled: bool) -> Any:
-    """The value for a run: functions that numba has compiled are made again, and so are those that Python's call.
+    """The value for a run: stale `@njit` functions are compiled again, and so are those that plain functions call.
 
-    To compiled code each function that numba has compiled is a type of its own, which leads to the code that it had.
+    numba gives every compiled function a type of its own, and that type refers to the code as it was first compiled. So
+    for a compiled body a stale function is replaced, not changed in place.
     """
     if "numba" not in sys.modules:
         return value

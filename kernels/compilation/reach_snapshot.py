@@ -1,4 +1,7 @@
-"""What a function reached at one moment, and whether it is so still: each thing beside the place where it was found."""
+"""Reach: the result of reach.py's walk.
+
+It remembers each object and where it was found. So `is_current` can check in microseconds whether anything has changed.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,28 @@ from kernels.compilation.parts import MISSING, PLAIN, attribute_of, held_by, lay
 class Reach:
     """All that one function reached at one moment.
 
-    key:     a hash of the values. What has no value to hash enters by its identity; `unkeyed` then says what it is.
-    unkeyed: why the key means nothing in another process; empty where it means the same in every one.
-    mutable: something that is reached may change in place without this noticing (a list, an object of a class).
-    attributes: every name that its code speaks of, and that may be an attribute's.
+    What is known of the function:
+
+    key:         a hash of the values. What has no value to hash enters by its identity; `unkeyed` then says what it is.
+    unkeyed:     why the key means nothing in another process; empty where it means the same in every one.
+    mutable:     something that is reached may change in place without this noticing (a list, an object of a class).
+    attributes:  every name in its code that may be an attribute's.
     dispatchers: functions in it that the user has given to numba.
-    imported: the user's modules that its code imports itself, where Python runs it.
+    imported:    the user's modules that its code imports itself, where Python runs it.
+
+    What `is_current` compares, each with what was there at that moment:
+
+    arrays:     (array, its elements or None, its layout).
+    names:      (dictionary, name, value): globals, builtins, attributes of modules.
+    absent:     (dictionary, names): names that were looked up in a module and not found.
+    answers:    (module, name, value) for modules that run code of the user's when an attribute is read.
+    dtypes:     (structured dtype, its text): its fields may be renamed in place.
+    cells:      (closure cell, its contents).
+    functions:  (function, code, defaults, keyword defaults).
+    containers: (object, the objects that it contained).
+    registered: how many entries numba's registries had.
+
+    kept_alive: objects whose id is in the key, so that no other object gets it.
     """
 
     key: str = ""
@@ -31,16 +50,16 @@ class Reach:
     attributes: frozenset[str] = frozenset()
     dispatchers: list[Any] = field(default_factory=list)
     imported: list[types.ModuleType] = field(default_factory=list)
-    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)  # each with its elements and layout at that moment
+    arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)
-    answers: list[tuple[types.ModuleType, str, Any]] = field(default_factory=list)  # of modules that ask code
+    answers: list[tuple[types.ModuleType, str, Any]] = field(default_factory=list)
     dtypes: list[tuple[np.dtype[Any], str]] = field(default_factory=list)
     cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
     functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
-    holders: list[tuple[Any, list[Any]]] = field(default_factory=list)  # each with what it held
-    held: list[Any] = field(default_factory=list)  # so that an id in the key stays its own
+    containers: list[tuple[Any, list[Any]]] = field(default_factory=list)
     registered: int = 0
+    kept_alive: list[Any] = field(default_factory=list)
 
     def is_current(self) -> bool:
         """Whether nothing of it has been replaced, or changed in place, since."""
@@ -69,8 +88,8 @@ class Reach:
         for dtype, words in self.dtypes:
             if repr(dtype) != words:
                 return False
-        for holder, held in self.holders:
-            if len(now := held_by(holder)) != len(held) or not all(map(operator.is_, now, held)):
+        for container, contained in self.containers:
+            if len(now := held_by(container)) != len(contained) or not all(map(operator.is_, now, contained)):
                 return False
         return self.registered == provenance.registrations()
 
