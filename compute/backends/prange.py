@@ -25,7 +25,7 @@ from compute.lanes.loop import (
 )
 from compute.traits import Traits
 from kernels.definition import Kernel, numba_is_here
-from kernels.definition.work import checks
+from kernels.definition.kernel_class import checks
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 

@@ -23,7 +23,7 @@ from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
-from kernels.definition.work import checks
+from kernels.definition.kernel_class import checks
 
 PARENT_CHECK = 0.5  # s between two looks whether the parent lives, where the system cannot tell us of its death
 

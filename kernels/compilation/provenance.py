@@ -273,7 +273,7 @@ def is_known_to_numba(function: types.FunctionType) -> bool:
 
 def kernel_parts(value: Any) -> list[Any]:
     """The functions of a kernel that a Python body names."""
-    definition = sys.modules.get("kernels.definition.work")
+    definition = sys.modules.get("kernels.definition.kernel_class")
     if definition is None or not isinstance(value, definition.Kernel):
         return []
     parts = [value.planner, value.reduce, value.finisher]

@@ -2,22 +2,22 @@
 
 decorator.py      @kernel: a kernel of a body
 each.py           each(f): a kernel of any Python function of one item
-work.py           Kernel and Variant; find, which looks one up by its path
-plan.py           Plan: one call's work, checked
+kernel_class.py   Kernel and Variant, the classes behind these two; find, which looks a kernel up by its path
+plan.py           Plan: what one call of a kernel will do
 bodies.py         what may be a body
 arguments.py      what its inputs may be, and how they are bound
 containers.py     arrays inside of inputs, which are read-only, too
 operands.py       arrays as the matrix kernels and streams take them: float64, cut into tiles
-rows.py           where a reducing body writes: into its own row, or beyond it
-refusals.py       what numpy and numba say of a body that writes to an input, in one line
-numbas_words.py   numba's error for a body that it cannot compile, in one line
+rows.py           whether a reducing body writes beyond its own row of the output
+refusals.py       errors of numpy and numba about a body, in one line with a remedy; bodies that write to an input
+compile_errors.py the part of it that reads numba's errors of compiling
 """
 
 from kernels.definition.decorator import kernel as kernel
+from kernels.definition.kernel_class import Kernel as Kernel
+from kernels.definition.kernel_class import Variant as Variant
+from kernels.definition.kernel_class import find as find
+from kernels.definition.kernel_class import nearest as nearest
+from kernels.definition.kernel_class import numba_is_here as numba_is_here
 from kernels.definition.plan import Plan as Plan
 from kernels.definition.plan import as_index as as_index
-from kernels.definition.work import Kernel as Kernel
-from kernels.definition.work import Variant as Variant
-from kernels.definition.work import find as find
-from kernels.definition.work import nearest as nearest
-from kernels.definition.work import numba_is_here as numba_is_here

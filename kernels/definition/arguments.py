@@ -1,7 +1,7 @@
 """What a kernel's inputs may be: numbers, and numpy's own arrays of dtypes that every worker can take.
 
-Every input of every plan goes through `checked`, on every backend alike and before a worker starts. What an array of
-another kind would lose by the way (a mask, a unit, an index) is named, with the remedy.
+Every input of every plan goes through `checked`, on every backend alike and before a worker starts. What another kind
+of array would lose (a mask, a unit, an index) is named, with the remedy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 PLAIN = frozenset(np.dtype(code) for code in "?bhilqBHILQfdFD")  # every worker takes them, compiled or not
 NUMBERS = (np.ndarray, np.generic, int, float, complex)
 LEAST, MOST = -(2**63), 2**63 - 1
-# What to pass instead of what no worker can take, or compiled code cannot, by the dtype's kind and size.
+# What to pass instead of a dtype that no worker, or no compiled code, can take, by the dtype's kind and size.
 REMEDIES = {
     "f2": "{x}.astype(np.float32)",
     "f": "{x}.astype(np.float64)",
@@ -39,7 +39,7 @@ REMEDIES = {
 def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bool) -> Plan:
     """The plan, with inputs that every worker can take.
 
-    A ValueError that names the input and the remedy for what a worker cannot take, or would take wrongly.
+    ValueError, with the input and the remedy, for what a worker cannot take, or would take wrongly.
     """
     if plan.order is not None and not np.array_equal(np.sort(plan.order), np.arange(plan.chunks)):
         raise ValueError(f"a plan's order must hold each of its {plan.chunks} chunks once, not {plan.order!r}")
@@ -58,15 +58,15 @@ def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bo
 
 def guarded(inputs: tuple[Any, ...], inout: Sequence[int]) -> tuple[Any, ...]:
     """The inputs as bodies get them: read-only views of all arrays, in containers too, but of those at `inout`."""
-    made = list(inputs)  # twice as fast as a generator, which every run would wait for
+    protected = list(inputs)  # a loop over a list is twice as fast as a generator, and every run waits for it
     for k, x in enumerate(inputs):
         if type(x) is np.ndarray:
             if k not in inout:
-                made[k] = view = x.view()
+                protected[k] = view = x.view()
                 view.setflags(False)  # type: ignore[call-arg]  # by name it takes twice as long
         elif type(x) not in ATOMS:
-            made[k] = read_only(x)
-    return tuple(made)
+            protected[k] = read_only(x)
+    return tuple(protected)
 
 
 def with_copied_inputs(plan: Plan, inout: Sequence[int]) -> Plan:
@@ -129,7 +129,7 @@ def _taken(value: Any, name: str, compiled: bool) -> Any:
 
 
 def _as_array(value: Any, name: str) -> Any:
-    """An array or what stands for one as numpy's own array; a ValueError where that would lose something."""
+    """An array, or an object like one, as numpy's own array; a ValueError where that would lose something."""
     kind = type(value)
     if kind is np.ndarray or not (isinstance(value, np.ndarray) or _is_array_like(value)):
         return value
@@ -145,7 +145,7 @@ def _as_array(value: Any, name: str) -> Any:
     if not hasattr(value, "to_numpy"):
         stripped = f"{name}.magnitude" if hasattr(value, "magnitude") else f"np.asarray({name})"
         raise ValueError(f"{name} is a {kind.__name__}, not an array; pass {stripped}")
-    array = np.asarray(value)  # pandas and its like: the index is no part of the numbers
+    array = np.asarray(value)  # pandas and the like: the index is not a part of the numbers
     if array.dtype.hasobject:
         raise ValueError(
             f"{name} is a {kind.__name__} that holds Python objects, which no worker can share;"
@@ -175,7 +175,7 @@ def _refused(dtype: np.dtype[Any], compiled: bool = True) -> tuple[str, str] | N
                 why, remedy = reason
                 return f"whose field {field} is {dtype[field].base}, {why}", remedy.replace("{x}", f"{{x}}[{field!r}]")
     remedy = REMEDIES.get(f"{dtype.kind}{dtype.itemsize}") or REMEDIES.get(dtype.kind, "{x}.astype(float)")
-    if dtype.kind == "f" and dtype.itemsize == 2:  # numba knows the type, and nothing that can be done with it
+    if dtype.kind == "f" and dtype.itemsize == 2:  # numba knows the type, but none of its operations
         return "which compiled code cannot compute with", remedy
     from numba.core.errors import NumbaError
     from numba.np.numpy_support import from_dtype
@@ -220,7 +220,7 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
 
     def bound_as_python_does(args: tuple[Any, ...], kw: dict[str, Any]) -> Sequence[Any]:
         if is_plain and not kw and len(args) == len(names):
-            return args  # the usual case: binding takes as long as all the rest of a plan
+            return args  # the usual case: binding would take as long as the rest of a plan
         if not kw and (len(args) < len(needed) or (most is not None and len(args) > most)):
             raise ValueError(f"{body.__name__} takes {_count(needed, most)} ({', '.join(names)}), not {len(args)}")
         bound = signature.bind(*args, **kw)

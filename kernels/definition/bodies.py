@@ -1,7 +1,7 @@
 """What may be a kernel's body: a plain function of (lo, hi, out, *inputs) that fills out[lo:hi] and returns nothing.
 
-What can be seen in a function is refused when the kernel is made. What shows only when it runs (a value that a callee
-returned) is refused by `nothing_returned`, in Python and in compiled code alike.
+A rule that is visibly broken in the function is refused when the kernel is made. What shows only when it runs (a value
+that a callee returned) is refused by `nothing_returned`, in Python and in compiled code alike.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 Body = Callable[..., Any]
 POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-PLACES = {"lo": 0, "hi": 1, "out": 2}  # a body may call them otherwise, but not each other's names
-# Options of numba that change values, and what is to be done where one of them was asked for. `compiled` compiles
-# without them, and the `python` variant cannot have them.
+# Positions of a body's own parameters. Other names are allowed, swapped names are not.
+PARAMETER_POSITIONS = {"lo": 0, "hi": 1, "out": 2}
+# Options of numba that change values, and what to do instead. `compiled` compiles without them, and the `python`
+# variant cannot have them.
 LOST = {
     "fastmath": "fastmath changes values, and variants would differ",
     "parallel": "lanes run side by side already",
@@ -29,7 +30,7 @@ LOST = {
     "signature": "types follow from the inputs; pass inputs of these dtypes",
     "error_model": "compiled bodies divide as numpy does (1/0 is inf)",
 }
-# What answers a load or an operator is a value; what answers a call may be None.
+# The result of a load or an operator is a value. The result of a call may be None, so it is not refused here.
 VALUES = "LOAD_", "BINARY_", "UNARY_", "BUILD_", "COMPARE_", "CONTAINS_", "IS_", "FORMAT_"
 CHANGE_THEIR_ARRAY = frozenset({"sort", "fill", "partition", "put", "itemset", "resize", "setfield", "byteswap"})
 CHANGE_THEIR_FIRST = frozenset({"fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis", "shuffle"})
@@ -86,8 +87,8 @@ def _check_parameters(function: types.FunctionType) -> None:
     first = parameters[:3]
     if len(first) < 3 or any(p.kind not in POSITIONAL for p in first) or first[0].name in ("self", "cls"):
         raise ValueError(f"{name} must take (lo, hi, out, *inputs), not {signature}")
-    for place, p in enumerate(parameters):
-        if PLACES.get(p.name, place) != place:
+    for position, p in enumerate(parameters):
+        if PARAMETER_POSITIONS.get(p.name, position) != position:
             raise ValueError(f"{name} must take (lo, hi, out, *inputs), in this order, not {signature}")
     for p in parameters[3:]:
         if p.kind is p.KEYWORD_ONLY:
@@ -140,7 +141,7 @@ def _is_a_value(step: dis.Instruction) -> bool:
 
 
 def nothing_returned(value: Any) -> None:
-    """What a body returned: a ValueError where that is not None. The same source is compiled into lanes."""
+    """ValueError where a body returned a value. The same source is compiled into lanes."""
     if value is not None:
         raise ValueError("a body must return nothing: what it returns is lost; write it into out[lo:hi]")
 
@@ -151,7 +152,7 @@ def inputs_of(function: types.FunctionType) -> inspect.Signature:
 
 
 def names_of(function: types.FunctionType) -> tuple[str, ...]:
-    """The names of a body's inputs, as they are written: the last one may be "*arrays"."""
+    """The names of a body's inputs, as in its signature: the last one may be "*arrays"."""
     parameters = inputs_of(function).parameters.values()
     return tuple(f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name for p in parameters)
 
@@ -169,7 +170,7 @@ def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[
 
 @functools.lru_cache(maxsize=1024)
 def tree_of(function: types.FunctionType) -> ast.FunctionDef | None:
-    """A function's text, parsed; None for a lambda and where there is no text."""
+    """A function's source text, parsed; None for a lambda and where there is no source."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except Exception:  # no text, or one that has changed since, whatever that looks like to a parser
@@ -191,16 +192,16 @@ def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=1024)
 def written_names(function: types.FunctionType) -> tuple[str, ...]:
     """The names whose arrays a body's own text writes to, and that it does not bind itself."""
-    made = tree_of(function)
-    if made is None:
+    tree = tree_of(function)
+    if tree is None:
         return ()
-    bound = {node.id for node in ast.walk(made) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    roots = [_root(target) for node in ast.walk(made) for target in _targets(node)]
+    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    roots = [_root(target) for node in ast.walk(tree) for target in _targets(node)]
     return tuple(dict.fromkeys(name for name in roots if name is not None and name not in bound))
 
 
 def _targets(node: ast.AST) -> Iterator[ast.AST]:
-    """What a piece of a program writes into."""
+    """The expressions whose arrays a node of the syntax tree writes into."""
     if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
         yield node.value
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

@@ -1,7 +1,7 @@
-"""Arrays inside of inputs: in tuples, lists, dictionaries and objects of a user's class.
+"""Make arrays inside of inputs read-only: in tuples, lists, dictionaries and objects of a user's class.
 
-Inputs are read-only to bodies. That includes the arrays that a named tuple, a list or an object brings along, and the
-list itself: what a body put into it would be seen by the caller on threads, and not on processes.
+Inputs are read-only to bodies. That includes the arrays in a named tuple, a list or an object, and the list itself: on
+threads the caller would see what a body puts into it, and on processes not.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from kernels.compilation.parts import attributes_in
 
 ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _DICTIONARIES = (dict, collections.OrderedDict, collections.defaultdict)
-_COPIED = (set, bytearray, array.array, np.void)  # they hold no arrays, and may be written to; a record is a view
+# A body gets a copy of these: they contain no arrays, and can be written to. np.void is a record, a view of an array.
+_COPIED = (set, bytearray, array.array, np.void)
 _OWN_WAYS = ("__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getattribute__")
 
 
 def read_only(value: Any, met: dict[int, Any] | None = None) -> Any:
-    """The value as a body gets it: read-only views in the place of arrays, copies in the place of what holds them.
+    """The value as a body gets it: read-only views in place of arrays, copies in place of their containers.
 
-    Objects whose class says itself how they are copied are left as they are; so is all that numba or a library made.
+    Objects whose class defines its own copying are left as they are, and so are objects of numba's and of libraries'
+    classes.
     """
     kind = type(value)
     if kind in ATOMS:
@@ -64,7 +66,7 @@ def read_only(value: Any, met: dict[int, Any] | None = None) -> Any:
 
 
 def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
-    """A tuple or a plain object with what `read_only` makes of its parts; itself where that changes none of them."""
+    """A tuple or a plain object whose parts went through `read_only`; itself where that changes none of them."""
     kind = type(value)
     own = _attributes(value) if _is_plain(kind) else {}
     parts = {name: read_only(part, met) for name, part in own.items()}
@@ -84,7 +86,7 @@ def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
     met[id(value)] = made
     for name, part in parts.items():
         if name in getattr(value, "__dict__", ()):
-            vars(made)[name] = part  # past a property of that name
+            vars(made)[name] = part  # not by setattr, where a property of that name would be called
         else:
             object.__setattr__(made, name, part)
     return made
@@ -113,7 +115,7 @@ def arrays_in(value: Any, met: set[int] | None = None) -> Iterator[np.ndarray[An
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """What an object of a user's class, or a namespace, holds in its dictionary and its slots; nothing of any other."""
+    """The attributes of an object of a user's class, or of a namespace, slots included; none of any other."""
     kind = type(value)
     if isinstance(value, type) or (provenance.is_fixed(kind.__module__) and kind is not types.SimpleNamespace):
         return {}

@@ -1,4 +1,4 @@
-"""`@kernel`: a kernel from a function."""
+"""`@kernel`: make a kernel of a body."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TypedDict, Unpack, overload
 
 from kernels.definition.arguments import plan_from_arguments, random_operands
 from kernels.definition.bodies import Body, names_of, places_of, plain
+from kernels.definition.kernel_class import Kernel, Variant, nearest
 from kernels.definition.plan import Plan, as_index
 from kernels.definition.rows import check_row
-from kernels.definition.work import Kernel, Variant, nearest
 
 
 class Options(TypedDict, total=False):
@@ -43,10 +43,10 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     An async function makes a kernel whose bodies wait, with an `awaits` variant alone.
 
     The body is a plain function that returns nothing: it fills what belongs to the indices lo .. hi of `out` and
-    touches nothing else, so that running a chunk twice changes nothing. A ValueError says what is wrong with one. With
-    `reduce`, `out` is an array of one row, the chunk's own: assign its partial result to out[0] (to out[0, j], for j up
-    to k, where the plan's shape is (k,)). `reduce(partials)` makes the value of all of them, an array with a row for
-    each chunk, in chunk order.
+    touches nothing else, so that running a chunk twice changes nothing. A body that breaks these rules is a ValueError.
+    With `reduce`, `out` is an array of one row, the chunk's own: assign its partial result to out[0] (to out[0, j], for
+    j up to k, where the plan's shape is (k,)). `reduce(partials)` makes the value of all of them, an array with a row
+    for each chunk, in chunk order.
 
     plan:     (*args) -> Plan, for anything but "one float64 for each element along the arrays' first axis (or up to the
               first number)". It raises ValueError for what it cannot take.
@@ -56,13 +56,14 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     compiled: False leaves only the `python` variant, for a body that numba cannot take.
     example:  size -> args, for the command line; random arrays of that length where left out (the size itself
               where there is a plan).
-    cost:     size -> work, in `unit` (about, where only a result tells); grows with the time that one core takes.
+    cost:     size -> the amount of work, in `unit`; an estimate if only the result tells exactly. It grows with the
+              time that one core takes.
     check:    (value, *args) raises AssertionError where the value is wrong.
-    memory:   size -> bytes that the example of that size and its result take, known before any of it is taken, where
-              it cannot be extrapolated from two small sizes.
+    memory:   size -> bytes that the example of that size and its result take. Needed only where they cannot be
+              extrapolated from two small sizes.
     unit:     what is counted, "indices" where left out: rates are in `unit`/s. The work of a run is its plan's, the
               indices where that has none.
-    work:     value -> work of that run, in `unit`, where only the result tells.
+    work:     value -> the amount of work of that run, in `unit`, where only the result tells.
     inout:    names of the inputs that the body may write to, such as ("a",): the caller's arrays then hold what it
               wrote, on every backend. All others are read-only to it. A chunk whose worker dies is not run again.
     bound:    what limits it on a perfect machine: "compute", "memory", or "wait" (for a server or a disk outside);

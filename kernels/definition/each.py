@@ -1,7 +1,7 @@
 """`each(f)`: a kernel of any Python function of one item. Its indices are the items, its value the list of results.
 
-The bodies are Python and see the items themselves where lanes share the caller's memory. Where they do not, a pool
-gives them stand-ins for `Items` and for the function that keeps a chunk's results: the bodies are the same.
+The bodies are Python. Where lanes share the caller's memory, they see the items themselves. Elsewhere a pool passes
+other objects in place of `Items` and of `keep`, with the same interface. So the bodies are the same on every backend.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from kernels.compilation.bounded import MADE, Bounded
+from kernels.definition.kernel_class import Kernel, Variant, nearest
 from kernels.definition.plan import Plan, as_index
-from kernels.definition.work import Kernel, Variant, nearest
 
-# Chunks at most. The last lane to end is late by one chunk: 1/4096 of the work for each lane, however long an item
-# takes. And 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
+# Chunks at most. The last lane to end is late by one chunk, which is 1/4096 of the work, however long an item takes.
+# 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
 CHUNKS = 4096
-LONGEST = 10**8  # s that a timeout may be: three years, which every system's clocks can add
+LONGEST_TIMEOUT = 10**8  # s: three years, which every system's clocks can add
 Errors = Literal["raise", "return"]
 
 
@@ -40,12 +40,12 @@ class Items:
     def __getitem__(self, part: slice) -> list[Any]:
         return self.values[part]
 
-    def __copy__(self) -> Items:  # items are handed over as they are: this says that nobody copies them for bodies
+    def __copy__(self) -> Items:  # with a way of its own to be copied, it is not made read-only: see containers.py
         return self
 
 
 def keep(out: Any, lo: int, values: list[Any]) -> None:
-    """Put a chunk's results into its row, where its lane shares the caller's memory: as they are."""
+    """Put a chunk's results into its row as they are: for lanes that share the caller's memory."""
     out[0] = values
 
 
@@ -56,7 +56,7 @@ class Each(Kernel):
     returns_errors: bool = False
 
     def late(self, plan: Plan, item: int) -> TimeoutError:
-        """What became of an item that took too long."""
+        """The error for an item that took too long."""
         return late(self.name, item, plan.inputs[0].values[item], self.timeout)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
@@ -66,11 +66,11 @@ class Each(Kernel):
         return super().__call__(*args, **kw)
 
     def explained(self, error: Exception) -> Exception:
-        """Itself: a function over items has no rules to break."""
+        """Return the error unchanged: `each` has no rules for bodies that it could explain."""
         return error
 
     def settled(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """With the items as a list: an iterator, which can be read once, would have none for a second plan."""
+        """With the items as a list: an iterator can be read only once, and would be empty for a second plan."""
         if args:
             return (listed(args[0], self.name), *args[1:]), kw
         return args, kw | {"items": listed(kw["items"], self.name)} if "items" in kw else kw
@@ -161,8 +161,9 @@ def each(
 def _check_timeout(timeout: Any) -> None:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
-    if not timeout < LONGEST:
-        raise ValueError(f"timeout must be under {LONGEST:,} seconds, not {timeout!r}; leave it out to wait for ever")
+    if not timeout < LONGEST_TIMEOUT:
+        longest = f"{LONGEST_TIMEOUT:,}"
+        raise ValueError(f"timeout must be under {longest} seconds, not {timeout!r}; leave it out to wait for ever")
 
 
 _known: Bounded[tuple[int, tuple[Any, ...]], tuple[Any, Each]] = Bounded(MADE)
@@ -174,13 +175,16 @@ def each_of(f: Callable[..., Any], **options: Any) -> Each:
         return f
     key = id(f), tuple(sorted((name, id(value)) for name, value in options.items()))
     known = _known.get(key)
-    if known is None:  # an entry keeps what its ids are of
+    if known is None:  # the entry keeps the objects alive whose ids are its key
         known = _known[key] = (f, options), each(f, **options)
     return known[1]
 
 
 def task_of(f: Callable[..., Any], **options: Any) -> Callable[[int, Any], Any]:
-    """(index, item) -> what a lane of each(f, **options) makes of this item; errors as for `each`."""
+    """Return a function of (index, item) that computes what each(f, **options) would for that item.
+
+    imap uses it. Errors as for `each`.
+    """
     if "cost" in options:
         raise TypeError("cost orders items that are all known, and these come one by one; leave it out")
     kernel = each(f, **options)
@@ -197,7 +201,7 @@ def task_of(f: Callable[..., Any], **options: Any) -> Callable[[int, Any], Any]:
         body(index, index + 1, row, _At(index, item), keep)
         return row[0][0]
 
-    task.__name__ = kernel.name  # what is told of it where its worker dies
+    task.__name__ = kernel.name  # shown in the error if its worker dies
     return task
 
 
@@ -221,28 +225,28 @@ def each_of_module(f: Callable[..., Any], module: Any) -> Each:
 
 
 def name_of(f: Callable[..., Any]) -> str:
-    """What a callable is called: its own name, that of what a partial calls, else that of its class."""
+    """The name of a callable: its own, that of the function in a partial, else that of its class."""
     if isinstance(f, functools.partial):
         return name_of(f.func)
     return str(getattr(f, "__name__", None) or type(f).__name__)
 
 
 def _planner(name: str, cost: Callable[[Any], float] | None, alone: bool) -> Callable[..., Plan]:
-    """alone: whether each item is a chunk, so that it can be told from others."""
+    """alone: whether each item is a chunk of its own, so that one that takes too long can be named."""
 
     def plan(items: Iterable[Any]) -> Plan:
-        if isinstance(items, Iterator):  # somebody did not ask for `settled`
+        if isinstance(items, Iterator):  # `settled` was not called
             raise TypeError(f"the items for {name} can be read only once; pass list(items)")
         values = listed(items, name)
         grain = 1 if alone else max(1, -(-len(values) // CHUNKS))
-        made = Plan(len(values), (Items(values), keep), (), object, grain=grain)
-        return made if cost is None else made._replace(order=_longest_first(made, values, cost))
+        plan = Plan(len(values), (Items(values), keep), (), object, grain=grain)
+        return plan if cost is None else plan._replace(order=_longest_first(plan, values, cost))
 
     return plan
 
 
 def listed(items: Any, name: str) -> list[Any]:
-    """The items as a list of their own; TypeError where they cannot be iterated."""
+    """The items as a new list; TypeError where they cannot be iterated."""
     if isinstance(items, list):
         return items.copy()
     try:
@@ -309,7 +313,7 @@ def _awaiting_body(
     returns_errors: bool,
     timeout: float | None,
 ) -> Callable[..., Coroutine[Any, Any, None]]:
-    import asyncio  # late: nobody who awaits nothing should pay half of what numpy takes to import
+    import asyncio  # late: importing it takes half as long as numpy, and most programs await nothing
 
     async def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
         values: list[Any] = []
@@ -338,7 +342,7 @@ def _body(
     def body(lo: int, hi: int, out: Any, items: Items, keep: Callable[[Any, int, list[Any]], None]) -> None:
         values: list[Any] = []
         part = items[lo:hi]
-        while len(values) < hi - lo:  # once, but for each error that is a result
+        while len(values) < hi - lo:  # one pass; one more after each error that is kept as a result
             try:
                 for index, item in _from(lo, len(values), part):
                     values.append(f(item) if call is None else call(index, item))
@@ -354,12 +358,12 @@ def _body(
 
 
 def late(name: str, index: int, item: Any, timeout: float | None) -> TimeoutError:
-    """What became of an item that took too long."""
+    """The error for an item that took too long."""
     return TimeoutError(f"item {index} of {name}, {short(item)}, took longer than {timeout} s")
 
 
 def short(item: Any) -> str:
-    """An item's repr, cut; what it is where that raises."""
+    """An item's repr, shortened; its type where repr raises."""
     try:
         return reprlib.repr(item)
     except Exception as error:

@@ -13,14 +13,18 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 FLOAT64 = np.dtype(np.float64)
-SEED = 20261122  # of every example's operands
+SEED = 20261122  # for the operands of every example
 
-# Elements to a chunk of the kernels that move memory, a sixteenth of all of them between these. Half a megabyte takes
-# one core 15 us, and a chunk that Python hands out costs 4, or 12 where what it moves drove Python from the caches:
-# of 8 MB it takes a core 5 percent. 16 chunks of 4096 x 4096 are enough for the cores that share a memory that is busy.
+# Elements to a chunk of the kernels that move memory: a sixteenth of all, but within these limits. Half a megabyte
+# takes one core 15 us, and 8 MB take it 240 us. Handing out a chunk from Python costs 4 us, or 12 us (5 % of 8 MB) if
+# the data evicted Python from the caches. 16 chunks of 4096 x 4096 are enough for the cores that share one memory.
 LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 20
-# Rows and columns of a transposed tile. On Zen 5, n = 4096, 64 rows written side by side run at 33 GB/s, 128 at 30 and
-# 256 at 26, which meet in the same sets of a cache; and tiles of 64 x 64 at 32, for each begins with a wait for memory.
+# Rows and columns of a transposed tile. Rows that are written side by side meet in the same sets of a cache, and each
+# tile begins with a wait for memory. On Zen 5, n = 4096:
+#   64 x 512   33 GB/s
+#   64 x 64    32 GB/s
+#   128 x 512  30 GB/s
+#   256 x 512  26 GB/s
 TALL, WIDE = 64, 512
 MOST_CHUNKS = 4096  # a timeline keeps a span for each
 
@@ -37,7 +41,7 @@ def as_float64(value: Any, name: str) -> Array:
     float32, integers up to 2**53 in magnitude, longdouble values that float64 holds, lists, other byte orders.
     """
     if type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.aligned:
-        return value  # the usual case: whatever else is looked at counts where the caches are cold
+        return value  # the usual case: every further check costs time when caches are cold
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
     try:
@@ -95,7 +99,7 @@ def as_out(out: Any) -> Array | None:
 def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """The shape to which the named shapes broadcast, `out` included where it is given; a ValueError that names them."""
     if not (out or any(shapes.values())):
-        return ()  # nothing to broadcast, as usual; what numpy takes for it counts where the caches are cold
+        return ()  # the usual case, without numpy's function, which is slow when caches are cold
     named_shapes = " and ".join(f"{name}'s {shape}" for name, shape in shapes.items())
     try:
         common = np.broadcast_shapes(*shapes.values())

@@ -1,4 +1,7 @@
-"""Plan: one call's work, checked, before anybody does it."""
+"""Plan: what one call of a kernel will do: inputs, output, number of indices, grain.
+
+Every planner returns one, and `dispatch` runs it. All errors in the arguments are raised while it is made.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNKS = 256  # of a run, where nothing speaks for more or fewer: 4 for each of 64 lanes, so that they end together
+# Chunks of a run, where nothing speaks for more or fewer: 4 for each of 64 lanes, so that they end together.
+CHUNKS = 256
 
 
 class Plan(NamedTuple):  # a frozen dataclass would take six times as long to make
-    """One call's work, checked: how many indices, in chunks of what grain, from which inputs into what output.
+    """What one call will do: how many indices, in chunks of what grain, from which inputs into what output.
 
     indices: how many indices there are; chunk c holds c*grain .. min((c+1)*grain, indices).
     inputs:  what the body takes after (lo, hi, out): arrays, and scalars that pickle small.
@@ -26,7 +30,8 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
     work:    how much there is to do, in the kernel's unit; the indices where left out; a kernel made with `work=`
              counts it in the result instead.
     around:  a context for the run, such as a server that its bodies ask: entered before the lanes begin, left when they
-             have ended, however. What it gives are inputs, behind the others. Neither is in the run's seconds.
+             have ended, even by an error. The values that it yields are appended to the inputs. Entering and leaving
+             are not part of the run's seconds.
     order:   the chunks in the order in which lanes take them (largest first evens out the tail), or None.
     """
 
@@ -78,7 +83,7 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
 
 @contextmanager
 def surrounded(plan: Plan) -> Iterator[Plan]:
-    """Within the plan's context: the plan with the inputs that it gives."""
+    """Enter the plan's context, and yield the plan with the inputs that the context gives."""
     if plan.around is None:
         yield plan
     else:
@@ -86,20 +91,20 @@ def surrounded(plan: Plan) -> Iterator[Plan]:
             yield plan._replace(inputs=(*plan.inputs, *inputs))
 
 
-def fault_of(made: Any) -> str:
+def fault_of(plan: Any) -> str:
     """What is wrong with what a planner returned, and the remedy; "" where it is a plan that can be run."""
-    if not isinstance(made, Plan):
-        return f"returns {made!r}, and must return a Plan: Plan(indices, (inputs, …))"
+    if not isinstance(plan, Plan):
+        return f"returns {plan!r}, and must return a Plan: Plan(indices, (inputs, …))"
     try:
-        as_index(made.indices, "indices")
-        if made.grain is not None:
-            as_index(made.grain, "grain", least=1)
-        for extent in made.shape or ():
+        as_index(plan.indices, "indices")
+        if plan.grain is not None:
+            as_index(plan.grain, "grain", least=1)
+        for extent in plan.shape or ():
             as_index(extent, "each extent of its shape")
     except (TypeError, ValueError) as error:
-        fault = str(error) if isinstance(error, ValueError) else f"shape must be a tuple, not {made.shape!r}"
+        fault = str(error) if isinstance(error, ValueError) else f"shape must be a tuple, not {plan.shape!r}"
         return f"cannot be run: {fault}"
-    inputs: Any = made.inputs
+    inputs: Any = plan.inputs
     if not isinstance(inputs, tuple):
         return f"gives a {type(inputs).__name__} as its inputs; write a tuple, Plan(indices, (A,))"
     return ""
@@ -114,11 +119,11 @@ def same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 
 
 def refine_grain(planner: Callable[..., Plan]) -> Callable[..., Plan]:
-    """The same plans, in chunks of 1/256 or less: for bodies that take far longer for an index than others do."""
+    """The same plans, in chunks of 1/256 or less: for Python bodies, which need far more time per index."""
 
     def plan(*args: Any, **kw: Any) -> Plan:
-        made = planner(*args, **kw)
-        return made._replace(grain=min(made.step, made._replace(grain=None).step))
+        coarse = planner(*args, **kw)
+        return coarse._replace(grain=min(coarse.step, coarse._replace(grain=None).step))
 
     return plan
 

@@ -1,6 +1,8 @@
-"""numpy's and numba's errors about a body, put into one line with the remedy.
+"""Turn errors of numpy and numba about a user's body into one line with a remedy (`explained`).
 
-A write to an input, a write beyond a reducing body's row, and all that numba cannot compile.
+These are a write to an input, a write beyond a reducing body's row, and whatever numba cannot compile (which
+compile_errors.py reads). `check_writes` refuses a body before it runs, if its source text writes to an input.
+Kernel.explained and compute.checking use this module.
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.definition.bodies import written_inputs, written_names
-from kernels.definition.numbas_words import not_compiled
+from kernels.definition.compile_errors import not_compiled
 from kernels.definition.rows import REMEDY, keeps_to_its_row
 
 if TYPE_CHECKING:
     from kernels.definition import Kernel
 
-# Of numba's: an assignment, or a function that changes its array, given one that is read-only.
+# numba's errors about a read-only array: an assignment, or a function that changes its array.
 WRITES = re.compile(
     r"setitem\(readonly array|(fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly"
 )
-PLACE = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
+WRITE_POSITION = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
 READ_ONLY = re.compile(r"\b(array|destination) is read-only\b")  # numpy's
 
 
@@ -32,9 +34,9 @@ class WritesToInput(ValueError):
 
 
 def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) -> None:
-    """WritesToInput where a body's own text writes to an input: compiled code does not stop all of it by itself.
+    """WritesToInput where a body's own text writes to an input.
 
-    numba lets fields of records, a.flat and np.nditer through.
+    Compiled code does not stop all such writes by itself: numba lets fields of records, a.flat and np.nditer through.
     """
     if isinstance(function, types.FunctionType):
         allowed = {names[k] for k in inout}
@@ -43,19 +45,17 @@ def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) 
 
 
 def explained(error: Exception, kernel: Kernel) -> Exception:
-    """The error itself, or one line with the remedy for what numpy and numba say in many, or about something else.
-
-    An index beyond a reducing body's row, a write to an input that is read-only, and all that numba does not compile.
-    """
+    """One line with a remedy, where numpy or numba raised the error about the body; any other error unchanged."""
     text = str(error)
     if type(error) is IndexError and kernel.reduce and not keeps_to_its_row(kernel.variants[kernel.variant].source()):
         return _with_notes(IndexError(f"{kernel.name}: {text}; a chunk's out is a single row: {REMEDY}"), error)
     is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
-    lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text  # its `a += 1`
+    # What numba raises for `a += 1` on a read-only array.
+    is_lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text
     if not (
         (isinstance(error, ValueError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
         or is_numbas
-        or (lost and _was_compiling(error))
+        or (is_lost and _was_compiling(error))
     ):
         return error
     if is_numbas and not WRITES.search(text):
@@ -73,8 +73,8 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     if not named:
         return error
     refusal = _with_notes(WritesToInput(_line(kernel.name, named, named[0])), error)
-    if places := PLACE.findall(text):
-        refusal.add_note(f"at {places[0][0]}:{places[0][1]}")
+    if positions := WRITE_POSITION.findall(text):
+        refusal.add_note(f"at {positions[0][0]}:{positions[0][1]}")
     elif frames := traceback.extract_tb(error.__traceback__):
         refusal.add_note(f"at {frames[-1].filename}:{frames[-1].lineno}: {text}")
     return refusal

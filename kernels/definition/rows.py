@@ -1,7 +1,8 @@
-"""Where a reducing body writes: into the one row that its chunk has of the output, or perhaps beyond it.
+"""Whether a reducing body keeps to the one row of the output that its chunk has, or may write beyond it.
 
 Compiled code does not check bounds: a write beyond the row hits another chunk's row, or memory beside it. A body
-whose text shows that it keeps to its row is compiled without checks, and any other with them.
+whose text shows that it keeps to its row is compiled without checks, and any other with them. `checks` in
+kernel_class.py asks this module.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def check_row(function: types.FunctionType) -> None:
 def keeps_to_its_row(function: Any) -> bool:
     """Whether a reducing body's text proves that it writes to its chunk's row alone."""
     if not isinstance(function, types.FunctionType):
-        return True  # numba's own, of this library
+        return True  # an intrinsic body of this library, which keeps to its row
     uses = list(_uses(function))
     return bool(uses) and all(verdict == ROW for _, verdict in uses)
 
@@ -43,11 +44,11 @@ def keeps_to_its_row(function: Any) -> bool:
 @functools.lru_cache(maxsize=1024)
 def writes_at_every_index(function: Any) -> bool:
     """Whether a body's text shows that it writes out[i], or out[i, …], for every i of lo .. hi, without a condition."""
-    made = tree_of(function) if isinstance(function, types.FunctionType) else None
-    if made is None:
+    tree = tree_of(function) if isinstance(function, types.FunctionType) else None
+    if tree is None:
         return False
     lo, hi, out = list(inspect.signature(function).parameters)[:3]
-    spanning = _spanning(made, lo, hi)
+    spanning = _spanning(tree, lo, hi)
     return any(
         isinstance(loop, ast.For)
         and isinstance(loop.target, ast.Name)
@@ -55,7 +56,7 @@ def writes_at_every_index(function: Any) -> bool:
         and {lo, hi, loop.target.id} <= spanning
         and not any(isinstance(node, ast.Break | ast.Continue | ast.Return) for node in ast.walk(loop))
         and _stores(loop, out, loop.target.id)
-        for loop in made.body
+        for loop in tree.body
     )
 
 
@@ -75,12 +76,12 @@ def _stores(loop: ast.For, out: str, i: str) -> bool:
 
 def _uses(function: types.FunctionType) -> Iterator[tuple[ast.expr | None, str]]:
     """Every use of `out` in a body: the index, if it is one, and where that leads. Nothing where there is no text."""
-    made = tree_of(function)
-    if made is None:
+    tree = tree_of(function)
+    if tree is None:
         return
     lo, hi, out = list(inspect.signature(function).parameters)[:3]
-    spanning = _spanning(made, lo, hi)
-    for node in ast.walk(made):
+    spanning = _spanning(tree, lo, hi)
+    for node in ast.walk(tree):
         for child in ast.iter_child_nodes(node):
             if not (isinstance(child, ast.Name) and child.id == out):
                 continue
@@ -89,14 +90,14 @@ def _uses(function: types.FunctionType) -> Iterator[tuple[ast.expr | None, str]]
             elif isinstance(node, ast.Attribute) and node.attr in HARMLESS:
                 yield None, ROW
             else:
-                yield None, UNKNOWN  # a helper has it, or another name
+                yield None, UNKNOWN  # it is passed to a helper, or gets another name
 
 
-def _spanning(made: ast.FunctionDef, lo: str, hi: str) -> set[str]:
+def _spanning(tree: ast.FunctionDef, lo: str, hi: str) -> set[str]:
     """Names that take more values than 0 over a run: lo, hi, and what loops over range(lo, …)."""
-    names = (node for node in ast.walk(made) if isinstance(node, ast.Name))
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
     stores = collections.Counter(name.id for name in names if isinstance(name.ctx, ast.Store))
-    targets = (node.target for node in ast.walk(made) if isinstance(node, ast.For) and _over(node, lo))
+    targets = (node.target for node in ast.walk(tree) if isinstance(node, ast.For) and _over(node, lo))
     loops = collections.Counter(target.id for target in targets if isinstance(target, ast.Name))
     return {name for name in (lo, hi) if not stores[name]} | {name for name in loops if loops[name] == stores[name]}
 

@@ -9,7 +9,7 @@ import pytest
 
 from compute import Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
-from kernels.definition.numbas_words import NotCompiled
+from kernels.definition.compile_errors import NotCompiled
 from kernels.definition.refusals import WritesToInput
 
 SOME, NAMED, COUNTS = [1.0, 2.0], {"a": 1.0}, np.zeros(3)

@@ -1,4 +1,7 @@
-"""numba's error for a body that it cannot compile, which has some forty lines, as one: what, where, and the remedy."""
+"""The part of refusals.py that reads numba's errors of compiling.
+
+numba says in some forty lines what it cannot compile. `not_compiled` makes one line of it: what, where, and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from kernels.compilation.provenance import is_fixed
 if TYPE_CHECKING:
     from kernels.definition import Kernel
 
-PLACES = re.compile(r"During: typing of \S.* at (?P<path>/.+) \((?P<line>\d+)\)")
-FILES = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+):')
+SOURCE_POSITION = re.compile(r"During: typing of \S.* at (?P<path>/.+) \((?P<line>\d+)\)")
+FILE_AND_LINE = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+):')
 NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 GLOBAL = re.compile(r"Untyped (?:global|freevar) name '(\w+)':.*?<class '([\w.]+)'>", re.DOTALL)
 REFLECTED = re.compile(r"use of a reflected (\w+)\(.*?assigned to variable '(\w+)' in globals")
@@ -27,13 +30,13 @@ PASS = "pass it as an input, make it a number, a tuple or an array, or run the '
 
 
 class NotCompiled(TypeError):
-    """A body that numba cannot compile. `numba` is what numba says of it, in full."""
+    """A body that numba cannot compile. `numba` is numba's own error text, in full."""
 
     numba: str
 
 
 def not_compiled(text: str, kernel: Kernel) -> NotCompiled:
-    """The error for a kernel of which numba says this."""
+    """The error for a kernel, from numba's error text."""
     place = next(_places(text), None)
     error = NotCompiled(f"{kernel.name} is not compiled: {_explanation(text, kernel, place)}{_at(text, kernel, place)}")
     error.numba = text
@@ -66,7 +69,7 @@ def _axes(count: str) -> str:
 
 
 def _reason(text: str) -> str:
-    """numba's own first words that say something, and the signature that they are about."""
+    """The first line of numba's text that says something, and the signature that it is about."""
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Failed in nopython", "Failed in object"))]
     first = lines[0] if lines else text.strip()
@@ -77,7 +80,7 @@ def _reason(text: str) -> str:
 
 def _places(text: str) -> Iterator[tuple[str, int]]:
     """Where it happened in the user's own code, the innermost first."""
-    for pattern in (PLACES, FILES):
+    for pattern in (SOURCE_POSITION, FILE_AND_LINE):
         for match in pattern.finditer(text):
             path = os.path.abspath(match["path"])
             if not any(ours in path for ours in OURS) and "site-packages" not in path and "<" not in match["path"]:

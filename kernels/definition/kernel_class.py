@@ -1,6 +1,7 @@
-"""What a kernel is: plan -> body -> finish.
+"""Kernel and Variant: the classes behind `@kernel` and `each`. `find` looks a kernel up by `module:name`.
 
-A kernel says *what* to compute over the indices 0 .. n; who computes which of them is not its business.
+A kernel is plan -> body -> finish. It says *what* to compute over the indices 0 .. n. A backend decides who computes
+which of them.
 """
 
 from __future__ import annotations
@@ -58,17 +59,17 @@ class Variant:
         return self.function
 
     def load(self, reduces: bool = False) -> Body:
-        """The function to call, compiled where it is to be; reduces: as the body of a kernel that does."""
+        """The function to call, compiled where it is to be; reduces: whether the kernel has a `reduce`."""
         if not self.compiled:
             return prepare_body(self.source())
         from kernels.compilation.compiler import compiled
 
-        made: Body = compiled(self.source(), **checks(self.source(), reduces))
-        return made
+        machine_code: Body = compiled(self.source(), **checks(self.source(), reduces))
+        return machine_code
 
 
 def awaited(body: Body) -> Body:
-    """A coroutine function as a plain one, which waits for its end."""
+    """A coroutine function as a plain function, which runs the coroutine to its end."""
 
     def waits(*args: Any) -> Any:
         import asyncio
@@ -111,8 +112,8 @@ class Kernel:
     work_of: Callable[[Any], float] | None = None
     inputs: tuple[str, ...] = ()
     inout: tuple[int, ...] = ()
-    is_repeatable: bool = True  # whether a chunk whose worker died may be run again, for all that its body does outside
-    timeout: float | None = None  # seconds after which somebody else must end a chunk; None for never
+    is_repeatable: bool = True  # whether a chunk whose worker died may be run again: its body has no effects outside
+    timeout: float | None = None  # seconds after which a chunk's worker is killed; None for never
     chosen: str | None = None
     __doc__: str | None = field(default=None, compare=False)
 
@@ -149,17 +150,17 @@ class Kernel:
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""
         variant = self.variants[self.variant]
-        made = self._planned(args, kw)
-        if not _is_sound(made):
-            raise ValueError(f"{self.name}'s plan {fault_of(made)}")
-        if made.shape is not None and not self.reduce and not (made.shape and made.shape[0] >= made.indices):
-            self._check_extent(made)
+        plan = self._planned(args, kw)
+        if not _is_sound(plan):
+            raise ValueError(f"{self.name}'s plan {fault_of(plan)}")
+        if plan.shape is not None and not self.reduce and not (plan.shape and plan.shape[0] >= plan.indices):
+            self._check_extent(plan)
         if variant.compiled:
-            _vet(variant.function, self.inputs, self.inout)
-        return checked(made, self.inputs, self.inout, variant.compiled)
+            _check_writes_once(variant.function, self.inputs, self.inout)
+        return checked(plan, self.inputs, self.inout, variant.compiled)
 
     def settled(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments as they can be planned more than once: whoever is given any by a user asks for these first."""
+        """Make the arguments reusable: an iterator becomes a list. Call this before planning them twice."""
         return args, kw
 
     def _planned(self, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
@@ -174,13 +175,13 @@ class Kernel:
                 raise TypeError(f"{self.name}{takes}: {error}") from None
             raise
 
-    def _check_extent(self, made: Plan) -> None:
+    def _check_extent(self, plan: Plan) -> None:
         """ValueError where the body's text shows that it writes beyond an output that is shorter than the indices."""
         python = self.variants.get("python")
         if python is not None and writes_at_every_index(python.source()):
             raise ValueError(
-                f"{self.name}'s plan gives an output of shape {made.shape} for {made.indices} indices, and its body"
-                f" writes to each of them along the first axis; say shape=({made.indices}, …)"
+                f"{self.name}'s plan gives an output of shape {plan.shape} for {plan.indices} indices, and its body"
+                f" writes to each of them along the first axis; say shape=({plan.indices}, …)"
             )
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
@@ -212,11 +213,11 @@ class Kernel:
         return value.item() if isinstance(value, np.generic) else value
 
     def explained(self, error: Exception) -> Exception:
-        """What a body raised: itself, or one line with the remedy for what numpy and numba say of a broken rule."""
+        """What a body raised: one line with a remedy, where numpy or numba raised it about the body; else unchanged."""
         return refusals.explained(error, self)
 
     def work(self, plan: Plan, value: Any) -> float:
-        """How much a run did, in `unit`: what its value tells where only that does, else what its plan said."""
+        """How much work a run did, in `unit`: by its value, where only that tells, else by its plan."""
         if self.work_of:
             return float(self.work_of(value))
         return float(plan.indices if plan.work is None else plan.work)
@@ -283,7 +284,7 @@ class Kernel:
         return f"<kernel {self.path}" + (f" ({self.chosen})>" if self.chosen else ">")
 
     def __reduce__(self) -> Any:
-        # By name where that leads back here. Of __main__, closures and lambdas by value, which cloudpickle does.
+        # Pickle by name if the name finds this kernel. Kernels of __main__, closures and lambdas are pickled by value.
         if self.module != "__main__":
             try:
                 if find(self.path).variants is self.variants:
@@ -298,16 +299,16 @@ class Kernel:
         return _rebuilt, (type(self), state)
 
 
-def _is_sound(made: Any) -> bool:
-    """Whether a plan is as most are: `fault_of` looks closer at every other one."""
+def _is_sound(plan: Any) -> bool:
+    """Fast check for a usual plan; only other plans are examined by `fault_of`."""
     return (
-        type(made) is Plan
-        and type(made.indices) is int
-        and made.indices >= 0
-        and type(made.inputs) is tuple
-        and (made.grain is None or (type(made.grain) is int and made.grain > 0))
-        and (made.shape is None or (type(made.shape) is tuple and all(type(extent) is int for extent in made.shape)))
-    ) or not fault_of(made)
+        type(plan) is Plan
+        and type(plan.indices) is int
+        and plan.indices >= 0
+        and type(plan.inputs) is tuple
+        and (plan.grain is None or (type(plan.grain) is int and plan.grain > 0))
+        and (plan.shape is None or (type(plan.shape) is tuple and all(type(extent) is int for extent in plan.shape)))
+    ) or not fault_of(plan)
 
 
 def _wide(out: np.ndarray[Any, Any]) -> Any:
@@ -317,10 +318,10 @@ def _wide(out: np.ndarray[Any, Any]) -> Any:
     return out.tolist() if out.ndim == 1 else out.astype(np.uint64 if out.dtype.kind == "u" else np.int64)
 
 
-_vet = functools.lru_cache(maxsize=1024)(refusals.check_writes)
+_check_writes_once = functools.lru_cache(maxsize=1024)(refusals.check_writes)
 
 
-@functools.lru_cache(maxsize=256)  # making one costs as much as dispatching a small run
+@functools.lru_cache(maxsize=256)  # making a kernel costs as much as dispatching a small run
 def _held(kernel: Kernel, variant: str) -> Kernel:
     return replace(kernel, chosen=variant)
 
