@@ -1,4 +1,4 @@
-"""The Mandelbrot set by escape time.
+"""The Mandelbrot set by escape time. README.md beside this file explains the compiled body.
 
 counts.py            mandelbrot: the plan, the definition, the check
 counts_compiled.py   the compiled body: vectors whose lanes are refilled, with the same counts to the bit

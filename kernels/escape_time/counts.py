@@ -20,9 +20,10 @@ Image = np.ndarray[Any, Any]
 LARGEST_COUNT = 2**31 - 1  # what an int32 pixel holds
 
 PER_PIXEL = 172.5  # iterations: the mean of the example, the whole set, from side 200 on
-# Pixels to a chunk of a small and of a large image; between them there are CHUNKS. Pixels of the interior take longest,
-# and even a chunk of nothing else is no long tail.
-FINEST, COARSEST = 512, 4096  # 512 run at 2/3 of the speed for lanes idle at the end, 4096 at 0.98
+# Pixels to a chunk of a small and of a large image; in between, there are CHUNKS chunks. Pixels of the interior take
+# longest, and even a chunk of nothing else is short. At a chunk's end vector lanes are idle: with 512 pixels that costs
+# a third of the speed, with 4096 it costs 2 %.
+FINEST, COARSEST = 512, 4096
 
 
 def plan_image(
@@ -45,7 +46,7 @@ def plan_image(
     """
     height, columns = _sides(shape)
     middle = _point(center)
-    step = _span(width) / max(columns, 1)
+    step = _width_of_view(width) / max(columns, 1)
     limit = as_index(max_iter, "max_iter", least=1)
     if limit > LARGEST_COUNT:
         raise ValueError(f"max_iter must be at most {LARGEST_COUNT} (2^31 - 1, an int32 pixel), not {limit}")
@@ -78,14 +79,14 @@ def _point(center: Any) -> complex:
     return point
 
 
-def _span(width: Any) -> float:
+def _width_of_view(width: Any) -> float:
     try:
-        span = float(width) if not isinstance(width, str) else math.nan
+        number = float(width) if not isinstance(width, str) else math.nan
     except (TypeError, ValueError, OverflowError):
-        span = math.nan
-    if not 0 < span < math.inf:
+        number = math.nan
+    if not 0 < number < math.inf:
         raise ValueError(f"width must be a finite number above 0, not {width!r}; the whole set is 3 wide")
-    return span
+    return number
 
 
 def _check_out(out: Any, shape: tuple[int, int]) -> None:
@@ -112,14 +113,14 @@ def escape_count(cx: float, cy: float, max_iter: int) -> int:
 
 
 def check_pixels(image: Image, shape: tuple[int, int], *args: Any, **kw: Any) -> None:
-    """Hold a few dozen pixels, the same in every run, to the definition; AssertionError names one that differs."""
+    """Compare a few dozen pixels, the same in every run, with the definition; AssertionError names one that differs."""
     plan = plan_image(shape, *args, **kw)
     real, imag, step, height, width, limit = plan.inputs
     assert image.shape == (height, width), f"shape {image.shape}, not {(height, width)}"
     assert image.dtype == (np.int32 if plan.out is None else plan.out.dtype), f"dtype {image.dtype}"
     for pixel in np.random.default_rng(4).choice(plan.indices, min(40, plan.indices), replace=False).tolist():
         row, column = divmod(pixel, width)
-        # A pixel of a billion iterations would take minutes here: it is followed for as long as a check may take.
+        # A pixel of a billion iterations would take minutes here, so it is followed for a limited number of them.
         patience = min(limit, 20_000)
         point = (real + (column - (width - 1) / 2) * step, imag - (row - (height - 1) / 2) * step)
         expected, count = escape_count(*point, patience), int(image[row, column])
@@ -145,7 +146,7 @@ def iterations(image: Image) -> int:
     bound="compute",
 )
 def mandelbrot(lo: int, hi: int, out: Image, *view: Any) -> None:
-    """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is what plan_image makes of its own."""
+    """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is that of plan_image's inputs."""
     real, imag, step, height, width, max_iter = view
     for pixel in range(lo, hi):
         row, column = pixel // width, pixel % width

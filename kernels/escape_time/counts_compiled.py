@@ -1,25 +1,12 @@
 """mandelbrot, compiled, in vector lanes: the same counts as the definition, to the bit.
 
-Pixels enter in the order of the rows. A first look follows a vector of neighbours with a test every iteration: far from
-the set they leave together. Those still in the disk wait in a queue. A full queue is swept: many vectors in flight go
-some blocks of iterations *without* a test, those still in the disk are packed to its front, and all are again of one
-age. The others were in the disk at the beginning of some block: from there they are followed with a test, many blocks'
-leavers to a vector. No lane idles for long, and the loop that does the work is seven operations an iteration.
+1. `first_look` follows a vector of neighbours for LOOK iterations, with a test after each. Points that leave are done.
+2. The others wait in a queue. `finish` takes it to its end when it is full.
+3. `sweep` takes all points of the queue some blocks of iterations further *without* a test, and packs those that are
+   still in the disk to the queue's front.
+4. `count_leavers` follows the others from the last stored state in which they were in the disk, with a test.
 
-Why it is exact:
-- A test may come late, because |z|² > 4 never ends once it is true: |z'| >= |z|² - |c| >= 2 + 2e-7 for |c| <= 2 - 2e-7,
-  |z'| >= |z|(|z| - 1) for |z| >= |c| >= 2 + 2e-7, and rounding moves z by 1e-15; a NaN is not <= 4 either. The points
-  of that thin ring |c| ≈ 2 take the definition itself.
-- A state that comes again to the bit comes again for ever: those in a sweep are compared with that at its beginning.
-- Inside the main cardioid and the disk of period 2 the orbit of 0 goes to an attracting cycle, and float64's does too
-  where the multiplier is below 1 - 5e-5: a step moves z by 1e-15 at most, the set's edge is farther than 5e-5 from the
-  orbit, so it strays by 2e-15/5e-5 of hyperbolic length, which the iteration never stretches: 0.1 in 2^31 steps.
-- 2·x·y + cy is also fma(x·y, 2, cy): doubling is exact, so the same two roundings are left. Some lanes take this form,
-  which uses the multipliers where the other uses the adders. Rows with 0 < |cy| < 1e-280, where x·y may fall below the
-  normal numbers, take the definition.
-
-Packing the lanes that live on is stream compaction as path tracers do it (Wald, "Active Thread Compaction for GPU Path
-Tracing", HPG 2011); the cycle search is Brent's ("An improved Monte Carlo factorization algorithm", BIT 20, 1980).
+README.md beside this file explains why the counts are exact. *Lane* means vector lane here.
 """
 
 from __future__ import annotations
@@ -49,20 +36,25 @@ from kernels.vectors.operations import (
 )
 from kernels.vectors.target import has_fma, vector_registers
 
-# Vectors in flight: a step waits 8 or 9 cycles for itself and keeps the units busy for 2. They are two parts, which use
-# different units (see `iterated_fused`). x, y, cx and cy of 8 vectors fill 32 registers; of 16 registers, 5 vectors
-# leave enough to compute in, and 6 do not (tuned on Zen 5, with and without AVX-512).
+# Vectors in flight. An iteration has a latency of 8 to 9 cycles and occupies the units for 2, so 4 to 5 vectors or more
+# must be in flight. They are two parts, which use different units (see `iterated_fused`). Each vector needs registers
+# for x, y, cx and cy: 8 vectors fill 32 registers. Of 16 registers, 5 vectors leave enough to compute in, and 6 do not
+# (tuned on Zen 5, with and without AVX-512).
 LOWER = 4 * LANES
 UPPER = 4 * LANES if vector_registers() == 32 else LANES
 IN_FLIGHT = LOWER + UPPER
-FEW = 4 * LANES  # where every iteration is tested: there is more state to a vector
+# In flight while every iteration is tested: each vector needs more registers then, so fewer fit.
+FEW = 4 * LANES
 
-TILE = 4096  # pixels in a queue: 160 KB, in the L2 cache; with 1024 more lanes idled at the end, 8192 were no faster
-ROOM = TILE + IN_FLIGHT + FEW + 8  # compress_store writes beyond; and fields a whole page apart would evict each other
+# Pixels in a queue: 160 KB, in the L2 cache. With 1024 more lanes were idle at the end, 8192 were no faster.
+TILE = 4096
+# compress_store writes beyond its end. Besides, fields that are a whole page apart would evict each other.
+ROOM = TILE + IN_FLIGHT + FEW + 8
 X, Y, CX, CY, AT, AGE = (field * ROOM for field in range(6))  # where a queue's fields begin; AT is the pixel's index
 
-LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 too many lanes idled
-BLOCKS = 4  # states kept in a sweep: who leaves is followed from the last of them before
+LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 too many lanes were idle
+# States stored in a sweep. A point that left is recomputed from the last stored state before it left.
+BLOCKS = 4
 YS = BLOCKS * IN_FLIGHT  # where their y begin, behind their x
 SWEEP_COST = 25.0  # twice what a sweep costs apart from its iterations, in iterations
 CYCLES_FROM = 128  # iterations before states are compared: few cycles close earlier
@@ -70,17 +62,19 @@ CYCLES_FROM = 128  # iterations before states are compared: few cycles close ear
 RING = 1e-6  # of |c|² on either side of 4
 TINY = 1e-280
 
-# These arrays are the body's own: counting references to them at each call took half of the time.
-part = numba.njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# _nrt=False: no reference counting, which took half of the time. The arrays outlive every helper's call.
+compiled_helper = numba.njit(
+    nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 
 class Scratch(NamedTuple):
     """A chunk's own arrays, float64 but for the counts."""
 
     queue: Any  # points that are in the disk: 5 fields of ROOM
-    leavers: Any  # points that left it in the sweep that is under way: 6 fields of ROOM
+    leavers: Any  # points that left it in the present sweep: 6 fields of ROOM
     history: Any  # x, then y, of all lanes in flight at the beginning of each block of a sweep
-    counts: Any  # int64, FEW of them: how a vector of counts gets to pixels that are not side by side
+    counts: Any  # int64, FEW of them: from here a vector of counts is copied to pixels that are not side by side
 
 
 class Points(NamedTuple):
@@ -115,22 +109,22 @@ def body(lo: int, hi: int, out: Any, *view: Any) -> None:
     finish(scratch, waiting, out, max_iter)
 
 
-@part
+@compiled_helper
 def needs_definition(cx: Any, cy: float) -> bool:
     """Whether one of these points is among the few that the shortcuts do not cover."""
     cc = cx * cx + cy * cy
     return not all_false((cc - 4.0) * (cc - 4.0) < RING * RING) or 0.0 < abs(cy) < TINY
 
 
-@part
+@compiled_helper
 def iterated(x: Any, y: Any, cx: Any, cy: Any) -> Any:
     """z² + c."""
     return (x * x - y * y) + cx, (x + x) * y + cy
 
 
-@part
+@compiled_helper
 def iterated_fused(x: Any, y: Any, cx: Any, cy: Any) -> Any:
-    """z² + c, doubled on the way into the addition, which is exact: the multipliers do what the adders do above."""
+    """z² + c, with the doubling in a multiply-add, which is exact: it uses the multipliers instead of the adders."""
     return (x * x - y * y) + cx, mul_add(x * y, 2.0, cy)
 
 
@@ -138,12 +132,12 @@ if not has_fma():
     iterated_fused = iterated
 
 
-@part
+@compiled_helper
 def in_disk(x: Any, y: Any) -> Any:
     return x * x + y * y <= 4.0
 
 
-@part
+@compiled_helper
 def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
     """Count the iterations until |z|² > 4, for some steps (rounded up to fours) or until all lanes have left."""
     for _ in range((steps + 3) // 4):
@@ -155,12 +149,13 @@ def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
     return x, y, count
 
 
-@part
+@compiled_helper
 def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm: int, c: Any, max_iter: int) -> Any:
     """Follow neighbours for LOOK iterations, and queue those still in the disk.
 
-    The first `calm` of them, which none of the neighbours before left in, go without a test, and all over again where
-    that was too many. Returns how many are waiting, and calm for the neighbours to come.
+    The first `calm` iterations are done without a test, because no point of the previous vectors left within them. If
+    one of these points did leave, they are done again with tests. Returns how many points are waiting, and `calm` for
+    the next vector.
     """
     queue, counts = scratch.queue, scratch.counts
     cx, cy = c
@@ -192,9 +187,9 @@ def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm
     return waiting, max(calm, 0)
 
 
-@part
+@compiled_helper
 def finish(scratch: Any, live: int, out: Any, max_iter: int) -> None:
-    """Count the iterations of all that wait in the queue; `out` has max_iter for them until they leave."""
+    """Count the iterations of all points in the queue. `out` has max_iter for them until they leave."""
     live = without_interior(scratch.queue, live)
     n, block, gone = 1 + LOOK, 4, 0
     while live and n < max_iter:
@@ -208,7 +203,7 @@ def finish(scratch: Any, live: int, out: Any, max_iter: int) -> None:
         block = max(4, min(int(best), 2 * block, n // BLOCKS) // 4 * 4)
 
 
-@part
+@compiled_helper
 def without_interior(queue: Any, live: int) -> int:
     """Drop the points of the main cardioid and of the disk of period 2 from the queue; return how many are left."""
     kept = 0
@@ -224,7 +219,7 @@ def without_interior(queue: Any, live: int) -> int:
     return kept
 
 
-@part
+@compiled_helper
 def keep(queue: Any, g: int, kept: int, stay: Any, points: Any) -> Any:
     """Put the lanes that stay, loaded from g, at the queue's front; return its new end."""
     x, y, cx, cy = points
@@ -243,7 +238,7 @@ def keep(queue: Any, g: int, kept: int, stay: Any, points: Any) -> Any:
     return kept + compress_store(queue, AT + kept, at, stay)
 
 
-@part
+@compiled_helper
 def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
     """Take the whole queue BLOCKS · block iterations on; return how many stay, and how many left."""
     queue, history = scratch.queue, scratch.history
@@ -260,7 +255,8 @@ def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
             store_u(history, b * IN_FLIGHT + LOWER, u)
             store_u(history, YS + b * IN_FLIGHT, y)
             store_u(history, YS + b * IN_FLIGHT + LOWER, v)
-            # Two to a turn: a plain loop LLVM unrolled worse itself, 5.0 against 6.3 G iterations/s with AVX2.
+            # Two iterations in each pass of the loop: LLVM's own unrolling of a plain loop gave 5.0 G iterations/s with
+            # AVX2, this gives 6.3.
             if h < live:
                 for _ in range(block // 2):
                     for _ in range(2):
@@ -281,9 +277,9 @@ def sweep(scratch: Any, live: int, n: int, block: int, watch: bool) -> Any:
     return ends
 
 
-@part
+@compiled_helper
 def part_ways(scratch: Any, g: int, live: int, ends: Any, first: int, ages: Any, points: Any, moved: Any) -> Any:
-    """Keep the lanes that are in the disk and have not come round; put those that left among the leavers.
+    """Keep the lanes that are in the disk and whose state did not repeat; put those that left among the leavers.
 
     ends: of the queue and of the leavers, before and (returned) after. first: the lanes' place in the history.
     ages: iterations at the sweep's beginning, and in a block.
@@ -298,9 +294,9 @@ def part_ways(scratch: Any, g: int, live: int, ends: Any, first: int, ages: Any,
     return kept, gone
 
 
-@part
+@compiled_helper
 def put_leavers(scratch: Any, gone: int, leaving: Any, first: int, ages: Any, cx: Any, cy: Any, at: Any) -> Any:
-    """Queue those that left the disk, in the last state that the history has of them inside."""
+    """Queue those that left the disk, in the last stored state in which they were inside."""
     leavers, history = scratch.leavers, scratch.history
     n, block = ages
     x, y, age = load_u(history, first, cx), load_u(history, YS + first, cx), set_(float(n), cx)
@@ -317,7 +313,7 @@ def put_leavers(scratch: Any, gone: int, leaving: Any, first: int, ages: Any, cx
     return gone + compress_store(leavers, AT + gone, at, leaving)
 
 
-@part
+@compiled_helper
 def count_leavers(scratch: Any, gone: int, out: Any, block: int, max_iter: int) -> None:
     """Follow the leavers through the block in which they left, and put their counts in `out`."""
     leavers, counts = scratch.leavers, scratch.counts

@@ -28,27 +28,35 @@ from kernels.definition.operands import (
 )
 from kernels.definition.plan import Plan
 
-# A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. On Zen 5 it costs tiles of 528 x 528 a tenth
-# of their speed with AVX-512 (120 GFLOP/s), half of that with AVX2, and tiles of 264 x 264 twice as much. 16 tiles let
-# 2, 4 and 8 lanes end together, and a product of 4096 x 4096 has 64. Every block of registers divides 24.
+# A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. Its share of the speed, on Zen 5:
+#   tile         AVX-512 (120 GFLOP/s)   AVX2
+#   528 x 528    10 %                    5 %
+#   264 x 264    20 %                    10 %
+# 16 tiles let 2, 4 and 8 worker lanes end together, and a product of 4096 x 4096 has 64. Every block of registers
+# divides 24.
 SIDE = 528  # most rows and columns of a packed tile
 ENOUGH_TILES = 16
 REGISTER_BLOCK = 24  # rows and columns of packed tiles are multiples
-CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below, a chunk is mostly packing
+CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below that, a chunk is mostly packing
 
 
-# A BLAS packs its operands again for every tile. One thread of OpenBLAS on Zen 5, of the speed of a single call, n =
-# 1024 with AVX-512: two bands of rows 0.98, two of columns 0.92, four bands 0.94, quarters 0.91, 16 tiles 0.84; with
-# AVX2 0.99, 0.99, 0.94, 0.97, 0.93. So there is a tile for each core of the machine, which is the same for any number
-# of workers; where that is more than one, packing A again counts three times what packing B again does.
+# A BLAS packs its operands again for every tile. Speed of one thread of OpenBLAS on Zen 5, n = 1024, against one call:
+#   tiles                  AVX-512   AVX2
+#   two bands of rows      0.98      0.99
+#   two bands of columns   0.92      0.99
+#   four bands of rows     0.94      0.94
+#   quarters               0.91      0.97
+#   16 tiles               0.84      0.93
+# So there is one tile for each core of the machine, which does not depend on the number of workers. Where that is more
+# than one, packing A again counts three times as much as packing B again.
 CORES = os.cpu_count() or 1
 A_AGAIN = 3
 BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
-BLAS_MULTIPLE = 8  # of a BLAS's tiles' rows and columns: 16, 24 and 64 were no faster, and balanced worse
+BLAS_MULTIPLE = 8  # of the rows and columns of a BLAS's tiles: 16, 24 and 64 were no faster, and balanced worse
 
 
 def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
-    """Rows and columns of a tile: equal parts, halved until there are enough, or they would be too small to pay.
+    """Rows and columns of a tile: equal parts, halved until there are enough, or until smaller ones would cost more.
 
     matrices: how many products of that size there are.
     """
@@ -64,7 +72,7 @@ def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int
 def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
     """Rows and columns of a tile: as few as keep the machine's cores busy, cut where least is packed again."""
     flops = 2 * rows * columns * depth
-    parts = 1 if matrices >= 4 * cores else cores  # four a core end together
+    parts = 1 if matrices >= 4 * cores else cores  # with four products a core, cores finish at about the same time
     parts = max(1, min(parts, flops // CHUNK_FLOPS))
     while flops > parts * BLAS_FLOPS:
         parts *= 2
@@ -74,7 +82,7 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
 
 
 def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
-    """Rows and columns of a tile: whole rows, enough of such bands. A loop of Python gains nothing from a cache."""
+    """Rows and columns of a tile: bands of whole rows. A loop of Python gains nothing from a cache."""
     return _part(rows, max(1, ENOUGH_TILES // matrices), 1), columns or 1
 
 
@@ -105,7 +113,7 @@ def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
 
 
 def plan_matmul_python(A: Any, B: Any, out: Any = None) -> Plan:
-    """The same, in bands: what is mostly packing to compiled code is milliseconds of Python, to be shared out."""
+    """The same, in bands: a product that is too small to be cut for compiled code takes milliseconds in Python."""
     return _plan_matmul(A, B, out, python_bands)
 
 
@@ -132,7 +140,7 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
         inputs=(stack_a, stack_b, which_a, which_b, tall, wide),
         shape=(len(which_a), n, m),
         value_shape=(*outer, *core),
-        # Of small matrices, as many to a chunk as make it pay.
+        # Small matrices: so many to a chunk that its work is far more than its overhead.
         grain=1
         if each > 1
         else max(1, int(CHUNK_FLOPS / (2.0 * (n * k * m + n + m + k) + 1)), len(which_a) // MOST_CHUNKS),
@@ -142,8 +150,9 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
 
 
 def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
-    """Freivalds' check (1977): C x = A (B x) for random x = ±1; a wrong element escapes one x in two, eight in 256.
+    """Freivalds' check (1977): C x = A (B x) for eight random x = ±1.
 
+    A wrong element goes unnoticed by one x with probability 1/2, by eight with 1/256.
     A product with NaN or infinities in it is compared with numpy's.
     """
     c, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(B, np.float64)

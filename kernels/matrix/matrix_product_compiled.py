@@ -30,7 +30,8 @@ def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which
     rows, columns, depth = out.shape[1], out.shape[2], A.shape[2]
     deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
     of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
-    # One piece: glibc returned the memory of several to the system after every chunk, for 31,000 page faults a product.
+    # One array: with several, glibc returned their memory to the system after every chunk, and a product took 31,000
+    # page faults.
     scratch = np.empty(FLOATS_PER_LINE + of_b + of_a + ROWS * COLUMNS)
     begin = -(scratch.ctypes.data // 8) % FLOATS_PER_LINE
     panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
@@ -96,7 +97,7 @@ pack_rows, pack_columns = packer(ROWS), packer(COLUMNS)
 
 
 def multiply_panels(out: Array, panel_a: Array, panel_b: Array, depth: int, edge: Array, add: bool) -> None:
-    """Make `out` the product of the panels, or add it; blocks of registers that stick out go by `edge`."""
+    """Set `out` to the product of the panels, or add it. Blocks that reach beyond `out` are computed in `edge`."""
     rows, columns = out.shape
     contiguous = out.strides[1] == 8
     for j in range(0, columns, COLUMNS):

@@ -3,9 +3,15 @@
 It is bound by reading A once. Several rows share the loads of x and give the prefetchers as many streams; a matrix that
 lies by columns is read by columns, into sums for a band of rows.
 
-Four streams are what the hardware's prefetchers follow best. On Zen 5, n = 4096, one core, in bytes/s of STREAM's
-triad: four rows at a time 1.0, as C that only adds A up, and 0.95 to 0.99 where pages are small; one row 1.0, and 0.85
-to 0.93; eight 0.97, and 0.92 to 0.95. Asking for every line of A in software, however early, costs 2 to 7 percent.
+Four streams are what the hardware's prefetchers follow best. Bytes per second against STREAM's triad, on one core of
+Zen 5, n = 4096:
+
+    rows at a time   large pages   small pages
+    1                1.0           0.85 to 0.93
+    4                1.0           0.95 to 0.99
+    8                0.97          0.92 to 0.95
+
+C that only adds A up reaches 1.0 as well. Prefetching every line of A in software, however early, costs 2 to 7 %.
 """
 
 from __future__ import annotations
@@ -74,7 +80,7 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
 
 
 def add_tails(out: Array, A: Array, x: Array, top: int, bottom: int, first: int) -> None:
-    """Add to out[top:bottom] the products that fill no vector: one call for a group, whose sums then need no saving."""
+    """Add to out[top:bottom] the products that fill no vector. A group in one call, so its sums stay in registers."""
     for i in range(top, bottom):
         total = 0.0
         for j in range(first, A.shape[1]):

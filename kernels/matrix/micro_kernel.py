@@ -20,10 +20,13 @@ from kernels.vectors.blocks import LANES
 from kernels.vectors.llvm import emit_load, emit_mul_add, emit_store, splat
 from kernels.vectors.target import vector_registers
 
-# The block whose accumulators fill the registers, beside which B's row takes one for each vector and A's numbers two
-# (with one, LLVM spilled an accumulator, at half the speed). Of 32 registers 24, of 16 twelve: enough independent sums
-# to hide the latency (2 units x 4 cycles), few loads to each product. Measured on Zen 5: 8 x 3 vectors of 8 lanes
-# 120 GFLOP/s (peak 122), 6 x 2 of 4 lanes 59 (peak 61; 4 x 3: 31), 6 x 2 of 2 lanes without FMA 21 (4 x 2: 18).
+# The block's accumulators fill the registers: 24 of 32, or 12 of 16. Beside them B's row takes a register for each
+# vector, and A's numbers take two (with one, LLVM spilled an accumulator, at half the speed). These are enough
+# independent sums to hide the latency (2 units x 4 cycles), and few loads to each product. GFLOP/s on Zen 5:
+#   registers   lanes       ROWS x VECTORS   GFLOP/s   peak   other blocks
+#   32          8           8 x 3            120       122
+#   16          4           6 x 2            59        61     4 x 3: 31
+#   16          2, no FMA   6 x 2            21               4 x 2: 18
 ROWS, VECTORS = (8, 3) if vector_registers() >= 32 else (6, 2)
 COLUMNS = VECTORS * LANES
 
@@ -50,10 +53,10 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         at_a = builder.gep(a, [builder.mul(step, index(ROWS))])
         at_b = builder.gep(b, [builder.mul(step, index(COLUMNS))])
         row = [emit_load(builder, builder.gep(at_b, [index(v * LANES)]), vector) for v in range(VECTORS)]
-        made = []
+        added = []
         for r in range(ROWS):
             factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), LANES)
-            made.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
+            added.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
         following = builder.add(step, index(1))
         step.add_incoming(index(0), before)
         step.add_incoming(following, loop)
@@ -61,18 +64,20 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         for r in range(ROWS):
             for v in range(VECTORS):
                 sums[r][v].add_incoming(zero, before)
-                sums[r][v].add_incoming(made[r][v], loop)
+                sums[r][v].add_incoming(added[r][v], loop)
         builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
 
         builder.position_at_end(done)
         with builder.if_else(add) as (adding, fresh):
-            for branch, kept in ((adding, True), (fresh, False)):
+            for branch, is_added in ((adding, True), (fresh, False)):
                 with branch:
                     for r in range(ROWS):
                         for v in range(VECTORS):
-                            place = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * LANES))])
-                            value = builder.fadd(emit_load(builder, place, vector), made[r][v]) if kept else made[r][v]
-                            emit_store(builder, value, place)
+                            address = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * LANES))])
+                            value = added[r][v]
+                            if is_added:
+                                value = builder.fadd(emit_load(builder, address, vector), value)
+                            emit_store(builder, value, address)
         return context.get_dummy_value()
 
     intp = types.intp

@@ -1,9 +1,9 @@
 """The sieve's large primes: from multiple to multiple through a chunk, each dropped into its segment's bucket.
 
-A prime much larger than a segment misses most segments, so it is not asked in each: its multiples in the whole chunk
-are sorted by segment first, and a segment crosses off what lies in its bucket. Buckets are Oliveira e Silva's idea;
-cofactors prime to 210, so that one multiple in seven less is met, primesieve's. Here many primes walk at once, without
-a branch that depends on where a prime is, and where they begin is found with vectors of floats.
+A prime much larger than a segment misses most segments. So its multiples in the whole chunk are first sorted by
+segment, and each segment crosses off what is in its bucket. Buckets are Oliveira e Silva's idea. Only cofactors prime
+to 210 are visited, which saves one multiple in seven, as in primesieve. Here many primes walk at once, without a branch
+that depends on where a prime is, and their first multiples are found with vectors of floats.
 Everything is unsigned 64-bit, as in kernels/sieve/segments.py.
 """
 
@@ -20,13 +20,15 @@ U = np.uint64
 ZERO, ONE, THREE, FOUR, SEVEN, ELEVEN, FIFTEEN, THIRTY, LOW_SEVEN = (U(k) for k in (0, 1, 3, 4, 7, 11, 15, 30, 127))
 
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2).
-PAGE_SHIFT = U(12)  # 4,096 multiples (16 KiB) to a bucket's page: pages of 4 KiB cost 3 % more, of 64 KiB too
+PAGE_SHIFT = U(12)  # 4,096 multiples (16 KiB) to a bucket's page: 4 KiB pages and 64 KiB pages are both 3 % slower
 PAGE_MASK = (ONE << PAGE_SHIFT) - ONE
-BATCH = 1024  # primes that walk together: 24 KiB of places
-REFILL = 512  # places that are free when new primes join: loops stay long, where most primes have no second multiple
+BATCH = 1024  # primes that walk together: 24 KiB of state
+# New primes join when so many of BATCH have left, and so many join at once. Most large primes have only one multiple in
+# a chunk and leave after it. With smaller groups the loops over primes would be short.
+REFILL = 512
 
 
-class Span(NamedTuple):
+class ChunkTurns(NamedTuple):
     """A chunk, in wheel turns: its first one counted from the number 0, how many, and how many to a segment."""
 
     turn: Any
@@ -68,7 +70,7 @@ def fill_buckets(span: Any, primes: Any) -> Any:
 
 
 def pages_expected(turns: Any, primes: Any, buckets: Any) -> Any:
-    """Pages enough for all multiples but a rare excess: by Mertens, the sum of 1/p is the difference of log log p."""
+    """Pages for all multiples, except in rare cases: by Mertens, the sum of 1/p is the difference of log log p."""
     reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
     multiples = 48 / 7 * float(turns) * (reciprocals + 2 / float(primes[0]))
     return U(1.02 * multiples / float(ONE << PAGE_SHIFT) + 3 * float(buckets) + 8)
@@ -86,8 +88,9 @@ def drop_multiples(span: Any, primes: Any, places: Any, starts: Any, buckets: An
     """Go on filling buckets until no prime walks any more, or pages could run out.
 
     progress, before and (returned) after: primes begun, primes that walk, the first free page. Many primes go from
-    multiple to multiple together, and who leaves the chunk makes room for new ones: whether one has a multiple left is
-    hard to predict, and a wrong prediction costs more than the multiple.
+    multiple to multiple together, and a prime that leaves the chunk makes room for a new one. Following each prime to
+    its end would cost more: whether it has a multiple left is hard to predict, and a wrong prediction costs more than a
+    multiple.
     """
     turn, turns, segment = span
     cursors, pages, links = buckets
@@ -123,11 +126,11 @@ def drop_multiples(span: Any, primes: Any, places: Any, starts: Any, buckets: An
 
 
 def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, walking: Any) -> Any:
-    """Put primes that have a multiple in the chunk behind those `walking`; how many walk then.
+    """Append primes that have a multiple in the chunk to those `walking`; return how many walk then.
 
-    A place is the multiple's byte << 3 | bit, its entry in WALK, and 8 (p // 30): what it goes on by.
+    A prime's state is the multiple's byte << 3 | bit, its entry in WALK, and 8 (p // 30), which gives its steps.
     """
-    cofactors, reach = starts
+    cofactors, offsets = starts
     at, step, prime = places
     for i in range(len(primes)):  # in vectors
         p = np.int64(primes[i])
@@ -135,15 +138,15 @@ def begin_walk(turn: Any, turns: Any, primes: Any, starts: Any, places: Any, wal
         # The first odd cofactor m with p m >= 30 turn is 30 quotient + beyond; what counts is m mod 210.
         beyond = 2.0 * np.floor(0.5 * np.ceil(30.0 * float(rest) * (1.0 / float(p)))) + 1.0
         sevenths = quotient - 7.0 * np.floor((quotient + 0.5) * (1.0 / 7.0))
-        cofactors[i], reach[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
+        cofactors[i], offsets[i] = np.int64(30.0 * sevenths + beyond), p * np.int64(beyond) - 30 * rest
     likely, end = walking, np.int64(turns * THIRTY)
-    for i in range(U(len(primes))):  # the largest primes' next odd multiple is mostly behind the chunk already
+    for i in range(U(len(primes))):  # the next odd multiple of the largest primes is mostly behind the chunk
         prime[likely] = i
-        likely += ONE if reach[i] < end else ZERO
+        likely += ONE if offsets[i] < end else ZERO
     for k in range(walking, likely):
         j = U(prime[k])
         large, begin = U(primes[j]), U(FIRST_COFACTOR[cofactors[j]])
-        first, q = (U(reach[j]) + large * (begin & FIFTEEN)) // THIRTY, large // THIRTY
+        first, q = (U(offsets[j]) + large * (begin & FIFTEEN)) // THIRTY, large // THIRTY
         entry = FIRST_ENTRY[large - THIRTY * q] + (begin >> FOUR)
         at[walking], step[walking], prime[walking] = first << THREE | U(BIT_OF_ENTRY[entry]), entry, q << THREE
         walking += ONE if first < turns else ZERO

@@ -7,8 +7,9 @@ A segment of bytes (their numbers: kernels/sieve/wheel.py) fits a core's L2. Mul
     medium    bit by bit over the whole segment, both ends without a branch
     large     once a chunk, through buckets: kernels/sieve/buckets.py
 
-The four sizes, the patterns and the buckets are primesieve's (Kim Walisch); the blocks of eight, with the bit as the
-loop's constant and the distance as its variable, so that no wheel position is kept, are this module's.
+The four sizes, the patterns and the buckets are primesieve's (Kim Walisch). The blocks of eight are this module's: a
+prime has one multiple on each of the eight bits in every block of p bytes. So the loop clears the bits 0 to 7 in this
+order, at eight distances that stay the same for the prime, and need not remember a position on the wheel.
 Everything here is unsigned 64-bit: numba adds a branch for negative indices, and turns uint64 + int64 into a float.
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.sieve.buckets import Span, empty_bucket, fill_buckets
+from kernels.sieve.buckets import ChunkTurns, empty_bucket, fill_buckets
 from kernels.sieve.wheel import (
     CARRY,
     COUNT_OF_BYTE,
@@ -55,9 +56,9 @@ NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2), beside primesieve 12.9 in the same run.
 MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
 SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
-MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many that buckets cost less
+MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many segments that buckets cost less
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
-STEP = PATTERN_SLACK  # bytes between two looks at whether a pattern is to begin again
+STEP = PATTERN_SLACK  # bytes between two checks for the end of a pattern
 AND_BYTES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
 
@@ -117,7 +118,7 @@ def list_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
 def span_of(lo: Any, hi: Any, window: Any) -> Any:
     """The wheel turns lo .. hi of the window, counted from the number 0."""
     first = window.start // 30
-    return Span(U(first + lo), U(hi - lo), U(window.segment))
+    return ChunkTurns(U(first + lo), U(hi - lo), U(window.segment))
 
 
 # ---------------------------------------------------------------- a chunk and its segments
@@ -283,7 +284,7 @@ def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
 
 
 def take_over(segment: Any, size: Any, spill: Any) -> None:
-    """Cross off what the segment before this one crossed off in its margin, and clear this one's."""
+    """Cross off what the segment before this one crossed off in its margin, and clear this segment's margin."""
     for i in range(0, np.int64(min(MARGIN, size)), AND_BYTES):
         store_u(segment, i, load_u(segment, i, AND_BYTES) & load_u(spill, i, AND_BYTES))
     fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
@@ -308,7 +309,7 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
 
     The block that lies across the segment's beginning (counted in 32 bits, it begins at 0 or wraps round from below)
     gives each bit's first multiple, or the one before it; from there `times` multiples reach the segment's end. Those
-    behind it fall on bytes of the margin, one for each bit, else each store would wait for the one before.
+    behind it fall on bytes of the margin, another one for each bit: on one byte, each store would wait for the last.
     """
     at, outside = np.empty(8, np.uint32), np.empty(8, np.uint32)
     for k in range(8):
@@ -325,7 +326,8 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
         multiples = min_(multiples, multiples + set_(np.uint32(p), 8))
         for _ in range(times):
             store_u(at, 0, min_(multiples, load_u(outside, 0, 8)))
-            # The eight lines of small primes again: one function of both took 4 % longer here, for it loads at[] first.
+            # The same eight lines as for small primes: one function for both took 4 % longer here, because it loads
+            # all of at[] first.
             segment[at[0]] &= NOT_0
             segment[at[1]] &= NOT_1
             segment[at[2]] &= NOT_2

@@ -31,7 +31,7 @@ def _index_of_residue() -> Array:
 
 INDEX_OF_RESIDUE = _index_of_residue()
 
-# The numbers that a byte's 1s stand for come from a table: eight places for each byte, the first of them used.
+# The numbers that a byte's 1s stand for: eight entries for each byte, of which as many are used as it has 1s.
 NUMBERS_OF_BYTE = np.array(
     [([r for k, r in enumerate(_R) if byte >> k & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8
 )

@@ -1,8 +1,8 @@
 """Primes in a window: a segmented sieve on the wheel of 30. count_primes counts them, primes lists them.
 
-An index is a turn of the wheel: 30 numbers, of which 2, 3 and 5 leave eight, one byte. A chunk of them is sieved
-without any other; what all share are the primes up to the square root, which the plan finds. The body that numba
-compiles, and what makes it fast, is kernels/sieve/segments.py; the definition, which all interpreters run, is below.
+An index is a turn of the wheel: 30 numbers, of which 2, 3 and 5 leave eight, one byte. Each chunk of them is sieved by
+itself. All chunks share the primes up to the square root, which the plan finds. The compiled body is in
+kernels/sieve/segments.py; the definition, which every interpreter runs, is below.
 """
 
 from __future__ import annotations
@@ -22,17 +22,23 @@ from kernels.vectors.caches import cache_bytes
 
 Array = np.ndarray[Any, Any]
 
-# What an int64 holds, in which primes come: its root fits the sieving primes' 32 bits, its wheel turns `divide`, what
-# lies behind a window 64 bits unsigned; and up to 10^19 the bounds that size results are proven.
+# The largest int64, because results are int64. Up to here
+# - the square root fits the sieving primes' uint32,
+# - the wheel's turns fit `divide`,
+# - numbers just past the window fit uint64,
+# - the bounds that size results are proven (answers.py; up to 10^19).
 LARGEST = 2**63 - 1
 
 # The grid (with CHUNKS), which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
 LEAST_TURNS = 1 << 13  # a quarter of a million numbers take 15 microseconds
-TURNS_PER_SIEVING_PRIME = 6  # a chunk begins by placing every sieving prime, 2 ns each: 2 % of its time at 10^12
-MOST_TURNS = 1 << 22  # 126 million numbers: at 10^18 placing takes half its time, but 10^9 numbers are to make 8 chunks
+# A chunk begins by finding the first multiple of every sieving prime, 2 ns each: 2 % of its time at 10^12.
+TURNS_PER_SIEVING_PRIME = 6
+# 126 million numbers. At 10^18 finding the first multiples takes half of a chunk's time, but a larger chunk would leave
+# fewer than 8 chunks of 10^9 numbers.
+MOST_TURNS = 1 << 22
 
 SLOT_SLACK = 8  # a slot's count, and seven words behind its primes that the compiled body may overwrite
-PLAIN_SIEVE_TO = 1 << 22  # sieving primes that numpy finds within 20 ms are not worth loading compiled code for
+PLAIN_SIEVE_TO = 1 << 22  # numpy finds sieving primes up to here within 20 ms, less than loading compiled code takes
 
 
 # ---------------------------------------------------------------- the plan
@@ -92,7 +98,7 @@ def as_window(n: Any, start: Any) -> tuple[int, int]:
 
 
 def _grain(n: int, start: int) -> int:
-    """Wheel turns to a chunk: many chunks, but each worth placing every sieving prime in."""
+    """Wheel turns to a chunk: many chunks, but each long against finding the first multiples of all sieving primes."""
     root = math.isqrt(n)
     placing = TURNS_PER_SIEVING_PRIME * int(root / max(1.0, math.log(max(root, 2))))
     least = max(-(-(n // 30 - start // 30 + 1) // CHUNKS), placing, LEAST_TURNS)
@@ -136,13 +142,13 @@ def _plain_sieve(limit: int) -> Array:
 
 
 def _compiled_sieve(limit: int) -> Array:
-    """The same by this module's own compiled body, chunk behind chunk."""
+    """The same by this module's own compiled body, one chunk after another."""
     body = primes.nogil.variants["nogil"].load()
     shared = _shared(limit)
     out = np.empty(SLOT_SLACK + most_primes(2, limit), np.uint32)
     at, turns = 0, limit // 30 + 1
     for lo in range(0, turns, MOST_TURNS):
-        # The body's count goes where the primes before it end; what stands there comes back afterwards.
+        # The body writes its count over the last prime before it, which is put back afterwards.
         before = out[at]
         body(lo, min(lo + MOST_TURNS, turns), out, 2, limit, *shared, turns, np.array([at]))
         count, out[at] = int(out[at]), before

@@ -1,7 +1,8 @@
 """triad's compiled body: whole vectors, and stores that go past the caches where arrays are large.
 
-A plain store to a line that is in no cache reads the line first: triad then moves 32 bytes for each element, not 24.
-Streaming stores do not. Vendors' builds of STREAM, and glibc's memcpy, use them for the same reason.
+Past the caches means: with non-temporal stores. A plain store to a line that is in no cache reads the line first: triad
+then moves 32 bytes for each element, not 24. Non-temporal stores do not. Vendors' builds of STREAM, and glibc's memcpy,
+use them for the same reason.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """transpose's compiled body: whole vectors, and stores that go past the caches where arrays are large.
 
-A plain store to a line that is in no cache reads the line first. Streaming stores do not. Vendors' builds of STREAM and
-glibc's memcpy use them for the same reason.
+Past the caches means: with non-temporal stores. A plain store to a line that is in no cache reads the line first.
+Non-temporal stores do not. Vendors' builds of STREAM and glibc's memcpy use them for the same reason.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from kernels.vectors.blocks import (
 from kernels.vectors.caches import BYTES_PER_LINE, FLOATS_PER_LINE, LARGE_BYTES
 
 RUN = 128  # numbers of a row that go through the buffer at once: 1 KB, and 70 KB in all, which fit in any L2
-PITCH = RUN + FLOATS_PER_LINE  # of the buffer's rows: without the line, all would meet in the same sets of the cache
+PITCH = RUN + FLOATS_PER_LINE  # from row to row of the buffer; without the line, rows would share sets of the cache
 
 
 def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     """Fill tiles lo..hi of the slices out[:, s, :] = A[:, which[s], :].T; touch nothing else.
 
-    Where the rows of `out` begin with a cache line, a tile is turned in registers and written in whole lines; else in a
-    buffer that the L2 cache holds, from where it goes to memory in whole lines but for the ends of its rows.
+    Where the rows of `out` begin with a cache line, a tile is transposed in registers and written in whole lines. Else
+    it is transposed into a buffer that fits the L2 cache, and written from there, in whole lines except at row ends.
     """
     past = 2 * out.size * 8 > LARGE_BYTES
     by_rows, by_columns = out.strides[2] == 8 and A.strides[2] == 8, out.strides[2] == 8 and A.strides[0] == 8
@@ -46,11 +46,12 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
             and bottom - top >= LANES
             and right - left >= FLOATS_PER_LINE
         ):
-            turn_by_lines(target + top * out.strides[0] + left * 8, out.strides[0], A[left:right, m, top:bottom], past)
+            first = target + top * out.strides[0] + left * 8
+            transpose_by_lines(first, out.strides[0], A[left:right, m, top:bottom], past)
         elif by_rows:
             for c in range(left, right, RUN):
                 end = min(c + RUN, right)
-                turn(buffer, A[c:end, m, top:bottom])
+                transpose_into(buffer, A[c:end, m, top:bottom])
                 for r in range(top, bottom):
                     place = buffer.ctypes.data + (r - top) * PITCH * 8
                     write_run(target + r * out.strides[0] + c * 8, place, end - c, past)
@@ -65,10 +66,10 @@ def transpose(lo: int, hi: int, out: Array, A: Array, which: Array) -> None:
     flush_stream()
 
 
-def turn_by_lines(target: int, pitch: int, A: Array, past: bool) -> None:
-    """A.T into rows of lines, `pitch` bytes apart, at an address: one line of each at a time.
+def transpose_by_lines(target: int, pitch: int, A: Array, past: bool) -> None:
+    """A.T into rows at an address, `pitch` bytes apart: one cache line of each row at a time.
 
-    Memory then reads and writes at once, and a line has room in no cache. Blocks at a tile's ends overlap.
+    Memory then reads and writes at the same time, and no line has to stay in a cache. Blocks at a tile's ends overlap.
     """
     source, line = A.ctypes.data, A.strides[0]
     for c in range(0, A.shape[0], FLOATS_PER_LINE):
@@ -84,7 +85,7 @@ def turn_by_lines(target: int, pitch: int, A: Array, past: bool) -> None:
                 transpose_block(np.intp(here), line // 8, np.intp(there), pitch // 8, FLOATS_PER_LINE, False)
 
 
-def turn(buffer: Array, A: Array) -> None:
+def transpose_into(buffer: Array, A: Array) -> None:
     """A.T into the rows of the buffer, FLOATS_PER_LINE x LANES numbers in registers at a time."""
     source, line = A.ctypes.data, A.strides[0]
     columns, rows = A.shape

@@ -2,7 +2,8 @@
 
 Each works on element `index` of a one-dimensional int64 array, in the heap or in memory that processes share, with the
 GIL released. The instructions are LLVM's (atomicrmw, load/store atomic); the clock is POSIX clock_gettime, which the
-linker finds by name, so that compiled callers can be cached. Imports numba: only compiled code comes here.
+linker finds by name, so that compiled callers can be cached. This module imports numba, so only modules that are loaded
+for compiled code may import it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _is_words(array: Any) -> bool:
 
 @intrinsic
 def fetch_add(_: Any, words: Any, index: Any, value: Any) -> Any:
-    """Add `value` to words[index]; return what was there before. No two callers get the same answer from +1."""
+    """Add `value` to words[index]; return what was there before. With +1 no two callers get the same number."""
     if not _is_words(words):
         return None
 
@@ -43,7 +44,7 @@ def fetch_add(_: Any, words: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def load(_: Any, words: Any, index: Any) -> Any:
-    """words[index], and everything that was stored before it by who released it (acquire)."""
+    """words[index], and everything that the thread which released it had stored before (acquire)."""
     if not _is_words(words):
         return None
 

@@ -1,4 +1,6 @@
-"""Vectors by address, past the caches, and small blocks of float64 that are copied and transposed in registers.
+"""Vectors by address, also past the caches, and small blocks of float64 that are copied and transposed in registers.
+
+Past the caches means: with non-temporal stores, which write memory without reading it into a cache first.
 
 Quick reference; names as in operations.py, whose `_u` (aligned to elements) becomes `_u_at` where an address is taken.
 Addresses are intp, in bytes; strides count elements; `lanes`, `count`, `rows` and `past` are constants.
@@ -12,8 +14,8 @@ Addresses are intp, in bytes; strides count elements; `lanes`, `count`, `rows` a
     transpose_block(source, source_stride, target, target_stride, rows, past)
                                               writes `rows` rows of LANES numbers as LANES rows of `rows` numbers
 
-Addresses and strides let one compiled body serve arrays of every layout. Whoever computes an address from an array
-keeps that array alive while it is used (an argument of the same function is).
+Addresses and strides let one compiled body serve arrays of every layout. A function that computes an address from an
+array must keep that array alive while the address is used (an argument of the same function is).
 """
 
 # numba is untyped where it is extended.

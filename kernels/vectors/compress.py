@@ -1,6 +1,6 @@
 """compress_store: the lanes of a vector that a mask chooses, stored side by side.
 
-Which instruction does it is chosen in target.py. Where there is none, every lane is stored by itself.
+target.py chooses the instruction for it. Where there is none, every lane is stored by itself.
 """
 
 # numba is untyped where it is extended.

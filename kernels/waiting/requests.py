@@ -1,4 +1,4 @@
-"""fetch: requests to a server that takes its time. N lanes wait for N replies at once, on however few CPUs."""
+"""fetch: requests to a server that replies after a fixed delay. N lanes wait for N replies at once, on any CPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kernels.definition.plan import Plan
 from kernels.waiting.server import reply_to, served
 
 Array = np.ndarray[Any, Any]
-CHUNKS = 4096  # at most: a request is a chunk, up to so many
+CHUNKS = 4096  # at most this many; up to that, each request is a chunk of its own
 LATE = 30.0  # s beyond the delay after which a reply is an error
 HOST = "127.0.0.1"
 
@@ -88,7 +88,7 @@ def _checked(line: bytes, k: int) -> int:
 
 @contextlib.contextmanager
 def _named(k: int, port: int) -> Any:
-    """Have an error say which request it was, and of which server."""
+    """Make an error name the request and the server's port."""
     try:
         yield
     except TimeoutError:

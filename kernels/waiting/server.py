@@ -2,8 +2,8 @@
 
     python kernels/waiting/server.py DELAY
 
-It prints its port, and ends with its standard input: when whoever started it closes that, or dies. A request is a whole
-number k and a newline; its reply is `reply_to(k)` and a newline.
+It prints its port, and ends with its standard input: when the process that started it closes that, or dies. A request
+is a whole number k and a newline; its reply is `reply_to(k)` and a newline.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ BACKLOG = 4096  # connections that wait to be accepted: a thousand coroutines as
 
 
 def reply_to(k: int) -> int:
-    """What a request is answered with: known to who asks, so that every reply is checked."""
+    """The reply to request k. The client computes it, too, and so checks every reply."""
     return k * k % 1_000_003
 
 
 @contextlib.contextmanager
 def served(delay: float) -> Iterator[tuple[int]]:
-    """A server that replies after so many seconds: its port. It has ended when this has."""
+    """Start a server that replies after `delay` seconds, yield its port, and stop it on exit."""
     import subprocess
 
     server = subprocess.Popen(
@@ -81,6 +81,6 @@ if __name__ == "__main__":
     import asyncio
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for who started it, and that closes our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles a Ctrl-C, and then closes our stdin
     _allow_many_files()
     asyncio.run(_serve(float(sys.argv[1])))

@@ -170,7 +170,7 @@ def test_buckets_grow_where_the_estimate_is_short(monkeypatch):
     monkeypatch.setattr(buckets, "PAGE_MASK", np.uint64(15))
     first, turns, segment = 10**9 + 11, 1 << 11, 1 << 9  # from here one prime begins at the last cofactor, 211
     sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
-    span = buckets.Span(np.uint64(first), np.uint64(turns), np.uint64(segment))
+    span = buckets.ChunkTurns(np.uint64(first), np.uint64(turns), np.uint64(segment))
     cursors, pages, links = buckets.fill_buckets(span, sieving)
     assert len(links) > 3 * len(cursors) + 8
     found = []

@@ -17,11 +17,11 @@ from kernels.definition import as_index, kernel
 from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
-BLOCK = 2**20  # bytes: a disk is then busy with reading, and not with being asked
-PAGE = 4096  # bytes: what O_DIRECT asks of places and sizes, on every disk that is sold
-MOST = 2**30  # bytes of a block: each lane has room for one
+BLOCK = 2**20  # bytes: large enough that the time of a request is small against reading
+PAGE = 4096  # bytes: O_DIRECT takes addresses, offsets and sizes that are multiples of it, on every disk that is sold
+LARGEST_BLOCK = 2**30  # bytes: each lane has a buffer of one block
 CHUNKS = 4096
-DIRECT, ADVISED = 1, 0  # how the page cache is got round: by O_DIRECT, or by advice to drop what is there
+DIRECT, ADVISED = 1, 0  # how the page cache is avoided: by O_DIRECT, or by advice to drop what is in it
 
 
 def plan_read(path: Any, blocks: Any = None, block: Any = BLOCK) -> Plan:
@@ -33,8 +33,8 @@ def plan_read(path: Any, blocks: Any = None, block: Any = BLOCK) -> Plan:
     way round its page cache; OSError for what cannot be opened.
     """
     size = as_index(block, "block", least=PAGE)
-    if size > MOST:
-        raise ValueError(f"block must be at most {MOST} bytes, not {size}")
+    if size > LARGEST_BLOCK:
+        raise ValueError(f"block must be at most {LARGEST_BLOCK} bytes, not {size}")
     if size % PAGE:
         raise ValueError(f"block must be a multiple of {PAGE} bytes, not {size}")
     try:
@@ -78,7 +78,7 @@ def check_read(value: Any, path: Any, blocks: Any = None, block: Any = BLOCK) ->
 
 
 def _example(size: int) -> tuple[Any, ...]:
-    """A large file that is there anyway, and so many blocks of it."""
+    """A large file that every installation has, and so many blocks of it."""
     import llvmlite.binding
 
     folder = os.path.dirname(llvmlite.binding.__file__)
@@ -103,7 +103,7 @@ def read(lo: int, hi: int, out: Array, path: bytes, block: int, way: int) -> Non
 
 
 async def read_awaiting(lo: int, hi: int, out: Array, path: bytes, block: int, way: int) -> None:
-    """The same on threads of the loop: no system call of Linux reads a file without somebody who waits."""
+    """The same on threads of the loop: Linux has no non-blocking read of files that asyncio could use."""
     import asyncio
 
     await asyncio.to_thread(read.python.variants["python"].source(), lo, hi, out, path, block, way)
