@@ -13,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from leaks import Leaks
+from patience import PATIENCE
 from warm_python import WarmPython
 
 # The tests start a thousand processes. Each would look for work for its idle BLAS threads for 26 ms, ...
@@ -78,14 +79,14 @@ def finding_pools(importable):
 
 @pytest.fixture
 def script(tmp_path, request):
-    """script(text, *args, timeout=600, **env) -> the finished process of a Python script in a folder of its own.
+    """script(text, *args, timeout=PATIENCE, **env) -> the finished process of a Python script in a folder of its own.
 
     Anything that it writes on stderr is an error: warnings, and the resource tracker's last words.
     """
     root = Path(__file__).parent.parent
     paths = os.pathsep.join(map(str, (root, root / "tests", request.path.parent)))
 
-    def run_script(text: str, *args: str, timeout: float = 600, quiet: bool = True, **env: str):
+    def run_script(text: str, *args: str, timeout: float = PATIENCE, quiet: bool = True, **env: str):
         path = tmp_path / "script.py"
         path.write_text(text)
         done = subprocess.run(

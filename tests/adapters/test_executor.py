@@ -344,7 +344,7 @@ def test_a_fork_is_refused_and_ends(pool, executor):
 
 
 def python(text, **kw):
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120, **kw)
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, **kw)
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=repr)

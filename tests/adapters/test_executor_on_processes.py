@@ -138,5 +138,5 @@ with Processes(1).open() as pool, pool.executor() as executor:
     executor.submit(print, "pear", end=" ").result()
     print("apple", flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("pear apple\n", "")

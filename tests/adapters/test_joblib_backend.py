@@ -14,6 +14,7 @@ import pytest
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from lokys_end import end_loky
+from patience import PATIENCE
 
 import compute.adapters.joblib as ours
 from compute import Processes
@@ -130,11 +131,12 @@ def test_after_an_error_the_next_call_works_and_nothing_of_the_last_one_goes_on(
     assert sorted(tmp_path.iterdir()) == made
 
 
+FOR_EVER = 10 * PATIENCE  # s: who waits for such a task is ended by the suite's limit
+
+
 def test_a_timeout_is_an_error_and_ends_the_task():
-    began = time.monotonic()
     with pytest.raises(multiprocessing.TimeoutError):
-        Parallel(timeout=0.2)(delayed(time.sleep)(60) for _ in range(2))
-    assert time.monotonic() - began < 50
+        Parallel(timeout=0.2)(delayed(time.sleep)(FOR_EVER) for _ in range(2))
 
 
 def die_once(folder: Path, i):
@@ -159,18 +161,16 @@ def test_a_task_whose_worker_always_dies_is_an_error():
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_generator_that_is_dropped_stops_its_tasks(at_once):
-    first = 60 if at_once else 0  # s; at once is before the workers have been given anything
+    first = FOR_EVER if at_once else 0  # at once is before the workers have been given anything
     values = Parallel(return_as="generator", batch_size=1)(
-        delayed(time.sleep)(first if i == 0 else 60) for i in range(8)
+        delayed(time.sleep)(first if i == 0 else FOR_EVER) for i in range(8)
     )
     if not at_once:
         next(values)
-    began = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # joblib says that tasks were cancelled
         del values
     assert Parallel()(delayed(abs)(-i) for i in range(9)) == list(range(9))
-    assert time.monotonic() - began < 50
 
 
 # Nesting.
@@ -274,7 +274,7 @@ def test_an_initializer_runs_in_each_worker_and_in_none_of_a_call_without_one():
 
 def test_idle_workers_are_closed_when_their_time_is_over():
     pids = Parallel(idle_worker_timeout=0.1)(delayed(process)() for _ in range(2))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -312,9 +312,10 @@ def test_main(script):
 DROPPED = """
 import compute.adapters.joblib, time
 from joblib import Parallel, delayed
+from patience import PATIENCE
 
 values = Parallel(n_jobs=2, backend="nfold", return_as="generator", batch_size=1)(
-    delayed(time.sleep)(0 if i == 0 else 60) for i in range(8)
+    delayed(time.sleep)(0 if i == 0 else 10 * PATIENCE) for i in range(8)
 )
 next(values)
 print("over")
@@ -322,9 +323,7 @@ print("over")
 
 
 def test_a_program_that_ends_in_the_middle_does_not_wait(script):
-    began = time.monotonic()
     assert script(DROPPED, quiet=False).stdout == "over\n"
-    assert time.monotonic() - began < 50
 
 
 # scikit-learn, as a user of joblib.

@@ -210,7 +210,7 @@ def test_an_error_lets_go_of_the_arrays(pool):
         with pytest.raises(ValueError, match="no good") as caught:
             pool.run(good_for_nothing, x)
         del x, caught
-        deadline = time.monotonic() + 10  # s: only a failing test gets there
+        deadline = time.monotonic() + PATIENCE  # s: only a failing test gets there
         while held() is not None and time.monotonic() < deadline:
             pool.run(nothing, 3)  # other lanes may have come late
             time.sleep(0.001)

@@ -99,7 +99,7 @@ def test_idle_workers_sleep():
         workers = [psutil.Process(lane.process) for lane in found.timeline.lanes]
         assert workers
         for worker in workers:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while worker.status() != psutil.STATUS_SLEEPING and time.monotonic() < deadline:
                 time.sleep(0.01)
         before = [worker.cpu_times() for worker in workers]
@@ -127,7 +127,7 @@ def test_a_lane_for_every_cpu_waits_on_its_own_and_works_on_any(spare):
         assert pool.run(cpus_allowed, 4 * workers).value.tolist() == [len(allowed)] * 4 * workers
         waiting = [allowed] * workers if spare else [{cpu} for cpu in sorted(allowed)]
         pids = [pool._workers[lane].process.pid for lane in range(workers)]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while [os.sched_getaffinity(pid) for pid in pids] != waiting and time.monotonic() < deadline:
             time.sleep(0.01)
         assert [os.sched_getaffinity(pid) for pid in pids] == waiting

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from example_kernels import nothing
+from patience import PATIENCE
 
 from compute import Threads, machine
 from compute.lanes import usage
@@ -24,7 +25,7 @@ def choices(lo, hi, out):
 
 
 def asleep(pool):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not all(lane.sleeps for lane in pool._lanes):
         assert time.monotonic() < deadline
         time.sleep(0.001)

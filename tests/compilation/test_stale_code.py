@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def session(folder: Path, program: str, *arguments: str) -> list[str]:
     found = os.pathsep.join((str(home), str(folder)))
     env = os.environ | {"NFOLD_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": found}
     done = subprocess.run(
-        [sys.executable, str(path), *arguments], env=env, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(path), *arguments], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split("\n")[:-1]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from example_kernels import nothing, squares
 from fault_kernels import busy
+from patience import PATIENCE
 from watched import said
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
@@ -82,7 +83,7 @@ def in_time(call, *args, **kw):
 
     thread = threading.Thread(target=calls, daemon=True)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert found, "it hangs"
     value, error = found[0]
     if error is not None:
@@ -147,7 +148,7 @@ def test_closing_while_other_threads_run(backend, no_leaks):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
         assert not [thread for thread in threads if thread.is_alive()], "it hangs"
         assert odd == []
         assert getattr(pool, "_workers", {}) == {}

@@ -45,6 +45,7 @@ OPENING = """
 import gc, multiprocessing, os, signal, sys, threading, time, warnings
 from compute import *
 from ctrl_c import CtrlC
+from patience import PATIENCE
 
 def left():
     pids = [child.pid for child in multiprocessing.active_children()]
@@ -52,7 +53,7 @@ def left():
     return pids, ours, threading.active_count(), sorted(os.listdir("/proc/self/fd"))
 
 def await_gone(before):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (now := left())[:len(before)] != before:
         assert time.monotonic() < deadline, (before, now)
         time.sleep(0.002)

@@ -32,6 +32,7 @@ import gc, os, time, warnings
 import numpy as np
 from compute import Joblib, Processes, run, shared
 from example_kernels import squares
+from patience import PATIENCE
 
 x = np.arange(300_000.0)  # 2.4 MB
 for on in (Processes(2), Joblib(1)):
@@ -50,7 +51,7 @@ with warnings.catch_warnings():
     kept = shared.array(x)
 kept[:] = 1
 assert kept.sum() == len(x)
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + PATIENCE
 while os.listdir("/dev/shm") and time.monotonic() < deadline:
     gc.collect()  # loky's semaphores have been seen to outlive its pool by a moment
     time.sleep(0.01)

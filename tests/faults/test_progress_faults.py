@@ -71,6 +71,7 @@ from compute import *
 from compute.lanes.loop import inside_a_lane
 from ctrl_c import CtrlC
 from fault_kernels import busy
+from patience import PATIENCE
 
 def tell(done, total):
     assert not ended
@@ -99,7 +100,7 @@ with backend.open() as pool:
         came = at.came
         state = interrupted, inside_a_lane(), signal.getsignal(signal.SIGINT) is hears
         assert state == (came, False, True), (k, state)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while tellers():  # one that was not asked to end looks up in a tenth of a second
             assert time.monotonic() < deadline, k
             time.sleep(0.001)

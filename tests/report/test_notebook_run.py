@@ -42,7 +42,7 @@ async def main():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)])
     kernel = {"name": "python3", "display_name": "", "language": "python"}
     notebook.metadata["kernelspec"] = kernel
-    await NotebookClient(notebook, timeout=300, allow_errors=True).async_execute()
+    await NotebookClient(notebook, timeout=None, allow_errors=True).async_execute()
     print(json.dumps([cell.outputs for cell in notebook.cells]))
 
 asyncio.run(main())
