@@ -4,8 +4,15 @@ lesson.py        what a lesson is, and a judgement of it: plain data
 experiment.py    a lesson that was held, and several of them
 rounds.py        several ways of doing the same, timed in interleaved rounds
 conduct.py       hold lessons here, or in another interpreter
-text.py, page.py, drawn.py    what was held as text, as one HTML page, as pictures: pure
-a module for each lesson: its code, its measuring, its judgement
+opened.py        pools for a lesson, and why some cannot be had here
+text.py          what was held as text: pure
+page.py          what was held as one HTML page: pure
+drawn.py         the pictures as PNG: pure
+__main__.py      one lesson, held for another interpreter's nfold
+
+A lesson is a module: its code, its measuring, its judgement.
+
+gil.py           4: threads and the GIL
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +11,20 @@ from compute import machine
 from compute.backends.backend import Pool
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
+from compute.lessons.opened import opened
 from compute.lessons.rounds import enough, in_rounds, is_above, ratio
+from compute.scaling.words import percent
 from compute.scaling.words import seconds as seconds_in_words
 from kernels import kernel
 
 COUNTS = 1, 2, 4  # threads: more than most have CPUs, so that taking turns at CPUs shows as well
 INTERVALS = 0.0001, 0.005, 0.1  # s of sys.setswitchinterval: Python's own is the middle one
-RUN = 0.2  # s of one run: many switches of the usual interval, so that every thread has its turns
+RUNS = 50  # in a lesson's time: of rounds with six ways, that is eight
+SHORTEST = 0.1  # s of a run: twenty switches of the usual interval, so that every thread has its turns
+OF_IT = 0.8  # of the lesson's time, for the rounds
+OBSERVED = 3  # runs of each number of threads, in which lanes note what they wait for
 FASTER = 1.25  # of two threads over one: beyond it they did run side by side
+NOTICED = 0.2  # of the time of lanes, in a queue for a CPU: more is others' work, and hides what the GIL takes
 
 
 @kernel(compiled=False, dtype=int)
@@ -36,25 +43,22 @@ def steps_by(pool, n):
 
 def measure(setting: Setting) -> Evidence:
     """Seconds with each number of threads, and of two with other switch intervals; what lanes waited."""
-    pools = {count: Threads(count).open() for count in COUNTS}
     usual = sys.getswitchinterval()
 
-    def switching_every(interval: float) -> int:
-        sys.setswitchinterval(interval)
-        try:
-            return steps_by(pools[2], n)
-        finally:
-            sys.setswitchinterval(usual)
+    with opened({str(count): Threads(count) for count in COUNTS}) as (pools, _):
+        n = enough(lambda size: steps_by(pools["1"], size), 256, max(setting.seconds / RUNS, SHORTEST))
 
-    try:
-        n = enough(lambda size: steps_by(pools[1], size), 256, RUN)
-        ways = {str(count): lambda pool=pool: steps_by(pool, n) for count, pool in pools.items()}
-        ways |= {_switched(interval): lambda interval=interval: switching_every(interval) for interval in INTERVALS}
-        samples = in_rounds(ways, setting, answer=steps_by(pools[1], n))
-        waited = {str(count): _waited(pool, n) for count, pool in pools.items()}
-    finally:
-        for pool in pools.values():
-            pool.close()
+        def switching_every(interval: float) -> object:
+            sys.setswitchinterval(interval)
+            try:
+                return steps_by(pools["2"], n)
+            finally:
+                sys.setswitchinterval(usual)
+
+        ways = {count: functools.partial(steps_by, pool, n) for count, pool in pools.items()}
+        ways |= {_switched(interval): functools.partial(switching_every, interval) for interval in INTERVALS}
+        samples = in_rounds(ways, setting, OF_IT, answer=steps_by(pools["1"], n))
+        waited = {count: _waited(pool, n) for count, pool in pools.items()}
     told = {"n": n, "cpus": machine.usable_cpus(), "gil": machine.has_gil(), "usual_interval": usual}
     return told | {"samples": samples, "waited": waited}
 
@@ -64,16 +68,16 @@ def _switched(interval: float) -> str:
 
 
 def _waited(pool: Pool, n: int) -> dict[str, float | None]:
-    """Of one observed run, summed over lanes: seconds from start to end, on a CPU, waiting for a CPU; switches."""
+    """Of a run, summed over lanes: seconds from start to end, on a CPU, waiting for a CPU; switches."""
     with pool.observed():
-        lanes = pool.run(collatz, n).timeline.lanes
+        lanes = [lane for _ in range(OBSERVED) for lane in pool.run(collatz, n).timeline.lanes]
     queued = [lane.queued for lane in lanes if lane.queued is not None]
     switches = [(lane.voluntary or 0) + (lane.involuntary or 0) for lane in lanes if lane.voluntary is not None]
     return {
-        "wall": sum(lane.wall for lane in lanes),
-        "cpu": sum(lane.cpu for lane in lanes),
-        "queued": sum(queued) if len(queued) == len(lanes) else None,
-        "switches": sum(switches) if len(switches) == len(lanes) else None,
+        "wall": sum(lane.wall for lane in lanes) / OBSERVED,
+        "cpu": sum(lane.cpu for lane in lanes) / OBSERVED,
+        "queued": sum(queued) / OBSERVED if len(queued) == len(lanes) else None,
+        "switches": round(sum(switches) / OBSERVED) if len(switches) == len(lanes) else None,
     }
 
 
@@ -88,9 +92,9 @@ def judge(evidence: Evidence) -> Judgement:
     speedups = {name: ratio(_of(name), samples["1"], taken) for name, taken in samples.items() if name != "1"}
     two, shares = speedups["2"], {count: blocked(told) for count, told in evidence["waited"].items()}
     figures = [*speedups.values()]
-    figures += [Figure(f"{count} threads: of their time, blocked", share, "%") for count, share in shares.items()]
+    figures += [Figure(f"{_threads(count)}: of their time, blocked", share, "%") for count, share in shares.items()]
     figures += [
-        Figure(f"{count} threads: switches in a run", told["switches"])
+        Figure(f"{_threads(count)}: switches in a run", told["switches"])
         for count, told in evidence["waited"].items()
         if told["switches"] is not None
     ]
@@ -107,7 +111,11 @@ def judge(evidence: Evidence) -> Judgement:
 
 def _of(name: str) -> str:
     count, comma, rest = name.partition(", ")
-    return f"{count} threads{comma}{rest}: speedup"
+    return f"{_threads(count)}{comma}{rest}: speedup"
+
+
+def _threads(count: str) -> str:
+    return f"{count} thread{'s' * (count != '1')}"
 
 
 def _why(evidence: Evidence, side_by_side: bool | None, share: float) -> str:
@@ -123,7 +131,12 @@ def _why(evidence: Evidence, side_by_side: bool | None, share: float) -> str:
         )
     if side_by_side:
         return "this interpreter has a GIL, and still they ran side by side: the loop must have let go of it"
-    return f"one thread at a time runs Python code; each of two is blocked for {share:.0%} of its time, by the GIL"
+    waited = evidence["waited"]["2"]
+    queued = (waited["queued"] or 0.0) / waited["wall"]
+    others = f", and queues for {percent(queued)} for a CPU that others have" if queued > NOTICED else ""
+    return (
+        f"one thread at a time runs Python; each of two is blocked by the GIL for {percent(share)} of its time{others}"
+    )
 
 
 def _picture(samples: Mapping[str, Any], speedups: Mapping[str, Figure], cpus: int) -> Picture:

@@ -15,6 +15,7 @@ from compute.scaling.verify import WrongAnswer
 FEWEST = statistics.FEWEST_ROUNDS  # below it a median has no interval
 MOST = 25  # rounds: a lesson wants to be short, and its effects are large
 SECONDS_OF_A_WAY = 0.02  # that one timed call is to take at least, where its size can be chosen
+TRIES = 3  # calls of each size that `enough` tries
 
 Samples = Mapping[str, Sequence[float]]
 
@@ -25,17 +26,20 @@ def in_rounds(
     share: float = 1.0,
     *,
     answer: Any = None,
+    answers: Mapping[str, Any] | None = None,
     most: int = MOST,
 ) -> dict[str, list[float]]:
     """The seconds of each way, by round: `{"threads": [0.1, …], …}`. Each way is called once untimed before.
 
     share: of the setting's seconds that this may take; FEWEST rounds are made in any case. answer: what every call has
-    to return, where it is not None; a WrongAnswer, before anything is told, where one does not.
+    to return, where it is not None; answers: that of each way, where they differ. A WrongAnswer, before anything is
+    told, where one does not.
     """
     deadline = time.perf_counter() + share * setting.seconds
+    right = dict.fromkeys(ways, answer) | dict(answers or {})
     for name, way in ways.items():
         setting.say(f"{name} · warming")
-        _check(name, way(), answer)
+        _check(name, way(), right[name])
     samples: dict[str, list[float]] = {name: [] for name in ways}
     order, shuffle, latest = list(ways), random.Random(0), 0.0
     was_enabled = gc.isenabled()
@@ -49,7 +53,7 @@ def in_rounds(
             shuffle.shuffle(order)
             for name in order:
                 setting.say(f"{name} · round {done + 1}")
-                samples[name].append(_timed(name, ways[name], answer))
+                samples[name].append(_timed(name, ways[name], right[name]))
             latest = time.perf_counter() - began
     finally:
         if was_enabled:
@@ -96,13 +100,23 @@ def _beyond(interval: Interval | None, limit: float) -> bool | None:
 
 
 def enough(run: Callable[[int], object], size: int = 1, seconds: float = SECONDS_OF_A_WAY, most: int = 2**40) -> int:
-    """A size from which on run(size) takes about so many seconds: doubled until it is near, then in proportion."""
+    """A size from which on run(size) takes about so many seconds: doubled, and in proportion when it is near.
+
+    It is called once untimed before: what a first call imports, compiles or wakes would be taken for work. Of each size
+    the quickest of a few calls counts: one that others held up would be taken for a large one.
+    """
+    run(size)
     while True:
-        began = time.perf_counter()
-        run(size)
-        took = time.perf_counter() - began
+        took = min(_seconds_of(run, size) for _ in range(TRIES))
         if took >= seconds or size >= most:
             return min(size, most)
-        if took >= seconds / 8:
-            return min(most, int(size * seconds / took) + 1)
-        size *= 2
+        grown = int(size * seconds / took) + 1
+        if took >= seconds / 2:
+            return min(grown, most)
+        size = grown if took >= seconds / 8 else 2 * size
+
+
+def _seconds_of(run: Callable[[int], object], size: int) -> float:
+    began = time.perf_counter()
+    run(size)
+    return time.perf_counter() - began

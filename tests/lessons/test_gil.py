@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from compute.lessons import gil, text
+from compute.lessons.conduct import lesson
 from compute.lessons.experiment import Course, Experiment
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD
+from compute.machine import has_gil
 
 PYTHON = {"python": "3.13.0", "implementation": "CPython", "gil": True, "path": "/usr/bin/python3"}
 
@@ -32,11 +35,19 @@ def test_threads_that_take_turns_hold_the_statement() -> None:
     judgement = gil.judge(evidence(1.02))
     assert judgement.word == HOLDS
     assert judgement.found == "two threads are 0.98 times as fast as one"
-    assert "each of two is blocked for 40% of its time" in judgement.why
+    assert judgement.why.endswith("each of two is blocked by the GIL for 40 % of its time")
     named = {figure.name: figure for figure in judgement.figures}
     assert named["2 threads: speedup"].value == pytest.approx(1 / 1.02)
     assert named["2 threads: of their time, blocked"].value == pytest.approx(0.4)
     assert named["2 threads: switches in a run"].value == 40
+
+
+def test_others_who_have_the_cpus_are_told_apart_from_the_gil() -> None:
+    told = evidence(1.02)
+    told["waited"]["2"] = {"wall": 0.2, "cpu": 0.06, "queued": 0.12, "switches": 40}
+    assert gil.judge(told).why.endswith(
+        "blocked by the GIL for 10 % of its time, and queues for 60 % for a CPU that others have"
+    )
 
 
 def test_threads_that_run_side_by_side_do_not() -> None:
@@ -70,3 +81,13 @@ def test_a_report_has_the_statement_the_verdict_and_the_code_that_is_timed() -> 
     assert HOLDS in report
     assert "pool.run(collatz, n)" in report
     assert max(map(len, report.splitlines())) <= 80
+
+
+def test_a_short_real_run(no_leaks: None) -> None:
+    usual = sys.getswitchinterval()
+    told = lesson("gil", seconds=1.0).evidence
+    assert sys.getswitchinterval() == usual
+    assert min(told["samples"]["1"]) > gil.SHORTEST / 10  # every thread has its turns
+    if has_gil():
+        assert min(told["samples"]["4"]) > min(told["samples"]["1"]) / 3
+        assert told["waited"]["4"]["cpu"] < 0.8 * told["waited"]["4"]["wall"]
