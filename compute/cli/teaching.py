@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from compute.cli.ending import CUT
 
 if TYPE_CHECKING:
     from compute.lessons.experiment import Course, Experiment
-    from compute.lessons.lesson import Lesson
+    from compute.lessons.lesson import Lesson, Setting
 
 
 @app.command()
@@ -26,6 +25,10 @@ def lessons(
     python: Annotated[
         list[str] | None,
         typer.Option("--python", metavar="PATH", help="Hold them in this interpreter as well. May be given again."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="MODULE:FUNCTION", help="A function of yours without arguments, for lesson 1."),
     ] = None,
     seconds: Annotated[
         str, typer.Option("--budget", metavar="TIME", help="About how long each may take: 10s, 1m.")
@@ -45,85 +48,83 @@ def lessons(
       nfold lessons                           all of them
       nfold lessons 4                         threads and the GIL
       nfold lessons 4 9 --python python3.14t  beside an interpreter without a GIL
+      nfold lessons 1 --task mymodule:work    what a function of yours is bound by
       nfold lessons --html lessons.html       a page to hand out
     """
+    from compute import report
     from compute.cli import words
     from compute.lessons import LESSONS, conduct, find
+    from compute.lessons.lesson import Setting
+    from compute.lessons.own import find_task
 
     if only_list:
         lines = [f"{lesson.number:>2} {lesson.name:12} {lesson.statement}" for lesson in LESSONS.values()]
         return terminal.deliver(lambda: terminal.say("\n".join(lines)))
-    outputs = {"html": html, "json": json, "png": png}
     with refusing():
-        chosen = list({lesson.number: lesson for word in which or () if (lesson := find(word))}.values()) or [
-            *LESSONS.values()
-        ]
-        budget = words.budget(seconds)
-        _check(outputs)
+        asked = [find(word) for word in which or LESSONS]
+        chosen = list({lesson.number: lesson for lesson in asked}.values())
+        setting = Setting(words.budget(seconds), task=find_task(task) if task is not None else None)
+        conduct.check_task(setting.task, chosen)
+        report.ready({"html": html, "json": json, "png": png})
         for path in python or ():
             conduct.check_python(path)
+    held, code = _held(chosen, python or (), setting)
+    if not held:
+        return code
+    course = conduct.as_course(held)
+    return terminal.deliver(lambda: None, lambda: _write(course, html, json, png)) or code
+
+
+def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) -> tuple[list[Experiment], int]:
+    """The lessons that could be held, each shown when it is over, and the exit code.
+
+    An error in one does not cost the others. A Ctrl-C ends them; it is raised where none is finished.
+    """
+    from compute.lessons import text
+
     held: list[Experiment] = []
     code = 0
     try:
         for done, lesson in enumerate(chosen):
-            experiments = _held(lesson, python or (), budget, (done, len(chosen)))
+            try:
+                experiments = _everywhere(lesson, pythons, setting, (done, len(chosen)))
+            except Exception as error:
+                terminal.explain(error)
+                terminal.complain(f"lesson {lesson.number} ({lesson.name}) was given up")
+                code = 1
+                continue
             held += experiments
-            code = terminal.deliver(functools.partial(_show, experiments)) or code
+            code = terminal.deliver(lambda: text.show(experiments, terminal.console())) or code  # noqa: B023, at once
     except KeyboardInterrupt:
         if not held:
             raise
         code = CUT
         terminal.complain(f"cut short by Ctrl-C after {len({e.lesson.number for e in held})} of {len(chosen)} lessons")
-    course = conduct.as_course(held)
-    return terminal.deliver(lambda: None, lambda: _write(course, outputs)) or code
+    return held, code
 
 
-def _held(lesson: Lesson, pythons: Sequence[str], budget: float, place: tuple[int, int]) -> list[Experiment]:
-    """One lesson in every interpreter; place: how many are done, of how many. Its bar is gone when it is printed."""
+def _everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting, place: tuple[int, int]) -> list[Experiment]:
+    """One lesson in every interpreter; place: how many are over, of how many. Its bar is gone when it is shown."""
+    from dataclasses import replace
+
     from compute import drawing
     from compute.lessons import conduct
 
     with drawing.stages(True) as tell:
-        return conduct.hold_everywhere(
-            lesson, pythons, budget, lambda text: tell(*place, f"{lesson.number} {lesson.name} · {text}")
-        )
+        say = conduct.passing((1 + len(pythons)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
+        return conduct.hold_everywhere(lesson, pythons, replace(setting, say=say))
 
 
-def _check(outputs: Mapping[str, Path | None]) -> None:
-    """ValueError where a file cannot be written, or two are to be the same."""
-    from compute.scaling import files
-
-    taken: dict[Path, str] = {}
-    for name, path in outputs.items():
-        if path is None:
-            continue
-        files.check_output_path(path)
-        if (other := taken.setdefault(path.resolve(), name)) != name:
-            raise ValueError(f"--{other} and --{name} both name {str(path)!r}; give each its own file")
-
-
-def _show(experiments: list[Experiment]) -> None:
-    from compute.lessons import text
-
-    text.show(experiments, terminal.console())
-
-
-def _write(course: Course, outputs: Mapping[str, Path | None]) -> None:
+def _write(course: Course, html: Path | None, json: Path | None, png: Path | None) -> None:
     from compute.lessons import drawn, page
     from compute.scaling import files
     from compute.texts import as_json
 
-    forms: dict[str, Callable[[], str | bytes]] = {
-        "html": lambda: page.render(course),
-        "json": lambda: as_json(course.as_dict()),
-        "png": lambda: drawn.render([p for e in course.experiments for p in e.judgement.pictures]),
-    }
-    errors = []
-    for name, path in outputs.items():
-        if path is not None:
-            try:
-                files.write(path, forms[name]())
-            except OSError as error:
-                errors.append(error)
-    if errors:
-        raise ExceptionGroup("not everything could be written", errors)
+    pictures = course.pictures
+    if png and not pictures:
+        terminal.complain(f"nothing was measured that could be drawn: {str(png)!r} is not written")
+    files.write_all(
+        (html, lambda: page.render(course)),
+        (json, lambda: as_json(course.as_dict())),
+        (png if pictures else None, lambda: drawn.render(pictures)),
+    )

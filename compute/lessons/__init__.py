@@ -3,8 +3,9 @@
 lesson.py        what a lesson is, and a judgement of it: plain data
 experiment.py    a lesson that was held, and several of them
 rounds.py        several ways of doing the same, timed in interleaved rounds
-conduct.py       hold lessons here, or in another interpreter
 opened.py        pools for a lesson, and why some cannot be had here
+own.py           a task of the reader's own
+conduct.py       hold lessons here, or in another interpreter
 text.py          what was held as text: pure
 page.py          what was held as one HTML page: pure
 drawn.py         the pictures as PNG: pure
@@ -12,7 +13,11 @@ __main__.py      one lesson, held for another interpreter's nfold
 
 A lesson is a module: its code, its measuring, its judgement.
 
+kinds.py         1: what a task is bound by
+waits.py         2: waits overlap
+ideal.py         3: N CPUs, N-fold at best
 gil.py           4: threads and the GIL
+crossover.py     10: where threads stop and processes begin
 """
 
 from __future__ import annotations
@@ -23,7 +28,14 @@ from collections.abc import Iterator, Mapping
 from compute.lessons.lesson import Lesson
 from kernels.definition import nearest
 
-_MODULES = {4: "gil"}  # by number; imported when a lesson is asked for
+# By number; each is imported when it is asked for.
+_MODULES = {
+    1: "kinds",
+    2: "waits",
+    3: "ideal",
+    4: "gil",
+    10: "crossover",
+}
 
 
 class _Lessons(Mapping[int, Lesson]):

@@ -1,4 +1,4 @@
-"""python -m compute.lessons NUMBER SECONDS: hold a lesson, and print its evidence as a line of JSON.
+"""python -m compute.lessons NUMBER SECONDS [TASK]: hold a lesson, and print its evidence as a line of JSON.
 
 For another interpreter that `nfold lessons --python` was told of: it needs none of what shows lessons, such as rich.
 `check` prints "ready" where everything is there; `where` prints what this interpreter is.
@@ -13,6 +13,7 @@ import sys
 def main(words: list[str]) -> None:
     from compute.lessons import conduct, find
     from compute.lessons.lesson import Setting
+    from compute.lessons.own import find_task
 
     if words == ["check"]:
         from compute import backends, scaling  # noqa: F401, what lessons need
@@ -21,8 +22,9 @@ def main(words: list[str]) -> None:
     elif words == ["where"]:
         print(json.dumps(conduct.where()))
     else:
-        number, seconds = words
-        held = conduct.hold(find(int(number)), Setting(float(seconds)))
+        number, seconds, *task = words
+        setting = Setting(float(seconds), task=find_task(task[0]) if task else None)
+        held = conduct.hold(find(number), setting)
         print(
             json.dumps(
                 {

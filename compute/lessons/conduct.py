@@ -9,29 +9,66 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compute import drawing, machine
-from compute.lessons import find
+from compute.lessons import LESSONS, find
 from compute.lessons.experiment import Course, Experiment
-from compute.lessons.lesson import Lesson, Setting
+from compute.lessons.lesson import Lesson, Setting, Task
+from compute.lessons.own import as_task
+from compute.scaling.words import listed
 
 SECONDS = 10.0  # that one lesson takes: eleven make two minutes
+ALMOST = 0.95  # of a lesson: more is not told of one that is not over
 LONGEST = 600.0  # s after which a lesson in another interpreter is ended: it is not known there what takes long
 
 Tell = Callable[[float, float, str], None]
 
 
-def lesson(which: int | str, *, seconds: float = SECONDS, progress: bool | Tell | None = None) -> Experiment:
+def lesson(
+    which: int | str,
+    *,
+    task: Callable[[], Any] | None = None,
+    seconds: float = SECONDS,
+    progress: bool | Tell | None = None,
+) -> Experiment:
     """Hold one lesson, by its number or name: an Experiment, whose str is the report and which a notebook shows.
 
-    seconds: about how long it may take. ValueError for a lesson that there is not; WrongAnswer where what is timed
-    gives something wrong.
+    task:     a function of your own without arguments, or a coroutine function, for lesson 1, which says what kind of
+              task it is; it is called several times.
+    seconds:  about how long it may take.
+    progress: called as progress(done, total, label); True: drawn on stderr, as a bar on a terminal and a line in a
+              notebook.
+    ValueError or TypeError for a lesson that there is not, and a task that it cannot take; WrongAnswer where what is
+    timed gives something wrong; whatever your task raises.
     """
     chosen = find(which)
+    own = None if task is None else as_task(task)
+    check_task(own, [chosen])
+    seconds = checked_seconds(seconds)
     with drawing.stages(progress) as tell:
-        return hold(chosen, Setting(checked_seconds(seconds), lambda text: tell(0, 1, text)))
+        return hold(chosen, Setting(seconds, passing(seconds, tell, (0, 1)), own))
+
+
+def check_task(task: Task | None, lessons: Sequence[Lesson]) -> None:
+    """ValueError where there is a task, and none of these lessons takes one."""
+    if task is None or any(lesson.takes_task for lesson in lessons):
+        return
+    takers = listed([f"{lesson.number} ({lesson.name})" for lesson in LESSONS.values() if lesson.takes_task])
+    raise ValueError(f"a task of your own is for lesson {takers}; leave it out here")
+
+
+def passing(seconds: float, tell: Tell, place: tuple[int, int], head: str = "") -> Callable[[str], None]:
+    """`say` for a lesson at that place of so many: it tells how much of all is over, by the clock within a lesson."""
+    began, (done, total) = time.perf_counter(), place
+
+    def say(text: str) -> None:
+        part = min((time.perf_counter() - began) / seconds, ALMOST)
+        tell(done + part, total, f"{head}{text}")
+
+    return say
 
 
 def checked_seconds(seconds: float) -> float:
@@ -41,7 +78,9 @@ def checked_seconds(seconds: float) -> float:
 
 
 def hold(lesson: Lesson, setting: Setting) -> Experiment:
-    """Measure a lesson here."""
+    """Measure a lesson here, with the setting's task if it takes one."""
+    if not lesson.takes_task:
+        setting = replace(setting, task=None)
     began = time.perf_counter()
     evidence = lesson.measure(setting)
     return Experiment(lesson, evidence, where(), time.perf_counter() - began)
@@ -57,14 +96,12 @@ def where() -> dict[str, Any]:
     }
 
 
-def hold_everywhere(
-    lesson: Lesson, pythons: Sequence[str], seconds: float, say: Callable[[str], None]
-) -> list[Experiment]:
+def hold_everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting) -> list[Experiment]:
     """A lesson held here, and then in each of the other interpreters, whose paths `check_python` has let pass."""
-    held = [hold(lesson, Setting(seconds, say))]
+    held = [hold(lesson, setting)]
     for python in pythons:
-        say(python)
-        held.append(hold_elsewhere(lesson, python, seconds))
+        setting.say(python)
+        held.append(hold_elsewhere(lesson, python, setting))
     return held
 
 
@@ -87,9 +124,13 @@ def check_python(python: str) -> None:
         )
 
 
-def hold_elsewhere(lesson: Lesson, python: str, seconds: float) -> Experiment:
-    """Measure a lesson in another interpreter, which runs this very code."""
-    done = _ask(python, str(lesson.number), repr(seconds), timeout=LONGEST)
+def hold_elsewhere(lesson: Lesson, python: str, setting: Setting) -> Experiment:
+    """Measure a lesson in another interpreter, which runs this very code, and finds the task by its name."""
+    task = [setting.task.name] if setting.task and lesson.takes_task else []
+    try:
+        done = _ask(python, str(lesson.number), repr(setting.seconds), *task, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return Experiment(lesson, {}, _described(python), unavailable=f"it took longer than {LONGEST:g} s")
     if done.returncode:
         last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         return Experiment(lesson, {}, _described(python), unavailable=last)

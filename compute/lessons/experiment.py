@@ -8,10 +8,10 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compute.lessons.lesson import Evidence, Judgement, Lesson
+from compute.lessons.lesson import Evidence, Judgement, Lesson, Picture
 
 SCHEMA = "nfold-lessons/1"
 
@@ -84,6 +84,16 @@ class Course:
             groups.setdefault(experiment.lesson.number, []).append(experiment)
         return list(groups.values())
 
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures, each of which names its lesson, and its interpreter where there are several."""
+        return [
+            replace(picture, about=f"{group[0].lesson.number}  {picture.about}{aside(experiment, group)}")
+            for group in self.by_lesson
+            for experiment in group
+            for picture in experiment.judgement.pictures
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
@@ -106,3 +116,8 @@ def label(experiment: Experiment) -> str:
     """`3.14.8`, `3.13.0 without a GIL`: what tells interpreters apart."""
     python = experiment.python
     return f"{python['python']}{'' if python['gil'] else ' without a GIL'}"
+
+
+def aside(experiment: Experiment, group: Sequence[Experiment]) -> str:
+    """` (3.14.8 without a GIL)`; nothing where there is one interpreter."""
+    return f" ({label(experiment)})" if len(group) > 1 else ""

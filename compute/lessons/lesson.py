@@ -81,11 +81,24 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Task:
+    """Something of the reader's own: a function without arguments, or a coroutine function, and what it is called."""
+
+    name: str
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Setting:
-    """How a lesson is to be measured. seconds: about how long it may take. say: called with what is done just now."""
+    """How a lesson is to be measured.
+
+    seconds: about how long it may take. say: called with what is done just now. task: of the reader's own, for lessons
+    that take one.
+    """
 
     seconds: float
     say: Callable[[str], None] = lambda text: None
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,8 @@ class Lesson:
     """A statement as an experiment.
 
     name: one word, for the command line. code: the functions that are timed, which are what is shown; together they
-    have under 15 lines. measure: the evidence, from real runs of that code. judge: pure.
+    have under 15 lines. measure: the evidence, from real runs of that code. judge: pure. takes_task: whether a task of
+    the reader's own is measured as well.
     """
 
     number: int
@@ -103,3 +117,4 @@ class Lesson:
     code: tuple[Callable[..., Any], ...]
     measure: Callable[[Setting], Evidence]
     judge: Callable[[Evidence], Judgement]
+    takes_task: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from compute.lessons import drawn
-from compute.lessons.experiment import Course, Experiment, label, source
+from compute.lessons.experiment import Course, Experiment, aside, label, source
 from compute.lessons.lesson import FAILS, HOLDS, Judgement
 from compute.lessons.text import in_words
 from compute.report.notebook import html_table, image
@@ -26,9 +26,8 @@ PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
 section {{ border-top: 1px solid var(--rule); margin-top: 2rem; break-inside: avoid }}
 blockquote {{ margin: .5rem 0; font-size: 1.1rem; font-style: italic }}
-.holds {{ color: var(--good); font-weight: bold }}
-.fails {{ color: var(--bad); font-weight: bold }}
-.untold {{ font-weight: bold }}
+.holds {{ color: var(--good) }}
+.fails {{ color: var(--bad) }}
 .wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }}
 th, td {{ padding: .1rem 1rem .1rem 0 }}
@@ -69,7 +68,7 @@ def _machine(course: Course) -> str:
 def _summary(groups: Sequence[Sequence[Experiment]]) -> str:
     rows = "".join(
         f'<li value="{g[0].lesson.number}"><a href="#lesson-{g[0].lesson.number}">{escape(g[0].lesson.statement)}</a>'
-        + "".join(f" {_word(e.judgement)}{escape(_aside(e, len(g)))}" for e in g)
+        + "".join(f" {_word(e.judgement)}{escape(visible(aside(e, g)))}" for e in g)
         + "</li>"
         for g in groups
     )
@@ -77,11 +76,7 @@ def _summary(groups: Sequence[Sequence[Experiment]]) -> str:
 
 
 def _word(judgement: Judgement) -> str:
-    return f'<span class="{CLASSES.get(judgement.word, "untold")}">{judgement.word}</span>'
-
-
-def _aside(experiment: Experiment, several: int) -> str:
-    return f" ({visible(label(experiment))})" if several > 1 else ""
+    return f'<strong class="{CLASSES.get(judgement.word, "untold")}">{judgement.word}</strong>'
 
 
 def section(experiments: Sequence[Experiment]) -> str:

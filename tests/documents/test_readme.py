@@ -30,6 +30,7 @@ PAGES = [
     "docs/command.md",
     "docs/command-line.md",
     "docs/advise.md",
+    "docs/lessons.md",
     "docs/pytest.md",
 ]
 SCRIPTS = [(page, number, block) for page in PAGES for number, block in enumerate(blocks(page))]

@@ -1,0 +1,212 @@
+"""What all lessons have in common: how they are found, timed, told of, shown and kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute import lesson
+from compute.lessons import LESSONS, conduct, drawn, find, page, rounds, text
+from compute.lessons.experiment import Course, Experiment, source
+from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
+from compute.lessons.own import as_task
+from compute.scaling.verify import WrongAnswer
+
+ROOT = Path(__file__).parents[2]
+EVIL = "\x1b[31m<b>red</b>\u202e"
+PYTHON = {"python": "3.13.0", "implementation": "CPython", "gil": True, "path": "/usr/bin/python3"}
+FREE = PYTHON | {"python": "3.14.8", "gil": False}
+
+BARS = Picture(
+    "Bars of two kinds",
+    ("one", "two"),
+    (Series("threads", (1.0, 2.0), (None, (1.5, 2.5))), Series("ideal", (1.0, None))),
+    unit="×",
+    ideal=("ideal",),
+)
+LINES = Picture(
+    "A line with a gap",
+    (1.0, 10.0, 100.0),
+    (Series("pipe", (1e-6, None, 1e-3), ((0.9e-6, 1.1e-6), None, None)),),
+    "bytes",
+    "time",
+    "s",
+    logarithmic="xy",
+)
+
+
+def add(a, b):
+    return a + b
+
+
+def judged(holds: bool | None, text: str = "as it is") -> Any:
+    figures = Figure("speed", 1.5, "×", (1.4, 1.6)), Figure("share", 0.5, "%"), Figure("time", 0.01, "s")
+    return lambda evidence: Judgement(holds, f"found {evidence['found']}", text, figures, (BARS, LINES))
+
+
+def experiment(
+    holds: bool | None = True, found: str = "this", python: Any = PYTHON, why: str = "as it is"
+) -> Experiment:
+    lesson = Lesson(7, "invented", "An invented lesson", "It holds.", (add,), lambda _: {}, judged(holds, why))
+    return Experiment(lesson, {"found": found}, python, 1.0)
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_every_lesson_says_what_it_is_and_shows_little_code(number):
+    lesson = LESSONS[number]
+    assert lesson.number == number
+    assert re.fullmatch(r"[a-z]+", lesson.name)
+    assert lesson.statement.endswith(".")
+    lines = [line for line in source(lesson).splitlines() if line.strip()]
+    assert 0 < len(lines) < 15
+    assert max(map(len, lines)) <= 100
+    assert find(number) is find(lesson.name) is find(f" {number} ") is lesson
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_every_lesson_has_a_row_in_the_document(number):
+    lesson = LESSONS[number]
+    rows = (ROOT / "docs/lessons.md").read_text().splitlines()
+    assert f"| {number} | `{lesson.name}` | {lesson.statement} |" in rows
+
+
+@pytest.mark.parametrize("word", ["", "0", "4.0", "٤", "1e0", "99999", "GIL", "None"])
+def test_what_is_no_lesson_is_refused_with_those_that_are(word):
+    with pytest.raises(ValueError, match=f"there is no lesson {word!r}; choose from 1 kinds, 2 waits"):
+        find(word)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(seconds):
+    with pytest.raises(ValueError, match="seconds must be above 0"):
+        lesson(1, seconds=seconds)
+
+
+def test_ways_are_timed_in_rounds_and_their_answers_are_checked():
+    calls: list[str] = []
+    ways = {name: lambda name=name: calls.append(name) or name for name in "ab"}
+    samples = rounds.in_rounds(ways, Setting(1e-9), answers={"a": "a", "b": "b"})
+    assert {name: len(taken) for name, taken in samples.items()} == {"a": rounds.FEWEST, "b": rounds.FEWEST}
+    assert calls[:2] == ["a", "b"]  # warmed up
+    assert len(calls) == 2 + 2 * rounds.FEWEST
+    assert all(sorted(pair) == ["a", "b"] for pair in zip(calls[::2], calls[1::2], strict=True))
+    assert all(taken > 0 for taken in itertools.chain(*samples.values()))
+
+
+@pytest.mark.parametrize("when", [1, 4])
+def test_a_wrong_answer_is_no_time(when):
+    calls = itertools.count(1)
+    with pytest.raises(WrongAnswer, match="way gave 'wrong', not 'right'"):
+        rounds.in_rounds({"way": lambda: "wrong" if next(calls) == when else "right"}, Setting(1e-9), answer="right")
+
+
+def test_how_far_a_course_has_come_never_falls_and_ends_before_the_next_lesson(monkeypatch):
+    now = iter([0.0, 0.0, 5.0, 9.0, 20.0])
+    monkeypatch.setattr(conduct.time, "perf_counter", lambda: next(now))
+    told: list[tuple[float, float, str]] = []
+    say = conduct.passing(10.0, lambda *words: told.append(words), (2, 11), "4 gil · ")
+    for _ in range(4):
+        say("threads")
+    assert told == [(at, 11, "4 gil · threads") for at in (2.0, 2.5, 2.9, 2.95)]
+
+
+def test_a_report_has_all_in_eighty_columns():
+    report = text.render(Course((experiment(), experiment(False, "that", FREE))))
+    assert "7  An invented lesson\n   It holds.\n" in report
+    assert "3.13.0: holds here: found this; as it is." in report
+    assert "3.14.8 without a GIL: does not hold here: found that; as it is." in report
+    assert "speed  1.50 × [1.40, 1.60]  1.50 × [1.40, 1.60]" in report
+    assert "│ def add(a, b):" in report
+    assert max(map(len, report.splitlines())) <= 80
+    assert "2.00 ×" in report
+    assert str(experiment()) == text.render(Course((experiment(),)))
+
+
+def test_a_lesson_that_could_not_be_measured_says_why_everywhere():
+    missing = Experiment(experiment().lesson, {}, FREE, unavailable="ModuleNotFoundError: No module named 'numba'")
+    course = Course((experiment(), missing))
+    for shown in (text.render(course), page.render(course)):
+        assert "cannot be told here" in shown
+        assert "No module named" in shown
+    assert missing.as_dict()["holds"] is None
+    assert missing.as_dict()["figures"] == []
+
+
+def test_a_page_fetches_nothing_and_names_everything():
+    two = page.render(Course((experiment(), experiment(None, "that", FREE)), {"model": "Invented 9000", "cpus": 2}))
+    assert "<h1>An invented lesson</h1>" in two
+    assert "Invented 9000 · 2 usable CPUs" in two
+    assert "default-src 'none'" in two
+    assert not re.search(r'(?:src|href)="(?!data:|#)', two)
+    assert two.count('<img alt="') == 4
+    assert two.count("<h2>") == 1
+    assert '<strong class="untold">cannot be told here</strong>' in two
+    assert "def add(a, b):" in two
+    assert "7. An invented lesson" in experiment()._repr_html_()
+
+
+def test_what_came_from_elsewhere_is_shown_as_it_is():
+    evil = experiment(False, EVIL, PYTHON | {"python": EVIL}, EVIL)
+    course = Course((evil, evil), {"model": EVIL})
+    for shown in (text.render(course), page.render(course)):
+        assert not {c for c in shown if not c.isprintable() and c != "\n"}
+        assert r"\x1b[31m" in shown
+    assert "<b>red" not in page.render(course)
+    json.dumps(course.as_dict(), allow_nan=False)
+
+
+def test_what_is_kept_has_the_evidence_and_the_words():
+    kept = json.loads(json.dumps(Course((experiment(),), {"cpus": 2}).as_dict(), allow_nan=False))
+    assert kept["schema"] == "nfold-lessons/1"
+    (told,) = kept["experiments"]
+    assert told["evidence"] == {"found": "this"}
+    assert told["figures"][0] == {"name": "speed", "value": 1.5, "unit": "×", "interval": [1.4, 1.6]}
+    assert told["code"] == "def add(a, b):\n    return a + b"
+    document = (ROOT / "docs/lessons.md").read_text()
+    assert all(f"`{name}`" in document for name in told)
+
+
+def test_pictures_are_drawn_one_below_the_other():
+    assert drawn.render([BARS, LINES]).startswith(b"\x89PNG")
+    assert len(drawn.render([BARS, LINES])) > len(drawn.render([BARS]))
+    with pytest.raises(ValueError, match="nothing to draw"):
+        drawn.render([])
+
+
+def test_another_interpreter_that_does_not_end_is_given_up(monkeypatch):
+    def late(*words: str, timeout: float) -> Any:
+        if "where" in words:
+            return subprocess.CompletedProcess(words, 0, json.dumps(PYTHON), "")
+        raise subprocess.TimeoutExpired(words, timeout)
+
+    monkeypatch.setattr(conduct, "_ask", late)
+    held = conduct.hold_elsewhere(find(1), "python", Setting(0.1))
+    assert held.judgement.holds is None
+    assert held.judgement.why == f"it took longer than {conduct.LONGEST:g} s"
+
+
+def measured_nothing(setting: Setting) -> Evidence:
+    return {"task": setting.task}
+
+
+def test_a_task_goes_to_the_lessons_that_take_one():
+    task = as_task(lambda: 1)
+    for takes in (True, False):
+        lesson = Lesson(7, "x", "X", "X.", (add,), measured_nothing, judged(True), takes_task=takes)
+        assert conduct.hold(lesson, Setting(1.0, task=task)).evidence == {"task": task if takes else None}
+
+
+def test_neither_a_first_call_nor_one_that_was_held_up_is_taken_for_work(monkeypatch):
+    now, delays = [0.0], iter([1.0, 0.5])  # what the first two calls take beside their work
+
+    def run(size: int) -> None:
+        now[0] += size * 1e-6 + next(delays, 0.0)
+
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: now[0])
+    assert rounds.enough(run, 256, 0.1) == pytest.approx(100_000, rel=0.01)
