@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Figure, Interval, Setting
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
@@ -21,25 +23,27 @@ Samples = Mapping[str, Sequence[float]]
 
 
 def in_rounds(
-    ways: Mapping[str, Callable[[], object]],
+    ways: Mapping[str, Callable[[], Any]],
     setting: Setting,
     share: float = 1.0,
     *,
     answer: Any = None,
     answers: Mapping[str, Any] | None = None,
+    tells: bool = False,
     most: int = MOST,
 ) -> dict[str, list[float]]:
     """The seconds of each way, by round: `{"threads": [0.1, …], …}`. Each way is called once untimed before.
 
     share: of the setting's seconds that this may take; FEWEST rounds are made in any case. answer: what every call has
     to return, where it is not None; answers: that of each way, where they differ. A WrongAnswer, before anything is
-    told, where one does not.
+    told, where one does not. tells: what a call returns are the seconds themselves, such as those of a wait that only
+    it sees.
     """
     deadline = time.perf_counter() + share * setting.seconds
     right = dict.fromkeys(ways, answer) | dict(answers or {})
     for name, way in ways.items():
         setting.say(f"{name} · warming")
-        _check(name, way(), right[name])
+        _timed(name, way, right[name], tells)
     samples: dict[str, list[float]] = {name: [] for name in ways}
     order, shuffle, latest = list(ways), random.Random(0), 0.0
     was_enabled = gc.isenabled()
@@ -53,7 +57,7 @@ def in_rounds(
             shuffle.shuffle(order)
             for name in order:
                 setting.say(f"{name} · round {done + 1}")
-                samples[name].append(_timed(name, ways[name], right[name]))
+                samples[name].append(_timed(name, ways[name], right[name], tells))
             latest = time.perf_counter() - began
     finally:
         if was_enabled:
@@ -61,10 +65,12 @@ def in_rounds(
     return samples
 
 
-def _timed(name: str, way: Callable[[], object], answer: Any) -> float:
+def _timed(name: str, way: Callable[[], Any], answer: Any, tells: bool) -> float:
     began = time.perf_counter()
     value = way()
     seconds = time.perf_counter() - began
+    if tells:
+        return float(value)
     _check(name, value, answer)
     return seconds
 
@@ -120,3 +126,9 @@ def _seconds_of(run: Callable[[int], object], size: int) -> float:
     began = time.perf_counter()
     run(size)
     return time.perf_counter() - began
+
+
+def awaited(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+    """What `await coroutine(*args)` gives, on an event loop of its own: in a notebook, too, where one is running."""
+    [value] = off_the_loop(lambda: [asyncio.run(coroutine(*args))])
+    return value
