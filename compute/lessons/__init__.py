@@ -5,6 +5,7 @@ experiment.py    a lesson that was held, and several of them
 rounds.py        several ways of doing the same, timed in interleaved rounds
 opened.py        pools for a lesson, and why some cannot be had here
 own.py           a task of the reader's own
+fresh.py         a Python that has nothing else loaded
 conduct.py       hold lessons here, or in another interpreter
 text.py          what was held as text: pure
 page.py          what was held as one HTML page: pure

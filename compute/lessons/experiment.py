@@ -5,13 +5,11 @@ Both keep evidence and not sentences; a file of them is judged again when it is 
 
 from __future__ import annotations
 
-import inspect
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compute.lessons.lesson import Evidence, Judgement, Lesson, Picture
+from compute.lessons.lesson import Evidence, Judgement, Lesson, Picture, written
 
 SCHEMA = "nfold-lessons/1"
 
@@ -109,7 +107,7 @@ class Course:
 
 def source(lesson: Lesson) -> str:
     """The code of a lesson as it is written: what is timed."""
-    return "\n\n".join(textwrap.dedent(inspect.getsource(inspect.unwrap(f))).strip() for f in lesson.code)
+    return written(lesson.code)
 
 
 def label(experiment: Experiment) -> str:

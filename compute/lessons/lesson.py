@@ -6,7 +6,9 @@ kept lesson can be judged again, and every judgement is tested on invented numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,3 +120,8 @@ class Lesson:
     measure: Callable[[Setting], Evidence]
     judge: Callable[[Evidence], Judgement]
     takes_task: bool = False
+
+
+def written(functions: Iterable[Callable[..., Any]]) -> str:
+    """Functions as they are written: Python that defines them."""
+    return "\n\n".join(textwrap.dedent(inspect.getsource(inspect.unwrap(f))).strip() for f in functions)
