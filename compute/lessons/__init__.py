@@ -6,6 +6,7 @@ rounds.py        several ways of doing the same, timed in interleaved rounds
 opened.py        pools for a lesson, and why some cannot be had here
 own.py           a task of the reader's own
 fresh.py         a Python that has nothing else loaded
+footprint.py     what one coroutine, thread, process takes of memory
 conduct.py       hold lessons here, or in another interpreter
 text.py          what was held as text: pure
 page.py          what was held as one HTML page: pure
@@ -18,6 +19,7 @@ kinds.py         1: what a task is bound by
 waits.py         2: waits overlap
 ideal.py         3: N CPUs, N-fold at best
 gil.py           4: threads and the GIL
+switching.py     6: what switching costs
 crossover.py     10: where threads stop and processes begin
 """
 
@@ -35,6 +37,7 @@ _MODULES = {
     2: "waits",
     3: "ideal",
     4: "gil",
+    6: "switching",
     10: "crossover",
 }
 
