@@ -20,6 +20,7 @@ waits.py         2: waits overlap
 ideal.py         3: N CPUs, N-fold at best
 gil.py           4: threads and the GIL
 switching.py     6: what switching costs
+cooperative.py   7: who holds up whom
 crossover.py     10: where threads stop and processes begin
 """
 
@@ -38,6 +39,7 @@ _MODULES = {
     3: "ideal",
     4: "gil",
     6: "switching",
+    7: "cooperative",
     10: "crossover",
 }
 
