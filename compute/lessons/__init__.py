@@ -22,6 +22,7 @@ gil.py           4: threads and the GIL
 switching.py     6: what switching costs
 cooperative.py   7: who holds up whom
 crossover.py     10: where threads stop and processes begin
+pipeline.py      11: stages that feed each other
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _MODULES = {
     6: "switching",
     7: "cooperative",
     10: "crossover",
+    11: "pipeline",
 }
 
 
