@@ -19,6 +19,7 @@ kinds.py         1: what a task is bound by
 waits.py         2: waits overlap
 ideal.py         3: N CPUs, N-fold at best
 gil.py           4: threads and the GIL
+freed.py         5: the GIL gone
 switching.py     6: what switching costs
 cooperative.py   7: who holds up whom
 crossover.py     10: where threads stop and processes begin
@@ -39,6 +40,7 @@ _MODULES = {
     2: "waits",
     3: "ideal",
     4: "gil",
+    5: "freed",
     6: "switching",
     7: "cooperative",
     10: "crossover",

@@ -1,0 +1,170 @@
+"""Lesson 5: threads where no GIL is held: machine code, an interpreter each, a Python without one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import sysconfig
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from compute import machine
+from compute.backends import BACKENDS, named
+from compute.backends.backend import Backend, Pool
+from compute.backends.threads import Threads
+from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
+from compute.lessons.rounds import enough, in_rounds, is_above, ratio
+from compute.scaling.verify import WrongAnswer
+from compute.scaling.words import listed
+from compute.scaling.words import ratio as in_digits
+from kernels import kernel
+
+RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
+FASTER = 1.25  # of two over one: beyond it they did run side by side
+SMALL = 1000  # indices for which all have to give the same
+PYTHON, COMPILED, INTERPRETERS = "Python on threads", "machine code on threads", "Python on interpreters"
+WITHOUT_GIL = "python3.14t", "python3.15t", "python3.13t"  # the names that installers give them; the best one first
+
+
+@kernel(dtype=int)
+def collatz(lo, hi, out, n):
+    for i in range(lo, hi):
+        number, steps = i + 1, 0
+        while number != 1:
+            number = number // 2 if number % 2 == 0 else 3 * number + 1
+            steps += 1
+        out[i] = steps
+
+
+def steps_by(pool, variant, n):
+    return int(pool.run(collatz, n, variant=variant).value.sum())
+
+
+def measure(setting: Setting) -> Evidence:
+    """Seconds with one worker and with two, of Python and of what holds no GIL."""
+    missing: dict[str, str] = {}
+    ways: dict[str, Callable[[], int]] = {}
+    with contextlib.ExitStack() as stack:
+        for name, backend, variant in _candidates(missing):
+            setting.say(name)
+            try:
+                one, two = (stack.enter_context(backend.with_workers(workers).open()) for workers in (1, 2))
+                ways |= _by_one_and_two(name, one, two, variant, min(RUN, setting.seconds / 60))
+            except (ValueError, ImportError, OSError, RuntimeError) as error:
+                missing[name] = str(error)
+        samples = in_rounds(ways, setting, answer=0)
+    return {
+        "samples": {name: {count: samples[f"{name}, {count}"] for count in ("1", "2")} for name in _names(samples)},
+        "missing": missing,
+        "cpus": machine.usable_cpus(),
+        "gil": machine.has_gil(),
+        "can_be_without": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        "elsewhere": next((path for name in WITHOUT_GIL if (path := shutil.which(name))), None),
+    }
+
+
+def _names(samples: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(", ")[0] for name in samples))
+
+
+def _candidates(missing: dict[str, str]) -> list[tuple[str, Backend, str]]:
+    """(name, backend, variant) of what there is here; of the others, why there is none."""
+    candidates: list[tuple[str, Backend, str]] = [(PYTHON, Threads(), "python"), (COMPILED, Threads(), "nogil")]
+    if "interpreters" not in BACKENDS:
+        missing[INTERPRETERS] = "there is no backend of that name"
+        return candidates
+    interpreters = named("interpreters")
+    if reason := interpreters.lacks():
+        missing[INTERPRETERS] = reason
+        return candidates
+    return [*candidates, (INTERPRETERS, interpreters, "python")]
+
+
+def _by_one_and_two(name: str, one: Pool, two: Pool, variant: str, run: float) -> dict[str, Callable[[], int]]:
+    """The same by one worker and by two; each gives by how much its answer is wrong."""
+    if (given := steps_by(two, variant, SMALL)) != (right := int(collatz.python(SMALL).sum())):
+        raise WrongAnswer(f"{name} gave {given}, not {right}: its time would say nothing")
+    n = enough(functools.partial(steps_by, one, variant), 256, run)
+    right = steps_by(one, variant, n)
+    return {
+        f"{name}, {count}": lambda pool=pool: steps_by(pool, variant, n) - right  # type: ignore[misc]
+        for count, pool in (("1", one), ("2", two))
+    }
+
+
+def judge(evidence: Evidence) -> Judgement:
+    samples, cpus, gil = evidence["samples"], evidence["cpus"], evidence["gil"]
+    speedups = {name: ratio(f"{name}: two over one", taken["1"], taken["2"]) for name, taken in samples.items()}
+    freed = [name for name in speedups if name != PYTHON or not gil]
+    side_by_side = {name: is_above(speedups[name], FASTER) for name in freed} if cpus > 1 else {}
+    held = [name for name, is_faster in side_by_side.items() if is_faster is False]
+    untold = [name for name, is_faster in side_by_side.items() if is_faster is None]
+    found = listed([f"{name} {in_digits(figure.value)}" for name, figure in speedups.items()])
+    return Judgement(
+        False if held else None if untold or not side_by_side else True,
+        f"a second worker makes {found} times as fast" if speedups else "nothing was measured",
+        "; ".join([_why(evidence, held, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
+        tuple(speedups.values()),
+        (_picture(speedups, cpus),) if speedups else (),
+    )
+
+
+def _why(evidence: Evidence, held: list[str], untold: list[str]) -> str:
+    if evidence["cpus"] < 2:
+        return "with one usable CPU nothing can run side by side, with a GIL or without"
+    if held:
+        return f"{listed(held)} did not gain from a second CPU: other load, or what they share inside the interpreter"
+    if untold:
+        return f"the rounds do not tell whether two are {FASTER} times as fast for {listed(untold)}; measure for longer"
+    if not evidence["gil"]:
+        return "this interpreter has no GIL: its threads run Python side by side"
+    released = [
+        words
+        for name, words in (
+            (COMPILED, "machine code lets go of the GIL"),
+            (INTERPRETERS, "each interpreter has a GIL of its own"),
+        )
+        if name in evidence["samples"]
+    ]
+    return listed(released) or "nothing here runs without the GIL"
+
+
+def _absent(missing: Mapping[str, str]) -> list[str]:
+    return [f"no {name} here: {why}" for name, why in missing.items()]
+
+
+def _to_try(evidence: Evidence) -> list[str]:
+    """How to see the same without a GIL."""
+    if not evidence["gil"]:
+        return []
+    if evidence["can_be_without"]:
+        return ["this Python can be without its GIL: PYTHON_GIL=0 switches it off"]
+    path = evidence["elsewhere"] or "PATH"
+    told = f"{path} has no GIL" if evidence["elsewhere"] else "a Python without a GIL, such as python3.14t, is not here"
+    return [f"{told}: nfold lessons 5 --python {path} puts it beside this one"]
+
+
+def _picture(speedups: Mapping[str, Figure], cpus: int) -> Picture:
+    return Picture(
+        "Speedup of the same loop by a second worker, beside the ideal",
+        tuple(speedups),
+        (
+            Series("two", tuple(f.value for f in speedups.values()), tuple(f.interval for f in speedups.values())),
+            Series("ideal", tuple(float(min(2, cpus)) for _ in speedups)),
+        ),
+        y_label="speedup over one",
+        unit="×",
+        ideal=("ideal",),
+    )
+
+
+LESSON = Lesson(
+    5,
+    "freed",
+    "The GIL gone",
+    "Where no GIL is held, threads run side by side: in machine code, in interpreters, in a Python without one.",
+    (collatz.variants["python"].source(), steps_by),
+    measure,
+    judge,
+)
