@@ -107,7 +107,7 @@ class Worker:
                 daemon=True,
             )
             try:
-                with children.deaf_children(), hosts.parenthood(), _without_main(), own_forks():
+                with children.deaf_children(), hosts.parenthood(), without_main(), own_forks():
                     self.process.start()
                 break
             except (OSError, EOFError):
@@ -197,7 +197,7 @@ _main: types.ModuleType | None = None  # while it is hidden
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Keep multiprocessing from running the caller's script again in each worker.
 
     Nothing of it is needed there: what is defined in __main__ travels by value. So a script needs no
@@ -238,7 +238,7 @@ def start_server() -> None:
     """Start multiprocessing's fork server where there is none, without waiting for what it imports."""
     from multiprocessing import forkserver
 
-    with children.deaf_children(), _without_main():
+    with children.deaf_children(), without_main():
         forkserver.ensure_running()
 
 

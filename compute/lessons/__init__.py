@@ -7,6 +7,7 @@ opened.py        pools for a lesson, and why some cannot be had here
 own.py           a task of the reader's own
 fresh.py         a Python that has nothing else loaded
 footprint.py     what one coroutine, thread, process takes of memory
+child.py         a process beside a lesson, which no way of ending leaves
 conduct.py       hold lessons here, or in another interpreter
 text.py          what was held as text: pure
 page.py          what was held as one HTML page: pure
@@ -22,6 +23,8 @@ gil.py           4: threads and the GIL
 freed.py         5: the GIL gone
 switching.py     6: what switching costs
 cooperative.py   7: who holds up whom
+space.py         8: what handing over costs
+race.py          9: a race for a counter
 crossover.py     10: where threads stop and processes begin
 pipeline.py      11: stages that feed each other
 """
@@ -43,6 +46,8 @@ _MODULES = {
     5: "freed",
     6: "switching",
     7: "cooperative",
+    8: "space",
+    9: "race",
     10: "crossover",
     11: "pipeline",
 }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compute.lessons.lesson import Picture, Series
+from compute.lessons.text import value_in_words
 from compute.report.plots import FONT
 from compute.report.style import COLOURS, FAINT, INK, KNOWN, colour
 from compute.scaling.words import STEPS
@@ -99,6 +100,10 @@ def _lines(ax: Axes, picture: Picture, factor: float) -> None:
             )
     if "x" in picture.logarithmic:
         ax.set_xscale("log")
+    if picture.x_unit:
+        numbers = [float(place) for place in picture.x]
+        ax.set_xticks(numbers, [value_in_words(number, picture.x_unit) for number in numbers], minor=False)
+        ax.set_xticks([], minor=True)
 
 
 def _intervals(ax: Axes, places: Sequence[float], series: Series, factor: float) -> None:

@@ -47,6 +47,7 @@ class Picture:
 
     about: one sentence of what it shows: its title, and what it says to those who do not see it. unit: of the values,
     as a Figure's. logarithmic: the axes of powers: "", "x", "y" or "xy". ideal: names of series that nothing reached.
+    x_unit: of places that are numbers, as a Figure's.
     """
 
     about: str
@@ -57,6 +58,7 @@ class Picture:
     unit: str = ""
     logarithmic: str = ""
     ideal: tuple[str, ...] = ()
+    x_unit: str = ""
 
     @property
     def is_bars(self) -> bool:

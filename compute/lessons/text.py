@@ -149,7 +149,9 @@ def _rows(picture: Picture) -> list[tuple[str, str, float | None]]:
 
 def _place(picture: Picture, k: int) -> str:
     place = picture.x[k]
-    return place if isinstance(place, str) else f"{place:,.4g}"
+    if isinstance(place, str):
+        return place
+    return value_in_words(place, picture.x_unit) if picture.x_unit else f"{place:,.4g}"
 
 
 def _length(value: float, values: Sequence[float], logarithmic: bool) -> float:

@@ -1,0 +1,64 @@
+"""A process beside this one, for lessons about processes: it never hears Ctrl-C, and no way of ending leaves it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.managers import SyncManager
+from typing import Any
+
+from compute.backends import children, hosts, remote
+from compute.backends.processes import PRELOAD, Processes
+from compute.backends.worker import without_main
+from compute.lanes import interrupts
+
+
+def context() -> Any:
+    """multiprocessing with the start method that nfold's own workers have: fork would copy our threads' locks."""
+    return multiprocessing.get_context(Processes().start)
+
+
+@contextmanager
+def started(target: Callable[..., None], *args: Any) -> Iterator[None]:
+    """Within it, a process runs target(*args), a function of a module. It is ended when the block is left."""
+    with interrupts.put_off():  # or there would be one that nobody knows of
+        process = context().Process(target=_live, args=(os.getpid(), target, args), daemon=True)
+        with _starting():
+            process.start()
+    try:
+        yield
+    finally:
+        with interrupts.put_off():
+            process.kill()
+            process.join()
+            process.close()
+
+
+def _live(parent: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    remote.settle(parent)
+    target(*args)
+
+
+@contextmanager
+def manager() -> Iterator[SyncManager]:
+    """multiprocessing.Manager(), whose process leaves also where this one is killed."""
+    made = SyncManager(ctx=context())
+    with interrupts.put_off(), _starting():
+        made.start(remote.settle, (os.getpid(),))
+    try:
+        yield made
+    finally:
+        with interrupts.put_off():
+            made.shutdown()
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    hosts.prepare()
+    if (chosen := context()).get_start_method() == "forkserver":
+        chosen.set_forkserver_preload(PRELOAD)  # a pool that is opened later has the same server
+        children.check_server()
+    with children.deaf_children(), hosts.parenthood(), without_main():
+        yield
