@@ -6,11 +6,11 @@ kept lesson can be judged again, and every judgement is tested on invented numbe
 
 from __future__ import annotations
 
-import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from kernels.definition.written import written as definition_of
 
 Evidence = Mapping[str, Any]  # what JSON has: numbers, texts, lists and dictionaries of them
 Interval = tuple[float, float]
@@ -126,4 +126,4 @@ class Lesson:
 
 def written(functions: Iterable[Callable[..., Any]]) -> str:
     """Functions as they are written: Python that defines them."""
-    return "\n\n".join(textwrap.dedent(inspect.getsource(inspect.unwrap(f))).strip() for f in functions)
+    return "\n\n".join(definition_of(function).text for function in functions)

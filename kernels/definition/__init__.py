@@ -11,6 +11,7 @@ operands.py       arrays as the matrix kernels and streams take them: float64, c
 rows.py           whether a reducing body writes beyond its own row of the output
 refusals.py       errors of numpy and numba about a body, in one line with a remedy; bodies that write to an input
 compile_errors.py the part of it that reads numba's errors of compiling
+written.py        functions as they are written: file, line, text
 """
 
 from kernels.definition.decorator import kernel as kernel

@@ -54,6 +54,11 @@ class Each(Kernel):
     """A kernel of a function of one item."""
 
     returns_errors: bool = False
+    function: Callable[..., Any] | None = None
+
+    def written_body(self, variant: str) -> Callable[..., Any]:
+        """The function of an item, not what calls it for each."""
+        return self.function or super().written_body(variant)
 
     def late(self, plan: Plan, item: int) -> TimeoutError:
         """The error for an item that took too long."""
@@ -154,6 +159,7 @@ def each(
         is_repeatable=retry,
         timeout=None if "awaits" in variants else timeout,  # an async function is cancelled where it waits
         returns_errors=errors == "return",
+        function=f,
         __doc__=f.__doc__,
     )
 

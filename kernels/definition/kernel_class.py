@@ -142,6 +142,10 @@ class Kernel:
         loaded = variant.load(self.reduce is not None)
         return awaited(loaded) if variant.mode == "awaits" else loaded
 
+    def written_body(self, variant: str) -> Body:
+        """The function that a user has written for a variant; it may need numba to be imported."""
+        return self.variants[variant].source()
+
     def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
         """Run one chunk of a plan on this thread, with a body that `body` gave."""
         lo, hi = plan.bounds(chunk)
