@@ -20,7 +20,7 @@ from compute.lanes.loop import (
     Outcome,
     in_slices,
     mark_worker,
-    run_lane,
+    run_again,
     source_of,
 )
 from compute.traits import Traits
@@ -117,14 +117,11 @@ class PrangePool(Pool):
             while (states == SLICE_OVER).any():
                 region(job.control, self._lines, job.out, job.inputs, in_slices(), states)
         control = ControlArray(job.control)
-        failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
-        if failed:  # a parallel region loses what was raised: the chunk is run again here, to raise it again
-            control.offer(failed)
-            outcome = run_lane(job, 0, in_slices)
-            if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote
-                outcome.chunk = failed[0]
-                outcome.error = RuntimeError("a chunk raised an exception, and none when it was run again to see which")
-            return [outcome]
+        failed = [
+            chunk for lane in np.flatnonzero(states == FAILED) if (chunk := control.current(int(lane))) is not None
+        ]
+        if failed:  # a parallel region loses what was raised
+            return [run_again(job, failed)]
         return [Outcome(lane) for lane in range(job.lanes)]
 
     def _region(self, kernel: Kernel) -> Callable[..., Any]:

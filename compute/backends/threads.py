@@ -6,9 +6,7 @@ CPU per wall shows which.
 
 from __future__ import annotations
 
-import contextvars
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -18,11 +16,10 @@ from queue import SimpleQueue
 import numpy as np
 
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
-from compute.lanes import interrupts, spin, usage
-from compute.lanes.control import ControlArray, Words
+from compute.backends.lane_thread import Given, LaneThread, dismiss
+from compute.lanes import interrupts, spin
+from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
-
-Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,13 +38,13 @@ class ThreadPool(Pool):
         self._spin = spin.spin_time(self.workers)
         self._bell = np.zeros(1, np.int64)
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
-        self._lanes: list[_Lane] = []
+        self._lanes: list[LaneThread] = []
         self._waiting: list[SimpleQueue[Given | None]] = []
         # Lanes of a pool that nobody has closed end, too.
-        weakref.finalize(self, _dismiss, self._waiting).atexit = False
+        weakref.finalize(self, dismiss, self._waiting).atexit = False
         with interrupts.put_off():  # cut off, a start leaves a thread that nobody knows of
             for lane in range(1, self.workers):
-                self._lanes.append(_Lane(lane, self._done, self._bell, self._spin))
+                self._lanes.append(LaneThread(lane, run_lane, self._done, self._bell, self._spin))
                 self._waiting.append(self._lanes[-1].jobs)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
@@ -60,7 +57,7 @@ class ThreadPool(Pool):
             for lane, cpu in zip(self._lanes, elsewhere, strict=False):
                 lane.wake_on(cpu)
         for lane in self._lanes:
-            lane.jobs.put((job, contextvars.copy_context()))
+            lane.give(job)
         self._bell[0] += 1
         outcomes = [run_lane(job, 0, in_slices)]
         if outcomes[0].error is not None:
@@ -92,46 +89,7 @@ class ThreadPool(Pool):
                 time.sleep(0.001)
 
     def stop(self) -> None:
-        _dismiss(self._waiting)  # not by the finalizer: it does nothing once its own exit handler has run
+        dismiss(self._waiting)  # not by the finalizer: it does nothing once its own exit handler has run
         if not sys.is_finalizing():  # by then no other thread runs any more, and none would ever be joined
             for lane in self._lanes:
                 lane.thread.join()
-
-
-def _dismiss(waiting: Sequence[SimpleQueue[Given | None]]) -> None:
-    for jobs in waiting:
-        jobs.put(None)
-
-
-class _Lane:
-    """A thread that waits for jobs: it spins for a moment, then sleeps."""
-
-    def __init__(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
-        self.jobs: SimpleQueue[Given | None] = SimpleQueue()
-        self.sleeps = False
-        self.served = 0  # jobs so far
-        self._former: set[int] = set()
-        self.thread = threading.Thread(
-            target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
-        )
-        self.thread.start()
-
-    def wake_on(self, cpu: int) -> None:
-        """Have it wake there, if it sleeps: the system likes to wake it beside its caller, where it sits for 4 ms."""
-        if self.sleeps and not self._former:
-            self._former = usage.pin_to(cpu, self.thread.native_id or 0) or set()
-
-    def _serve(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
-        while True:
-            self.sleeps = self.jobs.empty()
-            given = self.jobs.get()
-            self.sleeps = False
-            usage.let_go(self._former)
-            if given is None:
-                return
-            self._former = set()
-            job, context = given
-            done.put((job, context.run(run_lane, job, number)))
-            del given, job, context  # or its arrays would live until the next one
-            self.served += 1
-            spin.until_rung(bell, self.served, limit)

@@ -7,7 +7,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,7 @@ def _own_row(out: Any, chunk: Any) -> Any:
     return out[chunk : chunk + 1]
 
 
-def _take_in_turn(control: Any, line: Any) -> Any:
+def take_in_turn(control: Any, line: Any) -> Any:
     """Without numba there is no shared counter: lane k of N takes tickets k, k + N, k + 2N …"""
     ticket = control[line + NEXT]
     control[line + NEXT] = ticket + control[N_LANES]
@@ -180,6 +180,18 @@ def _load(control: Any, index: Any) -> Any:
 
 def _store(control: Any, index: Any, value: Any) -> None:
     control[index] = value
+
+
+# What Python's lane loop is made of beside its body, as the parameters of make_lane. Lanes elsewhere take these, too.
+PYTHON_PARTS: dict[str, Callable[..., Any]] = {
+    "load": _load,
+    "store": _store,
+    "clock": time.perf_counter_ns,
+    "cpu_clock": time.thread_time_ns,
+    "begin": usage.begin,
+    "end": usage.end,
+}
+TARGETS = {False: _whole, True: _own_row}  # by whether the kernel reduces
 
 
 @functools.cache
@@ -200,7 +212,7 @@ def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., in
 
     return make_lane(
         body,
-        _own_row if reduces else _whole,
+        TARGETS[reduces],
         _ticket(),
         atomics.load,
         atomics.store,
@@ -213,19 +225,18 @@ def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., in
 
 def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callable[..., int]:
     """The lane loop around a body that Python runs; alone: whether it is the only lane."""
-    take = _take_in_turn if alone or not numba_is_here() else _shared_counter()
-    clocks = time.perf_counter_ns, time.thread_time_ns
-    target = _own_row if reduces else _whole
+    take = take_in_turn if alone or not numba_is_here() else shared_counter()
+    target = TARGETS[reduces]
     if inspect.iscoroutinefunction(body):
         from compute.lanes.awaiting import AwaitingLane
 
         return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
-    return make_lane(body, target, take, _load, _store, *clocks, usage.begin, usage.end)
+    return make_lane(body, target, take, **PYTHON_PARTS)
 
 
 @functools.cache
 @interrupts.put_off()
-def _shared_counter() -> Callable[..., Any]:
+def shared_counter() -> Callable[..., Any]:
     from kernels.compilation.compiler import compiled
 
     # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
@@ -329,6 +340,16 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         if former is not None:
             usage.leave(job.control, line, former)
     return Outcome(me)
+
+
+def run_again(job: Job, failed: Sequence[int | None]) -> Outcome:
+    """Run chunks again, on this thread, that have raised where what they raised was lost: here it is raised again."""
+    ControlArray(job.control).offer(failed)
+    outcome = run_lane(job, 0, in_slices)
+    if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote
+        outcome.chunk = failed[0]
+        outcome.error = RuntimeError("a chunk raised an exception, and none when it was run again to see which")
+    return outcome
 
 
 def in_slices() -> int:

@@ -136,7 +136,8 @@ def noted(control: Words, me: int) -> Iterator[None]:
 
 def begin(control: Words, line: int) -> None:
     """Note what the lane's thread has used so far."""
-    control[line + BEFORE : line + BEFORE + READINGS] = read(int(control[line + FILE]))
+    for word, reading in enumerate(read(int(control[line + FILE])), line + BEFORE):
+        control[word] = reading
 
 
 def end(control: Words, line: int) -> None:
