@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compute.backends.backend import Backend as Backend
     from compute.backends.backend import Pool as Pool
     from compute.backends.coroutines import Coroutines as Coroutines
+    from compute.backends.interpreters import Interpreters as Interpreters
     from compute.backends.joblib import Joblib as Joblib
     from compute.backends.prange import Prange as Prange
     from compute.backends.processes import Processes as Processes
@@ -46,6 +47,7 @@ _HOMES = {
     "backends.processes": ["Processes"],
     "backends.joblib": ["Joblib"],
     "backends.coroutines": ["Coroutines"],
+    "backends.interpreters": ["Interpreters"],
     "diagnosis": ["Finding", "doctor"],
     "dispatch": ["Result", "WorkerDied"],
     "checking": ["CheckFailed"],

@@ -11,6 +11,7 @@ from importlib import metadata
 
 from compute.backends.backend import Backend, Pool
 from compute.backends.coroutines import Coroutines
+from compute.backends.interpreters import Interpreters
 from compute.backends.joblib import Joblib
 from compute.backends.prange import Prange
 from compute.backends.processes import Processes
@@ -19,7 +20,9 @@ from compute.backends.threads import Threads
 from kernels.definition import nearest
 
 GROUP = "nfold.backends"
-_OWN: dict[str, type[Backend]] = {cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines)}
+_OWN: dict[str, type[Backend]] = {
+    cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines, Interpreters)
+}
 
 
 class _Registry(Mapping[str, type[Backend]]):
@@ -72,4 +75,16 @@ def named(name: str, workers: int | None = None) -> Backend:
     return made if workers is None else made.with_workers(workers)
 
 
-__all__ = ["BACKENDS", "Backend", "Coroutines", "Joblib", "Pool", "Prange", "Processes", "Serial", "Threads", "named"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Coroutines",
+    "Interpreters",
+    "Joblib",
+    "Pool",
+    "Prange",
+    "Processes",
+    "Serial",
+    "Threads",
+    "named",
+]

@@ -26,7 +26,7 @@ WRITES = re.compile(
     r"setitem\(readonly array|(fill|sort\w*|shuffle|copyto|put)\([^\n]*?readonly array|[Cc]annot modify readonly"
 )
 WRITE_POSITION = re.compile(r"During: typing of \S+ at (.+) \((\d+)\)")
-READ_ONLY = re.compile(r"\b(array|destination) is read-only\b")  # numpy's
+READ_ONLY = re.compile(r"\b(array|destination) is read-only\b|cannot modify read-only memory")  # numpy's, memoryview's
 
 
 class WritesToInput(ValueError):
@@ -53,7 +53,7 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     # What numba raises for `a += 1` on a read-only array.
     is_lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text
     if not (
-        (isinstance(error, ValueError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
+        (isinstance(error, ValueError | TypeError) and READ_ONLY.search(text) and not isinstance(error, WritesToInput))
         or is_numbas
         or (is_lost and _was_compiling(error))
     ):

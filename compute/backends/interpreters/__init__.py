@@ -1,0 +1,156 @@
+"""Subinterpreters of this process: a lane in each, with a GIL of its own and the same memory.
+
+A lane is a thread that enters its interpreter for a job. Python's own bodies run side by side there, as in processes,
+and nothing is copied, as on threads. What this costs: numpy and other extension modules of one interpreter alone cannot
+be imported there. So Python bodies get memoryviews of the arrays, and compiled ones are called by their C address.
+
+subinterpreter.py   one of them: made, entered, ended; whether this Python has any
+inside.py           what runs in it: the lane's job, on memoryviews
+by_value.py         how a Python body gets there, with what it reads
+elements.py         whether it computes the same from memoryviews as from arrays, by expressions.py and kinds.py
+native.py           how a compiled lane is called from there
+messages.py         a job as a message
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import pickle
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from compute.backends.backend import LOOK, RESTING, Backend, Pool
+from compute.backends.interpreters import messages
+from compute.backends.interpreters.inside import FAILED
+from compute.backends.interpreters.subinterpreter import Subinterpreter, unavailable
+from compute.backends.lane_thread import Given, LaneThread, dismiss
+from compute.lanes import interrupts, spin
+from compute.lanes.control import ControlArray, Words
+from compute.lanes.loop import Job, Outcome, run_again, run_lane
+from compute.traits import Traits
+from kernels.definition import Kernel, Plan
+
+
+@dataclass(frozen=True, repr=False)
+class Interpreters(Backend):
+    """Lanes in subinterpreters of this process, from Python 3.13 on. `Interpreters(4)`"""
+
+    name = "interpreters"
+    traits = Traits(shares_gil=False)
+
+    def open(self) -> InterpreterPool:
+        return InterpreterPool(self)
+
+    def refuses(self, kernel: Kernel) -> str | None:
+        return super().refuses(kernel) or self.lacks() or messages.refused(kernel)
+
+    def lacks(self) -> str | None:
+        return unavailable()
+
+
+class CompiledLaneFailed(Exception):
+    """A compiled lane has raised, and what it was is lost on its way."""
+
+
+class InterpreterPool(Pool):
+    def start(self) -> None:
+        if reason := unavailable():
+            raise ValueError(reason)
+        self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
+        self._spin = spin.spin_time(self.workers + 1)  # its caller has no lane, and would keep a CPU from one
+        self._bell = np.zeros(1, np.int64)
+        self._lanes: list[LaneThread] = []
+        self._waiting: list[SimpleQueue[Given | None]] = []
+        weakref.finalize(self, dismiss, self._waiting).atexit = False
+        with interrupts.put_off():  # cut off, a start leaves an interpreter that nobody knows of
+            try:
+                for lane in range(self.workers):
+                    there = Subinterpreter()
+                    run, limit = functools.partial(_run_there, there, np.zeros(3, np.int64)), self._spin
+                    made = LaneThread(lane, run, self._ended, self._bell, limit, leave=there.close)
+                    self._lanes.append(made)
+                    self._waiting.append(made.jobs)
+            except BaseException:
+                self.stop()
+                raise
+        _pools.add(self)
+
+    def make_ready(self, job: Job) -> None:
+        """Refuse here, before a lane begins, what cannot be run in a subinterpreter."""
+        self._message = messages.message_of(job)
+
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        while not self._ended.empty():
+            self._ended.get()  # of lanes that came late to the run before
+        sent = replace(job, lane=functools.partial(_lane_there, self._message))
+        for lane in self._lanes:
+            lane.give(sent)
+        self._bell[0] += 1
+        outcomes: list[Outcome] = []
+        if not spin.until_over(job.control, self._spin):
+            while len(outcomes) < job.lanes and not ControlArray(job.control).is_over():
+                of, outcome = self._ended.get()
+                outcomes += [outcome] if of is sent else []
+        failed = [outcome for outcome in outcomes if isinstance(outcome.error, CompiledLaneFailed)]
+        if failed and all(outcome.error is None or outcome in failed for outcome in outcomes):
+            self.stop_lanes(job)
+            return [run_again(job, [outcome.chunk for outcome in failed])]
+        return outcomes
+
+    def rest(self) -> None:
+        until = time.perf_counter() + RESTING
+        while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
+            time.sleep(LOOK)
+        while not self._ended.empty():
+            self._ended.get()
+
+    def packed(self, kernel: Kernel, plan: Plan) -> Plan:
+        return messages.packed(kernel, plan)
+
+    def unpacked(self, job: Job) -> Any:
+        return messages.unpacked(job)
+
+    def stop_lanes(self, job: Job) -> None:
+        control = ControlArray(job.control)
+        with interrupts.put_off():  # a second Ctrl-C changes nothing: the lanes are stopping
+            while control.is_busy():
+                time.sleep(0.001)
+
+    def stop(self) -> None:
+        dismiss(self._waiting)
+        for lane in self._lanes:
+            lane.thread.join()
+
+
+def _run_there(there: Subinterpreter, reply: Words, job: Job, me: int) -> Outcome:
+    """Run a lane on this thread, in that interpreter. reply: words for its answer."""
+    return run_lane(replace(job, lane=functools.partial(job.lane, there, reply)), me)
+
+
+def _lane_there(message: Any, there: Subinterpreter, reply: Words, control: Words, line: int, *_: Any) -> int:
+    there.execute(f"serve({line}, {message.ctypes.data}, {len(message)}, {reply.ctypes.data})")
+    state, address, length = reply.tolist()
+    if length:
+        raise pickle.loads(ctypes.string_at(address, length))
+    if state == FAILED:
+        raise CompiledLaneFailed
+    return int(state)
+
+
+_pools: weakref.WeakSet[InterpreterPool] = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """The program ends: Python cannot, while something runs in a subinterpreter."""
+    for pool in list(_pools):
+        pool.interrupt(RuntimeError("the program ended in the middle of this run"))
+        pool.close()

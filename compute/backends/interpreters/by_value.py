@@ -1,0 +1,209 @@
+"""What Python runs, described for a subinterpreter: by value, as it is in the caller at this moment.
+
+A module imported there would be made anew from its file: with globals as the file sets them and not as the caller has
+set them, and from a file that may have been edited since. And a module that makes kernels imports numpy, which cannot
+be imported there. So the user's functions are described by their code and by what they read, this library's own
+likewise; Python's modules, and what pip has installed, are imported there, if they can be. Anything else is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import marshal
+import pickle
+import sys
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from compute.backends.interpreters.subinterpreter import obstacle
+from kernels.compilation import provenance
+from kernels.compilation.bounded import MADE, Bounded
+from kernels.compilation.parts import asks_code, codes_of, globals_of, imported_by
+from kernels.compilation.reach import reach_of
+
+PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+CONTAINERS = (tuple, list, set, frozenset, dict)
+REMEDY = "run it on Threads or Processes"
+
+
+class CannotBeThere(ValueError):
+    """Code that reads what a subinterpreter cannot have; the text names that, and the remedy."""
+
+
+class Code(NamedTuple):
+    """Code for subinterpreters: its digest, and the bytes that describe it, which stay where they are."""
+
+    digest: bytes
+    content: np.ndarray[Any, Any]
+
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        """As messages tell it."""
+        return self.digest, self.content.ctypes.data, len(self.content)
+
+
+def code_of(function: types.FunctionType) -> Code:
+    """The function as it is now, with all that it reads; CannotBeThere for what no subinterpreter can have."""
+    reach = reach_of(function, compiled=False)
+    of, known, code = _known.get(id(function), (None, None, None))
+    if code is None or of is not function or known is not reach or reach.mutable:
+        described = _Description(function.__name__, reach.attributes)
+        code = coded(described.of(function, function.__name__))
+        _check_imports(described)
+        _known[id(function)] = function, reach, code
+    return code
+
+
+_known: Bounded[int, tuple[Any, Any, Code]] = Bounded(MADE)
+
+
+def parts_of(parts: dict[Any, Any]) -> Code:
+    """This library's own functions and clocks, by name."""
+    described = _Description("nfold", frozenset())
+    return coded(
+        ("dict", [("tuple", [("value", name), described.of(part, str(name))]) for name, part in parts.items()])
+    )
+
+
+def coded(description: tuple[Any, ...]) -> Code:
+    content = pickle.dumps(description, protocol=5)
+    return Code(hashlib.sha256(content).digest(), np.frombuffer(content, np.uint8))
+
+
+def plainly_pickled(value: Any) -> bytes:
+    """A pickle that needs nothing but what can be imported by name; CannotBeThere for a class or function of the
+    user's."""
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(value)
+    for module in pickler.modules:
+        if why := obstacle(module):
+            raise CannotBeThere(f"it needs {module}, which cannot be imported in a subinterpreter ({why})")
+    return file.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.modules: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind: Any = obj if isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType) else type(obj)
+        module = str(getattr(kind, "__module__", None))
+        if not provenance.is_installed(kind) or provenance.is_ours(module):
+            what = getattr(kind, "__qualname__", kind)
+            raise CannotBeThere(f"it is made of {what}, of your module {module}, and code travels by value alone")
+        if module not in ("builtins", "None"):
+            self.modules.add(module)
+        return NotImplemented
+
+
+class _Description:
+    """Of one function and all that it reaches.
+
+    attributes: the names that its code reads of modules. modules: those that are to be imported there.
+    """
+
+    def __init__(self, whose: str, attributes: frozenset[str]) -> None:
+        self.whose, self._attributes = whose, attributes
+        self.modules: dict[str, str] = {}  # and how the code reaches each
+        self._numbers: dict[int, int] = {}
+        self._held: list[Any] = []  # so that an id stays its own
+
+    def of(self, value: Any, path: str) -> tuple[Any, ...]:
+        """A value in tuples and plain values; path: how the code names it."""
+        kind = type(value)
+        if kind in PLAIN:
+            return "value", value
+        if kind in CONTAINERS:
+            items = value.items() if kind is dict else value
+            return kind.__name__, [self.of(item, path) for item in items]
+        if id(value) in self._numbers:
+            return "again", self._numbers[id(value)]
+        if isinstance(value, types.ModuleType):
+            return self._module(value, path)
+        if isinstance(value, types.FunctionType) and (
+            provenance.is_our_code(value) or not provenance.is_installed(value)
+        ):
+            return self._function(value)
+        if isinstance(value, np.ndarray | np.generic | np.dtype | np.ufunc) or provenance.is_dispatcher(value):
+            library = "numba" if provenance.is_dispatcher(value) else "numpy"
+            self._refuse(path, f"{library}'s, which cannot be imported there")
+        try:
+            content = plainly_pickled(value)
+        except CannotBeThere as error:
+            self._refuse(path, f"a {kind.__name__}: {error}")
+        except Exception as error:
+            self._refuse(path, f"a {kind.__name__}, which does not pickle ({type(error).__name__}: {error})")
+        return "pickle", content
+
+    def _refuse(self, path: str, what: str) -> Any:
+        raise CannotBeThere(
+            f"{self.whose} reads {path}, which is {what}; pass what it needs of it as an input, or {REMEDY}"
+        )
+
+    def _number(self, value: Any) -> int:
+        self._held.append(value)
+        return self._numbers.setdefault(id(value), len(self._numbers))
+
+    def _module(self, module: types.ModuleType, path: str) -> tuple[Any, ...]:
+        name = module.__name__
+        read = {name: value for name, value in vars(module).items() if name in self._attributes}
+        if provenance.is_installed(module) and not provenance.is_ours(name):
+            self.modules.setdefault(name, path)
+            return "module", name, {k: v for k, v in read.items() if type(v) in PLAIN and not k.startswith("__")}
+        if asks_code(module):
+            self._refuse(path, "a module whose attributes are computed")
+        number = self._number(module)
+        parts = {name: self.of(value, f"{path}.{name}") for name, value in read.items() if not name.startswith("__")}
+        return "part", number, name, parts
+
+    def _function(self, function: types.FunctionType) -> tuple[Any, ...]:
+        name, code = function.__name__, function.__code__
+        for inner in codes_of(code):
+            self._check(function, inner)
+        number = self._number(function)
+        names = {
+            read: self.of(function.__globals__[read], read) for read in globals_of(code) if read in function.__globals__
+        }
+        cells = [
+            self.of(cell.cell_contents, read)
+            for read, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
+        ]
+        for module in imported_by(function):
+            if provenance.is_installed(module) and not provenance.is_ours(module.__name__):
+                self.modules.setdefault(module.__name__, f"{name}'s import of it")
+            else:
+                self._refuse(f"{module.__name__}, which it imports itself", "a module of your own or of nfold's")
+        home = provenance.home_of(function)
+        given = self.of(function.__defaults__, f"{name}'s defaults"), self.of(function.__kwdefaults__, name)
+        return "function", number, marshal.dumps(code), home, names, *given, cells, (name, function.__qualname__)
+
+    def _check(self, function: types.FunctionType, code: types.CodeType) -> None:
+        import dis
+
+        for step in dis.get_instructions(code):
+            if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+                raise CannotBeThere(
+                    f"{function.__name__} sets the global {step.argval}, which would be set in the interpreter of its"
+                    f" lane alone; write into out, or run it on Threads"
+                )
+        if vars(function).keys() - {"__wrapped__"}:
+            self._refuse(f"{function.__name__}, with attributes of its own", "a function that carries more than code")
+
+
+def _check_imports(described: _Description) -> None:
+    for module, path in described.modules.items():
+        if why := obstacle(module):
+            raise CannotBeThere(
+                f"{described.whose} needs {module} ({path}), which cannot be imported in a subinterpreter ({why});"
+                f" take a compiled variant, or {REMEDY}"
+            )
+
+
+def search_path() -> list[str]:
+    """Where this process looks for modules."""
+    return [entry for entry in sys.path if isinstance(entry, str)]

@@ -1,0 +1,251 @@
+"""What runs in a subinterpreter. Its code is handed in whole: `compute` cannot be imported where numpy cannot.
+
+`serve` runs one lane of the job in a message. Memory is the process's own: messages, arrays and answers are told by
+their addresses, and whoever owns them keeps them until the other side has read them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import importlib
+import marshal
+import pickle
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+CODES = 64  # bodies that are kept
+FAILED = -1  # of a compiled lane that has raised; what it was is lost
+SIZE = ctypes.c_ssize_t
+BY_CODE = {
+    "P": ctypes.c_void_p, "q": ctypes.c_int64, "i": ctypes.c_int32, "h": ctypes.c_int16, "b": ctypes.c_int8,
+    "d": ctypes.c_double, "f": ctypes.c_float,
+}  # fmt: skip
+
+
+class Buffer(ctypes.Structure):
+    """Py_buffer, as Python's stable ABI has it."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", SIZE), ("itemsize", SIZE),
+        ("readonly", ctypes.c_int), ("ndim", ctypes.c_int), ("format", ctypes.c_char_p),
+        ("shape", ctypes.POINTER(SIZE)), ("strides", ctypes.POINTER(SIZE)), ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]  # fmt: skip
+
+
+_memoryview = ctypes.pythonapi.PyMemoryView_FromBuffer
+_memoryview.restype, _memoryview.argtypes = ctypes.py_object, [ctypes.POINTER(Buffer)]
+_formats: dict[bytes, bytes] = {}  # of which memoryviews keep nothing but the address
+_loaded: dict[bytes, Any] = {}
+_answers: dict[Any, bytes] = {}  # until the next job: the caller reads them where they lie
+
+
+def serve(line: int, address: int, length: int, reply: int) -> None:
+    """Run the lane whose line begins there. reply: the address of three words for its state, and its error's place."""
+    words = (ctypes.c_int64 * 3).from_address(reply)
+    words[1] = words[2] = 0
+    _answers.clear()
+    try:
+        kind, *job = pickle.loads(ctypes.string_at(address, length))
+        words[0] = (_native if kind == "compiled" else _python)(line, *job)
+    except BaseException as error:
+        words[1], words[2] = _kept("error", _sendable(error))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+
+
+def _kept(key: Any, content: bytes) -> tuple[int, int]:
+    """Where an answer lies."""
+    _answers[key] = content
+    return ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value or 0, len(content)
+
+
+def _sendable(error: BaseException) -> bytes:
+    """An error, pickled, with its traceback here as a note; a RuntimeError of its words where it has no pickle."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, trace))
+    error.add_note(f"in a subinterpreter:\n{lines}")
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        told.add_note(f"in a subinterpreter:\n{lines}")
+        content = pickle.dumps(told)
+    return content
+
+
+# ---------------------------------------------------------------- compiled lanes
+
+
+def _native(line: int, address: int, codes: str, values: list[Any], place: int) -> int:
+    values[place] = line
+    state = ctypes.c_int64()
+    if _function(ctypes.CFUNCTYPE, address, codes)(ctypes.byref(state), ctypes.byref(ctypes.c_void_p()), *values):
+        return FAILED
+    return state.value
+
+
+def _function(kind: Any, address: int, codes: str) -> Any:
+    """numba's own calling convention: where to put the result and the error, then the arguments; 0 if all is well."""
+    return kind(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(BY_CODE[code] for code in codes))(address)
+
+
+def _taker(address: int, codes: str, values: list[Any]) -> Callable[[Any, int], int]:
+    """A function that takes a ticket from the counter that all lanes share."""
+    # With the GIL held: nobody else waits for it, and the call takes nanoseconds.
+    function, ticket, lost = _function(ctypes.PYFUNCTYPE, address, codes), ctypes.c_int64(), ctypes.c_void_p()
+    own = [BY_CODE[code](value) for code, value in zip(codes, values, strict=True)]
+    given = ctypes.byref(ticket), ctypes.byref(lost), *own
+
+    def take(control: Any, line: int) -> int:
+        function(*given)
+        return ticket.value
+
+    return take
+
+
+# ---------------------------------------------------------------- Python lanes
+
+
+def _python(
+    line: int, loop: Any, body: Any, reduces: bool, taker: Any, arrays: list[Any], inputs: Any, path: list[str]
+) -> int:
+    """The lane loop, around a body, on memoryviews of the caller's arrays."""
+    if sys.path != path:
+        sys.path[:] = path
+        importlib.invalidate_caches()
+    parts = _code(loop)
+    take = parts["take"] if taker is None else _taker(*taker)
+    rest = {name: part for name, part in parts.items() if name not in ("make_lane", "take", False, True)}
+    lane = parts["make_lane"](_code(body), parts[reduces], take, **rest)
+    views: list[memoryview] = []
+    try:
+        control, out = (_view(array, views) for array in arrays)
+        given = tuple(_given(one, views) for one in inputs)
+        state: int = lane(control, line, out, given, 2**62)
+        return state
+    finally:
+        for view in views:
+            view.release()
+
+
+def _view(array: tuple[Any, ...], views: list[memoryview]) -> memoryview:
+    address, shape, strides, itemsize, format_, is_read_only = array
+    length, axes = itemsize, len(shape)
+    for extent in shape:
+        length *= extent
+    extents, steps = (SIZE * axes)(*shape), (SIZE * axes)(*strides)
+    buffer = Buffer(
+        address, None, length, itemsize, is_read_only, axes, _formats.setdefault(format_, format_), extents, steps
+    )
+    views.append(_memoryview(ctypes.byref(buffer)))
+    return views[-1]
+
+
+def _given(one: Any, views: list[memoryview]) -> Any:
+    """An input of a body: an array's view, a tuple, items and what keeps their results, a plain value."""
+    kind, value = one
+    if kind == "array":
+        return _view(value, views)
+    if kind == "tuple":
+        return tuple(_given(item, views) for item in value)
+    if kind == "items":
+        name, grain, *arrays = value
+        return Items(name, grain, *(_view(array, views) for array in arrays))
+    return (lambda out, lo, values: _keep(value, out, lo, values)) if kind == "keep" else value
+
+
+class Items:
+    """The items of a call, a block of bytes for each chunk; a slice of them is a list."""
+
+    def __init__(self, name: str, grain: int, content: memoryview, ends: memoryview) -> None:
+        self._name, self._grain, self._content, self._ends = name, grain, content, ends
+
+    def __getitem__(self, part: slice) -> list[Any]:
+        chunk = part.start // self._grain
+        items: list[Any] = pickle.loads(self._content[self._ends[chunk] : self._ends[chunk + 1]])
+        return items
+
+
+def _keep(name: str, out: Any, lo: int, values: list[Any]) -> None:
+    """Note in a chunk's row where its results lie."""
+    try:
+        content = pickle.dumps(values, protocol=5)
+    except Exception as error:
+        raise TypeError(
+            f"a result of {name}, of items {lo} to {lo + len(values) - 1}, does not pickle"
+            f" ({type(error).__name__}: {error}); return plain values, or run it on Threads"
+        ) from error
+    out[0, 0], out[0, 1] = _kept(lo, content)
+
+
+# ---------------------------------------------------------------- what was described in by_value.py, made again
+
+
+def _code(code: tuple[bytes, int, int]) -> Any:
+    """What a code describes, made once."""
+    digest, address, length = code
+    if digest not in _loaded:
+        if len(_loaded) >= CODES:
+            del _loaded[next(iter(_loaded))]
+        _loaded[digest] = _made(pickle.loads(ctypes.string_at(address, length)), {}, {})
+    return _loaded[digest]
+
+
+def _made(described: tuple[Any, ...], spaces: dict[str, dict[str, Any]], known: dict[int, Any]) -> Any:
+    """An object as it is described. spaces: the globals of each module; known: functions and modules by number."""
+    kind, *rest = described
+    if kind == "value":
+        return rest[0]
+    if kind in ("tuple", "list", "set", "frozenset", "dict"):
+        items: Iterable[Any] = [_made(item, spaces, known) for item in rest[0]]
+        return getattr(builtins, kind)(items)
+    if kind == "pickle":
+        return pickle.loads(rest[0])
+    if kind == "again":
+        return known[rest[0]]
+    if kind == "module":
+        return _module(*rest)
+    if kind == "part":
+        number, name, attributes = rest
+        part = known[number] = types.ModuleType(name)
+        for attribute, value in attributes.items():
+            setattr(part, attribute, _made(value, spaces, known))
+        return part
+    return _made_function(rest, spaces, known)
+
+
+def _module(name: str, values: dict[str, Any]) -> Any:
+    """A module that is imported here; values: its numbers and texts that the code reads, as they are in the caller."""
+    module = importlib.import_module(name)
+    for attribute, value in values.items():
+        if repr(getattr(module, attribute, None)) != repr(value):
+            raise ValueError(
+                f"{name}.{attribute} has been set to {value!r} in this program, and a subinterpreter has its own; pass"
+                " it as an input, or run it on Threads or Processes"
+            )
+    return module
+
+
+def _made_function(rest: list[Any], spaces: dict[str, dict[str, Any]], known: dict[int, Any]) -> Any:
+    number, code, module, names, defaults, keywords, cells, (name, qualname) = rest
+    space = spaces.setdefault(module, {"__name__": module, "__builtins__": builtins})
+    closure = tuple(types.CellType() for _ in cells)
+    function = known[number] = types.FunctionType(marshal.loads(code), space, name, None, closure)
+    function.__qualname__, function.__module__ = qualname, module
+    function.__defaults__ = _made(defaults, spaces, known)
+    function.__kwdefaults__ = _made(keywords, spaces, known)
+    for name, value in names.items():
+        space[name] = _made(value, spaces, known)
+    for cell, value in zip(closure, cells, strict=True):
+        cell.cell_contents = _made(value, spaces, known)
+    return function
