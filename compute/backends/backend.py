@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
+class Refused(ValueError):
+    """A kernel that a backend cannot run with these arguments; the text says why, and the remedy. No lane has begun."""
+
+
 RESTING = 0.02  # s that `rest` waits for a late lane: the system lets a thread wait for a CPU for some 10 ms
 LOOK = 50e-6  # s between two looks whether it has come
 

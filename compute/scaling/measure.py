@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.backend import Pool, Refused
 from compute.backends.serial import Serial
 from compute.differences import difference
 from compute.dispatch import Result
@@ -200,7 +200,12 @@ class Trial:
                 self.warnings.append(reason)
                 continue
             self.pace.say(f"{kernel.name} · {kernel.variant} · warming {pool.backend!r}")
-            yield _Contender(pool, kernel, pool.warm(kernel, *self.work.args_at(pool.workers), **self.work.kw))
+            try:
+                loading = pool.warm(kernel, *self.work.args_at(pool.workers), **self.work.kw)
+            except Refused as refusal:  # for these arguments
+                self.warnings.append(str(refusal))
+                continue
+            yield _Contender(pool, kernel, loading)
 
     def _check_answers(self) -> None:
         """Run everything once. WrongAnswer where a value is not, to the bit, the same variant's on Serial."""

@@ -319,3 +319,27 @@ class Point:
 
 def moved(point):
     return Point(point.x + 1)
+
+
+# ---------------------------------------------------------------- int64
+
+
+def counts(lo, hi, out, a):
+    """How many elements lie in each tenth."""
+    for i in range(lo, hi):
+        out[int(a[i] * 10)] += 1
+
+
+def spreads(lo, hi, out, a):
+    for i in range(lo, hi):
+        out[i] = 3 * a[i] - a[lo] * 2 + 1
+
+
+def by_a_count(lo, hi, out, a):
+    for i in range(lo, hi):
+        out[i] = float(a[i] * a[i])
+
+
+def by_a_count_as_index(lo, hi, out, a):
+    for i in range(lo, hi):
+        out[i] = a[a[i] * 2 % 7]

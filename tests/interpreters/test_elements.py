@@ -67,12 +67,14 @@ def test_the_trap_is_real():
         (plain_bodies.copies, np.int16, np.int16),
         (plain_bodies.doubles, np.float64, np.float64),
         (plain_bodies.as_ints, np.uint8, np.int64),
+        (plain_bodies.spreads, np.int64, np.int64),
+        (plain_bodies.counts, np.float64, np.int64),
         (plain_bodies.as_ints, np.int64, np.float64),
         (plain_bodies.as_floats, np.float32, np.float32),
     ],
 )
 def test_dtypes_that_are_the_same(body, a, out):
-    given = (100 * A).astype(a)
+    given = A if body is plain_bodies.counts else (100 * A).astype(a)
     from_arrays, from_views = both(body, np.zeros(len(A), out), given)
     assert from_arrays.tobytes() == from_views.tobytes()
 
@@ -80,7 +82,10 @@ def test_dtypes_that_are_the_same(body, a, out):
 @pytest.mark.parametrize(
     ("body", "a", "out", "word"),
     [
-        (plain_bodies.doubles, np.int64, np.int64, "int(…)"),  # which overflows in numpy alone
+        (plain_bodies.by_a_count, np.int64, np.float64, "int(…)"),  # which overflows in numpy alone
+        (plain_bodies.by_a_count_as_index, np.int64, np.int64, "int(…)"),
+        (plain_bodies.doubles, np.int64, np.float64, "another kind than float64"),
+        (plain_bodies.doubles, np.int32, np.int64, "int(…)"),
         (plain_bodies.doubles, np.float32, np.float32, "float(…)"),  # which numpy rounds once more
         (plain_bodies.moves, np.float64, np.int64, "another kind than int64"),  # numpy cuts off
         (plain_bodies.moves, np.int64, np.float32, "another kind than float32"),  # rounded twice
@@ -135,3 +140,10 @@ def test_closures_and_decorators_have_their_text():
     from_arrays, from_views = both(body, np.zeros(len(A)), A)
     assert from_arrays.tobytes() == from_views.tobytes()
     assert array.array("d", from_views)[0] == 2.5 * A[0]
+
+
+def test_a_count_that_has_grown_beyond_int64_is_not_stored():
+    large = np.full(3, 2**62)
+    checked(plain_bodies.doubles, np.zeros(3, np.int64), large)
+    with pytest.raises(ValueError, match="invalid value"):
+        plain_bodies.doubles(0, 3, memoryview(np.zeros(3, np.int64)), memoryview(large))

@@ -17,13 +17,16 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import os
 import pickle
+import threading
 import time
+import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +40,15 @@ from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome, run_again, run_lane
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+SHARE_NOTHING = (
+    "subinterpreters share no objects with their caller, and tasks that come one by one are such; use pool.map, or"
+    " Threads or Processes"
+)
+FORKING = 10.0  # s that a fork waits for the end of a run at the most
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +79,7 @@ class InterpreterPool(Pool):
         self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._spin = spin.spin_time(self.workers + 1)  # its caller has no lane, and would keep a CPU from one
         self._bell = np.zeros(1, np.int64)
+        self._there: list[Subinterpreter] = []
         self._lanes: list[LaneThread] = []
         self._waiting: list[SimpleQueue[Given | None]] = []
         weakref.finalize(self, dismiss, self._waiting).atexit = False
@@ -74,6 +87,7 @@ class InterpreterPool(Pool):
             try:
                 for lane in range(self.workers):
                     there = Subinterpreter()
+                    self._there.append(there)
                     run, limit = functools.partial(_run_there, there, np.zeros(3, np.int64)), self._spin
                     made = LaneThread(lane, run, self._ended, self._bell, limit, leave=there.close)
                     self._lanes.append(made)
@@ -124,6 +138,31 @@ class InterpreterPool(Pool):
             while control.is_busy():
                 time.sleep(0.001)
 
+    def executor(self) -> Executor:
+        raise ValueError(SHARE_NOTHING)
+
+    def imap(self, *_: Any, **options: Any) -> Iterator[Any]:
+        raise ValueError(SHARE_NOTHING)
+
+    def pause(self) -> bool:
+        """Take the pool's turn and end the interpreters, which the next run makes anew; whether that could be done.
+
+        `go_on` gives the turn back.
+        """
+        if not self._turn.acquire(timeout=FORKING):
+            return False
+        if sum(there.pause(FORKING) for there in self._there) == len(self._there):
+            return True
+        self._turn.release()
+        return False
+
+    def go_on(self) -> None:
+        self._turn.release()
+
+    def forget(self) -> None:
+        for there in self._there:
+            there.forget()
+
     def stop(self) -> None:
         dismiss(self._waiting)
         for lane in self._lanes:
@@ -146,6 +185,30 @@ def _lane_there(message: Any, there: Subinterpreter, reply: Words, control: Word
 
 
 _pools: weakref.WeakSet[InterpreterPool] = weakref.WeakSet()
+
+
+_paused = threading.local()
+
+
+def _before_a_fork() -> None:
+    """CPython's child would crash before it runs a line, where there are other interpreters (cpython#101437)."""
+    pools = list(_pools)
+    _paused.pools = [pool for pool in pools if pool.pause()]
+    if len(_paused.pools) < len(pools):
+        warnings.warn(
+            "this process forks while Interpreters compute, and CPython's child will crash; fork before, or after",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _after_a_fork() -> None:
+    for pool in _paused.pools:
+        pool.go_on()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork, after_in_child=_after_a_fork)
 
 
 @atexit.register

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from compute.backends.backend import Refused
 from compute.backends.interpreters.subinterpreter import obstacle
 from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
@@ -29,7 +30,7 @@ CONTAINERS = (tuple, list, set, frozenset, dict)
 REMEDY = "run it on Threads or Processes"
 
 
-class CannotBeThere(ValueError):
+class CannotBeThere(Refused):
     """Code that reads what a subinterpreter cannot have; the text names that, and the remedy."""
 
 
@@ -45,13 +46,16 @@ class Code(NamedTuple):
         return self.digest, self.content.ctypes.data, len(self.content)
 
 
-def code_of(function: types.FunctionType) -> Code:
-    """The function as it is now, with all that it reads; CannotBeThere for what no subinterpreter can have."""
+def code_of(function: types.FunctionType, name: str) -> Code:
+    """The function as it is now, with all that it reads; CannotBeThere for what no subinterpreter can have.
+
+    name: of its kernel, for messages.
+    """
     reach = reach_of(function, compiled=False)
     of, known, code = _known.get(id(function), (None, None, None))
     if code is None or of is not function or known is not reach or reach.mutable:
-        described = _Description(function.__name__, reach.attributes)
-        code = coded(described.of(function, function.__name__))
+        described = _Description(name, reach.attributes)
+        code = coded(described.of(function, name))
         _check_imports(described)
         _known[id(function)] = function, reach, code
     return code
@@ -95,7 +99,7 @@ class _Pickler(pickle.Pickler):
         module = str(getattr(kind, "__module__", None))
         if not provenance.is_installed(kind) or provenance.is_ours(module):
             what = getattr(kind, "__qualname__", kind)
-            raise CannotBeThere(f"it is made of {what}, of your module {module}, and code travels by value alone")
+            raise CannotBeThere(f"it is made of {what}, of {module}, where objects would be others by the same names")
         if module not in ("builtins", "None"):
             self.modules.add(module)
         return NotImplemented
@@ -142,7 +146,8 @@ class _Description:
 
     def _refuse(self, path: str, what: str) -> Any:
         raise CannotBeThere(
-            f"{self.whose} reads {path}, which is {what}; pass what it needs of it as an input, or {REMEDY}"
+            f"{self.whose} reads {path}, which is {what}, and a subinterpreter cannot have it; pass what is needed of"
+            f" it as an input, or {REMEDY}"
         )
 
     def _number(self, value: Any) -> int:

@@ -10,10 +10,15 @@ import types
 from abc import ABC, abstractmethod
 from typing import Any, NoReturn
 
+import numpy as np
+
+from compute.backends.backend import Refused
 from compute.backends.interpreters.kinds import (
+    COUNT,
     FLOAT,
     FORMATS,
     INT,
+    LONG,
     MIXED,
     OWN,
     REAL,
@@ -28,6 +33,7 @@ from compute.backends.interpreters.kinds import (
     kind_of,
 )
 
+ELEMENTS = LONG, WHOLE  # whole numbers as they were loaded
 EXACT = 2**53  # up to here a whole number is a float64; larger ones Python compares exactly, and numpy rounds first
 REALS = frozenset({
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "copysign", "cos", "cosh", "degrees", "erf",
@@ -38,7 +44,7 @@ WHOLES = frozenset(("floor", "ceil", "trunc", "gcd", "isqrt", "comb", "perm", "l
 TRUTHS = frozenset(("isnan", "isinf", "isfinite"))
 
 
-class DiffersFromNumpy(ValueError):
+class DiffersFromNumpy(Refused):
     """A body that may compute something else from memoryviews than from arrays; the text says what, and the remedy."""
 
 
@@ -180,6 +186,8 @@ class Expressions(ABC):
             divisor = right.value if isinstance(right, ast.Constant) else 0
             if isinstance(op, ast.Add | ast.Sub | ast.Mult) or (isinstance(op, ast.Div) and divisor):
                 return REAL
+        if {a, b} <= {LONG, COUNT, INT} and isinstance(op, ast.Add | ast.Sub | ast.Mult):
+            return COUNT
         if isinstance(a, View) or isinstance(b, View):
             self._refuse(node, "memoryviews do not compute", "write a loop")
         self._refuse_element(node)
@@ -195,7 +203,7 @@ class Expressions(ABC):
                 for kind, operand in zip(kinds, operands, strict=True)
             ):
                 return TRUTH
-            if all(kind in (WHOLE, INT, UNKNOWN, None) for kind in kinds) and kinds.count(WHOLE) == 1:
+            if all(kind in (*ELEMENTS, INT, UNKNOWN, None) for kind in kinds) and sum(map(kinds.count, ELEMENTS)) == 1:
                 return TRUTH
         return self._refuse_element(node)
 
@@ -234,7 +242,7 @@ class Expressions(ABC):
         return UNKNOWN if of == UNKNOWN else OWN
 
     def _index_of_own(self, index: ast.expr) -> None:
-        if self._kind(index) != WHOLE:
+        if self._kind(index) not in ELEMENTS:
             self._own(index)
 
     def _element(self, node: ast.Subscript, of: View) -> Kind:
@@ -252,10 +260,12 @@ class Expressions(ABC):
             self._refuse(node, f"memoryviews have no elements of dtype {of.dtype}", "use float64 or int64")
         if of.dtype.kind == "f":
             return REAL if of.dtype.itemsize == 8 else SHORT
-        return TRUTH if of.dtype.kind == "b" else WHOLE
+        if of.dtype.kind == "b":
+            return TRUTH
+        return LONG if of.dtype == np.int64 else WHOLE
 
     def _index(self, node: ast.expr) -> None:
-        if self._kind(node) not in (INT, WHOLE, UNKNOWN, None):
+        if self._kind(node) not in (INT, *ELEMENTS, UNKNOWN, None):
             self._refuse(node, "it may be no whole number, and a truth is another index to numpy", "say int(…)")
 
     def _bounds(self, node: Any) -> None:
@@ -315,7 +325,7 @@ class Expressions(ABC):
     def _known_call(called: Any, given: list[Kind | None]) -> Kind | None:
         """What calls return that are the same for Python's numbers and for numpy's; None for any other."""
         kinds = {OWN if is_own(kind) and kind not in (INT, FLOAT) else kind for kind in given}
-        are_numbers = all(not isinstance(kind, tuple) for kind in given)
+        are_numbers = all(not isinstance(kind, tuple) and kind not in (COUNT, MIXED) for kind in given)
         if _is_any(called, int, float, bool) and len(given) == 1 and are_numbers:
             return {int: INT, float: FLOAT}.get(called, OWN)
         if called is len and len(given) == 1 and (isinstance(given[0], View) or is_own(given[0])):

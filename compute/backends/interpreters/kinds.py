@@ -22,8 +22,9 @@ class View(NamedTuple):
 
 # Python's own, the same everywhere: a whole number, a float, anything else. A tuple's kind is the tuple of its items'.
 INT, FLOAT, OWN = "int", "float", "own"
-# From an element: a float64 and what + - * make of it; a whole number; a float32; a truth; one of several.
-REAL, WHOLE, SHORT, TRUTH, MIXED = "float64", "whole", "short", "truth", "mixed"
+# From an element: a float64 and what + - * make of it; an int64; what + - * make of that; another whole number; a
+# float32; a truth; one of several.
+REAL, LONG, COUNT, WHOLE, SHORT, TRUTH, MIXED = "float64", "int64", "count", "whole", "float32", "truth", "mixed"
 UNKNOWN = "unknown"  # of an input that nobody has given yet: anything may be done with it
 Kind = str | View | tuple[Any, ...]
 
@@ -59,8 +60,9 @@ def joined(a: Kind | None, b: Kind | None) -> Kind | None:
     pair = {a, b}
     if pair <= {REAL, INT, FLOAT}:
         return REAL if REAL in pair else OWN
-    if pair <= {WHOLE, INT}:
-        return WHOLE
+    for several in (LONG, INT), (COUNT, LONG, INT), (WHOLE, LONG, INT):
+        if pair <= set(several):
+            return several[0]
     if TRUTH in pair and all(kind == TRUTH or is_own(kind) for kind in pair):
         return TRUTH
     return OWN if is_own(a) and is_own(b) else MIXED
@@ -71,7 +73,9 @@ def stores(of: View, kind: Kind | None) -> bool:
     if kind in (INT, TRUTH, UNKNOWN, OWN, None):
         return True
     code, size = of.dtype.kind, of.dtype.itemsize
-    if kind == WHOLE:
+    if kind == COUNT:  # beyond int64 numpy's wraps round; here it grows, until it fits again or cannot be stored
+        return code == "i" and size == 8
+    if kind in (WHOLE, LONG):
         return code == "b" or (code in "if" and size == 8)  # int64 to float32 is rounded once by numpy, here twice
     return kind in (REAL, FLOAT, SHORT) and code in "fb"  # numpy cuts off what is behind the point, for whole numbers
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from compute.backends import ambient
+from compute.backends.backend import Refused
 from compute.backends.interpreters import by_value, elements, native
-from compute.backends.interpreters.kinds import FORMATS, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
+from compute.backends.interpreters.kinds import FORMATS, LONG, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
 from compute.lanes import loop
 from compute.lanes.control import line_of
 from compute.lanes.loop import FOREVER, Job
@@ -43,7 +44,7 @@ def refused(kernel: Kernel) -> str | None:
 def _body_of(kernel: Kernel, kinds: tuple[Kind, ...] | None) -> by_value.Code:
     """A Python body's code; ValueError where it cannot be run there. kinds: of out and of the inputs, where known."""
     body: Any = kernel.variants[kernel.variant].source()
-    code = by_value.code_of(body)
+    code = by_value.code_of(body, kernel.name)
     if isinstance(kernel, Each):
         return code
     _check_elements(body, code.digest, kinds or (UNKNOWN, *(UNKNOWN for _ in kernel.inputs)))
@@ -64,7 +65,7 @@ def message_of(job: Job) -> Array:
         return _pickled("compiled", *entry, LINE)
     around = ambient.here()
     if around is not None and not (set(around[0].values()) <= USUAL and around[1] is None):
-        raise ValueError(
+        raise Refused(
             f"{kernel.name} would compute under numpy's errstate or decimal's context of this thread, which no"
             " subinterpreter has; leave them as they are by default, or run it on Threads"
         )
@@ -106,7 +107,12 @@ def _kind_of(value: Any) -> Kind:
     if not isinstance(value, np.generic):
         return kind_of(value)
     is_real = value.dtype == np.float64
-    return {"f": REAL if is_real else SHORT, "i": WHOLE, "u": WHOLE, "b": TRUTH}.get(value.dtype.kind, MIXED)
+    return {
+        "f": REAL if is_real else SHORT,
+        "i": LONG if value.dtype == np.int64 else WHOLE,
+        "u": WHOLE,
+        "b": TRUTH,
+    }.get(value.dtype.kind, MIXED)
 
 
 def _place_of(array: Array) -> tuple[Any, ...]:
@@ -128,7 +134,7 @@ def _given(value: Any, kernel: str, name: str) -> tuple[str, Any]:
     if isinstance(value, np.generic):
         value = value.item()
     if type(value) not in by_value.PLAIN:
-        raise ValueError(
+        raise Refused(
             f"{kernel} is given a {type(value).__name__} for {name}, and a subinterpreter takes numbers, text, arrays"
             " and tuples of them; run it on Threads or Processes"
         )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from compute.backends.backend import Refused
 from compute.lanes import interrupts
 from kernels.compilation.bounded import MADE, Bounded
 
@@ -22,7 +23,7 @@ WRAPPERS = "_ZN7cpython", "cfunc."  # what numba puts around a function, for Pyt
 NEEDS_PYTHON = re.compile(rf'@"?((?:_?Py[A-Z_]|_?numba_(?!{HARMLESS}))\w*)')
 
 
-class CannotBeCalled(ValueError):
+class CannotBeCalled(Refused):
     """Compiled code that cannot be called from a subinterpreter; the text says why, and the remedy."""
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import marshal
 import platform
 import sys
 import threading
+from importlib import resources
 from typing import Any
 
 VERSION: tuple[int, ...] = sys.version_info[:2]
-INSIDE = "compute.backends.interpreters.inside"
 
 
 def unavailable() -> str | None:
@@ -36,18 +35,51 @@ def _library() -> Any:
 
 
 class Subinterpreter:
-    """An interpreter that has read `inside.py`; `execute` runs a line of code in it, on the calling thread."""
+    """An interpreter that has read `inside.py`; `execute` runs a line of code in it, on the calling thread.
+
+    One that was paused is made anew for the next line.
+    """
 
     def __init__(self) -> None:
+        self._made: Any = None
+        self._busy = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._made = _library().create()
         try:
-            self.execute(_beginning())
+            self._execute(_beginning())
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def execute(self, text: str) -> None:
         """Run code there; a RuntimeError where that raises anything."""
+        with self._busy:
+            if self._made is None:
+                self._begin()
+            self._execute(text)
+
+    def pause(self, seconds: float) -> bool:
+        """End it until it is needed again; whether it is no more: it is not ended while something runs in it."""
+        if not self._busy.acquire(timeout=seconds):
+            return False
+        try:
+            self._end()
+        finally:
+            self._busy.release()
+        return True
+
+    def forget(self) -> None:
+        """In a fork, which has no interpreter but the main one."""
+        self._made, self._busy = None, threading.Lock()
+
+    def close(self) -> None:
+        """End it. Nothing may be running in it."""
+        with self._busy:
+            self._end()
+
+    def _execute(self, text: str) -> None:
         if VERSION >= (3, 14):
             try:
                 self._made.exec(text)
@@ -59,32 +91,29 @@ class Subinterpreter:
         if failure is not None:
             raise RuntimeError(f"in a subinterpreter: {failure.type.__name__}: {failure.msg}")
 
-    def close(self) -> None:
-        """End it. Nothing may be running in it."""
-        if VERSION >= (3, 14):
-            self._made.close()
-        else:
-            _library().destroy(self._made)
+    def _end(self) -> None:
+        made, self._made = self._made, None
+        if made is not None and VERSION >= (3, 14):
+            made.close()
+        elif made is not None:
+            _library().destroy(made)
 
 
 def _beginning() -> str:
     """What makes `serve` known there; modules are looked for where this process looks for them."""
     path = [entry for entry in sys.path if isinstance(entry, str)]
+    file, code = _inside()
     return (
-        f"import marshal, sys; sys.path[:] = {path!r}; nfold = {{'__name__': {INSIDE!r}, '__file__': {_file()!r}}}\n"
-        f"exec(marshal.loads({_code()!r}), nfold); serve = nfold['serve']"
+        f"import marshal, sys; sys.path[:] = {path!r}; nfold = {{'__name__': 'nfold', '__file__': {file!r}}}\n"
+        f"exec(marshal.loads({code!r}), nfold); serve = nfold['serve']"
     )
 
 
 @functools.cache
-def _code() -> bytes:
-    loader: Any = getattr(importlib.util.find_spec(INSIDE), "loader", None)
-    return marshal.dumps(loader.get_code(INSIDE))
-
-
-def _file() -> str:
-    code: Any = marshal.loads(_code())
-    return str(code.co_filename)
+def _inside() -> tuple[str, bytes]:
+    """The file of what runs there, and its code."""
+    file = resources.files(__package__).joinpath("inside.py")
+    return str(file), marshal.dumps(compile(file.read_text("utf-8"), str(file), "exec", dont_inherit=True))
 
 
 @functools.cache
