@@ -10,7 +10,9 @@ import example_kernels
 import numpy as np
 
 import kernels
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
+from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads
+from compute.backends.backend import Refused
+from compute.backends.interpreters.subinterpreter import unavailable
 from kernels import Kernel
 
 IN_PROCESS = [Serial(), Threads(1), Threads(2), Threads(3), Prange(1), Prange(2), Coroutines(2)]
@@ -22,7 +24,8 @@ OUT_OF_PROCESS = [
     Joblib(2, kind="loky", arrays="shared"),
     Joblib(2, kind="loky", arrays="memmap"),
 ]
-BACKENDS = [*IN_PROCESS, Joblib(2, kind="threading"), *OUT_OF_PROCESS]
+INTERPRETERS = [Interpreters(2)] if unavailable() is None else []
+BACKENDS = [*IN_PROCESS, *INTERPRETERS, Joblib(2, kind="threading"), *OUT_OF_PROCESS]
 FORK = Processes(2, start="fork")  # refused where there are threads, so only in a process of its own
 
 
@@ -110,9 +113,10 @@ class Case:
         return all(x.flags.c_contiguous for x in self.args if isinstance(x, np.ndarray))
 
     def check(self, pool: Any) -> None:
-        """The value on this pool: the answer, and the same to the bit as on one core."""
-        if reason := pool.backend.refuses(self.kernel):
-            assert "compiled" in reason
+        """The value on this pool: the answer, and the same to the bit as on one core; or a refusal in one line."""
+        if reason := self.refusal(pool):
+            assert "compiled" in reason or (isinstance(pool.backend, Interpreters) and "run it on" in reason)
+            assert "\n" not in reason
             return
         found, alone = pool.run(self.kernel, *self.args, **self.kw).value, self.kernel(*self.args, **self.kw)
         assert type(found) is type(alone)
@@ -123,6 +127,16 @@ class Case:
             self.kernel.check(found, *self.args, **self.kw)
         else:
             np.testing.assert_array_equal(found, self.answer)
+
+    def refusal(self, pool: Any) -> str | None:
+        """Why that pool does not run it, or None."""
+        if reason := pool.backend.refuses(self.kernel):
+            return reason
+        try:
+            pool.warm(self.kernel, *self.args, **self.kw)
+        except Refused as refusal:
+            return str(refusal)
+        return None
 
 
 def cases() -> list[Case]:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import every_case
 import pytest
-from every_case import BACKENDS, FORK, cases, table
+from every_case import BACKENDS, FORK, INTERPRETERS, cases, table
 from test_table_prange import TABLE as PRANGE_TABLE
 
 import compute
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
+from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads
 
 TABLE = table([backend for backend in BACKENDS if not isinstance(backend, Prange)])
 
@@ -28,11 +28,25 @@ def test_the_table_has_every_backend_and_every_public_kernel():
     for backend in BACKENDS:
         assert compiled <= {case.kernel.name for one, case in [*TABLE, *PRANGE_TABLE] if one == backend}
     assert {type(b) for b in [*BACKENDS, FORK]} >= {Serial, Threads, Prange, Processes, Joblib, Coroutines}
+    assert not INTERPRETERS or INTERPRETERS[0] in BACKENDS
     public = {"count_primes", "primes", "mandelbrot", "matmul", "matvec", "transpose", "triad"}
     assert public <= {case.kernel.name for case in cases()}
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, FORK, Processes(2, timeout=1.5)], ids=repr)
+@pytest.mark.skipif(not INTERPRETERS, reason="this Python has no subinterpreters")
+def test_what_runs_in_subinterpreters_and_what_does_not(pool_of):
+    """All that is compiled, and all of Python's that needs no numpy."""
+    pool = pool_of(Interpreters(2))
+    refused = {(case.kernel.name, case.kernel.chosen) for case in cases() if case.refusal(pool)}
+    assert {name for name, variant in refused if variant == "awaits"} == {"fetch", "read"}
+    assert {one for one in refused if one[1] != "awaits"} == {
+        ("primes", "python"),
+        ("matmul", "blas"),
+        ("matvec", "blas"),
+    }
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, FORK, Interpreters(3), Processes(2, timeout=1.5)], ids=repr)
 def test_a_backend_is_the_value_that_its_repr_says(backend):
     assert eval(repr(backend), vars(compute)) == backend
     assert hash(eval(repr(backend), vars(compute))) == hash(backend)

@@ -130,7 +130,7 @@ class _Description:
         if isinstance(value, types.ModuleType):
             return self._module(value, path)
         if isinstance(value, types.FunctionType) and (
-            provenance.is_our_code(value) or not provenance.is_installed(value)
+            provenance.is_ours(value.__module__) or not provenance.is_installed(value)
         ):
             return self._function(value)
         if isinstance(value, np.ndarray | np.generic | np.dtype | np.ufunc) or provenance.is_dispatcher(value):
