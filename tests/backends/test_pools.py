@@ -12,11 +12,11 @@ import weakref
 
 import numpy as np
 import pytest
-from every_case import BACKENDS, FORK
+from every_case import BACKENDS, FORK, INTERPRETERS
 from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, spin, squares, who
 from patience import PATIENCE
 
-from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads, named, run
+from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
 from compute.lanes.control import INSIDE, SPANS_BOUND, line_of
 from kernels import kernel, mandelbrot
@@ -174,8 +174,8 @@ def test_an_error_in_a_body_reaches_the_caller_with_its_chunk(pool, variant):
     ],
 )
 def test_any_error_reaches_the_caller_with_the_original_traceback(pool, which, expected, says):
-    if isinstance(pool.backend, Prange):
-        pytest.skip("prange runs no Python body")
+    if reason := pool.backend.refuses(fails_deep):
+        pytest.skip(reason)
     with pytest.raises(expected, match=says) as caught:
         pool.run(fails_deep, 30, 4, which)
     told = "".join(traceback.format_exception(caught.value))
@@ -187,8 +187,8 @@ def test_any_error_reaches_the_caller_with_the_original_traceback(pool, which, e
 
 
 def test_an_errors_own_arguments_survive(pool):
-    if isinstance(pool.backend, Prange):
-        pytest.skip("prange runs no Python body")
+    if reason := pool.backend.refuses(fails_deep):
+        pytest.skip(reason)
     with pytest.raises(Told) as caught:
         pool.run(fails_deep, 30, 4, 0)
     assert caught.value.args == ("so it is", 42)
@@ -228,7 +228,7 @@ def test_a_planners_error_comes_before_any_work(pool):
 
 # Bad input to backends and to run.
 
-MAKERS = [Threads, Prange, Processes, Joblib, Coroutines]
+MAKERS = [Threads, Prange, Processes, Joblib, Coroutines, Interpreters]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -335,7 +335,9 @@ def test_two_dispatches_from_two_threads_at_once_are_both_right(pool):
             np.testing.assert_array_equal(value, (x + k) ** 2)
 
 
-ONE_OF_EACH = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(1), Joblib(2, kind="threading"), Coroutines(2)]
+ONE_OF_EACH = [
+    Serial(), Threads(2), Prange(2), Processes(2), Joblib(1), Joblib(2, kind="threading"), Coroutines(2), *INTERPRETERS,
+]  # fmt: skip
 
 
 def test_a_second_ctrl_c_in_the_callers_own_lane_does_not_wait_for_that_lane(monkeypatch):
@@ -380,9 +382,6 @@ def test_a_body_that_runs_on_its_own_pool_gets_its_own_lane_alone():
 
 
 def test_a_run_inside_a_worker_goes_serial(pool):
-    if isinstance(pool.backend, Prange):
-        pytest.skip("no Python body")
-
     @kernel(compiled=False, grain=1)
     def outer(lo, hi, out, x):
         from compute import Threads, run
@@ -390,4 +389,6 @@ def test_a_run_inside_a_worker_goes_serial(pool):
         result = run(squares, x, on=Threads(2))
         out[lo] = result.value[lo] + 1000 * (len(result.timeline.lanes) - 1)
 
+    if reason := pool.backend.refuses(outer):
+        pytest.skip(reason)
     assert pool.run(outer, np.arange(4.0)).value.tolist() == [0, 1, 4, 9]

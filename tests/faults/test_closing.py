@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from every_case import INTERPRETERS
 from example_kernels import nothing, squares
 from fault_kernels import busy
 from patience import PATIENCE
@@ -26,6 +27,7 @@ BACKENDS = [
     Processes(2),
     Joblib(2),
     Joblib(2, kind="threading"),
+    *INTERPRETERS,
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from every_case import INTERPRETERS
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,6 +21,7 @@ BACKENDS = [
     "Processes(2, start='fork')",
     "Joblib(2)",
     "Joblib(2, kind='threading')",
+    *map(repr, INTERPRETERS),
 ]
 
 

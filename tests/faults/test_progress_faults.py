@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+from every_case import INTERPRETERS
 from fault_kernels import answer, begun, busy, risky
 
 from compute import Joblib, Processes, Threads, WorkerDied
@@ -20,6 +21,7 @@ BACKENDS = [
     "Processes(2)",
     "Joblib(2)",
     "Joblib(2, kind='threading')",
+    *map(repr, INTERPRETERS),
 ]
 
 

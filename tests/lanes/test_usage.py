@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from every_case import INTERPRETERS
 from example_kernels import fails
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
@@ -15,7 +16,16 @@ from compute.lanes.control import BEFORE, FILE, PIN, QUEUED, READINGS, UNKNOWN, 
 from compute.scaling.ceiling import pins
 from kernels import Plan, count_primes
 
-ON = [Serial(), Threads(2), Prange(2), Processes(2), Joblib(2), Joblib(2, kind="threading"), Coroutines(2)]
+ON = [
+    Serial(),
+    Threads(2),
+    Prange(2),
+    Processes(2),
+    Joblib(2),
+    Joblib(2, kind="threading"),
+    Coroutines(2),
+    *INTERPRETERS,
+]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells all of it")
 
 
@@ -61,7 +71,7 @@ def test_prange_lanes_say_which_thread_they_were():
 
 @linux
 @pytest.mark.parametrize("variant", ["python", "nogil"])
-@pytest.mark.parametrize("backend", [Serial(), Threads(2), Prange(2), Coroutines(2)], ids=repr)
+@pytest.mark.parametrize("backend", [Serial(), Threads(2), Prange(2), Coroutines(2), *INTERPRETERS], ids=repr)
 def test_after_an_error_nothing_is_held(backend, variant, no_leaks):
     if variant == "python" and backend.name == "prange":
         pytest.skip("prange runs compiled variants only")
