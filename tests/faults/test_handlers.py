@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from every_case import INTERPRETERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -17,6 +18,7 @@ ALL = [
     "Processes(2, start='fork')",
     "Joblib(2)",
     "Joblib(2, kind='threading')",
+    *map(repr, INTERPRETERS),
 ]
 
 
@@ -130,6 +132,7 @@ print("done")
         ("Processes(2)", 11),
         ("Joblib(2)", 17),
         ("Joblib(2, kind='threading')", 23),
+        *((repr(backend), 1) for backend in INTERPRETERS),
     ],
 )
 def test_what_a_handler_raises_at_one_place_after_the_other(warm_python, no_leaks, backend, every):

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from every_case import INTERPRETERS
 from patience import PATIENCE
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
@@ -126,6 +127,7 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
         ("Coroutines(2)", 3, TWICE),
         ("Joblib(2)", 1, TWICE),
         ("Joblib(2, kind='threading')", 4, TWICE),
+        *((repr(backend), 4, TWICE) for backend in INTERPRETERS),
     ],
 )
 def test_interrupts_at_random_moments(warm_python, no_leaks, backend, times, again):
@@ -218,6 +220,7 @@ assert signal.getsignal(signal.SIGINT) is hears
         "Processes(2)",
         "Joblib(2)",
         "Joblib(2, kind='threading')",
+        *map(repr, INTERPRETERS),
     ],
 )
 def test_an_interrupt_that_python_loses_is_raised_all_the_same(warm_python, no_leaks, backend):
