@@ -92,7 +92,7 @@ class Teller:
 
     def _end(self, thread: threading.Thread, done: Words) -> None:
         """Have the thread tell of the end, if that has come, and see it gone."""
-        if not self._owner.is_here():  # a body has forked, and this is the child: threads are the parent's
+        if not self._owner.is_this_process():  # a body has forked, and this is the child: threads are the parent's
             return
         self._asked.put(None)
         with interrupts.put_off(self._hurry):
@@ -119,14 +119,14 @@ class Teller:
                         return
                 began = time.thread_time()
                 count = int(np.count_nonzero(done))
-                if self._is_hurried or self._watch.has_heard or not self._owner.is_here():
+                if self._is_hurried or self._watch.has_heard or not self._owner.is_this_process():
                     return
                 if self._latest < total and (count == total or not is_last):
                     self._latest = count
                     tell(count, total)
                 period = min(max(PERIOD, SPARING * (time.thread_time() - began)), SLOWEST)
         except BaseException as error:
-            if not self._owner.is_here():  # the callable has forked, and this is the child: the run is the parent's
+            if not self._owner.is_this_process():  # the callable has forked, and this is the child
                 raise
             # Without this frame, which holds the words.
             self._watch.give_up(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))

@@ -23,7 +23,7 @@ from typing import Any
 
 from compute.adapters.calls import Caller, perform, settle
 from compute.adapters.desk import Desk, Task, here
-from compute.backends import hosts
+from compute.backends import host_program
 from compute.backends.backend import Pool
 from compute.backends.sender import Sender
 from compute.dispatch import ATTEMPTS, WorkerDied
@@ -287,7 +287,7 @@ class _Door:
     """A socket that listens, in a folder that no other user can enter."""
 
     def __init__(self) -> None:
-        hosts.socket_folder()
+        host_program.socket_folder()
         self.address = os.path.join(util.get_temp_dir(), f"nfold-{secrets.token_hex(4)}")
         self.socket = socket.socket(socket.AF_UNIX)
         in_children(self, lambda door: door.socket.close())

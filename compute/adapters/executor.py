@@ -129,7 +129,7 @@ class Service:
         self._memory = None if on_threads else exchange.Memory(pool.arena.kind)
         self._owner = Owner()
         self._thread = threading.Thread(target=self._run, name="nfold-executor", daemon=True)
-        pool.lodgers.append(self)
+        pool.executors.append(self)
         _services.add(self)
         with interrupts.put_off():  # a thread whose start is cut off is alive all the same
             self._thread.start()
@@ -159,7 +159,7 @@ class Service:
             here.service = former
             task.succeed(value)
 
-    def make_way(self, guests: int) -> None:
+    def note_waiting_runs(self, guests: int) -> None:
         """So many more threads want the pool for a run of a kernel."""
         if threading.get_ident() != self._thread.ident:
             self.desk.come(guests)
@@ -176,7 +176,7 @@ class Service:
                 task.fail(error)
 
     def shut_down(self, wait: bool, cancel_futures: bool, why: str = SHUT_DOWN) -> None:
-        if not self._owner.is_here():  # in a fork, nothing of it is there
+        if not self._owner.is_this_process():  # in a fork, nothing of it is there
             return
         self.desk.refuse(why)
         if cancel_futures:
@@ -202,7 +202,7 @@ class Service:
                 self._memory.close()
             if self._own is not None:
                 self._own.close()
-            self.pool.lodgers.remove(self)
+            self.pool.executors.remove(self)
 
     def _serve_on_threads(self) -> None:
         self.desk.begin(self.pool.workers)

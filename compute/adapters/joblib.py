@@ -219,7 +219,7 @@ class _Team:
         held: list[Array] = []
 
         def place(array: Array) -> ArrayRef:
-            held.append(self._copies.of(array))
+            held.append(self._copies.copy_of(array))
             return reference(held[-1])
 
         file = io.BytesIO()

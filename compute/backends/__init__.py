@@ -1,6 +1,25 @@
 """The backends by name: those here, and those that other distributions offer as entry points `nfold.backends`.
 
-Siblings do not know each other.
+No backend imports another one. README.md beside this file has a paragraph a file.
+
+backend.py        the contract: Backend, a frozen value, and Pool, its live workers
+serial.py         one lane on the caller's thread
+threads.py        lanes on threads
+coroutines.py     lanes on one asyncio loop
+prange.py         lanes on numba's threads
+processes.py      lanes in worker processes
+joblib.py         lanes on joblib's workers
+caller.py         what every pool of worker processes needs on the caller's side
+sender.py         builds the message for a job, and keeps code and arrays in the arena
+remote.py         what every worker process runs: become_worker once, then perform for each message
+worker.py         one process of a Processes pool: the pool's handle, and the process's main loop
+carrier.py        pickles the user's functions, classes and modules by value
+reducers.py       reducers for objects that do not pickle, or would carry stale state
+ambient.py        carries the caller's errstate and decimal context to workers
+items.py          sends the items of each(f) to workers, and brings the results back
+children.py       child processes: whether they are alive, Ctrl-C, the fork server, forks
+host_program.py   makes the current program able to start workers
+output.py         flushes what workers print
 """
 
 from __future__ import annotations
@@ -54,7 +73,7 @@ class _Registry(Mapping[str, type[Backend]]):
 
 @functools.cache
 def _offered() -> dict[str, metadata.EntryPoint]:
-    """What other distributions offer; a name of ours stays ours."""
+    """The entry points of other distributions, without those under a name of ours."""
     return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in _OWN}
 
 
@@ -71,8 +90,8 @@ def named(name: str, workers: int | None = None) -> Backend:
         raise ValueError(
             f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}{nearest(name, list(BACKENDS))}"
         )
-    made = BACKENDS[name]()
-    return made if workers is None else made.with_workers(workers)
+    backend = BACKENDS[name]()
+    return backend if workers is None else backend.with_workers(workers)
 
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""What Python code finds around it without naming it, taken along to where lanes run.
+"""Carry the caller's implicit settings to worker processes: numpy's `errstate`, and the context of `decimal`.
 
-Threads and coroutines run their lanes in copies of the caller's context (`contextvars`). Worker processes are sent what
-of it can be sent: numpy's `errstate` and the precision and rounding of `decimal`; a ContextVar that a body reads goes
-with the body (see carrier.py).
+These change what code computes although it does not name them. Threads and coroutines have them anyway, because they
+run their lanes in copies of the caller's context (`contextvars`). A ContextVar that a body reads is sent with the body
+(see carrier.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 Ambient = tuple[dict[str, Any], Any]
-_USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # as workers have it
+_USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # numpy's defaults, as in workers
 
 
 def here() -> Ambient | None:
-    """How numpy and decimal compute on this thread; None where that is as usual."""
+    """This thread's settings of numpy and decimal; None where they are the usual ones."""
     errors: Any = np.geterr()
     decimal = sys.modules.get("decimal")
     context = decimal.getcontext().copy() if decimal is not None else None
@@ -30,13 +30,13 @@ def here() -> Ambient | None:
 
 
 def within(ambient: Ambient, lane: Callable[..., int]) -> Callable[..., int]:
-    """A lane function that computes as the caller does."""
+    """The lane function, run with the caller's settings."""
     errors, context = ambient
 
-    def in_it(*arguments: Any) -> int:
+    def lane_with_settings(*arguments: Any) -> int:
         import decimal
 
         with np.errstate(**errors), decimal.localcontext(context or decimal.Context()):
             return lane(*arguments)
 
-    return in_it
+    return lane_with_settings

@@ -63,7 +63,7 @@ class Backend(ABC):
 
     @property
     def traits(self) -> Traits:
-        """What it is, for whoever judges its runs. A class that differs says so: `traits = Traits(…)`."""
+        """Its properties, which verdicts, advice and reports test. A class sets its own: `traits = Traits(…)`."""
         return Traits()
 
     def __getattr__(self, name: str) -> Any:
@@ -92,7 +92,7 @@ class Backend(ABC):
         return None
 
     def lacks(self) -> str | None:
-        """What this machine has too little of for so many workers, or None."""
+        """Why this machine cannot give so many workers what they need, or None."""
         return None
 
 
@@ -113,15 +113,15 @@ class Pool(ABC):
         self.backend = backend
         self.arena = Arena(self.arena_kind)
         self._owner = Owner()
-        self._turn = threading.RLock()
-        self.lodgers: list[Any] = []  # executors, whose tasks the workers run while nobody else has a run for them
+        self._run_lock = threading.RLock()
+        self.executors: list[Any] = []  # the workers run their tasks while no run of the pool waits
         self._is_open, self._has_ended = True, False
         self._running: interrupts.InterruptWatch | None = None
         in_children(self, type(self).forget)
         with interrupts.InterruptWatch() as watch:
             self.start()
             self.startup = time.perf_counter() - began
-            if watch.has_heard:  # it was lost, and is raised again as this block ends: nobody would get the pool
+            if watch.has_heard:  # an interrupt was lost, and is raised as this block ends: the caller gets no pool
                 self.close()
 
     @property
@@ -138,11 +138,12 @@ class Pool(ABC):
         **kw: Any,
     ) -> Result:
         """Run a kernel on this pool's workers; arguments and errors as for `compute.run`."""
-        args, kw = dispatch.as_kernel(kernel).settled(args, kw)  # not in the pool's turn: items may come of this pool
+        # Before taking the pool's lock: producing the items may itself use this pool.
+        args, kw = dispatch.as_kernel(kernel).settled(args, kw)
         execute: Callable[..., Result] = dispatch.execute
         if check or progress is not None:
             execute = checking.way_to_run(kernel, args, check, progress)
-        result: Result = self._in_turn(execute, kernel, variant, args, kw)
+        result: Result = self._with_run_lock(execute, kernel, variant, args, kw)
         return result
 
     def map(self, f: Callable[..., Any], items: Iterable[Any], **options: Any) -> list[Any]:
@@ -164,12 +165,12 @@ class Pool(ABC):
         limit: int | None = None,
         **options: Any,
     ) -> Iterator[Any]:
-        """f of each item, one result after the other, as they come: for items without end, and results to act upon.
+        """f of each item, one result after the other, as they come: for endless items, or to act on early results.
 
         ordered: in the order of the items; else each as soon as it is there. limit: how many items may be begun whose
         results nobody has read, four for each worker where left out; no more of `items` is read before. Options as for
-        `kernels.each`, but for cost. On a pool whose lanes are the caller's own thread, so many items are done at once.
-        Runs of the pool and these items take turns. Closing the iterator cancels what has not begun.
+        `kernels.each`, except cost. On a pool whose lanes are the caller's own thread, so many items are done at once.
+        Runs of the pool and these items share the workers in turn. Closing the iterator cancels what has not begun.
         """
         from compute.adapters import imap
 
@@ -178,22 +179,22 @@ class Pool(ABC):
     def warm(self, kernel: Kernel, *args: Any, variant: str | None = None, **kw: Any) -> float:
         """Compile or load the kernel in every worker for arguments like these; return the seconds it took."""
         args, kw = dispatch.as_kernel(kernel).settled(args, kw)
-        seconds: float = self._in_turn(dispatch.warm, kernel, variant, args, kw)
+        seconds: float = self._with_run_lock(dispatch.warm, kernel, variant, args, kw)
         return seconds
 
-    def _in_turn(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
+    def _with_run_lock(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
         with interrupts.InterruptWatch() as watch:
             kernel = self._admitted(kernel, variant)
             # Inside a lane, all CPUs are at work already. Inside a plan, a finish or a finalizer of a run of this pool,
-            # the workers are taken by that run.
-            if inside_a_lane() or self._is_mine():
+            # that run has the workers.
+            if inside_a_lane() or self._has_run_lock():
                 return do(dispatch.Nested(), kernel, args, kw, watch)
-            lodgers = self.lodgers.copy()
+            executors = self.executors.copy()
             try:
-                for lodger in lodgers:
-                    lodger.make_way(1)
-                with self._turn, one_blas_thread(kernel) if self.backend.traits.shares_memory else nullcontext():
-                    self.check_open()  # it may have been closed while this waited for its turn
+                for executor in executors:
+                    executor.note_waiting_runs(1)
+                with self._run_lock, one_blas_thread(kernel) if self.backend.traits.shares_memory else nullcontext():
+                    self.check_open()  # it may have been closed while this waited for the lock
                     if not self._owner.is_same_user():
                         self._owner = Owner()
                         self.renew()
@@ -203,15 +204,15 @@ class Pool(ABC):
                     finally:
                         self._running = None
             finally:
-                for lodger in lodgers:
-                    lodger.make_way(-1)
+                for executor in executors:
+                    executor.note_waiting_runs(-1)
                 if not self._is_open:
                     self._end(waits=False)
 
     def executor(self) -> Executor:
         """A `concurrent.futures.Executor` whose tasks this pool's workers run; see `compute.adapters.executor`.
 
-        Runs of the pool and tasks take turns. Shutting it down leaves the pool open.
+        Runs of the pool and tasks share the workers in turn. Shutting it down leaves the pool open.
         ValueError: this kind of pool runs no tasks.
         """
         from compute.adapters import executor
@@ -220,18 +221,18 @@ class Pool(ABC):
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has closed it yet."""
+        """Whether it has not been closed."""
         return self._is_open
 
-    def _is_mine(self) -> bool:
-        """Whether this very thread has the turn."""
-        return self._turn._is_owned()  # type: ignore[attr-defined, no-any-return]
+    def _has_run_lock(self) -> bool:
+        """Whether this very thread holds the lock under which runs of this pool take place."""
+        return self._run_lock._is_owned()  # type: ignore[attr-defined, no-any-return]
 
     @contextmanager
     def observed(self, pins: Sequence[int] = ()) -> Iterator[None]:
-        """Have the lanes of the runs in here note what the system knows of them, each pinned to its CPU of `pins`."""
+        """Within the block, lanes record the system's figures of their threads, each pinned to its CPU of `pins`."""
         self.detailed, self.pins = True, tuple(pins)
-        usage.schedstat()  # where the caller's own thread is a lane, its file is open before a run begins
+        usage.schedstat()  # opened before a run begins, because the caller's own thread may be a lane
         try:
             yield
         finally:
@@ -257,23 +258,23 @@ class Pool(ABC):
         """Start the workers."""
 
     def make_ready(self, job: Job) -> None:
-        """Before a thread tells of `lanes`: do what of it must not be done beside a thread, such as a fork."""
+        """Called before `lanes`. Do here what must not happen while the progress thread runs, such as a fork."""
 
     @abstractmethod
     def lanes(self, job: Job) -> Sequence[Outcome]:
         """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
 
     def stop_lanes(self, job: Job) -> None:
-        """After an interrupt, the stop flag being set: wait until every lane has noticed."""
+        """Called after an interrupt, when the stop flag is set: wait until every lane has left the loop."""
 
     def repair(self) -> None:
         """Replace the workers that died."""
 
     def rest(self) -> None:
-        """Between runs: wait for lanes that came late to the last one, which hold its arrays, but not for ever."""
+        """Between runs: wait up to RESTING seconds for lanes of the last run that still hold its arrays."""
 
     def packed(self, kernel: Kernel, plan: Plan) -> Plan:
-        """The plan of a kernel over items, with items and results as the lanes can take them."""
+        """The plan of a kernel over items, with items and results in the form that this pool's lanes can use."""
         if self.arena.kind == "heap":
             return plan
         from compute.backends import items
@@ -281,7 +282,7 @@ class Pool(ABC):
         return items.packed(plan, self.arena, kernel.name)
 
     def unpacked(self, job: Job) -> Any:
-        """What the lanes of such a plan have filled, with the results as objects of the caller's."""
+        """The output of a kernel over items, with the results as objects in the caller's process."""
         if self.arena.kind == "heap":
             return job.out
         from compute.backends import items
@@ -289,47 +290,47 @@ class Pool(ABC):
         return items.results(job.inputs, job.out, self.arena)
 
     def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
-        """Put the results of a chunk of such a plan in the place of what its lane would have written."""
+        """Write the results of a chunk of a kernel over items, in place of its lane."""
         from compute.backends import items
 
         items.put_result(job.inputs, job.out, chunk, values)
 
     def renew(self) -> None:
-        """After this process has changed its user: have workers with its new rights, and no more than these."""
+        """After this process has changed its user: replace the workers by others that have its new rights only."""
 
     def stop(self) -> None:
         """Stop the workers."""
 
     def cut_off(self) -> None:
-        """Make a `stop` that is under way end sooner, where it can."""
+        """Make a running `stop` end sooner, where that is possible."""
 
     def forget(self) -> None:
-        """In a fork of the pool's process: let go of what is the parent's, without touching it."""
+        """In a fork of the pool's process: release what belongs to the parent, without touching it."""
 
     def close(self) -> None:
-        """Stop the workers; nothing of them is left. Arrays handed out stay valid. Twice is as good as once.
+        """Stop the workers; nothing of them is left. Arrays handed out stay valid. Closing again does nothing.
 
-        Where another thread runs a kernel on this pool, this waits for the end of that run, and those that wait for
-        their turn are refused. A Ctrl-C meanwhile hurries it, and is raised when the workers are gone. Where it is
-        called from within a run (a body, a finalizer, a signal's handler), the pool closes as that run ends. In a
-        fork of the pool's process there is nothing to close.
+        Where another thread runs a kernel on this pool, this waits for the end of that run, and runs that wait for it
+        are refused. A Ctrl-C meanwhile hurries it, and is raised when the workers are gone. Where it is called from
+        within a run (a body, a finalizer, a signal's handler), the pool closes as that run ends. In a fork of the
+        pool's process there is nothing to close.
         """
-        if not self._owner.is_here():
+        if not self._owner.is_this_process():
             return
         with interrupts.put_off(self._hurry_end):
             self._is_open = False
-            for lodger in self.lodgers.copy():
-                lodger.leave()
-            # At the interpreter's end, a thread that has the turn will never give it back.
+            for executor in self.executors.copy():
+                executor.leave()
+            # At the interpreter's end other threads no longer run, so a lock that one of them holds is never released.
             self._end(waits=not (inside_a_lane() or sys.is_finalizing()))
 
     def interrupt(self, error: BaseException) -> None:
-        """From another thread: have the run that is under way, if one is, end with this error; its workers are killed.
+        """From another thread: end the current run, if there is one, with this error; its workers are killed.
 
-        The pool stays open, and replaces them. For one run, twice is as good as once.
+        The pool stays open, and replaces them. Repeated calls for one run have no further effect.
         """
         running = self._running
-        if running is not None and not running.has_heard and not self._is_mine():
+        if running is not None and not running.has_heard and not self._has_run_lock():
             running.give_up(error)
             self.cut_off()
 
@@ -338,8 +339,8 @@ class Pool(ABC):
         self.cut_off()
 
     def _end(self, waits: bool) -> None:
-        """Stop the workers, once; whoever has the turn does it when its run has ended."""
-        if self._is_mine() or not self._turn.acquire(blocking=waits):
+        """Stop the workers, once. A thread whose run holds the lock does it when that run has ended."""
+        if self._has_run_lock() or not self._run_lock.acquire(blocking=waits):
             return
         try:
             if not self._has_ended:
@@ -350,7 +351,7 @@ class Pool(ABC):
                 finally:
                     self.arena.close()
         finally:
-            self._turn.release()
+            self._run_lock.release()
 
     def __enter__(self) -> Self:
         return self

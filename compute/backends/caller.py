@@ -1,8 +1,9 @@
-"""The caller's side of a pool of worker processes: all that is not starting them, sending to them, and reaping them.
+"""`Caller`: what every pool of worker processes needs on the caller's side.
 
-A pool composes one `Caller`. It starts its workers, in each of which `remote.settle` is the first call; sends each of
-them what `message` gives, which `remote.perform` runs there; and sees the dead dead. Everything else is here: whether
-this process may start workers, what stands in a message, which lane is hung, and how a death is told.
+It checks whether this process may start workers, builds the message for a job, detects hung lanes, and words deaths.
+processes.py, joblib.py and backends of other distributions use it. The pool itself starts workers (the first call in
+each is `remote.become_worker`), sends them what `message` gives (`remote.perform` runs it there), and checks that dead
+workers have really ended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-from compute.backends import children, hosts
+from compute.backends import children, host_program
 from compute.backends.sender import Sender
 from compute.lanes import interrupts
 from compute.lanes.control import SENDING, ControlArray
@@ -24,21 +25,22 @@ LOADING_TIME = 60.0  # s that a worker may take to load a kernel: a cold compila
 
 
 class Caller:
-    """What a pool of processes asks on its caller's side. Made before any worker is started.
+    """The part of a pool of worker processes that does not depend on how they are started. Made before the first is.
 
-    backend: named in the RuntimeError where this process may not start workers. arena: the pool's, into which goes what
-    messages name. timeout: seconds that one chunk may take before its worker counts as hung; None for ever.
+    backend: named in the RuntimeError where this process may not start workers. arena: the pool's; code and arrays that
+    messages name are put there. timeout: seconds that one chunk may take before its worker counts as hung; None for
+    ever.
     """
 
     def __init__(self, backend: object, arena: Arena, timeout: float | None) -> None:
         children.check_may_start(backend)
-        hosts.prepare()
+        host_program.prepare()
         self._sender, self._longest = Sender(arena), timeout
         self._timeout = timeout  # of the job that was sent last
         self._began, self._made = 0, 0.0
 
     def message(self, job: Job) -> bytes:
-        """What to send to every worker that has a lane in this job."""
+        """The message for every worker that has a lane in this job."""
         self._began = time.perf_counter_ns()
         own, longest = job.kernel.timeout, self._longest
         self._timeout = longest if own is None else own if longest is None else min(own, longest)
@@ -47,16 +49,16 @@ class Caller:
         return message
 
     def note_sent(self, job: Job) -> None:
-        """Call it when every worker has its message: the ledger is told how long that took."""
+        """Call it when every worker has its message: how long that took goes to the ledger."""
         job.control[SENDING] += time.perf_counter_ns() - self._began
 
     @property
     def patience(self) -> float | None:
-        """Seconds to wait for workers before `hung` is asked again; None to wait until there is something to hear."""
+        """Seconds to wait for workers before `hung` is called again; None to wait until one of them answers or dies."""
         return None if self._timeout is None else self._timeout / 8
 
     def hung(self, job: Job, lanes: Iterable[int]) -> list[int]:
-        """Those of the lanes that have been in one place for longer than a chunk may take: kill their workers."""
+        """Those of the lanes that have been in one chunk for longer than it may take: kill their workers."""
         if self._timeout is None:
             return []
         control = ControlArray(job.control)
@@ -64,13 +66,13 @@ class Caller:
 
     @property
     def cause_of_hung(self) -> str:
-        """How the death of a worker that was killed as hung is told."""
+        """The cause of death of a worker that was killed as hung. `death` compares causes with this text."""
         return f"killed after {self._timeout} s in one chunk"
 
     def death(self, job: Job, lane: int, cause: str) -> Outcome:
-        """The outcome of a lane whose worker is dead: call it when nothing more can be written by that worker.
+        """The outcome of a lane whose worker is dead: call it when that worker cannot write anything any more.
 
-        What it had begun may be given to others from now on.
+        Its chunk may be given to other lanes from now on.
         """
         control = ControlArray(job.control)
         control.left(lane)
@@ -78,18 +80,18 @@ class Caller:
         return Outcome(lane, chunk=control.current(lane), death=cause, is_late=is_late)
 
     def forget(self) -> None:
-        """Let go of all that messages named. Call it when there are no workers that know it any more."""
+        """Release all that messages named. Call it when no worker uses it any more."""
         self._sender.forget()
 
 
 def outcome_of(reply: bytes, lane: int) -> Outcome:
-    """What `remote.perform` has answered for a lane."""
+    """The outcome of a lane, from the answer of `remote.perform`."""
     outcome: Outcome = pickle.loads(reply) if reply else Outcome(lane)
     return outcome
 
 
 def is_hung(control: ControlArray, lane: int, sent: float, timeout: float) -> bool:
-    """Whether a lane that got its job at `sent` has been in one place for longer than a chunk may take."""
+    """Whether a lane that got its job at `sent` has been in one chunk for longer than it may take."""
     now, began = time.perf_counter(), control.started(lane) / 1e9
     return now - began > timeout if began > sent else now - sent > timeout + LOADING_TIME
 
@@ -103,7 +105,7 @@ def check_timeout(timeout: float | None) -> None:
 
 
 def import_numba() -> None:
-    """Import here what compiles for workers; nothing where there is no numba. Best while they start."""
+    """Import the compiler in this process, where there is numba. Best called while workers start."""
     if numba_is_here():
         with interrupts.put_off():
             import kernels.compilation.compiler  # noqa: F401

@@ -1,13 +1,14 @@
-"""What is written in Python, on its way to another process: by value, as it is in the caller at this moment.
+"""Pickle the user's functions, classes and modules by value for worker processes, on top of cloudpickle.
 
 Pickled by name, a function would be imported again by the worker: from a file that may have been edited since, with
-globals as the file sets them and not as the caller has set them. So the user's own functions travel by value, with the
-globals that they read; so do the attributes that they read of the user's modules. What pip has installed, and this
-library, travel by name. Large arrays are put where the worker can see them, once.
+globals as the file sets them and not as the caller has set them. So the user's own functions are pickled by value, with
+the globals that they read, and with the attributes that they read of the user's modules. What pip has installed, and
+this library, is pickled by name. Large arrays are put into memory that the worker can see, once.
 
-A class is the same object for all that is sent to a worker, and so is a module that a body imports itself. Their
-attributes, methods among them, are set there as they are in the caller. Of what has set some, a worker may keep only
-the latest: to run an older one again, it must set them again.
+In a worker, a class is one object for everything that is sent, and so is a module that a body imports itself. When they
+are unpickled, their attributes (methods among them) are set as they are in the caller. A pickle that does this is
+called *patching*: it changes objects that other code in the worker uses as well. So a worker keeps only the latest
+patching code. To run an older one it is unpickled again, so that the attributes are set again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import cloudpickle
 import numpy as np
 from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
-from compute.backends import remade
+from compute.backends import reducers
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
@@ -40,21 +41,21 @@ _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndar
 
 
 def packed(
-    value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool = False
+    value: Any, attributes: frozenset[str], place: Callable[[Any], ArrayRef], is_input: bool = False
 ) -> tuple[bytes, bool]:
-    """A value as bytes for `unpacked` in a worker, and whether that sets attributes of what others use, too.
+    """A value as bytes for `unpacked` in a worker, and whether they are patching (see above).
 
-    attributes: the names that its code reads of modules and classes. place: puts a large array into a segment. given:
-    whether it is an input, whose locks are the caller's; what a body reaches gets locks of the worker's own.
+    attributes: the names that its code reads of modules and classes. place: puts a large array into a segment.
+    is_input: whether it is an input, whose locks are the caller's; what a body reaches gets locks of the worker's own.
     """
     file = io.BytesIO()
-    pickler = Pickler(file, attributes, place, given)
+    pickler = Pickler(file, attributes, place, is_input)
     pickler.dump(value)
-    return file.getvalue(), pickler.sets_attributes
+    return file.getvalue(), pickler.is_patching
 
 
 def plainly_packed(value: Any, place: Callable[[Any], ArrayRef]) -> bytes:
-    """As `packed`, in about half the time, for objects of this library's own that hold arrays, numbers and text."""
+    """As `packed`, in about half the time, for objects of this library that contain arrays, numbers and text."""
     file = io.BytesIO()
     _PlainPickler(file, place).dump(value)
     return file.getvalue()
@@ -81,7 +82,7 @@ class _PlainPickler(pickle.Pickler):
 
 
 def _place_of(obj: Any, place: Callable[[Any], ArrayRef]) -> tuple[Any, ...] | None:
-    """Where workers see a large array; None for anything else."""
+    """Where workers find a large array; None for anything else."""
     if type(obj) is np.ndarray and obj.nbytes >= LARGE and not obj.dtype.hasobject:
         return tuple(place(obj))
     return None
@@ -89,11 +90,11 @@ def _place_of(obj: Any, place: Callable[[Any], ArrayRef]) -> tuple[Any, ...] | N
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(
-        self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef], given: bool
+        self, file: io.BytesIO, attributes: frozenset[str], place: Callable[[Any], ArrayRef], is_input: bool
     ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._attributes, self._place, self._given = attributes, place, given
-        self.sets_attributes = False
+        self._attributes, self._place, self._is_input = attributes, place, is_input
+        self.is_patching = False
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         return _place_of(obj, self._place)
@@ -106,14 +107,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 raise TypeError(f"{obj.__qualname__} is a jitclass, which Python in another process cannot have")
             return self._class(obj)
         if isinstance(obj, Imported):
-            self.sets_attributes = True
+            self.is_patching = True
             return importlib.import_module, (obj.module.__name__,), self._read(obj.module), None, None, _set_module
         if isinstance(obj, types.CodeType):
             return marshal.loads, (_marshalled(obj),)  # cloudpickle's own form has no file, which tracebacks show
         if isinstance(obj, types.ModuleType) and not provenance.is_trusted(obj.__name__):
             return self._module(obj)
-        if made_again := remade.way_of(obj, self._given):
-            return made_again
+        if reduction := reducers.reduction_of(obj, self._is_input):
+            return reduction
         if isinstance(obj, Kernel) and not provenance.is_ours(obj.module):
             return obj.by_value()
         return super().reducer_override(obj)
@@ -130,8 +131,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _or_by_name(self, module: str, name: str, value: Any) -> Any:
         if module == "__main__" or isinstance(value, (*_PLAIN, types.FunctionType, types.ModuleType, type)):
             return value
-        if type(value) in remade.LOCKS:
-            return remade.OwnLock(type(value))
+        if type(value) in reducers.LOCKS:
+            return reducers.OwnLock(type(value))
         error = self._obstacle(value)
         if error is None:
             return value
@@ -142,21 +143,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _obstacle(self, value: Any) -> Exception | None:
         """Why a value cannot be sent, or None."""
         try:
-            packed(value, self._attributes, self._place, self._given)
+            packed(value, self._attributes, self._place, self._is_input)
         except Exception as error:
             return error
         return None
 
     def _module(self, module: types.ModuleType) -> Any:
-        """What the code reads of a module, as it is now; the worker imports the module for anything else."""
+        """The attributes that the code reads of a module, as they are now; the worker imports the module for others."""
         if provenance.is_ours(module.__name__):
             return NotImplemented
-        return _View, (module.__name__,), self._read(module), None, None, _fill
+        return _View, (module.__name__,), self._read(module), None, None, _fill_view
 
     def _read(self, module: types.ModuleType) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-        """What the code reads of a module, and all names of a module of the user's; of others, values alone.
+        """The attributes that the code reads of a module, and all names in it.
 
-        A module with a `__getattr__` of its own may have any name.
+        Of modules that are not the user's, only plain values are read. None instead of names where they are not known:
+        of such modules, and of one with a `__getattr__` of its own.
         """
         is_users = not provenance.is_installed(module)
         computed = is_users and not COMPUTED.isdisjoint(self._attributes)
@@ -175,26 +177,29 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return read, tuple(sorted(vars(module))) if is_users and "__getattr__" not in vars(module) else None
 
     def _class(self, kind: type) -> Any:
-        """A class by value; of one that a worker can import, the worker's own object, made to be like it."""
-        made = _dynamic_class_reduce(kind) if _is_made_by_hand(kind.__module__) else super().reducer_override(kind)
-        if made is not NotImplemented:
-            self.sets_attributes = True
-            return (*made[:-1], _fill_class) if len(made) == 6 and not issubclass(kind, enum.Enum) else made
+        """A class by value. If a worker can import it, the worker's class is changed to match."""
+        reduction = _dynamic_class_reduce(kind) if _is_made_by_hand(kind.__module__) else super().reducer_override(kind)
+        if reduction is not NotImplemented:
+            self.is_patching = True
+            if len(reduction) == 6 and not issubclass(kind, enum.Enum):
+                return *reduction[:-1], _fill_class
+            return reduction
         if provenance.is_fixed(kind.__module__):
-            return made
+            return reduction
         if provenance.is_installed(kind) or _is_made_in_c(kind):
             return self._installed_class(kind)
-        self.sets_attributes = True
+        self.is_patching = True
         make, arguments = _dynamic_class_reduce(kind)[:2]
         state = {
             name: self._or_by_name(kind.__module__, f"{kind.__qualname__}.{name}", value)
             for name, value in vars(kind).items()
             if _is_sent(kind, name, value)
         }
-        return _class_like, (kind.__module__, kind.__qualname__, _shape(kind), make, arguments), state, None, None, _be
+        identity = kind.__module__, kind.__qualname__, _shape(kind), make, arguments
+        return _class_like, identity, state, None, None, _set_class_state
 
     def _installed_class(self, kind: type) -> Any:
-        """By name, with the plain attributes that the code reads: somebody may have set them."""
+        """By name, with the plain attributes that the code reads, since the user may have set them."""
         read = {
             name: value
             for name, value in vars(kind).items()
@@ -203,19 +208,19 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         bases = [base for base in kind.__bases__ if not provenance.is_fixed(base.__module__)]
         if issubclass(kind, enum.Enum) or not (read or bases):
             return NotImplemented
-        self.sets_attributes |= bool(read)
+        self.is_patching |= bool(read)
         return _imported, (kind.__module__, kind.__qualname__), (read, bases), None, None, _set_of_class
 
 
 class Imported:
-    """Stands for a module that a body imports itself: the worker's own, with attributes as they are here."""
+    """Stands for a module that a body imports itself: the worker's own module, with the caller's attributes."""
 
     def __init__(self, module: types.ModuleType) -> None:
         self.module = module
 
 
 def _is_sent(kind: type, name: str, value: Any) -> bool:
-    """Whether an entry of a class belongs to it like a method or a number, and not to how Python makes classes."""
+    """Whether an entry of a class's dictionary is a user's (a method, a number) and not one of Python's machinery."""
     if isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType) or name == "_abc_impl":
         return False
     is_code = isinstance(value, types.FunctionType | staticmethod | classmethod | property)
@@ -225,21 +230,21 @@ def _is_sent(kind: type, name: str, value: Any) -> bool:
 
 
 def _is_made_in_c(kind: type) -> bool:
-    """Whether a class cannot be told by what is in it, or not be changed: one of ctypes, or of a compiled module."""
+    """Whether a class cannot be rebuilt from its dictionary, or changed: one of ctypes, or of a compiled module."""
     heap, immutable = 1 << 9, 1 << 8  # of CPython's Py_TPFLAGS
     return type(kind).__module__ == "_ctypes" or kind.__flags__ & (heap | immutable) != heap
 
 
 def _shape(kind: type) -> tuple[Any, ...]:
-    """What cannot be changed of a class that is there."""
+    """The parts of a class that cannot be changed once it exists."""
     members = {name: member.value for name, member in kind.__members__.items()} if issubclass(kind, enum.Enum) else None
     return type(kind), kind.__bases__, vars(kind).get("__slots__"), members
 
 
 def _class_like(module: str, name: str, shape: tuple[Any, ...], make: Callable[..., type], arguments: Any) -> type:
-    """The class that an import gives in this worker, put in the place of what it gave where that cannot be made alike.
+    """The class that an import gives in this worker; where it cannot be changed to match, a new class replaces it.
 
-    So a class is one object here, however it comes: by value, or by an import.
+    So a class is one object in this worker, whether it comes by value or by an import.
     """
     holder: Any = importlib.import_module(module)
     *above, last = name.split(".")
@@ -248,32 +253,32 @@ def _class_like(module: str, name: str, shape: tuple[Any, ...], make: Callable[.
     imported = vars(holder).get(last)
     if isinstance(imported, type) and _shape(imported) == shape:
         return imported
-    made = make(*arguments)
-    setattr(holder, last, made)
-    return made
+    replacement = make(*arguments)
+    setattr(holder, last, replacement)
+    return replacement
 
 
-def _be(kind: type, state: dict[str, Any]) -> None:
+def _set_class_state(kind: type, state: dict[str, Any]) -> None:
     """Make a class's own entries those of the state."""
     for name in [] if issubclass(kind, enum.Enum) else list(vars(kind)):
         if name not in state and _is_sent(kind, name, vars(kind)[name]):
             delattr(kind, name)
     for name, value in state.items():
-        if vars(kind).get(name, _be) is not value:
+        if vars(kind).get(name, MISSING) is not value:
             setattr(kind, name, value)
 
 
 def _fill_class(kind: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """cloudpickle's own way for a class that no worker can import, which leaves what an earlier state had."""
+    """cloudpickle's state setter for a class that no worker can import; it also removes what is not in the state."""
     for name in list(vars(kind)):
         if name not in state[0] and _is_sent(kind, name, vars(kind)[name]):
             type.__delattr__(kind, name)
     _class_setstate(kind, state)
 
 
-def _set(holder: Any, read: dict[str, Any]) -> None:
+def _set_attributes(holder: Any, read: dict[str, Any]) -> None:
     for name, value in read.items():
-        if vars(holder).get(name, _set) is not value:
+        if vars(holder).get(name, MISSING) is not value:
             setattr(holder, name, value)
 
 
@@ -283,11 +288,11 @@ def _set_module(module: types.ModuleType, state: tuple[dict[str, Any], tuple[str
         for name in [name for name, value in vars(module).items() if not isinstance(value, types.ModuleType)]:
             if name not in names and not name.startswith("__"):
                 delattr(module, name)
-    _set(module, read)
+    _set_attributes(module, read)
 
 
 def _set_of_class(kind: type, state: tuple[dict[str, Any], list[type]]) -> None:
-    _set(kind, state[0])  # those of its bases were set when these were unpacked
+    _set_attributes(kind, state[0])  # those of its bases were set when these were unpacked
 
 
 def _is_made_by_hand(name: str) -> bool:
@@ -300,7 +305,7 @@ _codes: Bounded[int, tuple[types.CodeType, bytes]] = Bounded(16 * MADE)
 
 
 def _marshalled(code: types.CodeType) -> bytes:
-    """The same bytes for a code each time: marshal's own depend on how often its constants are referred to."""
+    """A code object's bytes, the same each time: marshal's result depends on the reference counts of its constants."""
     known = _codes.get(id(code))
     if known is None:
         known = _codes[id(code)] = code, marshal.dumps(code)
@@ -315,7 +320,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         *place, is_copy = pid if len(pid) > len(ArrayRef._fields) else (*pid, False)
         array = ArrayRef(*place).open(self._segments)
-        array.flags.writeable = not is_copy  # one copy for all workers: what one of them wrote, the others would read
+        array.flags.writeable = not is_copy  # all workers share one copy, so none may write to it
         return array
 
 
@@ -323,7 +328,7 @@ _warned_of: set[tuple[str, int]] = set()
 
 
 def _warn_of(path: str, value: Any, error: Exception) -> None:
-    """A RuntimeWarning, once, for what is the worker's own although the body reads it."""
+    """A RuntimeWarning, once, for a value that a body reads and that a worker has to import for itself."""
     if (path, id(value)) not in _warned_of:
         _warned_of.add((path, id(value)))
         warnings.warn(
@@ -336,7 +341,7 @@ def _warn_of(path: str, value: Any, error: Exception) -> None:
 
 
 class _ByName:
-    """Stands for a global that does not pickle: the worker's own, of the module that it imports."""
+    """Stands for a global that does not pickle: the worker imports its module and takes the one there."""
 
     def __init__(self, module: str, name: str) -> None:
         self._path = module, name
@@ -346,14 +351,14 @@ class _ByName:
 
 
 def _imported(module: str, name: str) -> Any:
-    found: Any = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 class _View(types.ModuleType):
-    """A module of the caller's in a worker: what was read of it there, and what an import finds for the rest."""
+    """A module of the caller's in a worker: the attributes that were sent, and those of an import for the rest."""
 
     def __getattr__(self, name: str) -> Any:
         names = vars(self).get(_NAMES)
@@ -365,6 +370,6 @@ class _View(types.ModuleType):
 _NAMES = "names that it has in the caller"
 
 
-def _fill(view: _View, state: tuple[dict[str, Any], tuple[str, ...] | None]) -> None:
+def _fill_view(view: _View, state: tuple[dict[str, Any], tuple[str, ...] | None]) -> None:
     read, names = state
     vars(view).update(read, **{_NAMES: names})

@@ -1,7 +1,7 @@
-"""Child processes: started with a fork server that is alive, told alive from dead, forgotten by a fork of this process.
+"""Child processes: whether one is alive, how none of them hears Ctrl-C, the fork server, and forks of this process.
 
-What multiprocessing knows of a child is told by the ends of pipes, which any process that the program forks meanwhile
-may hold, and by its fork server, which may be killed. A pidfd (Linux) is told by the system itself.
+multiprocessing learns of a child's end from the end of a pipe, which any process that the program forks meanwhile may
+hold open, and from its fork server, which may be killed. A pidfd (Linux) is signalled by the system itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from compute.backends import hosts
+from compute.backends import host_program
 from compute.lanes import interrupts
 from compute.lanes.loop import inside_a_lane
 
@@ -26,15 +26,15 @@ _is_worker = False
 
 
 def be_a_worker() -> None:
-    """Note that this process is a worker: from now on it only starts processes where a lane's body asks for them."""
+    """Note that this process is a worker: from now on it starts processes only inside a lane's body."""
     global _is_worker
     _is_worker = True
 
 
 def check_may_start(what: object) -> None:
-    """RuntimeError in a worker outside a lane: it loads a kernel, and its module opens pools when it is imported.
+    """RuntimeError in a worker outside a lane: it is importing a kernel's module, which opens pools at its import.
 
-    The workers of such a pool would import the module in their turn, and open pools, without end.
+    The workers of such a pool would import the module as well, and open pools, without end.
     """
     if not _is_worker or inside_a_lane():
         return
@@ -49,11 +49,12 @@ def check_may_start(what: object) -> None:
 
 
 @contextlib.contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes started in here never hear Ctrl-C, from birth on; one that comes meanwhile is ours when this ends.
+def with_sigint_blocked() -> Iterator[None]:
+    """Processes that are started within the block never receive Ctrl-C, not even as they start.
 
-    The blocked signal is inherited; but the system may hand it to a thread that does not block it (BLAS has some), and
-    Python would raise it here all the same: so it is put off.
+    A Ctrl-C that arrives meanwhile is raised here at the end. Children inherit the blocked signal. But the system may
+    deliver it to a thread of this process that does not block it (BLAS has some), and Python would raise it within the
+    block: so it is put off.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -61,7 +62,7 @@ def deaf_children() -> Iterator[None]:
     with interrupts.put_off():
         from multiprocessing import resource_tracker
 
-        resource_tracker.ensure_running()  # now, because it lifts every ban on signals when it starts
+        resource_tracker.ensure_running()  # now, because starting it unblocks all signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -69,11 +70,11 @@ def deaf_children() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-REAPED_WITHIN = 5.0  # s in which the exit code of a dead child comes, unless its fork server is dead as well
+REAPED_WITHIN = 5.0  # s to wait for the exit code of a dead child; it never comes if its fork server is dead as well
 
 
-class Life:
-    """Whether a started process is alive; `sign` is a file that can be read from as soon as it is not."""
+class ProcessHandle:
+    """A started process: whether it is alive, and its end. `sign` is a file that becomes readable when it has ended."""
 
     def __init__(self, process: Any) -> None:
         self._process = process
@@ -85,7 +86,7 @@ class Life:
         self.sign: int = process.sentinel if self._pidfd is None else self._pidfd
 
     def is_over(self, within: float = 0) -> bool:
-        """Whether it has ended, or does so within some seconds: nothing more is written by it."""
+        """Whether it has ended, or ends within some seconds. Afterwards it writes nothing."""
         return bool(wait([self.sign], within))
 
     def kill(self) -> None:
@@ -96,39 +97,39 @@ class Life:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def bury(self) -> int | None:
-        """Wait for its end and let go of it; its exit code, None where nobody knows it."""
+    def reap(self) -> int | None:
+        """Wait until it has ended and release it. Return its exit code, or None if unknown."""
         process = self._process
-        # Cut off between a child's end and its own note of it, multiprocessing would take it for alive for ever.
+        # If an interrupt came between a child's end and multiprocessing's note of it, the child would stay alive to it.
         with interrupts.put_off(self.kill):
             wait([self.sign])
-            if process.exitcode is None:  # a fork server has yet to tell
+            if process.exitcode is None:  # the fork server has not reported it yet
                 process.join(REAPED_WITHIN)
             code: int | None = process.exitcode
             processes._children.discard(process)  # type: ignore[attr-defined]
-            with contextlib.suppress(ValueError):  # somebody else has reaped it, so multiprocessing thinks it alive
+            with contextlib.suppress(ValueError):  # it was reaped elsewhere, and multiprocessing thinks it alive
                 process.close()
             self.let_go()
         return code
 
     def let_go(self) -> None:
-        """Close what this holds; it is not asked again."""
+        """Close the pidfd. Nothing else may be called afterwards."""
         if self._pidfd is not None and self._closing.detach():
             os.close(self._pidfd)
 
 
 def tell_by_pidfd(process: Any) -> None:
-    """Have whoever waits for a process's sentinel be told of its end by the system, not by the end of a pipe."""
+    """Replace a process's sentinel, the end of a pipe, by a pidfd: waiting for it then depends on the system alone."""
     with contextlib.suppress(AttributeError, OSError):
         pidfd = os.pidfd_open(process.pid)
         weakref.finalize(process, os.close, pidfd).atexit = False
         process._sentinel = pidfd
 
 
-def before_waiting(pool: Any, close: Callable[[Any], None]) -> None:
-    """Where this process is a child of multiprocessing's: close the pool, if it lives, before it waits for workers.
+def close_before_exit(pool: Any, close: Callable[[Any], None]) -> None:
+    """If this process is a child of multiprocessing's, close the pool when it exits, unless it is gone by then.
 
-    Such a child ends by waiting for its own processes, and only then lets loky send them away.
+    Such a child first waits for its own child processes, and only then does loky's exit handler end them.
     """
     if processes.parent_process() is not None:
         from multiprocessing import util
@@ -141,7 +142,7 @@ def _close(pool: weakref.ref[Any], close: Callable[[Any], None]) -> None:
         close(live)
 
 
-@interrupts.put_off()  # a TimeoutError of a signal's handler is no answer of the system's
+@interrupts.put_off()  # a TimeoutError that a signal's handler raises would be taken for the system's
 def check_server() -> None:
     """Before workers are started: forget a fork server that this process cannot use, so that a new one is started.
 
@@ -170,7 +171,7 @@ def renew_server() -> None:
 def _is_running(pid: int) -> bool:
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:  # it has ended, and somebody else has heard of it
+    except ChildProcessError:  # it has ended, and was reaped elsewhere
         return False
 
 
@@ -188,7 +189,7 @@ _inherited_folder: str | None = None  # of the parent, which removes it as it en
 
 
 def _check_folder() -> None:
-    """See to it that the folder of multiprocessing's sockets is there, and another one than the parent's."""
+    """Make sure that the folder of multiprocessing's sockets exists, and is not the parent's."""
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     folder = config.get("tempdir")
     if folder is not None and folder == _inherited_folder:
@@ -196,14 +197,14 @@ def _check_folder() -> None:
     elif folder is not None:
         with contextlib.suppress(PermissionError):
             os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
-    hosts.socket_folder()
+    host_program.socket_folder()
 
 
 def _forget_parents() -> None:
-    """In a fork: none of the children is this process's, nor the fork server; and nobody holds the locks here.
+    """In a fork: forget the parent's children and fork server, and renew the locks.
 
-    As it ends, multiprocessing would terminate the daemons among the children, which are the parent's workers, and wait
-    for the others for ever.
+    Otherwise multiprocessing would at exit terminate the daemons among these children, which are the parent's workers,
+    and wait for the others for ever.
     """
     global _inherited_folder
     processes._children.clear()  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
-"""Coroutines of one asyncio loop: lanes that hand over to each other, between chunks, when they have had a turn.
+"""Coroutines of one asyncio loop: lanes that hand over to each other between chunks, after a time slice.
 
-One thread runs them all, so work that needs a CPU stays at one core, whatever the number of workers: that is what this
-backend shows. Handing over costs no system call and needs nothing of the operating system. Bodies that wait (coroutine
-functions) hand over whenever they do, so a thousand waits take as long as one.
+One thread runs them all, so work that needs a CPU stays at one core, whatever the number of workers. This backend is
+there to show that. Handing over costs no system call. Bodies that wait (coroutine functions) hand over whenever they
+wait, so a thousand waits take as long as one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from compute.lanes.control import DETAILED, PIN, ControlArray, line_of
 from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, inside_a_lane, mark_worker
 from compute.traits import Traits
 
-TURN = 500_000  # ns: handing over takes asyncio 4 us, which is under 1 % of a turn, and a loop may well wait so long
+# ns that a lane runs before it hands over. Handing over takes asyncio 4 us, under 1 % of it.
+SLICE = 500_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,16 +44,16 @@ class CoroutinePool(Pool):
                 if not isinstance(job.lane, AwaitingLane):
                     return off_the_loop(lambda: _on_a_loop(job))
                 with _noted(job):
-                    made = run_together([_lane(job, me) for me in range(job.lanes)], job.control, line_of(0))
-                # One that was told to stop before it began says no more than that.
-                return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(made)]
+                    ended = run_together([_lane(job, me) for me in range(job.lanes)], job.control, line_of(0))
+                # A lane that was stopped before it began returns only its state.
+                return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(ended)]
             finally:
                 be_a_lane(was_inside)
 
 
 @contextlib.contextmanager
 def _noted(job: Job) -> Iterator[None]:
-    """One thread: what the system knows of it stands on the first lane's line."""
+    """All lanes share one thread, so the system's figures of it go to the first lane's line."""
     with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
         for me in range(1, job.lanes):
             job.control[line_of(me) + PIN] = job.control[line_of(0) + PIN]
@@ -60,7 +61,7 @@ def _noted(job: Job) -> Iterator[None]:
 
 
 def _on_a_loop(job: Job) -> list[Outcome]:
-    """asyncio.run without what a loop of lanes has no need of: a third of a short run's time."""
+    """asyncio.run without the parts that lanes do not need, which take a third of a short run's time."""
     import asyncio
 
     loop = asyncio.new_event_loop()
@@ -86,7 +87,7 @@ async def _lane(job: Job, me: int) -> Outcome:
         if hasattr(lane, "steps"):
             await lane.steps(job.control, line, job.out, job.inputs)
         else:
-            while lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + TURN) == SLICE_OVER:
+            while lane(job.control, line, job.out, job.inputs, time.perf_counter_ns() + SLICE) == SLICE_OVER:
                 await asyncio.sleep(0)
     except BaseException as error:
         control.stop()

@@ -1,7 +1,7 @@
-"""The items of `each(f)` on their way to lanes that do not share the caller's memory, and the results' way back.
+"""Send the items of `each(f)` to lanes that do not share the caller's memory, and bring the results back.
 
-Items are pickled a chunk at a time, so that a worker unpickles what it takes and no more. Large arrays in them are put
-where workers see them, once, however many items share one. Results come back through a spool.
+Items are pickled a chunk at a time, so that a worker unpickles only the chunks that it takes. Large arrays in them are
+put into memory that workers see, once, however many items share one. Results come back through a spool.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Array = np.ndarray[Any, Any]
 class PackedItems:
     """Items as bytes, a block for each chunk: stands for `Items` in workers.
 
-    arrays: the large ones that blocks refer to. sets_attributes: whether a block sets attributes of what others use.
+    arrays: the large ones that blocks refer to. is_patching: whether a block is, as carrier.py explains.
     """
 
     holds_only_arrays = True
 
     def __init__(
-        self, name: str, content: Array, ends: Array, grain: int, arrays: list[Array], sets_attributes: bool
+        self, name: str, content: Array, ends: Array, grain: int, arrays: list[Array], is_patching: bool
     ) -> None:
         self._name, self._content, self._ends, self._grain, self._arrays = name, content, ends, grain, arrays
-        self.sets_attributes = sets_attributes
+        self.is_patching = is_patching
 
     def __reduce__(self) -> Any:
-        return PackedItems, (self._name, self._content, self._ends, self._grain, self._arrays, self.sets_attributes)
+        return PackedItems, (self._name, self._content, self._ends, self._grain, self._arrays, self.is_patching)
 
     def __getitem__(self, part: slice) -> list[Any]:
         chunk = part.start // self._grain
@@ -45,7 +45,7 @@ class PackedItems:
             items: list[Any] = _Unpickler(io.BytesIO(block.tobytes()), self._arrays).load()
         except MemoryError:
             raise
-        except Exception as error:  # a class's own fault
+        except Exception as error:  # raised by a class of the user's
             raise TypeError(
                 f"{items_of(chunk, self._grain)} of {self._name} cannot be unpickled in a worker process"
                 f" ({type(error).__name__}: {error}); pass plain values and arrays, or run on threads"
@@ -60,33 +60,33 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         shared = self._arrays[pid[0]].view()
-        shared.flags.writeable = False  # other items' lanes may look at it at this moment
+        shared.flags.writeable = False  # lanes with other items may be reading it
         return shared
 
 
 def packed(plan: Plan, arena: Arena, name: str) -> Plan:
-    """The plan of a kernel made by `each`, for lanes that see the arena and nothing else of the caller's memory.
+    """The plan of a kernel made by `each`, for lanes that see the arena and no other memory of the caller.
 
     TypeError that names the first item that does not pickle.
     """
     values, grain = plan.inputs[0].values, plan.step
     arrays: dict[int, tuple[int, Array]] = {}
     blocks: list[bytes] = []
-    sets = False
+    is_patching = False
     for lo in range(0, len(values), grain):
         block = values[lo : lo + grain]
-        if ATOMS.issuperset(map(type, block)):  # then Python's own pickler is enough, and the same everywhere
+        if ATOMS.issuperset(map(type, block)):  # then Python's own pickler is enough
             blocks.append(pickle.dumps(block, protocol=5))
         else:
-            pickled, sets_some = _pickled(block, lo, name, arrays)
+            pickled, is_block_patching = _pickled(block, lo, name, arrays)
             blocks.append(pickled)
-            sets |= sets_some
+            is_patching |= is_block_patching
     ends = np.zeros(len(blocks) + 1, np.int64)
     np.cumsum([len(block) for block in blocks], out=ends[1:])
     content = arena.empty(int(ends[-1]), np.uint8)
     for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         content[start:end] = np.frombuffer(block, np.uint8)
-    items = PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], sets)
+    items = PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], is_patching)
     spool = arena.spool(plan.chunks, grain, name)
     return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
 
@@ -95,16 +95,16 @@ def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, 
     from compute.backends import carrier
 
     def place(array: Array) -> Any:
-        """Its number among the arrays, which stands for it."""
+        """The array's number among the arrays, which stands for it in the pickle."""
         number, _ = arrays.setdefault(id(array), (len(arrays), array))
         return (number,)
 
     try:
-        return carrier.packed(block, carrier.attributes_of(block), place, given=True)
+        return carrier.packed(block, carrier.attributes_of(block), place, is_input=True)
     except Exception as error:
         for index, item in enumerate(block, lo):
             try:
-                carrier.packed(item, carrier.attributes_of([item]), place, given=True)
+                carrier.packed(item, carrier.attributes_of([item]), place, is_input=True)
             except Exception:
                 raise TypeError(
                     f"item {index} of {name}, {short(item)}, cannot be sent to worker processes"
@@ -114,7 +114,7 @@ def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, 
 
 
 def put_result(inputs: tuple[Any, ...], out: Array, chunk: int, values: list[Any]) -> None:
-    """Write a chunk's results as a lane would have."""
+    """Write a chunk's results, in place of its lane."""
     spool: Spool = inputs[1]
     spool.write(out, chunk, values)
 

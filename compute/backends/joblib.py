@@ -1,7 +1,7 @@
 """joblib's workers: the processes of its executor (loky), or its threads. They are given one task a lane.
 
-The executor is used as joblib.Parallel uses it, but one of the pool's own: Parallel shares a single one in the process,
-whose size changes under the feet of whoever asked before, and leaves a folder in /dev/shm for every call.
+The executor is used as joblib.Parallel uses it, but each pool has its own. Parallel shares a single executor in the
+process, whose size changes while earlier users still rely on it, and leaves a folder in /dev/shm for every call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compute.backends import caller, children, hosts, remote
+from compute.backends import caller, children, host_program, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.caller import Caller
 from compute.lanes import interrupts
@@ -31,7 +31,8 @@ from kernels.definition import Kernel, nearest
 KINDS = ("loky", "threading")
 ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
 FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing left to do, but may have to wait for a CPU
-ARRIVAL = 0.01  # s that a worker's first task lasts, and its first with a kernel, so that the others are given one too
+# s that a worker's first task lasts, and its first with a kernel, so that loky gives a task to the other workers, too.
+ARRIVAL = 0.01
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,12 +85,12 @@ class LokyPool(Pool):
         except BaseException:
             self._shut_down()
             raise
-        children.before_waiting(self, LokyPool.close)
+        children.close_before_exit(self, LokyPool.close)
 
     def repair(self) -> None:
-        """Put a new executor in the place of a broken one."""
-        # Cut off, loky leaves semaphores in /dev/shm, and its threads say so.
-        with interrupts.put_off(), hosts.parenthood():
+        """Replace a broken executor by a new one."""
+        # If an interrupt cut it off, loky would leave semaphores in /dev/shm, and its threads would print warnings.
+        with interrupts.put_off(), host_program.able_to_start_processes():
             from joblib.externals.loky import ProcessPoolExecutor
 
             self._shut_down()
@@ -103,18 +104,17 @@ class LokyPool(Pool):
                     f" Processes({self.workers}), which needs none",
                 ) from error
             arrived: set[int] = set()
-            while len(arrived) < self.workers:  # until each has had a task: loky hands them to whoever is there
-                with children.deaf_children():
+            while len(arrived) < self.workers:  # until each has had a task: loky gives them to any worker that is free
+                with children.with_sigint_blocked():
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
-                caller.import_numba()  # while they do
+                caller.import_numba()  # while they start
                 arrived |= {task.result() for task in tasks}
+            # loky waits for the end of a pipe, which a process that a body forks would hold open.
             for process in list(self._executor._processes.values()):
-                children.tell_by_pidfd(
-                    process
-                )  # a process that a body forks would hold the pipe's end, which is loky's own sign
+                children.tell_by_pidfd(process)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        # Cut off in the middle of its code, loky would leave locks that are never free again.
+        # If an interrupt cut its code off, loky would leave locks that are never released.
         with interrupts.put_off(lambda: self._hurry(job)):
             return self._lanes(job)
 
@@ -126,7 +126,7 @@ class LokyPool(Pool):
         perform = _perform_and_stay if is_warming else remote.perform
         try:
             tasks = [self._executor.submit(perform, message, lane) for lane in range(job.lanes)]
-        except BrokenProcessPool as error:  # it broke while it was idle
+        except BrokenProcessPool as error:  # a worker died while it was idle
             return [Outcome(0, death=_exit_codes(error))]
         self._caller.note_sent(job)
         hung = self._watch(tasks, job)
@@ -142,7 +142,7 @@ class LokyPool(Pool):
         return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
 
     def _watch(self, tasks: Sequence[Any], job: Job) -> bool:
-        """Wait for the lanes to end; kill those that are hung, and say whether there were any."""
+        """Wait for the lanes to end; kill those that are hung. Returns whether there were any."""
         from concurrent.futures import wait
 
         was_hung = False
@@ -153,13 +153,13 @@ class LokyPool(Pool):
         return was_hung
 
     def _hurry(self, job: Job) -> None:
-        """On a first Ctrl-C let each lane end its chunk, on a further one do not wait for that."""
+        """On a first Ctrl-C let each lane end its chunk, on a further one kill them."""
         if job.control[STOP]:
             self._kill_lanes(job)
         ControlArray(job.control).stop()
 
     def _kill_lanes(self, job: Job) -> None:
-        """See every lane's process dead, so that nothing more is written, before going on."""
+        """Kill every lane's process, and return when all of them have ended and can write nothing more."""
         for lane in range(job.lanes):
             pid = ControlArray(job.control).process(lane)
             while pid and _is_alive(pid):
@@ -168,11 +168,11 @@ class LokyPool(Pool):
 
     def _shut_down(self) -> None:
         if self._executor is not None:
-            # At the interpreter's end, loky's own exit handler has sent the workers away, and its thread runs no more.
+            # At the interpreter's end, loky's own exit handler has ended the workers, and its thread runs no more.
             feeder = getattr(getattr(self._executor, "_call_queue", None), "_thread", None)
             self._executor.shutdown(wait=not sys.is_finalizing(), kill_workers=True)
             self._executor = None
-            # It holds the last of loky's semaphores, which would stay if the program ended by os._exit now.
+            # Its thread holds the last of loky's semaphores, which would stay if the program ended by os._exit now.
             if feeder is not None and not sys.is_finalizing():
                 feeder.join(FEEDER)
 
@@ -190,28 +190,28 @@ class LokyPool(Pool):
     def forget(self) -> None:
         from joblib.externals.loky import process_executor
 
-        process_executor._threads_wakeups.clear()  # at its exit, a fork would wake the parent's threads
+        process_executor._threads_wakeups.clear()  # otherwise a fork's exit would wake the parent's threads
         manager = getattr(getattr(self, "_executor", None), "_executor_manager_thread", None)
         if manager is not None:
-            manager.executor_reference = None  # and when our copy of the executor comes to its end
+            manager.executor_reference = None  # and so would the end of our copy of the executor
 
 
 def _settle(parent: int) -> None:
-    """A loky worker's first act: become one of ours, with numba loaded.
+    """Called first in each loky worker: become one of ours, with numba loaded.
 
-    loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is no leak but
-    the caller's arrays, which are mapped; so it is told never to look.
+    loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is not a leak:
+    the caller's arrays are mapped. So this check is switched off.
     """
     from joblib.externals.loky import process_executor
 
     process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
-    remote.settle(parent)
+    remote.become_worker(parent)
     with contextlib.suppress(ImportError):
         import numba  # noqa: F401
 
 
 def _perform_and_stay(message: bytes, lane: int) -> bytes:
-    """remote.perform, and no other task for a moment."""
+    """remote.perform, and then no other task for a moment."""
     reply = remote.perform(message, lane)
     time.sleep(ARRIVAL)
     return reply

@@ -31,7 +31,7 @@ FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
 
 def _default() -> int:
-    """All usable CPUs, or the threads that numba is allowed: joblib's workers, above all, allow it one."""
+    """All usable CPUs, or fewer where numba is allowed fewer threads: one in joblib's workers, for example."""
     config = getattr(sys.modules.get("numba"), "config", None)
     allowed = str(getattr(config, "NUMBA_NUM_THREADS", None) or os.environ.get("NUMBA_NUM_THREADS", ""))
     usable = machine.usable_cpus()
@@ -73,14 +73,15 @@ class Prange(Backend):
 
 # numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
 _launching = threading.Lock()
-_openmp_of: int | None = None  # the process that this one is a fork of, where numba would abort this one
+# The parent's number, if it had used GNU OpenMP before it forked this process: numba would then abort this process.
+_openmp_of: int | None = None
 
 
 def _begin_as_child() -> None:
     global _launching, _openmp_of
     _launching = threading.Lock()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
-    pool = sys.modules.get("numba.np.ufunc.omppool")  # GNU's, as on Linux: others survive
+    pool = sys.modules.get("numba.np.ufunc.omppool")  # GNU's, as on Linux; other vendors' survive a fork
     if parallel and pool and parallel._threading_layer == "omp" and getattr(pool, "openmp_vendor", "") == "GNU":
         _openmp_of = _openmp_of or os.getppid()
 

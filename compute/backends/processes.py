@@ -1,7 +1,7 @@
 """Processes of this machine, with memory of their own: arrays reach them through shared segments, never in messages.
 
-A run sends each worker one message, whatever the number of chunks. A worker that dies is reaped, and what it had begun
-is run again; when the parent dies, the workers leave.
+A run sends each worker one message, whatever the number of chunks. A worker that dies is reaped, and its chunk is run
+again. When the parent dies, the workers end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kernels.definition import nearest
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
-# What every worker needs: the fork server imports it once, and its children have it at birth.
+# What every worker needs. The fork server imports it once, and its children start with it.
 PRELOAD = [
     "numba",
     "kernels.compilation.compiler",
@@ -45,7 +45,7 @@ PRELOAD = [
 
 BACKLOG = 1  # unanswered jobs with which a worker is given another: with more, a slow worker's queue would grow
 DYING = 1.0  # s from the end of a worker's pipe to its own end: the system takes microseconds
-DESCRIPTORS = 8  # that starting a worker takes at the most: its pipe, multiprocessing's own pipes and socket
+DESCRIPTORS = 8  # descriptors that starting a worker takes at the most: its pipe, multiprocessing's pipes and socket
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,14 +111,14 @@ class ProcessPool(Pool):
 
     def renew(self) -> None:
         self._caller.forget()
-        self._dismiss_all()  # by a message: they may not be ours to kill any more
+        self._dismiss_all()  # by a message: this process may have lost the right to kill them
         self._selector = selectors.DefaultSelector()
         self.arena.close()
         self._make_board()
         self.repair()
 
     def repair(self) -> None:
-        """Start a worker for each lane that has none, side by side; return when all are ready."""
+        """Start a worker for each lane that has none, all at the same time; return when all are ready."""
         missing = [lane for lane in range(self.workers) if lane not in self._workers]
         if not missing:
             return
@@ -128,19 +128,19 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             children.check_server()
             start_server()
-        # At this moment the fork server imports it, too: the first run waits for one import, not for two.
+        # The fork server imports numba at the same time, so the first run waits only once.
         caller.import_numba()
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
-        # A worker may spin where the caller, who is at work meanwhile, is not: on a CPU of its own, or one to spare.
+        # Workers may spin if there is a CPU for each of them beside the caller's, which is at work meanwhile.
         self._limit = spin.spin_time(self.workers + (cpus[0] is None))
         for _ in range(ATTEMPTS):
             for lane in missing:
                 tally = Tally(self._board, lane, afresh=True)
-                with interrupts.put_off():  # or there would be one that nobody knows of
+                with interrupts.put_off():  # an interrupt could leave a worker that is in no table
                     worker = self._workers[lane] = Worker(self._context, lane, cpus[lane], board, tally)
                     self._selector.register(worker.pipe, selectors.EVENT_READ, lane)
-                    self._selector.register(worker.life.sign, selectors.EVENT_READ, ~lane)
+                    self._selector.register(worker.handle.sign, selectors.EVENT_READ, ~lane)
             codes = {lane: code for lane in missing if (code := self._await(self._workers[lane]))}
             missing = list(codes)
             if not missing:
@@ -151,27 +151,27 @@ class ProcessPool(Pool):
         )
 
     def _await(self, worker: Worker) -> str | None:
-        """Wait until a new worker is ready; how it died, where it did."""
+        """Wait until a new worker is ready. Returns how it died, if it did."""
         try:
             worker.await_ready()
         except (EOFError, OSError):
-            return caller.describe_exit(self._bury(worker))
+            return caller.describe_exit(self._remove(worker))
         return None
 
     def make_ready(self, job: Job) -> None:
-        self._listen(job, 0)  # for who died meanwhile, and what came late of the runs before
+        self._listen(job, 0)  # for deaths since the last run, and late answers of the runs before
         while self._owing(BACKLOG):
-            self._doze(job, self._caller.patience)
+            self._wait_for_workers(job, self._caller.patience)
         self.repair()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         message = self._caller.message(job)
         outcomes = []
-        here = spin.here()
+        own_cpu = spin.current_cpu()
         # The worker that waits on this very CPU gets its message last: once awake, it may take the CPU from us.
-        for worker in sorted(self._wanted(job), key=lambda worker: worker.cpu == here):
+        for worker in sorted(self._wanted(job), key=lambda worker: worker.cpu == own_cpu):
             try:
-                worker.send(job, message, 0 if worker.cpu == here else self._limit)
+                worker.send(job, message, 0 if worker.cpu == own_cpu else self._limit)
             except OSError:
                 outcomes.append(self._reap(worker, job))
         self._caller.note_sent(job)
@@ -180,17 +180,17 @@ class ProcessPool(Pool):
         if spin.until_over(job.control, self._spin):
             return outcomes
         control = ControlArray(job.control)
-        # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
+        # A lane that comes when every chunk is done finds no ticket, so it is not waited for.
         while not control.is_over():
             if not self._owing():
-                return outcomes + self._listen(job, 0)  # nobody is at it any more, and what there is to say is said
-            outcomes += self._doze(job, self._caller.patience)
+                return outcomes + self._listen(job, 0)  # no worker owes an answer: read what is left in the pipes
+            outcomes += self._wait_for_workers(job, self._caller.patience)
         return outcomes
 
     def _wanted(self, job: Job) -> list[Worker]:
-        """Those that get the job: no more than it has tickets, because to be woken for nothing takes a CPU's time.
+        """The workers that get the job: no more than it has tickets, because waking one for nothing takes CPU time.
 
-        A job without tickets is for all, which load its code.
+        A job without tickets is for all of them, so that they load its code.
         """
         workers, tickets = list(self._workers.values()), int(job.control[N_TICKETS])
         if not 0 < tickets < len(workers):
@@ -205,28 +205,29 @@ class ProcessPool(Pool):
     def _owing(self, answers: int = 0) -> list[Worker]:
         """The workers that owe more than so many answers.
 
-        Every one is looked at: one that went on owing what it has given would keep `_doze` from sleeping.
+        `backlog` is read of every worker, because reading it updates the worker. One that was skipped would seem to owe
+        answers that it has given, and `_wait_for_workers` would not sleep.
         """
         return [worker for worker in self._workers.values() if worker.backlog > answers]
 
-    def _doze(self, job: Job, patience: float | None) -> list[Outcome]:
-        """Sleep until some worker answers, dies, or is found hung; what became of its part in this job."""
+    def _wait_for_workers(self, job: Job, patience: float | None) -> list[Outcome]:
+        """Sleep until some worker answers, dies, or is found hung. Returns the outcomes of its lanes in this job."""
         asleep = [worker.will_tell() for worker in self._workers.values()]
         outcomes = self._listen(job, patience if all(asleep) else 0)
         for lane in self._caller.hung(job, [worker.lane for worker in self._owing()]):
-            self._workers[lane].life.kill()
+            self._workers[lane].handle.kill()
             outcomes.append(self._reap(self._workers[lane], job, self._caller.cause_of_hung))
         return outcomes
 
     def _listen(self, job: Job, patience: float | None) -> list[Outcome]:
-        """Hear all that is said, waiting for the first word; what became of the workers' parts in this job."""
+        """Read all messages and deaths, waiting up to `patience` seconds for the first. Returns this job's outcomes."""
         outcomes = []
         while ready := self._selector.select(patience):
-            spoke = {key.data for key, _ in ready}
-            for worker in [self._workers[lane] for lane in {max(lane, ~lane) for lane in spoke}]:
+            signalled = {key.data for key, _ in ready}  # lane: its pipe has something to read; ~lane: it has ended
+            for worker in [self._workers[lane] for lane in {max(lane, ~lane) for lane in signalled}]:
                 try:
-                    # Only when it has said all that it had to say is it dead.
-                    outcome = worker.receive() if worker.lane in spoke else self._reap(worker, job)
+                    # A dead worker is reaped only when its pipe is empty: it may have answered before it died.
+                    outcome = worker.receive() if worker.lane in signalled else self._reap(worker, job)
                 except (EOFError, OSError):
                     outcome = self._reap(worker, job)
                 if outcome is not None:
@@ -235,46 +236,46 @@ class ProcessPool(Pool):
         return outcomes
 
     def _reap(self, worker: Worker, job: Job, death: str | None = None) -> Outcome:
-        """Bury a dead worker; only then may what it had begun be given to others."""
-        code = self._bury(worker)
+        """Remove a dead worker, and return the outcome of its lane. Only then may its chunk be given to others."""
+        code = self._remove(worker)
         return self._caller.death(job, worker.lane, death or caller.describe_exit(code))
 
-    def _bury(self, worker: Worker) -> int | None:
-        """See that a worker is dead, and let go of it; its exit code."""
-        with interrupts.put_off(worker.life.kill):
-            # It need not be dead: a TimeoutError that a signal's handler raised looks like a broken pipe.
-            if not worker.life.is_over(DYING):
-                worker.life.kill()
+    def _remove(self, worker: Worker) -> int | None:
+        """Make sure that a worker has ended, and remove it. Returns its exit code."""
+        with interrupts.put_off(worker.handle.kill):
+            # It may still be alive: a TimeoutError that a signal's handler raised looks like a broken pipe.
+            if not worker.handle.is_over(DYING):
+                worker.handle.kill()
             del self._workers[worker.lane]
-            for file in (worker.pipe, worker.life.sign):
-                with contextlib.suppress(KeyError):  # it died before it was listened to
+            for file in (worker.pipe, worker.handle.sign):
+                with contextlib.suppress(KeyError):  # it died before it was registered
                     self._selector.unregister(file)
-            return worker.bury()
+            return worker.reap()
 
     def stop_lanes(self, job: Job) -> None:
         control = ControlArray(job.control)
-        with interrupts.put_off(self.cut_off):  # asked twice: do not wait for the chunks to end
+        with interrupts.put_off(self.cut_off):  # on a second Ctrl-C, kill instead of waiting for the chunks to end
             for worker in list(self._workers.values()):
-                if worker.is_talking:  # half a message may be in the pipe, which no later one could mend
-                    worker.life.kill()
+                if worker.is_talking:  # half a message may be in the pipe, and the next one would be garbled
+                    worker.handle.kill()
                     self._reap(worker, job)
             while control.is_busy():
                 time.sleep(0.001)
                 for worker in list(self._workers.values()):
-                    if worker.life.is_over():
+                    if worker.handle.is_over():
                         self._reap(worker, job)
 
     def stop(self) -> None:
         self._caller.forget()
         self._dismiss_all()
-        del self._board  # a closed pool holds no memory and no descriptor
+        del self._board  # so that a closed pool holds no memory and no descriptor
 
     def _dismiss_all(self) -> None:
         self._selector.close()
         for worker in self._workers.values():
             worker.dismiss()
         while self._workers:
-            self._workers.popitem()[1].bury()
+            self._workers.popitem()[1].reap()
 
     def forget(self) -> None:
         if selector := getattr(self, "_selector", None):
@@ -282,16 +283,16 @@ class ProcessPool(Pool):
 
     def cut_off(self) -> None:
         for worker in self._workers.values():
-            worker.life.kill()
+            worker.handle.kill()
 
     def _kill_all(self) -> None:
         for worker in list(self._workers.values()):
-            worker.life.kill()
-            self._bury(worker)
+            worker.handle.kill()
+            self._remove(worker)
 
 
 def _check_descriptors(count: int) -> None:
-    """OSError where so many files cannot be opened: the fork server would die of it half-way."""
+    """OSError where so many files cannot be opened: the fork server would die of that in the middle of its work."""
     held: list[int] = []
     try:
         while len(held) < count:

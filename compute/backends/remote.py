@@ -1,6 +1,7 @@
-"""The worker's side of a pool of processes: what a message names is loaded once, its lane is run, errors go back.
+"""Code that runs in every worker process, of Processes, of loky and of other pools.
 
-Whoever makes a worker process calls `settle` there first, and `perform` for each message.
+`become_worker` is called once, at its start, and `perform` for each message: it loads what the message names, if that
+is new, runs one lane, and returns errors as bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compute.backends import ambient, children, hosts, output
-from compute.backends.sender import CODES, MACHINE, SETTING
+from compute.backends import ambient, children, host_program, output
+from compute.backends.sender import CODES, MACHINE, PATCHING, ByValue, Message
 from compute.lanes.control import LOADING, N_LANES, N_TICKETS, line_of
 from compute.lanes.errors import sendable
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
@@ -25,19 +26,19 @@ from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
 from kernels.definition.kernel_class import checks
 
-PARENT_CHECK = 0.5  # s between two looks whether the parent lives, where the system cannot tell us of its death
+PARENT_CHECK = 0.5  # s between two checks whether the parent lives, on systems that do not signal its death
 
 
 _segments: dict[tuple[int, int], Segment] = {}
 _loaded: dict[bytes, Callable[..., int]] = {}
-_setting: list[bytes] = []  # of these, the one that has set attributes of classes and modules, if one has
-_jobs: dict[bytes, Job] = {}  # of the latest messages: a run that is repeated sends the same one
-SHORT = 2**16  # bytes of a message that is remembered: a longer one holds data, of which one copy is enough
-JOBS = 32  # that are remembered: a repeated run takes turns between a few segments, so it has several messages
+_patching_digests: list[bytes] = []  # the loaded code that is patching (see carrier.py), if there is one
+_jobs: dict[bytes, Job] = {}  # by the latest messages: a run that is repeated sends the same one
+SHORT = 2**16  # bytes; a longer message contains data, and is not kept beside it
+JOBS = 32  # jobs that are kept: a repeated run alternates between a few segments, so it has several messages
 
 
 def perform(message: bytes, me: int) -> bytes:
-    """A worker's side: run lane `me` of the job in the message; return the pickled Outcome, b"" if all is well."""
+    """Run lane `me` of the job in the message; return the pickled Outcome, b"" if there was no error."""
     try:
         outcome = run_lane(_jobs.get(message) or _job_in(message, me), me)
     except BaseException as error:
@@ -56,91 +57,93 @@ def _job_in(message: bytes, me: int) -> Job:
 
 
 def _opened(message: bytes, me: int) -> Job:
-    """The job in a message; forget the jobs whose segments are gone, or that are too many."""
+    """The job in a message. Jobs are forgotten when a segment is gone, or when there are too many."""
     began = time.perf_counter_ns()
-    digest, where, gone, places, fixed, items, (carried, content, sets), place, around = pickle.loads(message)
-    if place is not None and hosts.move(place):
-        _jobs.clear()  # whoever sends one of these again may have moved back
+    digest, where, gone, positions, read_only, items, plain, place, settings = Message(*pickle.loads(message))
+    by_value = ByValue(*plain)
+    if place is not None and host_program.move_to(place):
+        _jobs.clear()  # these jobs assume the old folder
     if gone or len(_jobs) == JOBS:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
-    serials = {ArrayRef(*items[k]).serial for k in places}
-    for k in places:
+    serials = {ArrayRef(*items[k]).serial for k in positions}
+    for k in positions:
         items[k] = ArrayRef(*items[k]).open(_segments)
-    for k in fixed:
+    for k in read_only:
         items[k].flags.writeable = False
-    if carried:
+    if by_value.positions:
         from compute.backends import carrier
 
-        if sets:
-            _forget_what_sets()
-        for k, value in zip(carried, guarded(carrier.unpacked(content, _segments), ()), strict=True):
+        if by_value.is_patching:
+            _forget_patching()
+        values = guarded(carrier.unpacked(by_value.content, _segments), ())
+        for k, value in zip(by_value.positions, values, strict=True):
             items[k] = value
     control, out, *inputs = items
-    if not control[N_TICKETS]:  # this is to be made ready for runs, so that these need not take a fault for each page
+    if not control[N_TICKETS]:  # a job that only prepares: map the pages now, so that runs have no page faults
         for serial in serials:
             _segments[serial].populate()
     if digest not in _loaded:
         code = ArrayRef(*where).open(_segments).tobytes()
-        if code[:1] == SETTING:
-            _forget_what_sets()
-            _setting.append(digest)
+        if code[:1] == PATCHING:
+            _forget_patching()
+            _patching_digests.append(digest)
         if code[:1] != MACHINE:
             _make_room()
         _loaded[digest] = _load(code, int(control[N_LANES]), (control, 0, out, tuple(inputs), FOREVER))
-    lane = _loaded[digest] if around is None else ambient.within(around, _loaded[digest])
+    lane = _loaded[digest] if settings is None else ambient.within(settings, _loaded[digest])
     job = Job(None, lane, control, out, tuple(inputs))
-    if len(message) <= SHORT and not carried:  # a body may change an object that is no array
+    if len(message) <= SHORT and not by_value.positions:  # a body may change an object that is not an array
         _jobs[message] = job
     control[line_of(me) + LOADING] += time.perf_counter_ns() - began
     return job
 
 
 def body_of(digest: bytes, where: tuple[Any, ...]) -> Callable[..., Any]:
-    """The function that Python is to run of a code that was sent: itself, where `_load` makes a lane of it."""
+    """The function in a code that was sent, for Python to call; `_load` would make a lane of it."""
     key = b"body" + digest
     if key not in _loaded:
         from compute.backends import carrier
 
         code = opened(ArrayRef(*where)).tobytes()
-        if code[:1] == SETTING:
-            _forget_what_sets()
-            _setting.append(key)
+        if code[:1] == PATCHING:
+            _forget_patching()
+            _patching_digests.append(key)
         _make_room()
         _loaded[key] = prepare_body(carrier.unpacked(code[1:], _segments)[0])
     return _loaded[key]
 
 
 def opened(array: ArrayRef) -> Any:
-    """An array that was sent, through this process's table of segments."""
+    """An array that was sent, by this process's table of segments."""
     return array.open(_segments)
 
 
-def prepare(gone: Sequence[Any], sets: bool, place: hosts.Place | None) -> None:
-    """Before what came is unpacked: be where the caller is, and let go of segments that are no more.
+def prepare(gone: Sequence[Any], is_patching: bool, place: host_program.Place | None) -> None:
+    """Called before a call's bytes are unpickled: go to the caller's folder, and release segments that are gone.
 
-    sets: whether what came sets attributes of classes and modules; what has set them before is forgotten, too.
+    is_patching: whether these bytes are, as carrier.py explains; code that was patching before is then forgotten.
     """
-    if place is not None and hosts.move(place):
-        _jobs.clear()  # whoever sends one of these again may have moved back
-    if sets:
-        _forget_what_sets()
+    if place is not None and host_program.move_to(place):
+        _jobs.clear()  # these jobs assume the old folder
+    if is_patching:
+        _forget_patching()
     if gone:
         _jobs.clear()
     for serial in gone:
         _segments.pop(serial, None)
 
 
-def _forget_what_sets() -> None:
-    """Something sets attributes that others have set: who comes again must set them again."""
-    while _setting:
-        _loaded.pop(_setting.pop(), None)
+def _forget_patching() -> None:
+    """Attributes are about to be set again: earlier patching code must be unpickled again before its next run."""
+    while _patching_digests:
+        _loaded.pop(_patching_digests.pop(), None)
     _jobs.clear()
 
 
 def _make_room() -> None:
-    """Forget the oldest of too many: what an object in a body has become is another code at each run."""
+    """Forget the oldest code if there is too much: a body with a mutable object is sent as new code at every run."""
     if len(_loaded) >= CODES:
         del _loaded[next(iter(_loaded))]
         _jobs.clear()
@@ -151,8 +154,8 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     if content[:1] == MACHINE:
         from kernels.compilation.machine_code import imported
 
-        made: Callable[..., int] = imported(content[1:], arguments)
-        return made
+        lane: Callable[..., int] = imported(content[1:], arguments)
+        return lane
     from compute.backends import carrier
 
     body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
@@ -161,12 +164,12 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     from kernels.compilation.compiler import compiled, have_settings
 
     have_settings(settings)
-    made = compiled(compiled_source(body, reduces), **checks(body, reduces))
-    return made
+    lane = compiled(compiled_source(body, reduces), **checks(body, reduces))
+    return lane
 
 
 def pickled_outcome(outcome: Outcome) -> bytes:
-    """An outcome with an error, which carries the traceback of this process as a note."""
+    """An outcome with an error, pickled; the error has this process's traceback as a note."""
     assert outcome.error is not None
     import cloudpickle
 
@@ -174,10 +177,10 @@ def pickled_outcome(outcome: Outcome) -> bytes:
     return pickled
 
 
-def settle(parent: int) -> None:
-    """Make this process a worker: deaf to Ctrl-C (the parent decides), gone when the parent is, one thread for BLAS."""
+def become_worker(parent: int) -> None:
+    """Make this process a worker: it ignores Ctrl-C (the parent decides), ends with its parent, has one BLAS thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # It may have inherited that SIGTERM is ignored. multiprocessing ends workers by it at exit, and would wait forever.
+    # It may have inherited that SIGTERM is ignored. multiprocessing ends workers with it at exit, and then waits.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -191,7 +194,10 @@ def settle(parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Leave as soon as the parent has died. A busy lane cannot delay it: compiled ones hold no GIL, others lend it."""
+    """Exit as soon as the parent has died.
+
+    A busy lane cannot delay that: compiled lanes do not hold the GIL, Python lanes release it regularly.
+    """
     if hasattr(os, "pidfd_open"):
         import select
 

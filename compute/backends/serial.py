@@ -23,7 +23,7 @@ class Serial(Backend):
         return SerialPool(self)
 
     def with_workers(self, workers: int) -> Serial:
-        """Itself for 1; a ValueError for more."""
+        """This backend for 1; a ValueError for more."""
         if workers != 1:
             raise ValueError(f"serial has one worker, not {workers}; use threads, prange or processes")
         return self

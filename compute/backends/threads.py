@@ -1,7 +1,7 @@
 """Threads of this process: lane 0 is the caller's own thread, the others wait for it in threads of the pool.
 
-A compiled body releases the GIL, so lanes run side by side; a Python body holds it, so they take turns: the timeline's
-CPU per wall shows which.
+A compiled body releases the GIL, so lanes run side by side. A Python body holds it, so lanes take turns. CPU per wall
+in the timeline shows which of the two it was.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class ThreadPool(Pool):
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         self._lanes: list[LaneThread] = []
         self._waiting: list[SimpleQueue[Given | None]] = []
-        # Lanes of a pool that nobody has closed end, too.
+        # Lanes of a pool that is never closed end, too.
         weakref.finalize(self, dismiss, self._waiting).atexit = False
-        with interrupts.put_off():  # cut off, a start leaves a thread that nobody knows of
+        with interrupts.put_off():  # an interrupt could leave a thread that is in no list
             for lane in range(1, self.workers):
                 self._lanes.append(LaneThread(lane, run_lane, self._done, self._bell, self._spin))
                 self._waiting.append(self._lanes[-1].jobs)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._done.empty():
-            self._done.get()  # of lanes that came late to the run before
+            self._done.get()  # outcomes of lanes that were late in the last run
         asleep = [lane for lane in self._lanes if lane.sleeps]
         if self._cpus and asleep:
-            here = spin.here()
-            elsewhere = [cpu for cpu in self._cpus if cpu != here]
-            for lane, cpu in zip(self._lanes, elsewhere, strict=False):
+            own_cpu = spin.current_cpu()
+            other_cpus = [cpu for cpu in self._cpus if cpu != own_cpu]
+            for lane, cpu in zip(self._lanes, other_cpus, strict=False):
                 lane.wake_on(cpu)
         for lane in self._lanes:
             lane.give(job)
@@ -63,7 +63,7 @@ class ThreadPool(Pool):
         if outcomes[0].error is not None:
             self.stop_lanes(job)
             return outcomes
-        # A lane that comes when every chunk is done finds no ticket: nobody needs to wait for it.
+        # A lane that comes when every chunk is done finds no ticket, so it is not waited for.
         if not spin.until_over(job.control, self._spin):
             while len(outcomes) < job.lanes and not ControlArray(job.control).is_over():
                 outcomes += self._reported(job)
@@ -77,14 +77,14 @@ class ThreadPool(Pool):
             self._done.get()
 
     def _reported(self, job: Job) -> list[Outcome]:
-        """Wait for some lane to end; its outcome, unless it came late to a run before this one."""
-        of, outcome = self._done.get()
-        return [outcome] if of is job else []
+        """Wait for some lane to end. Returns its outcome, unless it is a late one of an earlier run."""
+        ended_job, outcome = self._done.get()
+        return [outcome] if ended_job is job else []
 
     def stop_lanes(self, job: Job) -> None:
         control = ControlArray(job.control)
         with interrupts.put_off():  # a second Ctrl-C changes nothing: the lanes are stopping
-            control.left(0)  # this thread's lane: a second Ctrl-C may have cut it off before it noted that itself
+            control.left(0)  # this thread's lane: a second Ctrl-C may have come before it cleared INSIDE itself
             while control.is_busy():
                 time.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""One worker process as its pool sees it, and its own life on the other side."""
+"""One process of a Processes pool: `Worker` is the pool's handle of it, `_serve` the process's main loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from compute.backends import children, hosts, output, remote
+from compute.backends import children, host_program, output, remote
 from compute.backends.caller import outcome_of
 from compute.lanes import spin, usage
 from compute.lanes.control import WORDS_PER_LINE, Words
@@ -28,19 +28,22 @@ from kernels.definition import numba_is_here
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-# On a lane's line of the board that a pool and its workers share: its tally, jobs sent to it so far, ns it may spin.
+# Words on a lane's line of the board that a pool and its workers share. Word 0 is the lane's tally. BELL: how many jobs
+# were sent to it so far. LIMIT: ns that it may spin.
 BELL, LIMIT = 1, 2
-ASK = 1 << 40  # an ask in a tally; answers are counted below it, and so many of them would take a year
-LEAVE = b""  # instead of a job
-STARTS = 3  # tries to start a worker, each but the first with a new fork server: it may be killed at any moment
-NUMBER = 8  # bytes: what a worker says of a job begins with the job's number
+# What an ask adds to a tally. Answers are counted below it, and so many of them would take a year.
+ASK = 1 << 40
+LEAVE = b""  # sent instead of a job
+STARTS = 3  # attempts to start a worker, each but the first with a new fork server: it may be killed at any moment
+NUMBER = 8  # bytes: an answer with an error begins with the job's number
 
 
 class Tally:
-    """How many jobs a worker has answered, and how often it was asked to tell of its next answer: one word.
+    """One word with two counts: how many jobs a worker has answered, and how often the pool has asked it.
 
-    Both sides add to it, and each add shows what was there before; so of an answer and an ask that meet, one sees the
-    other, and no wake-up is lost. Without numba there is no such add: then every answer is told, and nobody asks.
+    An *ask* is the pool's request to be woken, through the pipe, when the worker answers next. Both sides use an atomic
+    add, which returns what was there before. So if an answer and an ask meet, one side sees the other, and no wake-up
+    is lost. Without numba there is no atomic add: then the worker writes to the pipe at every answer.
     """
 
     def __init__(self, board: Words, lane: int, afresh: bool = False) -> None:
@@ -60,7 +63,7 @@ class Tally:
         return int(self._board[self._at]) % ASK
 
     def answer(self) -> bool:
-        """The worker's side: count an answer; whether to tell of it."""
+        """The worker's side: count an answer. Returns whether to wake the pool."""
         if not numba_is_here():
             self._board[self._at] += 1
             return True
@@ -69,36 +72,36 @@ class Tally:
         return asks != known
 
     def ask(self) -> int:
-        """The pool's side: ask to be told of the next answer; how many there were until then."""
+        """The pool's side: ask to be woken at the next answer. Returns how many answers there were before."""
         return spin.add(self._board, self._at, ASK) % ASK if numba_is_here() else self.answers
 
     def ring(self, limit: int) -> None:
-        """The pool's side: tell a worker that spins of a message in its pipe; it may spin `limit` ns for the next."""
+        """The pool's side: signal a message in the pipe to a spinning worker. It may spin `limit` ns for the next."""
         self._board[self._limit] = limit
         self._bell[0] += 1
 
     def spin(self, heard: int) -> None:
-        """The worker's side: spin until a message comes after so many, or for as long as it may."""
+        """The worker's side: spin until more than `heard` messages were signalled, or for as long as it may."""
         spin.until_rung(self._bell, heard, int(self._board[self._limit]))
 
 
 class Worker:
     """A worker process, the pipe to it, and the jobs that it has not answered yet, oldest first.
 
-    It answers on its tally; through the pipe it tells of errors, and of an answer where it was asked to. A job that is
-    owed is held: its arrays are not lent again while a worker that comes late may still look at them.
+    It answers on its tally. Through the pipe it sends errors, and wakes the pool where it was asked to. A job without
+    an answer is kept: its arrays are not lent again while a late worker may still use them.
     """
 
     def __init__(self, context: Any, lane: int, cpu: int | None, board: ArrayRef, tally: Tally) -> None:
         self.lane, self.cpu = lane, cpu
         self._tally = tally
         self._sent = 0
-        self.is_talking = True  # half a message is in the pipe; true for good where a Ctrl-C cut it off
-        self._owed: deque[tuple[int, Job]] = deque()
+        self.is_talking = True  # whether half a message may be in the pipe; stays True where a Ctrl-C cut it off
+        self._unanswered: deque[tuple[int, Job]] = deque()
         in_children(self, Worker._forget)
-        output.flush()  # or a fork would print once more what is in a buffer here
+        output.flush()  # or a fork would print the contents of the buffers a second time
         for attempt in range(1, STARTS + 1):
-            # A new pipe each time: a server that died half-way may have made a process that hears the old one.
+            # A new pipe each time: a server that died meanwhile may have started a process that reads the old one.
             self.pipe, there = context.Pipe()
             self.process = context.Process(
                 target=_serve,
@@ -107,7 +110,12 @@ class Worker:
                 daemon=True,
             )
             try:
-                with children.deaf_children(), hosts.parenthood(), without_main(), own_forks():
+                with (
+                    children.with_sigint_blocked(),
+                    host_program.able_to_start_processes(),
+                    without_main(),
+                    own_forks(),
+                ):
                     self.process.start()
                 break
             except (OSError, EOFError):
@@ -117,38 +125,38 @@ class Worker:
                 children.renew_server()
             finally:
                 there.close()
-        self.life = children.Life(self.process)
-        # Workers of a pool that nobody closes leave, too. It also holds the pipe: the collector calls finalizers in any
-        # order, and might else close the pipe before somebody's finalizer closes the pool.
+        self.handle = children.ProcessHandle(self.process)
+        # Workers of a pool that is never closed end, too. The finalizer also keeps the pipe alive: the garbage
+        # collector calls finalizers in any order, and could close the pipe before another finalizer closes the pool.
         self._leaving = weakref.finalize(self, _dismiss, self.pipe, os.getpid())
         self._leaving.atexit = False
 
     def _forget(self) -> None:
-        """In a fork: without our copies of its files, only the parent's end of the pipe is its end."""
+        """In a fork: close our copies of its files, or the worker would not see the pipe close when the parent dies."""
         if pipe := getattr(self, "pipe", None):
             pipe.close()
-        if life := getattr(self, "life", None):
-            life.let_go()
+        if handle := getattr(self, "handle", None):
+            handle.let_go()
 
     def await_ready(self) -> None:
-        """Return when it is ready to work; EOFError or OSError where it died before."""
-        wait([self.pipe, self.life.sign])
+        """Return when it is ready to work. EOFError or OSError where it died before."""
+        wait([self.pipe, self.handle.sign])
         if not self.pipe.poll():
             raise EOFError
         self.pipe.recv_bytes()
         self.is_talking = False
 
     def send(self, job: Job, message: bytes, limit: int) -> None:
-        """Give it a job, and the ns that it may spin for the next one. OSError where it is dead."""
+        """Send it a job, and the ns that it may spin for the next one. OSError where it is dead."""
         self.is_talking = True
         self.pipe.send_bytes(message)
         self._tally.ring(limit)
         self._sent += 1
-        self._owed.append((self._sent, job))
+        self._unanswered.append((self._sent, job))
         self.is_talking = False
 
     def receive(self) -> Outcome | None:
-        """What it says of the job that it was sent last, if anything; EOFError or OSError where it is dead."""
+        """Read a message; the outcome if it is about the latest job. EOFError or OSError where the worker is dead."""
         self.is_talking = True
         answer = self.pipe.recv_bytes()
         self.is_talking = False
@@ -157,28 +165,28 @@ class Worker:
         return outcome_of(answer[NUMBER:], self.lane)
 
     def will_tell(self) -> bool:
-        """Ask it to tell of its next answer; False where it has given one since we last looked."""
-        return not self._owed or self._tally.ask() < self._owed[0][0]
+        """Ask it to wake us at its next answer. False where it has given one since the last look."""
+        return not self._unanswered or self._tally.ask() < self._unanswered[0][0]
 
     @property
     def backlog(self) -> int:
         """How many jobs it has not answered."""
         answers = self._tally.answers
-        while self._owed and self._owed[0][0] <= answers:
-            self._owed.popleft()
-        return len(self._owed)
+        while self._unanswered and self._unanswered[0][0] <= answers:
+            self._unanswered.popleft()
+        return len(self._unanswered)
 
     def dismiss(self) -> None:
-        """Tell it to leave; by a message, because the end of its pipe may be kept open by a process that was forked."""
+        """Tell it to leave, by a message, because a process that was forked may keep the end of its pipe open."""
         if self.is_talking:
-            self.life.kill()  # it would take our message for the rest of the one that was cut off
+            self.handle.kill()  # it would take our message for the rest of the one that was interrupted
         self._leaving.detach()
         _dismiss(self.pipe, os.getpid())
 
-    def bury(self) -> int | None:
-        """Wait for its end, let go of everything; its exit code."""
+    def reap(self) -> int | None:
+        """Wait until it has ended, and release everything. Returns its exit code."""
         try:
-            return self.life.bury()
+            return self.handle.reap()
         finally:
             self._leaving.detach()
             self.pipe.close()
@@ -193,15 +201,15 @@ def _dismiss(pipe: Connection, owner: int) -> None:
 
 
 _starting = threading.Lock()
-_main: types.ModuleType | None = None  # while it is hidden
+_main: types.ModuleType | None = None  # the caller's __main__ while it is hidden
 
 
 @contextmanager
 def without_main() -> Iterator[None]:
     """Keep multiprocessing from running the caller's script again in each worker.
 
-    Nothing of it is needed there: what is defined in __main__ travels by value. So a script needs no
-    `if __name__ == "__main__"`, and its imports are not paid for by every worker.
+    It is not needed there: what is defined in __main__ is pickled by value. So a script needs no
+    `if __name__ == "__main__"`, and workers do not repeat its imports.
     """
     global _main
     with _starting:
@@ -214,7 +222,7 @@ def without_main() -> Iterator[None]:
 
 
 def _uncover_main() -> None:
-    """In a fork that another thread has made meanwhile: nobody else will."""
+    """In a fork: if another thread forked while __main__ was hidden, restore it in the child."""
     global _starting, _main
     _starting = threading.Lock()
     if _main is not None:
@@ -225,8 +233,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_uncover_main)
 
 
-def _live_in(environment: dict[str, str]) -> None:
-    """Have the caller's environment variables: a fork server has those of when it was started."""
+def _adopt_environment(environment: dict[str, str]) -> None:
+    """Set the caller's environment variables: a fork server has those of when it was started."""
     if dict(os.environ) != environment:
         os.environ.clear()
         os.environ.update(environment)
@@ -235,10 +243,10 @@ def _live_in(environment: dict[str, str]) -> None:
 
 
 def start_server() -> None:
-    """Start multiprocessing's fork server where there is none, without waiting for what it imports."""
+    """Start multiprocessing's fork server where there is none, without waiting for its imports."""
     from multiprocessing import forkserver
 
-    with children.deaf_children(), without_main():
+    with children.with_sigint_blocked(), without_main():
         forkserver.ensure_running()
 
 
@@ -250,21 +258,21 @@ def _serve(
     board: ArrayRef,
     environment: dict[str, str],
 ) -> None:
-    """A worker's life: say that it is ready, then run its lane of every job, until it is told to leave.
+    """A worker's main loop: report that it is ready, then run its lane of every job, until it is told to leave.
 
-    It waits for a job on its own CPU, if it has one, and runs the job wherever the system likes.
+    It waits for a job pinned to its own CPU, if it has one, and runs the job on any CPU.
     """
-    in_children(pipe, type(pipe).close)  # what a body forks must not keep our end open when we are dead
-    _live_in(environment)
-    remote.settle(parent)
+    in_children(pipe, type(pipe).close)  # a process that a body forks must not keep our end open when we are dead
+    _adopt_environment(environment)
+    remote.become_worker(parent)
     tally = Tally(board.open({}), lane)
     try:
         pipe.send_bytes(b"ready")
         for number in itertools.count(1):
-            elsewhere = None if cpu is None else usage.pin_to(cpu)
+            former_cpus = None if cpu is None else usage.pin_to(cpu)
             tally.spin(number - 1)
             message = pipe.recv_bytes()
-            usage.let_go(elsewhere or set())
+            usage.let_go(former_cpus or set())
             if message == LEAVE:
                 break
             if error := remote.perform(message, lane):
@@ -273,4 +281,4 @@ def _serve(
                 pipe.send_bytes(b"")
     except (EOFError, OSError):
         pass
-    os._exit(0)  # nothing here is worth a slow good-bye: no buffers, no tracker, no views
+    os._exit(0)  # a normal exit is slower, and nothing is left to do: buffers are flushed, and memory is the parent's

@@ -1,6 +1,6 @@
-"""Waiting without sleeping, for a moment: what a lane or its caller does before it lets the system put it to sleep.
+"""Waiting without sleeping, for a moment: what a lane or its caller does before it goes to sleep.
 
-A sleeping thread takes 20 to 60 us to wake on a virtual machine; a spinning one sees a word change in 0.1 us, but keeps
+A sleeping thread takes 20 to 60 us to wake on a virtual machine. A spinning one sees a word change in 0.1 us, but keeps
 a CPU from others. So the spin is short, and there is none where lanes outnumber the CPUs. README.md beside this file
 says more.
 """
@@ -18,7 +18,7 @@ from compute.lanes import interrupts
 from compute.lanes.control import DONE, INSIDE, N_CHUNKS, N_LANES, Words, line_of
 from kernels.definition import numba_is_here
 
-SPIN = 50_000  # ns: about what sleeping and waking cost, so that at worst the wait is paid twice
+SPIN = 50_000  # ns: about as long as sleeping and waking take, so that at worst the wait costs twice as much
 
 
 def spin_time(threads: int) -> int:
@@ -29,15 +29,16 @@ def spin_time(threads: int) -> int:
 def waiting_cpus(lanes: int) -> list[int] | list[None]:
     """The CPU on which each lane is to wait for a job: one each where there is a lane for every CPU, else None.
 
-    The system likes to wake a thread beside its caller, and two lanes that share a CPU go on doing so until the next
-    balancing, milliseconds later. With fewer lanes than CPUs it chooses better than we: a CPU may be busy with others.
+    Linux tends to wake a thread on the CPU of the thread that woke it. Two lanes then share a CPU until the scheduler's
+    next balancing, milliseconds later. With fewer lanes than CPUs the scheduler chooses better than we could: it knows
+    which CPUs are busy with other programs.
     """
     cpus = machine.allowed_cpus()
     return cpus if sys.platform == "linux" and lanes == len(cpus) else [None] * lanes
 
 
-def here() -> int:
-    """The CPU that this thread runs on; -1 where the system does not tell."""
+def current_cpu() -> int:
+    """The CPU that this thread runs on; -1 where the system does not tell it."""
     return int(_libc().sched_getcpu()) if sys.platform == "linux" else -1
 
 
@@ -47,7 +48,7 @@ def _libc() -> Any:
 
 
 def until_over(control: Words, limit: int) -> bool:
-    """Spin until a run is over (see ControlArray.is_over), or for `limit` ns; whether it is."""
+    """Spin until a run is over (see ControlArray.is_over), or for `limit` ns. Returns whether it is over."""
     return bool(limit and _compiled()[0](control, limit))
 
 
@@ -58,7 +59,7 @@ def until_rung(bell: Words, heard: int, limit: int) -> None:
 
 
 def add(words: Words, index: int, value: int) -> int:
-    """Add to a word that others add to at the same moment; what was there before. Needs numba."""
+    """Add atomically to a word; return what was there before. Needs numba."""
     before: int = _compiled()[2](words, index, value)
     return before
 

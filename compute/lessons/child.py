@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.managers import SyncManager
 from typing import Any
 
-from compute.backends import children, hosts, remote
+from compute.backends import children, host_program, remote
 from compute.backends.processes import PRELOAD, Processes
 from compute.backends.worker import without_main
 from compute.lanes import interrupts
@@ -37,7 +37,7 @@ def started(target: Callable[..., None], *args: Any) -> Iterator[None]:
 
 
 def _live(parent: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-    remote.settle(parent)
+    remote.become_worker(parent)
     target(*args)
 
 
@@ -46,7 +46,7 @@ def manager() -> Iterator[SyncManager]:
     """multiprocessing.Manager(), whose process leaves also where this one is killed."""
     made = SyncManager(ctx=context())
     with interrupts.put_off(), _starting():
-        made.start(remote.settle, (os.getpid(),))
+        made.start(remote.become_worker, (os.getpid(),))
     try:
         yield made
     finally:
@@ -56,9 +56,9 @@ def manager() -> Iterator[SyncManager]:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    hosts.prepare()
+    host_program.prepare()
     if (chosen := context()).get_start_method() == "forkserver":
         chosen.set_forkserver_preload(PRELOAD)  # a pool that is opened later has the same server
         children.check_server()
-    with children.deaf_children(), hosts.parenthood(), without_main():
+    with children.with_sigint_blocked(), host_program.able_to_start_processes(), without_main():
         yield

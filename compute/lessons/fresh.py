@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from compute import python_executable
-from compute.backends import children, hosts
+from compute.backends import children, host_program
 from compute.lanes import interrupts
 from compute.lessons.lesson import written
 
@@ -29,9 +29,9 @@ def fresh_python(
     """
     text = "\n".join([*(f"import {name}" for name in imports), written(functions), call])
     process: subprocess.Popen[bytes] | None = None
-    hosts.prepare()
+    host_program.prepare()
     try:
-        with children.deaf_children():
+        with children.with_sigint_blocked():
             process = subprocess.Popen(
                 # Neither the folder that it is started in nor other distributions: of both it has no need.
                 [python_executable.find(), "-P", "-S", "-c", text],

@@ -206,7 +206,7 @@ def home(way: str, heap: Array, stack: ExitStack) -> tuple[Array, Any]:
         array[:] = heap
         return array, memory.name
     if way == FILE:
-        # Named as what `hosts.sweep` removes where a program was killed.
+        # Named as what `host_program.sweep` removes where a program was killed.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"nfold-mapped-{os.getpid()}-"))
         path = Path(folder, "array")
         mapped = np.memmap(path, np.int64, "w+", shape=heap.shape)

@@ -13,19 +13,19 @@ import numpy as np
 
 from compute import machine
 from compute.memory.ownership import Lending
-from compute.memory.segments import ArenaKind, Array, Endings, Segment, check_memory, create_segment, segment_of
+from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, check_memory, create_segment, segment_of
 from compute.memory.spool import Spool
 from kernels.vectors.caches import empty
 
-ALIGNED = 2**12  # bytes from which arrays begin at a cache line: less gains nothing, and aligning costs a run 20 us
-SMALL = 2**20  # bytes: a segment that costs more to make than to keep
-SMALL_LASTS = 8  # runs that a small one is kept for: where lanes are late, runs take turns between several of them
+ALIGNED = 2**12  # bytes from which arrays begin at a cache line: smaller ones gain nothing, and aligning costs 20 us
+SMALL = 2**20  # bytes: a segment up to this size costs more to make than to keep
+SMALL_LASTS = 8  # runs for which a small one is kept: where lanes are late, runs alternate between several of them
 IDLE = 32  # segments that are kept: a run needs a few, and each of hundreds would hold a descriptor
-PAGE = 2**12  # bytes: of a page as most systems have it
-SPOILT = 0xFF  # a byte that makes every float64 a NaN, and every integer one that no answer holds
+PAGE = 2**12  # bytes: the size of a page on most systems
+SPOILT = 0xFF  # a byte that makes every float64 a NaN, and every integer an implausible value (-1)
 
 
-class Block:
+class HeapBlock:
     """Memory of this process's heap that is lent again and again."""
 
     serials = itertools.count(1)
@@ -39,27 +39,28 @@ class Block:
 
 
 class Arena:
-    """Where a pool's arrays live. What one run needed is kept for the next, and little more than that.
+    """Where a pool's arrays live. Memory that one run used is kept for the next run, and little more than that.
 
-    What was lent while this process forked is not: the child may hold it. It is freed when nobody maps it any more.
+    An array that was lent during a fork is not lent again, because the child may still use it. Its memory is freed when
+    no process maps it any more.
 
     empty(shape, dtype) is np.empty in this arena; place(array) is the array itself where the lanes can see it, else
     a copy that they can. Memory is checked against what is free before any of it is taken.
 
-    keeps: whether all that was lent is kept until it is closed, and lent again for the same size only, so that a run
-    that is repeated gets the very same pages, whatever ran in between.
+    keeps: whether all that was lent is kept until the arena is closed, and lent again for the same size only. A run
+    that is repeated then gets the very same pages, whatever ran in between.
     """
 
     def __init__(self, kind: ArenaKind, folder: str | None = None, *, keeps: bool = False) -> None:
         self.kind = kind
-        self.source: Arena | None = None  # lends what this one would, where there is one
+        self.source: Arena | None = None  # the arena that lends in place of this one, if there is one
         self._keeps, self._folder = keeps, folder
-        self._told: set[int] = set()  # why its memory is none that is shared, of which users were told
+        self._warned_errnos: set[int] = set()  # why shared memory could not be used, where users were already warned
         self._lock = threading.Lock()
-        self._lent: Endings[Segment | Block] = Endings()
-        self._idle: dict[Segment | Block, int] = {}  # and for how many runs
+        self._lent: EndWatcher[Segment | HeapBlock] = EndWatcher()
+        self._idle: dict[Segment | HeapBlock, int] = {}  # and for how many runs they were not used
         self._spool: Spool | None = None  # of the latest run that had one
-        self._spool_age = 0  # runs that ended since it was kept; its own is the first
+        self._spool_age = 0  # runs that ended since the spool was kept, its own run included
 
     def sees(self, array: Array) -> bool:
         """Whether every lane can see this array's memory."""
@@ -90,7 +91,7 @@ class Arena:
             most = -(-size // PAGE) * PAGE if self._keeps else max(2 * size, 2**16)
             fitting = [segment for segment in self._idle if size <= len(segment) <= most]
             if fitting:
-                # By serial, too: where nothing else decides, a run that is repeated gets the same segments again.
+                # By serial as well, so that a run that is repeated gets the same segments again.
                 segment = min(fitting, key=lambda segment: (len(segment), segment.serial))
                 del self._idle[segment]
             else:
@@ -98,24 +99,24 @@ class Arena:
                     self._idle.clear()
                 check_memory(size)
                 segment = self._new(size)
-            # Every view that numpy makes of this array refers to this very object: its death is the last view's death.
+            # Every view that numpy makes of this array refers to this very object: it is collected after the last view.
             root = _bytes_of(segment)
             segment.lending.begin()
             self._lent.watch(segment, root)
             return root
 
-    def _new(self, size: int) -> Segment | Block:
+    def _new(self, size: int) -> Segment | HeapBlock:
         if self.kind == "heap":
-            return Block(-(-size // PAGE) * PAGE)
-        return create_segment(size, self.kind, self._folder, self._told)
+            return HeapBlock(-(-size // PAGE) * PAGE)
+        return create_segment(size, self.kind, self._folder, self._warned_errnos)
 
     def _is_short_of(self, size: int) -> bool:
-        """Whether so much is not free: then what is kept is worth less than what is asked for."""
+        """Whether so much memory is not free: then kept segments are freed."""
         free = machine.shared_memory_free() if self.kind == "shared" else None
         return size > min(machine.memory_available(), math.inf if free is None else free)
 
     def spoil(self) -> None:
-        """Write over all that is kept and not lent: what the next run leaves out is no answer of the run before."""
+        """Overwrite all that is kept and not lent, so that the next run's output holds no answer of an earlier run."""
         with self._lock:
             self._collect()
             for segment in self._idle:
@@ -123,12 +124,12 @@ class Arena:
 
     def _collect(self) -> None:
         for segment in self._lent.latest():
-            if not segment.lending.is_copied:  # or a fork of this process may still look at it
+            if not segment.lending.is_copied:  # otherwise a fork of this process may still use it
                 segment.lending.end()
                 self._idle[segment] = 0
 
     def spool(self, chunks: int, grain: int, name: str) -> Spool:
-        """For the results of a run of so many chunks: the one of the run before, where that was alike and is free."""
+        """A spool for the results of so many chunks: that of the last run, if it fits and is free, else a new one."""
         with self._lock:
             former, self._spool = self._spool, None
         if former is not None:
@@ -138,14 +139,14 @@ class Arena:
         return Spool(chunks, grain, name, in_memory=self.kind == "shared", folder=self._folder)
 
     def keep_spool(self, spool: Spool) -> None:
-        """After its run: the next one may have it."""
+        """Called after its run: keep the spool for the next one."""
         with self._lock:
             former, self._spool, self._spool_age = self._spool, spool, 0
         if former is not None:
             former.close()
 
     def place(self, array: Array) -> Array:
-        """The array where every lane can see it: itself, or one copy."""
+        """The array itself where every lane can see it, else a copy."""
         return array if self.sees(array) else self.copy(array)
 
     def copy(self, array: Array) -> Array:
@@ -175,7 +176,7 @@ class Arena:
         return np.ndarray(array.shape, array.dtype, memory, 0, array.strides)
 
     def forget_idle(self) -> None:
-        """After a run: let go of segments that nobody looks at and that the latest runs did not need."""
+        """After a run: free segments that have no view and that the latest runs did not use."""
         if self.kind == "heap" or self._keeps:
             return
         with self._lock:
@@ -189,7 +190,7 @@ class Arena:
                 self._spool = None
 
     def close(self) -> None:
-        """Let go of everything; arrays that are still held stay valid."""
+        """Free everything; arrays that still exist stay valid."""
         with self._lock:
             self._lent.forget()
             self._idle.clear()
@@ -198,15 +199,15 @@ class Arena:
                 self._spool = None
 
 
-def _bytes_of(segment: Segment | Block) -> Array:
-    return np.frombuffer(segment.memory if isinstance(segment, Block) else segment, np.uint8)
+def _bytes_of(segment: Segment | HeapBlock) -> Array:
+    return np.frombuffer(segment.memory if isinstance(segment, HeapBlock) else segment, np.uint8)
 
 
 @contextmanager
 def kept_pages(arenas: Iterable[Arena]) -> Iterator[list[Arena]]:
-    """Within it, these arenas lend from others that keep what they have lent: one for each kind, which it gives.
+    """Within the block, the given arenas share one keeping arena per kind, so that pools of a kind use the same pages.
 
-    So all pools of a kind take the same pages, and find them as they have left them.
+    Yields the keeping arenas.
     """
     arenas, sources = list(arenas), dict[ArenaKind, Arena]()
     for arena in arenas:
@@ -221,7 +222,7 @@ def kept_pages(arenas: Iterable[Arena]) -> Iterator[list[Arena]]:
 
 
 def _lowest(array: Array) -> tuple[Array, int]:
-    """The array from its lowest address on, each element that an axis repeats shown once; the bytes that it spans."""
+    """The array from its lowest address on, with each repeated element once; and the bytes that it spans."""
     if array.nbytes == 0:
         return array, 0
     cuts = [slice(1) if not stride else slice(None, None, -1 if stride < 0 else 1) for stride in array.strides]
@@ -231,10 +232,10 @@ def _lowest(array: Array) -> tuple[Array, int]:
 
 
 def _shown_like(array: Array, placed: Array) -> Array:
-    """The copy of what `_lowest` gave, with the axes repeated and turned round as they are in the array."""
-    turned = placed[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
-    strides = [stride if shown else 0 for stride, shown in zip(turned.strides, array.strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(turned, array.shape, strides)
+    """The copy of what `_lowest` gave, with the axes repeated and reversed as they are in the array."""
+    reversed_ = placed[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    strides = [stride if shown else 0 for stride, shown in zip(reversed_.strides, array.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(reversed_, array.shape, strides)
 
 
 class Shared:

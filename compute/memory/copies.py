@@ -1,4 +1,4 @@
-"""One copy of each large array where workers see it, for as long as the array stays what it was."""
+"""One copy of each large array in memory that workers see, until the array changes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from compute.memory.arena import Arena
-from compute.memory.segments import Array, Endings
+from compute.memory.segments import Array, EndWatcher
 from kernels.compilation.parts import same_bytes
 
 
 class Copies:
-    """Copies in an arena, remembered by the arrays that they are of. Not for several threads at once."""
+    """Copies in an arena, by the id of the array that they are of. Not for several threads at once."""
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._copies: dict[int, Array] = {}  # by the array's id
-        self._ended: Endings[int] = Endings()  # which of those arrays are no more
+        self._ended: EndWatcher[int] = EndWatcher()  # which of those arrays are gone
 
-    def of(self, array: Array) -> Array:
-        """The array where workers see it: itself, or one copy until it has changed."""
+    def copy_of(self, array: Array) -> Array:
+        """The array itself where workers see it, else a copy, the same one until the array has changed."""
         if self._arena.sees(array):
             return array
         for gone in self._ended.latest():
@@ -32,7 +32,7 @@ class Copies:
         return placed
 
     def forget(self) -> None:
-        """Let go of all copies; those that somebody else holds stay valid."""
+        """Forget all copies; those that are still in use stay valid."""
         self._copies.clear()
 
 
@@ -42,9 +42,9 @@ def _equal(array: Array, placed: Array) -> bool:
 
 
 def _is_fixed(array: Any) -> bool:
-    """Whether nobody can write to an array: it lies in a bytes object.
+    """Whether no code can write to an array: its memory is a bytes object.
 
-    That an array is read-only says nothing of views of it that were made before, nor of what it is later.
+    `writeable=False` is not enough: an older view may still write, and the flag can be set again.
     """
     while isinstance(array, np.ndarray):
         array = array.base

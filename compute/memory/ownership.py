@@ -1,8 +1,8 @@
-"""Which process something belongs to, for a fork copies what it finds.
+"""Track the owning process of pools and arrays, because a fork copies them.
 
-A child has the parent's pools, but not the threads and processes behind them; it has the parent's arrays, but where
-these are shared memory both look at the same pages. So a pool notes its owner, what holds descriptors of the owner's
-workers lets go of them in a child, and shared memory that a child may look at is not lent again.
+A child has the parent's pools, but not the threads and processes behind them. It has the parent's arrays, but where
+these are shared memory both processes use the same pages. So a pool remembers its owner, objects with descriptors of
+the owner's workers close them in a child, and shared memory that a child may use is not lent again.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ latest_user = _geteuid()
 
 
 def user() -> int:
-    """Whose process this is, asked of the system; `latest_user` is what it answered last, for those in a hurry."""
+    """The effective user of this process, from the system; cached in `latest_user` for callers that must be fast."""
     global latest_user
     latest_user = _geteuid()
     return latest_user
 
 
 class Owner:
-    """The process in which something came to be."""
+    """Remembers the process and the user that created an object."""
 
     def __init__(self) -> None:
         self.process, self._user = os.getpid(), user()
 
-    def is_here(self) -> bool:
-        """Whether that is this process, and no fork of it."""
+    def is_this_process(self) -> bool:
+        """Whether that process is this one, and not a parent that forked it."""
         return self.process == os.getpid()
 
     def is_same_user(self) -> bool:
-        """Whether this process has the user that it had then: servers give up root's rights."""
+        """Whether this process still has the same user: servers give up root's rights."""
         return self._user == user()
 
     def check(self) -> None:
         """RuntimeError with the remedy where this process is another one."""
-        if not self.is_here():
+        if not self.is_this_process():
             raise RuntimeError(
                 f"this pool belongs to process {self.process}; open another one here, after the fork (this is process"
                 f" {os.getpid()})"
@@ -53,7 +53,7 @@ _forget: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKey
 
 
 def in_children(owned: Any, forget: Callable[[Any], None]) -> None:
-    """Have every fork of this process call `forget(owned)` as it begins, for as long as `owned` lives here."""
+    """Make every fork of this process call `forget(owned)` as it begins, for as long as `owned` exists here."""
     _forget[owned] = forget
 
 
@@ -76,7 +76,7 @@ def _count_fork() -> None:
 
 @contextlib.contextmanager
 def own_forks() -> Iterator[None]:
-    """Processes that this thread forks in here are workers: they look at no array that they were not sent."""
+    """Within the block this thread forks workers only: they use no array that they were not sent."""
     _ours.forks = True
     try:
         yield
@@ -85,22 +85,22 @@ def own_forks() -> Iterator[None]:
 
 
 class Lending:
-    """Whether a fork has happened while something was lent: then a child may look at it for as long as it lives."""
+    """Whether a fork has happened while something was lent: then a child may use it for as long as it lives."""
 
     def __init__(self) -> None:
         self._forks: int | None = None
 
     def begin(self) -> None:
-        """It is lent from now on."""
+        """Call it when the object is lent."""
         self._forks = _forks
 
     def end(self) -> None:
-        """It is lent to nobody any more."""
+        """Call it when the object is no longer lent."""
         self._forks = None
 
     @property
     def is_copied(self) -> bool:
-        """Whether a fork came between, as far as this process can tell."""
+        """Whether there was a fork since `begin`, as far as this process knows."""
         return self._forks is not None and self._forks != _forks
 
 
@@ -108,7 +108,10 @@ COMPILING = 10.0  # s that a fork waits for another thread's compilation at the 
 
 
 def _hold_compiler() -> None:
-    """Fork between two compilations: in the child, nobody would ever end the one that another thread has begun."""
+    """Before a fork, wait for numba's compiler lock.
+
+    Otherwise a compilation of another thread would stay unfinished in the child, with the lock held.
+    """
     module = sys.modules.get("numba.core.compiler_lock")
     lock = getattr(getattr(module, "global_compiler_lock", None), "_lock", None)
     _ours.compiler = lock if lock is not None and lock.acquire(timeout=COMPILING) else None

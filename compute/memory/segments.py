@@ -1,11 +1,12 @@
 """Segments: memory in multiprocessing.shared_memory or in a memory-mapped file that other processes can map too.
 
-A segment is reserved in full before it is touched (a full /dev/shm is then an error, not a SIGBUS) and loses its name
-as soon as it exists where the system lets other processes open it through its owner's descriptor (/proc/PID/fd on
-Linux): no way of dying leaves anything behind. Elsewhere, and in a process that has changed its user, into which Linux
-lets nobody look, it keeps its name until the last view of it is gone. A view
-keeps its segment mapped, so no view ever points at nothing; a fork of the owner has views of its own, and where it may
-have one the pages stay until both are gone.
+- A segment is reserved in full before it is touched. A full /dev/shm is then an error, and not a SIGBUS.
+- On Linux other processes open it through its owner's descriptor (/proc/PID/fd). So its name is unlinked as soon as it
+  exists (`_from_descriptor`), and nothing is left behind however the owner dies.
+- Elsewhere, and in a process that has changed its user (Linux then closes /proc/PID/fd to others), it keeps its name
+  until its last view is gone (`_free_name`).
+- A view keeps its segment mapped, so no view ever points to unmapped memory.
+- A fork of the owner has views of its own. If it may have one, the pages stay until both processes' views are gone.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
 Key = TypeVar("Key")
 
-NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only at birth
+NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only for a moment
 _serials = itertools.count(1)
 
 
-class Endings(Generic[Key]):
-    """Tells which of the objects that it watches have come to their end, whenever and in whatever thread that was.
+class EndWatcher(Generic[Key]):
+    """Tells which of the objects that it watches were collected, in whatever thread.
 
-    No Python code is called then, because a Ctrl-C in it would be lost, and nothing waits.
+    The weak references' callbacks run no Python code (a Ctrl-C inside would be lost) and never wait for a lock.
     """
 
     def __init__(self) -> None:
@@ -51,20 +52,20 @@ class Endings(Generic[Key]):
         self._ended: dict[Key, Any] = {}
 
     def watch(self, key: Key, watched: Any) -> None:
-        """Tell of this object under a key; again and again is as good as once."""
+        """Watch this object, under a key. Repeated calls have no further effect."""
         known = self._watched.get(key)
         if known is None or known() is not watched:
             self._watched[key] = weakref.ref(watched, partial(self._ended.__setitem__, key))
 
     def latest(self) -> list[Key]:
-        """The keys of those that have ended since this was asked last."""
+        """The keys of the objects that have ended since the last call."""
         keys = [self._ended.popitem()[0] for _ in range(len(self._ended))]
         for key in keys:
             self._watched.pop(key, None)
         return keys
 
     def forget(self) -> None:
-        """Watch none of them any more."""
+        """Stop watching all of them."""
         self._watched.clear()
         self._ended.clear()
 
@@ -78,27 +79,27 @@ UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) an
 class Segment(mmap.mmap):
     """Mapped memory that other processes can map too; unmapped, and given back, when its last view is gone."""
 
-    name: str  # a path, or "shm:NAME"; none where others open it through our descriptor
-    file: File  # whoever made it keeps it open, and so does a fork of that process
-    serial: tuple[int, int]  # owner's pid and a number: its name in the workers' tables
-    start: int  # where it is mapped here
-    user: int  # whose process it was when it was made
+    name: str  # a path, or "shm:NAME"; empty where others open it through our descriptor
+    file: File  # the process that made it keeps it open, and so does a fork of that process
+    serial: tuple[int, int]  # owner's pid and a number: its key in the workers' tables
+    start: int  # the address at which it is mapped here
+    user: int  # the effective user of the process when it was made
     lending: Lending
-    is_nameless = False  # nothing is to be unlinked: its pages are freed when it ends
+    is_nameless = False  # whether its name was unlinked: then its pages are freed when it ends
 
     def __del__(self) -> None:
         # Not a weakref.finalize: mmap calls those only after it has closed its descriptor, which may be the one in use.
-        # Not at exit: views may be alive until the very end, and the system frees what has no name.
+        # Not at exit: views may exist until the very end, and the system frees what has no name.
         if not self.is_nameless:
             return
         if os.getpid() == self.serial[0]:
             if not self.lending.is_copied:  # a fork that reads the array would die of SIGBUS
-                os.ftruncate(self.file.descriptor, 0)  # at once, whichever worker still maps them
+                os.ftruncate(self.file.descriptor, 0)  # frees the pages at once, also where a worker still maps them
             self.file.close()
-        elif self.file.is_open():  # a fork's copy: the pages are not the fork's to free
+        elif self.file.is_open():  # in a fork: only close our descriptor; the pages belong to the parent
             self.file.close()
         elif self.file.is_mappings:
-            _never_unmapped.append(self)  # mmap would close a number that means another file by now
+            _never_unmapped.append(self)  # mmap would close a number that may be another file's by now
 
     @classmethod
     def over(cls, file: File, size: int, name: str, serial: tuple[int, int]) -> Segment:
@@ -109,9 +110,9 @@ class Segment(mmap.mmap):
         return segment
 
     def populate(self) -> None:
-        """Have this process's page tables hold all of it: else the first touch of each page takes a fault.
+        """Fill this process's page tables for all of it: otherwise the first access to each page takes a fault.
 
-        The pages are there already; only a copy of where they are is made. Nothing where the system cannot.
+        The pages exist already; only the tables are filled. Does nothing where the system cannot.
         """
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # an older kernel, or a sandbox
@@ -119,7 +120,7 @@ class Segment(mmap.mmap):
 
     @property
     def address(self) -> str:
-        """How another process opens it; in a fork, through the fork's own descriptor: the owner may close its own."""
+        """How another process opens it. In a fork by the fork's own descriptor, because the owner may close its own."""
         return self.name or f"/proc/{os.getpid()}/fd/{self.file.descriptor}"
 
     def reference(self, array: Array) -> ArrayRef:
@@ -136,16 +137,16 @@ class Segment(mmap.mmap):
 
     def is_reachable(self) -> bool:
         """Whether others can open it at its address. A fork may have closed the descriptor; a name is the owner's."""
-        if not self.name and self.user != ownership.latest_user:  # pools ask before each run
+        if not self.name and self.user != ownership.latest_user:  # the latter is updated before each run
             return False
         return self.serial[0] == os.getpid() or (not self.name and self.file.is_open())
 
 
-_never_unmapped: list[Segment] = []  # in a fork that has closed all the files it had
+_never_unmapped: list[Segment] = []  # in a fork that has closed its files
 
 
 def is_open_to_others() -> bool:
-    """Whether processes of the same user can open this one's descriptors: not where it has been another user's."""
+    """Whether processes of the same user can open this one's descriptors: not after it has changed its user."""
     if not NAMELESS:
         return False
     prctl = _prctl()
@@ -162,20 +163,20 @@ def _prctl() -> Any:
 PR_GET_DUMPABLE = 3
 
 
-_unusable: set[int] = set()  # the system's reasons why shared memory cannot be used at all, of which users were told
+_unusable: set[int] = set()  # errno values for which shared memory cannot be used at all; users were warned
 
 
-def create_segment(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[int]) -> Segment:
+def create_segment(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[int]) -> Segment:
     """A new segment of at least `size` bytes, reserved in full. MemoryError where there is not that much.
 
-    reasons_told: why shared memory could not be used, of which users were told: once is enough.
+    warned_errnos: errno values for which users were already warned that shared memory cannot be used.
     """
-    # Cut off, it could leave a name of which nobody knows.
+    # An interruption could leave a name in /dev/shm that is never removed.
     with interrupts.put_off():
-        return with_more_files(lambda: _create(size, kind, folder, reasons_told))
+        return with_more_files(lambda: _create(size, kind, folder, warned_errnos))
 
 
-def _create(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[int]) -> Segment:
+def _create(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[int]) -> Segment:
     import tempfile
 
     size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -185,15 +186,15 @@ def _create(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[in
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOENT, errno.ENOSYS, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
-            if error.errno in reasons_told | _unusable:
+            if error.errno in warned_errnos | _unusable:
                 return _create_mapped(size, folder)
-            reasons_told.add(error.errno)
+            warned_errnos.add(error.errno)
             if error.errno == errno.ENOSPC:
                 free = in_words(machine.shared_memory_free() or 0)
                 why = f"has {free} free and {in_words(size)} are needed"
                 remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
             else:
-                _unusable.add(error.errno)  # it will be so at the next time, too
+                _unusable.add(error.errno)  # this does not change while the program runs
                 why, remedy = f"cannot be used ({error.strerror})", "a /dev/shm that can be written to avoids it"
             warnings.warn(
                 f"shared memory {why}: using a memory-mapped file in {folder or tempfile.gettempdir()} instead;"
@@ -205,7 +206,7 @@ def _create(size: int, kind: ArenaKind, folder: str | None, reasons_told: set[in
 
 
 def _of_the_caller() -> int:
-    """The stacklevel of whoever called into this package, for a warning from the function that calls this one."""
+    """The stacklevel of the code that called into this package, for a warning from the function that calls this one."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("compute", "kernels"):
         level, frame = level + 1, frame.f_back
@@ -225,7 +226,7 @@ def _create_shared(size: int) -> Segment:
 
         python_executable.use_for_children()
         memory = SharedMemory(name, create=True, size=size)
-        # The descriptor is SharedMemory's own secret, but there is no other way to reserve before touching.
+        # _fd is a private attribute of SharedMemory, but there is no other way to reserve memory before it is touched.
         descriptor, unlink = os.dup(memory._fd), memory.unlink  # type: ignore[attr-defined]
         memory.close()
     try:
@@ -236,7 +237,7 @@ def _create_shared(size: int) -> Segment:
 
 
 def new_name() -> str:
-    """A name for shared memory that tells whose it is: `hosts.sweep` removes what a killed program has left."""
+    """A name for shared memory with this process's number: `host_program.sweep` removes what killed programs left."""
     return f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -257,7 +258,7 @@ def _create_mapped(size: int, folder: str | None) -> Segment:
 
 
 def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[], None]) -> Segment:
-    """Take over an open descriptor and the duty to unlink."""
+    """A segment of an open descriptor. It takes over the descriptor, and unlinks the name: at once, or at its end."""
     owner = os.getpid()
     serial = (owner, next(_serials))
     nameless = is_open_to_others()
@@ -315,8 +316,8 @@ def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
 def open_by_name(name: str, flags: int = 0) -> int:
     """A descriptor of shared memory, another process's or a new one (O_CREAT).
 
-    SharedMemory would tell the resource tracker, which all of a parent's workers share: taking that back would take the
-    owner's entry with it (cpython#82300), and the owner's unlink would then be an error.
+    SharedMemory would register the name with the resource tracker, which all of a parent's workers share. Unregistering
+    it would remove the owner's entry as well (cpython#82300), and the owner's unlink would then be an error.
     """
     from _posixshmem import shm_open
 
@@ -325,7 +326,7 @@ def open_by_name(name: str, flags: int = 0) -> int:
 
 
 class ArrayRef(NamedTuple):
-    """An array in a segment, as it is sent to another process: some hundred bytes, whatever the array's size."""
+    """What is sent to another process in place of an array in a segment: some hundred bytes, whatever its size."""
 
     address: str
     segment_size: int
@@ -336,7 +337,7 @@ class ArrayRef(NamedTuple):
     dtype: Any
 
     def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
-        """The array, mapped through the process's table of segments."""
+        """The array, by the process's table of segments, into which its segment is mapped if need be."""
         if self.serial not in segments:
             segments[self.serial] = attach_segment(self.address, self.segment_size, self.serial)
         return np.ndarray(
@@ -344,12 +345,12 @@ class ArrayRef(NamedTuple):
         )
 
 
-# What stands between an array and its memory: other arrays, and what as_strided and sliding_window_view put there.
+# What is between an array and its memory: other arrays, and objects of as_strided and sliding_window_view.
 _OVER_ARRAYS: Any = np.ndarray, type(np.lib.stride_tricks.as_strided(np.empty(1)).base)
 
 
 def segment_of(array: Array) -> Segment | None:
-    """The segment that holds an array's memory, or None where others cannot see it: in the heap, above all."""
+    """The segment that holds an array's memory, or None where others cannot see it, as in the heap."""
     base: Any = array
     while isinstance(base, _OVER_ARRAYS):
         base = base.base
@@ -373,7 +374,7 @@ def reference(array: Array) -> ArrayRef:
 
 def check_memory(size: int) -> None:
     """MemoryError where `size` bytes are more than there are, before any of it is touched."""
-    if size < 2**24:  # asking the system would cost more than so little memory is worth
+    if size < 2**24:  # for so little memory the check would cost too much
         return
     free = machine.memory_available()
     if size > free:

@@ -87,7 +87,7 @@ class PipedPool(Pool):
 
 
 def serve(pipe, lane, parent):
-    remote.settle(parent)
+    remote.become_worker(parent)
     while message := pipe.recv_bytes():
         pipe.send_bytes(remote.perform(message, lane))
 

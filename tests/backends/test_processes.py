@@ -112,8 +112,8 @@ def test_the_caller_sleeps_while_one_lane_works_and_another_is_done(last, monkey
     with Processes(2).open() as pool:
         pool.run(nothing, 2)
         pids = [pool._workers[lane].process.pid for lane in range(2)]
-        looks, look = [], pool._doze
-        monkeypatch.setattr(pool, "_doze", lambda *args: looks.append(args) or look(*args))
+        looks, look = [], pool._wait_for_workers
+        monkeypatch.setattr(pool, "_wait_for_workers", lambda *args: looks.append(args) or look(*args))
         assert set(pool.run(one_is_slow, pids[last]).value) == set(pids)
         assert len(looks) < 8  # once for each answer, and once more where it came between two looks
 

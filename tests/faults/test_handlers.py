@@ -185,20 +185,20 @@ def test_a_handler_that_raises_while_code_is_loaded(warm_python, no_leaks, backe
 
 PREPARING = """
 import signal
-from compute.backends import hosts
+from compute.backends import host_program
 from ctrl_c import CtrlC
 
 def handler(*_):
     raise TimeoutError("the handler's")
 
 signal.signal(signal.SIGALRM, handler)
-hosts.prepare()
+host_program.prepare()
 k, came = 1, True
 while came:
     raised = False
     try:
         with CtrlC(k, signal.SIGALRM) as at:
-            hosts.prepare()
+            host_program.prepare()
     except TimeoutError as error:
         assert str(error) == "the handler's", error
         raised = True

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-from compute.backends import hosts
+from compute.backends import host_program
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -111,7 +111,7 @@ def test_pools_of_a_server_that_drops_its_privileges(no_leaks, backend, when):
             # loky's semaphores are root's, and it says that it cannot remove them; root's next program does.
             said = set(re.findall(r"^\w*Error.*", done.stderr, re.MULTILINE))
             assert said <= {"PermissionError: [Errno 13] Permission denied"}
-            hosts.sweep()
+            host_program.sweep()
         else:
             assert done.stderr == ""
         left = {name.partition("-")[0] for name in os.listdir(folder)}

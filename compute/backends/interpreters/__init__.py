@@ -145,19 +145,19 @@ class InterpreterPool(Pool):
         raise ValueError(SHARE_NOTHING)
 
     def pause(self) -> bool:
-        """Take the pool's turn and end the interpreters, which the next run makes anew; whether that could be done.
+        """Take the pool's run lock and end the interpreters, which the next run makes anew; whether that could be done.
 
-        `go_on` gives the turn back.
+        `go_on` releases it.
         """
-        if not self._turn.acquire(timeout=FORKING):
+        if not self._run_lock.acquire(timeout=FORKING):
             return False
         if sum(there.pause(FORKING) for there in self._there) == len(self._there):
             return True
-        self._turn.release()
+        self._run_lock.release()
         return False
 
     def go_on(self) -> None:
-        self._turn.release()
+        self._run_lock.release()
 
     def forget(self) -> None:
         for there in self._there:

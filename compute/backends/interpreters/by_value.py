@@ -22,7 +22,7 @@ from compute.backends.backend import Refused
 from compute.backends.interpreters.subinterpreter import obstacle
 from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.parts import asks_code, codes_of, globals_of, imported_by
+from kernels.compilation.parts import codes_of, globals_of, imported_by, runs_code_for_attributes
 from kernels.compilation.reach import reach_of
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
@@ -160,7 +160,7 @@ class _Description:
         if provenance.is_installed(module) and not provenance.is_ours(name):
             self.modules.setdefault(name, path)
             return "module", name, {k: v for k, v in read.items() if type(v) in PLAIN and not k.startswith("__")}
-        if asks_code(module):
+        if runs_code_for_attributes(module):
             self._refuse(path, "a module whose attributes are computed")
         number = self._number(module)
         parts = {name: self.of(value, f"{path}.{name}") for name, value in read.items() if not name.startswith("__")}

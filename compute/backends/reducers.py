@@ -16,25 +16,25 @@ from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.reach import reach_of
 
-Way = tuple[Callable[..., Any], tuple[Any, ...]]
+Reduction = tuple[Callable[..., Any], tuple[Any, ...]]
 LOCKS: dict[type, Callable[[], Any]] = {
     type(threading.Lock()): threading.Lock,
     type(threading.RLock()): threading.RLock,
 }
 
 
-def way_of(obj: Any, given: bool) -> Way | None:
-    """How a worker makes the object; None for one that pickles in its own way.
+def reduction_of(obj: Any, is_input: bool) -> Reduction | None:
+    """How a worker makes the object again; None for one that pickles in its own way.
 
-    given: whether it is an input, or a part of one. A lock among the inputs is there for others to wait for, which no
-    lane in another process would; one that a body reaches is another in each worker.
+    is_input: whether it is an input, or a part of one. A lock that is passed as an input is meant to be shared, which
+    is impossible across processes, so it is not replaced. A lock that a body reaches is replaced in each worker.
     """
     if provenance.is_dispatcher(obj):
-        reached = reach_of(obj.py_func, compiled=True)
-        return _dispatcher, (reached.key, obj.py_func, provenance.dispatcher_parts(obj))
+        reach = reach_of(obj.py_func, compiled=True)
+        return _dispatcher, (reach.key, obj.py_func, provenance.dispatcher_parts(obj))
     if isinstance(obj, functools._lru_cache_wrapper) and not provenance.is_installed(obj):
         return _remembering, (obj.__wrapped__, obj.cache_parameters())
-    if type(obj) in LOCKS and not given:
+    if type(obj) in LOCKS and not is_input:
         return LOCKS[type(obj)], ()
     if type(obj) is functools.cached_property:  # which holds a lock in Python 3.11
         return _cached_property, (obj.func, obj.attrname)
@@ -48,44 +48,44 @@ def way_of(obj: Any, given: bool) -> Way | None:
 
 
 class OwnLock:
-    """Stands for a lock: the worker's own."""
+    """Stands for a lock; a worker makes one of its own."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
 
-    def __reduce__(self) -> Way:
+    def __reduce__(self) -> Reduction:
         return LOCKS[self._kind], ()
 
 
 def _dispatcher(key: str, function: types.FunctionType, parts: tuple[Any, ...]) -> Any:
-    """A user's compiled helper made again, once for all that it reaches: to numba each is a type of its own.
+    """A user's compiled helper, made again once for each key: numba takes each dispatcher for a type of its own.
 
-    numba's own way would give one that is here already, with old globals.
+    numba's unpickling would return an existing dispatcher with old globals.
     """
-    known = key, repr(parts)
-    if (made := _dispatchers.get(known)) is None:
+    identity = key, repr(parts)
+    if (dispatcher := _dispatchers.get(identity)) is None:
         from kernels.compilation.compiler import adopt
 
-        made = _dispatchers[known] = adopt(provenance.dispatcher_again(function, parts))
-    return made
+        dispatcher = _dispatchers[identity] = adopt(provenance.dispatcher_again(function, parts))
+    return dispatcher
 
 
 _dispatchers: Bounded[tuple[str, str], Any] = Bounded(MADE)
 
 
 def _remembering(function: Any, parameters: dict[str, Any]) -> Any:
-    """A function under `lru_cache` made again, which has remembered nothing yet."""
+    """A function under a new, empty `lru_cache`."""
     return functools.lru_cache(**parameters)(function)
 
 
 def _cached_property(function: Any, name: str) -> Any:
-    made: Any = functools.cached_property(function)
-    made.attrname = name
-    return made
+    cached: Any = functools.cached_property(function)
+    cached.attrname = name
+    return cached
 
 
 def _value_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
-    """Its value in the caller's context; nothing where it has none."""
+    """A tuple of its value in the caller's context; an empty one where it has none."""
     try:
         return (variable.get(),)
     except LookupError:
@@ -93,23 +93,23 @@ def _value_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
 
 
 def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
-    """A ContextVar that has this value wherever nobody sets another."""
+    """A ContextVar with this default value."""
     return contextvars.ContextVar(name, default=value[0]) if value else contextvars.ContextVar(name)
 
 
 def _filled_dict(key_type: Any, value_type: Any, items: dict[Any, Any]) -> Any:
     from numba.typed import Dict
 
-    made = Dict.empty(key_type, value_type)
+    typed = Dict.empty(key_type, value_type)
     for key, value in items.items():
-        made[key] = value
-    return made
+        typed[key] = value
+    return typed
 
 
 def _filled_list(item_type: Any, items: list[Any]) -> Any:
     from numba.typed import List
 
-    made = List.empty_list(item_type)
+    typed = List.empty_list(item_type)
     for item in items:
-        made.append(item)
-    return made
+        typed.append(item)
+    return typed

@@ -1,7 +1,12 @@
-"""The programs that processes are started in, where these lack what multiprocessing and loky take for granted.
+"""Make the current program able to start workers, where it lacks what multiprocessing and loky take for granted.
 
-A program may be a worker of somebody else's pool, have closed its standard streams, be no Python by its own name, have
-a folder for temporary files whose path is too long for a socket, or have been killed before it could tidy up.
+- Its standard streams may be closed.
+- It may be a daemon of multiprocessing's, which may have no children.
+- It may be another program with Python inside, so that sys.executable is not Python.
+- Its folder for temporary files may have a path that is too long for a socket.
+- Earlier programs may have been killed, and have left files and shared memory behind.
+
+Workers also learn here in which folder the caller is, and where it looks for modules.
 """
 
 from __future__ import annotations
@@ -27,30 +32,31 @@ SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other sy
 LISTENER = len("/listener-12345678") + 4
 ROOTS = "/tmp", "/var/tmp", "/dev/shm"  # where a socket's folder can be if TMPDIR is too long
 SHARED_MEMORY = Path("/dev/shm")
-# Names carry the process that they are of: loky's semaphores, shared memory and files that must keep their names, and
-# folders of multiprocessing's sockets that we have made. One that it had made before has a file in it that says so.
+# These names contain the number of the process that made them: loky's semaphores, shared memory and files that must
+# keep their names, and folders of multiprocessing's sockets that we have made. A folder that multiprocessing made
+# itself is marked by a file nfold-owner-PID in it.
 IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
 IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped)-(\d+)-\w+|pymp-\w+")
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 
 def prepare() -> None:
-    """Before workers are started: let this process have what they need of it."""
-    # A TimeoutError of a signal's handler would be taken for the system's: for a stream that is closed, or for the
-    # death of the tracker, of which users are then warned.
+    """Called before workers are started."""
+    # A TimeoutError that a signal's handler raises would be taken for the system's: for a closed stream, or for the
+    # death of the resource tracker, of which users would be warned.
     with interrupts.put_off():
-        _hold_streams()
-        with parenthood():
+        _open_standard_streams()
+        with able_to_start_processes():
             resource_tracker.ensure_running()
         _sweep_once()
 
 
 @contextlib.contextmanager
-def parenthood() -> Iterator[None]:
-    """Processes can be started in here, by Python's own program, whatever this process is to others.
+def able_to_start_processes() -> Iterator[None]:
+    """Within the block this process may start children, even as a daemon, and they run the Python executable.
 
-    multiprocessing forbids children to its daemons (a Pool's workers), because nobody would end them. Ours leave when
-    their parent is gone.
+    multiprocessing forbids its daemons (a Pool's workers) to have children, because these would stay behind. Our
+    workers end when their parent has.
     """
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     is_daemon, executable = config.pop("daemon", None), sys.executable
@@ -67,7 +73,7 @@ def parenthood() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _streams() -> Iterator[None]:
-    """Have something to flush, as loky does before it starts a process, where this program has closed its streams."""
+    """Within the block sys.stdout and sys.stderr are open: loky flushes them before it starts a process."""
     absent = [name for name in ("stdout", "stderr") if getattr(getattr(sys, name), "closed", True)]
     former = {name: getattr(sys, name) for name in absent}
     with contextlib.ExitStack() as stack:
@@ -80,24 +86,24 @@ def _streams() -> Iterator[None]:
                 setattr(sys, name, stream)
 
 
-def _hold_streams() -> None:
-    """Where a standard stream is closed, put nothing in its place: the next file would be taken for it."""
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of a closed standard stream. Otherwise the next opened file would get its number."""
     if os.name != "posix":
         return
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # which is the lowest number that is free
+            opened = os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is the stream's
             os.set_inheritable(opened, True)
 
 
 def socket_folder() -> None:
-    """Have multiprocessing's sockets in a folder with a path that is short enough, and with our number in its name."""
+    """Make multiprocessing put its sockets into a folder whose path is short enough, with our number in its name."""
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     known = config.get("tempdir")
     if known is not None and len(os.fsencode(known)) + LISTENER <= SOCKET_PATH and os.access(known, os.W_OK | os.X_OK):
-        if processes.parent_process() is None:  # a child of multiprocessing's uses its parent's
+        if processes.parent_process() is None:  # a child of multiprocessing's uses its parent's folder
             Path(known, f"nfold-owner-{os.getpid()}").touch()
         return
     from multiprocessing import util
@@ -109,7 +115,7 @@ def socket_folder() -> None:
             continue
         with contextlib.suppress(OSError):
             config["tempdir"] = tempfile.mkdtemp(prefix=f"pymp-{os.getpid()}-", dir=root)
-            # Where this process has given up the right to remove it by then, `sweep` of another one will.
+            # If this process has lost the right to remove it by then, `sweep` of another process will.
             util.Finalize(None, rmtree, (config["tempdir"], True), exitpriority=-100)
             return
     raise OSError(
@@ -118,11 +124,11 @@ def socket_folder() -> None:
     )
 
 
-Place = tuple[list[str], str | None]  # where a process looks for modules, and its folder; None if that is removed
+Place = tuple[list[str], str | None]  # sys.path, and the current folder; None where that was removed
 
 
-def place() -> Place:
-    """Where this process is."""
+def current_place() -> Place:
+    """Where this process looks for modules and files."""
     try:
         folder = os.getcwd()
     except OSError:
@@ -130,9 +136,9 @@ def place() -> Place:
     return sys.path[:], folder
 
 
-def move(to: Place) -> bool:
-    """In a worker: look for modules and files where the caller does; whether that is elsewhere than before."""
-    if to == place():
+def move_to(to: Place) -> bool:
+    """In a worker: look for modules and files where the caller does. Returns whether that has changed."""
+    if to == current_place():
         return False
     path, folder = to
     sys.path[:] = path
@@ -147,7 +153,7 @@ _swept_by: int | None = None
 
 
 def _sweep_once() -> None:
-    """Remove what programs of this user have left that were killed before they could: nobody else will."""
+    """Once in a process: remove what killed programs of this user have left behind."""
     global _swept_by
     if _swept_by != os.getpid() and sys.platform == "linux":
         _swept_by = os.getpid()
@@ -155,10 +161,12 @@ def _sweep_once() -> None:
 
 
 def sweep() -> list[str]:
-    """Remove the semaphores, the folders of sockets and the named memory whose owners have died; their paths.
+    """Remove the semaphores, the folders of sockets and the named memory whose owners have died; return their paths.
 
-    What does not say whose it is, another user's, and what any process still uses is left alone: the numbers of a
-    container's processes are not those of others that share its folders.
+    Left alone is
+    - what has no owner's number,
+    - what belongs to another user,
+    - what any process still uses: processes of another container that shares the folder have numbers of their own.
     """
     from shutil import rmtree
 
@@ -167,7 +175,7 @@ def sweep() -> list[str]:
     for folder, pattern in places:
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):
-                with contextlib.suppress(OSError):  # another one sweeps, too
+                with contextlib.suppress(OSError):  # another process may sweep at the same time
                     if (named := pattern.fullmatch(path.name)) and _is_left(path, named[1]):
                         rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
                         removed.append(str(path))
@@ -187,10 +195,10 @@ def _is_left(path: Path, owner: str | None) -> bool:
 
 
 def _is_listened_to(path: Path) -> bool:
-    """Whether some process, of whatever container, has a socket there; it hears nothing of the question.
+    """Whether some process, of whatever container, listens on this socket; found without connecting to it.
 
-    A listener that was connected to would take it for a request, and a fork server would end. A socket of the wrong
-    kind is refused by the system: for its kind where there is a listener, and as any other where there is none.
+    A listener would take a connection for a request, and a fork server would end. So a socket of the wrong kind is
+    used, which the system always refuses: with ECONNREFUSED if nobody listens, with another error if somebody does.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         return probe.connect_ex(str(path)) != errno.ECONNREFUSED
@@ -198,7 +206,7 @@ def _is_listened_to(path: Path) -> bool:
 
 def _is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # where /proc shows this user's processes alone, this tells of all
+        os.kill(pid, 0)  # unlike /proc, which may show this user's processes only, this works for all
     except ProcessLookupError:
         return False
     except OSError:
