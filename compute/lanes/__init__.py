@@ -1,1 +1,11 @@
-"""What every worker does: take tickets and run chunks; and the words, the waiting and the interrupts around it."""
+"""What every worker does: take tickets and run chunks. README.md beside this file explains what is hard in it.
+
+loop.py           the lane loop that every worker runs, and Job, what a lane needs for a run
+control.py        the control array: the words in which lanes and caller exchange everything, each with who writes it
+awaiting.py       the lane loop for bodies that wait (coroutine functions)
+spin.py           waiting without sleeping, for a moment
+interrupts.py     postpones or recovers exceptions of signal handlers, such as Ctrl-C's
+usage.py          a thread's figures from the operating system, and its pinning to a CPU
+native_usage.py   the same for compiled lanes, without the GIL
+errors.py         makes an exception picklable
+"""

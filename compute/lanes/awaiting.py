@@ -1,10 +1,10 @@
 """The lane loop for bodies that wait: coroutine functions, many of them on one thread.
 
-While one lane waits for what is outside, the others of its loop go on. It is the loop of compute.lanes.loop with an
-`await` in it, which no compiled code could have.
+While one lane waits for a server or a disk, the others of its event loop go on. It is the loop of compute.lanes.loop
+with an `await` in it, which compiled code cannot have.
 
-A lane that waits does not look at the stop flag. So a loop of lanes has somebody who does, and cancels them: a run that
-is interrupted, or in which another lane has failed, ends at once, whatever its bodies wait for.
+A lane that waits does not look at the stop flag. So a task of the event loop looks at it every 50 ms and cancels the
+lanes. A run that is interrupted, or in which another lane has failed, thus ends at once, whatever its bodies wait for.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from compute.lanes.control import (
 )
 from kernels.definition.bodies import nothing_returned
 
-Made = TypeVar("Made")
-PERIOD = 0.05  # s between looks at the stop flag: 20 wake-ups a second cost nothing, and nobody waits longer for an end
-CLEANING_UP = 2.0  # s that a body has for what it does when it is cancelled, such as to roll back
-EXHAUSTED, TOLD_TO_STOP = 0, 2  # as the lane loop's own
+Value = TypeVar("Value")
+PERIOD = 0.05  # s between looks at the stop flag: a stop takes at most this long, and 20 wake-ups a second cost nothing
+CLEANING_UP = 2.0  # s that a body has to clean up when it is cancelled, such as to roll back
+EXHAUSTED, TOLD_TO_STOP = 0, 2  # states, as those of the lane loop
 
 
 class AwaitingLane:
-    """A lane function, called as all are: then it has a loop to itself. `steps` are those of a lane that shares one."""
+    """A lane function. Called as others are, it runs on an event loop of its own; `steps` is for a shared one."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class AwaitingLane:
         self._begin, self._end = notes
 
     def __call__(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...], until: int) -> int:
-        """Run the lane to its end, whatever `until` says: it hands over whenever it waits."""
+        """Run the lane to its end. `until` is ignored, because the lane hands over whenever it waits."""
         is_noting = control[line + FILE] != 0
         if is_noting:
             self._begin(control, line)
@@ -96,13 +96,13 @@ class AwaitingLane:
                 control[line + CURRENT] = 0
                 control[line + TAKEN] += 1
                 now = time.perf_counter_ns()
-                if spans:  # the CPU's time is nobody's own where lanes share a thread
+                if spans:  # CPU time cannot be assigned to one lane when lanes share a thread
                     span = spans + WORDS_PER_SPAN * chunk
                     control[span], control[span + 1], control[span + 2] = began, now, 0
                 control[line + STARTED] = began = now
             return TOLD_TO_STOP
         except asyncio.CancelledError:
-            if control[STOP] == 0:  # the body's own affair
+            if control[STOP] == 0:  # the body itself raised it: not our stop
                 raise
             return TOLD_TO_STOP
         finally:
@@ -111,18 +111,19 @@ class AwaitingLane:
 
 
 def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
-    """What the lanes return, run on one loop of their own; the first that raises ends it.
+    """Run the lanes on one event loop of their own; return what they return. The first that raises ends all.
 
     The thread's CPU time is added to this line.
     """
-    # asyncio forgets a task whose turn a Ctrl-C cuts off before it has begun, and then waits for it for ever.
+    # If a Ctrl-C comes just before a task begins, asyncio loses the task and then waits for it for ever.
     with interrupts.put_off(ControlArray(control).stop):
         return off_the_loop(lambda: _run(lanes, control, line))
 
 
-def off_the_loop(do: Callable[[], list[Made]]) -> list[Made]:
+def off_the_loop(do: Callable[[], list[Value]]) -> list[Value]:
     """do(), on a thread without an event loop: a notebook's or a server's own has one, and loops do not nest."""
-    if asyncio._get_running_loop() is None:  # to ask by an exception would put that into every traceback of a body
+    # Not get_running_loop(): it would raise, and that exception would appear in every traceback of a body.
+    if asyncio._get_running_loop() is None:
         return do()
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(contextvars.copy_context().run, do).result()
@@ -132,7 +133,7 @@ def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -
     began = time.thread_time_ns()
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_heeding(lanes, control))
+        return loop.run_until_complete(_run_until_stopped(lanes, control))
     finally:
         try:
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -142,17 +143,19 @@ def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -
         control[line + CPU] += time.thread_time_ns() - began
 
 
-async def _heeding(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:
+async def _run_until_stopped(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:
+    """Run the lanes as tasks, until all have ended or the stop flag is set; then cancel what still runs."""
     tasks = [asyncio.ensure_future(lane) for lane in lanes]
-    everybody = asyncio.gather(*tasks)
-    everybody.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told of by its task, below
-    while not everybody.done() and not control[STOP]:
-        await asyncio.wait([everybody], timeout=PERIOD)
+    all_lanes = asyncio.gather(*tasks)
+    # Retrieves its exception, or asyncio would print it: each task's own is raised below.
+    all_lanes.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    while not all_lanes.done() and not control[STOP]:
+        await asyncio.wait([all_lanes], timeout=PERIOD)
     while waiting := [task for task in tasks if not task.done()]:
-        for task in waiting:  # again and again: a body may catch it once
+        for task in waiting:  # repeatedly: a body may catch the cancellation
             task.cancel()
         await asyncio.wait(waiting, timeout=CLEANING_UP)
-    if strays := asyncio.all_tasks() - {asyncio.current_task()}:  # what bodies have begun and not awaited
+    if strays := asyncio.all_tasks() - {asyncio.current_task()}:  # tasks that bodies have begun and not awaited
         for stray in strays:
             stray.cancel()
         await asyncio.wait(strays, timeout=PERIOD)

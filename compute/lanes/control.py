@@ -1,4 +1,4 @@
-"""The control array: int64 words in which a run's lanes and its caller tell each other everything.
+"""The control array: int64 words in which a run's lanes and its caller exchange all that they must know of each other.
 
     word 0     HEADER     line_of(0)  line_of(1)        words[DONE]      words[ORDER]     words[SPANS]
     ├──────────┼──────────┼───────────┼──────────┼─ … ──┼────────────────┼────────────────┼───────────────────┤
@@ -45,10 +45,10 @@ N_CHUNKS = HEADER + 2  # the caller -> the caller's spin: how many chunks the ru
 N_LANES = HEADER + 3  # the caller -> lanes, the caller's spin, workers: how many lanes there are
 GRAIN = HEADER + 4  # the caller -> lanes: the indices of a chunk
 N_INDICES = HEADER + 5  # the caller -> lanes: how many indices the run has; the last chunk may have less than GRAIN
-DONE = HEADER + 6  # the caller -> lanes, the caller's spin: the place of the done words
-ORDER = HEADER + 7  # the caller -> lanes: the place of the order; 0 where ticket t is chunk t
-SPANS = HEADER + 8  # the caller -> lanes, the caller: the place of the spans; 0 where there is no room for them
-DETAILED = HEADER + 9  # the caller -> who runs a lane: whether lanes note what the system knows of their threads
+DONE = HEADER + 6  # the caller -> lanes, the caller's spin: the offset of the done words
+ORDER = HEADER + 7  # the caller -> lanes: the offset of the order; 0 where ticket t is chunk t
+SPANS = HEADER + 8  # the caller -> lanes, the caller: the offset of the spans; 0 where there is no room for them
+DETAILED = HEADER + 9  # the caller -> who runs a lane: whether lanes record the system's figures of their threads
 SENDING = HEADER + 10  # the caller -> the caller, for the ledger: ns that it took to make and send messages
 
 # A lane's line, from line_of(lane) on: words that it writes for each chunk, and what belongs to them.
@@ -66,14 +66,14 @@ INSIDE = 10  # the lane; the caller for a dead one -> the caller: 1 while it is 
 MARK = 11  # the caller -> the lane: 1 + its number, with which it marks the chunks that it has done
 
 # Words that it writes once.
-PIN = 16  # the caller; cleared where the system refuses -> who runs the lane, the timeline: 1 + the CPU it is held to
+PIN = 16  # the caller; cleared where the system refuses -> who runs the lane, the timeline: 1 + its CPU if it is pinned
 LOADING = 17  # the worker -> the caller, for the ledger: ns that it took to unpack the message
 QUEUED = 18  # the lane -> the caller, for the ledger: ns for which its thread was ready and had no CPU, or UNKNOWN
 VOLUNTARY = 19  # the lane -> the caller: how often its thread gave up its CPU, or UNKNOWN
 INVOLUNTARY = 20  # the lane -> the caller: how often its CPU was taken from its thread, or UNKNOWN
 FAULTS = 21  # the lane -> the caller: minor page faults of its thread, or UNKNOWN
 PROCESS_CPU = 22  # the lane -> the caller: CPU time of its whole process meanwhile, in ns, or UNKNOWN
-FILE = 23  # who runs the lane -> the lane: 1 + the descriptor of its schedstat, UNKNOWN for none, 0: note nothing
+FILE = 23  # who runs the lane -> the lane: 1 + its schedstat's descriptor, UNKNOWN for none; 0: it records no usage
 BEFORE = 24  # the lane -> the lane: as many words as there are READINGS, as they were when its thread began
 
 READINGS = 5  # the words from QUEUED on
@@ -89,7 +89,7 @@ def line_of(lane: Any) -> Any:
 
 
 class ControlArray:
-    """The caller's hand on a control array: lay it out, read what the lanes wrote."""
+    """Lays out a control array, and reads what the lanes wrote into it."""
 
     def __init__(self, words: Words) -> None:
         self.words = words
@@ -100,9 +100,9 @@ class ControlArray:
         return int(line_of(lanes)) + chunks * (2 + WORDS_PER_SPAN * (chunks <= SPANS_BOUND))
 
     def lay_out(self, plan: Plan, lanes: int, *, detailed: bool = False, pins: Sequence[int] = ()) -> None:
-        """Make everything ready for a first pass over all chunks, in the plan's order.
+        """Prepare all words for a first pass over all chunks, in the plan's order.
 
-        detailed: whether lanes note what the system knows of them, beside their clocks. pins: the CPU of each lane.
+        detailed: whether lanes record the system's figures of their threads, beside clocks. pins: the CPU of each lane.
         """
         words, chunks, done = self.words, plan.chunks, line_of(lanes)
         words[: done + chunks] = 0
@@ -138,8 +138,8 @@ class ControlArray:
     @property
     def done(self) -> Words:
         """A word for each chunk: 1 + the lane that finished it, or 0. Progress bars read it while lanes write."""
-        place = int(self.words[DONE])
-        return self.words[place : place + int(self.words[N_CHUNKS])]
+        offset = int(self.words[DONE])
+        return self.words[offset : offset + int(self.words[N_CHUNKS])]
 
     def current(self, lane: int) -> int | None:
         """The chunk that a lane has begun and not finished."""
@@ -154,11 +154,11 @@ class ControlArray:
         return int(self.words[line_of(lane) + PROCESS])
 
     def is_over(self) -> bool:
-        """Whether every chunk is done and every lane that came has left: nobody touches the arrays any more."""
+        """Whether every chunk is done and no lane is in the loop: nothing uses the arrays any more."""
         return bool(self.done.all()) and not self.is_busy()
 
     def left(self, lane: int) -> None:
-        """Note for a lane whose worker is dead that it is no longer in the loop."""
+        """Clear INSIDE of a lane whose worker is dead."""
         self.words[line_of(lane) + INSIDE] = 0
 
     def is_busy(self) -> bool:
@@ -170,7 +170,7 @@ class ControlArray:
         self.words[STOP] = 1
 
     def totals(self) -> tuple[LaneTotals, ...]:
-        """What each lane that ran wrote of itself."""
+        """The figures that each lane that ran wrote of itself."""
         rows = self.words[line_of(0) : line_of(self.lanes)].reshape(self.lanes, WORDS_PER_LINE)
         chunks = np.bincount(self.done, minlength=self.lanes + 1)[1:]  # a lane that died did not count its own
         return tuple(
@@ -209,12 +209,12 @@ class ControlArray:
         }
 
     def spans(self) -> np.ndarray[Any, Any]:
-        """One row a chunk where every lane recorded, else none."""
+        """One row a chunk where every lane recorded spans, else none."""
         lanes = range(self.lanes)
         if not self.words[SPANS] or not all(self.words[line_of(lane) + RECORDS] for lane in lanes):
             return np.empty(0, SPAN)
-        chunks, place = int(self.words[N_CHUNKS]), int(self.words[SPANS])
-        times = self.words[place : place + WORDS_PER_SPAN * chunks].reshape(chunks, WORDS_PER_SPAN) / 1e9
+        chunks, offset = int(self.words[N_CHUNKS]), int(self.words[SPANS])
+        times = self.words[offset : offset + WORDS_PER_SPAN * chunks].reshape(chunks, WORDS_PER_SPAN) / 1e9
         spans = np.empty(chunks, SPAN)
         spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
         spans["start"], spans["stop"], spans["cpu"] = times.T

@@ -1,4 +1,4 @@
-"""Exceptions on their way to another process."""
+"""Make an exception picklable before it is sent to another process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import traceback
 
 
 def sendable(error: BaseException) -> BaseException:
-    """The error with its traceback in this process as a note; a RuntimeError of the same words where it has no pickle.
+    """The error with this process's traceback as a note; a RuntimeError of the same text where it cannot be pickled.
 
-    Many exceptions are pickled and never come back: their `__init__` takes something else than `args`.
+    Many exceptions can be pickled but not unpickled: their `__init__` takes something else than `args`.
     """
     lines = "".join(traceback.format_exception(error))
     note = None if error.__traceback__ is None else f"in worker process {os.getpid()}:\n{lines}"
@@ -23,13 +23,13 @@ def sendable(error: BaseException) -> BaseException:
     except BaseException:  # a pickle may call anything, sys.exit too
         is_error = False
     if not is_error:
-        error = RuntimeError(f"{type(error).__name__}: {_words(error)}")
+        error = RuntimeError(f"{type(error).__name__}: {_text_of(error)}")
         if note is not None:
             error.add_note(note)
     return error
 
 
-def _words(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as fault:

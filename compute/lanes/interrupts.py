@@ -1,9 +1,11 @@
-"""Exceptions of signal handlers, where Python's own way with them will not do: it would cut off what must not be cut
-off, or lose them.
+"""Postpone or recover exceptions that signal handlers raise (Ctrl-C, timeouts).
 
-Ctrl-C is the usual one; a handler of SIGALRM, SIGTERM or any other signal that raises is no different. A handler runs
-when its signal comes, as ever; only what it raises is kept for later. Handlers that raise nothing change nothing.
-README.md beside this file says what does not work, and why.
+`put_off` delays them until a block has ended, because they would interrupt code that must not be interrupted.
+`InterruptWatch` notices those that Python swallows, and raises them again.
+
+Ctrl-C is the usual one; a handler of SIGALRM, SIGTERM or any other signal that raises is treated in the same way. A
+handler runs when its signal comes; only the exception that it raises is kept for later. Handlers that raise nothing
+change nothing. README.md beside this file says what does not work, and why.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import functools
 import sys
 import threading
 
-# What the signal module wraps: its own functions make enums of handlers, at 3 us each, and a short run takes 15 us.
+# _signal instead of signal, whose wrappers convert handlers to enums, at 3 us each: a short run takes 15 us.
 from _signal import NSIG, getsignal, signal
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -23,7 +25,7 @@ from typing import Any
 from kernels.compilation import signal_guard
 
 Handler = Callable[[int, FrameType | None], Any]
-SIGNALS = range(1, min(NSIG, 32))  # the real-time signals beyond are nobody's timeouts, and would double the cost
+SIGNALS = range(1, min(NSIG, 32))  # real-time signals, from 32 on, are not used for timeouts, and would double the cost
 
 
 def _nothing() -> None:
@@ -32,38 +34,39 @@ def _nothing() -> None:
 
 @functools.cache
 def _system_calls_python() -> Callable[[int], bool]:
-    """What tells whether a signal comes to Python's handler: a program around Python may have its own, in C.
+    """Return a function that tells whether a signal's C-level handler is Python's.
 
-    uWSGI does, and Python does not hear of it. Putting Python's handler "back" would leave uWSGI deaf.
+    uWSGI installs its own in C, and Python does not learn of it. Restoring Python's would disable uWSGI's.
     """
     if not hasattr(_signal, "SIGRTMAX") or getsignal(_signal.SIGRTMAX) != _signal.SIG_DFL:
         return lambda number: True
     import ctypes
 
     system_handler = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int)(("PyOS_getsig", ctypes.pythonapi))
-    signal(_signal.SIGRTMAX, _nothing)  # a signal that nobody sends shows how Python's own looks
+    signal(_signal.SIGRTMAX, _nothing)  # a Python handler for an unused signal shows the address of Python's C handler
     pythons = system_handler(_signal.SIGRTMAX)
     signal(_signal.SIGRTMAX, _signal.SIG_DFL)
     return lambda number: system_handler(number) == pythons
 
 
-_latest: tuple[list[Any], list[int]] = [], []  # all handlers, and the places of those that are Python code's
+_latest: tuple[list[Any], list[int]] = [], []  # all handlers, and the indices of those that are Python code
 
 
 def _handlers() -> list[tuple[int, Any]]:
-    """The signals whose handlers are Python code's, and these handlers."""
+    """The signals whose handlers are Python code, and these handlers."""
     global _latest
     handlers = list(map(getsignal, SIGNALS))
-    if handlers != _latest[0]:  # as a rule they are, and to look at each takes longer than to ask for all
+    if handlers != _latest[0]:  # usually unchanged; checking each handler costs more than reading all
         is_code = [bool(handler and callable(handler)) for handler in handlers]  # the system's default is 0
-        _latest = handlers, [place for place, is_it in enumerate(is_code) if is_it]
-    return [(SIGNALS[place], handlers[place]) for place in _latest[1]]
+        _latest = handlers, [index for index, is_it in enumerate(is_code) if is_it]
+    return [(SIGNALS[index], handlers[index]) for index in _latest[1]]
 
 
 def _call(handler: Handler, number: int, frame: FrameType | None) -> None:
-    """Call a handler. CancelledError where it has cancelled a task of the event loop that this thread is in.
+    """Call a handler. CancelledError where it has cancelled a task of this thread's event loop.
 
-    asyncio.run's own handler of Ctrl-C does so, and raises nothing. The task cannot hear of it while it runs our code.
+    asyncio.run's own handler of Ctrl-C does so, and raises nothing. A task notices its cancellation when it next
+    awaits, which it does not while it runs our code.
     """
     asyncio = sys.modules.get("asyncio")
     loop = asyncio and asyncio._get_running_loop()
@@ -76,19 +79,19 @@ def _call(handler: Handler, number: int, frame: FrameType | None) -> None:
         raise asyncio.CancelledError
 
 
-class _Ears:
-    """One handler in the place of all that are Python code's, from `open` to `close`.
+class _HandlerReplacement:
+    """Replaces all Python signal handlers by one of ours between `open` and `close`.
 
-    Elsewhere than on the main thread, where none is called, there are none.
+    On other threads than the main one it does nothing, because Python never calls handlers there.
     """
 
-    def __init__(self, heard: Callable[[Handler, int, FrameType | None], None]) -> None:
-        self._heard: Callable[[Handler, int, FrameType | None], None] | None = heard
+    def __init__(self, on_signal: Callable[[Handler, int, FrameType | None], None]) -> None:
+        self._on_signal: Callable[[Handler, int, FrameType | None], None] | None = on_signal
         self._handlers: dict[int, Any] = {}
-        self._hook = self._hear  # one object, to be recognised by
+        self._hook = self._handle  # bound once, so that `is` can compare it
 
     def open(self) -> bool:
-        """Hear from now on; False where there is nothing to hear."""
+        """Replace the handlers. False where there is none to replace."""
         if threading.get_ident() == threading.main_thread().ident:
             calls_python = _system_calls_python()
             self._handlers = {number: former for number, former in _handlers() if calls_python(number)}
@@ -97,49 +100,49 @@ class _Ears:
         return bool(self._handlers)
 
     def close(self) -> None:
-        """Put the former handlers back, where nobody has put in another one since."""
+        """Put the former handlers back, unless another one was installed since."""
         try:
             for number, former in self._handlers.items():
                 if getsignal(number) is self._hook:
                     signal(number, former)
         finally:
-            # A handler that is back already may have raised above. What is still in place of others only passes on.
-            self._heard = None
+            # A handler that is back already may have raised above. Where ours is still installed, it calls the former.
+            self._on_signal = None
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        former, heard = self._handlers[number], self._heard
-        if heard is None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        former, on_signal = self._handlers[number], self._on_signal
+        if on_signal is None:
             if getsignal(number) is self._hook:
                 signal(number, former)
             former(number, frame)
         else:
-            heard(former, number, frame)
+            on_signal(former, number, frame)
 
 
 @contextlib.contextmanager
 def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
-    """Let what a signal's handler raises, and every further one, only call `stop`; it is raised when the block ended.
+    """Within the block, an exception raised by a signal handler only calls `stop`. The first is raised when it ends.
 
-    Elsewhere than on the main thread, where no handler is called, this does nothing.
+    On other threads than the main one, where Python calls no handlers, this does nothing.
     """
-    came: list[BaseException] = []
+    raised: list[BaseException] = []
 
-    def heard(handler: Handler, number: int, frame: FrameType | None) -> None:
+    def on_signal(handler: Handler, number: int, frame: FrameType | None) -> None:
         try:
             _call(handler, number, frame)
         except BaseException as error:
-            came.append(error)
+            raised.append(error)
             stop()
 
-    ears = _Ears(heard)
+    replacement = _HandlerReplacement(on_signal)
     try:
-        ears.open()
+        replacement.open()
         yield
     finally:
-        ears.close()
-    if came:
-        error = came[0]
-        came.clear()
+        replacement.close()
+    if raised:
+        error = raised[0]
+        raised.clear()
         try:
             raise error
         finally:
@@ -151,44 +154,44 @@ signal_guard.postponed = put_off
 
 
 class InterruptWatch:
-    """Hear what signal handlers raise in a block: call `stop`, let it be raised as ever, and once more if it was lost.
+    """Note an exception that a signal handler raises in a block, call `stop`, and raise it again if it was lost.
 
     Python loses what is raised in a finalizer or in a weak reference's callback, of which the garbage collector calls
-    many at once: it prints "Exception ignored in …", and lanes would go on as if nobody had wanted them to stop. And
-    what looks like an error of the system, a TimeoutError say, may be taken for one on its way.
+    many at once: it prints "Exception ignored in …", and lanes would go on. Besides, code may take a handler's
+    TimeoutError for one of its own system call, and go on.
     """
 
     def __init__(self) -> None:
         self.stop: Callable[[], None] = _nothing
         self._raised: BaseException | None = None
-        self._ears = _Ears(self._heard)
+        self._replacement = _HandlerReplacement(self._on_signal)
 
     def __enter__(self) -> InterruptWatch:
         try:
-            self._ears.open()
+            self._replacement.open()
         except BaseException:
-            self._ears.close()
+            self._replacement.close()
             raise
         return self
 
-    def _heard(self, handler: Handler, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, handler: Handler, number: int, frame: FrameType | None) -> None:
         try:
             _call(handler, number, frame)
         except BaseException as error:
-            # Put the handlers back now: what is raised here may cut off `__exit__`, which would do so.
-            self._ears.close()
+            # Put the handlers back now: what is raised here may interrupt `__exit__`, which would do so.
+            self._replacement.close()
             self._raised = error
             self.stop()
             raise
 
     def give_up(self, error: BaseException) -> None:
-        """From another thread: have the block end with this error, as if it had been raised here and lost."""
+        """From another thread: make the block end with this error, as if it had been raised here and lost."""
         self._raised = error
         self.stop()
 
     @property
     def has_heard(self) -> bool:
-        """Whether something was raised; where nothing came of it, it is lost."""
+        """Whether a handler has raised something. If the block goes on all the same, it was lost."""
         return self._raised is not None
 
     def raise_lost(self) -> None:
@@ -197,7 +200,7 @@ class InterruptWatch:
             raise self._raised
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        self._ears.close()
+        self._replacement.close()
         raised, self._raised = self._raised, None
         try:
             if raised is not None and kind is None:

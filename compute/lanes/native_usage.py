@@ -1,7 +1,8 @@
 """compute.lanes.usage for compiled lanes: the same figures, by calls to the C library, without the GIL.
 
-The functions are found by the linker, by name, so that compiled callers can be cached. Imports numba: only compiled
-code comes here. Linux alone has them all; elsewhere the process's CPU is known, and nothing is pinned.
+The functions are found by the linker, by name, so that compiled callers can be cached. This module imports numba, so
+only modules that are loaded for compiled code may import it. All readings exist on Linux only; elsewhere the process's
+CPU time is known, and nothing is pinned.
 """
 
 # mypy: disallow-untyped-decorators=False
@@ -46,7 +47,7 @@ _setaffinity = types.ExternalFunction("sched_setaffinity", _int(_int, types.uint
 
 
 def arrive(control: Any, line: Any) -> Any:
-    """compute.lanes.usage.arrive for a thread that Python does not know; the CPUs are a set of bits."""
+    """compute.lanes.usage.arrive for a thread that Python does not know; the set of CPUs is a bit set."""
     former = np.zeros(SETS, np.int64)
     control[line + FILE] = UNKNOWN
     if LINUX:
@@ -71,7 +72,7 @@ def arrive(control: Any, line: Any) -> Any:
 
 
 def leave(control: Any, line: Any, former: Any) -> None:
-    """compute.lanes.usage.leave; what `arrive` opened is closed, since nobody keeps it for the thread."""
+    """compute.lanes.usage.leave, but the file that `arrive` opened is closed: it is not kept for the thread."""
     if LINUX:
         if control[line + FILE] > 0:
             _close(control[line + FILE] - 1)
@@ -108,7 +109,7 @@ def _add(control: Any, line: Any, word: Any, now: Any) -> None:
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 RUSAGE_THREAD, RUSAGE, MINFLT, NVCSW, NIVCSW = 1, 18, 8, 16, 17  # words of the structure, and where in it they are
-TEXT = 96  # bytes: a schedstat says 62 at the most
+TEXT = 96  # bytes: a schedstat has 62 at the most
 
 
 @intrinsic
@@ -130,9 +131,9 @@ def switches_and_faults(_: Any) -> Any:
 
 @intrinsic
 def queued(_: Any, file: Any) -> Any:
-    """ns that this thread waited for a CPU, the second number of its schedstat; UNKNOWN where it says something else.
+    """ns that this thread waited for a CPU, the second number of its schedstat; UNKNOWN where there is no such number.
 
-    file: as in a lane's line; of a wrong one nothing can be read.
+    file: as in a lane's line; nothing can be read from a wrong one.
     """
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What the system knows of a lane's thread beside its clocks: waiting for a CPU, switches, faults; and its pinning.
+"""A thread's figures from the operating system, and its pinning to a CPU.
 
-Only observed runs pay for it. The lane loop calls `begin` and `end` (`native_usage` has the same for compiled ones);
-whoever runs the loop on a thread lets that thread `arrive` before it and `leave` after it.
+The figures are the time in the run queue, context switches and page faults. Only observed runs read them. The code that
+runs a lane loop on a thread calls `arrive` before it and `leave` after it; the loop itself calls `begin` and `end`.
+`native_usage` has the same four functions for compiled lanes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _own = threading.local()
 
 
 def schedstat() -> int:
-    """This thread's schedstat, open until the thread ends or says `forget`; UNKNOWN where there is none."""
+    """A descriptor of this thread's schedstat, open until it ends or calls `forget`; UNKNOWN where there is none."""
     kept: _Schedstat | None = getattr(_own, "schedstat", None)
     if kept is None or kept.process != os.getpid():  # a fork has a copy of the file, which tells of its parent
         kept = _own.schedstat = _Schedstat()
@@ -55,7 +56,7 @@ def forget() -> None:
 
 
 def queued() -> float:
-    """Seconds for which this thread has waited for a CPU so far; 0.0 where the system does not tell."""
+    """Seconds for which this thread has waited for a CPU so far; 0.0 where the system does not tell it."""
     try:
         with open(SCHEDSTAT, "rb") as file:
             return int(file.read().split()[1]) / 1e9
@@ -64,14 +65,14 @@ def queued() -> float:
 
 
 def sleeps() -> int | None:
-    """How often this thread has gone to sleep so far; None where the system does not tell."""
+    """How often this thread has gone to sleep so far; None where the system does not tell it."""
     return None if RUSAGE_THREAD is None else resource.getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
 def arrive(control: Words, line: int) -> set[int]:
-    """Make this thread ready for an observed lane: name its file in the lane's line, pin it to the CPU named there.
+    """Prepare this thread for an observed lane: put its schedstat into the lane's line, pin it to the CPU given there.
 
-    Returns what `leave` needs: where it could run before. A pin that the system refuses is taken out of the line.
+    Returns what `leave` needs: the CPUs on which it could run before. A pin that the system refuses is cleared.
     """
     file = schedstat()
     control[line + FILE] = UNKNOWN if file == UNKNOWN else file + 1
@@ -83,12 +84,12 @@ def arrive(control: Words, line: int) -> set[int]:
 
 
 def leave(control: Words, line: int, former: set[int]) -> None:
-    """Let this thread run where it could before it arrived. Its file stays open for the next lane."""
+    """Let this thread run on the CPUs that it had before `arrive`. Its schedstat stays open for the next lane."""
     let_go(former)
 
 
 def pin_to(cpu: int, thread: int = 0) -> set[int] | None:
-    """Hold a thread to one CPU; where it could run before, empty if only there. None where that is refused.
+    """Pin a thread to one CPU. Returns the CPUs on which it could run before, empty if only there; None if refused.
 
     thread: its native id; this one unless given.
     """
@@ -103,7 +104,7 @@ def pin_to(cpu: int, thread: int = 0) -> set[int] | None:
 
 
 def let_go(former: set[int]) -> None:
-    """Let this thread run where it could before it was pinned; nothing where that is empty."""
+    """Let this thread run on these CPUs again; nothing where the set is empty."""
     if former:
         with contextlib.suppress(OSError):  # none of them is allowed any more
             os.sched_setaffinity(0, former)
@@ -111,7 +112,7 @@ def let_go(former: set[int]) -> None:
 
 @contextlib.contextmanager
 def held_to(cpu: int | None) -> Iterator[bool]:
-    """Hold this thread to one CPU, and let it go afterwards; whether it is held. None holds it to none."""
+    """Pin this thread to one CPU within the block. Yields whether it is pinned; with None it is not."""
     former = None if cpu is None else pin_to(cpu)
     try:
         yield former is not None
@@ -121,11 +122,11 @@ def held_to(cpu: int | None) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def noted(control: Words, me: int) -> Iterator[None]:
-    """Note on one lane's line what this thread uses meanwhile, for all the lanes that run on it in turns."""
+    """Record this thread's usage within the block on one lane's line, for all lanes that share the thread."""
     line = line_of(me)
     former = arrive(control, line)
     file = int(control[line + FILE])
-    control[line + FILE] = 0  # none of them notes anything itself
+    control[line + FILE] = 0  # so that no lane records anything itself
     before = read(file)
     try:
         yield
@@ -135,7 +136,7 @@ def noted(control: Words, me: int) -> Iterator[None]:
 
 
 def begin(control: Words, line: int) -> None:
-    """Note what the lane's thread has used so far."""
+    """Record what the lane's thread has used so far."""
     for word, reading in enumerate(read(int(control[line + FILE])), line + BEFORE):
         control[word] = reading
 
@@ -152,7 +153,7 @@ def _add(control: Words, line: int, before: Iterable[int], now: Iterable[int]) -
 
 
 def read(file: int) -> tuple[int, int, int, int, int]:
-    """The readings at this moment: of this thread since it began, of the process the last.
+    """The readings at this moment: of this thread since it began; the last one is of the process.
 
     file: as in a lane's line.
     """
@@ -171,7 +172,7 @@ def rusage() -> Any:
 
 
 def in_the_system() -> float:
-    """CPU seconds that all threads of this process have spent in the system; NaN where nothing tells."""
+    """CPU seconds that all threads of this process have spent in the kernel; NaN where that is unknown."""
     return math.nan if RUSAGE_THREAD is None else resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 

@@ -1,4 +1,7 @@
-"""Open files: what a descriptor still means, and how many may be open: as many as the system allows."""
+"""Open files: whether a descriptor number still refers to its file, and how many files may be open.
+
+Another process's fork may have closed a descriptor that it inherited, and another file may have got the number since.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-def with_more_files(opens: Callable[[], Made]) -> Made:
-    """What `opens` gives; where too many files are open for it, tried again with the system's limit, not the user's."""
+def with_more_files(opens: Callable[[], Value]) -> Value:
+    """Call `opens`. If too many files are open, raise the soft limit as far as the system allows, and call it again."""
     try:
         return opens()
     except OSError as error:
@@ -32,7 +35,7 @@ def with_more_files(opens: Callable[[], Made]) -> Made:
 
 
 def _raise_limit() -> bool:
-    """Let this process have as many files open as it is allowed to; whether that is more than before."""
+    """Raise the soft limit of open files as far as the system allows. Returns whether it is higher than before."""
     try:
         import resource
 
@@ -46,11 +49,11 @@ def _raise_limit() -> bool:
     return True
 
 
-FILES = 2**20  # more is never asked for: some programs close every number below the limit, which would take minutes
+FILES = 2**20  # the limit is never set higher: some programs close every number below it, which would take minutes
 
 
 class File:
-    """A descriptor, and what it was opened for: in a fork that has closed all it had, the number may mean another."""
+    """A descriptor, and the identity of its file: in a fork that has closed its files, the number may be another's."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -58,11 +61,11 @@ class File:
         self._identity = _identity_of(descriptor)
 
     def is_open(self) -> bool:
-        """Whether the number still means what it was opened for."""
+        """Whether the number still refers to the file for which it was opened."""
         return self._identity is not None and _identity_of(self.descriptor) == self._identity
 
     def leave_to_mapping(self) -> None:
-        """Close ours and use the one that mmap opened when it mapped this file, which nobody else has open yet."""
+        """Close ours and use the one that mmap opened when it mapped this file, which is open nowhere else yet."""
         others = (int(number) for number in os.listdir("/proc/self/fd"))
         for number in sorted(others, reverse=True):  # the latest is among the highest
             if number != self.descriptor and _identity_of(number) == self._identity:
@@ -71,7 +74,7 @@ class File:
                 return
 
     def close(self) -> None:
-        """Close ours. A descriptor of mmap's is closed with its mapping."""
+        """Close our descriptor. One of mmap's is closed with its mapping."""
         if not self.is_mappings:
             os.close(self.descriptor)
 

@@ -1,16 +1,16 @@
-"""Spools: files in memory into which workers write results of any size, each chunk's at a place of its own.
+"""Spools: files in memory into which workers write results of any size, each chunk's at an offset of its own.
 
-How large results are is not known before they are there. So the file is sparse: chunk c begins at c * stride, where the
-stride is far more than any result, and only what is written takes memory. It belongs to the caller, so what a worker
-has written stays when the worker dies, and a chunk that is run again writes over what was left of it.
+The size of results is not known in advance. So the file is sparse: chunk c begins at c * stride, where the stride is
+far more than any result, and only what is written takes memory. The file belongs to the caller, so what a worker has
+written stays when the worker dies, and a chunk that is run again overwrites it.
 
-A chunk's part is a header (how long each buffer is, in int64), the pickle, and the buffers. The caller reads the small
-ones into its heap. Large ones it maps: the arrays of a result then lie in the memory into which the worker wrote them.
-A spool of which nothing is mapped any more serves the next run of as many chunks, because finding new pages takes
-longer than writing to them. One that is closed frees what is still mapped when the last array of it is gone.
+A chunk's part is a header (the length of each buffer, in int64), the pickle, and the buffers. The caller reads small
+ones into its heap. It maps large ones: the arrays of a result then lie in the memory into which the worker wrote them.
+A spool of which nothing is mapped any more is used for the next run with as many chunks, because new pages take longer
+than writing to them. A spool that is closed frees what is still mapped when the last array in it is gone.
 
-Most results are a few numbers, though: these stand in the chunk's row of an array that caller and workers share, and
-cost no system call.
+Most results are a few numbers, though. These are in the chunk's row of an array that caller and workers share, and cost
+no system call.
 
     a row: buffers, or -1 | bytes of the pickle | the pickle, if it fits and there are no buffers
 """
@@ -37,11 +37,11 @@ from compute.memory.ownership import Lending
 from compute.memory.regions import Regions
 from compute.memory.segments import check_memory, in_words, is_open_to_others, new_name, open_by_name
 
-LARGE = 2**16  # bytes from which a buffer stands beside the pickle: below, a copy within it costs less
+LARGE = 2**16  # bytes from which a buffer is kept out of the pickle: below, a copy within it costs less
 MAPPED = 2**20  # bytes of a chunk's results from which they are mapped: below, copying costs less than a mapping
 ALIGNED = 64  # bytes: a cache line, and the widest vector
-# Bytes of the file, all chunks together: as far as tmpfs can see, and (for a file on a disk) as far as ext4 can.
-REACH_OF_MEMORY, REACH_OF_DISK = 2**62, 2**43
+# Bytes of the file, all chunks together: the largest offset of tmpfs, and (for a file on a disk) that of ext4.
+LARGEST_IN_MEMORY, LARGEST_ON_DISK = 2**62, 2**43
 ROW = 256  # words: 2 KB, in which 240 floats have room, and 8 MB for the rows of all chunks
 PIECES = 512  # to a system call; the system takes 1024
 
@@ -52,35 +52,35 @@ class Spool:
     holds_only_arrays = True
 
     def __init__(self, chunks: int, grain: int, name: str, *, in_memory: bool, folder: str | None) -> None:
-        with interrupts.put_off():  # a name exists for a moment before anybody here knows of it
-            self._file, self._address, path, reach = with_more_files(lambda: _new_file(in_memory, folder))
+        with interrupts.put_off():  # an interruption could leave a name that is never removed
+            self._file, self._address, path, largest = with_more_files(lambda: _new_file(in_memory, folder))
         self._chunks, self._grain, self._name = chunks, grain, name
         self._views = _Views()
-        self._stride = reach // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._stride = largest // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
         self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path, self._views)
-        self._closing.atexit = path is not None  # what has no name is freed by the system
+        self._closing.atexit = path is not None  # a file without a name is freed by the system
 
     def __reduce__(self) -> Any:
         return Writer, (self._address, self._grain, self._stride, self._name)
 
     def write(self, rows: np.ndarray[Any, Any], chunk: int, values: list[Any]) -> None:
-        """Write the results of a chunk whose lane cannot."""
+        """Write the results of a chunk in place of its lane."""
         writer = Writer(self._address, self._grain, self._stride, self._name)
         writer(rows[chunk : chunk + 1], chunk * self._grain, values)
 
     def serves(self, chunks: int, grain: int, name: str) -> bool:
-        """Whether another run can have it, of so many chunks: then it is that run's now."""
+        """Whether another run of so many chunks can use it. If so, it belongs to that run now."""
         if self._views.exist or (chunks, grain) != (self._chunks, self._grain):
             return False
         self._name = name
         return True
 
     def close(self) -> None:
-        """Let go of the file; what is mapped of it stays."""
+        """Close the file; what is mapped of it stays."""
         self._closing()
 
     def end(self, is_copied: bool) -> bool:
-        """A part that was mapped will not be any more; whether its pages are to be freed."""
+        """Called when a mapping of a part ends. Returns whether its pages should be freed."""
         self._views.are_copied |= is_copied
         return not self._closing.alive and not is_copied
 
@@ -97,7 +97,7 @@ class Spool:
                     lists[chunk] = self._read(chunk * self._stride, buffers, length)
             except MemoryError:
                 raise
-            except Exception as error:  # a class's own fault
+            except Exception as error:  # raised by a class of the user's
                 raise TypeError(
                     f"the result of {items_of(chunk, self._grain)} of {self._name} cannot be unpickled here"
                     f" ({type(error).__name__}: {error}); return plain values and arrays, or run on threads"
@@ -132,11 +132,11 @@ class Spool:
 
 
 class _Views:
-    """Who may look at a spool's pages."""
+    """The mappings of a spool that still exist."""
 
     def __init__(self) -> None:
         self.mapped: weakref.WeakSet[_Mapped] = weakref.WeakSet()
-        self.are_copied = False  # by a fork, which may look at them for as long as it lives
+        self.are_copied = False  # by a fork, which may use them for as long as it lives
 
     @property
     def exist(self) -> bool:
@@ -144,7 +144,7 @@ class _Views:
 
 
 class _Mapped(mmap.mmap):
-    """Mapped memory of a spool; given back when its last view is gone."""
+    """Mapped memory of a spool, freed when its last view is gone."""
 
     spool: Spool | None = None
     lending: Lending
@@ -177,7 +177,7 @@ class Writer:
         self._file = -1
 
     def __call__(self, row: np.ndarray[Any, Any], lo: int, values: list[Any]) -> None:
-        """Write a chunk's results, for `Spool.results` to read. A TypeError names the first that has no pickle."""
+        """Write a chunk's results, for `Spool.results` to read. A TypeError names the first that cannot be pickled."""
         pickled, buffers = _pickled(values, lo, self._name)
         if not buffers and len(pickled) <= 8 * (ROW - 2):
             row[0, :2] = -1, len(pickled)
@@ -210,9 +210,9 @@ class Writer:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             free = machine.shared_memory_free() if self._address.startswith(("/proc/", "shm:")) else None
-            told = "" if free is None else f" (/dev/shm has {in_words(free)} free)"
+            space = "" if free is None else f" (/dev/shm has {in_words(free)} free)"
             raise MemoryError(
-                f"the results of {self._name} do not fit into shared memory{told}; use a larger /dev/shm (docker run"
+                f"the results of {self._name} do not fit into shared memory{space}; use a larger /dev/shm (docker run"
                 " --shm-size), run on threads, or have the function return less"
             ) from None
 
@@ -222,7 +222,7 @@ class Writer:
 
 
 def _write_all(file: int, pieces: Sequence[Any], at: int) -> int:
-    """Write all of it, however little the system takes at once; how many bytes that was."""
+    """Write all of it, in several system calls if need be; return how many bytes that was."""
     views = [view for view in (memoryview(piece).cast("B") for piece in pieces) if view.nbytes]
     total = 0
     while views:
@@ -236,7 +236,7 @@ def _write_all(file: int, pieces: Sequence[Any], at: int) -> int:
 
 
 def _places(first: int, sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Where buffers of these sizes begin behind so many bytes, and where the last one ends."""
+    """The offsets at which buffers of these sizes begin behind `first` bytes, and where the last one ends."""
     starts, end = [], first
     for size in sizes:
         start = -(-end // ALIGNED) * ALIGNED
@@ -246,13 +246,13 @@ def _places(first: int, sizes: Sequence[int]) -> tuple[list[int], int]:
 
 
 def items_of(chunk: int, grain: int) -> str:
-    """What errors call a chunk, which is all that is known where one of its items has a fault."""
+    """A chunk of items, as errors name it."""
     first = chunk * grain
     return f"item {first}" if grain == 1 else f"one of the items {first} to {first + grain - 1}"
 
 
 def _pickled(values: list[Any], lo: int, name: str) -> tuple[bytes, list[memoryview]]:
-    """Results as a pickle and the large buffers in them. A TypeError that names the first that does not pickle."""
+    """Results as a pickle and the large buffers in them. A TypeError names the first that cannot be pickled."""
     values = [sendable(value) if isinstance(value, BaseException) else value for value in values]
     try:
         return _dumped(values, pickle.dumps)
@@ -291,20 +291,20 @@ def _dumped(values: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memor
 
 
 def _new_file(in_memory: bool, folder: str | None) -> tuple[int, str, str | None, int]:
-    """A new empty file, how others open it, its path where it keeps one, and how far it can reach."""
+    """A new empty file, its address for others, its path where it keeps one, and its largest size."""
     if in_memory and is_open_to_others():
         from _posixshmem import shm_unlink  # type: ignore[import-not-found]
 
         name = new_name()
-        with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk does as well
+        with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk is used
             descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
             shm_unlink(f"/{name}")
-            return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, REACH_OF_MEMORY
+            return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, LARGEST_IN_MEMORY
     descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
     if not is_open_to_others():
-        return descriptor, path, path, REACH_OF_DISK
+        return descriptor, path, path, LARGEST_ON_DISK
     os.unlink(path)
-    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, REACH_OF_DISK
+    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, LARGEST_ON_DISK
 
 
 def _open(address: str) -> int:
@@ -314,7 +314,7 @@ def _open(address: str) -> int:
 def _close(file: int, owner: int, name: str | None, views: _Views) -> None:
     if os.getpid() == owner and not views.exist:
         with contextlib.suppress(OSError):
-            os.ftruncate(file, 0)  # a worker may have it open: an exception of a failed run can hold its writer
+            os.ftruncate(file, 0)  # a worker may have it open, because an exception of a failed run can hold its writer
     os.close(file)
     if name is not None and os.getpid() == owner:
         with contextlib.suppress(OSError):
