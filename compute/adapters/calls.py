@@ -1,7 +1,7 @@
-"""A call `fn(*args, **kwargs)` on its way to a worker process, and its outcome on the way back.
+"""Encode a call `fn(*args, **kwargs)` for a worker process, and its outcome for the way back.
 
-What a body is for a kernel, the function is here: it travels by value, as it is when the task begins, and once for as
-long as nothing of it changes. Arguments are put into the message, but for large arrays, which lie in shared memory.
+The function is pickled by value when the task starts, as a kernel's body is, and sent again only after it has changed.
+Arguments are put into the message, except large arrays, which are put into shared memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from compute.adapters.desk import Task
+from compute.adapters.task_queue import Task
 from compute.backends import carrier, output, remote
 from compute.backends.sender import Sender
 from compute.lanes.errors import sendable
@@ -29,13 +29,16 @@ class CannotBeSent(TypeError, pickle.PicklingError):
     """What a worker process would need cannot be pickled."""
 
 
-VALUE, ERROR = b"V", b"E"  # the first byte of an outcome: of what the function has returned, or raised
+VALUE, ERROR = b"V", b"E"  # the first byte of an outcome: the function has returned, or raised
 
 _bodies: Bounded[int, tuple[Any, Callable[..., Any]]] = Bounded(MADE)
 
 
 def _as_call(fn: Any, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[Callable[..., Any], Any, Any]:
-    """The same call of a plain function: what it is bound to is an argument, which nobody keeps after the call."""
+    """The same call of a plain function with more arguments, instead of a bound method or a partial.
+
+    So bound objects are not kept in the tables of code.
+    """
     while not isinstance(fn, types.FunctionType):
         if type(fn) is functools.partial:
             fn, args, kw = fn.func, (*fn.args, *args), {**fn.keywords, **kw}
@@ -53,7 +56,7 @@ def _apply(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
 def _body_of(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A body around fn; the same for the same function."""
     known = _bodies.get(id(fn))
-    if known is None:  # an entry keeps its function, so that its id stays its own
+    if known is None:  # the entry keeps its function alive, so that the id is not used again
         known = _bodies[id(fn)] = fn, _calling(fn)
     return known[1]
 
@@ -66,16 +69,16 @@ def _calling(fn: Callable[..., Any]) -> Callable[..., Any]:
     return body
 
 
-class Caller:
-    """The caller's side: makes messages for workers of one pool."""
+class CallEncoder:
+    """Makes messages for the workers of one pool."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
     def message(self, task: Task, gone: list[Any]) -> tuple[bytes, Any]:
-        """What `perform` takes, and what is to be held until the task has ended. CannotBeSent says what is not.
+        """A message for `perform`, and an object to keep until the task has ended. CannotBeSent names what cannot be.
 
-        gone: segments that are no more, of which the worker has not been told yet.
+        gone: segments that no longer exist, if the worker does not know of that yet.
         """
         fn, args, kw = task.fn, task.args, task.kw
         by_name = _is_plain(args, kw) and _is_fixed(fn)
@@ -83,16 +86,16 @@ class Caller:
         if not by_name:
             fn, args, kw = _as_call(fn, args, kw)
             code = self._sender.code_of(_body_of(fn))
-        sets = False
+        is_patching = False
         where = None if code is None else (code.digest, code.where)
         if by_name:
             content = pickle.dumps((fn, args, kw), pickle.HIGHEST_PROTOCOL)
         elif _is_plain(args, kw):
             content = pickle.dumps((args, kw), pickle.HIGHEST_PROTOCOL)
         else:
-            content, sets = self._packed(args, kw)
-        told = where, gone, content, sets, self._sender.moved_to()
-        return pickle.dumps(told, pickle.HIGHEST_PROTOCOL), code
+            content, is_patching = self._packed(args, kw)
+        parts = where, gone, content, is_patching, self._sender.moved_to()
+        return pickle.dumps(parts, pickle.HIGHEST_PROTOCOL), code
 
     def _packed(self, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[bytes, bool]:
         try:
@@ -120,16 +123,16 @@ def _is_fixed(fn: Any) -> bool:
 
 
 def perform(message: bytes) -> bytes:
-    """The worker's side: do the call in a message; its outcome as bytes for `settle`."""
-    said = _performed(message)
-    output.flush()  # what a task has printed is to be seen when its result is there
-    return said
+    """In a worker: run the call in a message; its outcome as bytes for `set_outcome`."""
+    outcome = _performed(message)
+    output.flush()  # so that what a task has printed is visible when its result is there
+    return outcome
 
 
 def _performed(message: bytes) -> bytes:
     try:
-        where, gone, content, sets, place = pickle.loads(message)
-        remote.prepare(gone, sets, place)
+        where, gone, content, is_patching, place = pickle.loads(message)
+        remote.prepare(gone, is_patching, place)
         if where is None:
             fn, args, kw = pickle.loads(content)
             value = fn(*args, **kw)
@@ -145,7 +148,7 @@ def _performed(message: bytes) -> bytes:
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         array = remote.opened(ArrayRef(*pid))
-        array.flags.writeable = False  # other tasks may look at it at this moment
+        array.flags.writeable = False  # other tasks may be reading it
         return array
 
 
@@ -167,18 +170,18 @@ def _pickled(value: Any) -> bytes:
             ) from error
 
 
-def settle(task: Task, said: bytes) -> None:
-    """Give a task's future what a worker has said of it."""
+def set_outcome(task: Task, outcome: bytes) -> None:
+    """Set a task's future to the outcome that a worker sent."""
     try:
-        if said[:1] == VALUE:
-            value = pickle.loads(memoryview(said)[1:])
+        if outcome[:1] == VALUE:
+            value = pickle.loads(memoryview(outcome)[1:])
         else:
-            error = pickle.loads(memoryview(said)[1:]).error
+            error = pickle.loads(memoryview(outcome)[1:]).error
     except BaseException as unreadable:
         unreadable.add_note("while the outcome of a task was unpickled")
         task.fail(unreadable)
         return
-    if said[:1] == VALUE:
+    if outcome[:1] == VALUE:
         task.succeed(value)
     else:
         task.fail(error)

@@ -1,8 +1,7 @@
-"""How tasks reach worker processes: each lane of a run opens a connection to the executor, and gets a call at a time.
+"""How tasks reach worker processes: each lane of a run connects to the executor, and gets one call at a time.
 
-A lane that has no more to do is told to leave by an empty message. A worker that dies ends its connection. Its task
-goes back to the desk, and the others go on with what they had begun. Then they leave, because a pool replaces a worker
-between two runs.
+An empty message tells a lane to leave. When a worker dies, its connection ends. Its task goes back to the queue, and
+the other lanes finish the tasks that they have begun. Then they leave, because a pool replaces a worker between runs.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from compute.adapters.calls import Caller, perform, settle
-from compute.adapters.desk import Desk, Task, here
+from compute.adapters.calls import CallEncoder, perform, set_outcome
+from compute.adapters.task_queue import Task, TaskQueue, this_thread
 from compute.backends import host_program
 from compute.backends.backend import Pool
 from compute.backends.sender import Sender
@@ -35,237 +34,242 @@ from compute.memory.ownership import in_children
 from kernels.definition.each import each_of
 
 LEAVE = b""
-LONELY_RUNS = 3  # in a row, to none of which a worker has come
+RUNS_WITHOUT_WORKER = 3  # runs in a row in which no worker connected
 
 
-def serve_on_processes(pool: Pool, desk: Desk, memory: Memory) -> None:
+def serve_on_processes(pool: Pool, queue: TaskQueue, between_runs: BetweenRuns) -> None:
     """One run of the pool, in which its workers do tasks until there are none.
 
-    WorkerDied where no worker lives long enough to be given one. RuntimeError where none comes, time after time.
+    WorkerDied where no worker lives long enough to be given one. RuntimeError where repeatedly no worker connects.
     """
-    door = memory.door()
-    with Exchange(pool, desk, memory, door) as exchange:
-        desk.begin(pool.workers)
+    listener = between_runs.listener()
+    with Exchange(pool, queue, between_runs, listener) as exchange:
+        queue.begin(pool.workers)
         try:
-            pool.run(each_of(_attend, retry=False), [door.address] * pool.workers)
+            pool.run(each_of(_do_calls, retry=False), [listener.address] * pool.workers)
         except WorkerDied:
-            if not exchange.has_given:
+            if not exchange.has_sent:
                 raise
         finally:
-            desk.end()
-    memory.lonely_runs = 0 if exchange.has_met else memory.lonely_runs + 1
-    if memory.lonely_runs == LONELY_RUNS:
-        memory.lonely_runs = 0
+            queue.end()
+    between_runs.runs_without_worker = 0 if exchange.has_connected else between_runs.runs_without_worker + 1
+    if between_runs.runs_without_worker == RUNS_WITHOUT_WORKER:
+        between_runs.runs_without_worker = 0
         raise RuntimeError(
-            f"the workers of {pool!r} do not reach the socket {door.address}, by which tasks come to them"
+            f"the workers of {pool!r} do not reach the socket {listener.address}, by which tasks come to them"
         )
 
 
-class Memory:
-    """What an executor keeps from run to run: what workers know of functions and arrays, and where they connect."""
+class BetweenRuns:
+    """What an executor keeps from run to run: functions and arrays that workers know, its thread, and its listener."""
 
     def __init__(self, kind: Any) -> None:
-        self._errands: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        # One for all runs: Python 3.12.0 and 3.12.1 start no thread once the program's end has begun.
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        # One helper thread for all runs: Python 3.12.0 and 3.12.1 start no thread once the program's end has begun.
         with interrupts.put_off():
-            threading.Thread(target=_do_errands, args=(self._errands,), name="nfold-exchange", daemon=True).start()
+            threading.Thread(target=_run_jobs, args=(self._jobs,), name="nfold-exchange", daemon=True).start()
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
-        self.suspects: set[Task] = set()  # at work when all workers died of one of them: they are done one at a time
-        self.lonely_runs = 0
-        self._door: _Door | None = None
+        # Tasks that were running when all workers died. One of them caused it, so they are retried one at a time.
+        self.suspects: set[Task] = set()
+        self.runs_without_worker = 0
+        self._listener: _Listener | None = None
 
-    def door(self) -> _Door:
-        """Where the lanes of the next run connect; another one where somebody has removed the first."""
-        if self._door is None or not os.path.exists(self._door.address):
-            self._close_door()
-            self._door = _Door()
-        return self._door
+    def listener(self) -> _Listener:
+        """The socket to which the lanes of the next run connect; a new one where its file was removed."""
+        if self._listener is None or not os.path.exists(self._listener.address):
+            self._close_listener()
+            self._listener = _Listener()
+        return self._listener
 
-    def beside(self, errand: Callable[[], object]) -> threading.Event:
-        """Have the thread of all runs do this; set when it is done."""
+    def in_helper(self, job: Callable[[], object]) -> threading.Event:
+        """Run this on the helper thread. The event is set when it is done."""
         is_done = threading.Event()
 
         def do() -> None:
             try:
-                errand()
+                job()
             finally:
                 is_done.set()
 
-        self._errands.put(do)
+        self._jobs.put(do)
         return is_done
 
-    def _close_door(self) -> None:
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def close(self) -> None:
-        self._errands.put(None)
-        self._close_door()
+        self._jobs.put(None)
+        self._close_listener()
         self.sender.forget()
         self.arena.close()
 
 
-def _do_errands(errands: SimpleQueue[Callable[[], object] | None]) -> None:
-    while (errand := errands.get()) is not None:
+def _run_jobs(jobs: SimpleQueue[Callable[[], object] | None]) -> None:
+    while (job := jobs.get()) is not None:
         try:
-            errand()
-        except BaseException:  # a fault of ours, told as of a thread of its own; the next run needs this one
+            job()
+        except BaseException:  # a bug of ours: printed as for any thread, but the next run needs this one
             sys.excepthook(*sys.exc_info())
-        del errand  # it holds a run
+        del job  # it refers to a run
 
 
 class Exchange:
-    """The caller's side of one run: hands tasks to lanes, and outcomes to futures, on the memory's thread."""
+    """The caller's side of one run: sends tasks to lanes, and sets futures to outcomes, on the helper thread."""
 
-    def __init__(self, pool: Pool, desk: Desk, memory: Memory, door: _Door) -> None:
-        self._pool, self._desk, self._memory, self._door = pool, desk, memory, door.socket
-        self._caller = Caller(memory.sender)
+    def __init__(self, pool: Pool, queue: TaskQueue, between_runs: BetweenRuns, listener: _Listener) -> None:
+        self._pool, self._queue, self._between_runs, self._listener = pool, queue, between_runs, listener.socket
+        self._encoder = CallEncoder(between_runs.sender)
         self._lanes: dict[int, _Lane] = {}
-        self._at_death: set[Task] | None = None  # what was being done when a worker died
-        self._blameless: set[Task] = set()  # nobody knows of which of them all workers died
-        self.has_met = self.has_given = False
+        self._running_at_death: set[Task] | None = None  # the other lanes' tasks when a worker died
+        # All workers died together: only one of these tasks is guilty, so their deaths do not count as attempts.
+        self._uncounted: set[Task] = set()
+        self.has_connected = self.has_sent = False
 
     def __enter__(self) -> Exchange:
         self._selector = selectors.DefaultSelector()
-        self._bell, self._button = socket.socketpair()
-        self._button.setblocking(False)
-        self._selector.register(self._door, selectors.EVENT_READ)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
         in_children(self, Exchange._close_files)
         self._is_over = False
-        self._desk.ring = self._ring
-        self._ended = self._memory.beside(self._run)
+        self._queue.wake_exchange = self._wake
+        self._ended = self._between_runs.in_helper(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over = True
-        self._ring()
+        self._wake()
         self._ended.wait()
-        self._desk.ring = lambda: None
+        self._queue.wake_exchange = lambda: None
         self._close_files()
 
     def _close_files(self) -> None:
         self._selector.close()
-        self._bell.close()
-        self._button.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
         for lane in self._lanes.values():
             lane.pipe.close()
 
-    def _ring(self) -> None:
-        with suppress(OSError):  # full, which is loud enough
-            self._button.send(b"!")
+    def _wake(self) -> None:
+        with suppress(OSError):  # the socket is full: the thread will wake up anyway
+            self._wake_writer.send(b"!")
 
     def _run(self) -> None:
-        here.pool = self._pool
-        be_a_lane(True)  # what a callback runs on the pool runs here: the workers wait for this thread
+        this_thread.pool = self._pool
+        be_a_lane(True)  # runs that a callback starts on the pool run on this thread: the workers wait for it
         try:
             while not self._is_over:
-                self._hand_out()
-                self._hear(self._patience)
+                self._send_tasks()
+                self._wait_for_events(self._patience)
         finally:
             for lane in list(self._lanes.values()):
-                self._lose(lane)
+                self._remove(lane)
 
     @property
     def _patience(self) -> float | None:
-        """How long there may be silence before the lanes leave."""
+        """Seconds without a task after which lanes end their run; None while a lane has a task."""
         staying = [lane for lane in self._lanes.values() if not lane.leaves]
-        return self._desk.patience if staying and not any(lane.task for lane in staying) else None
+        return self._queue.patience if staying and not any(lane.task for lane in staying) else None
 
-    def _hear(self, patience: float | None) -> None:
+    def _wait_for_events(self, patience: float | None) -> None:
         ready = self._selector.select(patience)
         if not ready and patience is not None:
-            self._send_away()
+            self._dismiss_lanes()
         for key, _ in ready:
-            if key.fileobj is self._bell:
-                self._bell.recv(4096)
-            elif key.fileobj is self._door:
-                self._welcome()
+            if key.fileobj is self._wake_reader:
+                self._wake_reader.recv(4096)
+            elif key.fileobj is self._listener:
+                self._accept()
             else:
                 self._receive(self._lanes[key.fd])
 
-    def _welcome(self) -> None:
-        pipe = Connection(with_more_files(lambda: self._door.accept()[0].detach()))
+    def _accept(self) -> None:
+        pipe = Connection(with_more_files(lambda: self._listener.accept()[0].detach()))
         self._lanes[pipe.fileno()] = _Lane(pipe)
         self._selector.register(pipe, selectors.EVENT_READ)
-        self.has_met = True
+        self.has_connected = True
 
-    def _hand_out(self) -> None:
-        """Give every lane that is free a task, as long as there are some."""
+    def _send_tasks(self) -> None:
+        """Send a task to every free lane, as long as there are tasks."""
         if self._is_draining():
-            self._desk.end()
-        gone = self._memory.sender.gone()
+            self._queue.end()
+        gone = self._between_runs.sender.gone()
         for lane in list(self._lanes.values()):
             lane.gone += gone
             while not lane.leaves and lane.task is None and (task := self._next()) is not None:
-                if not task.begin() or not self._give(lane, task):
-                    self._desk.done()
+                if not task.begin() or not self._send(lane, task):
+                    self._queue.done()
                 del task
 
     def _next(self) -> Task | None:
-        if self._memory.suspects and any(lane.task for lane in self._lanes.values()):
+        if self._between_runs.suspects and any(lane.task for lane in self._lanes.values()):
             return None
-        return self._desk.poll()
+        return self._queue.poll()
 
     def _is_draining(self) -> bool:
-        """Whether lanes are to leave, so that the pool replaces who has died. A long task does not keep it waiting."""
-        if self._at_death is None:
-            return False
-        self._at_death &= {lane.task for lane in self._lanes.values() if lane.task}
-        return not self._at_death
+        """Whether lanes are to leave now, so that the pool replaces a dead worker.
 
-    def _give(self, lane: _Lane, task: Task) -> bool:
-        """Send a task; False where it cannot be sent, which its future is told."""
+        They leave when the tasks that were running at the death have ended, and not only when no lane has a task.
+        """
+        if self._running_at_death is None:
+            return False
+        self._running_at_death &= {lane.task for lane in self._lanes.values() if lane.task}
+        return not self._running_at_death
+
+    def _send(self, lane: _Lane, task: Task) -> bool:
+        """Send a task. False where it cannot be sent: its future gets the error."""
         try:
-            message, lane.held = self._caller.message(task, lane.gone)
+            message, lane.held = self._encoder.message(task, lane.gone)
         except BaseException as error:
             task.fail(error)
             return False
-        lane.task, lane.gone, self.has_given = task, [], True
-        with suppress(OSError):  # it is dead, and its pipe's end will be heard
+        lane.task, lane.gone, self.has_sent = task, [], True
+        with suppress(OSError):  # the worker is dead, and the end of its pipe will be noticed
             lane.pipe.send_bytes(message)
         return True
 
     def _receive(self, lane: _Lane) -> None:
         try:
-            said = lane.pipe.recv_bytes()
+            outcome = lane.pipe.recv_bytes()
         except (EOFError, OSError):
-            self._lose(lane)
+            self._remove(lane)
             return
         task, lane.task, lane.held = lane.task, None, None
-        self._desk.done()
+        self._queue.done()
         if task is not None:
-            self._memory.suspects.discard(task)
-            settle(task, said)
+            self._between_runs.suspects.discard(task)
+            set_outcome(task, outcome)
 
-    def _lose(self, lane: _Lane) -> None:
-        """A lane is gone: it was told to leave, or its worker is dead, and its task is done again."""
+    def _remove(self, lane: _Lane) -> None:
+        """Remove a lane that has left, or whose worker has died: then its task is put back."""
         del self._lanes[lane.pipe.fileno()]
         self._selector.unregister(lane.pipe)
         lane.pipe.close()
         if lane.leaves:
             return
-        self._at_death = {other.task for other in self._lanes.values() if other.task}
+        self._running_at_death = {other.task for other in self._lanes.values() if other.task}
         if (task := lane.task) is None:
             return
-        suspects = self._memory.suspects
-        if self._pool.die_together and self._at_death:
-            suspects |= {task, *self._at_death}
-            self._blameless |= suspects
+        suspects = self._between_runs.suspects
+        if self._pool.die_together and self._running_at_death:
+            suspects |= {task, *self._running_at_death}
+            self._uncounted |= suspects
         task.begun = True
-        task.attempts += task not in self._blameless
+        task.attempts += task not in self._uncounted
         if task.attempts < ATTEMPTS:
-            self._desk.put_back([task])
+            self._queue.put_back([task])
             return
         suspects.discard(task)
-        self._desk.done()
+        self._queue.done()
         name = getattr(task.fn, "__name__", type(task.fn).__name__)
         task.fail(BrokenProcessPool(f"{name} was tried {task.attempts} times, and each time its worker died"))
 
-    def _send_away(self) -> None:
-        self._desk.end()
+    def _dismiss_lanes(self) -> None:
+        self._queue.end()
         for lane in self._lanes.values():
             lane.leaves = True
             with suppress(OSError):
@@ -278,19 +282,19 @@ class _Lane:
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
         self.task: Task | None = None
-        self.held: Any = None  # until the task has ended
-        self.gone: list[Any] = []  # segments that are no more, of which it has not been told
+        self.held: Any = None  # kept alive until the task has ended
+        self.gone: list[Any] = []  # segments that no longer exist, and the worker does not know of it yet
         self.leaves = False
 
 
-class _Door:
-    """A socket that listens, in a folder that no other user can enter."""
+class _Listener:
+    """A listening socket, in a folder that no other user can enter."""
 
     def __init__(self) -> None:
         host_program.socket_folder()
         self.address = os.path.join(util.get_temp_dir(), f"nfold-{secrets.token_hex(4)}")
         self.socket = socket.socket(socket.AF_UNIX)
-        in_children(self, lambda door: door.socket.close())
+        in_children(self, lambda listener: listener.socket.close())
         try:
             self.socket.bind(self.address)
             self.socket.listen(128)
@@ -305,16 +309,16 @@ class _Door:
 
 
 @contextmanager
-def _entered(address: str) -> Iterator[Connection]:
-    visitor = socket.socket(socket.AF_UNIX)
-    visitor.connect(address)
-    with closing(Connection(visitor.detach())) as pipe:
-        in_children(pipe, type(pipe).close)  # what a task forks must not keep it open when we are dead
+def _connected(address: str) -> Iterator[Connection]:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(address)
+    with closing(Connection(client.detach())) as pipe:
+        in_children(pipe, type(pipe).close)  # a process that a task forks must not keep it open when we are dead
         yield pipe
 
 
-def _attend(address: str) -> None:
-    """A worker's lane: do the calls that come, until told to leave."""
-    with suppress(OSError, EOFError), _entered(address) as pipe:  # whoever comes too late has nothing to do
+def _do_calls(address: str) -> None:
+    """What a lane does in a worker: the calls that come, until it is told to leave."""
+    with suppress(OSError, EOFError), _connected(address) as pipe:  # a lane that comes too late has nothing to do
         while (message := pipe.recv_bytes()) != LEAVE:
             pipe.send_bytes(perform(message))

@@ -1,7 +1,7 @@
 """`pool.executor()`: a `concurrent.futures.Executor` whose tasks the warm workers of a pool run.
 
 A thread of the executor's own begins a run of the pool whenever there are tasks. In that run each lane takes task after
-task from the executor's desk, until none is left. On processes a second thread hands the tasks over (`exchange.py`).
+task from the executor's queue, until none is left. For processes a second thread sends the tasks (`exchange.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from compute.adapters import exchange
-from compute.adapters.desk import Desk, Task, here
+from compute.adapters.task_queue import Task, TaskQueue, this_thread
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import WorkerDied
 from compute.lanes import interrupts
@@ -30,8 +30,8 @@ from kernels.definition.each import each_of
 class Executor(futures.Executor):
     """A `concurrent.futures.Executor` on the workers of an open pool: `pool.executor()`, or `Executor(Processes(2))`.
 
-    It shares the pool: runs of the pool and tasks take turns. Shutting it down leaves the pool open, unless it was made
-    from a backend, for which it has opened a pool of its own. When the pool is closed, tasks that have begun come to
+    It shares the pool's workers with runs of the pool. Shutting it down leaves the pool open, unless it was made
+    from a backend, for which it has opened a pool of its own. When the pool is closed, tasks that have begun are run to
     their end, and those that wait fail with a RuntimeError.
 
     On threads a task gets the caller's own objects. On processes function, arguments and result are sent as kernels and
@@ -55,10 +55,10 @@ class Executor(futures.Executor):
                 own.close()
             raise
         self._in_chunks = not self._service.pool.backend.traits.shares_memory
-        weakref.finalize(self, self._service.desk.refuse, SHUT_DOWN).atexit = False
+        weakref.finalize(self, self._service.queue.refuse, SHUT_DOWN).atexit = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a worker call fn(*args, **kwargs); the future of its result."""
+        """Make a worker call fn(*args, **kwargs); return the future of its result."""
         task = Task(Future(), fn, args, kwargs)
         self._service.put(task)
         return task.future
@@ -84,9 +84,9 @@ class Executor(futures.Executor):
         return _one_by_one(super().map(partial(_each_of, fn), chunks, timeout=timeout, **options))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks; cancel those that wait, if told to; wait for the others, unless told not to.
+        """Accept no more tasks; with cancel_futures cancel those that wait; with `wait` wait for the others.
 
-        A task for which a worker is free does not wait, even if that has not begun it yet.
+        A task for which a worker is free does not count as waiting, even if the worker has not begun it yet.
         """
         self._service.shut_down(wait, cancel_futures)
 
@@ -110,112 +110,113 @@ def _each_of(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list
 def _one_by_one(lists: Iterator[list[Any]]) -> Iterator[Any]:
     for values in lists:
         values.reverse()
-        while values:  # whoever has read a result is the only one to hold it
+        while values:  # popped, so that a result lives only as long as its reader keeps it
             yield values.pop()
 
 
 class Service:
-    """What is behind an executor: its desk, and the thread that begins runs of the pool.
+    """The part of an executor that outlives it: its task queue, and the thread that begins runs of the pool.
 
-    It does not hold the executor, which may be forgotten without a shutdown: then what was submitted is done, and the
-    thread ends.
+    It has no reference to the executor, which may be garbage-collected without a shutdown. Then the submitted tasks are
+    run, and the thread ends.
     """
 
     def __init__(self, pool: Pool, own: Pool | None) -> None:
         self.pool, self._own = pool, own
         _check_runs_tasks(pool)
         on_threads = pool.backend.traits.shares_memory
-        self.desk = Desk(LINGER_ON_THREADS if on_threads else LINGER_ON_PROCESSES)
-        self._memory = None if on_threads else exchange.Memory(pool.arena.kind)
+        self.queue = TaskQueue(LINGER_ON_THREADS if on_threads else LINGER_ON_PROCESSES)
+        self._between_runs = None if on_threads else exchange.BetweenRuns(pool.arena.kind)
         self._owner = Owner()
         self._thread = threading.Thread(target=self._run, name="nfold-executor", daemon=True)
         pool.executors.append(self)
         _services.add(self)
-        with interrupts.put_off():  # a thread whose start is cut off is alive all the same
+        with interrupts.put_off():  # a thread whose start is interrupted is alive all the same
             self._thread.start()
 
     def put(self, task: Task) -> None:
         self._owner.check()
-        at_work = getattr(here, "service", None)
-        if at_work is None and inside_a_lane() and getattr(here, "pool", None) is None:
-            self.perform(task)  # in a body: serially, as a run would, for it may be this pool's run that waits for it
+        at_work = getattr(this_thread, "service", None)
+        if at_work is None and inside_a_lane() and getattr(this_thread, "pool", None) is None:
+            # Called inside a kernel's body: run the task here, because the pool may be waiting for that body.
+            self.perform(task)
         elif at_work is None or at_work.pool is not self.pool:
-            self.desk.put(task)
-        elif at_work is not self or not self.desk.put_urgent(task):
+            self.queue.put(task)
+        elif at_work is not self or not self.queue.put_urgent(task):
             self.perform(task)  # its submitter may wait for it, and there is no other worker
 
     def perform(self, task: Task) -> None:
         """Run a task on this thread."""
         if not task.begin():
             return
-        former, here.service = getattr(here, "service", None), self
+        former, this_thread.service = getattr(this_thread, "service", None), self
         try:
             value = task.fn(*task.args, **task.kw)
         except BaseException as error:
-            here.service = former  # before callbacks are called, which may submit without end
+            this_thread.service = former  # before callbacks are called, since these may submit again and again
             task.fail(error)
             del error
         else:
-            here.service = former
+            this_thread.service = former
             task.succeed(value)
 
-    def note_waiting_runs(self, guests: int) -> None:
-        """So many more threads want the pool for a run of a kernel."""
+    def note_waiting_runs(self, change: int) -> None:
+        """Add to the number of threads that wait for the pool, to run a kernel."""
         if threading.get_ident() != self._thread.ident:
-            self.desk.come(guests)
+            self.queue.note_waiting_runs(change)
 
     def leave(self) -> None:
-        """The pool closes: what waits fails."""
-        self.desk.refuse(f"{self.pool!r} is closed; open another, and an executor on that")
+        """Called when the pool closes: the waiting tasks fail."""
+        self.queue.refuse(f"{self.pool!r} is closed; open another, and an executor on that")
         self._fail_all(RuntimeError(f"{self.pool!r} was closed before this task began"))
 
     def _fail_all(self, error: BaseException) -> None:
-        """Fail the tasks that wait."""
-        for task in self.desk.clear():
+        """Fail the waiting tasks."""
+        for task in self.queue.clear():
             if task.begin():
                 task.fail(error)
 
     def shut_down(self, wait: bool, cancel_futures: bool, why: str = SHUT_DOWN) -> None:
-        if not self._owner.is_this_process():  # in a fork, nothing of it is there
+        if not self._owner.is_this_process():  # in a fork its thread does not exist
             return
-        self.desk.refuse(why)
+        self.queue.refuse(why)
         if cancel_futures:
-            for task in self.desk.clear(self.pool.workers):
+            for task in self.queue.clear(self.pool.workers):
                 task.cancel()
-        if wait and getattr(here, "pool", None) is not self.pool:  # a task or a callback would wait for itself
+        if wait and getattr(this_thread, "pool", None) is not self.pool:  # a task or a callback would wait for itself
             self._thread.join()
 
     def _run(self) -> None:
         try:
-            while self.desk.await_work():
+            while self.queue.await_work():
                 try:
-                    if self._memory is None:
+                    if self._between_runs is None:
                         self._serve_on_threads()
                     else:
-                        exchange.serve_on_processes(self.pool, self.desk, self._memory)
+                        exchange.serve_on_processes(self.pool, self.queue, self._between_runs)
                 except WorkerDied as error:
                     self._fail_all(BrokenExecutor(str(error)))
                 except BaseException as error:
                     self._fail_all(error)
         finally:
-            if self._memory is not None:
-                self._memory.close()
+            if self._between_runs is not None:
+                self._between_runs.close()
             if self._own is not None:
                 self._own.close()
             self.pool.executors.remove(self)
 
     def _serve_on_threads(self) -> None:
-        self.desk.begin(self.pool.workers)
+        self.queue.begin(self.pool.workers)
         try:
-            self.pool.run(each_of(_attend), [self] * self.pool.workers)
+            self.pool.run(each_of(_do_tasks), [self] * self.pool.workers)
         finally:
-            self.desk.end()
+            self.queue.end()
 
 
 def _check_runs_tasks(pool: Pool) -> None:
     """ValueError where a pool cannot run tasks."""
     pool.check_open()
-    traits, kernel = pool.backend.traits, each_of(_attend)
+    traits, kernel = pool.backend.traits, each_of(_do_tasks)
     if reason := pool.backend.refuses(kernel.held_to(kernel.variant)):
         raise ValueError(reason)
     if traits.shares_thread and pool.workers > 1:
@@ -229,22 +230,22 @@ def _check_runs_tasks(pool: Pool) -> None:
         raise ValueError(f"this system has no sockets by which tasks reach {pool!r}; open an executor on Threads")
 
 
-def _attend(service: Service) -> None:
-    """A lane's part in a run on threads: task after task."""
-    former, here.pool = getattr(here, "pool", None), service.pool
-    had_one, bell = False, SimpleQueue[None]()
-    while (task := service.desk.take(had_one, bell)) is not None:
+def _do_tasks(service: Service) -> None:
+    """What a lane does in a run on threads: task after task."""
+    former, this_thread.pool = getattr(this_thread, "pool", None), service.pool
+    had_one, wake_up = False, SimpleQueue[None]()
+    while (task := service.queue.take(had_one, wake_up)) is not None:
         service.perform(task)
-        del task  # or it would live until the next one comes
+        del task  # otherwise it would live until the next one comes
         had_one = True
-    here.pool = former
+    this_thread.pool = former
 
 
 _services: weakref.WeakSet[Service] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    """The interpreter ends: have every executor do what was submitted, while threads still run."""
+    """Called as the interpreter ends: run the submitted tasks of every executor, while threads still run."""
     services = list(_services)
     for service in services:
         service.shut_down(wait=False, cancel_futures=False, why=EXITING)

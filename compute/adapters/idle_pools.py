@@ -1,4 +1,4 @@
-"""Open pools that nobody uses at the moment, kept warm for whoever needs one next."""
+"""Open pools that no call of joblib.Parallel uses at the moment, kept for the next one. Used by joblib.py."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class IdlePools:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pools: list[tuple[float, bytes, Pool]] = []  # until when, which initializer the workers have run
+        self._pools: list[tuple[float, bytes, Pool]] = []  # kept until when, the initializer that workers ran
         self._timer: threading.Timer | None = None
         self._due = math.inf  # when it goes off
-        self.is_over = False  # whether the interpreter ends, and starts no more threads
+        self.is_over = False  # whether the interpreter is ending, and starts no more threads
 
     def take(self, size: int, initial: bytes) -> Pool:
         """A pool of so many workers that have run this initializer, or none: an idle one, or a new one."""
@@ -31,7 +31,7 @@ class IdlePools:
         return Processes(size).open()
 
     def give(self, initial: bytes, pool: Pool, lasts: float) -> None:
-        """Keep a pool for so many seconds; let go of the oldest of too many."""
+        """Keep a pool for so many seconds; close the oldest ones if there are too many."""
         with self._lock:
             self._pools.append((time.monotonic() + lasts, initial, pool))
             spare = sum(pool.workers for _, _, pool in self._pools) - max(machine.usable_cpus(), pool.workers)
@@ -43,7 +43,7 @@ class IdlePools:
         self._watch()
 
     def _watch(self) -> None:
-        """Have a timer that goes off when the first pool's time is over."""
+        """Set a timer for the moment when the first pool's time is over."""
         with self._lock:
             first = min((until for until, _, _ in self._pools), default=math.inf)
             if self._timer is not None and (first < self._due or not self._pools):

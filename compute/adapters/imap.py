@@ -13,32 +13,32 @@ from compute.backends.backend import Pool
 from kernels.definition import as_index
 from kernels.definition.each import task_of
 
-AHEAD = 4  # items for each worker: one at work, and some that wait so that it need not
+AHEAD = 4  # items for each worker: one that runs, and three that wait, so that a worker never idles
 
 
 def imap(
     pool: Pool, f: Callable[..., Any], items: Iterable[Any], ordered: bool, limit: int | None, options: dict[str, Any]
 ) -> Iterator[Any]:
-    """What `Pool.imap` says. Everything that is wrong with the arguments is raised here, before an item is read."""
+    """As `Pool.imap`. Errors in the arguments are raised here, before an item is read."""
     limit = AHEAD * pool.workers if limit is None else as_index(limit, "limit", least=1)
     call = task_of(f, **options)
     source = _Source(items)
     try:
         executor = Executor(pool)
-    except ValueError:  # lanes on the caller's own thread: nothing comes while it reads
+    except ValueError:  # the lanes are the caller's thread, so results cannot arrive while it reads
         return _by_windows(pool, call, source, limit)
     return _through(executor, call, source, limit, ordered)
 
 
 class _Source:
-    """The items, numbered. What they raise is told when what came before has been read."""
+    """The items, numbered. An error of their iterator is raised when all results before it have been read."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = enumerate(iter(items))
         self.failure: Exception | None = None
 
     def take(self, count: int) -> Iterator[tuple[int, Any]]:
-        """At most so many items more."""
+        """At most so many further items."""
         if self.failure is None:
             try:
                 yield from itertools.islice(self._items, count)
@@ -46,7 +46,7 @@ class _Source:
                 self.failure = error
 
     def end(self) -> None:
-        """All that were taken have been read."""
+        """Called when the results of all items have been read: raises the iterator's error, if there was one."""
         if self.failure is not None:
             raise self.failure
 

@@ -42,13 +42,14 @@ from compute.memory.arena import Arena
 from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, Segment, reference
 
-IDLE = 300.0  # s for which workers that nobody uses stay: as long as loky's
-BATCH_LASTS = 0.1  # s: sending a batch costs about a millisecond, and at the end a worker may idle for as long as one
+IDLE = 300.0  # s for which unused workers stay: as long as loky's
+BATCH_LASTS = 0.1  # s: sending a batch costs about a millisecond, and at the end a worker may idle for one batch
 BETWEEN_INTERRUPTS = 0.01  # s: a run begins within a few milliseconds
-GROWTH = 8  # times as many tasks as in the batch before: the first ones may have been short by chance
-ONES_OWN = ("max_nbytes", "mmap_mode", "temp_folder")  # joblib's words for how its own workers get large arrays
-THEIR_DEFAULTS = {"max_nbytes": 2**20, "mmap_mode": "r", "temp_folder": None}
-PASSED = ("prefer", "require", "verbose", "context")  # what Parallel hands to every backend
+GROWTH = 8  # a batch has at most so many times the tasks of the last one, which may have been short by chance
+# joblib's options for how its own workers get large arrays, and their defaults.
+JOBLIB_MEMMAP_OPTIONS = ("max_nbytes", "mmap_mode", "temp_folder")
+JOBLIB_DEFAULTS = {"max_nbytes": 2**20, "mmap_mode": "r", "temp_folder": None}
+PASSED = ("prefer", "require", "verbose", "context")  # options that Parallel passes to every backend
 
 
 class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -76,9 +77,12 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         return n_jobs if n_jobs > 0 else max(machine.usable_cpus() + 1 + n_jobs, 1)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
-        """Before a call: have a team ready. Where this is a task itself, threads do it, and below them nobody else."""
+        """Called before a call: prepare a team of workers.
+
+        Nested calls use threads; calls nested in those run serially.
+        """
         n_jobs = self.effective_n_jobs(n_jobs)
-        options = {**getattr(self, "backend_kwargs", {}), **options}  # which joblib has since 1.5
+        options = {**getattr(self, "backend_kwargs", {}), **options}  # backend_kwargs exists since joblib 1.5
         level = self.nesting_level or 0
         if n_jobs == 1 or level > 1 or (inside_a_lane() and level == 0):
             raise FallbackToBackend(SequentialBackend(nesting_level=level))
@@ -86,14 +90,14 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             raise FallbackToBackend(ThreadingBackend(nesting_level=level))
         for name in PASSED:
             options.pop(name, None)
-        _tell_of_their_own({name: options.pop(name) for name in ONES_OWN if name in options})
+        _check_memmap_options({name: options.pop(name) for name in JOBLIB_MEMMAP_OPTIONS if name in options})
         self.parallel = parallel
         nested = self.get_nested_backend()
         self._workers = _Team(n_jobs, nested, self._prepare_worker_env(n_jobs), **_checked(options))
         return n_jobs
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> Future[Any]:
-        """Have a worker call func; a future of what it returns, with which the callback is called when it is there."""
+        """Make a worker call func; return the future of its result, with which the callback is called in the end."""
         if self._workers is None:
             raise RuntimeError("this backend is not configured; joblib.Parallel does that")
         future = self._workers.submit(func)
@@ -108,13 +112,13 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         return value
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Drop what waits and kill what runs; with ensure_ready, have a new team."""
+        """Cancel the tasks that wait and kill those that run; with ensure_ready, prepare a new team."""
         if self._workers is not None:
             self._workers.abort()
             self._workers = self._workers.again() if ensure_ready else None
 
     def compute_batch_size(self) -> int:
-        """As many tasks as take BATCH_LASTS, by what the latest took in their worker, waits excluded."""
+        """As many tasks as take BATCH_LASTS, by the time that the latest batch took in its worker, waits excluded."""
         size = self._effective_batch_size
         if self._seconds_per_task:
             size = max(1, min(int(BATCH_LASTS / self._seconds_per_task), GROWTH * size))
@@ -122,10 +126,10 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         return size
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
-        """Nothing: the workers themselves say how long their batches take."""
+        """Does nothing: workers return how long their batches took."""
 
     def terminate(self) -> None:
-        """After a call: the team's workers are free for others."""
+        """Called after a call: other calls may have the team's workers."""
         if self._workers is not None:
             self._workers.dismiss()
             self._workers = None
@@ -133,16 +137,17 @@ class NfoldBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._seconds_per_task = 0.0
 
 
-def _tell_of_their_own(given: dict[str, Any]) -> None:
-    if given.get("mmap_mode") in ("r+", "w+"):
+def _check_memmap_options(options: dict[str, Any]) -> None:
+    """ValueError for arrays that tasks may write to; a warning for other options that mean nothing here."""
+    if options.get("mmap_mode") in ("r+", "w+"):
         raise ValueError(
-            f"mmap_mode must be 'r', not {given['mmap_mode']!r}: under nfold large arrays are read-only to the tasks;"
+            f"mmap_mode must be 'r', not {options['mmap_mode']!r}: under nfold large arrays are read-only to the tasks;"
             " to have tasks write to one, pass a numpy.memmap of a file"
         )
-    others = [name for name, value in given.items() if value != THEIR_DEFAULTS[name]]
-    if others:
+    ignored = [name for name, value in options.items() if value != JOBLIB_DEFAULTS[name]]
+    if ignored:
         warnings.warn(
-            f"{' and '.join(others)} {'means' if len(others) == 1 else 'mean'} nothing to nfold: arrays of 64 KB and"
+            f"{' and '.join(ignored)} {'means' if len(ignored) == 1 else 'mean'} nothing to nfold: arrays of 64 KB and"
             " more go through shared memory, once, and are read-only to the tasks",
             UserWarning,
             stacklevel=4,
@@ -159,7 +164,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Team:
-    """The workers of one Parallel call: an executor on a pool that the next call may have."""
+    """The workers of one Parallel call: an executor on a pool, which the next call may use."""
 
     def __init__(
         self,
@@ -190,19 +195,19 @@ class _Team:
         return self._again()
 
     def submit(self, func: Any) -> Future[Any]:
-        """Have a worker call func; the future of `call`'s value."""
+        """Make a worker call func; return the future of `call`'s value."""
         try:
-            # A batch's own way of pickling takes along what is the same for all.
+            # Pickling a BatchedCalls would repeat the nested-backend data in each batch.
             batch = func.items if type(func) is BatchedCalls else func
             content, held = self._packed(batch, _functions_in(batch))
         except Exception as error:
             failed: Future[Any] = Future()
-            told = pickle.PicklingError(
+            unsendable = pickle.PicklingError(
                 f"the task to send cannot be pickled ({type(error).__name__}: {error}); pass plain values and arrays,"
                 " or use joblib's threading backend"
             )
-            told.__cause__ = error
-            failed.set_exception(told)
+            unsendable.__cause__ = error
+            failed.set_exception(unsendable)
             return failed
         future = self._executor.submit(call, pickle.dumps((self._preparation, content)))
         self._unfinished.add(future)
@@ -215,7 +220,7 @@ class _Team:
         return future
 
     def _packed(self, value: Any, functions: list[Any]) -> tuple[bytes, list[Array]]:
-        """A value as bytes, and the arrays that they refer to: hold them until a worker has done with it."""
+        """A value as bytes, and the arrays that they refer to: keep these until a worker is done with it."""
         held: list[Array] = []
 
         def place(array: Array) -> ArrayRef:
@@ -227,15 +232,15 @@ class _Team:
         return file.getvalue(), held
 
     def abort(self) -> None:
-        """Drop the tasks that wait, kill the workers that are at one, and return when that is done."""
+        """Cancel the tasks that wait, kill the workers that run one, and return when that is done."""
         if not self._is_dismissed:
             self._executor.shutdown(wait=False, cancel_futures=True)
-            while wait(self._unfinished.copy(), BETWEEN_INTERRUPTS).not_done:  # the run that has them may yet begin
+            while wait(self._unfinished.copy(), BETWEEN_INTERRUPTS).not_done:  # their run may begin only now
                 self._pool.interrupt(CancelledError())
             self.dismiss()
 
     def dismiss(self) -> None:
-        """Return when all tasks are done; others may have the workers."""
+        """Return when all tasks are done. Other calls may have the workers then."""
         if not self._is_dismissed:
             self._is_dismissed = True
             self._executor.shutdown()
@@ -248,7 +253,7 @@ _teams: weakref.WeakSet[_Team] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    """The interpreter ends: a generator of results that nobody has read to its end is not waited for."""
+    """Called as the interpreter ends: a generator of results that was not read to its end is not waited for."""
     _idle.is_over = True
     for team in list(_teams):
         team.abort()
@@ -259,18 +264,18 @@ threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
 
 
 def _functions_in(batch: Any) -> list[Any]:
-    """The functions that a batch of calls names: what they read of modules decides what of these is sent."""
+    """The functions in a batch of calls: only attributes of modules that these read are sent."""
     if not isinstance(batch, list):
         return [batch]
-    found: dict[int, Any] = {}
+    functions: dict[int, Any] = {}
     for function, args, kwargs in batch:
-        for one in (function, *args, *kwargs.values()):
-            if callable(one):
-                found[id(one)] = one
-    return list(found.values())
+        for value in (function, *args, *kwargs.values()):
+            if callable(value):
+                functions[id(value)] = value
+    return list(functions.values())
 
 
-FILE = "file"  # begins the way to an array in a memory-mapped file, which the worker opens
+FILE = "file"  # the first item of a persistent id for an array in a memory-mapped file, which the worker opens
 
 
 class _Pickler(carrier.Pickler):
@@ -287,21 +292,21 @@ class _Unpickler(pickle.Unpickler):
         if pid[0] == FILE:
             _, make, args = pid
             return make(*args)
-        place = ArrayRef(*pid)
-        array = place.open(_latest)
-        _used.add(place.serial)
-        array.flags.writeable = False  # others look at it at this moment
+        reference = ArrayRef(*pid)
+        array = reference.open(_latest)
+        _used.add(reference.serial)
+        array.flags.writeable = False  # other workers may be reading it
         return array
 
 
 # A worker's side.
-_latest: dict[tuple[int, int], Segment] = {}  # what the latest batch has mapped: the next one often needs the same
+_latest: dict[tuple[int, int], Segment] = {}  # segments of the latest batch: the next one often needs the same
 _used: set[tuple[int, int]] = set()
 _prepared: tuple[bytes, Any] = b"", None
 
 
 def call(item: bytes) -> tuple[float, Any]:
-    """Call what was sent; the seconds that each task of the batch took, and what all of it returns."""
+    """Run the batch that was sent. Returns the mean seconds of a task, and the batch's results."""
     preparation, content = pickle.loads(item)
     nested = _prepare(preparation)
     batch = _opened(content)
@@ -322,9 +327,9 @@ def _opened(content: bytes) -> Any:
 
 
 def _prepare(preparation: bytes) -> Any:
-    """Have the environment that libraries read as they are loaded, as many threads for BLAS, and the initializer run.
+    """Set environment variables that libraries read as they are loaded, limit BLAS, and run the initializer; once.
 
-    What calls of Parallel in a task are to use.
+    Returns the backend for nested Parallel calls.
     """
     global _prepared
     if preparation != _prepared[0]:

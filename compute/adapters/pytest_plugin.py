@@ -5,7 +5,7 @@
         scaling(simulate, range(1000))
 
 measures in interleaved rounds, as `nfold scale` does, and fails where less than 80 % of what the machine allowed is
-reached (compute.adapters.marked). Without the marker the fixture times one configuration with pytest-benchmark:
+reached (compute.adapters.scaling_marker). Without the marker the fixture times one configuration with pytest-benchmark:
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_primes(scaling, workers):
@@ -97,10 +97,10 @@ def _marked(request: Any, benchmark: Any) -> Scale | None:
     """The fixture of a test that has the marker; None for another one."""
     if (asked := request.node.stash.get(ASKED, None)) is None:
         return None
-    from compute.adapters import marked
+    from compute.adapters import scaling_marker
 
     request.node.stash[MEASURED] = []
-    return marked.fixture(asked, request.node, benchmark, _untimed(request.config))
+    return scaling_marker.fixture(asked, request.node, benchmark, _untimed(request.config))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -112,9 +112,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if marker is None:
         return
     if "scaling" in getattr(item, "fixturenames", ()):
-        from compute.adapters import marked
+        from compute.adapters import scaling_marker
 
-        item.stash[ASKED] = marked.asked_of(marker.args, marker.kwargs)
+        item.stash[ASKED] = scaling_marker.asked_of(marker.args, marker.kwargs)
     elif isinstance(item, pytest.Function) and (marker.args or marker.kwargs):
         pytest.fail(NOT_CALLED, pytrace=False)
 

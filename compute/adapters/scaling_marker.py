@@ -1,9 +1,13 @@
-"""What a test with the marker `scaling` measures, and what it asserts: a share of what the machine allowed, no seconds.
+"""Implements @pytest.mark.scaling for pytest_plugin.py: measures the test's kernel, and decides whether it passes.
 
-Less is a failure where the interval says so beyond doubt. Where it does not tell, more is measured. What is undecided
-then passes if the figure itself reaches what is asked for, and fails as inconclusive if not: no test passes for want of
-rounds, of a ceiling, or of a backend. Where others disturbed many rounds, and that may explain what lacks, the test is
-skipped, and says so.
+It asserts a share of what the machine allowed (min_attainable of the ceiling), never a time.
+
+1. The whole interval reaches the share: the test passes.
+2. The whole interval is below it: the test fails.
+3. The interval contains it: more is measured, once. If it still does, the test passes if the figure itself reaches the
+   share, and fails as inconclusive if not.
+4. Other programs disturbed many rounds, which may explain a low figure: the test is skipped, and says so.
+5. There are too few rounds, no ceiling, or a backend was not measured: the test fails as inconclusive.
 """
 
 from __future__ import annotations
@@ -31,10 +35,12 @@ from compute.scaling.words import percent, ratio
 from kernels import each
 from kernels.definition import Kernel, as_index, nearest
 
-LEAST = 0.8  # the line under which POP asks for a look
+# POP, the EU's Performance Optimisation and Productivity centre, recommends to analyse what is below 80 %.
+LEAST = 0.8
 BUDGET = 5.0  # seconds
-AGAIN = 3  # times the budget, once, where it did not tell
-MEASUREMENTS = 2  # at most: each may fail a test that reaches just what is asked for, so they share the false alarms
+AGAIN = 3  # the budget of the one repetition of an undecided measurement, in budgets
+# At most: each may fail a test whose share is just what is asked for, so they share the rate of false alarms.
+MEASUREMENTS = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Asked:
 
 
 def asked_of(args: tuple[Any, ...], kw: Mapping[str, Any]) -> Asked:
-    """The marker's arguments, checked; errors as `run` and `scale` give them, before anything is opened."""
+    """The marker's arguments, checked. Errors as for `run` and `scale`, before anything is opened."""
     known = ("on", "workers", "min_attainable", "budget")
     if args:
         raise TypeError(f"@pytest.mark.scaling takes {', '.join(known)} by their names, not {args[0]!r}")
@@ -59,7 +65,7 @@ def asked_of(args: tuple[Any, ...], kw: Mapping[str, Any]) -> Asked:
             )
     on, workers = kw.get("on", Asked.on), kw.get("workers")
     on = tuple([on] if isinstance(on, str) or not isinstance(on, Sequence) else on)
-    backends = [as_backend(one) for one in on]
+    backends = [as_backend(backend) for backend in on]
     counts = None if workers is None else tuple([workers] if not isinstance(workers, Sequence) else workers)
     if counts is not None:
         for backend, count in ((backend, count) for backend in backends[:1] for count in counts):
@@ -74,7 +80,7 @@ def asked_of(args: tuple[Any, ...], kw: Mapping[str, Any]) -> Asked:
 
 
 def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Callable[..., Scaling]:
-    """The function that a marked test calls. untimed: why nothing is to be timed, which is said in the summary."""
+    """The function that a marked test calls. untimed: why nothing is to be timed; the summary shows it."""
 
     def scaling(kernel: Kernel, *args: Any, variant: str | None = None, size: int | None = None, **kw: Any) -> Scaling:
         __tracebackhide__ = True
@@ -108,7 +114,7 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
 
 
 def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: str | None, size: int | None) -> Work:
-    """The work, checked as `run` checks it. A plain function is one of items; of a number, its first so many."""
+    """The work, checked as `run` checks it. A plain function becomes each(f), and a number n its first n items."""
     if isinstance(kernel, FunctionType):
         kernel = each(kernel)
         if len(args) == 1 and isinstance(args[0], int) and not kw:
@@ -121,7 +127,7 @@ def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: st
 
 
 def _run_once(work: Work, asked: Asked) -> Scaling:
-    """Run it once everywhere, and check every answer; nothing is timed, and so there are no points."""
+    """Run it once on every backend, and check every answer. Nothing is timed, so there are no points."""
     reference = run(work.kernel, *work.args, on=Serial(), **work.kw).value
     verify.check(work.kernel, reference, work.args, work.kw)
     for backend in configurations(asked.on, asked.workers)[1:]:
@@ -131,7 +137,7 @@ def _run_once(work: Work, asked: Asked) -> Scaling:
 
 
 def _measure(work: Work, asked: Asked) -> Scaling:
-    """Rounds within the budget, and once more within AGAIN times as much where these do not tell."""
+    """Rounds within the budget; if these are undecided, once more within AGAIN times the budget."""
     found = scale_all([work], on=asked.on, workers=asked.workers, budget=asked.budget)
     if all(_judge(p, found, asked).decided for p in found.points if not p.is_serial):
         return found
@@ -140,7 +146,7 @@ def _measure(work: Work, asked: Asked) -> Scaling:
 
 @dataclass(frozen=True)
 class _Judged:
-    """One configuration: whether its interval tells, whether the test may pass, and how both are said."""
+    """One configuration: whether its interval decides, whether the test may pass, and the line that says so."""
 
     decided: bool
     passes: bool
@@ -194,7 +200,7 @@ def _missing(found: Scaling, asked: Asked) -> list[str]:
 
 
 def _message(work: Work, bad: Sequence[_Judged], found: Scaling, asked: Asked) -> str:
-    """What is too low or not known, each with its verdict."""
+    """What is too low or unknown, each with its verdict."""
     sure = any(one.decided for one in bad)
     claim = "reaches less than" if sure else "was not shown to reach"
     lines = [f"{work.kernel.name} {claim} {percent(asked.least)} of what this machine allows"]

@@ -18,9 +18,9 @@ from example_points import MACHINE, a_point
 from test_pytest_plugin import BENCHMARK, in_a_process
 
 from compute import Threads, run
-from compute.adapters import marked
-from compute.adapters.marked import Asked, asked_of
+from compute.adapters import scaling_marker
 from compute.adapters.pytest_plugin import _scale
+from compute.adapters.scaling_marker import Asked, asked_of
 from compute.cli.commands import main
 from compute.scaling import imported
 from compute.scaling.derive import compare_points
@@ -233,11 +233,11 @@ def test_a_marker_that_cannot_be_is_refused_in_a_line(args, kw, message):
 
 
 def test_a_number_for_a_plain_function_is_so_many_items():
-    work = marked._work(abs_of, (5,), {}, None, None)
+    work = scaling_marker._work(abs_of, (5,), {}, None, None)
     assert (work.kernel.name, list(work.args[0]), work.size_of(5)) == ("abs_of", [0, 1, 2, 3, 4], 5)
-    assert list(marked._work(abs_of, ([7, -7],), {}, None, None).args[0]) == [7, -7]
+    assert list(scaling_marker._work(abs_of, ([7, -7],), {}, None, None).args[0]) == [7, -7]
     with pytest.raises(ValueError, match="size must be at least 1, not 0"):
-        marked._work(abs_of, (0,), {}, None, None)
+        scaling_marker._work(abs_of, (0,), {}, None, None)
 
 
 def test_a_word_or_a_number_alone_is_a_list_of_one():
@@ -255,7 +255,7 @@ def judged(speedup, least=0.8, rounds=20, sigma=0.01, **other):
     points = [a_point("serial", 1, noise[0], mode="strong"), a_point("threads", 2, noise[1] / speedup, mode="strong")]
     made = compare_points(points)
     found = Scaling((made[0], replace(made[1], **{"ceiling": 1.9, **other})), MACHINE)
-    return marked._judge(found.points[1], found, Asked(least=least))
+    return scaling_marker._judge(found.points[1], found, Asked(least=least))
 
 
 def test_what_is_beyond_doubt_decides():
@@ -290,8 +290,8 @@ def test_what_others_disturbed_is_no_success_where_that_may_have_flattered_it():
 
 def test_two_measurements_share_the_false_alarms_of_a_test(monkeypatch):
     levels = []
-    real = marked.gate.share_reached
-    monkeypatch.setattr(marked.gate, "share_reached", lambda *of: levels.append(of[-1]) or real(*of))
+    real = scaling_marker.gate.share_reached
+    monkeypatch.setattr(scaling_marker.gate, "share_reached", lambda *of: levels.append(of[-1]) or real(*of))
     judged(1.0)
     assert levels == [pytest.approx(1 - 2 * 0.025 / 2)]
 
