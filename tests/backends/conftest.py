@@ -5,6 +5,18 @@ from contextlib import ExitStack
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """In each file, the cases of one backend follow each other: `pool_of` opens each pool once."""
+    places = {}
+
+    def place(item):
+        backend = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        whose = item.path, repr(backend) if "pool_of" in item.fixturenames else None
+        return places.setdefault(item.path, len(places)), places.setdefault(whose, len(places))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="module")
 def pool_of():
     """The open pool of a backend: opened at its first case, closed when another's comes."""

@@ -110,7 +110,7 @@ def test_results_are_those_of_a_loop(pool_of, backend, case):
 
 @everywhere
 def test_run_takes_them_too_and_a_kernel_is_a_function(backend):
-    assert run(each(times), [1, 2], on=backend).value == [3, 6] == each(times)([1, 2])
+    assert run(each(times), iter([1, 2]), on=backend).value == [3, 6] == each(times)([1, 2])
 
 
 @everywhere
@@ -346,12 +346,16 @@ ONCE = {
 def test_what_can_be_read_once_is_read_once(pool_of, backend, once):
     """By every way in: who plans twice has no items left for the second time."""
     pool = pool_of(backend)
-    assert run(each(times), ONCE[once](), on=backend).value == [3, 6, 9]
-    assert run(each(times), items=ONCE[once](), on=backend).value == [3, 6, 9]
     assert pool.map(times, ONCE[once]()) == pool.run(each(times), ONCE[once]()).value == [3, 6, 9]
     assert each(times)(ONCE[once]()) == [3, 6, 9]
     assert pool.warm(each(times), ONCE[once]()) >= 0
     assert pool.map(lambda x: run(each(times), ONCE[once]()).value, [0]) == [[3, 6, 9]]
+
+
+@pytest.mark.parametrize("once", ONCE)
+def test_run_reads_once_what_can_be_read_once(once):
+    assert run(each(times), ONCE[once](), on=Threads(2)).value == [3, 6, 9]
+    assert run(each(times), items=ONCE[once](), on=Threads(2)).value == [3, 6, 9]
 
 
 def test_what_is_measured_reads_items_once():
