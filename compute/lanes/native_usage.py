@@ -27,6 +27,7 @@ from compute.lanes.control import (
     PIN,
     PROCESS_CPU,
     QUEUED,
+    READINGS,
     THREAD,
     UNKNOWN,
     VOLUNTARY,
@@ -91,16 +92,12 @@ def begin(control: Any, line: Any) -> None:
 def end(control: Any, line: Any) -> None:
     """compute.lanes.usage.end."""
     voluntary, involuntary, faults = switches_and_faults()
-    _add(control, line, PROCESS_CPU, atomics.process_cpu_ns())
-    _add(control, line, QUEUED, queued(control[line + FILE]))
-    _add(control, line, VOLUNTARY, voluntary)
-    _add(control, line, INVOLUNTARY, involuntary)
-    _add(control, line, FAULTS, faults)
-
-
-def _add(control: Any, line: Any, word: Any, now: Any) -> None:
-    was = control[line + BEFORE - QUEUED + word]
-    control[line + word] = UNKNOWN if was == UNKNOWN or now == UNKNOWN else control[line + word] + now - was
+    process_cpu = atomics.process_cpu_ns()
+    now = queued(control[line + FILE]), voluntary, involuntary, faults, process_cpu
+    # A loop: a function of the word would be compiled once for each number that is written in a call of it.
+    for k in range(READINGS):
+        was, word = control[line + BEFORE + k], line + QUEUED + k
+        control[word] = UNKNOWN if was == UNKNOWN or now[k] == UNKNOWN else control[word] + now[k] - was
 
 
 # The rest are intrinsics, because every kernel's lane has them in it: as Python that numba compiles, with arrays for
