@@ -342,37 +342,52 @@ print([compiled(make(value))(0) for value in order])
 """
 
 
-def test_code_of_other_processes_is_not_linked_to_functions_of_this_one(script):
-    """Each process numbers its functions; those of one number and name must not be taken for each other."""
-    for order in ([1], [2], [3, 1], [4, 2], [2, 4, 1, 3], [1, 2, 3, 4], [4, 3, 2, 1]):
-        done = script(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR="symbols")
+def test_code_of_other_processes_is_not_linked_to_functions_of_this_one(script, warm_python, tmp_path):
+    """Each process numbers its functions; those of one number and name must not be taken for each other.
+
+    A process that was started and one that was forked get their first numbers in two ways.
+    """
+    cache = str(tmp_path / "symbols")
+    for order in ([1], [2], [2, 4, 1, 3]):
+        done = script(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR=cache)
         assert done.stdout.strip() == str([10 * value for value in order])
+    for order in ([3, 1], [4, 2], [1, 2, 3, 4], [4, 3, 2, 1]):
+        said = warm_python.run(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR=cache)
+        assert said.strip() == str([10 * value for value in order])
 
 
-def test_circles_of_functions_from_one_process_to_the_next(script):
-    code = (
-        "from test_compilation import is_even\nfrom kernels.compilation.compiler import compiled\n"
-        "def outer(n):\n    return is_even(n) + 1\n"
-        "print(compiled(is_even)(10), compiled(is_even)(7), compiled(outer)(4))"
-    )
-    for _ in range(2):
-        assert script(code, NFOLD_CACHE_DIR="circles").stdout.split() == ["1", "0", "2"]
-
-
-FACTORIES = """
-from kernels.matrix import matrix_product_compiled
+CIRCLES = """
 from kernels.compilation.compiler import compiled
-import numpy as np
-print([compiled(matrix_product_compiled.body) is compiled(matrix_product_compiled.body)])
-A = np.arange(2500.0).reshape(1, 50, 50)
-for _ in range(2):
-    out, zero = np.zeros((1, 50, 50)), np.zeros(1, np.int64)
-    compiled(matrix_product_compiled.body)(0, 1, out, A, A, zero, zero, 50, 50)
-    assert (out == A @ A).all()
+def is_even(n):
+    return 1 if n == 0 else is_odd(n - 1)
+def is_odd(n):
+    return 0 if n == 0 else is_even(n - 1)
+def outer(n):
+    return is_even(n) + 1
+print(compiled(is_even)(10), compiled(is_even)(7), compiled(outer)(4))
 """
 
 
-def test_two_functions_that_one_factory_made_are_two_entries(script):
-    """matmul's packers of rows and of columns have one name, and differ in what they close over."""
+def test_circles_of_functions_from_one_process_to_the_next(warm_python, tmp_path):
     for _ in range(2):
-        script(FACTORIES, NFOLD_CACHE_DIR="factories")
+        assert warm_python.run(CIRCLES, NFOLD_CACHE_DIR=str(tmp_path / "circles")).split() == ["1", "0", "2"]
+
+
+FACTORIES = """
+from kernels.compilation.compiler import compiled
+def packer(step):
+    def pack(x):
+        return x * step
+    return pack
+rows, columns = packer(2.0), packer(3.0)
+def body(x):
+    return rows(x) + 10 * columns(x)
+print(compiled(rows)(1.0), compiled(columns)(1.0), compiled(body)(1.0))
+"""
+
+
+def test_two_functions_that_one_factory_made_are_two_entries(warm_python, tmp_path):
+    """As matmul's packers of rows and of columns: they have one name, and differ in what they close over."""
+    for _ in range(2):
+        assert warm_python.run(FACTORIES, NFOLD_CACHE_DIR=str(tmp_path / "cache")).split() == ["2.0", "3.0", "32.0"]
+        assert len(entries(tmp_path / "cache")) == 3

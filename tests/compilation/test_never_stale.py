@@ -22,7 +22,6 @@ POOLS = [
     Processes(2),
     Processes(1, start="spawn"),
     Joblib(2),
-    Joblib(2, arrays="memmap"),
 ]
 x = np.arange(1.0, 7.0)
 TO_AND_FRO = 2.0, 3.0, 2.0, 4.0, 3.0  # a worker that keeps what it had for 2.0 must not have 3.0 the third time

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import itertools
 import math
-import subprocess
-import sys
 import textwrap
 import types
 from collections import namedtuple
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -20,8 +18,6 @@ from numba import njit
 from compute.lanes.loop import source_of
 from kernels import REGISTRY
 from kernels.compilation.reach import reach_of
-
-ROOT = Path(__file__).parents[2]
 
 
 def made(text: str, **names):
@@ -226,21 +222,22 @@ UNKEYED = {
 
 
 @pytest.mark.parametrize("what", UNKEYED)
-def test_what_cannot_be_told_by_value_is_not_kept(what):
+def test_what_cannot_be_told_by_value_is_not_kept(warm_python, what):
     """In a process of its own: an overload is there for good, and nothing is kept beside it."""
-    code = f"""
-import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(ROOT / "tests/compilation")!r}]
-from test_reach import made
+    warm_python.run(f"""
+import math, textwrap
+import numba
+import numpy as np
+from numba import njit
 from kernels.compilation.reach import reach_of
+{inspect.getsource(made)}
 plain = made("def f(x): return x + 1")
 assert not reach_of(plain, True).unkeyed
 function = made({UNKEYED[what]!r})
 assert reach_of(function, True).unkeyed
 extends = {what!r} in ("an overload of a function", "a jitable", "an intrinsic")
 assert bool(reach_of(made("def f(x): return x + 2"), True).unkeyed) is extends  # for everything, from then on
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+""")
 
 
 ORDINARY = [
