@@ -54,7 +54,7 @@ def test_scale_measures_it(capsys, name):
 
 def test_run_and_advise_take_it(capsys):
     assert main(["run", "shouting:shout", "4", "--on", "processes", "--workers", "2"]) == 0
-    assert main(["advise", "shouting:shout", "50"]) == 0
+    assert main(["advise", "shouting:shout", "50", "--budget", "2s"]) == 0
 
 
 def test_what_is_none_is_told(capsys):
