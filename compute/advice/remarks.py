@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 from compute import machine
 from compute.advice.decision import Candidate
-from compute.scaling import statistics
+from compute.scaling import noise, statistics
 from compute.scaling.words import seconds
 
-BUSY = 0.25  # of the usable CPUs, wanted by others: from there on workers wait noticeably
 LONG = 0.25  # of the budget: what takes more than this is mentioned
 
 
@@ -19,12 +17,8 @@ def about_the_machine() -> Iterator[str]:
     usable = machine.usable_cpus()
     if usable == 1:
         yield "there is one usable CPU: workers would take turns, so nothing can beat serial"
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if busy > BUSY * usable:
-        yield (
-            f"others wanted {busy:.2g} CPUs of {usable} when this began: workers waited for them, so ask again when"
-            " it is quiet"
-        )
+    if busy := noise.about_load():
+        yield f"{busy}: workers waited for them, so ask again when it is quiet"
 
 
 def caution(candidates: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:

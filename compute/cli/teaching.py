@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,11 +69,12 @@ def lessons(
         report.ready({"html": html, "json": json, "png": png})
         for path in python or ():
             conduct.check_python(path)
+    course = conduct.empty_course()
     held, code = _held(chosen, python or (), setting)
     if not held:
         return code
-    course = conduct.as_course(held)
-    return terminal.deliver(lambda: None, lambda: _write(course, html, json, png)) or code
+    course = replace(course, experiments=tuple(held))
+    return terminal.deliver(lambda: _remark(course), lambda: _write(course, html, json, png)) or code
 
 
 def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) -> tuple[list[Experiment], int]:
@@ -105,14 +107,18 @@ def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) ->
 
 def _everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting, place: tuple[int, int]) -> list[Experiment]:
     """One lesson in every interpreter; place: how many are over, of how many. Its bar is gone when it is shown."""
-    from dataclasses import replace
-
     from compute import drawing
     from compute.lessons import conduct
 
     with drawing.stages(True) as tell:
         say = conduct.passing((1 + len(pythons)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
         return conduct.hold_everywhere(lesson, pythons, replace(setting, say=say))
+
+
+def _remark(course: Course) -> None:
+    from compute.lessons import text
+
+    text.show_remarks(course.remarks, terminal.console())
 
 
 def _write(course: Course, html: Path | None, json: Path | None, png: Path | None) -> None:

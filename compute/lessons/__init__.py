@@ -7,7 +7,7 @@ opened.py        pools for a lesson, and why some cannot be had here
 own.py           a task of the reader's own
 fresh.py         a Python that has nothing else loaded
 footprint.py     what one coroutine, thread, process takes of memory
-handing.py       how an array is handed over, and what is seen of it
+handing.py       how lesson 8 hands arrays over, by each way
 child.py         a process beside a lesson, which no way of ending leaves
 conduct.py       hold lessons here, or in another interpreter
 text.py          what was held as text: pure

@@ -18,6 +18,7 @@ from compute.lessons import LESSONS, find
 from compute.lessons.experiment import Course, Experiment
 from compute.lessons.lesson import Lesson, Setting, Task
 from compute.lessons.own import as_task
+from compute.scaling import noise
 from compute.scaling.words import listed
 
 SECONDS = 10.0  # that one lesson takes: eleven make two minutes
@@ -105,9 +106,11 @@ def hold_everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting) ->
     return held
 
 
-def as_course(experiments: Sequence[Experiment]) -> Course:
-    """What was held on this machine."""
-    return Course(tuple(experiments), machine.describe())
+def empty_course() -> Course:
+    """A course before its first lesson: what this machine is like, and what a reader must know of it."""
+    busy = noise.about_load()
+    remarks = () if busy is None else (f"{busy}: intervals are wide then, so hold lessons again when it is quiet",)
+    return Course((), machine.describe(), remarks)
 
 
 def check_python(python: str) -> None:

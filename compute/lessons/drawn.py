@@ -17,8 +17,9 @@ from compute.texts import shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DPI = 150
-WIDTH, HEIGHT = 6.4, 3.2  # inches of one picture
+DPI = 200
+WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: letters that are still read on a phone, where it is half as wide
+NARROW = 200  # times the least value: a logarithmic axis within that has ticks between powers of ten
 
 
 def render(pictures: Sequence[Picture]) -> bytes:
@@ -47,16 +48,34 @@ def _draw(ax: Axes, picture: Picture) -> None:
     else:
         _lines(ax, picture, factor)
     if "y" in picture.logarithmic:
-        ax.set_yscale("log")
+        _powers(ax, picture)
     elif picture.is_bars or all(v >= 0 for s in picture.series for v in s.values if v is not None):
         ax.set_ylim(bottom=0)
     ax.set_title(picture.about, loc="left", fontsize=9, color=INK, wrap=True)
     ax.set_xlabel(picture.x_label, fontsize=8)
-    ax.set_ylabel(f"{picture.y_label}{f' ({unit})' if unit else ''}", fontsize=8)
+    told = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # else each tick has it
+    ax.set_ylabel(f"{picture.y_label}{told}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     if len(picture.series) > 1:
         ax.legend(fontsize=7, frameon=False)
+
+
+def _powers(ax: Axes, picture: Picture) -> None:
+    """A logarithmic axis whose ticks are written as everywhere else: matplotlib's own are markup."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = [v for series in picture.series for v in series.values if v is not None and v > 0]
+    narrow = bool(values) and max(values) < NARROW * min(values)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, place: _power(value, picture.unit)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float, unit: str) -> str:
+    """`20`, `10 µs`, `1 GB`: a power of ten, or a few times one, without digits that say nothing."""
+    return value_in_words(value, unit).replace(".00 ", " ").replace(".0 ", " ").removesuffix(" ×")
 
 
 def _unit(picture: Picture) -> tuple[float, str]:
@@ -97,20 +116,21 @@ def _lines(ax: Axes, picture: Picture, factor: float) -> None:
                 places,
                 Series(series.name, tuple(series.values[j] for j in there), tuple(series.intervals[j] for j in there)),
                 factor,
+                _colour(series, k),
             )
     if "x" in picture.logarithmic:
         ax.set_xscale("log")
-    if picture.x_unit:
+    if picture.x_unit or "x" in picture.logarithmic:
         numbers = [float(place) for place in picture.x]
         ax.set_xticks(numbers, [value_in_words(number, picture.x_unit) for number in numbers], minor=False)
         ax.set_xticks([], minor=True)
 
 
-def _intervals(ax: Axes, places: Sequence[float], series: Series, factor: float) -> None:
+def _intervals(ax: Axes, places: Sequence[float], series: Series, factor: float, ink: str = INK) -> None:
     for place, value, interval in zip(places, series.values, series.intervals, strict=False):
         if value is not None and interval is not None:
             low, high = (abs(value - end) / factor for end in interval)
-            ax.errorbar([place], [value / factor], yerr=[[low], [high]], color=INK, elinewidth=1, capsize=2)
+            ax.errorbar([place], [value / factor], yerr=[[low], [high]], color=ink, elinewidth=1, capsize=2)
 
 
 def _colour(series: Series, k: int) -> str:

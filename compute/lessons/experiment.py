@@ -69,10 +69,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Course:
-    """Experiments in their order; of one lesson there may be several, from different interpreters."""
+    """Experiments in their order; of one lesson there may be several, from different interpreters.
+
+    machine: as it was before the first of them. remarks: what a reader must know, in words.
+    """
 
     experiments: tuple[Experiment, ...]
     machine: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def by_lesson(self) -> list[Sequence[Experiment]]:
@@ -96,6 +100,7 @@ class Course:
         return {
             "schema": SCHEMA,
             "machine": dict(self.machine),
+            "remarks": list(self.remarks),
             "experiments": [experiment.as_dict() for experiment in self.experiments],
         }
 

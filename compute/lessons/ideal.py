@@ -59,6 +59,7 @@ def measure(setting: Setting) -> Evidence:
             "interval": point.speedup_ci and list(point.speedup_ci),
             "ceiling": point.ceiling,
             "attainable": point.attainable,
+            "cause": point.cause,
             "verdict": point.verdict,
         }
         for point in found.points
@@ -116,15 +117,15 @@ def _why(evidence: Evidence, points: Sequence[Mapping[str, Any]], beyond: Sequen
     if evidence["variant"] == "python":
         threads = "take turns at the GIL" if evidence["gil"] else "have no GIL to wait for"
         return f"without numba the loop is Python's, whose threads {threads}, and what the machine allows is not known"
-    told = "each lane has a CPU, and no lock or memory that it shares with another"
+    reasons = []
     if ceiling is not None and ceiling < NEAR * most:
-        told = f"a perfect loop gets no more than {in_digits(ceiling)} here: {_narrow(evidence)}"
-    losses = [
-        f"{p['backend']}: {p['verdict']}"
-        for p in points
-        if p["attainable"] is not None and p["attainable"] < NEAR and p["verdict"]
-    ]
-    return "; ".join([told, *losses])
+        reasons.append(f"a perfect loop gets no more than {in_digits(ceiling)} here: {_narrow(evidence)}")
+    losses: dict[str, list[Mapping[str, Any]]] = {}
+    for p in points:
+        if p["attainable"] is not None and p["attainable"] < NEAR and p["verdict"]:
+            losses.setdefault(p["cause"], []).append(p)
+    reasons += [f"{listed([p['backend'] for p in alike])}: {alike[0]['verdict']}" for alike in losses.values()]
+    return "; ".join(reasons) or "each lane has a CPU, and no lock or memory that it shares with another"
 
 
 def _narrow(evidence: Evidence) -> str:
@@ -153,7 +154,7 @@ def _picture(points: Sequence[Mapping[str, Any]], ceilings: Mapping[int, float])
         "lanes",
         "speedup over one core",
         "×",
-        ideal=("ideal", "allowed"),
+        ideal=("ideal",),
     )
 
 

@@ -30,21 +30,23 @@ blockquote {{ margin: .5rem 0; font-size: 1.1rem; font-style: italic }}
 .fails {{ color: var(--bad) }}
 .wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }}
-th, td {{ padding: .1rem 1rem .1rem 0 }}
+th, td {{ padding: .1rem 1rem .1rem 0; vertical-align: top }}
+th + th, td + td {{ white-space: nowrap }}
 pre {{ overflow-x: auto; padding: .75rem; border: 1px solid var(--rule); font-size: .85rem }}
 img {{ background: #fff }}
-.small {{ font-size: .85rem }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
 <p>{machine}</p>
+{remarks}
 {summary}
 {sections}
 </body>
 </html>
 """
 CLASSES = {HOLDS: "holds", FAILS: "fails"}
+MEDIAN = "median [95 % interval]"  # what the figures of a single interpreter are
 
 
 def render(course: Course) -> str:
@@ -54,6 +56,7 @@ def render(course: Course) -> str:
     return PAGE.format(
         title=escape(title),
         machine=escape(_machine(course)),
+        remarks="".join(f"<p>⚠ {escape(visible(remark))}</p>" for remark in course.remarks),
         summary=_summary(groups) if len(groups) > 1 else "",
         sections="\n".join(map(section, groups)),
     )
@@ -61,7 +64,12 @@ def render(course: Course) -> str:
 
 def _machine(course: Course) -> str:
     told = course.machine
-    parts = [told.get("model"), f"{told['cpus']} usable CPUs" if "cpus" in told else None, told.get("date")]
+    parts = [
+        told.get("model"),
+        f"{told['cpus']} usable CPU{'s' * (told['cpus'] != 1)}" if "cpus" in told else None,
+        "Python " + " and ".join(dict.fromkeys(map(label, course.experiments))),
+        str(told.get("date", ""))[:16].replace("T", " "),
+    ]
     return visible(" · ".join(str(part) for part in parts if part))
 
 
@@ -93,7 +101,7 @@ def section(experiments: Sequence[Experiment]) -> str:
         parts += [f"<p>{image(drawn.render([p]), _alternative(p.about))}</p>" for p in judgement.pictures]
     columns = [{f.name: in_words(f) for f in shown(e.judgement).figures} for e in experiments]
     if names := list(dict.fromkeys(name for column in columns for name in column)):
-        heads = ["", *(visible(label(e)) for e in experiments)]
+        heads = ["", *(visible(label(e)) for e in experiments)] if len(experiments) > 1 else ["", MEDIAN]
         rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
         parts.append(f'<div class="wide">{html_table(heads, rows, left=1)}</div>')
     parts.append(f"<p>What is timed:</p><pre><code>{escape(source(lesson))}</code></pre></section>")

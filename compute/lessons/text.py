@@ -27,6 +27,7 @@ def render(course: Course, width: int = 80) -> str:
     console = Console(file=page, width=width, force_terminal=False, color_system=None)
     for experiments in course.by_lesson:
         show(experiments, console)
+    show_remarks(course.remarks, console)
     return page.getvalue()
 
 
@@ -59,6 +60,12 @@ def show(experiments: Sequence[Experiment], console: Console, code: bool = True)
         for line in source(lesson).splitlines():
             console.print(Text(f"   │ {line}", "dim"), soft_wrap=True)
     console.print()
+
+
+def show_remarks(remarks: Sequence[str], console: Console) -> None:
+    """Print what a reader must know of all lessons."""
+    for remark in remarks:
+        _fold(console, Text(f"! {visible(remark)}"), further=2)
 
 
 def _fold(console: Console, text: Text, indent: int = 0, further: int | None = None) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from compute import machine
 
 OTHERS = 0.05  # of the CPUs, used by others: an idle machine's own housekeeping takes less
+BUSY = 0.25  # of the CPUs, wanted by others for a minute: from there on workers wait noticeably
 STEAL = (
     0.02  # of the CPU time: a quiet virtual machine loses under half of one percent, the intervals resolve one or two
 )
@@ -138,6 +139,13 @@ class RoundLog:
         after = sample(workers=self._workers)
         self._found += [compare_readings(self._before, after, self._uncharged)] * self._pending
         self._before, self._pending, self._uncharged = after, 0, 0.0
+
+
+def about_load() -> str | None:
+    """`others wanted 3 CPUs of 2 when this began`, where they did, for the minute before a measurement begins."""
+    usable = machine.usable_cpus()
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"others wanted {busy:.2g} CPUs of {usable} when this began" if busy > BUSY * usable else None
 
 
 def _reasons(

@@ -12,7 +12,14 @@ from compute.lessons.conduct import lesson
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD
 
 
-def point(backend: str, speedup: float, workers: int = 2, ceiling: float | None = 1.97, wide: float = 0.01) -> Any:
+def point(
+    backend: str,
+    speedup: float,
+    workers: int = 2,
+    ceiling: float | None = 1.97,
+    wide: float = 0.01,
+    cause: str = "imbalance",
+) -> Any:
     return {
         "backend": backend,
         "workers": workers,
@@ -21,7 +28,8 @@ def point(backend: str, speedup: float, workers: int = 2, ceiling: float | None 
         "interval": [speedup - wide, speedup + wide] if wide else None,
         "ceiling": ceiling,
         "attainable": ceiling and speedup / ceiling,
-        "verdict": "imbalance, as planted",
+        "cause": cause,
+        "verdict": f"{cause}, as planted",
     }
 
 
@@ -64,6 +72,11 @@ def test_what_took_the_rest_is_named() -> None:
         "a perfect loop gets no more than 1.40 here: 2 CPUs are hardware threads of 1 core, which they share;"
         " processes: imbalance, as planted"
     )
+
+
+def test_what_took_it_from_both_is_named_once() -> None:
+    noisy = [point(backend, 1.1, cause="noise") for backend in ("threads", "processes")]
+    assert ideal.judge(evidence(*noisy)).why == "threads and processes: noise, as planted"
 
 
 def test_several_counts_are_a_picture() -> None:

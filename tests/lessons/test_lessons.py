@@ -179,6 +179,40 @@ def test_pictures_are_drawn_one_below_the_other():
         drawn.render([])
 
 
+def test_the_ticks_of_powers_are_words_and_not_markup():
+    from dataclasses import replace
+
+    from matplotlib.figure import Figure as Canvas
+
+    for picture in (LINES, replace(LINES, unit="×"), replace(LINES, x_unit="B", unit="B")):
+        figure = Canvas()
+        ax = figure.subplots()
+        drawn._draw(ax, picture)
+        figure.draw_without_rendering()
+        ticks = [tick.get_text() for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+        assert not any("$" in tick for tick in ticks)
+        assert "1 kB" not in ticks or picture.unit == "B"
+    assert [drawn._power(value, "s") for value in (1e-6, 2e-5, 0.5)] == ["1 µs", "20 µs", "500 ms"]
+    assert [drawn._power(value, "×") for value in (1.0, 20.0)] == ["1", "20"]
+
+
+def test_what_holds_of_the_whole_course_is_said_of_it():
+    course = Course((experiment(),), {}, (f"others wanted 3 CPUs of 2 when this began: {EVIL}",))
+    told = text.render(course)
+    assert told.endswith("! others wanted 3 CPUs of 2 when this began: \\x1b[31m<b>red</b>\\u202e\n")
+    assert "<p>⚠ others wanted 3 CPUs of 2" in page.render(course)
+    assert course.as_dict()["remarks"] == list(course.remarks)
+
+
+@pytest.mark.parametrize(("load", "said"), [(3.0, "others wanted 3 CPUs of 2 when this began: intervals"), (0.4, None)])
+def test_a_busy_machine_is_said_before_a_course(load, said, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr("compute.machine.usable_cpus", lambda *_: 2)
+    course = conduct.empty_course()
+    assert course.machine["cpus"] == 2
+    assert [remark.startswith(said or "no") for remark in course.remarks] == [True] * (said is not None)
+
+
 def test_another_interpreter_that_does_not_end_is_given_up(monkeypatch):
     def late(*words: str, timeout: float) -> Any:
         if "where" in words:
