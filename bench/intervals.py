@@ -2,7 +2,9 @@
 
 Rounds are invented: a serial time and a parallel one, with noise of several kinds, 2,000 times over. An interval that
 says 95 % should hold the truth in 93 to 97 % of them, and two equal things should be called different in under 5 %.
-Prints the table and keeps it in bench/results/. About a minute.
+The second table is about noise that lasts for some rounds in one of the two, so that rounds are no independent samples:
+what the interval holds beside one that counts every round in full, and how much wider it is.
+Prints the tables and keeps them in bench/results/. About a minute.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import kept
 import numpy as np
 
 from compute import machine
+from compute.scaling import rounds as compute_rounds
 from compute.scaling import statistics
 
 ROUNDS = (6, 10, 20, 50, 100)
+TURN = compute_rounds.TURN  # rounds that come at once in the main job
 TRIALS = 2000  # a share of 96 % of them is known to half of one percent
 SERIAL, SPEEDUP = 4.0, 1.9
 
@@ -78,6 +82,27 @@ NOISES: tuple[Noises, ...] = (
 )
 
 
+def lasting(keeps: float) -> Noises:
+    def noise(rng: np.random.Generator, shape: Shape) -> Noise:
+        own = rng.standard_normal(shape)
+        for k in range(1, shape[1]):
+            own[:, k] = keeps * own[:, k - 1] + np.sqrt(1 - keeps**2) * own[:, k]
+        return np.ones(shape), np.exp(0.02 * own)
+
+    noise.__doc__ = f"2 % in one, of which a round keeps {keeps:.0%} of the one before (AR(1))"
+    return noise
+
+
+def by_turns(share: float) -> Noises:
+    def noise(rng: np.random.Generator, shape: Shape) -> Noise:
+        turns = np.repeat(rng.standard_normal(shape), TURN, axis=1)[:, : shape[1]]
+        own = np.sqrt(share) * turns + np.sqrt(1 - share) * rng.standard_normal(shape)
+        return np.ones(shape), np.exp(0.02 * own)
+
+    noise.__doc__ = f"2 % in one, {share:.0%} of its variance shared by the {TURN} rounds of a turn"
+    return noise
+
+
 class Held(NamedTuple):
     """Shares of the trials in which the interval of a figure held what is true; claims: in which A differed from A."""
 
@@ -112,6 +137,43 @@ def _within(truth: float, interval: statistics.Interval | None) -> bool:
     return interval[0] <= truth <= interval[1]
 
 
+class Lasting(NamedTuple):
+    """Shares of the trials in which an interval held what is true; wider: the width of the first over the second's.
+
+    plain: with the same rounds in an order that shows no drift, so that each counts in full.
+    apart: how often the intervals of two measurements of one thing do not overlap; plain_apart: those of the second.
+    """
+
+    held: float
+    plain: float
+    apart: float
+    plain_apart: float
+    wider: float
+
+
+def lasts(noise: Noises, rounds: int, *, trials: int = TRIALS) -> Lasting:
+    """What so many trials of so many rounds show of noise that lasts, or of any."""
+    rng = np.random.default_rng([rounds, 1])
+    one, other = noise(rng, (trials, rounds))
+    ratios = one / other
+    own = np.array([statistics.median_interval(row) for row in ratios])
+    plain = np.array([statistics.median_interval(_alternating(row)) for row in ratios])
+    shares = [np.mean((ends[:, 0] <= 1) & (ends[:, 1] >= 1)) for ends in (own, plain)]
+    apart = [np.mean((ends[::2, 0] > ends[1::2, 1]) | (ends[1::2, 0] > ends[::2, 1])) for ends in (own, plain)]
+    return Lasting(*shares, *apart, float(np.mean(np.diff(own)) / np.mean(np.diff(plain))))
+
+
+def _alternating(row: np.ndarray) -> np.ndarray:
+    """The same values, one of the lower half and one of the upper in turn."""
+    ordered, half = np.sort(row), -(-len(row) // 2)
+    mixed = np.empty_like(row)
+    mixed[::2], mixed[1::2] = ordered[:half], ordered[half:]
+    return mixed
+
+
+LAST: tuple[Noises, ...] = (*(lasting(keeps) for keeps in (0.0, 0.3, 0.5, 0.7, 0.9)), by_turns(0.3), by_turns(0.6))
+
+
 def main() -> None:
     lines = [
         f"numpy {np.__version__}; {machine.describe()['date']}. {TRIALS:,} trials a row; 1 % of doubt.",
@@ -126,6 +188,18 @@ def main() -> None:
             shares = held(noise, rounds)
             cells = " | ".join("–" if share is None else f"{share:.1%}" for share in shares)
             lines.append(f"| {noise.__doc__} | {rounds} | {cells} |")
+            print(lines[-1], flush=True)
+    lines += [
+        "",
+        "| noise that lasts | rounds | held | counting each in full | two alike told apart | counting each | wider |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines[-3:]), flush=True)
+    for noise in LAST:
+        for rounds in ROUNDS[:3]:
+            found = lasts(noise, rounds)
+            cells = " | ".join(f"{share:.1%}" for share in found[:4])
+            lines.append(f"| {noise.__doc__} | {rounds} | {cells} | {found.wider:.2f} × |")
             print(lines[-1], flush=True)
     # Under no day: the noise is invented, and so the table is the same on every machine.
     kept.write(kept.RESULTS / "intervals.md", "\n".join(["# How often the intervals hold the truth", "", *lines, ""]))

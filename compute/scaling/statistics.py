@@ -3,9 +3,10 @@
 Sources: Hoefler & Belli, "Scientific Benchmarking of Parallel Computing Systems", SC15, for the rules; Hettmansperger &
 Sheather, "Confidence intervals based on interpolated order statistics", Statistics & Probability Letters 4 (1986), for
 the interval of a median; Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
-Medicine 27 (2008), for that of a ratio of two; Hodges & Lehmann, "Estimates of location based on rank tests", Annals
-of Mathematical Statistics 34 (1963), for the ratio over all pairs. `bench/intervals.py` and `bench/gates.py` show how
-often they hold a known truth.
+Medicine 27 (2008), for that of a ratio of two; Bayley & Hammersley, "The 'effective' number of independent observations
+in an autocorrelated time series", Supplement to the Journal of the Royal Statistical Society 8 (1946), for rounds that
+drift; Hodges & Lehmann, "Estimates of location based on rank tests", Annals of Mathematical Statistics 34 (1963), for
+the ratio over all pairs. `bench/intervals.py` and `bench/gates.py` show how often they hold a known truth.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 
 FEWEST_ROUNDS = 6  # of five values not even lowest to highest holds the median in 95 % of cases: 1 − 2 · ½⁵ = 94 %
 MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
-LEVEL = 0.96  # what "95 %" aims at: interpolating errs by up to half of one percent, and what is said must hold
-EACH = 0.93  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
+LEVEL = 0.952  # what "95 %" aims at: interpolating errs by up to half of one percent, and what is said must hold
+EACH = 0.911  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
 BATCHES = 100  # of many samples, medians of so many neighbourhoods: nearer to independent, and all pairs fit in memory
 EXACT = 2500  # pairs: up to here the ranks are counted; beyond, the normal curve errs by less than one percent
 LEAST = 5e-324  # seconds: what is divided until nothing is left still has a logarithm
@@ -49,7 +50,8 @@ def median(samples: Samples) -> float:
 def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
     """The 95 % interval of the median, whatever the distribution; None for fewer than FEWEST_ROUNDS samples.
 
-    level: another one; None where lowest to highest do not reach it.
+    samples: in the order in which they were taken. Where they drift they count as fewer, see `independent`.
+    level:   another one; None where lowest to highest do not reach it.
 
     Between two order statistics on each side, because ranks alone come in steps: of ten samples, lowest but one to
     highest but one hold the median in 98 % of cases, the next pair inwards in 89 %. It holds 95 to 97 % of simulated
@@ -58,12 +60,35 @@ def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
     n = len(samples)
     if n < FEWEST_ROUNDS:
         return None
-    ordered = np.sort(np.asarray(samples, np.float64))
-    rank, inwards = _ranks(n, level)
+    taken = np.asarray(samples, np.float64)
+    counted = min(n, max(independent(taken), FEWEST_ROUNDS, _fewest(level)))
+    rank, inwards = _ranks(counted, level)
     if not rank:
         return None
-    low, high = ordered[rank - 1], ordered[n - rank]
-    return float(low + inwards * (ordered[rank] - low)), float(high - inwards * (high - ordered[n - rank - 1]))
+    # As large a share of these lies outside as of so many that are independent.
+    place = (rank - 0.5 + inwards) * n / counted - 0.5
+    low, high = np.interp([place, n - 1 - place], np.arange(n), np.sort(taken))
+    return float(low), float(high)
+
+
+def independent(samples: Floats) -> int:
+    """How many independent samples would tell as much of the median as these, given in the order they were taken.
+
+    n · (1 − r) / (1 + r), r being the correlation of neighbours (Bayley & Hammersley): what drifts over several rounds
+    is in all of them. Ranks are correlated, so that no outlier hides a drift. From few samples r comes out too low, by
+    (1 + 3r) / n (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954), which is added.
+    """
+    n, ordered = len(samples), np.sort(samples)
+    off = np.searchsorted(ordered, samples, "left") + np.searchsorted(ordered, samples, "right") - n  # twice as far
+    scatter = float(off @ off)
+    r = float(off[1:] @ off[:-1]) / scatter if scatter else 0.0
+    r = min(max(r + (1 + 3 * r) / n, 0.0), 1.0)
+    return int(n * (1 - r) / (1 + r)) if scatter else n
+
+
+def _fewest(level: float) -> int:
+    """The fewest samples of which lowest to highest hold the median at that level: 1 − 2 · ½ⁿ of cases."""
+    return math.ceil(1 - math.log2(1 - level))
 
 
 def paired_ratio(above: Samples, below: Samples, level: float = LEVEL) -> tuple[float, Interval | None]:

@@ -105,3 +105,53 @@ def test_intervals_hold_the_truth_as_often_as_they_say(rounds):
     assert all(0.93 <= shares.median <= 0.97 for shares in by_noise if shares.median is not None)
     assert all(0.93 <= shares.unpaired <= 0.97 for shares in by_noise if shares.unpaired is not None)
     assert np.mean([shares.claims for shares in by_noise]) < 0.05  # of A that it differs from A
+
+
+def drifting(rng, rho, n):
+    """Noise of which each value keeps so much of the one before it (AR(1)), with a standard deviation of 1."""
+    noise = rng.standard_normal(n)
+    for k in range(1, n):
+        noise[k] = rho * noise[k - 1] + math.sqrt(1 - rho**2) * noise[k]
+    return noise
+
+
+def test_samples_that_do_not_drift_count_in_full():
+    assert statistics.independent(np.ones(20)) == 20
+    assert statistics.independent(np.array([1.0, 2.0] * 10)) == 20
+    rng = np.random.default_rng(0)
+    assert np.mean([statistics.independent(rng.standard_normal(50)) for _ in range(500)]) > 0.8 * 50
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.8])
+def test_samples_that_drift_count_as_so_many_as_their_correlation_leaves(rho):
+    rng = np.random.default_rng(1)
+    counted = [statistics.independent(drifting(rng, rho, 200)) for _ in range(200)]
+    assert np.mean(counted) == pytest.approx(200 * (1 - rho) / (1 + rho), rel=0.2)
+    assert statistics.independent(np.arange(200.0)) < 5
+
+
+def test_an_outlier_hides_no_drift():
+    drift = np.arange(40.0)
+    spoilt = drift.copy()
+    spoilt[20] = 1e6
+    assert statistics.independent(spoilt) == pytest.approx(statistics.independent(drift), abs=3)
+
+
+def test_an_interval_of_a_drift_is_wider_than_that_of_the_same_samples_in_no_order():
+    drift = np.linspace(1.0, 2.0, 30)
+    shuffled = np.random.default_rng(2).permutation(drift)
+    low, high = statistics.median_interval(drift)
+    least, most = statistics.median_interval(shuffled)
+    assert 1.0 <= low < least < 1.5 < most < high <= 2.0
+    assert statistics.median_interval(drift, 0.9999) is not None  # and no level that samples reach is lost by it
+
+
+@pytest.mark.parametrize("noise", intervals.LAST, ids=lambda noise: noise.__doc__)
+def test_where_noise_lasts_for_some_rounds_intervals_hold_more_than_if_each_counted_in_full(noise):
+    found = intervals.lasts(noise, 20, trials=1000)
+    if noise is intervals.LAST[0]:  # it does not last
+        assert 0.93 <= found.held <= 0.975
+        assert found.wider < 1.15
+        return
+    assert found.held - found.plain > 0.4 * (0.95 - found.plain)  # twenty rounds know little of what lasts for ten
+    assert found.apart <= found.plain_apart / 2
