@@ -19,7 +19,7 @@ from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point
-from compute.scaling.measure import Trial
+from compute.scaling.measure import Trial, garbage_set_aside
 from compute.scaling.results import CutShort, Scaling
 from compute.scaling.words import listed
 from compute.scaling.workload import Pace, Work, check_repeatable, grow_work
@@ -32,6 +32,7 @@ LEFT_OUT = "left out "  # how a warning begins of what could not be measured at 
 
 FEWEST = 8  # rounds that are to fit into what is left, when all is checked: else shorter runs are asked for
 PLENTY = 12  # rounds that these would fill: checking them takes two or so
+TURN = 4  # rounds of a work before the next one has its turn: shorter ones spend more on being made warm again
 MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of them goes into making warm again
 OVERTIME = 0.1  # of the budget, which a busy machine may take longer for the rounds of an interval
 LEAST_PART = 0.3  # of the budget, for measuring, however long the pools took to open
@@ -201,16 +202,24 @@ def _about_cut(trials: Sequence[Trial]) -> str:
 
 
 def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) -> None:
-    """Have all works measured, most rounds at the most; what the first ones do not need, later ones may have.
+    """Have all works measured by turns, most rounds at the most; what the first ones do not need, later ones may have.
+
+    What drifts over tens of seconds is met at several moments then, and is in the intervals. Where time is short a turn
+    has the FEWEST rounds at once, because each begins with a round in which everything is made warm again.
 
     overtime: seconds beyond the budget that may be used for the FEWEST rounds of each.
     """
     alone = len(trials) == 1
-    for rounds, left in ((most, 0.0),) if alone else ((min(most, FEWEST), overtime), (max(most - FEWEST, 0), 0.0)):
-        for number, trial in enumerate(trials):
-            share = (pace.left + left) * trial.round / sum(other.round for other in trials[number:])
-            if rounds and (not trial.rounds or share > MORE * trial.round):
-                trial.measure(rounds, share, cold=not alone)
+    fitting = pace.left / sum(trial.round for trial in trials)
+    turn = most if alone else TURN if fitting >= FEWEST + FEWEST / TURN else FEWEST
+    with garbage_set_aside():
+        for upto in range(turn, most + turn, turn):
+            late = overtime if upto <= FEWEST and not alone else 0.0
+            for number, trial in enumerate(trials):
+                share = (pace.left + late) * trial.round / sum(other.round for other in trials[number:])
+                rounds = min(upto, most) - trial.rounds
+                if rounds and (not trial.rounds or share > MORE * trial.round):
+                    trial.measure(rounds, share, cold=not alone)
 
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -243,12 +244,40 @@ def test_works_share_pools_and_get_as_many_rounds_each():
     assert sum(entry[0] == "open" for entry in LOG) == 3
     first, last = scaling.points[0], scaling.points[-1]
     assert first.rounds == pytest.approx(last.rounds, abs=1)
-    assert 2.5 * first.rounds + 10 * last.rounds == pytest.approx(500 - 1 - 3 * 12.5, abs=12.5)
+    turns = (500 - 1 - 12.5) / (5 * 12.5)  # of four rounds, and one in which all is made warm again
+    assert first.rounds == pytest.approx(4 * turns, abs=1.5)
 
 
 def test_everything_is_checked_before_anything_is_timed_and_runs_once_more_after_others_had_their_turn():
     scale_all([Work(squares.nogil, (10,)), Work(squares.python, (20,))], on=[], rounds=3)
     assert [entry[0] for entry in runs()] == ["nogil", "python"] + ["nogil"] * 4 + ["python"] * 4
+
+
+def turns_of(works, **options):
+    """Which work ran how often in a row, after all was checked."""
+    scale_all(works, on=[], **options)
+    entries = [entry[0] for entry in runs()][len(works) :]
+    return [(name, len(list(same))) for name, same in itertools.groupby(entries)]
+
+
+def test_works_take_turns_so_that_each_is_measured_at_several_moments():
+    works = [Work(squares.nogil, (10,)), Work(squares.python, (20,))]
+    assert turns_of(works, rounds=10) == [
+        ("nogil", 5),
+        ("python", 5),
+        ("nogil", 5),
+        ("python", 5),
+        ("nogil", 3),
+        ("python", 3),
+    ]
+
+
+def test_where_time_is_short_the_rounds_of_an_interval_come_at_once():
+    works = [Work(squares.nogil, (10,)), Work(squares.python, (20,))]  # a round of both takes 11 s
+    assert turns_of(works, budget=1 + 11 + 9.5 * 11) == [("nogil", 9), ("python", 9)]
+    LOG.clear()
+    short, *_ = turns_of(works, budget=1 + 11 + 13 * 11)
+    assert short == ("nogil", 5)
 
 
 @pytest.mark.parametrize(("needed", "asked"), [(40.0, 1), (250.0, 2), (1000.0, 2)])
