@@ -21,7 +21,7 @@ from compute.lanes import interrupts, usage
 from compute.memory.arena import SPOILT, Arena
 from compute.scaling import build_point, calibration, collecting, derive, laws, noise, statistics, verify
 from compute.scaling.build_point import Run
-from compute.scaling.ceiling import Bound, Ceilings, Gauge, pins
+from compute.scaling.ceiling import AWAKE, Bound, Ceilings, Gauge, pins
 from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
@@ -85,6 +85,7 @@ class Trial:
     laws: Sequence[Mapping[str, Any]] = ()
     _seconds: float = 0.0  # of all rounds
     _latest: float = 0.0  # seconds that the last one took
+    _waited: float = 0.0  # seconds of the latest run for which no lane computed, or nearly so
     _amounts: list[float] = field(default_factory=list)  # what each contender's run computes, in the kernel's unit
     _took: list[float] = field(default_factory=list)
     _processes: set[int] = field(default_factory=set)  # those of the lanes
@@ -289,6 +290,8 @@ class Trial:
                 if time.perf_counter() > deadline:
                     return False
                 if isinstance(turn, Gauge):
+                    if self._waited >= AWAKE:
+                        turn.run(AWAKE)
                     rates[turn.key] = turn.run(self._shortest * GAUGE_SHARE)
                     continue
                 self.pace.say(self.contenders[turn].label)
@@ -305,6 +308,7 @@ class Trial:
         before = usage.in_the_system()
         result = self._run(self.contenders[turn])
         system = usage.in_the_system() - before
+        self._waited = result.seconds - result.timeline.cpu
         return Run(result.seconds, result.timeline, self._amounts[turn], system)
 
     @property

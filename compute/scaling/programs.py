@@ -33,7 +33,7 @@ from compute.scaling import (
     program_points,
     statistics,
 )
-from compute.scaling.ceiling import Bound, Ceilings, Gauge
+from compute.scaling.ceiling import AWAKE, Bound, Ceilings, Gauge
 from compute.scaling.measure import GAUGE_SHARE, garbage_set_aside
 from compute.scaling.results import CutShort, Scaling
 from compute.scaling.verdict.judgement import judge_points
@@ -45,9 +45,6 @@ BUDGET = 60.0  # seconds: a program starts anew each time, so its runs are longe
 TIMEOUT = 600.0  # seconds of one run: longer, and it is taken for one that hangs
 STARTS = 11  # of a program that does nothing: their median holds although five of them were disturbed
 INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
-# s that a gauge runs before it is timed. A CPU that has waited for a program is woken by the hypervisor as late as it
-# likes: without this two lanes had 1.5 times the rate of one after a program, with 0.02 s 1.98, with 0.05 s 1.99.
-AWAKE = 0.05
 TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
 KEPT = 0.25  # of the budget, for these
 CUT = "cut short"
@@ -201,9 +198,10 @@ class _Trial:
                 else:
                     self.pace.say(f"{self.of.name} · {turn}")
                     runs[turn] = self._run(turn)
-            self.rounds.append(_Round(runs, rates))
+            with interrupts.put_off():  # a round is there with what it met, or not at all
+                self.rounds.append(_Round(runs, rates))
+                self._log.round_over(sum(of.uncharged for of in runs.values()))
             self._latest = time.perf_counter() - began
-            self._log.round_over(sum(of.uncharged for of in runs.values()))
             self.pace.step()
 
     def _of(self, count: int) -> list[Finished]:

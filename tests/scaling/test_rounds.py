@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -278,6 +279,25 @@ def test_where_time_is_short_the_rounds_of_an_interval_come_at_once():
     LOG.clear()
     short, *_ = turns_of(works, budget=1 + 11 + 13 * 11)
     assert short == ("nogil", 5)
+
+
+@pytest.mark.parametrize(("computes", "woken"), [(1.0, False), (0.5, True)])
+def test_a_gauge_is_awake_before_it_is_timed_where_the_run_before_it_waited(monkeypatch, computes, woken):
+    asked = []
+    gauge = ceiling.Gauge("compute", squares.nogil, SimpleNamespace(workers=1), (), {})
+    monkeypatch.setattr(ceiling, "gauges", lambda *_, **__: contextlib.nullcontext([gauge]))
+    monkeypatch.setattr(ceiling.Gauge, "run", lambda self, seconds=0.0: asked.append(seconds) or 1.0)
+    run = PretendedPool.run
+
+    def partly(self, *args, **kw):
+        result = run(self, *args, **kw)
+        lanes = (LaneTotals(0, 1, 0, 1, 0.0, result.seconds, computes * result.seconds),)
+        return Result(result.value, result.seconds, lambda: Timeline(np.empty(0, SPAN), lanes, {}, ()))
+
+    monkeypatch.setattr(PretendedPool, "run", partly)
+    scale(squares.nogil, 10, on=[], rounds=8)
+    assert len([seconds for seconds in asked if seconds != ceiling.AWAKE]) == 8
+    assert (ceiling.AWAKE in asked) == woken
 
 
 @pytest.mark.parametrize(("needed", "asked"), [(40.0, 1), (250.0, 2), (1000.0, 2)])
