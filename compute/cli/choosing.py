@@ -21,7 +21,7 @@ COUNTS = 4  # worker counts at the most: a curve shows its bend with four, and e
 TOUCHING = 2.0  # s that the first touch of one kernel's arrays may take
 PART = 1 / 8  # of the memory that is free, for one kernel's arrays: others, copies and references need theirs
 PART_SHARED = 1 / 4  # of shared memory, where only arrays are
-MOST_MEMORY = 2**29  # bytes of one kernel's arrays: far beyond any cache
+MOST_MEMORY = 2**30  # bytes of one kernel's arrays: far beyond any cache, and long beside what a message takes there
 
 # One of each kind: two that compute (integers that stay in a cache, and floating point with an image to fill), one that
 # reads memory faster than it computes, one whose output is as large as its input.

@@ -38,7 +38,7 @@ LOADING = 3.0  # s that loading the kernels takes where all is compiled, on a ma
 SHOWING = 0.04  # of the budget, for importing what the report needs, and for its picture
 SMALL = 16  # a size at which compiling is all that takes time
 ALIKE = 7  # kernels compile side by side; beyond that more processes only take memory
-VECTORS = 4  # that a matrix is multiplied with: one pass over a matrix that fits into memory is over in a few ms
+VECTORS = 8  # that a matrix is multiplied with: one pass over a matrix that fits into memory is over in a few ms
 
 Progress = Callable[[float, float, str], None]
 

@@ -21,7 +21,8 @@ AGAIN = 2  # more looks at a size that seems to take long enough: the first may 
 SMALLEST = 16
 LARGEST = 10**15
 SHARE = 1 / 8  # of the memory that is free: each of half a dozen open pools holds copies of the arrays
-OPERANDS = 2**28  # bytes: more takes seconds to make, and at that size a memory-bound kernel is in no cache either
+OPERANDS = 2**29  # bytes: more takes seconds to make, and at that size a memory-bound kernel is in no cache either
+GRID = 2.0  # from one size to the next, in what they cost: two looks at a machine differ by a tenth of that
 
 
 def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> float:
@@ -58,11 +59,12 @@ def _predict(kernel: Kernel, plan: Plan, enough: float) -> float:
 
 
 def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, memory: float | None = None) -> int:
-    """A size, of two significant digits, at which one serial run takes about that many seconds.
+    """A size, of two significant digits, at which one serial run takes about that many seconds, to a factor of √GRID.
 
-    Sizes grow until one takes a quarter of it; the kernel's own cost then says how much further to go. Smaller where
+    Sizes grow until one takes a quarter of it; the kernel's own cost then says how much further to go. They stand on a
+    grid, so that the next measurement finds the same size as a rule, and can be compared with this one. Smaller where
     all arrays would need more than `memory` bytes (an eighth of what is free, where left out), or the operands alone
-    more than 256 MiB. ValueError where seconds is not a positive number.
+    more than 512 MiB. ValueError where seconds is not a positive number.
     """
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
@@ -77,7 +79,7 @@ def calibrate(kernel: Kernel, seconds: float, variant: str | None = None, *, mem
             taken = min(taken, *(predict(kernel, *args, enough=enough) for _ in range(AGAIN)))
         taken = max(taken, 1e-7)  # a clock tick, which keeps the ratio below finite
         last = taken >= seconds / 4
-        target = size_for(kernel, kernel.cost(size) * min(seconds / taken, LARGEST_STEP))
+        target = size_for(kernel, on_grid(kernel.cost(size) * min(seconds / taken, LARGEST_STEP)))
         roof = _roof(kernel, size, args, memory)
         larger = statistics.two_digits(min(target, roof, LARGEST))
         if last or larger <= size:
@@ -101,6 +103,11 @@ def _spread(chunks: int) -> list[int]:
     return list(
         dict.fromkeys(int(chunks * math.modf(0.5 + k * 0.6180339887498949)[0]) for k in range(min(chunks, 4096)))
     )
+
+
+def on_grid(cost: float) -> float:
+    """The nearest power of GRID, by how many times as much one is as the other."""
+    return GRID ** round(min(math.log(cost, GRID), 1000.0)) if cost > 0 else cost
 
 
 def size_for(kernel: Kernel, cost: float) -> int:

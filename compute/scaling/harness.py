@@ -127,17 +127,21 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
 
 
 def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[str]:
-    """A line where a run of nothing, as `costs` has it for the backends, is a good part of a backend's runs."""
-    worst: dict[str, tuple[float, Point, float]] = {}
+    """A line where a run of nothing, as `costs` has it for the backends, is a good part of a backend's runs.
+
+    Work that drives Python and the workers from the caches makes it longer: then the ledger of one worker says by how
+    much. Of several, one may have waited for another.
+    """
+    worst: dict[str, tuple[float, str]] = {}
     for p in points:
-        cost = costs.get(_named(p), 0.0)
-        part = cost / p.seconds
+        if not (cost := costs.get(_named(p), 0.0)):
+            continue
+        spent = p.ledger["startup"] + p.ledger["transfer"] if p.ledger and p.workers == 1 else 0.0
+        part = max(cost, spent) / p.seconds
         if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
-            worst[p.backend] = part, p, cost
-    told = [
-        f"{backend} {p.workers}, {words.seconds(cost)} of {words.seconds(p.seconds)}"
-        f" ({words.percent(part)}, {p.kernel} · {p.variant})"
-        for backend, (part, p, cost) in worst.items()
-    ]
-    if told:
-        yield f"an empty run takes a good part of some times: {'; '.join(told)}; a larger budget makes runs longer"
+            here = f", and {words.seconds(spent)} beside this work" * (spent > cost)
+            told = f"{p.backend} {p.workers}, {words.seconds(cost)} of {words.seconds(p.seconds)}{here}"
+            worst[p.backend] = part, f"{told} ({words.percent(part)}, {p.kernel} · {p.variant})"
+    if worst:
+        told = "; ".join(text for _, text in worst.values())
+        yield f"an empty run takes a good part of some times: {told}; a larger budget makes runs longer"

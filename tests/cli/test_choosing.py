@@ -117,7 +117,7 @@ def test_counts_that_are_left_out_are_told():
 @pytest.mark.parametrize(
     ("room", "least", "most"),
     [
-        (Room(64e9, 32e9, 1e-10), MOST_MEMORY, MOST_MEMORY),  # plenty: half a gigabyte, no more
+        (Room(64e9, 32e9, 1e-10), MOST_MEMORY, MOST_MEMORY),  # plenty: a gigabyte, no more
         (Room(2e9, 32e9, 1e-10), 0.25e9, 0.25e9),  # little memory
         (Room(64e9, 64e6, 1e-10), 16e6, 16e6),  # a container's /dev/shm
         (Room(64e9, None, 0.0), MOST_MEMORY, MOST_MEMORY),  # a system that does not tell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,18 @@ def test_backends_on_which_a_run_of_nothing_is_a_good_part_of_a_run_are_named_on
     ]
     assert list(harness.about_runs([ran("joblib", 2, 0.1)], costs)) == []
     assert list(harness.about_runs(points, {"overhead": 1.0})) == []
+
+
+def test_what_starting_takes_beside_the_work_itself_is_told_of_one_worker():
+    """Work that streams memory leaves Python and the workers cold: a run of nothing is quicker than what it starts."""
+    costs = {"overhead of joblib 1": 3e-4, "overhead of joblib 2": 3e-4}
+    ledger = {"startup": 1e-3, "transfer": 2e-4}
+    one, two = (replace(ran("joblib", n, 0.02), ledger=ledger) for n in (1, 2))
+    assert list(harness.about_runs([two], costs)) == []  # where one lane may have waited for the other
+    assert list(harness.about_runs([one, two], costs)) == [
+        "an empty run takes a good part of some times: joblib 1, 300 µs of 20.0 ms, and 1.20 ms beside this work (6 %,"
+        " triad · nogil); a larger budget makes runs longer"
+    ]
 
 
 def test_where_shared_memory_is_short_it_is_not_touched(monkeypatch):
