@@ -1,7 +1,14 @@
 """Run any kernel on any backend, and measure how close N workers get to N times faster.
 
+- `run` runs a kernel once: a `Result`. Its errors are `WorkerDied` and `CheckFailed`. `shared` makes shared arrays.
+- `Serial`, `Threads`, `Prange`, `Processes`, `Joblib`, `Coroutines` … are backends; `open()` makes a live pool of one.
+  `Backend` and `Pool` are what a backend of one's own is made of. `BACKENDS` has all by name, and `named` looks one up.
+- `scale` measures a kernel, `scale_command` a program: a `Scaling`, or `CutShort` after a Ctrl-C.
+- `advise` finds the fastest way to do a work: an `Advice`. `doctor` examines the machine: `Finding`s.
+- `lesson` teaches by experiment.
+
 A name's module is imported when the name is first used (as scientific-python's SPEC 1 does it): a script that runs one
-kernel on threads does not pay for processes, joblib and statistics.
+kernel on threads does not pay for processes, joblib and statistics. README.md beside this file has a line a file.
 """
 
 from __future__ import annotations

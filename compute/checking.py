@@ -1,9 +1,14 @@
-"""run(…, check=True): try a body for what it may not do, before its value is believed.
+"""run(…, check=True): test whether a body breaks a rule, before its value is used.
 
-On the caller's own thread every chunk is run with bounds checked, in both orders and twice, on outputs that were filled
-with two different patterns; then alone, to see what it writes, and cut in another way. So is the other variant, Python
-or compiled, in both orders, and then the pool. What is found is one line that names the chunk and the index. It takes a
-few serial runs, one of them in Python: use a small size.
+1. Every chunk is run on the caller's thread, with bounds checked: in ascending order on an output that was filled with
+   one pattern, then in descending order, twice each, on an output with another pattern. (`_tried`)
+2. Chunks are run alone, to see which elements each of them writes. (`_check_apart`)
+3. The indices are cut into chunks of another size. (`_compare_cuts`)
+4. The other variant, Python or compiled, is run as in 1, and the values are compared. (`_compare_variants`)
+5. The pool runs the kernel, and its value is compared.
+
+A broken rule is a CheckFailed of one line that names the chunk and the index. All this takes a few serial runs, one of
+them in Python: use a small size.
 """
 
 from __future__ import annotations
@@ -30,10 +35,11 @@ from kernels.definition.containers import arrays_in
 from kernels.definition.plan import Plan, surrounded
 
 Array = np.ndarray[Any, Any]
-# Of bytes: NaN, -1 or True, and something else of any dtype. No element that was written holds both in turn.
+# Bytes: NaN, -1 or True, and something else of any dtype. An element that still has the pattern after both trials was
+# not written.
 PATTERNS = 0xFF, 0xA4
-PATIENCE = 60.0  # s that the other variant, which is run for comparison alone, may take
-MOST_LOOKED_AT = 2**28  # bytes to search for what chunks write: a second. Beyond it, only some chunks are looked at
+PATIENCE = 60.0  # s that the other variant may take, which is run only for comparison
+MOST_LOOKED_AT = 2**28  # bytes that are searched for what chunks write, in a second; beyond it only some chunks are
 RANDOM = frozenset({"random", "default_rng", "seed", "Generator", "RandomState", "Random", "SeedSequence"})
 
 
@@ -43,7 +49,7 @@ class CheckFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class _Trial:
-    """What one variant gave on the caller's thread: its value, and its inputs as they were afterwards."""
+    """One variant's run on the caller's thread: its value, and its inputs as they were afterwards."""
 
     value: Any
     inputs: tuple[Any, ...]
@@ -54,7 +60,7 @@ class _TooLong(Exception):
 
 
 def way_to_run(kernel: Kernel, args: tuple[Any, ...], check: bool, progress: Any) -> Callable[..., Result]:
-    """dispatch.execute, or what does the same with a check or with its progress told. TypeError for bad input."""
+    """dispatch.execute, with check and progress if these are asked for. TypeError for bad input."""
     execute: Callable[..., Result] = dispatch.execute
     if check:
         dispatch.refuse_own_name(kernel, args, "check")
@@ -73,7 +79,7 @@ def run(
     watch: InterruptWatch,
     progress: Tell | bool | None = None,
 ) -> Result:
-    """dispatch.execute, checked. CheckFailed names what is wrong; what could not be checked is among the events."""
+    """dispatch.execute with the checks: CheckFailed names a fault; what could not be checked is in the events."""
     plan = kernel.plan(*args, **kw)
     if plan.dtype is object:
         raise ValueError(f"check= tries bodies over indices, and {kernel.name} is a function over items; leave it out")
@@ -135,27 +141,27 @@ def _compare_variants(kernel: Kernel, value: Any, other: Kernel, run: Callable[[
 
 
 def _tried(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> _Trial:
-    """Run every chunk here, in both orders and on both patterns; CheckFailed where that gives two different answers."""
+    """Run every chunk on this thread, in both orders and on both patterns; CheckFailed where the answers differ."""
     plan = plan._replace(out=None)
     until = time.perf_counter() + patience
     body = _checked_body(kernel)
     shape, dtype = kernel.output_shape(plan), np.dtype(plan.dtype)
     outs, inputs = [], []
-    with _kept(kernel, plan) as put_back:
+    with _restored_inputs(kernel, plan) as put_back:
         for pattern in PATTERNS:
             out = np.empty(shape, dtype)
             _fill(out, pattern)
             chunks = range(plan.chunks) if pattern == PATTERNS[0] else reversed(range(plan.chunks))
-            often = 2 if pattern == PATTERNS[1] and not kernel.inout else 1
+            times = 2 if pattern == PATTERNS[1] and not kernel.inout else 1
             for chunk in chunks:
-                for _ in range(often):
+                for _ in range(times):
                     _try_chunk(kernel, body, chunk, out, plan)
                 if time.perf_counter() > until:
                     raise _TooLong
             inputs.append(tuple(x.copy() if isinstance(x, np.ndarray) else x for x in plan.inputs))
             put_back()
             outs.append(out)
-        if not kernel.finisher:  # a finisher may fill what bodies leave
+        if not kernel.finisher:  # a finisher may fill elements that bodies leave unwritten
             _check_written(kernel, plan, *outs)
             _check_repeatable(kernel, plan, *outs)
         values = [kernel.finish(out, plan) for out in outs]
@@ -174,15 +180,15 @@ def _checked_body(kernel: Kernel) -> Callable[..., Any]:
         return kernel.body()
     from kernels.compilation.compiler import compiled
 
-    made: Callable[..., Any] = compiled(variant.source(), boundscheck=True)
-    return made
+    body: Callable[..., Any] = compiled(variant.source(), boundscheck=True)
+    return body
 
 
 @contextmanager
-def _kept(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
-    """Give back what a body may change, between its trials and after them; CheckFailed where it changed anything else.
+def _restored_inputs(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
+    """Restore the inputs that a body may change, between trials and at the end. CheckFailed where it changed another.
 
-    Compiled code can write through what numba does not know to be read-only.
+    Compiled code can write to arrays that numba does not know to be read-only.
     """
     before = [(k, x, x.copy()) for k, value in enumerate(plan.inputs) for x in arrays_in(value)]
 
@@ -216,13 +222,13 @@ def _try_chunk(kernel: Kernel, body: Callable[..., Any], chunk: int, out: Array,
     except Exception as error:
         explained = refusals.explained(error, kernel)
         if type(error).__module__.startswith("numba."):
-            raise explained from None  # it is not compiled at all
+            raise explained from None  # it cannot be compiled at all
         what = f"raises {type(error).__name__}: {error}" if explained is error else str(explained)
         raise CheckFailed(f"{_named(kernel)} {what}, in {_chunk(plan, chunk)}") from error
 
 
 def _check_written(kernel: Kernel, plan: Plan, first: Array, second: Array) -> None:
-    """CheckFailed where some element holds both patterns still."""
+    """CheckFailed where some element still has the pattern after both trials."""
     left = _holds(first, PATTERNS[0]) & _holds(second, PATTERNS[1])
     if count := int(np.count_nonzero(left)):
         raise CheckFailed(
@@ -241,7 +247,7 @@ def _check_repeatable(kernel: Kernel, plan: Plan, first: Array, second: Array) -
 
 
 def _check_apart(kernel: Kernel, plan: Plan) -> None:
-    """CheckFailed where a chunk writes to what belongs to another: lanes run them side by side."""
+    """CheckFailed where a chunk writes to an element of another chunk: lanes run chunks at the same time."""
     plan = plan._replace(out=None)
     body, named = _checked_body(kernel), _named(kernel)
     out = np.empty(kernel.output_shape(plan), plan.dtype)
@@ -279,16 +285,17 @@ def _check_apart(kernel: Kernel, plan: Plan) -> None:
 
 
 def _some(plan: Plan, size: int) -> list[int]:
-    """All chunks, or the first and the last ones where looking at that many bytes for each would take too long."""
+    """All chunks, or the first and the last ones where comparing so many bytes for each would take too long."""
     most = max(16, MOST_LOOKED_AT // max(size, 1))
     chunks = list(range(plan.chunks))
     return chunks if len(chunks) <= most else chunks[: most // 2] + chunks[-(most // 2) :]
 
 
 def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
-    """Cut the indices in another way; CheckFailed where that gives another value, a note where it may be meant so.
+    """Cut the indices in another way; CheckFailed where that gives another value, a note where that may be intended.
 
-    A plan that says its grain owns it. A body that draws random numbers seeds them by its chunk.
+    A plan that sets its grain is not cut differently. A body that draws random numbers may seed by chunk: that gives a
+    note and not a failure.
     """
     grain = min(2 * plan.step + 1, plan.indices)
     if plan.grain is not None or plan.order is not None or grain <= plan.step:
@@ -297,7 +304,7 @@ def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
     body, out = _checked_body(kernel), np.empty(kernel.output_shape(cut), cut.dtype)
     _fill(out, PATTERNS[0])
     try:
-        with _kept(kernel, cut):
+        with _restored_inputs(kernel, cut):
             for chunk in range(cut.chunks):
                 _try_chunk(kernel, body, chunk, out, cut)
         its_value = kernel.finish(out, cut)
@@ -321,7 +328,7 @@ def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
 
 
 def _draws(kernel: Kernel) -> bool:
-    """Whether a body, or a helper of it, speaks of random numbers."""
+    """Whether a body, or a helper of it, uses names of random number generators."""
     body = kernel.variants[kernel.variant].source()
     return isinstance(body, FunctionType) and bool(reach_of(body, compiled=False).attributes & RANDOM)
 
@@ -356,19 +363,19 @@ def _check_wide_enough(kernel: Kernel, plan: Plan, out: Array, value: Any) -> No
     """CheckFailed where a reduction of whole numbers overflows the dtype of the partial results."""
     if not kernel.reduce or out.dtype.kind not in "iu":
         return
-    try:  # as Python's own integers, which have no end
+    try:  # with Python's integers, which cannot overflow
         exact = kernel.finish(out.astype(object), plan)
     except Exception:
         return
     if isinstance(value, int) and isinstance(exact, int) and value != exact:
         raise CheckFailed(
             f"{_named(kernel)}'s reduce overflows {out.dtype}: it gives {value}, and Python's whole numbers, which"
-            f" have no end, {_shortened(str(exact))}; use reduce=sum or np.sum, or a wider dtype="
+            f" cannot overflow, {_shortened(str(exact))}; use reduce=sum or np.sum, or a wider dtype="
         )
 
 
 def _holds(out: Array, pattern: int) -> Array:
-    """Which elements are nothing but that byte."""
+    """Which elements consist of that byte alone."""
     if out.dtype.kind == "b":
         pattern &= 1
     if not out.size or not out.itemsize:
@@ -378,7 +385,7 @@ def _holds(out: Array, pattern: int) -> Array:
 
 
 def _at(kernel: Kernel, plan: Plan, where: Array) -> str:
-    """The first of the elements, and the chunk that it belongs to where that can be told."""
+    """The first of the elements, and the chunk that it belongs to where that is known."""
     first = tuple(map(int, np.argwhere(where)[0]))
     if kernel.reduce:
         return f"at {list(first)} of {_chunk(plan, first[0])}"

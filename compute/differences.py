@@ -1,4 +1,4 @@
-"""How two values differ, in one line: for answers that are held against each other."""
+"""How two values differ, in one line. Used where answers of variants or backends are compared."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from kernels.definition.arguments import NUMBERS
 
 Array = np.ndarray[Any, Any]
-ROUNDING = 64  # units in the last place of the largest value that variants may be apart, for sums in another order
+ROUNDING = 64  # units in the last place of the largest value by which variants may differ: sums in another order
 
 
-def difference(one: Any, other: Any, exactly: bool = False) -> str | None:
+def difference(first: Any, second: Any, exactly: bool = False) -> str | None:
     """By how much two values differ, and where first, in one line; None where they do not (NaN equals NaN).
 
     Floats may differ by some roundings, unless they are to be equal `exactly`.
     """
-    if type(one) is type(other) and isinstance(one, list | tuple):
-        return _difference_of_items(one, other, exactly)
-    if isinstance(one, np.ndarray) != isinstance(other, np.ndarray) or not isinstance(one, NUMBERS):
-        return None if type(one) is type(other) and _equal(one, other) else f"{one!r} and {other!r}"
-    a, b = np.asarray(one), np.asarray(other)
+    if type(first) is type(second) and isinstance(first, list | tuple):
+        return _difference_of_items(first, second, exactly)
+    if isinstance(first, np.ndarray) != isinstance(second, np.ndarray) or not isinstance(first, NUMBERS):
+        return None if type(first) is type(second) and _equal(first, second) else f"{first!r} and {second!r}"
+    a, b = np.asarray(first), np.asarray(second)
     if "O" in (a.dtype.kind, b.dtype.kind):  # a whole number beyond any dtype
-        return None if _equal(one, other) else f"{one!r} and {other!r}"
+        return None if _equal(first, second) else f"{first!r} and {second!r}"
     if a.shape != b.shape or (exactly and a.dtype != b.dtype):
         return f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}"
     if a.dtype.names is not None or a.dtype.kind not in "biufcmM":
@@ -34,23 +34,23 @@ def difference(one: Any, other: Any, exactly: bool = False) -> str | None:
         where &= ~_near(a, b)
     if not where.any():
         return None
-    first = tuple(np.argwhere(where)[0])
-    told = f"{a[first]} and {b[first]}"
+    index = tuple(np.argwhere(where)[0])
+    elements = f"{a[index]} and {b[index]}"
     if not a.ndim:
-        return told
+        return elements
     count, by = np.count_nonzero(where), _by(a, b, where)
-    return f"{count} of {a.size} elements{by}, the first at {list(map(int, first))}: {told}"
+    return f"{count} of {a.size} elements{by}, the first at {list(map(int, index))}: {elements}"
 
 
-def _difference_of_items(one: Sequence[Any], other: Sequence[Any], exactly: bool) -> str | None:
-    if len(one) != len(other):
-        return f"{len(one)} and {len(other)} items"
-    told = ((k, difference(a, b, exactly)) for k, (a, b) in enumerate(zip(one, other, strict=True)))
-    return next((f"item {k}: {what}" for k, what in told if what), None)
+def _difference_of_items(first: Sequence[Any], second: Sequence[Any], exactly: bool) -> str | None:
+    if len(first) != len(second):
+        return f"{len(first)} and {len(second)} items"
+    found = ((k, difference(a, b, exactly)) for k, (a, b) in enumerate(zip(first, second, strict=True)))
+    return next((f"item {k}: {text}" for k, text in found if text), None)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other or (one != one and other != other))
+def _equal(first: Any, second: Any) -> bool:
+    return bool(first == second or (first != first and second != second))
 
 
 def differing(a: Array, b: Array) -> Array:
@@ -60,7 +60,7 @@ def differing(a: Array, b: Array) -> Array:
 
 
 def _near(a: Array, b: Array) -> Array:
-    """Which elements are apart by roundings alone: of their own, or of the largest of all."""
+    """Which elements differ by rounding only: by that of their own size, or by that of the largest of all."""
     if a.dtype.kind not in "fc" and b.dtype.kind not in "fc":
         return np.zeros(a.shape, bool)
     with np.errstate(all="ignore"):

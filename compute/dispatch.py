@@ -1,6 +1,6 @@
-"""execute: the one place where a run's steps follow each other.
+"""execute: the steps of a run, in order. No other module puts them in an order.
 
-Pools supply workers; `execute` plans, places the arrays, sends the lanes over the chunks, sends them again over what a
+Pools supply workers. `execute` plans, places the arrays, sends the lanes over the chunks, sends them again over what a
 dead worker left unfinished, and finishes.
 """
 
@@ -26,7 +26,8 @@ from kernels.definition import Kernel
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import Plan, surrounded
 
-ATTEMPTS = 3  # for a chunk whose worker dies: one death is bad luck, three are the chunk
+# For a chunk whose worker dies. After one death it is retried; after three it is assumed to be the cause.
+ATTEMPTS = 3
 
 
 class Lanes(Protocol):
@@ -34,7 +35,7 @@ class Lanes(Protocol):
 
     arena: Arena
     die_together: bool  # whether one worker's death takes the others with it
-    detailed: bool  # whether lanes note what the system knows of them (see compute.timeline.LaneTotals)
+    detailed: bool  # whether lanes record the system's figures of their threads (see compute.timeline.LaneTotals)
     pins: Sequence[int]  # the CPU of each lane, or nothing
 
     @property
@@ -42,7 +43,7 @@ class Lanes(Protocol):
         """How many lanes there are."""
 
     def make_ready(self, job: Job) -> None:
-        """Before `lanes`, beside which a thread may tell of progress: do what must not be done beside one."""
+        """Called before `lanes`. Do here what must not happen while the progress thread runs, such as a fork."""
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         """Run the lane loop once in every worker; return when all have ended or died, the dead ones reaped."""
@@ -54,13 +55,13 @@ class Lanes(Protocol):
         """Replace the workers that died."""
 
     def packed(self, kernel: Kernel, plan: Plan) -> Plan:
-        """The plan of a kernel over items, with items and results as the lanes can take them."""
+        """The plan of a kernel over items, with items and results in the form that the lanes can use."""
 
     def unpacked(self, job: Job) -> Any:
-        """What the lanes of such a plan have filled, with the results as objects of the caller's."""
+        """The output of a kernel over items, with the results as objects in the caller's process."""
 
     def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
-        """Put the results of a chunk of such a plan in the place of what its lane would have written."""
+        """Write the results of a chunk of a kernel over items, in place of its lane."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Result:
 
     @functools.cached_property
     def timeline(self) -> Timeline:
-        """What happened; put together when it is first asked for."""
+        """What happened. It is made when it is first read."""
         return self.record()
 
     def _repr_html_(self) -> str:
@@ -99,7 +100,7 @@ def as_kernel(kernel: Any) -> Kernel:
 
 
 def refuse_own_name(kernel: Kernel, args: tuple[Any, ...], name: str) -> None:
-    """TypeError where a keyword that is run's own may have been meant for an input of the kernel."""
+    """TypeError where a keyword of run's may have been meant for an input of the kernel."""
     takes = inspect.signature(as_kernel(kernel).planner)
     try:
         is_given = name in takes.bind_partial(*args).arguments
@@ -113,7 +114,10 @@ def refuse_own_name(kernel: Kernel, args: tuple[Any, ...], name: str) -> None:
 
 
 class Nested:
-    """What a run inside a lane gets, whatever it asked for: this thread alone. The CPUs are taken already."""
+    """The pool for a run that is started inside a lane: one lane on this thread, whatever backend was asked for.
+
+    All CPUs have lanes already.
+    """
 
     workers = 1
     die_together = False
@@ -168,7 +172,7 @@ def execute(
 def _execute(
     pool: Lanes, kernel: Kernel, plan: Plan, watch: InterruptWatch, progress: Tell | bool | None, planning: float
 ) -> Result:
-    """What follows the plan."""
+    """The steps after planning."""
     sections = {"plan": planning}
     events: list[str] = []
     began = last = time.perf_counter()
@@ -205,7 +209,7 @@ def _execute(
 
 
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
-    """Put a plan's arrays where the pool's lanes see them, and lay out the control."""
+    """Put a plan's arrays where the pool's lanes see them, and lay out the control array."""
     arena = pool.arena
     if plan.dtype is object:
         plan = pool.packed(kernel, plan)
@@ -246,7 +250,8 @@ def _run_all_chunks(
     done, chunks = control.done, plan.chunks
     attempts: dict[int, int] = {}
     suspects: list[int] = []
-    finished = idle = 0  # chunks so far; passes since in which none was finished and nobody died
+    finished = 0  # chunks so far
+    idle = 0  # passes in a row in which no chunk was finished and no worker died
     while True:
         deaths = _pass(pool, job, plan, watch, teller)
         if not deaths and len(done.nonzero()[0]) == chunks:  # faster than done.all()
@@ -271,14 +276,14 @@ def _run_all_chunks(
                 raise _hopeless(lost, death, job.kernel, plan)
         if not len(missing):
             return
-        if pool.die_together:  # nobody knows whose chunk it was: the suspects are retried one at a time
+        if pool.die_together:  # it is not known whose chunk it was: the suspects are retried one at a time
             suspects += [death.chunk for death in deaths if death.chunk is not None]
             suspects = [chunk for chunk in suspects if done[chunk] == 0]
         control.offer(suspects[:1] or missing)
 
 
 def _end_late_items(pool: Lanes, job: Job, plan: Plan, deaths: list[Outcome]) -> None:
-    """A TimeoutError for each item whose worker was killed for it: raised, or its result, as the kernel says."""
+    """A TimeoutError for each item whose worker was killed because of it: raised, or kept as the item's result."""
     control = ControlArray(job.control)
     for death in deaths:
         if death.chunk is None or not death.is_late or control.done[death.chunk]:
@@ -307,21 +312,21 @@ def _refuse_to_repeat(deaths: list[Outcome], done: Any, kernel: Kernel, plan: Pl
 
 
 def _blamed(deaths: list[Outcome], missing: Any) -> dict[int, Outcome]:
-    """The chunks that a pass's deaths are laid to, each once, however many workers died in that pass."""
+    """The chunks blamed for the deaths of a pass, each once, however many workers died in that pass."""
     blamed = {death.chunk: death for death in deaths if death.chunk is not None}
-    # A lane that died between taking a ticket and beginning its chunk did not say which chunk it had. Where all deaths
-    # were such ones, the first missing chunk is blamed: the attempts must be counted, or this could go on for ever.
+    # A lane that died between taking a ticket and beginning its chunk has not written which chunk it had. Where all
+    # deaths were of this kind, the first missing chunk is blamed: without counting attempts, this could go on for ever.
     return blamed or {int(chunk): death for chunk, death in zip(missing[:1], deaths, strict=False)}
 
 
 def _pass(pool: Lanes, job: Job, plan: Plan, watch: InterruptWatch, teller: Teller | None = None) -> list[Outcome]:
-    """Run every lane once over what the control offers; return the deaths, the dead being replaced."""
+    """Run every lane once over the chunks that the control array offers. Returns the deaths; the dead are replaced."""
     watch.stop = ControlArray(job.control).stop
     try:
         watch.raise_lost()
         pool.make_ready(job)
         outcomes = pool.lanes(job) if teller is None else teller.during(pool.lanes, job)
-    except BaseException as error:  # Ctrl-C above all
+    except BaseException as error:  # usually a Ctrl-C
         ControlArray(job.control).stop()
         pool.stop_lanes(job)
         if isinstance(error, Exception) and (explained := job.kernel.explained(error)) is not error:

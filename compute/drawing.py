@@ -1,4 +1,4 @@
-"""How far something has come, drawn on stderr: a bar on a terminal, a line of text in a notebook, nothing elsewhere."""
+"""Progress display on stderr: a bar on a terminal, a line of text in a notebook, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def drawing_of(name: str) -> Drawing | None:
 
 
 def stages(progress: Any) -> AbstractContextManager[Stages]:
-    """How far a measurement with stages has come, told by whom `progress` says; drawn while the context is entered.
+    """The progress of a measurement with stages, reported to the function `progress`, or drawn within the context.
 
-    progress: a function of (done, total, label); True: a bar on a terminal, a line in a notebook; else nobody.
+    progress: a function of (done, total, label); True: a bar on a terminal, a line in a notebook; else nothing.
     TypeError, at once, for anything else.
     """
     if callable(progress):
@@ -52,7 +52,7 @@ def stages(progress: Any) -> AbstractContextManager[Stages]:
 
 @contextmanager
 def _stages_on_a_terminal() -> Iterator[Stages]:
-    # Drawn between the runs alone: a thread that redraws would run beside what is timed.
+    # Drawn only between the runs: a thread that redraws would run while something is timed.
     with rich_bar() as bar:
         task = bar.add_task("starting")
 
@@ -64,13 +64,13 @@ def _stages_on_a_terminal() -> Iterator[Stages]:
 
 @contextmanager
 def _stages_in_a_notebook(stream: TextIO) -> Iterator[Stages]:
-    told = 0.0
+    last_drawn = 0.0
 
     def tell(done: float, total: float, label: str) -> None:
-        nonlocal told
-        if done < total and time.monotonic() < told + OFTEN:
+        nonlocal last_drawn
+        if done < total and time.monotonic() < last_drawn + OFTEN:
             return
-        told = time.monotonic()
+        last_drawn = time.monotonic()
         with suppress(OSError, ValueError):
             stream.write(f"\r{visible(label):50.50} {100 * done / total:3.0f} %")
             stream.flush()
@@ -78,14 +78,14 @@ def _stages_in_a_notebook(stream: TextIO) -> Iterator[Stages]:
     try:
         yield tell
     finally:
-        if told:
+        if last_drawn:
             with suppress(OSError, ValueError):
                 stream.write("\n")
                 stream.flush()
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether this is a terminal that can take back what it drew."""
+    """Whether this is a terminal that can erase what it drew."""
     with suppress(AttributeError, ValueError):  # None, or closed
         return stream.isatty() and os.environ.get("TERM") != "dumb"  # type: ignore[union-attr]
     return False
@@ -98,7 +98,7 @@ def is_notebook(stream: TextIO | None) -> bool:
 
 
 def rich_bar(**settings: Any) -> Any:
-    """rich's Progress in nfold's style: a description, a bar, the time; drawn when told to, removed at its end."""
+    """rich's Progress in nfold's style: a description, a bar, the time. Drawn by `refresh`, removed at its end."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -113,12 +113,12 @@ def rich_bar(**settings: Any) -> Any:
     )
 
 
-_one = threading.Lock()  # held by the bar that is on the terminal: two would overwrite each other
+_terminal_lock = threading.Lock()  # held by the bar that is on the terminal: two would overwrite each other
 
 
 def _begin_as_child() -> None:
-    global _one
-    _one = threading.Lock()
+    global _terminal_lock
+    _terminal_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -130,13 +130,13 @@ def _nothing() -> None:
 
 
 class _Bar:
-    """A bar for a run that is still under way when it is first looked at, if no other run has one. Removed at its end.
+    """A bar for a run that has not ended by the first call, if no other run has one. Removed at its end.
 
-    A terminal that is gone ends the bar and not the run.
+    If the terminal goes away, the bar ends and not the run.
     """
 
     def __init__(self, name: str) -> None:
-        self._name, self._lock = visible(name), _one
+        self._name, self._lock = visible(name), _terminal_lock
         self._bar: Any = None
         self._task: Any = None
         self._is_shown = False
@@ -148,13 +148,13 @@ class _Bar:
             self._is_shown = True
         with suppress(OSError, ValueError):
             if self._bar is None:
-                # What bodies print goes where they print it: rich would send it to stderr as well.
+                # Otherwise rich would also send to stderr what bodies print.
                 self._bar = rich_bar(redirect_stdout=False, redirect_stderr=False)
                 self._bar.console.on_broken_pipe = _nothing  # rich would close stdout, and exit
                 self._task = self._bar.add_task("")
             self._bar.start()
-            told = f"{self._name}  {done:,}/{total:,} chunks"
-            self._bar.update(self._task, completed=done, total=total, description=told, refresh=True)
+            text = f"{self._name}  {done:,}/{total:,} chunks"
+            self._bar.update(self._task, completed=done, total=total, description=text, refresh=True)
 
     def close(self) -> None:
         if self._is_shown:
@@ -168,7 +168,7 @@ class _Bar:
 
 
 class _Line:
-    """The same as a line of text, which is written over itself and stays when the run has ended."""
+    """The same as a line of text, which overwrites itself and stays when the run has ended."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self._name, self._stream, self._width = visible(name), stream, 0
@@ -176,10 +176,10 @@ class _Line:
     def __call__(self, done: int, total: int) -> None:
         if done == total and not self._width:
             return
-        told = f"{self._name}  {done:,}/{total:,} chunks, {100 * done // total} %"
-        self._width = max(self._width, len(told))
+        text = f"{self._name}  {done:,}/{total:,} chunks, {100 * done // total} %"
+        self._width = max(self._width, len(text))
         with suppress(OSError, ValueError):
-            self._stream.write(f"\r{told:{self._width}}")
+            self._stream.write(f"\r{text:{self._width}}")
             self._stream.flush()
 
     def close(self) -> None:

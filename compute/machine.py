@@ -1,8 +1,8 @@
-"""What this machine lets this process use: CPUs, memory, shared memory; and what a report says about it.
+"""What this machine lets this process use: CPUs, memory, shared memory; and its description for reports.
 
 `os.cpu_count` and `os.process_cpu_count` know nothing of a container's quota (cpython#149452), and most libraries read
 only the root of the control groups (loky#634). Here every ancestor on the process's own path counts, in versions 1 and
-2 and in both at once. Files are read under `root`, so that a test can draw a machine of its own.
+2 and in both at once. Files are read under `root`, so that tests can supply a fake machine.
 """
 
 from __future__ import annotations

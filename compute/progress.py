@@ -1,8 +1,8 @@
-"""run(…, progress=…): how many chunks are done, told while the lanes are at work.
+"""run(…, progress=…): call progress(done, total) from a separate thread while lanes run.
 
-The caller's thread is a lane, or waits for lanes, so a thread of its own looks at the done words and tells. It lives as
-long as the lanes of one pass are at work: it is never there when a worker that died is replaced by a fork of this
-process, and when the run has ended, nobody looks at words that belong to the next one.
+The caller's thread is a lane, or waits for lanes, so another thread reads the done words and calls. It exists only
+while the lanes of one pass run. So it is never there when this process forks to replace a dead worker, and no thread
+reads the control array of the next run.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ Tell = Callable[[int, int], object]
 Progress = Tell | bool | None  # as users give it
 
 PERIOD = 0.1  # s between two calls at least: more often looks no different, and would take time from the lanes
-SPARING = 20  # after a costly call, so many times its CPU time passes: calls take 5 % of a core at the most
+SPARING = 20  # after a costly call, wait so many times its CPU time: calls take 5 % of a core at the most
 SLOWEST = 1.0  # s between two calls at most, however costly they are
 GRACE = 1.0  # s that an interrupted run waits for a callable that has not returned
 
 
-def as_progress(given: Any) -> Tell | bool:
-    """What was given as `progress`: a callable of (done, total), or whether to draw. TypeError for anything else."""
-    if given is True or given is False:
-        return given
-    if not callable(given):
-        raise TypeError(f"progress must be a function of (done, total), True, False or None, not {given!r}")
-    if inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given):
-        raise TypeError(f"progress must be a plain function of (done, total): nobody would await or iterate {given!r}")
+def as_progress(value: Any) -> Tell | bool:
+    """The user's `progress`: a callable of (done, total), or whether to draw. TypeError for anything else."""
+    if value is True or value is False:
+        return value
+    if not callable(value):
+        raise TypeError(f"progress must be a function of (done, total), True, False or None, not {value!r}")
+    if inspect.iscoroutinefunction(value) or inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+        raise TypeError(f"progress must be a plain function of (done, total): nobody would await or iterate {value!r}")
     try:
-        inspect.signature(given).bind(0, 0)
+        inspect.signature(value).bind(0, 0)
     except TypeError as error:
-        raise TypeError(f"progress must be a function of (done, total), and {given!r} is not: {error}") from None
+        raise TypeError(f"progress must be a function of (done, total), and {value!r} is not: {error}") from None
     except ValueError:  # written in C, without a signature
         pass
-    tell: Tell = given
+    tell: Tell = value
     return tell
 
 
 def teller_of(progress: Tell | bool, name: str, watch: InterruptWatch) -> Teller | None:
-    """What tells of a run of the kernel of this name; None where nobody would see it."""
+    """The Teller for a run of the kernel of this name; None where nothing would be visible."""
     if callable(progress):
         return Teller(progress, watch)
     # A lane draws nothing: there may be many, and the run that they belong to may draw.
@@ -76,22 +76,23 @@ class Teller:
         self._asked: SimpleQueue[None] = SimpleQueue()
 
     def during(self, lanes: Callable[[Job], Sequence[Outcome]], job: Job) -> Sequence[Outcome]:
-        """lanes(job), told of meanwhile; nothing is told any more when this returns or raises."""
+        """Run lanes(job), and call `tell` meanwhile. There are no calls any more when this returns or raises."""
         done = ControlArray(job.control).done
-        serve = contextvars.copy_context().run  # by which a notebook knows whose output it is
+        serve = contextvars.copy_context().run  # by the context a notebook knows to which cell output belongs
         thread = threading.Thread(target=serve, args=(self._serve, done), name="nfold-progress", daemon=True)
         self._is_over = False
         try:
-            # A thread whose start is cut off is alive all the same. There may be no more, as at the interpreter's end.
+            # A thread whose start is interrupted is alive all the same. RuntimeError: no more threads can be started,
+            # as at the interpreter's end.
             with interrupts.put_off(), suppress(RuntimeError):
                 thread.start()
             return lanes(job)
         finally:
-            self._is_over = True  # no call, at which a Ctrl-C could come: the thread would look for good
+            self._is_over = True  # an assignment, not a call: a Ctrl-C inside a call would leave the thread running
             self._end(thread, done)
 
     def _end(self, thread: threading.Thread, done: Words) -> None:
-        """Have the thread tell of the end, if that has come, and see it gone."""
+        """Let the thread make the last call, if all chunks are done, and wait until it has ended."""
         if not self._owner.is_this_process():  # a body has forked, and this is the child: threads are the parent's
             return
         self._asked.put(None)
@@ -100,14 +101,14 @@ class Teller:
                 thread.join(PERIOD)  # in parts: a signal that comes just before a wait does not end it
             if thread.ident is not None:
                 thread.join(GRACE)
-        if not self._asked.empty():  # there is no thread, or it did not wait so long to be asked
+        if not self._asked.empty():  # the thread did not start, or has ended before it was asked
             self._serve(done)
 
     def _hurry(self) -> None:
         self._is_hurried = True
 
     def _serve(self, done: Words) -> None:
-        was_inside = be_a_lane(True)  # what the callable runs in turn runs serially: the workers are taken
+        was_inside = be_a_lane(True)  # runs that the callable starts are serial: the workers are busy
         tell, total, period = self._tell, len(done), PERIOD
         try:
             is_last = False
@@ -115,7 +116,7 @@ class Teller:
                 is_last = self._is_asked(period)
                 if self._is_over and not is_last:
                     is_last = self._is_asked(GRACE)
-                    if not is_last:  # the caller was cut off before it could ask: these words are not ours any more
+                    if not is_last:  # the caller was interrupted before it could ask: these words may be another run's
                         return
                 began = time.thread_time()
                 count = int(np.count_nonzero(done))
@@ -128,7 +129,7 @@ class Teller:
         except BaseException as error:
             if not self._owner.is_this_process():  # the callable has forked, and this is the child
                 raise
-            # Without this frame, which holds the words.
+            # Without this frame, which refers to the words.
             self._watch.give_up(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
         finally:
             if self._drawing:
@@ -136,7 +137,7 @@ class Teller:
             be_a_lane(was_inside)
 
     def _is_asked(self, period: float) -> bool:
-        """Wait for so long; whether the caller has asked for the end meanwhile, and waits for it."""
+        """Wait up to `period` seconds. Returns whether the caller has asked for the last call, and waits for it."""
         try:
             self._asked.get(timeout=period)
         except Empty:

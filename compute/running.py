@@ -1,4 +1,7 @@
-"""run(kernel, …, on=backend) -> Result."""
+"""run(kernel, …, on=backend) -> Result: opens the backend, runs the kernel once, closes the backend.
+
+Users import it as compute.run. The steps of the run itself are in dispatch.py.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def run(
              CheckFailed names the chunk and the index. It takes several serial runs, one in Python: use a small size.
     progress: a function that is called as progress(done, total), in chunks, some ten times a second, and a last time as
              progress(total, total); not at all where there are no chunks. It is called on a thread of nfold's, never
-             twice at once. What it raises ends the run and is raised here; what it runs in turn, runs serially there.
+             twice at once. What it raises ends the run and is raised here. Runs that it starts are serial.
              True draws a bar where stderr is a terminal, a line of text in a notebook, and nothing elsewhere.
 
     Everything else goes to the kernel; an input that is named like one of these is given by position. Errors in the
@@ -60,7 +63,7 @@ def run(
 
 
 def as_backend(on: Any) -> Any:
-    """The backend itself, or of that name; threads on all usable CPUs for None. Errors with the remedy else."""
+    """The backend itself, or the one of that name; threads on all usable CPUs for None. Errors name the remedy."""
     if on is None:
         return Threads()
     if isinstance(on, str):

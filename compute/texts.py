@@ -1,4 +1,7 @@
-"""Texts that came from elsewhere: names, files, machines, errors. Nothing here interprets them; a reader sees them."""
+"""Make text from outside safe to print: control characters and the like become escapes.
+
+Such text is names of files and machines, contents of results files, messages of errors.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ LINE_END = r"\n *"
 
 
 def visible(text: str) -> str:
-    r"""The text with what would not be seen, but obeyed or lost, as Python's escapes: `\x1b`, `\n`, `\u202e`, `\udc80`.
+    r"""The text with characters that a terminal would obey or lose as escapes: `\x1b`, `\n`, `\u202e`, `\udc80`.
 
-    Those are control characters, line breaks, marks that turn or hide what is beside them, and halves of characters, as
-    they come from file names that are not text. `str.isprintable` decides, as it does for repr.
+    These are control characters, line breaks, marks that reorder or hide the text beside them, and surrogates, as they
+    come from file names that are not valid text. `str.isprintable` decides, as it does for repr.
     """
     if text.isprintable():
         return text
@@ -24,9 +27,9 @@ def visible(text: str) -> str:
 
 
 def shown(data: T) -> T:
-    """The data with every text in it visible: tuples, lists, mappings and dataclasses of them, at any depth.
+    """The data with every text in it made `visible`: in tuples, lists, mappings and dataclasses, at any depth.
 
-    What has nothing to be escaped is the very object that was given.
+    Where nothing is to be escaped, it is the same object.
     """
     return _shown(data)  # type: ignore[no-any-return]
 
@@ -35,9 +38,9 @@ def _shown(data: Any) -> Any:
     if isinstance(data, str):
         return visible(data)
     if isinstance(data, Mapping):
-        made: Any = {_shown(key): _shown(value) for key, value in data.items()}
-        same = all(a is b and data[a] is made[a] for a, b in zip(data, made, strict=False))
-        return data if same else made
+        escaped: Any = {_shown(key): _shown(value) for key, value in data.items()}
+        same = all(a is b and data[a] is escaped[a] for a, b in zip(data, escaped, strict=False))
+        return data if same else escaped
     if isinstance(data, tuple | list):
         items = [_shown(item) for item in data]
         return data if all(a is b for a, b in zip(data, items, strict=True)) else type(data)(items)
@@ -49,7 +52,7 @@ def _shown(data: Any) -> Any:
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """The data as JSON that comes back unchanged: letters of any language as they are, what is not visible escaped.
+    """The data as JSON that reads back unchanged: letters of any language as they are, invisible characters escaped.
 
     ValueError for a number that JSON does not have.
     """

@@ -56,7 +56,7 @@ class Timeline:
               for recording to cost under 0.5 % of them; the lanes' totals are there always.
     lanes:    one LaneTotals a worker that reported.
     sections: seconds of the caller by section: plan, transfer, dispatch (the lanes' time as the caller saw it), finish.
-    events:   what went wrong and was mended, in words, in order.
+    events:   faults that were repaired (a worker's death), a sentence each, in order.
     dispatched: when the dispatch section began, on the lanes' clock; sending: how much of it went into messages.
     """
 
@@ -74,7 +74,7 @@ class Timeline:
 
     def to_trace(self) -> dict[str, Any]:
         """The run in Chrome's trace format: written as JSON (json.dump), Perfetto opens it (ui.perfetto.dev)."""
-        from compute.trace import trace  # late: hardly any run is looked at so closely
+        from compute.trace import trace  # late: few runs need it
 
         return trace(self)
 

@@ -19,7 +19,7 @@ def trace(timeline: Timeline) -> dict[str, Any]:
     """The JSON object of a trace: a track for the caller's sections, and one a lane, named by its process and thread.
 
     A lane's slices are its start-up, its chunks (all of them as one where the run recorded none) and its idle end. A
-    chunk's args hold its CPU time, and what it was off the CPU. Time 0 is where the caller began to plan.
+    chunk's args hold its CPU time, and the time it was off the CPU. Time 0 is where the caller began to plan.
     """
     zero = timeline.dispatched - sum(timeline.sections.get(name, 0.0) for name in BEFORE[:2])
     events = [*_names(timeline), *_caller(timeline), *_lanes(timeline)]
@@ -41,7 +41,7 @@ def _timed(event: dict[str, Any], zero: float) -> dict[str, Any]:
 def _slice(
     own: tuple[int, int], name: str, kind: str, start: float, stop: float, args: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """What the track `own`, of a process and a thread, did from start to stop."""
+    """A slice on the track `own` (its process and thread numbers) from start to stop."""
     about = {"name": name, "cat": kind, "ph": "X", "pid": own[0], "tid": own[1], "start": start, "stop": stop}
     return about | ({"args": dict(args)} if args else {})
 
@@ -68,7 +68,7 @@ def _names(timeline: Timeline) -> Iterator[dict[str, Any]]:
 def _caller(timeline: Timeline) -> Iterator[dict[str, Any]]:
     """The caller's sections one after the other.
 
-    Results of any size come back after the lanes; what that took is part of `transfer` and not told apart.
+    Results of any size come back after the lanes. That time is a part of `transfer`, and not shown separately.
     """
     sections = timeline.sections
     at = timeline.dispatched - sum(sections.get(name, 0.0) for name in BEFORE[:2])

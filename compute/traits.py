@@ -1,4 +1,4 @@
-"""What a backend is, as it says itself. Whoever judges its runs asks this, and never for its name."""
+"""Traits: properties that a backend declares. Verdicts, advice and reports test these instead of a backend's name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ SERIAL = "serial"  # the backend that all others are compared with
 
 @dataclass(frozen=True)
 class Traits:
-    """What holds for the lanes of a backend.
+    """What is true of the lanes of a backend.
 
     shares_memory:  they see the caller's arrays as they are; else arrays are copied or lie in shared memory.
     shares_gil:     those that run Python take turns at one GIL, where the interpreter has one.
     shares_thread:  all of them take turns on one thread.
-    overlaps_waits: while one waits for what is outside, the others go on.
+    overlaps_waits: while one waits for a server or a disk, the others go on.
     exceeds_cpus:   more of them than CPUs are of use, where they wait.
-    loads_itself:   it compiles or loads code for itself, which serves no other backend of this process.
-    whole_program:  they are a program's own, of which only the whole is seen, from outside.
+    loads_itself:   it compiles or loads code for itself, and other backends of this process cannot use that code.
+    whole_program:  they are a program's own workers; only the whole program is visible, from outside.
     """
 
     shares_memory: bool = True
@@ -30,20 +30,20 @@ class Traits:
     whole_program: bool = False
 
     def names(self) -> tuple[str, ...]:
-        """The names of those that hold, as results files keep them."""
+        """The names of the traits that are true, as results files keep them."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name))
 
 
 def traits_from(names: Iterable[str]) -> Traits:
-    """The traits of which these hold, and no other; names that this version does not know are left out."""
+    """The Traits in which these are true, and no others. Names that this version does not know are ignored."""
     names = set(names)
     return Traits(**{field.name: field.name in names for field in fields(Traits)})
 
 
 PROGRAM = Traits(shares_memory=False, shares_gil=False, whole_program=True)
 PROCESSES = Traits(shares_memory=False, shares_gil=False, loads_itself=True)
-# Of the backends whose points older files hold without their traits; any other is taken for threads.
-_FORMERLY = {
+# For points of older files, which do not contain traits. Any other backend is taken for threads.
+_TRAITS_OF_OLDER_FILES = {
     "prange": Traits(loads_itself=True),
     "processes": PROCESSES,
     "joblib": PROCESSES,
@@ -54,5 +54,5 @@ _FORMERLY = {
 
 
 def former_traits(backend: str) -> Traits:
-    """The traits of a backend, by its name, where a results file does not tell them."""
-    return _FORMERLY.get(backend, Traits())
+    """The traits of a backend, by its name, where a results file does not contain them."""
+    return _TRAITS_OF_OLDER_FILES.get(backend, Traits())
