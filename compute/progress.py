@@ -97,7 +97,7 @@ class Teller:
             return
         self._asked.put(None)
         with interrupts.put_off(self._hurry):
-            while thread.is_alive() and not (self._is_hurried or self._watch.has_heard):
+            while thread.is_alive() and not (self._is_hurried or self._watch.has_raised):
                 thread.join(PERIOD)  # in parts: a signal that comes just before a wait does not end it
             if thread.ident is not None:
                 thread.join(GRACE)
@@ -120,7 +120,7 @@ class Teller:
                         return
                 began = time.thread_time()
                 count = int(np.count_nonzero(done))
-                if self._is_hurried or self._watch.has_heard or not self._owner.is_this_process():
+                if self._is_hurried or self._watch.has_raised or not self._owner.is_this_process():
                     return
                 if self._latest < total and (count == total or not is_last):
                     self._latest = count

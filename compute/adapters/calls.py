@@ -138,14 +138,14 @@ def _performed(message: bytes) -> bytes:
             value = fn(*args, **kw)
         else:
             body = remote.body_of(*where)
-            args, kw = _Unpickler(io.BytesIO(content)).load()
+            args, kw = _ArgumentsUnpickler(io.BytesIO(content)).load()
             value = body(args, kw)
         return VALUE + _pickled(value)
     except BaseException as error:
         return ERROR + remote.pickled_outcome(Outcome(0, error))
 
 
-class _Unpickler(pickle.Unpickler):
+class _ArgumentsUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         array = remote.opened(ArrayRef(*pid))
         array.flags.writeable = False  # other tasks may be reading it

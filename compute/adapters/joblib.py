@@ -228,7 +228,7 @@ class _Team:
             return reference(held[-1])
 
         file = io.BytesIO()
-        _Pickler(file, carrier.attributes_of(functions), place, True).dump(value)
+        _BatchPickler(file, carrier.attributes_of(functions), place, True).dump(value)
         return file.getvalue(), held
 
     def abort(self) -> None:
@@ -278,7 +278,7 @@ def _functions_in(batch: Any) -> list[Any]:
 FILE = "file"  # the first item of a persistent id for an array in a memory-mapped file, which the worker opens
 
 
-class _Pickler(carrier.Pickler):
+class _BatchPickler(carrier.Pickler):
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if isinstance(obj, np.ndarray):
             mapped = _get_backing_memmap(obj)
@@ -287,7 +287,7 @@ class _Pickler(carrier.Pickler):
         return super().persistent_id(obj)
 
 
-class _Unpickler(pickle.Unpickler):
+class _BatchUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == FILE:
             _, make, args = pid
@@ -320,7 +320,7 @@ def call(item: bytes) -> tuple[float, Any]:
 def _opened(content: bytes) -> Any:
     _used.clear()
     try:
-        return _Unpickler(io.BytesIO(content)).load()
+        return _BatchUnpickler(io.BytesIO(content)).load()
     finally:
         for serial in _latest.keys() - _used:
             del _latest[serial]

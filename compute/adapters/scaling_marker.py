@@ -94,21 +94,21 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
             if "xdist" in untimed:
                 pytest.skip(untimed)
         if benchmark is not None and len(calls) == 1:
-            found: Scaling = benchmark.pedantic(_run_once if untimed else _measure, (work, asked))
+            result: Scaling = benchmark.pedantic(_run_once if untimed else _measure, (work, asked))
         else:
-            found = _run_once(work, asked) if untimed else _measure(work, asked)
+            result = _run_once(work, asked) if untimed else _measure(work, asked)
         if untimed:
-            return found
+            return result
         name = node.nodeid if len(calls) == 1 else f"{node.nodeid} ({len(calls)})"  # others may have the same name
-        _keep(found, asked, name, benchmark)
-        judged = [_judge(p, found, asked) for p in found.points if not p.is_serial]
-        node.user_properties.extend((LINES, one.line) for one in judged)
-        bad = [one for one in judged if not one.passes]
-        if bad and all(one.disturbed for one in bad) and not _missing(found, asked):
-            pytest.skip(_message(work, bad, found, asked))
-        if bad or not judged or _missing(found, asked):
-            raise AssertionError(_message(work, bad, found, asked))
-        return found
+        _keep(result, asked, name, benchmark)
+        judged = [_judge(p, result, asked) for p in result.points if not p.is_serial]
+        node.user_properties.extend((LINES, point.line) for point in judged)
+        bad = [point for point in judged if not point.passes]
+        if bad and all(point.disturbed for point in bad) and not _missing(result, asked):
+            pytest.skip(_message(work, bad, result, asked))
+        if bad or not judged or _missing(result, asked):
+            raise AssertionError(_message(work, bad, result, asked))
+        return result
 
     return scaling
 
@@ -138,9 +138,9 @@ def _run_once(work: Work, asked: Asked) -> Scaling:
 
 def _measure(work: Work, asked: Asked) -> Scaling:
     """Rounds within the budget; if these are undecided, once more within AGAIN times the budget."""
-    found = scale_all([work], on=asked.on, workers=asked.workers, budget=asked.budget)
-    if all(_judge(p, found, asked).decided for p in found.points if not p.is_serial):
-        return found
+    result = scale_all([work], on=asked.on, workers=asked.workers, budget=asked.budget)
+    if all(_judge(p, result, asked).decided for p in result.points if not p.is_serial):
+        return result
     return scale_all([work], on=asked.on, workers=asked.workers, budget=AGAIN * asked.budget)
 
 
@@ -155,13 +155,13 @@ class _Judged:
     disturbed: bool = False
 
 
-def _judge(p: Point, found: Scaling, asked: Asked) -> _Judged:
+def _judge(p: Point, result: Scaling, asked: Asked) -> _Judged:
     named = f"{p.kernel} {p.variant} on {p.backend}, {p.workers} worker{'s' * (p.workers > 1)}"
     verdict = p.verdict or ""
     if not p.ceiling:
         return _Judged(True, False, f"{named}: inconclusive, there is no ceiling to hold it against", verdict)
-    tests = MEASUREMENTS * sum(not q.is_serial for q in found.points)
-    share = gate.share_reached(p, found, p.ceiling, asked.least, gate.level_of(tests))
+    tests = MEASUREMENTS * sum(not q.is_serial for q in result.points)
+    share = gate.share_reached(p, result, p.ceiling, asked.least, gate.level_of(tests))
     if share.value is None or share.interval is None:
         return _Judged(
             False,
@@ -181,17 +181,17 @@ def _judge(p: Point, found: Scaling, asked: Asked) -> _Judged:
     if share.outcome == "regression":
         return _Judged(True, False, f"{figures}: too low, {least}", verdict)
     if share.doubt == "disturbed":
-        told = f"{figures}: inconclusive, others disturbed {p.contaminated} of {len(p.samples)} rounds"
-        return _Judged(False, False, told, verdict, disturbed=True)
+        line = f"{figures}: inconclusive, others disturbed {p.contaminated} of {len(p.samples)} rounds"
+        return _Judged(False, False, line, verdict, disturbed=True)
     if share.value >= asked.least:
         return _Judged(False, True, f"{figures}: near {percent(asked.least)}, which is asked for", verdict)
-    told = f"{figures}: inconclusive, {least}; give the marker a longer budget="
-    return _Judged(False, False, told, verdict)
+    line = f"{figures}: inconclusive, {least}; give the marker a longer budget="
+    return _Judged(False, False, line, verdict)
 
 
-def _missing(found: Scaling, asked: Asked) -> list[str]:
+def _missing(result: Scaling, asked: Asked) -> list[str]:
     """The configurations that were asked for and not measured."""
-    measured = {(p.backend, p.workers) for p in found.points}
+    measured = {(p.backend, p.workers) for p in result.points}
     return [
         repr(backend)
         for backend in configurations(asked.on, asked.workers)
@@ -199,24 +199,24 @@ def _missing(found: Scaling, asked: Asked) -> list[str]:
     ]
 
 
-def _message(work: Work, bad: Sequence[_Judged], found: Scaling, asked: Asked) -> str:
+def _message(work: Work, bad: Sequence[_Judged], result: Scaling, asked: Asked) -> str:
     """What is too low or unknown, each with its verdict."""
-    sure = any(one.decided for one in bad)
+    sure = any(point.decided for point in bad)
     claim = "reaches less than" if sure else "was not shown to reach"
     lines = [f"{work.kernel.name} {claim} {percent(asked.least)} of what this machine allows"]
-    for one in bad:
-        lines += [one.line] + [f"    {one.verdict}"] * bool(one.verdict)
-    if missing := _missing(found, asked):
-        lines += [f"not measured: {', '.join(missing)}", *found.warnings]
+    for point in bad:
+        lines += [point.line] + [f"    {point.verdict}"] * bool(point.verdict)
+    if missing := _missing(result, asked):
+        lines += [f"not measured: {', '.join(missing)}", *result.warnings]
     return "\n".join(lines)
 
 
-def _keep(found: Scaling, asked: Asked, name: str, benchmark: Any) -> None:
+def _keep(result: Scaling, asked: Asked, name: str, benchmark: Any) -> None:
     """Keep the points in pytest-benchmark's extra_info, where compute.scaling.imported finds them."""
     if benchmark is None:
         return
     info = benchmark.extra_info
-    info.setdefault("kernel", found.points[0].kernel)
-    info.setdefault("size", found.points[0].size)
+    info.setdefault("kernel", result.points[0].kernel)
+    info.setdefault("size", result.points[0].size)
     info.setdefault("min_attainable", asked.least)
-    info.setdefault(POINTS, []).extend(asdict(p) | {"file": name} for p in found.points)
+    info.setdefault(POINTS, []).extend(asdict(p) | {"file": name} for p in result.points)

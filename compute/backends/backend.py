@@ -121,7 +121,7 @@ class Pool(ABC):
         with interrupts.InterruptWatch() as watch:
             self.start()
             self.startup = time.perf_counter() - began
-            if watch.has_heard:  # an interrupt was lost, and is raised as this block ends: the caller gets no pool
+            if watch.has_raised:  # an interrupt was lost, and is raised as this block ends: the caller gets no pool
                 self.close()
 
     @property
@@ -330,7 +330,7 @@ class Pool(ABC):
         The pool stays open, and replaces them. Repeated calls for one run have no further effect.
         """
         running = self._running
-        if running is not None and not running.has_heard and not self._has_run_lock():
+        if running is not None and not running.has_raised and not self._has_run_lock():
             running.give_up(error)
             self.cut_off()
 

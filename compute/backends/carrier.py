@@ -69,7 +69,7 @@ def attributes_of(values: Iterable[Any]) -> frozenset[str]:
 
 def unpacked(content: bytes, segments: dict[tuple[int, int], Segment]) -> Any:
     """What was packed, in a worker that has this table of segments."""
-    return _Unpickler(io.BytesIO(content), segments).load()
+    return _ByValueUnpickler(io.BytesIO(content), segments).load()
 
 
 class _PlainPickler(pickle.Pickler):
@@ -312,7 +312,7 @@ def _marshalled(code: types.CodeType) -> bytes:
     return known[1]
 
 
-class _Unpickler(pickle.Unpickler):
+class _ByValueUnpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, segments: dict[tuple[int, int], Segment]) -> None:
         super().__init__(file)
         self._segments = segments

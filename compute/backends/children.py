@@ -1,4 +1,4 @@
-"""Child processes: whether one is alive, how none of them hears Ctrl-C, the fork server, and forks of this process.
+"""Child processes: whether one is alive, how none of them receives Ctrl-C, the fork server, forks of this process.
 
 multiprocessing learns of a child's end from the end of a pipe, which any process that the program forks meanwhile may
 hold open, and from its fork server, which may be killed. A pidfd (Linux) is signalled by the system itself.

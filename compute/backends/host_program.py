@@ -198,7 +198,7 @@ def _is_listened_to(path: Path) -> bool:
     """Whether some process, of whatever container, listens on this socket; found without connecting to it.
 
     A listener would take a connection for a request, and a fork server would end. So a socket of the wrong kind is
-    used, which the system always refuses: with ECONNREFUSED if nobody listens, with another error if somebody does.
+    used, which the system always refuses: with ECONNREFUSED if no process listens, with another error if one does.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         return probe.connect_ex(str(path)) != errno.ECONNREFUSED

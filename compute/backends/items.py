@@ -42,7 +42,7 @@ class PackedItems:
         chunk = part.start // self._grain
         block = self._content[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
         try:
-            items: list[Any] = _Unpickler(io.BytesIO(block.tobytes()), self._arrays).load()
+            items: list[Any] = _ItemsUnpickler(io.BytesIO(block.tobytes()), self._arrays).load()
         except MemoryError:
             raise
         except Exception as error:  # raised by a class of the user's
@@ -53,7 +53,7 @@ class PackedItems:
         return items
 
 
-class _Unpickler(pickle.Unpickler):
+class _ItemsUnpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, arrays: list[Array]) -> None:
         super().__init__(file)
         self._arrays = arrays

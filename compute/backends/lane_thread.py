@@ -45,7 +45,7 @@ class LaneThread:
         self.jobs.put((job, contextvars.copy_context()))
 
     def wake_on(self, cpu: int) -> None:
-        """Have it wake there, if it sleeps: the system likes to wake it beside its caller, where it sits for 4 ms."""
+        """Make it wake on that CPU, if it sleeps. Linux tends to wake it on the caller's, where it stays for 4 ms."""
         if self.sleeps and not self._former:
             self._former = usage.pin_to(cpu, self.thread.native_id or 0) or set()
 

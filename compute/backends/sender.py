@@ -244,7 +244,7 @@ def _layouts(values: Sequence[Any], by_identity: list[Any]) -> tuple[Any, ...]:
             layouts.append((list, _layouts(value[:1], by_identity)))  # numba's lists have items of one type
         elif isinstance(value, np.generic):
             layouts.append((type(value), value.dtype))
-        elif type(value) in PLAIN:
+        elif type(value) in PLAIN_TYPES:
             layouts.append(type(value))
         else:
             layouts.append((type(value), id(value)))
@@ -264,7 +264,7 @@ def _refuse_object_mode(name: str, compiled: list[Any]) -> None:
 
 QUICK = frozenset((np.ndarray, int, float))  # types of inputs that need no further check
 NOTHING = ByValue((), b"", False)
-PLAIN = frozenset((complex, bool, str, bytes, type(None))) | QUICK
+PLAIN_TYPES = frozenset((complex, bool, str, bytes, type(None))) | QUICK
 
 
 def _is_plain(value: Any) -> bool:
@@ -272,4 +272,4 @@ def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind is tuple:
         return all(type(item) is not np.ndarray and _is_plain(item) for item in value)
-    return kind in PLAIN or (isinstance(value, np.generic) and kind.__module__ == "numpy")
+    return kind in PLAIN_TYPES or (isinstance(value, np.generic) and kind.__module__ == "numpy")

@@ -12,7 +12,7 @@
     spans[c]  the lane that ran chunk c -> the caller: its begin, its end, its CPU time, in ns
 
 A chunk counts as done when its done word is set. A run is over when all of these are set and no lane is INSIDE: then
-nobody touches the arrays any more. Only TICKET is written by several at once. STOP may be, but always with the same
+nothing uses the arrays any more. Only TICKET is written by several at once. STOP may be, but always with the same
 value. Every other word has one writer at a time, so that a load and a store are enough.
 """
 

@@ -190,7 +190,7 @@ class InterruptWatch:
         self.stop()
 
     @property
-    def has_heard(self) -> bool:
+    def has_raised(self) -> bool:
         """Whether a handler has raised something. If the block goes on all the same, it was lost."""
         return self._raised is not None
 

@@ -45,7 +45,7 @@ _own = threading.local()
 def schedstat() -> int:
     """A descriptor of this thread's schedstat, open until it ends or calls `forget`; UNKNOWN where there is none."""
     kept: _Schedstat | None = getattr(_own, "schedstat", None)
-    if kept is None or kept.process != os.getpid():  # a fork has a copy of the file, which tells of its parent
+    if kept is None or kept.process != os.getpid():  # a fork has a copy of the file, which is its parent's
         kept = _own.schedstat = _Schedstat()
     return kept.file
 

@@ -138,11 +138,11 @@ def _only_ours(dispatcher: Any) -> Any:
     Such a function holds the values that it read when it was compiled. `_Twins` makes all of them again, in every place
     where numba looks for functions. Should it miss one, the compilation ends with an error instead of using old code.
     """
-    compiler, made = dispatcher._compiler, dispatcher._compiler.compile
+    compiler, numbas_compile = dispatcher._compiler, dispatcher._compiler.compile
     compiler._failed_cache = _Forgets()
 
-    def compile_(*given: Any) -> Any:
-        result = made(*given)
+    def compile_(*arguments: Any) -> Any:
+        result = numbas_compile(*arguments)
         for called in provenance.dispatchers_in((result.fndesc.typemap or {}).values()):
             if isinstance(called, LiftedCode):  # a block of this very function, for Python to run
                 continue
@@ -272,12 +272,12 @@ class _Twins:
                 twin, dict(dispatcher.locals), options, dispatcher._compiler.pipeline_class
             )
 
-        made = self._twin(dispatcher.py_func, jit, dispatcher)
+        twin = self._twin(dispatcher.py_func, jit, dispatcher)
         if not dispatcher._can_compile:
             for signature in dispatcher.nopython_signatures:
-                made.compile(signature)
-            made.disable_compile()
-        return made
+                twin.compile(signature)
+            twin.disable_compile()
+        return twin
 
 
 _ours = _Twins({}, frozenset())  # this library's helpers, which never change: every kernel shares them

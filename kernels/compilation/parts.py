@@ -20,7 +20,7 @@ import numpy as np
 from kernels.compilation import provenance
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
-PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+PLAIN_TYPES = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
 DEPTH = 10  # objects in objects that are looked into, for functions
 
 
@@ -133,7 +133,7 @@ def held_by(value: Any) -> list[Any]:
 
     Plain values and arrays of numbers are left out.
     """
-    return [item for item in _held_by(value) if type(item) not in PLAIN and not _is_numbers(item)]
+    return [item for item in _held_by(value) if type(item) not in PLAIN_TYPES and not _is_numbers(item)]
 
 
 def _is_numbers(value: Any) -> bool:

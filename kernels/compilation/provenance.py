@@ -212,12 +212,12 @@ def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
 def dispatcher_again(function: Any, parts: tuple[Any, ...]) -> Any:
     """A dispatcher of this function with the options of another, from `dispatcher_parts`."""
     kind, names, options, pipeline, signatures = parts
-    made = kind(function, names, options, pipeline)
+    dispatcher = kind(function, names, options, pipeline)
     for signature in signatures:
-        made.compile(signature)
+        dispatcher.compile(signature)
     if signatures:
-        made.disable_compile()
-    return made
+        dispatcher.disable_compile()
+    return dispatcher
 
 
 def _plainly(value: Any) -> str:
@@ -243,9 +243,9 @@ def frozen_functions(value: Any) -> list[types.FunctionType]:
     stencil = getattr(getattr(value, "kernel_ir", None), "func_id", None)
     functions = [getattr(getattr(value, "_dispatcher", None), "py_func", None), getattr(value, "_pyfunc", None)]
     functions += [getattr(stencil, "func", None)]
-    made = getattr(value, "class_type", None)
-    methods = [*getattr(made, "jit_methods", {}).values(), *getattr(made, "jit_static_methods", {}).values()]
-    methods += [function for pair in getattr(made, "jit_props", {}).values() for function in pair.values()]
+    kind = getattr(value, "class_type", None)
+    methods = [*getattr(kind, "jit_methods", {}).values(), *getattr(kind, "jit_static_methods", {}).values()]
+    methods += [function for pair in getattr(kind, "jit_props", {}).values() for function in pair.values()]
     functions += [function.py_func for function in methods]
     return [function for function in functions if isinstance(function, types.FunctionType)]
 

@@ -28,7 +28,7 @@ from kernels.compilation.parts import (
     COMPUTED,
     DEPTH,
     MISSING,
-    PLAIN,
+    PLAIN_TYPES,
     attribute_of,
     attributes_of,
     globals_of,
@@ -104,7 +104,7 @@ class _Walk:
 
     def _value(self, value: Any) -> None:
         kind = type(value)
-        if kind in PLAIN:
+        if kind in PLAIN_TYPES:
             self._put(kind.__name__, exact_form(value))
         elif kind is tuple or kind is frozenset:
             self._items(
@@ -246,7 +246,7 @@ class _Walk:
         """What Python finds without a name in the code: a function's attributes, and computed names."""
         self._reach.mutable |= bool(vars(function)) or not COMPUTED.isdisjoint(attributes_of(function.__code__))
         for value in vars(function).values():
-            if type(value) not in PLAIN:
+            if type(value) not in PLAIN_TYPES:
                 self._value(value)
 
     def _cell(self, cell: types.CellType, watched: bool = True) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
-from kernels.compilation.parts import MISSING, PLAIN, attribute_of, held_by, layout_of, same_bytes
+from kernels.compilation.parts import MISSING, PLAIN_TYPES, attribute_of, held_by, layout_of, same_bytes
 
 
 @dataclass(eq=False, repr=False)
@@ -95,7 +95,7 @@ class Reach:
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and type(a) in PLAIN and exact_form(a) == exact_form(b))
+    return a is b or (type(a) is type(b) and type(a) in PLAIN_TYPES and exact_form(a) == exact_form(b))
 
 
 def exact_form(value: Any) -> bytes | str:

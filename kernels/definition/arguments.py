@@ -22,7 +22,7 @@ from kernels.definition.plan import Plan, as_index
 
 Array = np.ndarray[Any, Any]
 
-PLAIN = frozenset(np.dtype(code) for code in "?bhilqBHILQfdFD")  # every worker takes them, compiled or not
+PLAIN_DTYPES = frozenset(np.dtype(code) for code in "?bhilqBHILQfdFD")  # every worker takes them, compiled or not
 NUMBERS = (np.ndarray, np.generic, int, float, complex)
 LEAST, MOST = -(2**63), 2**63 - 1
 # What to pass instead of a dtype that no worker, or no compiled code, can take, by the dtype's kind and size.
@@ -45,7 +45,9 @@ def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bo
         raise ValueError(f"a plan's order must hold each of its {plan.chunks} chunks once, not {plan.order!r}")
     for x in plan.inputs:
         kind = type(x)
-        if not (kind is float or (kind is np.ndarray and x.dtype in PLAIN) or (kind is int and LEAST <= x <= MOST)):
+        if not (
+            kind is float or (kind is np.ndarray and x.dtype in PLAIN_DTYPES) or (kind is int and LEAST <= x <= MOST)
+        ):
             taken = [_taken(x, name_at(names, k), compiled) for k, x in enumerate(plan.inputs)]
             plan = plan._replace(inputs=as_they_are_now(tuple(taken), compiled))
             break
@@ -85,7 +87,7 @@ def name_at(names: Sequence[str], k: int) -> str:
 
 def as_input(value: Any, name: str) -> Any:
     """A user's own argument as an input: an array, or a number; anything else is an error that names the remedy."""
-    if type(value) is np.ndarray and value.dtype in PLAIN:
+    if type(value) is np.ndarray and value.dtype in PLAIN_DTYPES:
         return value
     if isinstance(value, list):
         try:
@@ -104,7 +106,7 @@ def as_input(value: Any, name: str) -> Any:
 def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
     """ValueError where an input is complex, of a kernel that did not say what its output's dtype is."""
     for k, x in enumerate(inputs):
-        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN:  # others: later
+        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN_DTYPES:  # others: later
             raise ValueError(
                 f"{name_at(names, k)} is complex, and {body} fills float64, which has no imaginary part; say"
                 " @kernel(dtype=np.complex128), or dtype=np.float64 where it makes real numbers of it"
@@ -161,7 +163,7 @@ def _is_array_like(value: Any) -> bool:
 @functools.cache
 def _refused(dtype: np.dtype[Any], compiled: bool = True) -> tuple[str, str] | None:
     """Why no worker, or no compiled code, can take a dtype, and what to pass instead of an array {x} of it."""
-    if dtype in PLAIN:
+    if dtype in PLAIN_DTYPES:
         return None
     if dtype.hasobject:
         return "which holds Python objects that no worker can share", REMEDIES["T" if dtype.kind == "T" else "O"]

@@ -41,26 +41,26 @@ def read_only(value: Any, met: dict[int, Any] | None = None) -> Any:
     met = {} if met is None else met
     if id(value) in met:
         return met[id(value)]
-    made: Any
+    protected: Any
     if isinstance(value, np.ndarray):
-        made = met[id(value)] = value.copy() if value.dtype.kind == "O" else value.view()
+        protected = met[id(value)] = value.copy() if value.dtype.kind == "O" else value.view()
         if value.dtype.kind == "O":
             for index, item in enumerate(value.flat):
-                made.flat[index] = read_only(item, met)
-        made.flags.writeable = False
-        return made
+                protected.flat[index] = read_only(item, met)
+        protected.flags.writeable = False
+        return protected
     if kind is list or kind is collections.deque:
-        made = met[id(value)] = copy.copy(value)
+        protected = met[id(value)] = copy.copy(value)
         for index, item in enumerate(value):
             if type(item) not in ATOMS:
-                made[index] = read_only(item, met)
-        return made
+                protected[index] = read_only(item, met)
+        return protected
     if kind in _DICTIONARIES:
-        made = met[id(value)] = copy.copy(value)
+        protected = met[id(value)] = copy.copy(value)
         for name, item in value.items():
             if type(item) not in ATOMS:
-                made[name] = read_only(item, met)
-        return made
+                protected[name] = read_only(item, met)
+        return protected
     met[id(value)] = value
     return _rebuilt(value, met)
 
@@ -75,21 +75,21 @@ def _rebuilt(value: Any, met: dict[int, Any]) -> Any:
         items = [read_only(part, met) for part in value]
         if not changed and all(part is was for part, was in zip(items, value, strict=True)):
             return value
-        made = tuple.__new__(kind, items)
+        rebuilt = tuple.__new__(kind, items)
     elif not changed:
         return value
     else:
         try:
-            made = types.SimpleNamespace() if kind is types.SimpleNamespace else object.__new__(kind)
+            rebuilt = types.SimpleNamespace() if kind is types.SimpleNamespace else object.__new__(kind)
         except TypeError:  # one that holds more than its attributes, such as an exception
             return value
-    met[id(value)] = made
+    met[id(value)] = rebuilt
     for name, part in parts.items():
         if name in getattr(value, "__dict__", ()):
-            vars(made)[name] = part  # not by setattr, where a property of that name would be called
+            vars(rebuilt)[name] = part  # not by setattr, where a property of that name would be called
         else:
-            object.__setattr__(made, name, part)
-    return made
+            object.__setattr__(rebuilt, name, part)
+    return rebuilt
 
 
 def arrays_in(value: Any, met: set[int] | None = None) -> Iterator[np.ndarray[Any, Any]]:

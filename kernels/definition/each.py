@@ -82,8 +82,8 @@ class Each(Kernel):
 
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """As for any kernel; items need no check, because lanes take them as they are."""
-        made: Plan = self._planned(args, kw)
-        return made
+        plan: Plan = self._planned(args, kw)
+        return plan
 
     def allocate(self, plan: Plan, empty: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
         if plan.dtype is object:  # arenas lend no memory for objects
@@ -226,8 +226,8 @@ def each_of_module(f: Callable[..., Any], module: Any) -> Each:
     example = getattr(module, "example", None)
     if not callable(example):
         return each_of(f)
-    made: Each = each(f, example=lambda size: (listed(example(size), name_of(f)),))
-    return made
+    kernel: Each = each(f, example=lambda size: (listed(example(size), name_of(f)),))
+    return kernel
 
 
 def name_of(f: Callable[..., Any]) -> str:

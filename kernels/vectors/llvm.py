@@ -89,16 +89,18 @@ def suffix(kind: Any) -> str:
 
 def common_vector(*operands: Any) -> Any:
     """The one type of vector among the operands; the others must be numbers of its dtype."""
-    made = next((x for x in operands if isinstance(x, Vector)), None)
-    if made is None or not all(x == made or types.unliteral(x) == made.dtype for x in operands):
+    vector_type = next((x for x in operands if isinstance(x, Vector)), None)
+    if vector_type is None or not all(x == vector_type or types.unliteral(x) == vector_type.dtype for x in operands):
         raise TypingError(f"needs vectors of one type, and numbers of its dtype, not {', '.join(map(str, operands))}")
-    return made
+    return vector_type
 
 
-def as_vectors(context: Any, builder: Any, made: Any, kinds: Any, values: Any) -> list[Any]:
+def as_vectors(context: Any, builder: Any, vector_type: Any, kinds: Any, values: Any) -> list[Any]:
     """The operands as vectors: a number goes into every lane."""
     return [
-        x if kind == made else splat(builder, context.cast(builder, x, kind, made.dtype), made.lanes)
+        x
+        if kind == vector_type
+        else splat(builder, context.cast(builder, x, kind, vector_type.dtype), vector_type.lanes)
         for x, kind in zip(values, kinds, strict=True)
     ]
 

@@ -77,13 +77,13 @@ from kernels.vectors.llvm import (
 def load_u(typingctx: Any, array: Any, index: Any, lanes: Any) -> Any:
     """`load_u(array, index, lanes)`: the elements index .. index + lanes of a contiguous array, as a vector."""
     check_contiguous(array)
-    made = Vector(array.dtype, lanes_of(lanes))
+    vector_type = Vector(array.dtype, lanes_of(lanes))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = context.get_value_type(made)
+        kind = context.get_value_type(vector_type)
         return emit_load(builder, address_of(context, builder, sig.args[0], args[0], args[1], kind), kind)
 
-    return made(array, types.intp, lanes), codegen
+    return vector_type(array, types.intp, lanes), codegen
 
 
 @intrinsic
@@ -108,35 +108,35 @@ def store_u(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
 def set_(typingctx: Any, scalar: Any, lanes: Any) -> Any:
     """`set_(scalar, lanes)`: the same number in every lane."""
     scalar = types.unliteral(scalar)
-    made = Vector(scalar, lanes_of(lanes))
+    vector_type = Vector(scalar, lanes_of(lanes))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return splat(builder, args[0], made.lanes)
+        return splat(builder, args[0], vector_type.lanes)
 
-    return made(scalar, lanes), codegen
+    return vector_type(scalar, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
 def iota(typingctx: Any, first: Any, lanes: Any) -> Any:
     """`iota(first, lanes)`: first, first + 1, first + 2 … in float64."""
-    made = Vector(types.float64, lanes_of(lanes))
+    vector_type = Vector(types.float64, lanes_of(lanes))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        counting = ir.Constant(context.get_value_type(made), [float(i) for i in range(made.lanes)])
-        return builder.fadd(counting, splat(builder, args[0], made.lanes))
+        counting = ir.Constant(context.get_value_type(vector_type), [float(i) for i in range(vector_type.lanes)])
+        return builder.fadd(counting, splat(builder, args[0], vector_type.lanes))
 
-    return made(types.float64, lanes), codegen
+    return vector_type(types.float64, lanes), codegen
 
 
 @intrinsic
 def bit_cast_u64(typingctx: Any, vector: Any) -> Any:
     """`bit_cast_u64(vector)`: the same bits as a vector of uint64."""
-    made = Vector(types.uint64, vector.lanes * vector.dtype.bitwidth // 64)
+    vector_type = Vector(types.uint64, vector.lanes * vector.dtype.bitwidth // 64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(made))
+        return builder.bitcast(args[0], context.get_value_type(vector_type))
 
-    return made(vector), codegen
+    return vector_type(vector), codegen
 
 
 def _check_integers(array: Any, vector: Any) -> None:
@@ -150,12 +150,12 @@ def promote_to(typingctx: Any, array: Any, vector: Any) -> Any:
     _check_integers(array, vector)
     if vector.dtype.signed or array.dtype.bitwidth <= vector.dtype.bitwidth:
         raise TypingError(f"cannot promote {vector} for {array}; it must be unsigned, and narrower")
-    made = Vector(array.dtype, vector.lanes)
+    vector_type = Vector(array.dtype, vector.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.zext(args[1], context.get_value_type(made))
+        return builder.zext(args[1], context.get_value_type(vector_type))
 
-    return made(array, vector), codegen
+    return vector_type(array, vector), codegen
 
 
 @intrinsic
@@ -164,12 +164,12 @@ def truncate_to(typingctx: Any, array: Any, vector: Any) -> Any:
     _check_integers(array, vector)
     if array.dtype.bitwidth > vector.dtype.bitwidth:
         raise TypingError(f"cannot truncate {vector} for {array}, which is wider")
-    made = Vector(array.dtype, vector.lanes)
+    vector_type = Vector(array.dtype, vector.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.trunc(args[1], context.get_value_type(made))  # of equal widths, nothing
+        return builder.trunc(args[1], context.get_value_type(vector_type))  # of equal widths, nothing
 
-    return made(array, vector), codegen
+    return vector_type(array, vector), codegen
 
 
 # ---------------------------------------------------------------- arithmetic
@@ -178,29 +178,29 @@ def truncate_to(typingctx: Any, array: Any, vector: Any) -> Any:
 @intrinsic
 def mul_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """`mul_add(a, b, c)`: a·b + c, rounded once where the machine has an instruction for it, else twice."""
-    made = common_vector(a, b, c)
-    if not isinstance(made.dtype, types.Float):
-        raise TypingError(f"mul_add takes floats, not {made}")
+    vector_type = common_vector(a, b, c)
+    if not isinstance(vector_type.dtype, types.Float):
+        raise TypingError(f"mul_add takes floats, not {vector_type}")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return emit_mul_add(builder, *as_vectors(context, builder, made, sig.args, args))
+        return emit_mul_add(builder, *as_vectors(context, builder, vector_type, sig.args, args))
 
-    return made(a, b, c), codegen
+    return vector_type(a, b, c), codegen
 
 
 @intrinsic
 def min_(typingctx: Any, a: Any, b: Any) -> Any:
     """`min_(a, b)`: lane by lane the smaller of two vectors of integers."""
-    made = common_vector(a, b)
-    if not isinstance(made.dtype, types.Integer):
-        raise TypingError(f"min_ takes integers, which have no NaN, not {made}")
-    name = "smin" if made.dtype.signed else "umin"
+    vector_type = common_vector(a, b)
+    if not isinstance(vector_type.dtype, types.Integer):
+        raise TypingError(f"min_ takes integers, which have no NaN, not {vector_type}")
+    name = "smin" if vector_type.dtype.signed else "umin"
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        operands = as_vectors(context, builder, made, sig.args, args)
+        operands = as_vectors(context, builder, vector_type, sig.args, args)
         return call_llvm(builder, f"llvm.{name}.{suffix(operands[0].type)}", operands[0].type, *operands)
 
-    return made(a, b), codegen
+    return vector_type(a, b), codegen
 
 
 @intrinsic
@@ -241,13 +241,15 @@ def reduce_sum(typingctx: Any, vector: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def first_n(typingctx: Any, count: Any, lanes: Any) -> Any:
     """`first_n(count, lanes)`: a mask that is true in the first `count` lanes; in all where count is more."""
-    made = Mask(lanes_of(lanes))
+    mask_type = Mask(lanes_of(lanes))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = ir.VectorType(args[0].type, made.lanes)
-        return builder.icmp_signed("<", ir.Constant(kind, list(range(made.lanes))), splat(builder, args[0], made.lanes))
+        kind = ir.VectorType(args[0].type, mask_type.lanes)
+        return builder.icmp_signed(
+            "<", ir.Constant(kind, list(range(mask_type.lanes))), splat(builder, args[0], mask_type.lanes)
+        )
 
-    return made(types.intp, lanes), codegen
+    return mask_type(types.intp, lanes), codegen
 
 
 def _word(builder: Any, mask: Any) -> Any:
@@ -302,22 +304,22 @@ def count_true(typingctx: Any, mask: Any) -> Any:
 def vec_from_mask(typingctx: Any, mask: Any) -> Any:
     """`vec_from_mask(mask)`: int64 lanes of which all bits are 1 (which is -1) where the mask is true, else 0."""
     _check_mask("vec_from_mask", mask)
-    made = Vector(types.int64, mask.lanes)
+    vector_type = Vector(types.int64, mask.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sext(args[0], context.get_value_type(made))
+        return builder.sext(args[0], context.get_value_type(vector_type))
 
-    return made(mask), codegen
+    return vector_type(mask), codegen
 
 
 @intrinsic
 def if_then_else(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
     """`if_then_else(mask, a, b)`: lanes of a where the mask is true, of b where it is not."""
-    made = common_vector(a, b)
-    if not isinstance(mask, Mask) or mask.lanes != made.lanes:
-        raise TypingError(f"{mask} does not fit {made}")
+    vector_type = common_vector(a, b)
+    if not isinstance(mask, Mask) or mask.lanes != vector_type.lanes:
+        raise TypingError(f"{mask} does not fit {vector_type}")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(args[0], *as_vectors(context, builder, made, sig.args[1:], args[1:]))
+        return builder.select(args[0], *as_vectors(context, builder, vector_type, sig.args[1:], args[1:]))
 
-    return made(mask, a, b), codegen
+    return vector_type(mask, a, b), codegen

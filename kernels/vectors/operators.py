@@ -35,9 +35,9 @@ def _binary(function: Any, on_floats: str, on_integers: str) -> None:
         return typer
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        made = sig.return_type
-        a, b = as_vectors(context, builder, made, sig.args, args)
-        return getattr(builder, on_floats if isinstance(made.dtype, types.Float) else on_integers)(a, b)
+        vector_type = sig.return_type
+        a, b = as_vectors(context, builder, vector_type, sig.args, args)
+        return getattr(builder, on_floats if isinstance(vector_type.dtype, types.Float) else on_integers)(a, b)
 
     for kinds in _OPERANDS:
         lower_builtin(function, *kinds)(lower)
@@ -63,9 +63,9 @@ def _comparison(function: Any, sign: str) -> None:
         return typer
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        made = common_vector(*sig.args)
-        a, b = as_vectors(context, builder, made, sig.args, args)
-        if not isinstance(made.dtype, types.Float):
+        vector_type = common_vector(*sig.args)
+        a, b = as_vectors(context, builder, vector_type, sig.args, args)
+        if not isinstance(vector_type.dtype, types.Float):
             return builder.icmp_signed(sign, a, b)
         return builder.fcmp_unordered(sign, a, b) if sign == "!=" else builder.fcmp_ordered(sign, a, b)
 
