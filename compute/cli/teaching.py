@@ -14,6 +14,7 @@ from compute.cli.commands import app, refusing
 from compute.cli.ending import CUT
 
 if TYPE_CHECKING:
+    from compute.lessons.elsewhere import Interpreter
     from compute.lessons.experiment import Course, Experiment
     from compute.lessons.lesson import Lesson, Setting
 
@@ -55,6 +56,7 @@ def lessons(
     from compute import report
     from compute.cli import words
     from compute.lessons import LESSONS, conduct, find
+    from compute.lessons.elsewhere import Interpreter
     from compute.lessons.lesson import Setting
     from compute.lessons.own import find_task
 
@@ -67,17 +69,16 @@ def lessons(
         setting = Setting(words.budget(seconds), task=find_task(task) if task is not None else None)
         conduct.check_task(setting.task, chosen)
         report.ready({"html": html, "json": json, "png": png})
-        for path in python or ():
-            conduct.check_python(path)
+        others = [Interpreter.of(path) for path in dict.fromkeys(python or ())]
     course = conduct.empty_course()
-    held, code = _held(chosen, python or (), setting)
+    held, code = _held(chosen, others, setting)
     if not held:
         return code
     course = replace(course, experiments=tuple(held))
     return terminal.deliver(lambda: _remark(course), lambda: _write(course, html, json, png)) or code
 
 
-def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) -> tuple[list[Experiment], int]:
+def _held(chosen: Sequence[Lesson], others: Sequence[Interpreter], setting: Setting) -> tuple[list[Experiment], int]:
     """The lessons that could be held, each shown when it is over, and the exit code.
 
     An error in one does not cost the others. A Ctrl-C ends them; it is raised where none is finished.
@@ -89,7 +90,7 @@ def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) ->
     try:
         for done, lesson in enumerate(chosen):
             try:
-                experiments = _everywhere(lesson, pythons, setting, (done, len(chosen)))
+                experiments = _everywhere(lesson, others, setting, (done, len(chosen)))
             except Exception as error:
                 terminal.explain(error)
                 terminal.complain(f"lesson {lesson.number} ({lesson.name}) was given up")
@@ -105,14 +106,16 @@ def _held(chosen: Sequence[Lesson], pythons: Sequence[str], setting: Setting) ->
     return held, code
 
 
-def _everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting, place: tuple[int, int]) -> list[Experiment]:
+def _everywhere(
+    lesson: Lesson, others: Sequence[Interpreter], setting: Setting, place: tuple[int, int]
+) -> list[Experiment]:
     """One lesson in every interpreter; place: how many are over, of how many. Its bar is gone when it is shown."""
     from compute import drawing
     from compute.lessons import conduct
 
     with drawing.stages(True) as tell:
-        say = conduct.passing((1 + len(pythons)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
-        return conduct.hold_everywhere(lesson, pythons, replace(setting, say=say))
+        say = conduct.passing((1 + len(others)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
+        return conduct.hold_everywhere(lesson, others, replace(setting, say=say))
 
 
 def _remark(course: Course) -> None:

@@ -9,7 +9,8 @@ fresh.py         a Python that has nothing else loaded
 footprint.py     what one coroutine, thread, process takes of memory
 handing.py       how lesson 8 hands arrays over, by each way
 child.py         a process beside a lesson, which no way of ending leaves
-conduct.py       hold lessons here, or in another interpreter
+elsewhere.py     another interpreter: whether it can hold lessons, and its evidence
+conduct.py       hold lessons, here and in other interpreters
 text.py          what was held as text: pure
 page.py          what was held as one HTML page: pure
 drawn.py         the pictures as PNG: pure

@@ -1,7 +1,7 @@
 """python -m compute.lessons NUMBER SECONDS [TASK]: hold a lesson, and print its evidence as a line of JSON.
 
 For another interpreter that `nfold lessons --python` was told of: it needs none of what shows lessons, such as rich.
-`check` prints "ready" where everything is there; `where` prints what this interpreter is.
+`where` prints what this interpreter is, where all that lessons need can be imported.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ def main(words: list[str]) -> None:
     from compute.lessons.lesson import Setting
     from compute.lessons.own import find_task
 
-    if words == ["check"]:
+    if words == ["where"]:
         from compute import backends, scaling  # noqa: F401, what lessons need
 
-        print("ready")
-    elif words == ["where"]:
         print(json.dumps(conduct.where()))
     else:
         number, seconds, *task = words

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from compute import drawing, machine
 from compute.lessons import LESSONS, find
+from compute.lessons.elsewhere import Interpreter
 from compute.lessons.experiment import Course, Experiment
 from compute.lessons.lesson import Lesson, Setting, Task
 from compute.lessons.own import as_task
@@ -23,7 +20,6 @@ from compute.scaling.words import listed
 
 SECONDS = 10.0  # that one lesson takes: eleven make two minutes
 ALMOST = 0.95  # of a lesson: more is not told of one that is not over
-LONGEST = 600.0  # s after which a lesson in another interpreter is ended: it is not known there what takes long
 
 Tell = Callable[[float, float, str], None]
 
@@ -97,12 +93,12 @@ def where() -> dict[str, Any]:
     }
 
 
-def hold_everywhere(lesson: Lesson, pythons: Sequence[str], setting: Setting) -> list[Experiment]:
-    """A lesson held here, and then in each of the other interpreters, whose paths `check_python` has let pass."""
+def hold_everywhere(lesson: Lesson, others: Sequence[Interpreter], setting: Setting) -> list[Experiment]:
+    """A lesson held here, and then in each of the other interpreters."""
     held = [hold(lesson, setting)]
-    for python in pythons:
-        setting.say(python)
-        held.append(hold_elsewhere(lesson, python, setting))
+    for other in others:
+        setting.say(other.path)
+        held.append(other.hold(lesson, setting))
     return held
 
 
@@ -111,52 +107,3 @@ def empty_course() -> Course:
     busy = noise.about_load()
     remarks = () if busy is None else (f"{busy}: intervals are wide then, so hold lessons again when it is quiet",)
     return Course((), machine.describe(), remarks)
-
-
-def check_python(python: str) -> None:
-    """ValueError, in one line, where no interpreter of that path can hold lessons: what is missing, and the remedy."""
-    try:
-        done = _ask(python, "check", timeout=60.0)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ValueError(f"--python {python!r} cannot be run: {getattr(error, 'strerror', None) or error}") from None
-    if done.returncode or done.stdout.strip() != "ready":
-        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise ValueError(
-            f"--python {python!r} cannot hold lessons: {last}; it needs Python 3.11 or later with numpy, joblib,"
-            f" cloudpickle, psutil and threadpoolctl: {python} -m pip install nfold installs all"
-        )
-
-
-def hold_elsewhere(lesson: Lesson, python: str, setting: Setting) -> Experiment:
-    """Measure a lesson in another interpreter, which runs this very code, and finds the task by its name."""
-    task = [setting.task.name] if setting.task and lesson.takes_task else []
-    try:
-        done = _ask(python, str(lesson.number), repr(setting.seconds), *task, timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return Experiment(lesson, {}, _described(python), unavailable=f"it took longer than {LONGEST:g} s")
-    if done.returncode:
-        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        return Experiment(lesson, {}, _described(python), unavailable=last)
-    told: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return Experiment(lesson, told["evidence"], told["python"], told["seconds"], told["unavailable"])
-
-
-def _described(python: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(_ask(python, "where", timeout=60.0).stdout.splitlines()[-1])
-    return told
-
-
-def _ask(python: str, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """What `python -m compute.lessons WORDS` answers, with this very code and its own libraries."""
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"} | {"PYTHONPATH": path}
-    return subprocess.run(
-        [python, "-m", "compute.lessons", *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )

@@ -90,9 +90,9 @@ class Course:
     def pictures(self) -> list[Picture]:
         """All pictures, each of which names its lesson, and its interpreter where there are several."""
         return [
-            replace(picture, about=f"{group[0].lesson.number}  {picture.about}{aside(experiment, group)}")
+            replace(picture, about=f"{group[0].lesson.number}  {picture.about}{aside}")
             for group in self.by_lesson
-            for experiment in group
+            for aside, experiment in zip(asides(group), group, strict=True)
             for picture in experiment.judgement.pictures
         ]
 
@@ -116,11 +116,20 @@ def source(lesson: Lesson) -> str:
 
 
 def label(experiment: Experiment) -> str:
-    """`3.14.8`, `3.13.0 without a GIL`: what tells interpreters apart."""
+    """`3.14.8`, `3.13.0 without a GIL`: its interpreter."""
     python = experiment.python
     return f"{python['python']}{'' if python['gil'] else ' without a GIL'}"
 
 
-def aside(experiment: Experiment, group: Sequence[Experiment]) -> str:
-    """` (3.14.8 without a GIL)`; nothing where there is one interpreter."""
-    return f" ({label(experiment)})" if len(group) > 1 else ""
+def labels(group: Sequence[Experiment]) -> list[str]:
+    """What tells these interpreters apart: their labels, with their paths where nothing else does."""
+    names = [label(experiment) for experiment in group]
+    return [
+        name if names.count(name) == 1 else f"{name}, {experiment.python['path']}"
+        for name, experiment in zip(names, group, strict=True)
+    ]
+
+
+def asides(group: Sequence[Experiment]) -> list[str]:
+    """` (3.14.8 without a GIL)` for each; nothing where there is one interpreter."""
+    return [f" ({who})" for who in labels(group)] if len(group) > 1 else [""]

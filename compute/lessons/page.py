@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from compute.lessons import drawn
-from compute.lessons.experiment import Course, Experiment, aside, label, source
+from compute.lessons.experiment import Course, Experiment, asides, label, labels, source
 from compute.lessons.lesson import FAILS, HOLDS, Judgement
 from compute.lessons.text import in_words
 from compute.report.notebook import html_table, image
@@ -76,7 +76,7 @@ def _machine(course: Course) -> str:
 def _summary(groups: Sequence[Sequence[Experiment]]) -> str:
     rows = "".join(
         f'<li value="{g[0].lesson.number}"><a href="#lesson-{g[0].lesson.number}">{escape(g[0].lesson.statement)}</a>'
-        + "".join(f" {_word(e.judgement)}{escape(visible(aside(e, g)))}" for e in g)
+        + "".join(f" {_word(e.judgement)}{escape(visible(aside))}" for e, aside in zip(g, asides(g), strict=True))
         + "</li>"
         for g in groups
     )
@@ -94,14 +94,15 @@ def section(experiments: Sequence[Experiment]) -> str:
         f'<section id="lesson-{lesson.number}"><h2>{lesson.number}. {escape(lesson.title)}</h2>',
         f"<blockquote>{escape(lesson.statement)}</blockquote>",
     ]
-    for experiment in experiments:
+    heads = list(map(visible, labels(experiments)))
+    for head, experiment in zip(heads, experiments, strict=True):
         judgement = shown(experiment.judgement)
-        head = f"<b>{escape(visible(label(experiment)))}</b>: " if len(experiments) > 1 else ""
-        parts.append(f"<p>{head}{_word(judgement)}: {escape(judgement.found)}; {escape(judgement.why)}.</p>")
+        who = f"<b>{escape(head)}</b>: " if len(experiments) > 1 else ""
+        parts.append(f"<p>{who}{_word(judgement)}: {escape(judgement.found)}; {escape(judgement.why)}.</p>")
         parts += [f"<p>{image(drawn.render([p]), _alternative(p.about))}</p>" for p in judgement.pictures]
     columns = [{f.name: in_words(f) for f in shown(e.judgement).figures} for e in experiments]
     if names := list(dict.fromkeys(name for column in columns for name in column)):
-        heads = ["", *(visible(label(e)) for e in experiments)] if len(experiments) > 1 else ["", MEDIAN]
+        heads = ["", *heads] if len(experiments) > 1 else ["", MEDIAN]
         rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
         parts.append(f'<div class="wide">{html_table(heads, rows, left=1)}</div>')
     parts.append(f"<p>What is timed:</p><pre><code>{escape(source(lesson))}</code></pre></section>")

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from compute.lessons.experiment import Course, Experiment, label, source
+from compute.lessons.experiment import Course, Experiment, labels, source
 from compute.lessons.lesson import FAILS, HOLDS, Figure, Picture
 from compute.scaling import words
 from compute.texts import shown, visible
@@ -36,10 +36,10 @@ def show(experiments: Sequence[Experiment], console: Console, code: bool = True)
     lesson, several = experiments[0].lesson, len(experiments) > 1
     _fold(console, Text(f"{lesson.number}  {lesson.title}", "bold"))
     _fold(console, Text(lesson.statement), indent=3)
-    for experiment in experiments:
+    for label, experiment in zip(labels(experiments), experiments, strict=True):
         judgement = shown(experiment.judgement)
         console.print()
-        head = f"{visible(label(experiment))}: " if several else ""
+        head = f"{visible(label)}: " if several else ""
         _fold(
             console,
             Text.assemble(
@@ -85,7 +85,7 @@ def figures(experiments: Sequence[Experiment]) -> Iterator[str]:
     cells = [[in_words(column[name]) if name in column else "–" for column in columns] for name in names]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if len(experiments) > 1:
-        heads = [visible(label(experiment)) for experiment in experiments]
+        heads = list(map(visible, labels(experiments)))
         widths = [max(width, cell_len(head)) for width, head in zip(widths, heads, strict=True)]
         yield "  ".join([" " * longest, *(_padded(h, w) for h, w in zip(heads, widths, strict=True))]).rstrip()
     for name, row in zip(names, cells, strict=True):

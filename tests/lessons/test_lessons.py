@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -211,18 +210,6 @@ def test_a_busy_machine_is_said_before_a_course(load, said, monkeypatch):
     course = conduct.empty_course()
     assert course.machine["cpus"] == 2
     assert [remark.startswith(said or "no") for remark in course.remarks] == [True] * (said is not None)
-
-
-def test_another_interpreter_that_does_not_end_is_given_up(monkeypatch):
-    def late(*words: str, timeout: float) -> Any:
-        if "where" in words:
-            return subprocess.CompletedProcess(words, 0, json.dumps(PYTHON), "")
-        raise subprocess.TimeoutExpired(words, timeout)
-
-    monkeypatch.setattr(conduct, "_ask", late)
-    held = conduct.hold_elsewhere(find(1), "python", Setting(0.1))
-    assert held.judgement.holds is None
-    assert held.judgement.why == f"it took longer than {conduct.LONGEST:g} s"
 
 
 def measured_nothing(setting: Setting) -> Evidence:

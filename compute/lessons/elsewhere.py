@@ -1,0 +1,166 @@
+"""Lessons in another interpreter: asked first whether it can hold them, then for the evidence of each.
+
+It runs this very code, with its own libraries, as `python -m compute.lessons`, and prints what it measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compute.backends import caller
+from compute.lessons.experiment import Experiment
+from compute.lessons.lesson import Lesson, Setting
+
+OLDEST = 3, 11
+NEEDED = "numpy", "joblib", "cloudpickle", "psutil", "threadpoolctl"
+ANSWERS = 60.0  # s in which it says what it is: importing all that is needed from a cold disk takes ten
+LONGEST = 600.0  # s after which a lesson is ended there: it is not known here what takes long
+LEAVES = 5.0  # s in which it tidies up when it is told to end
+
+# Any Python can read this: one that is too old is to say so.
+CHECK = f"""
+import sys
+if sys.version_info < {OLDEST}: sys.exit("it is Python %d.%d, and lessons need 3.11 or later" % sys.version_info[:2])
+import importlib.util
+missing = [name for name in {NEEDED} if importlib.util.find_spec(name) is None]
+if missing: sys.exit("it has no " + ", ".join(missing))
+from compute.lessons.__main__ import main
+main(["where"])
+"""
+# What tells this interpreter where it is, and would lead another one here. VIRTUAL_ENV is read by what starts Pythons.
+OURS = "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"
+
+
+class _Silent(Exception):
+    """It gave no answer; why, in one line."""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Another Python that can hold lessons. told: what `conduct.where` says there."""
+
+    path: str
+    told: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, path: str) -> Interpreter:
+        """The interpreter of that path, or of that name on PATH; a ValueError with the remedy where it cannot hold any.
+
+        Nothing of it is run but that question.
+        """
+        if os.path.isdir(path) and not shutil.which(path):
+            raise ValueError(f"--python {path!r} is a folder; name the program in it, such as {path}/bin/python")
+        try:
+            return cls(path, _answer(path, ("-c", CHECK), ANSWERS))
+        except OSError as error:
+            raise ValueError(f"--python {path!r} cannot be run: {error.strerror or error}") from None
+        except _Silent as silent:
+            why = str(silent)
+            remedy = (
+                f"; {shlex.quote(path)} -m pip install {' '.join(NEEDED)} gives it what is needed"
+                if "it has no " in why
+                else ""
+            )
+            raise ValueError(f"--python {path!r} cannot hold lessons: {why}{remedy}") from None
+
+    def hold(self, lesson: Lesson, setting: Setting) -> Experiment:
+        """Measure a lesson there, which finds the setting's task by its name."""
+        words = ["-m", "compute.lessons", str(lesson.number), repr(setting.seconds)]
+        if setting.task and lesson.takes_task:
+            words.append(setting.task.name)
+        try:
+            told = _answer(self.path, words, LONGEST)
+        except (OSError, _Silent) as error:
+            return Experiment(lesson, {}, self.told, unavailable=str(error))
+        return Experiment(lesson, told["evidence"], told["python"], told["seconds"], told["unavailable"])
+
+
+def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
+    """The JSON in the last line that it prints. OSError where it cannot be started; _Silent where there is none."""
+    with _our_code() as folder:
+        code, out, error = _run([path, *words], _environment(folder), timeout)
+    if code:
+        raise _Silent(_last_words(error or out) or caller.describe_exit(code))
+    try:
+        answer = json.loads((out.splitlines() or [""])[-1])
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise _Silent(f"it answers {_last_words(out)!r}" if out.strip() else "it answers nothing")
+    return answer
+
+
+def _last_words(said: str) -> str:
+    """The line that says why a Python ended: the last one, unless the interpreter itself gave up."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith("Fatal Python error")]
+    return (fatal or lines[-1:] or [""])[0]
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """Ours, but for what leads to this interpreter's own libraries. The current folder is no place for modules."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    others = [
+        path
+        for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if path and os.path.basename(os.path.normpath(path)) not in ("site-packages", "dist-packages")
+    ]
+    return environment | {"PYTHONPATH": os.pathsep.join([folder, *others]), "PYTHONSAFEPATH": "1"}
+
+
+@contextmanager
+def _our_code() -> Iterator[str]:
+    """A folder with our packages and nothing else: where they are installed, this interpreter's libraries are, too."""
+    root = Path(__file__).parents[2]
+    with tempfile.TemporaryDirectory(prefix="nfold-code-") as folder:
+        try:
+            for package in ("compute", "kernels"):
+                os.symlink(root / package, Path(folder, package), target_is_directory=True)
+        except OSError:  # Windows gives links to few
+            yield str(root)
+        else:
+            yield folder
+
+
+def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command, which has ended with all that it started when this does."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that all of it can be ended: a script may have started the interpreter
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise _Silent(f"it has not answered within {timeout:g} s") from None
+        except BaseException:
+            _end(process)
+            raise
+        return process.returncode, out, error
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Have it tidy up as after a Ctrl-C, then end whatever is left."""
+    with suppress(OSError):
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(LEAVES)
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
