@@ -1,18 +1,12 @@
 """A notebook, executed as Jupyter does it but without a browser: what cells show, and how progress is drawn in them."""
 
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from patience import PATIENCE
+from executed_notebooks import outputs_of
 
 pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -e '.[test]'")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install -e '.[test]'")
-ROOT = Path(__file__).parent.parent.parent
 
 CELLS = {
     "run": """
@@ -32,40 +26,13 @@ result
     "advise": "advise(mandelbrot, (60, 60), on=['threads'], budget=4, progress=True)",
     "an error is an error": "scale(mandelbrot, (40, 40), progress=3)",
 }
-# In a process of its own: what Jupyter's client warns of and leaves open is its own business.
-EXECUTE = """
-import asyncio, json, sys
-import nbformat
-from nbclient import NotebookClient
-
-async def main():
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)])
-    kernel = {"name": "python3", "display_name": "", "language": "python"}
-    notebook.metadata["kernelspec"] = kernel
-    await NotebookClient(notebook, timeout=None, allow_errors=True).async_execute()
-    print(json.dumps([cell.outputs for cell in notebook.cells]))
-
-asyncio.run(main())
-"""
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     """The outputs of each cell, by the cell's name."""
-    folder = tmp_path_factory.mktemp("notebook")
-    # The kernel is this interpreter, whatever is installed for the user.
-    spec = folder / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python", "language": "python"}))
-    env = os.environ | {"JUPYTER_PATH": str(folder), "JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder),
-                        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}  # fmt: skip
-    told = subprocess.run(
-        [sys.executable, "-c", EXECUTE], input=json.dumps(list(CELLS.values())), env=env, cwd=folder,
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    return dict(zip(CELLS, json.loads(told.stdout.splitlines()[-1]), strict=True))
+    told = outputs_of(list(CELLS.values()), tmp_path_factory.mktemp("notebook"))
+    return dict(zip(CELLS, told, strict=True))
 
 
 def html_of(cell):
