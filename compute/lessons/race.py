@@ -14,7 +14,6 @@ from compute import machine
 from compute.lanes import interrupts
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, in_rounds, seconds
-from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from kernels.definition import numba_is_here
 
@@ -139,9 +138,9 @@ def judge(evidence: Evidence) -> Judgement:
 
 
 def _share(name: str, evidence: Evidence) -> Figure:
-    """The share of a run's updates that are lost."""
-    shares = [count / evidence["updates"][name] for count in evidence["lost"][name]]
-    return Figure(f"{name}: updates lost", statistics.median(shares), "%", statistics.median_interval(shares))
+    """The share of all updates that were lost: counted, so it has no interval."""
+    counts = evidence["lost"][name]
+    return Figure(f"{name}: updates lost", sum(counts) / (evidence["updates"][name] * len(counts)), "%")
 
 
 def _found(evidence: Evidence, lost: Mapping[str, int]) -> str:
@@ -176,7 +175,7 @@ def _cause(evidence: Evidence, lost: Mapping[str, int]) -> str:
         )
     if not evidence["gil"]:
         how = "two threads do so at the same moment" if evidence["cpus"] > 1 else "a thread may lose its CPU between"
-        return f"{update}. This interpreter has no GIL: {how}, also within +="
+        return f"{update}. This interpreter has no GIL: {how}{', also within +=' if lost[PLAIN] else ''}"
     if lost[PLAIN]:
         return f"{update}. The GIL does not keep other threads out: it is handed over between these steps, also of +="
     return (
