@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DPI = 200
 WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: letters that are still read on a phone, where it is half as wide
+FEW = 5  # series whose names find room within a picture; those of more stand below it, so many side by side
+ABREAST, ROW = 3, 0.2  # and how many inches a row of them takes
 NARROW = 200  # times the least value: a logarithmic axis within that has ticks between powers of ten
 
 
@@ -32,8 +34,9 @@ def render(pictures: Sequence[Picture]) -> bytes:
 
     with style.context(["default", FONT]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure = Figure(figsize=(WIDTH, HEIGHT * len(pictures)), dpi=DPI, layout="constrained")
-        axes = figure.subplots(len(pictures), squeeze=False)[:, 0]
+        heights = [HEIGHT + ROW * _rows_below(picture) for picture in pictures]
+        figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
+        axes = figure.subplots(len(pictures), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
         for ax, picture in zip(axes, pictures, strict=True):
             _draw(ax, shown(picture))
         data = io.BytesIO()
@@ -57,8 +60,15 @@ def _draw(ax: Axes, picture: Picture) -> None:
     ax.set_ylabel(f"{picture.y_label}{told}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    if len(picture.series) > 1:
+    if _rows_below(picture):
+        ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=ABREAST)
+    elif len(picture.series) > 1:
         ax.legend(fontsize=7, frameon=False)
+
+
+def _rows_below(picture: Picture) -> int:
+    """How many rows of names stand below it."""
+    return -(-len(picture.series) // ABREAST) if len(picture.series) > FEW else 0
 
 
 def _powers(ax: Axes, picture: Picture) -> None:
@@ -109,7 +119,8 @@ def _lines(ax: Axes, picture: Picture, factor: float) -> None:
         if series.name in picture.ideal:
             ax.plot(places, values, "--", color=FAINT, linewidth=1, label=series.name)
             continue
-        ax.plot(places, values, "o-", color=_colour(series, k), linewidth=1.5, markersize=3, label=series.name)
+        style = "o-" if k < len(COLOURS) else "s:"  # whose colour another one has, too
+        ax.plot(places, values, style, color=_colour(series, k), linewidth=1.5, markersize=3, label=series.name)
         if series.intervals:
             _intervals(
                 ax,

@@ -195,6 +195,24 @@ def test_the_ticks_of_powers_are_words_and_not_markup():
     assert [drawn._power(value, "×") for value in (1.0, 20.0)] == ["1", "20"]
 
 
+def test_lines_that_are_many_are_told_apart_and_named_below():
+    from matplotlib.figure import Figure as Canvas
+
+    many = tuple(Series(f"way {k}", (1.0 + k, 2.0 + k)) for k in range(9))
+    figure = Canvas(layout="constrained")
+    ax = figure.subplots()
+    drawn._draw(ax, Picture("Many", (1.0, 2.0), many))
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}
+    assert len(looks) == len(many)
+    figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+    figure = Canvas(layout="constrained")
+    ax = figure.subplots()
+    drawn._draw(ax, Picture("Few", (1.0, 2.0), many[:2]))
+    figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y0 > ax.get_window_extent().y0
+
+
 def test_what_holds_of_the_whole_course_is_said_of_it():
     course = Course((experiment(),), {}, (f"others wanted 3 CPUs of 2 when this began: {EVIL}",))
     told = text.render(course)
