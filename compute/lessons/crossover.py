@@ -31,12 +31,14 @@ Speedups = Mapping[str, Sequence[Figure]]
 
 
 def task(delay, n):
-    time.sleep(delay)
+    if delay:
+        time.sleep(delay)
     return sum(k * k for k in range(n))
 
 
 async def task_awaiting(delay, n):
-    await asyncio.sleep(delay)
+    if delay:
+        await asyncio.sleep(delay)
     return sum(k * k for k in range(n))
 
 

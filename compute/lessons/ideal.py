@@ -37,12 +37,19 @@ def scaling_of(variant, n, workers, **how):
 
 
 def measure(setting: Setting) -> Evidence:
-    """What `scale` measures of a loop that holds no GIL, with 2, 4 … lanes up to the CPUs."""
+    """What `scale` measures of a loop that holds no GIL, with 2, 4 … lanes up to the CPUs; nothing on a single CPU."""
     variant = "nogil" if numba_is_here() else "python"
-    run = collatz.held_to(variant)
+    told = {
+        "cpus": machine.usable_cpus(),
+        "cores": min(len(machine.cores()), machine.usable_cpus()),
+        "gil": machine.has_gil(),
+        "variant": variant,
+    }
+    counts = [count for count in worker_counts() if count > 1]
+    if not counts:
+        return told | {"points": []}
     setting.say("compiling")
-    n = enough(run, 256, setting.seconds / PARTS)
-    counts = [count for count in worker_counts() if count > 1] or [1]
+    n = enough(collatz.held_to(variant), 256, setting.seconds / PARTS)
     found = scaling_of(
         variant,
         n,
@@ -64,15 +71,7 @@ def measure(setting: Setting) -> Evidence:
         }
         for point in found.points
     ]
-    return {
-        "cpus": machine.usable_cpus(),
-        "cores": min(len(machine.cores()), machine.usable_cpus()),
-        "gil": machine.has_gil(),
-        "variant": variant,
-        "n": n,
-        "points": points,
-        "warnings": list(found.warnings),
-    }
+    return told | {"n": n, "points": points, "warnings": list(found.warnings)}
 
 
 def judge(evidence: Evidence) -> Judgement:

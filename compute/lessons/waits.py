@@ -80,10 +80,11 @@ def judge(evidence: Evidence) -> Judgement:
     near = {name: is_above(figure, NEAR * lanes[name]) for name, figure in overlaps.items()}
     far = [name for name, is_near in near.items() if is_near is False]
     untold = [name for name, is_near in near.items() if is_near is None]
+    is_short = evidence["wait"] < WAIT  # handing over may then take longer than waiting
     took = seconds(f"{WAITS} waits {SERIAL}", samples[SERIAL])
     fast = listed([f"{_of(name, lanes[name])} {in_digits(f.value)}" for name, f in overlaps.items()])
     return Judgement(
-        False if far else None if untold else True,
+        None if (is_short if far else untold) else not far,
         f"{WAITS} waits of {in_words(evidence['wait'])} take {in_words(took.value)} {SERIAL}; {fast} times as fast",
         _why(evidence, far, untold) + "".join(f"; no {name} here: {why}" for name, why in evidence["missing"].items()),
         (took, *overlaps.values(), *_needed(evidence)),
@@ -106,6 +107,8 @@ def _needed(evidence: Evidence) -> list[Figure]:
 def _why(evidence: Evidence, far: list[str], untold: list[str]) -> str:
     cpu = {name: statistics.median(used) for name, used in evidence["cpu"].items()}
     took = {name: statistics.median(samples) for name, samples in evidence["samples"].items()}
+    if far and evidence["wait"] < WAIT:
+        return f"waits of {in_words(evidence['wait'])} are hardly longer than handing over takes; measure for longer"
     if far:
         name = far[0]
         part = cpu[name] / took[name]

@@ -119,8 +119,8 @@ def test_without_numba_it_says_what_is_missing(gil: bool, said: str) -> None:
 
 def test_a_short_real_run(no_leaks: None) -> None:
     told = lesson("ideal", seconds=2.0).evidence
-    assert told["points"][0]["backend"] == "serial"
-    assert {p["backend"] for p in told["points"]} == {"serial", "threads", "processes"}
-    if machine.usable_cpus() > 1:
+    assert (told["points"] == []) == (machine.usable_cpus() == 1)
+    if told["points"]:
+        assert [p["backend"] for p in told["points"][:2]] == ["serial", "threads"]
         assert all(p["ceiling"] is not None for p in told["points"] if p["workers"] > 1)
         assert all(p["speedup"] < 3 * p["workers"] for p in told["points"])

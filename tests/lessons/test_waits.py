@@ -58,6 +58,12 @@ def test_nor_do_lanes_that_come_late() -> None:
     assert judgement.why.startswith("the 10 processes came late out of their waits")
 
 
+def test_waits_that_are_too_short_to_overlap_tell_nothing() -> None:
+    judgement = waits.judge(evidence(threads=20) | {"wait": 0.001})
+    assert judgement.word == UNTOLD
+    assert judgement.why == "waits of 1.00 ms are hardly longer than handing over takes; measure for longer"
+
+
 def test_what_cannot_be_told_is_not_told() -> None:
     judgement = waits.judge(evidence(rounds=5))
     assert judgement.word == UNTOLD
