@@ -15,7 +15,7 @@ from compute.lessons.lesson import Setting
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 
-@pytest.mark.parametrize("number", [5, 6, 7, 11])
+@pytest.mark.parametrize("number", [1, 2, 4, 5, 6, 7, 10, 11])
 @pytest.mark.parametrize(("begun", "after"), [("warming", 0.001), ("round 2", 0.02)])
 def test_a_lesson_cut_short_leaves_nothing(number: int, begun: str, after: float, no_leaks: None) -> None:
     def interrupt(*_: Any) -> None:
