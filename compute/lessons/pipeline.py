@@ -83,18 +83,18 @@ def as_threads(work: str, n: int, room: int) -> int:
     gets = [_items(n), *(link.get for link in links)]
     puts = [*(link.put for link in links), made.append]
     stages = [threading.Thread(target=stage, args=(WORKS[work], *ends)) for ends in zip(gets, puts, strict=True)]
-    try:
-        with interrupts.put_off():  # cut off, this would leave stages that nobody feeds
+    with interrupts.put_off():  # cut off while it starts them, this would leave stages that nobody feeds
+        try:
             for thread in reversed(stages):
                 thread.start()
-    except RuntimeError:  # no thread can be had for one, so none for the first
-        for link in links:
-            link.put(None)
-        raise
-    finally:
-        for thread in stages:
-            if thread.is_alive():
-                thread.join()
+        except RuntimeError:  # there is no thread for one of them, and so none for the first: nothing else is coming
+            for link in links:
+                link.put(None)
+            raise
+        finally:
+            for thread in stages:
+                if thread.is_alive():
+                    thread.join()
     return sum(made[:-1])
 
 
@@ -183,8 +183,11 @@ def measure(setting: Setting) -> Evidence:
             ways[kind, THREADS] = functools.partial(as_threads, work, n, room)
             if through is not None and room > 1:  # a pipe takes what it has room for
                 ways[kind, PROCESSES] = functools.partial(through, work, n)
-        errors = {at: functools.partial(_error, do, counts[at[0]]) for at, do in ways.items()}
-        taken = in_rounds({f"{kind}: {way}": do for (kind, way), do in errors.items()}, setting, answer=0)
+        taken = in_rounds(
+            {f"{kind}: {way}": do for (kind, way), do in ways.items()},
+            setting,
+            answers={f"{kind}: {way}": _sum(counts[kind]) for kind, way in ways},
+        )
     samples: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
     for kind, way in ways:
         samples[kind][way] = [s / counts[kind] for s in taken[f"{kind}: {way}"]]
@@ -195,9 +198,9 @@ def _coroutines_of(work: str, room: int, n: int) -> int:
     return as_coroutines(work, n, room)
 
 
-def _error(do: Callable[[], int], n: int) -> int:
-    """By how much the sum of n items is wrong, each of which every stage adds one to."""
-    return do() - n * (n - 1) // 2 - STAGES * n
+def _sum(n: int) -> int:
+    """What n items add up to, to each of which every stage has added one."""
+    return n * (n - 1) // 2 + STAGES * n
 
 
 def judge(evidence: Evidence) -> Judgement:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from compute.lanes import interrupts
 from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Figure, Interval, Setting
 from compute.scaling import statistics
@@ -129,6 +130,10 @@ def _seconds_of(run: Callable[[int], object], size: int) -> float:
 
 
 def awaited(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    """What `await coroutine(*args)` gives, on an event loop of its own: in a notebook, too, where one is running."""
-    [value] = off_the_loop(lambda: [asyncio.run(coroutine(*args))])
+    """What `await coroutine(*args)` gives, on an event loop of its own: in a notebook, too, where one is running.
+
+    A Ctrl-C is raised when it has ended, so it is for what is short: cut off, asyncio.run may leave its loop open.
+    """
+    with interrupts.put_off():
+        [value] = off_the_loop(lambda: [asyncio.run(coroutine(*args))])
     return value
