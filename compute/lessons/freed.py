@@ -45,15 +45,19 @@ def measure(setting: Setting) -> Evidence:
     """Seconds with one worker and with two, of Python and of what holds no GIL."""
     missing: dict[str, str] = {}
     ways: dict[str, Callable[[], int]] = {}
+    answers: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         for name, backend, variant in _candidates(missing):
             setting.say(name)
             try:
                 one, two = (stack.enter_context(backend.with_workers(workers).open()) for workers in (1, 2))
-                ways |= _by_one_and_two(name, one, two, variant, min(RUN, setting.seconds / 60))
+                n, answer = _size_and_answer(name, one, two, variant, min(RUN, setting.seconds / 60))
+                for count, pool in ("1", one), ("2", two):
+                    ways[f"{name}, {count}"] = functools.partial(steps_by, pool, variant, n)
+                    answers[f"{name}, {count}"] = answer
             except (ValueError, ImportError, OSError, RuntimeError) as error:
                 missing[name] = str(error)
-        samples = in_rounds(ways, setting, answer=0)
+        samples = in_rounds(ways, setting, answers=answers)
     return {
         "samples": {name: {count: samples[f"{name}, {count}"] for count in ("1", "2")} for name in _names(samples)},
         "missing": missing,
@@ -81,16 +85,15 @@ def _candidates(missing: dict[str, str]) -> list[tuple[str, Backend, str]]:
     return [*candidates, (INTERPRETERS, interpreters, "python")]
 
 
-def _by_one_and_two(name: str, one: Pool, two: Pool, variant: str, run: float) -> dict[str, Callable[[], int]]:
-    """The same by one worker and by two; each gives by how much its answer is wrong."""
+def _size_and_answer(name: str, one: Pool, two: Pool, variant: str, run: float) -> tuple[int, int]:
+    """How many indices take one worker so many seconds, and what they give.
+
+    WrongAnswer where two workers do not give, for a few indices, what the plain body gives.
+    """
     if (given := steps_by(two, variant, SMALL)) != (right := int(collatz.python(SMALL).sum())):
         raise WrongAnswer(f"{name} gave {given}, not {right}: its time would say nothing")
     n = enough(functools.partial(steps_by, one, variant), 256, run)
-    right = steps_by(one, variant, n)
-    return {
-        f"{name}, {count}": lambda pool=pool: steps_by(pool, variant, n) - right  # type: ignore[misc]
-        for count, pool in (("1", one), ("2", two))
-    }
+    return n, steps_by(one, variant, n)
 
 
 def judge(evidence: Evidence) -> Judgement:
