@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from short import held_on_one_cpu
 
 from compute import machine
 from compute.lessons import cooperative
@@ -73,10 +74,14 @@ def test_a_short_real_run(no_leaks: None) -> None:
     told = cooperative.measure(Setting(2.0))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     late = {name: median(samples) for name, samples in told["held_up"].items()}
-    took = median(told["took"][ONE_GO])
-    assert late[ONE_GO] > took / 3
-    assert late[ONE_GO] > 3 * late[THREAD]
-    assert late[ONE_GO] > 3 * late[PARTS]
+    least = {name: min(samples) for name, samples in told["held_up"].items()}  # other programs make waits longer
+    assert late[ONE_GO] > median(told["took"][ONE_GO]) / 3
+    assert late[ONE_GO] > 3 * least[THREAD]
+    assert late[ONE_GO] > 3 * least[PARTS]
     if machine.has_gil():
-        assert late[CALL] > 3 * late[THREAD]
+        assert late[CALL] > 3 * least[THREAD]
     assert cooperative.judge(told).word in (HOLDS, UNTOLD)
+
+
+def test_on_one_cpu_it_is_held_as_well() -> None:
+    assert held_on_one_cpu(cooperative.LESSON).found.startswith("a coroutine that computes for ")

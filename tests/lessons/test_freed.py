@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
+from short import held_on_one_cpu
 
 from compute.lessons import freed
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD, Setting
@@ -87,3 +89,10 @@ def test_a_short_real_run() -> None:
     judgement = freed.judge(told)
     if told["cpus"] == 1:
         assert judgement.word == UNTOLD
+
+
+def test_on_one_cpu_it_cannot_be_told() -> None:
+    judgement = held_on_one_cpu(freed.LESSON)
+    if hasattr(os, "sched_setaffinity"):
+        assert judgement.word == UNTOLD
+        assert "with one usable CPU nothing can run side by side" in judgement.why

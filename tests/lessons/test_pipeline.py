@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from short import held_on_one_cpu
 
 from compute.lessons import pipeline
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD, Setting
@@ -135,3 +136,7 @@ def test_a_short_real_run(no_leaks: None) -> None:
     cost = {kind: {way: median(taken) for way, taken in ways.items()} for kind, ways in told["samples"].items()}
     assert max(cost[ONE].values()) * 3 < min(cost[WAITING].values())
     assert pipeline.judge(told).found
+
+
+def test_on_one_cpu_it_is_held_as_well() -> None:
+    assert "where they compute, threads" in held_on_one_cpu(pipeline.LESSON).why

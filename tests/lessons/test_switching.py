@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from short import held_on_one_cpu
 
 from compute.lessons import footprint, switching
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD, Setting
@@ -126,3 +127,9 @@ def test_limits_leave_room_for_other_programs(tmp_path: Any) -> None:
     (group / "pids.max").write_text("100\n")
     (group / "pids.current").write_text("60\n")
     assert 40 in list(footprint._threads_left(tmp_path))
+
+
+def test_on_one_cpu_it_is_held_as_well() -> None:
+    judgement = held_on_one_cpu(switching.LESSON)
+    assert judgement.word in (HOLDS, UNTOLD)
+    assert "two processes" in judgement.found
