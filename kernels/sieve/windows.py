@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel, numba_is_here
+from kernels.definition.arguments import guarded
 from kernels.definition.plan import CHUNKS, Plan
 from kernels.sieve.answers import check_count, check_list, most_primes
 from kernels.sieve.wheel import LAST_PATTERN_PRIME, patterns
@@ -150,7 +151,9 @@ def _compiled_sieve(limit: int) -> Array:
     for lo in range(0, turns, MOST_TURNS):
         # The body writes its count over the last prime before it, which is put back afterwards.
         before = out[at]
-        body(lo, min(lo + MOST_TURNS, turns), out, 2, limit, *shared, turns, np.array([at]))
+        # Read-only, as in a run: of the other type, all that the body calls would be compiled once more.
+        inputs = guarded((2, limit, *shared, turns, np.array([at])), ())
+        body(lo, min(lo + MOST_TURNS, turns), out, *inputs)
         count, out[at] = int(out[at]), before
         at += count
     return out[1 : at + 1]

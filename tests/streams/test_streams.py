@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
 from kernels import transpose, triad
+from kernels.definition.arguments import guarded
 from kernels.vectors.caches import LARGE_BYTES
 
 VARIANTS = ["python", "nogil"]
@@ -172,12 +173,12 @@ def test_every_chunk_keeps_to_its_own(kernel):
     plan = kernel.plan(*operands)
     assert plan.chunks > 1
     filled = np.full(plan.shape, np.nan)
-    body = kernel.variants["nogil"].load()
+    body, inputs = kernel.variants["nogil"].load(), guarded(plan.inputs, ())
     for chunk in range(plan.chunks):
         before = np.isfinite(filled).sum()
-        body(*plan.bounds(chunk), filled, *plan.inputs)
+        body(*plan.bounds(chunk), filled, *inputs)
         after = np.isfinite(filled).sum()
-        body(*plan.bounds(chunk), filled, *plan.inputs)
+        body(*plan.bounds(chunk), filled, *inputs)
         assert np.isfinite(filled).sum() == after > before
     np.testing.assert_array_equal(filled.reshape(plan.value_shape), kernel.nogil(*operands))
 
