@@ -32,6 +32,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    """In each file, the cases of one backend follow each other: `pool_of` opens each pool once."""
+    places = {}
+
+    def place(item):
+        backend = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        whose = item.path, repr(backend) if "pool_of" in getattr(item, "fixturenames", ()) else None
+        return places.setdefault(item.path, len(places)), places.setdefault(whose, len(places))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def leave_nothing():
     """Fail a test file that leaves a process, a descriptor or a shared-memory name behind."""
@@ -75,6 +87,22 @@ def finding_pools(importable):
 
     with ExitStack() as stack:
         yield [stack.enter_context(backend.open()) for backend in (Serial(), Threads(2), Processes(2), Joblib(2))]
+
+
+@pytest.fixture(scope="module")
+def pool_of():
+    """The open pool of a backend: opened at its first case, closed when another's comes."""
+    with ExitStack() as stack:
+        open_now = {}
+
+        def pool_of(backend):
+            if backend not in open_now:
+                stack.pop_all().close()
+                open_now.clear()
+                open_now[backend] = stack.enter_context(backend.open())
+            return open_now[backend]
+
+        yield pool_of
 
 
 @pytest.fixture

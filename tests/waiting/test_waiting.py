@@ -25,8 +25,8 @@ both = pytest.mark.parametrize("variant", ["python", "awaits"])
 
 @both
 @everywhere
-def test_every_reply_is_in_its_place(no_leaks, backend, variant):
-    value = run(fetch, 20, 0.001, on=backend, variant=variant).value
+def test_every_reply_is_in_its_place(pool_of, backend, variant):
+    value = pool_of(backend).run(fetch, 20, 0.001, variant=variant).value
     assert value.dtype == np.int64
     fetch.check(value, 20)
 
@@ -62,34 +62,37 @@ def test_more_waits_than_cpus_overlap(no_leaks):
 
 @both
 @everywhere
-def test_a_server_that_refuses_is_named(no_leaks, backend, variant):
+def test_a_server_that_refuses_is_named(pool_of, backend, variant):
+    pool = pool_of(backend)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # a port on which nobody listens
         port = taken.getsockname()[1]
         with _instead(port), pytest.raises(ConnectionError, match=f"server of fetch on port {port} failed"):
-            run(fetch, 5, on=backend, variant=variant)
+            pool.run(fetch, 5, variant=variant)
 
 
 @both
 @everywhere
-def test_a_server_that_goes_away_is_named(no_leaks, backend, variant):
+def test_a_server_that_goes_away_is_named(pool_of, backend, variant):
+    pool = pool_of(backend)
     with (
         _odd_server(lambda connection: connection.recv(100)) as port,
         _instead(port),
         pytest.raises(ConnectionError, match=r"request \d to the server of fetch"),
     ):
-        run(fetch, 5, on=backend, variant=variant)
+        pool.run(fetch, 5, variant=variant)
 
 
 @both
 @everywhere
-def test_a_late_server_is_an_error(no_leaks, backend, variant):
+def test_a_late_server_is_an_error(pool_of, backend, variant):
+    pool = pool_of(backend)
     with (
         _odd_server(lambda connection: connection.recv(100) and connection.recv(100)) as port,
         _instead(port, late=0.2),
         pytest.raises(TimeoutError, match="had no reply in time"),
     ):
-        run(fetch, 3, 0.01, on=backend, variant=variant)
+        pool.run(fetch, 3, 0.01, variant=variant)
 
 
 @both
@@ -120,8 +123,8 @@ def file(tmp_path):
 
 @both
 @everywhere
-def test_blocks_are_read(no_leaks, backend, variant, file):
-    value = run(read, str(file), block=4096, on=backend, variant=variant).value
+def test_blocks_are_read(pool_of, backend, variant, file):
+    value = pool_of(backend).run(read, str(file), block=4096, variant=variant).value
     content = file.read_bytes()
     assert value.tolist() == [zlib.crc32(content[start : start + 4096]) for start in range(0, len(content), 4096)]
     assert read(file, 2, 8192).tolist() == [zlib.crc32(content[:8192]), zlib.crc32(content[8192:16384])]
