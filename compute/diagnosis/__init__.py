@@ -24,6 +24,7 @@ TOPICS: dict[str, Callable[[Path], Finding]] = {
     "/dev/shm": surroundings.shared_memory,
     "open files": surroundings.descriptors,
     "GIL": interpreter.gil,
+    "subinterpreters": interpreter.subinterpreters,
     "switch interval": interpreter.switch_interval,
     "BLAS": interpreter.blas,
     "numba": interpreter.numba,

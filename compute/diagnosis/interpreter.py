@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compute import machine
+from compute.backends.interpreters.subinterpreter import unavailable
 from compute.backends.processes import Processes
 from compute.diagnosis.finding import Finding, count, unknown
 from kernels.definition import numba_is_here
@@ -31,6 +32,16 @@ def gil(root: Path) -> Finding:
         remedy = "variant nogil, which releases it, or processes"
         return Finding("GIL", f"on ({name})", meaning, remedy, "note")
     return Finding("GIL", f"off ({name})", "threads run Python code side by side")
+
+
+def subinterpreters(root: Path) -> Finding:
+    """Whether this Python has interpreters with a GIL each, beside its main one."""
+    reason = unavailable()
+    if reason is not None:
+        meaning = "Python code runs side by side in worker processes alone"
+        return Finding("subinterpreters", "none", meaning, reason, "note")
+    meaning = "Interpreters(n) runs Python code that needs no numpy side by side, in this process"
+    return Finding("subinterpreters", "can be made", meaning)
 
 
 def switch_interval(root: Path) -> Finding:

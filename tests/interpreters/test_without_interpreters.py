@@ -19,7 +19,7 @@ def test_opening_it_says_why_in_one_line():
         backend.open()
     assert "\n" not in str(error.value)
     assert backend.lacks() == str(error.value)
-    assert backend.refuses(mandelbrot) == str(error.value)
+    assert backend.refuses(mandelbrot.python) is None  # it is not the kernel's fault
 
 
 def test_measuring_leaves_it_out_with_the_reason():

@@ -4,12 +4,14 @@ A lane is a thread that enters its interpreter for a job. Python's own bodies ru
 and nothing is copied, as on threads. What this costs: numpy and other extension modules of one interpreter alone cannot
 be imported there. So Python bodies get memoryviews of the arrays, and compiled ones are called by their C address.
 
-subinterpreter.py   one of them: made, entered, ended; whether this Python has any
-inside.py           what runs in it: the lane's job, on memoryviews
+messages.py         a job as a message; what is refused
 by_value.py         how a Python body gets there, with what it reads
-elements.py         whether it computes the same from memoryviews as from arrays, by expressions.py and kinds.py
+elements.py         whether it computes the same from memoryviews as from arrays: its statements
+expressions.py      the same of its expressions
+kinds.py            kinds of values, by what memoryviews and arrays make of them; a function's text
 native.py           how a compiled lane is called from there
-messages.py         a job as a message
+subinterpreter.py   one interpreter: made, entered, ended; whether this Python has any
+inside.py           what runs in it: the lane's job, on memoryviews
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class Interpreters(Backend):
         return InterpreterPool(self)
 
     def refuses(self, kernel: Kernel) -> str | None:
-        return super().refuses(kernel) or self.lacks() or messages.refused(kernel)
+        return super().refuses(kernel) or (None if unavailable() else messages.refused(kernel))
 
     def lacks(self) -> str | None:
         return unavailable()
