@@ -136,7 +136,7 @@ class Exchange:
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         in_children(self, Exchange._close_files)
         self._is_over = False
-        self._queue.wake_exchange = self._wake
+        self._queue.wake_by(self._wake)
         self._ended = self._between_runs.in_helper(self._run)
         return self
 
@@ -144,7 +144,7 @@ class Exchange:
         self._is_over = True
         self._wake()
         self._ended.wait()
-        self._queue.wake_exchange = lambda: None
+        self._queue.wake_by(lambda: None)  # before its socket is closed, whose number another file may get
         self._close_files()
 
     def _close_files(self) -> None:

@@ -56,7 +56,9 @@ class IdlePools:
                 self._timer.start()
 
     def _close_old(self) -> None:
-        self._timer = None
+        with self._lock:
+            if self._timer is threading.current_thread():  # and not one that another thread has set since
+                self._timer = None
         self.close(until=time.monotonic())
 
     def close(self, until: float = math.inf) -> None:

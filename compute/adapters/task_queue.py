@@ -77,13 +77,18 @@ class TaskQueue:
         self._busy = self._waiting_runs = self._taken = self._lanes = 0
         self._is_ending = True  # whether lanes are to leave
         self._refusal: str | None = None  # why no more tasks are accepted
-        self.wake_exchange: Callable[[], None] = lambda: None  # wakes the exchange's thread (worker processes)
+        self._wake_exchange: Callable[[], None] = lambda: None  # wakes the exchange's thread (worker processes)
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Wake the exchange's thread by this from now on. When this returns, nobody calls the former one any more."""
+        with self._lock:
+            self._wake_exchange = wake
 
     def _wake_all(self) -> None:
         while self._idle:
             self._wake_one()
         self._has_work.notify_all()
-        self.wake_exchange()
+        self._wake_exchange()
 
     def _wake_one(self) -> None:
         """Wake an idle lane, if there is one."""
@@ -99,7 +104,7 @@ class TaskQueue:
             self._wake_one()
             if self._is_ending:
                 self._has_work.notify()
-            self.wake_exchange()
+            self._wake_exchange()
 
     def put_urgent(self, task: Task) -> bool:
         """Give a task to an idle lane at once. False where no lane is idle."""

@@ -64,14 +64,14 @@ def _begin_as_child() -> None:
     _forget.clear()
 
 
-_forks = 0
+_latest_fork = object()  # a new one at each fork: of a count that two threads raise at once, one could be lost
 _ours = threading.local()
 
 
-def _count_fork() -> None:
-    global _forks
+def _note_fork() -> None:
+    global _latest_fork
     if not getattr(_ours, "forks", False):
-        _forks += 1
+        _latest_fork = object()
 
 
 @contextlib.contextmanager
@@ -88,20 +88,20 @@ class Lending:
     """Whether a fork has happened while something was lent: then a child may use it for as long as it lives."""
 
     def __init__(self) -> None:
-        self._forks: int | None = None
+        self._since: object | None = None  # the latest fork when it was lent
 
     def begin(self) -> None:
         """Call it when the object is lent."""
-        self._forks = _forks
+        self._since = _latest_fork
 
     def end(self) -> None:
         """Call it when the object is no longer lent."""
-        self._forks = None
+        self._since = None
 
     @property
     def is_copied(self) -> bool:
         """Whether there was a fork since `begin`, as far as this process knows."""
-        return self._forks is not None and self._forks != _forks
+        return self._since is not None and self._since is not _latest_fork
 
 
 COMPILING = 10.0  # s that a fork waits for another thread's compilation at the most
@@ -126,4 +126,4 @@ def _let_go_of_compiler() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold_compiler, after_in_parent=_let_go_of_compiler, after_in_child=_let_go_of_compiler)
     # Counted before and after the fork: between the first count and the fork itself, another thread may lend something.
-    os.register_at_fork(before=_count_fork, after_in_parent=_count_fork, after_in_child=_begin_as_child)
+    os.register_at_fork(before=_note_fork, after_in_parent=_note_fork, after_in_child=_begin_as_child)

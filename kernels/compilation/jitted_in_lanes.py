@@ -93,24 +93,32 @@ def _diverting(kind: type) -> type:
 
 def renew(dispatchers: list[Any]) -> None:
     """Have numba compile the stale ones again: what they read has changed, or another session compiled them."""
-    stale = []
-    for dispatcher in dispatchers:
-        key = reach_of(dispatcher.py_func, compiled=True).key
-        if _renewed.get(dispatcher) != key:
-            _renewed[dispatcher] = key
-            stale.append((dispatcher, list(dispatcher.overloads), dispatcher._can_compile))
-    if not stale:
+    if not _stale(dispatchers):
         return
+    # Another thread may be compiling them: until it has finished, they are as stale as before.
+    with provenance.numbas_lock():
+        _compile_again(_stale(dispatchers))
+
+
+def _stale(dispatchers: list[Any]) -> dict[Any, str]:
+    """Those that were compiled from something else than there is now, each with the key of what it reaches."""
+    keys = {dispatcher: reach_of(dispatcher.py_func, compiled=True).key for dispatcher in dispatchers}
+    return {dispatcher: key for dispatcher, key in keys.items() if _renewed.get(dispatcher) != key}
+
+
+def _compile_again(stale: dict[Any, str]) -> None:
     from numba.core.caching import NullCache
 
     # numba's own `recompile`, for all at once: a function that is compiled before what it calls would get the old code.
-    for dispatcher, signatures, _ in stale:
+    former = [(dispatcher, list(dispatcher.overloads), dispatcher._can_compile) for dispatcher in stale]
+    for dispatcher, signatures, _ in former:
         dispatcher._cache = NullCache()  # numba's own cache does not notice a change in another file
         if signatures:
             dispatcher._make_finalizer()()
             dispatcher._reset_overloads()
             dispatcher._can_compile = True
-    for dispatcher, signatures, can_compile in stale:
+    for dispatcher, signatures, can_compile in former:
         for signature in signatures:
             dispatcher.compile(signature)
         dispatcher._can_compile = can_compile
+    _renewed.update(stale)
