@@ -23,7 +23,7 @@ from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
 from compute.backends.worker import Tally, Worker, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
-from compute.lanes import interrupts, spin
+from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import N_TICKETS, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
@@ -179,9 +179,8 @@ class ProcessPool(Pool):
             os.sched_yield()  # our spin would keep that last worker waiting
         if spin.until_over(job.control, self._spin):
             return outcomes
-        control = ControlArray(job.control)
         # A lane that comes when every chunk is done finds no ticket, so it is not waited for.
-        while not control.is_over():
+        while not ordering.is_over(job.control, by_processes=True):
             if not self._owing():
                 return outcomes + self._listen(job, 0)  # no worker owes an answer: read what is left in the pipes
             outcomes += self._wait_for_workers(job, self._caller.patience)

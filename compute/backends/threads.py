@@ -17,7 +17,7 @@ import numpy as np
 
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.lane_thread import Given, LaneThread, dismiss
-from compute.lanes import interrupts, spin
+from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 
@@ -65,7 +65,7 @@ class ThreadPool(Pool):
             return outcomes
         # A lane that comes when every chunk is done finds no ticket, so it is not waited for.
         if not spin.until_over(job.control, self._spin):
-            while len(outcomes) < job.lanes and not ControlArray(job.control).is_over():
+            while len(outcomes) < job.lanes and not ordering.is_over(job.control):
                 outcomes += self._reported(job)
         return outcomes
 

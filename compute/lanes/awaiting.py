@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from compute.lanes import interrupts
+from compute.lanes import interrupts, ordering
 from compute.lanes.control import (
     CPU,
     CURRENT,
@@ -59,6 +59,7 @@ class AwaitingLane:
     ) -> None:
         self._body, self._target, self._take, self._be_a_lane = body, target, take, be_a_lane
         self._begin, self._end = notes
+        self._load, self._store = ordering.loads_and_stores()
 
     def __call__(self, control: Words, line: int, out: Any, inputs: tuple[Any, ...], until: int) -> int:
         """Run the lane to its end. `until` is ignored, because the lane hands over whenever it waits."""
@@ -82,9 +83,9 @@ class AwaitingLane:
         if control[line + START] == 0:
             control[line + START] = began
         control[line + STARTED] = began
-        control[line + INSIDE] = 1
+        self._store(control, line + INSIDE, 1)
         try:
-            while control[STOP] == 0:
+            while self._load(control, STOP) == 0:
                 ticket = int(self._take(control, line))
                 if ticket >= tickets:
                     return EXHAUSTED
@@ -92,7 +93,7 @@ class AwaitingLane:
                 control[line + CURRENT] = chunk + 1
                 lo = chunk * grain
                 nothing_returned(await self._body(lo, min(lo + grain, indices), self._target(out, chunk), *inputs))
-                control[done + chunk] = control[line + MARK]
+                self._store(control, done + chunk, control[line + MARK])
                 control[line + CURRENT] = 0
                 control[line + TAKEN] += 1
                 now = time.perf_counter_ns()
@@ -107,7 +108,7 @@ class AwaitingLane:
             return TOLD_TO_STOP
         finally:
             control[line + STOPPED] = time.perf_counter_ns()
-            control[line + INSIDE] = 0
+            self._store(control, line + INSIDE, 0)
 
 
 def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:

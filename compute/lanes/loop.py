@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.lanes import interrupts, usage
+from compute.lanes import interrupts, ordering, usage
 from compute.lanes.control import (
     CPU,
     CURRENT,
@@ -168,24 +168,16 @@ def _own_row(out: Any, chunk: Any) -> Any:
 
 
 def take_in_turn(control: Any, line: Any) -> Any:
-    """Without numba there is no shared counter: lane k of N takes tickets k, k + N, k + 2N …"""
+    """Where lanes have no counter in common: lane k of N takes tickets k, k + N, k + 2N …"""
     ticket = control[line + NEXT]
     control[line + NEXT] = ticket + control[N_LANES]
     return ticket
 
 
-def _load(control: Any, index: Any) -> Any:
-    return control[index]
-
-
-def _store(control: Any, index: Any, value: Any) -> None:
-    control[index] = value
-
-
 # What Python's lane loop is made of beside its body, as the parameters of make_lane. Lanes elsewhere take these, too.
 PYTHON_PARTS: dict[str, Callable[..., Any]] = {
-    "load": _load,
-    "store": _store,
+    "load": ordering.load,
+    "store": ordering.store,
     "clock": time.perf_counter_ns,
     "cpu_clock": time.thread_time_ns,
     "begin": usage.begin,
@@ -223,15 +215,24 @@ def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., in
     )
 
 
-def python_lane(body: Callable[..., Any], reduces: bool, alone: bool) -> Callable[..., int]:
-    """The lane loop around a body that Python runs; alone: whether it is the only lane."""
-    take = take_in_turn if alone or not numba_is_here() else shared_counter()
+def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: bool = False) -> Callable[..., int]:
+    """The lane loop around a body that Python runs.
+
+    alone: whether it is the only lane. together: whether all lanes are in this process.
+    """
+    if alone:
+        take: Callable[..., Any] = take_in_turn
+    elif numba_is_here():
+        take = shared_counter()
+    else:
+        take = ordering.take if together else take_in_turn
     target = TARGETS[reduces]
     if inspect.iscoroutinefunction(body):
         from compute.lanes.awaiting import AwaitingLane
 
         return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
-    return make_lane(body, target, take, **PYTHON_PARTS)
+    load, store = ordering.loads_and_stores()
+    return make_lane(body, target, take, **PYTHON_PARTS | {"load": load, "store": store})
 
 
 @functools.cache
@@ -279,7 +280,7 @@ def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
     key = id(body), reduces, lanes == 1
     known = _python_lanes.get(key)
     if known is None:
-        known = _python_lanes[key] = body, python_lane(body, reduces, lanes == 1)
+        known = _python_lanes[key] = body, python_lane(body, reduces, lanes == 1, together=True)
     return known[1]
 
 

@@ -125,5 +125,5 @@ def _let_go_of_compiler() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold_compiler, after_in_parent=_let_go_of_compiler, after_in_child=_let_go_of_compiler)
-    # Counted before and after the fork: between the first count and the fork itself, another thread may lend something.
+    # Noted before and after the fork: between the first note and the fork itself, another thread may lend something.
     os.register_at_fork(before=_note_fork, after_in_parent=_note_fork, after_in_child=_begin_as_child)
