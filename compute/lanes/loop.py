@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.lanes import interrupts, ordering, usage
+from compute.lanes import interrupts, objects, ordering, usage
 from compute.lanes.control import (
     CPU,
     CURRENT,
@@ -43,6 +43,7 @@ from compute.lanes.control import (
     Words,
     line_of,
 )
+from compute.machine import has_gil
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.bodies import nothing_returned
@@ -232,7 +233,11 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
 
         return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
     load, store = ordering.loads_and_stores()
-    return make_lane(body, target, take, **PYTHON_PARTS | {"load": load, "store": store})
+    lane = make_lane(body, target, take, **PYTHON_PARTS | {"load": load, "store": store})
+    if alone or not together or has_gil():
+        return lane
+    objects.settle_constants(body)
+    return objects.apart(lane)
 
 
 @functools.cache
