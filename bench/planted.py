@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -129,6 +130,62 @@ def pickled_argument(lo: int, hi: int, out: Any, words: list[float], steps: int)
         out[i] = compiled(steps // 4, words[i])
 
 
+class Line:
+    """What all lanes use: its numbers are objects, which are counted each time that somebody reads them."""
+
+    def __init__(self, slope: float, offset: float) -> None:
+        self.slope, self.offset = slope, offset
+
+    def at(self, x: float) -> float:
+        return x * self.slope + self.offset
+
+
+LINE, BOTH = Line(float("0.5"), float("1.0")), (float("0.5"), float("1.0"))
+SEEN: dict[int, float] = dict.fromkeys(range(8), 0.0)
+DICE = random.Random(0)
+
+
+@kernel(plan=plan_steps, compiled=False, bound="compute")
+def counts_references(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work on two numbers of the module, whose reference counts all lanes write."""
+    for i in range(lo, hi):
+        x = 1.0 + i
+        for _ in range(steps // 100):
+            slope, offset = BOTH
+            x = x * slope + offset
+        out[i] = x
+
+
+@kernel(plan=plan_steps, compiled=False, bound="compute")
+def asks_one_object(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work in the method of an object that all lanes find by its name."""
+    for i in range(lo, hi):
+        x = 1.0 + i
+        for _ in range(steps // 200):
+            x = LINE.at(x)
+        out[i] = x
+
+
+@kernel(plan=plan_steps, compiled=False, bound="compute")
+def fills_one_table(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work, each step of which is noted in a dictionary that lets one lane in at a time."""
+    for i in range(lo, hi):
+        x = 1.0 + i
+        for step in range(steps // 100):
+            x = x * 0.5 + 1.0
+            SEEN[step & 7] = x
+        out[i] = x
+
+
+@kernel(plan=plan_steps, compiled=False, bound="compute")
+def draws_from_one_generator(lo: int, hi: int, out: Any, steps: int) -> None:
+    """Even work on random numbers, drawn from a generator that lets one lane in at a time."""
+    for i in range(lo, hi):
+        for _ in range(steps // 100):
+            DICE.random()
+        out[i] = i
+
+
 def plan_matrices(side: int) -> Plan:
     return Plan(16, (np.ones((side, side)),), grain=1)
 
@@ -202,6 +259,17 @@ def a_quota() -> Iterator[None]:
         inside.rmdir()
 
 
+@contextlib.contextmanager
+def a_gil(on: bool = True) -> Iterator[None]:
+    """An interpreter whose threads take turns, or one whose threads do not. OSError where this is another one."""
+    if machine.has_gil() is not on:
+        raise OSError(f"this Python has {'a' if machine.has_gil() else 'no'} GIL")
+    yield
+
+
+without_a_gil = functools.partial(a_gil, on=False)
+
+
 def memory_is_short() -> bool:
     """Whether two lanes of the triad get under SHORT times what one gets, in runs of its own: no verdict sees them.
 
@@ -218,6 +286,7 @@ def memory_is_short() -> bool:
 class Case:
     """What is planted, and the cause that the verdict of its two workers is to name.
 
+    beside: what else is measured in the same rounds, for the verdict to compare with.
     took: whether the machine lets it be planted at this moment, where that is not certain; nothing of it is in a
           verdict.
     """
@@ -230,6 +299,7 @@ class Case:
     on: Backend
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     took: Callable[[], bool] = lambda: True
+    beside: tuple[Backend, ...] = ()
 
 
 def _steps() -> tuple[Any, ...]:
@@ -242,7 +312,17 @@ CASES = (
     Case("one heavy chunk", "imbalance", heavy_chunk, lambda: (STEPS // 2,), "nogil", Threads(2)),
     Case("a lock", "lock", under_a_lock, _steps, "python", Threads(2)),
     Case("a serial section in plan", "serial section", serial_section, _steps, "nogil", Threads(2)),
-    Case("a loop that holds the GIL", "gil", in_python, _steps, "python", Threads(2)),
+    Case("a loop that holds the GIL", "gil", in_python, _steps, "python", Threads(2), a_gil),
+    *(
+        Case(name, "contention", body, _steps, "python", Threads(2), without_a_gil, beside=(Processes(2),))
+        for name, body in (
+            ("without a GIL, numbers that all lanes use", counts_references),
+            ("without a GIL, an object that all lanes ask", asks_one_object),
+            ("without a GIL, a dictionary that all lanes fill", fills_one_table),
+            ("without a GIL, a generator that all lanes draw from", draws_from_one_generator),
+        )
+    ),
+    Case("without a GIL, nothing", "none", in_python, _steps, "python", Threads(2), without_a_gil),
     Case("memory saturated", "memory bandwidth", streams_memory, rows, "nogil", Threads(2), took=memory_is_short),
     Case("tiny chunks", "small chunks", tiny_chunks, lambda: (1_000_000,), "nogil", Threads(2)),
     Case(

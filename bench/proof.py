@@ -10,6 +10,7 @@ against them. Prints the tables and keeps them in bench/results/, with machine a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import random
 import statistics
@@ -17,7 +18,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import numba  # noqa: F401 (before anything is planted: it counts the CPUs when it is imported)
+with contextlib.suppress(ImportError):  # there is none on a free-threaded 3.13
+    import numba  # noqa: F401 (before anything is planted: it counts the CPUs when it is imported)
+
 import planted
 from kept import keep
 from planted import CASES, Case
@@ -48,8 +51,9 @@ def verdicts(runs: int, cases: list[Case]) -> list[str]:
             continue
         before = case.took()
         with case.around():
-            scaling = scale(case.kernel, *case.args(), on=[case.on], variants=[case.variant], rounds=ROUNDS)
-        point = next(p for p in scaling.points if p.workers == case.on.workers)
+            on = [case.on, *case.beside]
+            scaling = scale(case.kernel, *case.args(), on=on, variants=[case.variant], rounds=ROUNDS)
+        point = next(p for p in scaling.points if (p.backend, p.workers) == (case.on.name, case.on.workers))
         took = case.took() and before
         (said if took else without)[case.name][point.cause or "nothing"] += 1
         if took and (point.cause == case.cause or case.name not in sentences):
@@ -74,8 +78,9 @@ def _impossible(case: Case) -> str:
     """Why a cause cannot be planted here; empty where it can."""
     try:
         with case.around():
+            case.kernel.held_to(case.variant)
             return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return str(error)
 
 
@@ -163,7 +168,8 @@ def main() -> None:
     lines = [
         "# Does the verdict name what was planted?",
         "",
-        f"{told['model']}, {told['cpus']} usable CPUs, {told['platform']}; Python {told['python']},"
+        f"{told['model']}, {told['cpus']} usable CPUs, {told['platform']}; Python {told['python']}"
+        f"{'' if told['gil'] else ' without a GIL'},"
         f" numba {told['numba']}; {told['date']}; load {told['load'] and told['load'][0]}.",
         f"Two workers, {ROUNDS} rounds a run, {asked.runs} runs a cause, in shuffled order; ! marks what missed:"
         f" {WANTED:.0%} of the runs, 5 % of the seconds, 3 % unexplained.",

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -88,8 +89,17 @@ def shared_memory_free(folder: Path = Path("/dev/shm")) -> int | None:
 
 
 def has_gil() -> bool:
-    """Whether this interpreter has a GIL, and has it on."""
+    """Whether this interpreter has a GIL, and has it on at this moment."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def who_has_the_gil_on() -> str | None:
+    """What has switched on the GIL of a Python that can do without, in words; None where none is on, or always is."""
+    if not (has_gil() and sysconfig.get_config_var("Py_GIL_DISABLED")):
+        return None
+    if str(sys._xoptions.get("gil") or os.environ.get("PYTHON_GIL")) == "1":
+        return "PYTHON_GIL=1 or -X gil=1"
+    return "an import, of a module that does not say that it needs none (Python's RuntimeWarning names it)"
 
 
 def describe(root: Path = ROOT) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _advised(
         machine=machine.describe(),
         caution=search.caution,
         doubtful=tuple(decision.doubtful(candidates, None if waits or search.bench.waits else machine.usable_cpus())),
-        kind=waiting.sentence(waits, kernel.bound),
+        kind=waiting.sentence(waits, kernel.bound, machine.has_gil()),
         waits=waits,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from compute import machine
 from compute.advice.decision import Candidate
 from compute.scaling import noise, statistics
+from compute.scaling.collecting import about_interpreter
 from compute.scaling.words import seconds
 
 LONG = 0.25  # of the budget: what takes more than this is mentioned
@@ -14,6 +15,7 @@ LONG = 0.25  # of the budget: what takes more than this is mentioned
 
 def about_the_machine() -> Iterator[str]:
     """Sentences where there is only one CPU, or where other programs use the CPUs."""
+    yield from about_interpreter()
     usable = machine.usable_cpus()
     if usable == 1:
         yield "there is one usable CPU: workers would take turns, so nothing can beat serial"

@@ -62,13 +62,13 @@ def more_lanes(asked: Iterable[Backend | str], kernel: Kernel, chunks: int) -> l
     return [kind.with_workers(count) for kind in shared for count in counts if count > 1]
 
 
-def sentence(waits: float, bound: str | None) -> str:
+def sentence(waits: float, bound: str | None, has_gil: bool = True) -> str:
     """`I/O-bound: on one core it waits for 98 % of its time, so more lanes than CPUs help`"""
     if waits >= MOST:
         return f"I/O-bound: on one core it waits for {percent(waits)} of its time, so more lanes than CPUs help"
     if waits:
         return (
-            f"mixed: on one core it waits for {percent(waits)} of its time; the rest computes, which the CPUs hold, and"
-            " in Python the GIL"
+            f"mixed: on one core it waits for {percent(waits)} of its time; the rest computes, which the CPUs hold"
+            f"{', and in Python the GIL' * has_gil}"
         )
     return "memory-bound" if bound == "memory" else "CPU-bound: on one core it computes all the time"

@@ -24,7 +24,7 @@ from compute.lanes.loop import (
     source_of,
 )
 from compute.traits import Traits
-from kernels.definition import Kernel, numba_is_here
+from kernels.definition import Kernel, numba_is_here, where_numba_is
 from kernels.definition.kernel_class import checks
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
@@ -94,6 +94,8 @@ class PrangePool(Pool):
     backend: Prange
 
     def start(self) -> None:
+        if not numba_is_here():
+            raise ValueError(f"{self.backend!r} has numba's threads, and numba is {where_numba_is()}; use Threads")
         import numba
 
         if _openmp_of is not None:

@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import platform
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from compute import machine
 from compute.backends.interpreters.subinterpreter import unavailable
 from compute.backends.processes import Processes
 from compute.diagnosis.finding import Finding, count, unknown
-from kernels.definition import numba_is_here
+from kernels.definition import numba_is_here, where_numba_is
 
 SWITCH = 0.005  # seconds: CPython's own
 LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
@@ -27,11 +28,14 @@ def gil(root: Path) -> Finding:
     asks = getattr(sys, "_is_gil_enabled", None)
     if asks is None and sys.implementation.name != "cpython":
         return unknown("GIL", f"whether threads of {name} take turns cannot be told here")
+    if who := machine.who_has_the_gil_on():
+        meaning = f"threads take turns at Python code, which this Python could run side by side; {who} switched it on"
+        return Finding("GIL", f"on ({name}, free-threaded)", meaning, "PYTHON_GIL=0 keeps it off", "warn")
     if asks is None or asks():
         meaning = "threads take turns at Python code (variant python): N of them are no faster than one"
         remedy = "variant nogil, which releases it, or processes"
         return Finding("GIL", f"on ({name})", meaning, remedy, "note")
-    return Finding("GIL", f"off ({name})", "threads run Python code side by side")
+    return Finding("GIL", f"off ({name})", "threads run Python code side by side (variant python)")
 
 
 def subinterpreters(root: Path) -> Finding:
@@ -83,8 +87,10 @@ def blas_threads(pools: Sequence[Mapping[str, Any]], usable: int) -> Finding:
 def numba(root: Path) -> Finding:
     """numba's version and threads."""
     if not numba_is_here():
-        meaning = "only variant python runs, and threads take turns at it"
-        return Finding("numba", "not installed", meaning, "pip install numba", "warn")
+        turns = ", and threads take turns at it" if machine.has_gil() else ", on threads side by side, without ceilings"
+        none = sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info < (3, 14)
+        remedy = "Python 3.14t: for a free-threaded 3.13 there is no numba" if none else "pip install numba"
+        return Finding("numba", where_numba_is(), f"only variant python runs{turns}", remedy, "warn")
     import numba as library
 
     threads = int(library.config.NUMBA_NUM_THREADS)

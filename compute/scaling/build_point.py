@@ -26,12 +26,14 @@ class Run:
     """What is kept of a Result: not its value, because a round of large ones would fill the memory.
 
     system: CPU seconds that this process spent in the system meanwhile; NaN where the system does not count them.
+    has_gil: whether this process had a GIL as it ended. An import may switch it on, and nothing switches it off again.
     """
 
     seconds: float
     timeline: Timeline
     work: float
     system: float = math.nan
+    has_gil: bool = True
 
 
 def make_point(
@@ -74,7 +76,7 @@ def make_point(
         pinned=_pinned(timelines),
         mode=work.mode,
         traits=pool.backend.traits.names(),
-        evidence={"waits": waits} if waits else None,
+        evidence={"has_gil": any(run.has_gil for run in runs)} | ({"waits": waits} if waits else {}),
         timeline=kept_timeline.keep(middle_timeline, runs[middle[0]].seconds),
         controls=ceilings.controls(pool.workers),
     )
@@ -112,9 +114,9 @@ def chunk_times(serial: Sequence[Run]) -> np.ndarray[Any, Any] | None:
     return np.median([recorded["cpu"][order] for recorded in spans], axis=0)  # type: ignore[no-any-return]
 
 
-def blocked_share(p: Point) -> float | None:
-    """The part of a point's core-seconds in which lanes were blocked."""
-    return p.ledger["blocked"] / total if p.ledger and (total := sum(p.ledger.values())) > 0 else None
+def share_of(p: Point, entry: str) -> float | None:
+    """The part of a point's core-seconds that an entry of its ledger took."""
+    return p.ledger[entry] / total if p.ledger and (total := sum(p.ledger.values())) > 0 else None
 
 
 def waited_share(p: Point) -> float:

@@ -6,17 +6,17 @@ This step asks the system and runs something. What the evidence says is judged e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from compute import machine
-from compute.scaling.build_point import blocked_share
+from compute.scaling.build_point import share_of
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
 from compute.scaling.harness import ticket_seconds
 from compute.scaling.noise import Conditions
-from kernels.definition import Kernel
+from kernels.definition import Kernel, numba_is_here, where_numba_is
 
 
 def collect_evidence(
@@ -34,7 +34,7 @@ def collect_evidence(
             p,
             attainable=p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None,
             contaminated=contaminated,
-            evidence={"waits": None}
+            evidence={"waits": None, "has_gil": None}
             | dict(p.evidence or {})
             | surroundings
             | _about(p, kernel, ceilings)
@@ -49,13 +49,21 @@ def _surroundings(rounds: Sequence[Conditions]) -> dict[str, Any]:
     """What is the same for all points."""
     quotas = machine.cpu_quotas()
     return {
-        "has_gil": machine.has_gil(),
         "cpus": machine.usable_cpus(),
         "cpus_shared": len(machine.allowed_cpus()),
         "quota": min(quotas) if quotas else None,
         "steal": _mean([met.steal for met in rounds if met.steal is not None]),
         "others": _mean([met.others for met in rounds if met.others is not None]),
     }
+
+
+def about_interpreter() -> Iterator[str]:
+    """A line where it cannot compile; and where it could do without the GIL that is on."""
+    if not numba_is_here():
+        missing = "what Python runs is measured, and neither compiled variants nor what this machine allows"
+        yield f"numba's compiler is {where_numba_is()}: {missing}"
+    if who := machine.who_has_the_gil_on():
+        yield f"this Python can do without a GIL, and has one on: {who} switched it on; PYTHON_GIL=0 keeps it off"
 
 
 def _about(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any]:
@@ -69,13 +77,19 @@ def _about(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any
 
 
 def _neighbours(p: Point, points: Sequence[Point], kernel: Kernel | None) -> dict[str, Any]:
-    """How much lanes blocked that have no GIL to wait for."""
+    """How much lanes blocked that have no GIL to wait for, and how much more CPU those needed that share no objects."""
     if kernel is None:
-        return {"free_blocked": None, "elsewhere_blocked": None}
-    free = _blocked(points, p, lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled)
+        return dict.fromkeys(("free_blocked", "elsewhere_blocked", "elsewhere_inflation"))
+
+    def is_elsewhere(q: Point) -> bool:
+        return not q.has.shares_gil and q.variant == p.variant
+
+    inflated = _other(points, p, "inflation", lambda q: is_elsewhere(q) and not q.has.shares_memory)
+    free = _other(points, p, "blocked", lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled)
     return {
         "free_blocked": None if kernel.variants[p.variant].compiled else free,
-        "elsewhere_blocked": _blocked(points, p, lambda q: not q.has.shares_gil and q.variant == p.variant),
+        "elsewhere_blocked": _other(points, p, "blocked", is_elsewhere),
+        "elsewhere_inflation": None if inflated is None else max(0.0, inflated),
     }
 
 
@@ -96,11 +110,11 @@ def _waited(p: Point) -> float:
     return max(0.0, (p.ledger or {}).get("runqueue", 0.0))
 
 
-def _blocked(points: Sequence[Point], p: Point, alike: Callable[[Point], bool]) -> float | None:
-    """The blocked share of another point with as many workers."""
+def _other(points: Sequence[Point], p: Point, entry: str, alike: Callable[[Point], bool]) -> float | None:
+    """The share that an entry took in another point with as many workers."""
     others = (q for q in points if q is not p and q.workers == p.workers and alike(q))
     other = next(others, None)
-    return None if other is None else blocked_share(other)
+    return None if other is None else share_of(other, entry)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -309,7 +309,7 @@ class Trial:
         result = self._run(self.contenders[turn])
         system = usage.in_the_system() - before
         self._waited = result.seconds - result.timeline.cpu
-        return Run(result.seconds, result.timeline, self._amounts[turn], system)
+        return Run(result.seconds, result.timeline, self._amounts[turn], system, machine.has_gil())
 
     @property
     def _shortest(self) -> float:

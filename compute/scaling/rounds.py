@@ -17,6 +17,7 @@ from compute.dispatch import as_kernel
 from compute.lanes import interrupts
 from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
+from compute.scaling.collecting import about_interpreter
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.measure import Trial, garbage_set_aside
@@ -148,6 +149,7 @@ def scale_all(
         trials = [trial for trial in trials if trial.rounds]
         with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C wants what the first one wanted
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
+    warnings += about_interpreter()
     warnings += about_workers(measured)
     warnings += [text for trial in trials for text in trial.warnings]
     shortest = min(measured, key=lambda p: p.seconds)

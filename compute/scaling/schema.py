@@ -230,6 +230,7 @@ EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may b
     "ceiling_memory": NUMBER,
     "free_blocked": NUMBER,
     "elsewhere_blocked": NUMBER,
+    "elsewhere_inflation": NUMBER,
     "waits": NUMBER,
 }
 

@@ -20,5 +20,6 @@ from kernels.definition.kernel_class import Variant as Variant
 from kernels.definition.kernel_class import find as find
 from kernels.definition.kernel_class import nearest as nearest
 from kernels.definition.kernel_class import numba_is_here as numba_is_here
+from kernels.definition.kernel_class import where_numba_is as where_numba_is
 from kernels.definition.plan import Plan as Plan
 from kernels.definition.plan import as_index as as_index

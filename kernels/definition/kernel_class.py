@@ -243,8 +243,9 @@ class Kernel:
                 + nearest(variant, self.variants)
             )
         if self.variants[variant].compiled and not numba_is_here():
-            why = "not installed" if importlib.util.find_spec("numba") is None else "switched off by NUMBA_DISABLE_JIT"
-            raise ValueError(f"variant {variant!r} needs numba's compiler, which is {why}; use variant 'python'")
+            raise ValueError(
+                f"variant {variant!r} needs numba's compiler, which is {where_numba_is()}; use variant 'python'"
+            )
         return _held(self, variant)
 
     def __getattr__(self, name: str) -> Kernel:
@@ -346,6 +347,11 @@ def numba_is_here() -> bool:
     if config := getattr(sys.modules.get("numba"), "config", None):
         return not config.DISABLE_JIT
     return os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
+
+
+def where_numba_is() -> str:
+    """Of a compiler that is not here, in words: what keeps it away."""
+    return "not installed" if importlib.util.find_spec("numba") is None else "switched off by NUMBA_DISABLE_JIT"
 
 
 def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:

@@ -79,20 +79,18 @@ def _by_size(points: list[Point]) -> list[list[Point]]:
 
 
 def heading(dataset: Dataset, versions: bool = True) -> str:
-    """One line about the machine: `AMD EPYC, 2 usable CPUs, Python 3.11.7, numpy 2.4.6, numba 0.68.1`.
+    """One line about the machine: `AMD EPYC, 2 usable CPUs, Python 3.11.7 (GIL), numpy 2.4.6, numba 0.68.1`.
 
     versions: whether with those of the libraries.
     """
     about = dataset.machine
     cpus = about.get("cpus")
+    gil = f" ({'no ' * (not about['gil'])}GIL)" if isinstance(about.get("gil"), bool) else ""
     parts = [
         about.get("model"),
         f"{cpus} usable CPU{'' if cpus == 1 else 's'}" if cpus else None,
-        *(
-            f"{name if name != 'python' else 'Python'} {about[name]}"
-            for name in ("python", *(("numpy", "numba") if versions else ()))
-            if about.get(name)
-        ),
+        f"Python {about['python']}{gil}" if about.get("python") else None,
+        *(f"{name} {about[name]}" for name in ("numpy", "numba") if versions and about.get(name)),
     ]
     return ", ".join(str(part) for part in parts if part) or "unknown machine"
 

@@ -20,6 +20,7 @@ NAMES = {  # of causes, where their code alone would not be understood
     causes.NOISE.code: "disturbed from outside",
     causes.GIL.code: "the GIL",
     causes.LOCK.code: "a lock, or waiting for data",
+    causes.CONTENTION.code: "contention inside the interpreter",
     causes.FIRST_TOUCH.code: "the first touch of fresh memory",
     causes.SMALL_CHUNKS.code: "too little work for each chunk",
     causes.IMBALANCE.code: "waiting for the last chunks (imbalance)",

@@ -264,6 +264,7 @@ COMPUTING = Cause(
     caps=lambda e: bool(e.waits) and e.computes >= phrases.LEAST_FIGURE,
     limit=phrases.cpus_allow,
 )
+CONTENTION = Cause("contention", ("inflation",), where(lambda e: e.contends), phrases.contention, phrases.UNSHARE)
 MEMORY = Cause(
     "memory bandwidth",
     ("inflation",),
@@ -299,7 +300,7 @@ INFLATED = Cause(
     ("inflation",),
     everything,
     lost("inflation", ": lanes needed more CPU than serial did"),
-    always("caches, cores that share hardware or the clock may be why, and nothing measured tells which"),
+    phrases.suspects,
 )
 QUEUED = Cause(
     UNKNOWN,
@@ -334,6 +335,7 @@ CAUSES = (
     BLOCKED,
     FIRST_TOUCH,
     SMALL_CHUNKS,
+    CONTENTION,
     MEMORY,
     IMBALANCE,
     START_UP,

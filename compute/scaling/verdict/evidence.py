@@ -19,6 +19,7 @@ NEAR = 0.9  # of N: the gauges of a quiet machine reach 0.95 to 0.99 of it
 TAKEN = 0.5  # of the time: lanes in Python hold the GIL for over 0.9, GIL-free ones for under 0.3 on a full machine
 FREE = 0.25  # of the blocked share: lanes without a GIL that block no more than this do not block for the same reason
 SAME = 0.5  # of the blocked share: lanes without a GIL that block more than this block for the same reason
+APART = 0.25  # of CPU inflation on threads: processes that inflate no more than this have none of what they share
 EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are no closer than that to what lanes lacked
 STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
@@ -35,7 +36,8 @@ class Evidence:
                  allowed a kernel of this kind; attainable: speedup / ceiling.
     ledger:      core-seconds by entry (compute.scaling.ledger), sum workers × seconds; inflation and unexplained may be
                  negative. unknown: entries that could not be read; each is within its neighbour.
-    compiled:    whether the variant is compiled and releases the GIL. has_gil: whether this interpreter has one.
+    compiled:    whether the variant is compiled and releases the GIL. has_gil: whether this interpreter had
+                 one while it ran; it had in files that do not say.
     processes:   how many distinct ones the lanes ran in.
     chunks, chunk_seconds: how many, and the CPU seconds of the average one; ticket_seconds: what taking one costs.
     cpus:        usable CPUs. cpus_shared: distinct CPUs that the lanes could run on, the size of the affinity mask.
@@ -48,7 +50,7 @@ class Evidence:
     voluntary:   how often the lanes went to sleep in a run; nobody is blocked who never did.
     gil:         share of the time in which a probe found the GIL taken (compute.scaling.probe).
     free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
-                 same variant on as many processes.
+                 same variant on as many processes. elsewhere_inflation: its CPU inflation as a share, at least 0.
     rounds, contaminated: how many were measured, and how many of them were disturbed from outside.
     traits:      what the backend is; None where only its name is known.
     details:     of a program, what was seen of it from outside (compute.scaling.program_points).
@@ -88,6 +90,7 @@ class Evidence:
     gil: float | None = None
     free_blocked: float | None = None
     elsewhere_blocked: float | None = None
+    elsewhere_inflation: float | None = None
     rounds: int | None = None
     contaminated: int | None = None
     traits: Traits | None = None
@@ -258,6 +261,19 @@ class Evidence:
     def shares_gil(self) -> bool:
         """Whether several lanes have one GIL between them."""
         return self.has_gil and self.processes < self.workers and self.has.shares_gil
+
+    @property
+    def shares_objects(self) -> bool:
+        """Whether lanes run Python side by side in one interpreter, so that they use the same objects at once."""
+        beside = self.processes < self.workers and not self.together and not self.has.whole_program
+        return beside and not self.has_gil and not self.compiled and self.has.shares_memory
+
+    @property
+    def contends(self) -> bool:
+        """Whether such lanes need more CPU than serial did, and the same body on processes does not."""
+        if not self.shares_objects or self.elsewhere_inflation is None:
+            return False
+        return self.elsewhere_inflation <= APART * self.share("inflation")
 
     @property
     def sends(self) -> bool:

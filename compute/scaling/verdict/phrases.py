@@ -31,6 +31,7 @@ def lost(entry: str, why: str = "") -> Phrase:
 
 
 QUIET = always("measure again on a quiet machine")
+UNSHARE = always("give each lane its own copy, in locals, of what all use (constants are immortal), or use processes")
 FRESH = always("fill an array that was filled before (out=)")
 LESS_MEMORY = always("compute more with each byte (blocks that fit the caches, smaller types)")
 
@@ -150,7 +151,8 @@ def release_it(e: Evidence) -> str:
 
 
 def lock(e: Evidence) -> str:
-    return f"{_blocked(e)}, {not_the_gil(e)}: consistent with a lock or waiting for data"
+    an_own = ", which an object may have for itself," if e.shares_objects else ""
+    return f"{_blocked(e)}, {not_the_gil(e)}: consistent with a lock{an_own} or waiting for data"
 
 
 def blocked(e: Evidence) -> str:
@@ -203,6 +205,19 @@ def small_chunks(e: Evidence) -> str:
 def larger_grain(e: Evidence) -> str:
     times = TICKETS * (e.ticket_seconds or 0.0) / (e.chunk_seconds or math.inf)
     return f"make the grain {math.ceil(times)} times larger"
+
+
+def contention(e: Evidence) -> str:
+    elsewhere = percent(e.elsewhere_inflation or 0.0)
+    inflated = f"CPU inflation {percent(e.share('inflation'))} of core-seconds"
+    return f"contention inside the interpreter: {inflated} where the same body on processes has {elsewhere}"
+
+
+def suspects(e: Evidence) -> str:
+    """Why lanes may have needed more CPU, where nothing measured tells."""
+    if e.shares_objects and e.elsewhere_inflation is None:
+        return "without a GIL, objects that all lanes use may be why; measure processes beside it, which share none"
+    return "caches, cores that share hardware or the clock may be why, and nothing measured tells which"
 
 
 def memory(e: Evidence) -> str:
