@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos programs docs clean
+.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -19,6 +19,19 @@ test-all: $(DEV)
 # What says most in a minute: pure functions, reports, documents.
 test-fast: $(DEV)
 	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
+
+# On a free-threaded Python for which numba has no wheel (3.13): what needs no compiler, in an environment of its own.
+# pip would try to build numba, so what setup.cfg names is installed without it. make test-free-threaded PYTHON=python3.13t
+FREE := .venv-free-threaded
+FREE_NEEDS := numpy joblib cloudpickle pytest-benchmark threadpoolctl psutil rich typer matplotlib \
+	hypothesis ipykernel nbclient pytest pytest-timeout pytest-xdist
+
+test-free-threaded:
+	$(PYTHON) -c 'import sys; sys.exit(sys._is_gil_enabled())'
+	$(PYTHON) -m venv $(FREE)
+	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check $(FREE_NEEDS)
+	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(FREE)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -87,4 +100,4 @@ docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs/api build/api
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png nfold-*.html
+	rm -rf .venv .venv-free-threaded build *.egg-info .mypy_cache .ruff_cache .import_linter_cache nfold-*.json nfold-*.png nfold-*.html
