@@ -24,7 +24,7 @@ test-fast: $(DEV)
 # pip would try to build numba, so what setup.cfg names is installed without it. make test-free-threaded PYTHON=python3.13t
 FREE := .venv-free-threaded
 FREE_NEEDS := numpy joblib cloudpickle pytest-benchmark threadpoolctl psutil rich typer matplotlib \
-	hypothesis ipykernel nbclient pytest pytest-timeout pytest-xdist
+	hypothesis pytest pytest-timeout pytest-xdist
 
 test-free-threaded:
 	$(PYTHON) -c 'import sys; sys.exit(sys._is_gil_enabled())'
