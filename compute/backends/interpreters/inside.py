@@ -12,10 +12,12 @@ import importlib
 import marshal
 import pickle
 import sys
-import traceback
 import types
-from collections.abc import Callable, Iterable
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself takes a quarter of what beginning takes here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 CODES = 64  # bodies that are kept
 FAILED = -1  # of a compiled lane that has raised; what it was is lost
@@ -68,6 +70,8 @@ def _kept(key: Any, content: bytes) -> tuple[int, int]:
 
 def _sendable(error: BaseException) -> bytes:
     """An error, pickled, with its traceback here as a note; a RuntimeError of its words where it has no pickle."""
+    import traceback  # late: most lanes raise nothing
+
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
