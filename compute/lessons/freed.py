@@ -7,21 +7,21 @@ import functools
 import shutil
 import sysconfig
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from compute import machine
-from compute.backends import BACKENDS, named
 from compute.backends.backend import Backend, Pool
+from compute.backends.interpreters import Interpreters
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, in_rounds, is_above, ratio
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import listed
+from compute.scaling.words import listed, percent
 from compute.scaling.words import ratio as in_digits
 from kernels import kernel
 
 RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
 FASTER = 1.25  # of two over one: beyond it they did run side by side
+BUSY = 0.2  # of their time, for which lanes that are slow queued for CPUs: then others had these, and nothing is shown
 SMALL = 1000  # indices for which all have to give the same
 PYTHON, COMPILED, INTERPRETERS = "Python on threads", "machine code on threads", "Python on interpreters"
 WITHOUT_GIL = "python3.14t", "python3.15t", "python3.13t"  # the names that installers give them; the best one first
@@ -41,48 +41,43 @@ def steps_by(pool, variant, n):
     return int(pool.run(collatz, n, variant=variant).value.sum())
 
 
+CANDIDATES: tuple[tuple[str, type[Backend], str], ...] = (
+    (PYTHON, Threads, "python"),
+    (COMPILED, Threads, "nogil"),
+    (INTERPRETERS, Interpreters, "python"),
+)
+
+
 def measure(setting: Setting) -> Evidence:
-    """Seconds with one worker and with two, of Python and of what holds no GIL."""
+    """Seconds with one worker and with two, of Python and of what holds no GIL; how long the two queued for CPUs."""
     missing: dict[str, str] = {}
     ways: dict[str, Callable[[], int]] = {}
     answers: dict[str, int] = {}
+    seen: dict[str, Callable[[], float | None]] = {}
     with contextlib.ExitStack() as stack:
-        for name, backend, variant in _candidates(missing):
+        for name, backend, variant in CANDIDATES:
             setting.say(name)
             try:
-                one, two = (stack.enter_context(backend.with_workers(workers).open()) for workers in (1, 2))
+                one, two = (stack.enter_context(backend(workers).open()) for workers in (1, 2))
                 n, answer = _size_and_answer(name, one, two, variant, min(RUN, setting.seconds / 60))
-                for count, pool in ("1", one), ("2", two):
-                    ways[f"{name}, {count}"] = functools.partial(steps_by, pool, variant, n)
-                    answers[f"{name}, {count}"] = answer
             except (ValueError, ImportError, OSError, RuntimeError) as error:
                 missing[name] = str(error)
+                continue
+            for count, pool in ("1", one), ("2", two):
+                ways[f"{name}, {count}"] = functools.partial(steps_by, pool, variant, n)
+                answers[f"{name}, {count}"] = answer
+            seen[name] = functools.partial(_queued, two, variant, n)
         samples = in_rounds(ways, setting, answers=answers)
+        queued = {name: look() for name, look in seen.items()}
     return {
-        "samples": {name: {count: samples[f"{name}, {count}"] for count in ("1", "2")} for name in _names(samples)},
+        "samples": {name: {count: samples[f"{name}, {count}"] for count in ("1", "2")} for name in seen},
+        "queued": queued,
         "missing": missing,
         "cpus": machine.usable_cpus(),
         "gil": machine.has_gil(),
         "can_be_without": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "elsewhere": next((path for name in WITHOUT_GIL if (path := shutil.which(name))), None),
     }
-
-
-def _names(samples: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(name.rpartition(", ")[0] for name in samples))
-
-
-def _candidates(missing: dict[str, str]) -> list[tuple[str, Backend, str]]:
-    """(name, backend, variant) of what there is here; of the others, why there is none."""
-    candidates: list[tuple[str, Backend, str]] = [(PYTHON, Threads(), "python"), (COMPILED, Threads(), "nogil")]
-    if "interpreters" not in BACKENDS:
-        missing[INTERPRETERS] = "there is no backend of that name"
-        return candidates
-    interpreters = named("interpreters")
-    if reason := interpreters.lacks():
-        missing[INTERPRETERS] = reason
-        return candidates
-    return [*candidates, (INTERPRETERS, interpreters, "python")]
 
 
 def _size_and_answer(name: str, one: Pool, two: Pool, variant: str, run: float) -> tuple[int, int]:
@@ -96,28 +91,42 @@ def _size_and_answer(name: str, one: Pool, two: Pool, variant: str, run: float) 
     return n, steps_by(one, variant, n)
 
 
+def _queued(pool: Pool, variant: str, n: int) -> float | None:
+    """The share of its lanes' time in which they were ready, and others had the CPUs; None where nothing tells."""
+    with pool.observed():
+        lanes = pool.run(collatz, n, variant=variant).timeline.lanes
+    waits = [lane.queued for lane in lanes if lane.queued is not None]
+    wall = sum(lane.wall for lane in lanes)
+    return sum(waits) / wall if wall and len(waits) == len(lanes) else None
+
+
 def judge(evidence: Evidence) -> Judgement:
     samples, cpus, gil = evidence["samples"], evidence["cpus"], evidence["gil"]
     speedups = {name: ratio(f"{name}: two over one", taken["1"], taken["2"]) for name, taken in samples.items()}
     freed = [name for name in speedups if name != PYTHON or not gil]
     side_by_side = {name: is_above(speedups[name], FASTER) for name in freed} if cpus > 1 else {}
-    held = [name for name, is_faster in side_by_side.items() if is_faster is False]
+    slow = [name for name, is_faster in side_by_side.items() if is_faster is False]
+    busy = [name for name in slow if (evidence["queued"][name] or 0.0) > BUSY]
+    held = [name for name in slow if name not in busy]
     untold = [name for name, is_faster in side_by_side.items() if is_faster is None]
     found = listed([f"{name} {in_digits(figure.value)}" for name, figure in speedups.items()])
     return Judgement(
-        False if held else None if untold or not side_by_side else True,
+        False if held else None if busy or untold or not side_by_side else True,
         f"a second worker makes {found} times as fast" if speedups else "nothing was measured",
-        "; ".join([_why(evidence, held, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
+        "; ".join([_why(evidence, held, busy, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
         tuple(speedups.values()),
         (_picture(speedups, cpus),) if speedups else (),
     )
 
 
-def _why(evidence: Evidence, held: list[str], untold: list[str]) -> str:
+def _why(evidence: Evidence, held: list[str], busy: list[str], untold: list[str]) -> str:
     if evidence["cpus"] < 2:
         return "with one usable CPU nothing can run side by side, with a GIL or without"
     if held:
-        return f"{listed(held)} did not gain from a second CPU: other load, or what they share inside the interpreter"
+        return f"{listed(held)} had a second CPU and gained nothing by it: something inside the interpreter is shared"
+    if busy:
+        queued = percent(evidence["queued"][busy[0]])
+        return f"others had the CPUs: {busy[0]} queued for them for {queued} of the time; try it on a quiet machine"
     if untold:
         return f"the rounds do not tell whether two are {FASTER} times as fast for {listed(untold)}; measure for longer"
     if not evidence["gil"]:

@@ -259,7 +259,7 @@ def _elsewhere(times: Mapping[tuple[str, str], Figure]) -> Iterator[str]:
         (WAITING, [THREADS, PROCESSES], "where stages wait"),
         (HEAVY, [THREADS, PROCESSES], "where they compute"),
     ):
-        shown = [f"{way} {in_digits(times[kind, way].value)} ×" for way in ways if (kind, way) in times]
+        shown = [f"{way} take {in_digits(times[kind, way].value)} ×" for way in ways if (kind, way) in times]
         if shown:
             yield f"{where}, {listed(shown)} as long as coroutines"
 

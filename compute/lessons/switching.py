@@ -32,6 +32,7 @@ except ImportError:  # Windows
 RUN = 0.03  # s of one run: thousands of switches, beside which the call is nothing
 TOKEN = b"x"
 OF_THE_SYSTEM = 0.1  # the system's switches for a handover: at 1 it makes each of them; below this it makes none
+TWICE = 1.5  # of its switches for a handover: more than one takes
 # How many of each people have, whose memory is told.
 MANY = {"coroutine": 10_000, "thread": 1000, "process": 100}
 
@@ -113,6 +114,7 @@ def measure(setting: Setting) -> Evidence:
         "system": system,
         "bytes": {kind: size for kind in MANY if (size := bytes_of_one(kind)) is not None},
         "missing": missing,
+        "gil": machine.has_gil(),
     }
 
 
@@ -195,12 +197,12 @@ def _why(evidence: Evidence, cheapest: str, cheaper: bool | None, needed: bool) 
         return f"the system switched {own} times for each handover between coroutines: this thread was not left alone"
     if cheaper is None:
         return "the rounds do not tell whether coroutines are cheaper than threads; measure for longer"
-    counted = "" if own is None else f": it switched {others} times for each handover of theirs, and {own} for this"
+    counted = "" if own is None else f", {others} times for each handover, and coroutines {own} times"
     if not cheaper:
-        return f"the system hands over between threads as fast as the event loop between coroutines{counted}"
-    return (
-        f"a coroutine returns to its event loop, in the same thread, where threads are switched by the system{counted}"
-    )
+        return f"the system switches between threads{counted}, and is as fast here as an event loop"
+    convoy = evidence["gil"] and (system[cheapest] or 0.0) > TWICE
+    again = ": one that wakes may find the GIL taken, and sleep again" if convoy else ""
+    return f"coroutines hand over within one thread; the system switches between threads{counted}{again}"
 
 
 def _pictures(costs: Mapping[str, Figure], sizes: Mapping[str, float]) -> Iterator[Picture]:

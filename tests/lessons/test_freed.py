@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from short import held_on_one_cpu
 
+from compute.backends.interpreters.subinterpreter import unavailable
 from compute.lessons import freed
 from compute.lessons.lesson import FAILS, HOLDS, UNTOLD, Setting
 from kernels.definition import numba_is_here
 
-NONE_HERE = "there is no backend of that name"
+NONE_HERE = "subinterpreters need CPython 3.13 or newer"
 
 
 def evidence(two: dict[str, float], *, rounds: int = 6, **told: Any) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def evidence(two: dict[str, float], *, rounds: int = 6, **told: Any) -> dict[str
     one = [0.100 + 0.0001 * k for k in range(rounds)]
     return {
         "samples": {name: {"1": one, "2": [s * share for s in one]} for name, share in two.items()},
+        "queued": dict.fromkeys(two, 0.01),
         "missing": {},
         "cpus": 2,
         "gil": True,
@@ -52,7 +54,16 @@ def test_python_on_threads_counts_where_there_is_no_gil() -> None:
 def test_machine_code_that_gains_nothing_does_not_hold_it() -> None:
     judgement = freed.judge(evidence({freed.PYTHON: 1.0, freed.COMPILED: 1.0}))
     assert judgement.word == FAILS
-    assert judgement.why.startswith("machine code on threads did not gain from a second CPU")
+    assert judgement.why.startswith("machine code on threads had a second CPU and gained nothing by it")
+
+
+def test_where_others_had_the_cpus_it_cannot_be_told() -> None:
+    told = evidence({freed.COMPILED: 1.0, freed.INTERPRETERS: 0.5})
+    judgement = freed.judge(told | {"queued": {freed.COMPILED: 0.45, freed.INTERPRETERS: 0.01}})
+    assert judgement.word == UNTOLD
+    assert judgement.why.startswith("others had the CPUs: machine code on threads queued for them for 45 % of the time")
+    judgement = freed.judge(told | {"queued": {freed.COMPILED: None, freed.INTERPRETERS: None}})
+    assert judgement.word == FAILS
 
 
 @pytest.mark.parametrize(
@@ -85,6 +96,7 @@ def test_a_short_real_run() -> None:
     assert set(told["samples"]) | set(told["missing"]) == {freed.PYTHON, freed.COMPILED, freed.INTERPRETERS}
     assert freed.PYTHON in told["samples"]
     assert (freed.COMPILED in told["samples"]) == numba_is_here()
+    assert (freed.INTERPRETERS in told["samples"]) == (unavailable() is None)
     assert all(len(taken[count]) >= 6 for taken in told["samples"].values() for count in ("1", "2"))
     judgement = freed.judge(told)
     if told["cpus"] == 1:

@@ -24,6 +24,7 @@ def evidence(rounds: int = FEWEST, **told: Any) -> dict[str, Any]:
         "system": {name: 0.001 if name == "coroutines" else 1.0 for name in costs},
         "bytes": {"coroutine": 2000.0, "thread": 50_000.0, "process": 7e6},
         "missing": {},
+        "gil": True,
     } | told
 
 
@@ -31,7 +32,10 @@ def test_cheaper_coroutines_hold_the_statement() -> None:
     judgement = switching.judge(evidence())
     assert judgement.word == HOLDS
     assert judgement.found == f"a switch takes two coroutines 1.00 µs, two {ONE_CPU} 5.01 µs and two processes 12.0 µs"
-    assert "it switched 1.00 times for each handover of theirs, and 0.00 for this" in judgement.why
+    assert judgement.why == (
+        "coroutines hand over within one thread; the system switches between threads, 1.00 times for each handover, and"
+        " coroutines 0.00 times"
+    )
     named = {figure.name: figure for figure in judgement.figures}
     assert named[f"{ONE_CPU}: over coroutines"].value == pytest.approx(5.0)
     assert named["threads: a switch"].value == pytest.approx(8e-6, rel=0.01)
@@ -43,7 +47,13 @@ def test_cheaper_coroutines_hold_the_statement() -> None:
 def test_the_cheapest_threads_decide() -> None:
     judgement = switching.judge(evidence(costs={"threads": 0.5e-6}))
     assert judgement.word == FAILS
-    assert "the system hands over between threads as fast" in judgement.why
+    assert judgement.why.endswith("and is as fast here as an event loop")
+
+
+@pytest.mark.parametrize("gil", [True, False])
+def test_threads_that_wake_for_a_gil_that_is_taken_are_explained(gil: bool) -> None:
+    system = {"coroutines": 0.0, "threads": 2.8, ONE_CPU: 2.8, "processes": 1.0}
+    assert ("may find the GIL taken" in switching.judge(evidence(system=system, gil=gil)).why) == gil
 
 
 def test_coroutines_that_the_system_switches_do_not_hold_it() -> None:
@@ -55,7 +65,7 @@ def test_coroutines_that_the_system_switches_do_not_hold_it() -> None:
 def test_a_system_that_does_not_tell_is_not_quoted() -> None:
     judgement = switching.judge(evidence(system=dict.fromkeys(["coroutines", "threads", ONE_CPU, "processes"])))
     assert judgement.word == HOLDS
-    assert judgement.why.endswith("where threads are switched by the system")
+    assert judgement.why.endswith("the system switches between threads")
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
