@@ -8,13 +8,13 @@ DEV := .venv/.ready-dev
 report: $(READY)
 	$(BIN)/nfold
 
-# Three files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
+# Four files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 # With what is marked slow. Before an issue or a release is done.
 test-all: $(DEV)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # What says most in a minute: pure functions, reports, documents.
 test-fast: $(DEV)

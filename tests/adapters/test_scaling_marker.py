@@ -45,13 +45,13 @@ def takes_turns(seconds):
 
 @pytest.mark.scaling(workers=[2], on=["threads"], min_attainable=0.3, budget=2)
 def test_good(scaling):
-    found = scaling(waits, [0.005] * 16)
+    found = scaling(waits, [0.001] * 16)
     assert found is not None
-    scaling(waits, [0.006] * 16)
+    scaling(waits, [0.002] * 16)
 
 @pytest.mark.scaling(workers=[16], on="threads", min_attainable=0.9, budget=1)
 def test_bad(scaling):
-    scaling(takes_turns, [0.002] * 32)
+    scaling(takes_turns, [0.001] * 32)
 
 @pytest.mark.scaling(on=["threads"])
 def test_forgotten(scaling):

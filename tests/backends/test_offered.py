@@ -84,7 +84,7 @@ def test_it_is_listed_run_and_measured(folder):
     ]
     shown = nfold(
         folder, "scale", "count_primes", "3e6", "--on", "in-turn", "--workers", "1,2", "--variant", "nogil",
-        "--budget", "3s", "--json", "it.json", "--html", "it.html", "--csv", "it.csv",
+        "--budget", "1s", "--json", "it.json", "--html", "it.html", "--csv", "it.csv",
     )  # fmt: skip
     assert "in-turn" in shown
     points = json.loads((folder / "it.json").read_text())["points"]

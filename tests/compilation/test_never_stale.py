@@ -67,7 +67,7 @@ def body(lo, hi, out, x):
 
 def test_a_global_that_was_set(pools):
     m = module("set_global", "RATE = 2.0" + BODY.format("x[i] * RATE"))
-    for rate in (2.0, 3.0, 2, 2.0):
+    for rate in (2.0, 3, 2.0):
         m.RATE = rate
         everywhere(pools, m.body, x * rate)
 

@@ -116,14 +116,14 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
 @pytest.mark.parametrize(
     ("backend", "times", "again"),
     [
-        ("Threads(2)", 20, ONCE),
-        ("Threads(2)", 10, TWICE),
-        ("Processes(2)", 20, ONCE),
-        ("Processes(2)", 10, TWICE),
+        ("Threads(2)", 10, ONCE),
+        ("Threads(2)", 5, TWICE),
+        ("Processes(2)", 10, ONCE),
+        ("Processes(2)", 4, TWICE),
         ("Processes(2, start='spawn')", 1, TWICE),
         ("Serial()", 2, ONCE),
-        ("Prange(2)", 3, ONCE),
-        ("Prange(2)", 5, TWICE),
+        pytest.param("Prange(2)", 3, ONCE, marks=pytest.mark.slow),
+        ("Prange(2)", 3, TWICE),
         ("Coroutines(2)", 3, TWICE),
         ("Joblib(2)", 1, TWICE),
         ("Joblib(2, kind='threading')", 4, TWICE),
@@ -135,9 +135,18 @@ def test_interrupts_at_random_moments(warm_python, no_leaks, backend, times, aga
 
 
 @pytest.mark.parametrize(
-    "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
+    ("backend", "interrupts"),
+    [
+        ("Threads(2)", 1),
+        ("Threads(2)", 2),
+        ("Prange(2)", 1),
+        ("Processes(2)", 1),
+        ("Processes(2)", 2),
+        ("Joblib(2)", 1),
+        *(pytest.param(backend, 2, marks=pytest.mark.slow) for backend in ("Prange(2)", "Joblib(2)")),
+        *(pytest.param("Processes(2, start='fork')", times, marks=pytest.mark.slow) for times in (1, 2)),
+    ],
 )
-@pytest.mark.parametrize("interrupts", [1, 2])
 def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, backend, interrupts):
     script = warm_python.start(UNCAUGHT, backend)
     script.await_line("busy")
@@ -236,7 +245,7 @@ from compute import Processes
 
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 rng = random.Random(3)
-for k in range(80):
+for k in range(40):
     pool = Processes(2, start="fork").open()
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 0.004))
