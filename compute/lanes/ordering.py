@@ -13,8 +13,8 @@ and RISC-V may show a done word before the numbers that the body wrote. There it
   stored for a chunk lies between two of its turns at the lock. Whoever has the lock after the second sees all of it.
   Whoever has it before the first sees nothing done; and in between the lane is INSIDE. (A lane that is told to stop is
   refused none, but such a run has no result.)
-- **Without numba, processes** have no lock in common. There nobody looks: the run is over when every worker has
-  answered, and a pipe's system calls order what came before them.
+- **Without numba, processes** have no lock in common, and Python in **subinterpreters** has neither. There nobody
+  looks: the run is over when every worker has answered. A pipe's system calls, or a queue's lock, order it.
 """
 
 from __future__ import annotations

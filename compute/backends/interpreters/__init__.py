@@ -37,7 +37,7 @@ from compute.backends.interpreters import messages
 from compute.backends.interpreters.inside import FAILED
 from compute.backends.interpreters.subinterpreter import Subinterpreter, unavailable
 from compute.backends.lane_thread import Given, LaneThread, dismiss
-from compute.lanes import interrupts, spin
+from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome, run_again, run_lane
 from compute.traits import Traits
@@ -111,8 +111,10 @@ class InterpreterPool(Pool):
             lane.give(sent)
         self._bell[0] += 1
         outcomes: list[Outcome] = []
-        if not spin.until_over(job.control, self._spin):
-            while len(outcomes) < job.lanes and not ControlArray(job.control).is_over():
+        # Lanes of Python store plainly there. Where that may be seen in another order, every answer is awaited.
+        is_seen = ordering.IS_STRONG or job.kernel.variants[job.kernel.variant].compiled
+        if not (is_seen and spin.until_over(job.control, self._spin)):
+            while len(outcomes) < job.lanes and not (is_seen and ordering.is_over(job.control, by_processes=True)):
                 of, outcome = self._ended.get()
                 outcomes += [outcome] if of is sent else []
         failed = [outcome for outcome in outcomes if isinstance(outcome.error, CompiledLaneFailed)]
