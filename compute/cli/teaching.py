@@ -115,6 +115,7 @@ def _everywhere(
 
     with drawing.stages(True) as tell:
         say = conduct.passing((1 + len(others)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
+        say("getting ready")
         return conduct.hold_everywhere(lesson, others, replace(setting, say=say))
 
 

@@ -16,7 +16,7 @@ from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import enough, in_rounds, is_above, ratio
+from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
 from compute.scaling.words import percent
 from compute.scaling.words import ratio as in_digits
 
@@ -48,7 +48,7 @@ def tasks_by(pool, f, delay, n):
 
 def measure(setting: Setting) -> Evidence:
     """Seconds of all tasks by each way at each share: `samples[way][k]` are those of share k, by round."""
-    cpus, whole = machine.usable_cpus(), min(WHOLE, setting.seconds / PART)
+    cpus, whole, crowded = machine.usable_cpus(), min(WHOLE, setting.seconds / PART), crowding()
     processes = min(max(2, LANES_A_CPU * cpus), MOST_PROCESSES)
     backends = {"serial": Serial(), "threads": Threads(TASKS), "coroutines": Coroutines(TASKS)}
     with opened(backends | {"processes": Processes(processes)}) as (pools, missing):
@@ -71,6 +71,7 @@ def measure(setting: Setting) -> Evidence:
         "lanes": {"serial": 1, "threads": TASKS, "coroutines": TASKS, "processes": processes},
         "samples": {name: [samples[_way(name, share)] for share in SHARES] for name in pools},
         "missing": missing,
+        "crowded": max(crowded, crowding()),
     }
 
 
@@ -95,12 +96,13 @@ def judge(evidence: Evidence) -> Judgement:
     versus = [_versus(samples, k) for k in range(len(shares))]
     waits_by_lanes, computes_by_processes = _beaten(versus[0]), is_above(versus[-1], FASTER)
     decided = (waits_by_lanes, computes_by_processes)
+    crowd = None if all(decided) else too_crowded(evidence["crowded"])
     if (crossing := _crossing(shares, versus)) is not None:
         figures.append(Figure("processes win from tasks on that compute", crossing, "%"))
     return Judgement(
-        False if False in decided else None if None in decided else True,
+        None if crowd else False if False in decided else None if None in decided else True,
         _found(lanes, speedups, crossing),
-        _why(evidence, waits_by_lanes, computes_by_processes),
+        crowd or _why(evidence, waits_by_lanes, computes_by_processes),
         tuple(figures),
         (_picture(shares, speedups),),
     )

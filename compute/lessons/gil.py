@@ -12,19 +12,18 @@ from compute.backends.backend import Pool
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import enough, in_rounds, is_above, ratio
+from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
 from compute.scaling.words import percent
 from compute.scaling.words import seconds as seconds_in_words
 from kernels import kernel
 
 COUNTS = 1, 2, 4  # threads: more than most have CPUs, so that taking turns at CPUs shows as well
 INTERVALS = 0.0001, 0.005, 0.1  # s of sys.setswitchinterval: Python's own is the middle one
-RUNS = 50  # in a lesson's time: of rounds with six ways, that is eight
+RUNS = 60  # in a lesson's time: six rounds with six ways, and some for the rest
 SHORTEST = 0.1  # s of a run: twenty switches of the usual interval, so that every thread has its turns
 OF_IT = 0.8  # of the lesson's time, for the rounds
 OBSERVED = 3  # runs of each number of threads, in which lanes note what they wait for
 FASTER = 1.25  # of two threads over one: beyond it they did run side by side
-NOTICED = 0.2  # of the time of lanes, in a queue for a CPU: more is others' work, and hides what the GIL takes
 
 
 @kernel(compiled=False, dtype=int)
@@ -43,8 +42,7 @@ def steps_by(pool, n):
 
 def measure(setting: Setting) -> Evidence:
     """Seconds with each number of threads, and of two with other switch intervals; what lanes waited."""
-    usual = sys.getswitchinterval()
-
+    usual, crowded = sys.getswitchinterval(), crowding()
     with opened({str(count): Threads(count) for count in COUNTS}) as (pools, _):
         n = enough(lambda size: steps_by(pools["1"], size), 256, max(setting.seconds / RUNS, SHORTEST))
 
@@ -60,7 +58,7 @@ def measure(setting: Setting) -> Evidence:
         samples = in_rounds(ways, setting, OF_IT, answer=steps_by(pools["1"], n))
         waited = {count: _waited(pool, n) for count, pool in pools.items()}
     told = {"n": n, "cpus": machine.usable_cpus(), "gil": machine.has_gil(), "usual_interval": usual}
-    return told | {"samples": samples, "waited": waited}
+    return told | {"samples": samples, "waited": waited, "crowded": max(crowded, crowding())}
 
 
 def _switched(interval: float) -> str:
@@ -100,10 +98,11 @@ def judge(evidence: Evidence) -> Judgement:
     ]
     found = f"two threads are {two.value:.2f} times as fast as one"
     side_by_side = is_above(two, FASTER) if cpus > 1 else None
+    crowd = None if side_by_side is False else too_crowded(evidence["crowded"])
     return Judgement(
-        None if side_by_side is None else not side_by_side,
+        None if side_by_side is None or crowd else not side_by_side,
         found,
-        _why(evidence, side_by_side, shares["2"]),
+        crowd or _why(evidence, side_by_side, shares["2"]),
         tuple(figures),
         (_picture(samples, speedups, cpus),),
     )
@@ -131,12 +130,7 @@ def _why(evidence: Evidence, side_by_side: bool | None, share: float) -> str:
         )
     if side_by_side:
         return "this interpreter has a GIL, and still they ran side by side: the loop must have let go of it"
-    waited = evidence["waited"]["2"]
-    queued = (waited["queued"] or 0.0) / waited["wall"]
-    others = f", and queues for {percent(queued)} for a CPU that others have" if queued > NOTICED else ""
-    return (
-        f"one thread at a time runs Python; each of two is blocked by the GIL for {percent(share)} of its time{others}"
-    )
+    return f"one thread at a time runs Python; each of two is blocked by the GIL for {percent(share)} of its time"
 
 
 def _picture(samples: Mapping[str, Any], speedups: Mapping[str, Figure], cpus: int) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import socket
@@ -11,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute.lanes import usage
+from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting, Task
-from compute.lessons.rounds import awaited, in_rounds, is_above
+from compute.lessons.rounds import in_rounds, is_above
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import listed, percent
@@ -98,13 +100,18 @@ def _childrens() -> float:
 def _own(task: Task, setting: Setting) -> dict[str, Any]:
     """The reader's own task: called once to warm up, once more at least, and again for its part of the time."""
     deadline, costs = time.perf_counter() + OWN * setting.seconds, list[Cost]()
-    call = functools.partial(awaited, task.call) if inspect.iscoroutinefunction(task.call) else task.call
+    call = _plain(task.call) if inspect.iscoroutinefunction(task.call) else task.call
     setting.say(f"{task.name} · warming")
     call()
     while not costs or (time.perf_counter() < deadline and len(costs) < statistics.MOST_ROUNDS):
         setting.say(f"{task.name} · call {len(costs) + 1}")
         _note(call, costs)
     return {"name": task.name, "calls": costs}
+
+
+def _plain(f: Callable[[], Any]) -> Callable[[], object]:
+    """A coroutine function as a plain one, on a loop of its own; a Ctrl-C ends it, however long it waits."""
+    return lambda: off_the_loop(lambda: [asyncio.run(f())])
 
 
 def computing(name: str, calls: Sequence[Cost]) -> Figure:

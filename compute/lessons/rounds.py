@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from compute.lanes import interrupts
+from compute.lanes import interrupts, usage
 from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Figure, Interval, Setting
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
+from compute.scaling.words import percent
 
 FEWEST = statistics.FEWEST_ROUNDS  # below it a median has no interval
 MOST = 25  # rounds: a lesson wants to be short, and its effects are large
 SECONDS_OF_A_WAY = 0.02  # that one timed call is to take at least, where its size can be chosen
 TRIES = 3  # calls of each size that `enough` tries
+CROWDED = 0.2  # of the time of a thread that computes, in a queue for a CPU: others then decide what speedups say
+LOOK = 0.1  # s for which one is watched: a queue is a few milliseconds long
 
 Samples = Mapping[str, Sequence[float]]
 
@@ -137,3 +140,25 @@ def awaited(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> A
     with interrupts.put_off():
         [value] = off_the_loop(lambda: [asyncio.run(coroutine(*args))])
     return value
+
+
+def crowding() -> float:
+    """The share of its time for which a thread that computes queues for a CPU that others have, at this moment.
+
+    Beside many others, more threads get more of the CPUs than one does, side by side or not, and no interval tells.
+    0.0 where the system does not tell.
+    """
+    began, queued = time.perf_counter(), usage.queued()
+    while (took := time.perf_counter() - began) < LOOK:
+        pass
+    return (usage.queued() - queued) / took
+
+
+def too_crowded(share: float) -> str | None:
+    """Why a machine so crowded cannot refute a statement; None where it is not."""
+    if share <= CROWDED:
+        return None
+    return (
+        f"others have the CPUs, for which even one thread queues for {percent(share)} of its time, so speedups say"
+        " nothing; hold it again when it is quiet"
+    )

@@ -16,7 +16,7 @@ from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import in_rounds, is_above, ratio, seconds
+from compute.lessons.rounds import crowding, in_rounds, is_above, ratio, seconds, too_crowded
 from compute.scaling import statistics
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
@@ -50,6 +50,7 @@ def measure(setting: Setting) -> Evidence:
     delays = [min(WAIT, setting.seconds / PART)] * WAITS
     backends = {SERIAL: Serial(), "threads": Threads(WAITS), "coroutines": Coroutines(WAITS)}
     cpu: dict[str, list[float]] = {}
+    crowded = crowding()
     with opened(backends | {"processes": Processes(PROCESSES)}) as (pools, missing):
 
         def counted(name: str, pool: Pool) -> Any:
@@ -67,6 +68,7 @@ def measure(setting: Setting) -> Evidence:
         "samples": samples,
         "cpu": {name: used[1:] for name, used in cpu.items()},  # the first one warmed up
         "missing": missing,
+        "crowded": max(crowded, crowding()),
     }
 
 
@@ -81,12 +83,14 @@ def judge(evidence: Evidence) -> Judgement:
     far = [name for name, is_near in near.items() if is_near is False]
     untold = [name for name, is_near in near.items() if is_near is None]
     is_short = evidence["wait"] < WAIT  # handing over may then take longer than waiting
+    crowd = too_crowded(evidence["crowded"]) if far or untold else None
     took = seconds(f"{WAITS} waits {SERIAL}", samples[SERIAL])
     fast = listed([f"{_of(name, lanes[name])} {in_digits(f.value)}" for name, f in overlaps.items()])
     return Judgement(
-        None if (is_short if far else untold) else not far,
+        None if crowd or (is_short if far else untold) else not far,
         f"{WAITS} waits of {in_words(evidence['wait'])} take {in_words(took.value)} {SERIAL}; {fast} times as fast",
-        _why(evidence, far, untold) + "".join(f"; no {name} here: {why}" for name, why in evidence["missing"].items()),
+        (crowd or _why(evidence, far, untold))
+        + "".join(f"; no {name} here: {why}" for name, why in evidence["missing"].items()),
         (took, *overlaps.values(), *_needed(evidence)),
         (_picture(overlaps, lanes),),
     )

@@ -32,6 +32,7 @@ def evidence(rounds: int = 6, *, gil: bool = True, cpus: int = 2, **speedups: li
         "lanes": LANES,
         "samples": {"serial": [serial] * len(SHARES)} | samples,
         "missing": {},
+        "crowded": 0.0,
     }
 
 
@@ -56,6 +57,13 @@ def test_threads_that_compute_side_by_side_do_not() -> None:
     assert judgement.word == FAILS
     assert judgement.why.startswith("this interpreter has no GIL")
     assert "win from" not in judgement.found
+
+
+def test_others_who_have_the_cpus_refute_nothing() -> None:
+    judgement = crossover.judge(evidence(threads=[20.0, 9.0, 6.0, 3.5, 4.0]) | {"crowded": 0.8})
+    assert judgement.word == UNTOLD
+    assert judgement.why.startswith("others have the CPUs")
+    assert crossover.judge(evidence() | {"crowded": 0.8}).word == HOLDS
 
 
 def test_nor_does_a_single_cpu() -> None:

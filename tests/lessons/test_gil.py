@@ -27,6 +27,7 @@ def evidence(two: float, *, has_gil: bool = True, cpus: int = 2, rounds: int = 6
         "gil": has_gil,
         "usual_interval": 0.005,
         "samples": {"1": one} | switched,
+        "crowded": 0.0,
         "waited": {"1": waited, "2": waited, "4": waited},
     }
 
@@ -42,12 +43,12 @@ def test_threads_that_take_turns_hold_the_statement() -> None:
     assert named["2 threads: switches in a run"].value == 40
 
 
-def test_others_who_have_the_cpus_are_told_apart_from_the_gil() -> None:
-    told = evidence(1.02)
-    told["waited"]["2"] = {"wall": 0.2, "cpu": 0.06, "queued": 0.12, "switches": 40}
-    assert gil.judge(told).why.endswith(
-        "blocked by the GIL for 10 % of its time, and queues for 60 % for a CPU that others have"
-    )
+@pytest.mark.parametrize("has_gil", [True, False])
+def test_others_who_have_the_cpus_refute_nothing(has_gil: bool) -> None:
+    judgement = gil.judge(evidence(0.52, has_gil=has_gil) | {"crowded": 0.8})
+    assert judgement.word == UNTOLD
+    assert judgement.why.startswith("others have the CPUs, for which even one thread queues for 80 % of its time")
+    assert gil.judge(evidence(1.02) | {"crowded": 0.8}).word == HOLDS
 
 
 def test_threads_that_run_side_by_side_do_not() -> None:

@@ -27,6 +27,7 @@ def evidence(rounds: int = 6, missing: dict[str, str] | None = None, **overlaps:
         "samples": samples,
         "cpu": {name: [0.004] * rounds for name in samples},
         "missing": missing or {},
+        "crowded": 0.0,
     }
 
 
@@ -62,6 +63,13 @@ def test_waits_that_are_too_short_to_overlap_tell_nothing() -> None:
     judgement = waits.judge(evidence(threads=20) | {"wait": 0.001})
     assert judgement.word == UNTOLD
     assert judgement.why == "waits of 1.00 ms are hardly longer than handing over takes; measure for longer"
+
+
+def test_others_who_have_the_cpus_refute_nothing() -> None:
+    judgement = waits.judge(evidence(threads=20) | {"crowded": 0.8})
+    assert judgement.word == UNTOLD
+    assert judgement.why.startswith("others have the CPUs")
+    assert waits.judge(evidence() | {"crowded": 0.8}).word == HOLDS
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
