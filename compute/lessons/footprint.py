@@ -57,7 +57,7 @@ def tell(number):
 
 
 def bytes_of_one(kind: str) -> float | None:
-    """Bytes of memory that are in use for one that waits; None where none could be made."""
+    """Bytes of memory that are in use for one that waits; None where that cannot be seen."""
     n = _how_many(kind)
     with contextlib.suppress(OSError, RuntimeError, ValueError, psutil.Error):
         if kind == "process":
@@ -69,7 +69,7 @@ def bytes_of_one(kind: str) -> float | None:
         with fresh_python([tell, function], call, ["asyncio", "os", "threading"]) as process:
             _, before = _heard(process)
             count, after = _heard(process)
-            return (after - before) / count if count else None
+            return (after - before) / count if count and after > before else None
     return None
 
 

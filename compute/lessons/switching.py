@@ -197,12 +197,14 @@ def _why(evidence: Evidence, cheapest: str, cheaper: bool | None, needed: bool) 
         return f"the system switched {own} times for each handover between coroutines: this thread was not left alone"
     if cheaper is None:
         return "the rounds do not tell whether coroutines are cheaper than threads; measure for longer"
-    counted = "" if own is None else f", {others} times for each handover, and coroutines {own} times"
+    counted = (
+        "" if own is None else f", with {own} switches by the system for each handover, where theirs take {others}"
+    )
     if not cheaper:
-        return f"the system switches between threads{counted}, and is as fast here as an event loop"
+        return f"threads are as cheap here as coroutines, which hand over within one thread{counted}"
     convoy = evidence["gil"] and (system[cheapest] or 0.0) > TWICE
     again = ": one that wakes may find the GIL taken, and sleep again" if convoy else ""
-    return f"coroutines hand over within one thread; the system switches between threads{counted}{again}"
+    return f"coroutines need no other thread to wake: they hand over within one{counted}{again}"
 
 
 def _pictures(costs: Mapping[str, Figure], sizes: Mapping[str, float]) -> Iterator[Picture]:
