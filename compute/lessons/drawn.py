@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ DPI = 200
 WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: letters that are still read on a phone, where it is half as wide
 FEW = 5  # series whose names find room within a picture; those of more stand below it, so many side by side
 ABREAST, ROW = 3, 0.2  # and how many inches a row of them takes
+LETTERS, SHORTEST_LINE = 60, 8  # of the names of all bars, side by side; the longest are folded
 NARROW = 200  # times the least value: a logarithmic axis within that has ticks between powers of ten
 
 
@@ -108,7 +110,8 @@ def _bars(ax: Axes, picture: Picture, factor: float) -> None:
         )
         ax.bar(places, values, wide * 0.9, label=series.name, **fill)  # type: ignore[arg-type]
         _intervals(ax, places, series, factor)
-    ax.set_xticks(range(len(picture.x)), [str(place) for place in picture.x])
+    room = max(LETTERS // len(picture.x), SHORTEST_LINE)
+    ax.set_xticks(range(len(picture.x)), [textwrap.fill(str(place), room) for place in picture.x])
 
 
 def _lines(ax: Axes, picture: Picture, factor: float) -> None:

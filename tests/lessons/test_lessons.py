@@ -249,3 +249,16 @@ def test_neither_a_first_call_nor_one_that_was_held_up_is_taken_for_work(monkeyp
 
     monkeypatch.setattr(rounds.time, "perf_counter", lambda: now[0])
     assert rounds.enough(run, 256, 0.1) == pytest.approx(100_000, rel=0.01)
+
+
+def test_long_names_of_bars_are_folded_and_do_not_run_into_each_other():
+    from matplotlib.figure import Figure as Canvas
+
+    names = "a coroutine that does not await", "one that awaits between pieces", "thread", "thread in one call of C"
+    figure = Canvas(figsize=(drawn.WIDTH, drawn.HEIGHT), dpi=drawn.DPI, layout="constrained")
+    ax = figure.subplots()
+    drawn._draw(ax, Picture("Bars", names, (Series("held up", (1.0, 2.0, 3.0, 4.0)),)))
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()] == list(names)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
