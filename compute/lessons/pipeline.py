@@ -255,7 +255,7 @@ def _why(evidence: Evidence, lost: list[tuple[str, str]], untold: list[tuple[str
 def _elsewhere(times: Mapping[tuple[str, str], Figure]) -> Iterator[str]:
     """What becomes of it where stages seldom hand over, and where they wait or compute."""
     for kind, ways, where in (
-        (LIGHT, [THREADS], f"with room for {ROOM} items between stages"),
+        (LIGHT, [THREADS], f"with room for {ROOM} items between stages, so that they seldom switch"),
         (WAITING, [THREADS, PROCESSES], "where stages wait"),
         (HEAVY, [THREADS, PROCESSES], "where they compute"),
     ):

@@ -45,7 +45,9 @@ def test_cheaper_coroutines_hold_the_statement_and_where_they_are_not_is_said() 
         "an item goes through 3 light stages in 10.0 µs as coroutines and 40.1 µs as threads, one by one, and in"
         " 4.01 µs as coroutines, 8.02 µs as threads and 12.0 µs as processes with room between them"
     )
-    assert "with room for 64 items between stages, threads take 2.00 × as long as coroutines" in judgement.why
+    assert (
+        "items between stages, so that they seldom switch, threads take 2.00 × as long as coroutines" in judgement.why
+    )
     assert "where stages wait, threads take 1.00 × and processes take 1.00 × as long as coroutines" in judgement.why
     assert "where they compute, threads take 1.00 × and processes take 0.50 × as long as coroutines" in judgement.why
     named = {figure.name: figure.value for figure in judgement.figures}
@@ -72,7 +74,7 @@ def test_a_cheaper_way_than_coroutines_does_not(kind: str, way: str, gil: bool, 
 def test_threads_with_room_between_them_may_cost_as_little() -> None:
     judgement = pipeline.judge(evidence({(LIGHT, THREADS): 2e-6}))
     assert judgement.word == HOLDS
-    assert "between stages, threads take 0.50 ×" in judgement.why
+    assert "so that they seldom switch, threads take 0.50 ×" in judgement.why
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
