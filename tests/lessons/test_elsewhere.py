@@ -30,13 +30,13 @@ ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 
 
-def made(folder: Path, packages: str = "") -> Path:
-    """A virtual environment's Python, which finds the packages of another folder as well."""
+def made(folder: Path, path: str = "") -> Path:
+    """A virtual environment's Python; path: lines of a .pth file, which are folders to search or imports to do."""
     venv.create(folder, symlinks=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / Path(sys.executable).name
     where = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
-    if packages:
-        Path(where, "packages.pth").write_text(packages)
+    if path:
+        Path(where, "more.pth").write_text(path)
     if not python.exists():
         python = next(python.parent.glob("python*"))
     return python
@@ -192,9 +192,7 @@ def test_one_without_libraries(bare):
 
 def test_one_that_is_too_old(tmp_path):
     """Its site sets what an old Python says of itself, because no old one need be installed."""
-    python = made(tmp_path / "env")
-    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
-    (site / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 8, 20, 'final', 0)\n")
+    python = made(tmp_path / "env", "import sys; sys.version_info = (3, 8, 20, 'final', 0)\n")
     assert refusal(str(python)).endswith("cannot hold lessons: it is Python 3.8, and lessons need 3.11 or later")
 
 
