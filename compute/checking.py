@@ -7,8 +7,7 @@
 4. The other variant, Python or compiled, is run as in 1, and the values are compared. (`_compare_variants`)
 5. The pool runs the kernel, and its value is compared.
 
-A broken rule is a CheckFailed of one line that names the chunk and the index. All this takes a few serial runs, one of
-them in Python: use a small size.
+CheckFailed names the chunk and the index in one line. This takes a few serial runs, one in Python: use a small size.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ from kernels.definition.containers import arrays_in
 from kernels.definition.plan import Plan, surrounded
 
 Array = np.ndarray[Any, Any]
-# Bytes: NaN, -1 or True, and something else of any dtype. An element that still has the pattern after both trials was
-# not written.
+# Bytes: NaN, -1 or True, and something else of any dtype. An element that keeps both patterns was not written.
 PATTERNS = 0xFF, 0xA4
 PATIENCE = 60.0  # s that the other variant may take, which is run only for comparison
 MOST_LOOKED_AT = 2**28  # bytes that are searched for what chunks write, in a second; beyond it only some chunks are
@@ -84,10 +82,10 @@ def run(
     if plan.dtype is object:
         raise ValueError(f"check= tries bodies over indices, and {kernel.name} is a function over items; leave it out")
     with surrounded(plan) as whole:
-        return _run(pool, kernel, whole, args, kw, watch, progress)
+        return _run_checked(pool, kernel, whole, args, kw, watch, progress)
 
 
-def _run(
+def _run_checked(
     pool: Lanes,
     kernel: Kernel,
     plan: Plan,
@@ -294,8 +292,7 @@ def _some(plan: Plan, size: int) -> list[int]:
 def _compare_cuts(kernel: Kernel, plan: Plan, value: Any) -> Iterator[str]:
     """Cut the indices in another way; CheckFailed where that gives another value, a note where that may be intended.
 
-    A plan that sets its grain is not cut differently. A body that draws random numbers may seed by chunk: that gives a
-    note and not a failure.
+    A plan that sets its grain is not cut differently. A body that draws random numbers may seed by chunk: a note.
     """
     grain = min(2 * plan.step + 1, plan.indices)
     if plan.grain is not None or plan.order is not None or grain <= plan.step:

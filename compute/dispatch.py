@@ -164,12 +164,12 @@ def execute(
     plan = kernel.plan(*args, **kw)
     planning = time.perf_counter() - began
     if plan.around is None:
-        return _execute(pool, kernel, plan, watch, progress, planning)
+        return _execute_plan(pool, kernel, plan, watch, progress, planning)
     with surrounded(plan) as whole:
-        return _execute(pool, kernel, whole, watch, progress, planning)
+        return _execute_plan(pool, kernel, whole, watch, progress, planning)
 
 
-def _execute(
+def _execute_plan(
     pool: Lanes, kernel: Kernel, plan: Plan, watch: InterruptWatch, progress: Tell | bool | None, planning: float
 ) -> Result:
     """The steps after planning."""

@@ -54,7 +54,7 @@ class CoroutinePool(Pool):
 @contextlib.contextmanager
 def _noted(job: Job) -> Iterator[None]:
     """All lanes share one thread, so the system's figures of it go to the first lane's line."""
-    with usage.noted(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
+    with usage.shared_thread_usage(job.control, 0) if job.control[DETAILED] else contextlib.nullcontext():
         for me in range(1, job.lanes):
             job.control[line_of(me) + PIN] = job.control[line_of(0) + PIN]
         yield

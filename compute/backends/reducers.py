@@ -1,6 +1,7 @@
-"""Objects that do not pickle, or that would come to a worker with something old, made again there.
+"""Reducers for objects that do not pickle, or that would carry stale state to a worker.
 
-`way_of` says how, as `__reduce__` does: a function to call there, and its arguments.
+These are locks, functions under `lru_cache` or `njit`, ContextVars, and numba's typed containers. `reduction_of`
+returns what `__reduce__` would: a function to call in the worker, and its arguments.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def held_to(cpu: int | None) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def noted(control: Words, me: int) -> Iterator[None]:
+def shared_thread_usage(control: Words, me: int) -> Iterator[None]:
     """Record this thread's usage within the block on one lane's line, for all lanes that share the thread."""
     line = line_of(me)
     former = arrive(control, line)

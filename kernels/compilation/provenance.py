@@ -351,8 +351,8 @@ def _homes(entry: Any) -> Iterator[str]:
             functions += [part for part in closed if part not in functions]
 
 
-def shown(value: Any) -> str:
-    """An object as a message names it."""
+def short_repr(value: Any) -> str:
+    """An object's repr, shortened for a message; its class where repr raises."""
     try:
         text = repr(value)
     except Exception:

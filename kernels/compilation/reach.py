@@ -165,7 +165,7 @@ class _Walk:
             self._items("kernel", parts)
         else:
             self._reach.mutable = True
-            self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+            self._unkeyed(f"{type(value).__name__} {provenance.short_repr(value)}", value)
             if not self._compiled:
                 self._inside(value)
 
@@ -183,7 +183,7 @@ class _Walk:
     def _frozen(self, value: Any, functions: list[types.FunctionType]) -> None:
         """An object in which numba keeps what its functions read: RuntimeError where that has changed since."""
         self._reach.mutable = True
-        self._unkeyed(f"{type(value).__name__} {provenance.shown(value)}", value)
+        self._unkeyed(f"{type(value).__name__} {provenance.short_repr(value)}", value)
         for function in functions:  # to see when they change
             self._value(function)
         now = [reach_of(function, compiled=True).key for function in functions]
@@ -328,8 +328,8 @@ class _Walk:
             return not array.dtype.hasobject
         if self._compiled and (own := own_operations(kind)):
             raise ValueError(
-                f"{provenance.shown(array)} is a {kind.__name__}, whose own {own} compiled code would not use; read an"
-                " np.asarray of it, or run the 'python' variant"
+                f"{provenance.short_repr(array)} is a {kind.__name__}, whose own {own} compiled code would not use;"
+                " read an np.asarray of it, or run the 'python' variant"
             )
         return self._compiled
 

@@ -98,7 +98,7 @@ def afresh():
 
 def test_a_cpu_that_is_refused_is_not_claimed(afresh):
     control = a_control(100_000)
-    with usage.noted(control.words, 0):
+    with usage.shared_thread_usage(control.words, 0):
         pass
     assert control.words[line_of(0) + PIN] == 0
 
@@ -107,7 +107,7 @@ def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path
     monkeypatch.setattr(usage, "SCHEDSTAT", str(tmp_path / "none"))
     monkeypatch.setattr(usage, "RUSAGE_THREAD", None)
     control = a_control()
-    with usage.noted(control.words, 0):
+    with usage.shared_thread_usage(control.words, 0):
         pass
     assert usage.read(UNKNOWN)[:4] == (UNKNOWN,) * 4
     row = control.words[line_of(0) : line_of(1)]
