@@ -3,6 +3,8 @@
 loop.py           the lane loop that every worker runs, and Job, what a lane needs for a run
 control.py        the control array: the words in which lanes and caller exchange everything, each with who writes it
 awaiting.py       the lane loop for bodies that wait (coroutine functions)
+ordering.py       tickets without numba, and in which order others see what a lane stores
+objects.py        copies of Python objects for each lane, where there is no GIL
 spin.py           waiting without sleeping, for a moment
 interrupts.py     postpones or recovers exceptions of signal handlers, such as Ctrl-C's
 usage.py          a thread's figures from the operating system, and its pinning to a CPU

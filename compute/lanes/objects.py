@@ -1,8 +1,8 @@
-"""What lanes share as Python objects, though they need only its values: to each its own, where there is no GIL.
+"""Give each lane that Python runs its own copies of the objects that it uses, where there is no GIL.
 
-Whoever uses an object counts that up and down again in the object itself. Without a GIL, lanes that use one object do
-so from several cores at once, and at each use its cache line goes from one to the other: before this was done, loops
-over an array took longer on two threads than on one.
+Using a Python object changes its reference count, which is in the object itself. Without a GIL, lanes that use one
+object do so on several cores at once, and at each use its cache line moves from core to core. Loops over one shared
+array took longer on two threads than on one.
 """
 
 from __future__ import annotations
