@@ -121,7 +121,6 @@ def fine(lo, hi, out, x):
         (numba.njit(boundscheck=True)(fine), "run(…, check=True) checks bounds"),
         (numba.njit(error_model="python")(fine), "fine is compiled with error_model='python'"),
         (numba.njit(locals={"w": numba.float32})(fine), "fine is compiled with locals={'w': float32}"),
-        (numba.njit("void(int64, int64, float64[:], float64[:])")(fine), "fine is compiled with signature=("),
     ],
 )
 def test_what_is_no_body_is_refused_when_its_kernel_is_made(body, says, compiled):
@@ -132,6 +131,14 @@ def test_what_is_no_body_is_refused_when_its_kernel_is_made(body, says, compiled
     with pytest.raises(ValueError, match=re.escape(says)):
         good.add_variant("mine", body)
     assert list(good.variants) == ["python", "nogil"]
+
+
+def test_a_body_that_is_compiled_for_some_types_is_refused():
+    body = numba.njit("void(int64, int64, float64[:], float64[:])")(fine)  # which takes half a second at once
+    with pytest.raises(ValueError, match=r"fine is compiled with signature=\("):
+        kernel(body)
+    with pytest.raises(ValueError, match=r"fine is compiled with signature=\("):
+        kernel(fine).add_variant("mine", body)
 
 
 def test_an_async_body_awaits_and_is_not_compiled():
