@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import random
 from math import sqrt
+from random import gauss
 
 import numpy as np
 
@@ -295,6 +297,30 @@ def time_now():
     import time
 
     return time.monotonic()
+
+
+def draws(x):
+    return random.random() + x
+
+
+def draws_by_name(x):
+    return gauss(0.0, 1.0) + x
+
+
+def draws_its_own(x):
+    return random.Random(x).random()
+
+
+def leaves(x):
+    if x == 2:
+        raise SystemExit(3)
+    return x
+
+
+def breaks(x):
+    error = OSError("with something that does not pickle")
+    error.held = (n for n in ())
+    raise error
 
 
 def cubed(x):

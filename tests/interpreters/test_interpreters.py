@@ -3,12 +3,14 @@
 import gc
 import os
 import threading
+import time
 import weakref
 from functools import partial
 
 import numpy as np
 import plain_bodies
 import pytest
+from patience import PATIENCE
 
 from compute import Interpreters, Serial, Threads, run, scale
 from compute.backends.interpreters.subinterpreter import unavailable
@@ -210,6 +212,18 @@ def test_errors_of_items_are_raised_or_returned(pool):
     assert (one, type(error), two) == (1.0, ZeroDivisionError, 0.5)
 
 
+def test_a_generator_of_a_bodys_own_is_the_same_everywhere(pool):
+    assert pool.map(plain_bodies.draws_its_own, range(9)) == [plain_bodies.draws_its_own(x) for x in range(9)]
+
+
+def test_any_error_comes_back(pool):
+    with pytest.raises(SystemExit, match="3"):
+        pool.map(plain_bodies.leaves, range(4))
+    with pytest.raises(RuntimeError, match="OSError: with something that does not pickle") as raised:
+        pool.map(plain_bodies.breaks, [1])
+    assert "in breaks" in "\n".join(raised.value.__notes__)
+
+
 @pytest.mark.parametrize(
     ("kernel_", "items", "word"),
     [
@@ -218,6 +232,8 @@ def test_errors_of_items_are_raised_or_returned(pool):
         (each(plain_bodies.moved), [1], "reads Point"),
         (each(plain_bodies.slowly, timeout=9.0), [1], "timeout"),
         (each(lambda x, rng: x, seed=3), [1], "numpy"),
+        (each(plain_bodies.draws), [1], "draws reads random.random, which is drawn from one generator"),
+        (each(plain_bodies.draws_by_name), [1], "reads gauss, which is a generator of random numbers"),
         (each(threading.Lock().acquire), [1], "acquire reads f, .* cannot have it"),
     ],
 )
@@ -261,6 +277,13 @@ def test_a_kernel_that_is_refused_is_left_out_with_the_reason():
     assert any("by_sum has `a`" in warning for warning in scaling.warnings)
 
 
+def test_progress_is_told_and_bodies_are_checked(pool):
+    told = []
+    value = pool.run(mandelbrot.python, (20, 20), progress=lambda *done: told.append(done), check=True).value
+    assert np.array_equal(value, mandelbrot.python((20, 20)))
+    assert told[-1][0] == told[-1][1] > 1
+
+
 def test_a_run_inside_a_lane_runs_here_and_alone():
     def inside(x):
         return run(mandelbrot.python, (3, 3), on=Interpreters(2)).timeline.lanes
@@ -294,9 +317,11 @@ def test_nothing_of_a_run_is_kept(pool):
     gone = weakref.ref(given)
     pool.run(triad, given, given, 2.0, variant="nogil")
     pool.run(made(plain_bodies.copies), given)
-    pool.rest()
     del given
-    gc.collect()
+    until = time.monotonic() + PATIENCE
+    while gone() is not None and time.monotonic() < until:  # a lane may come late to a run
+        pool.rest()
+        gc.collect()
     assert gone() is None
 
 
@@ -348,15 +373,18 @@ def test_ctrl_c_ends_a_run_and_the_pool_goes_on(script):
 
 def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
     done = script(
-        "import threading, time\n"
+        "import atexit, threading, time\n"
+        "def told():\n    running.join(60)\n    print(*said)\n"
+        "atexit.register(told)\n"  # called after what modules register that are imported later
         "from compute import Interpreters\n"
         "def slowly(x):\n    import time\n    time.sleep(0.02)\n    return x\n"
-        "pool = Interpreters(2).open()\n"
+        "pool, said = Interpreters(2).open(), []\n"
         "pool.map(slowly, range(2))\n"
         "def runs():\n"
         "    try:\n        pool.map(slowly, range(100_000))\n"
-        "    except RuntimeError as error:\n        print(error, flush=True)\n"
-        "threading.Thread(target=runs, daemon=True).start()\n"
+        "    except RuntimeError as error:\n        said.append(error)\n"
+        "running = threading.Thread(target=runs, daemon=True)\n"
+        "running.start()\n"
         "time.sleep(0.5)\n"
     )
     assert done.stdout.splitlines() == ["the program ended in the middle of this run"]

@@ -79,7 +79,9 @@ class InterpreterPool(Pool):
         if reason := unavailable():
             raise ValueError(reason)
         self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
-        self._spin = spin.spin_time(self.workers + 1)  # its caller has no lane, and would keep a CPU from one
+        self._spin = spin.spin_time(self.workers + 1)  # the caller has no lane, and would keep a CPU from one
+        self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
+        limit = spin.spin_time(self.workers + (not self._cpus))  # lanes that wait on CPUs of their own may
         self._bell = np.zeros(1, np.int64)
         self._there: list[Subinterpreter] = []
         self._lanes: list[LaneThread] = []
@@ -90,7 +92,7 @@ class InterpreterPool(Pool):
                 for lane in range(self.workers):
                     there = Subinterpreter()
                     self._there.append(there)
-                    run, limit = functools.partial(_run_there, there, np.zeros(3, np.int64)), self._spin
+                    run = functools.partial(_run_there, there, np.zeros(3, np.int64))
                     made = LaneThread(lane, run, self._ended, self._bell, limit, leave=there.close)
                     self._lanes.append(made)
                     self._waiting.append(made.jobs)
@@ -107,6 +109,8 @@ class InterpreterPool(Pool):
         while not self._ended.empty():
             self._ended.get()  # of lanes that came late to the run before
         sent = replace(job, lane=functools.partial(_lane_there, self._message))
+        for lane, cpu in zip(self._lanes, self._cpus, strict=False):
+            lane.wake_on(cpu)
         for lane in self._lanes:
             lane.give(sent)
         self._bell[0] += 1
@@ -149,18 +153,22 @@ class InterpreterPool(Pool):
         raise ValueError(SHARE_NOTHING)
 
     def pause(self) -> bool:
-        """Take the pool's run lock and end the interpreters, which the next run makes anew; whether that could be done.
-
-        `go_on` releases it.
-        """
+        """Take the pool's run lock and end the interpreters, which the next run makes anew; whether that could be done."""
         if not self._run_lock.acquire(timeout=FORKING):
             return False
-        if sum(there.pause(FORKING) for there in self._there) == len(self._there):
+        self._paused = []
+        for there in self._there:
+            if there.pause(FORKING):  # a lane that comes late to the last run waits outside
+                self._paused.append(there)
+        if len(self._paused) == len(self._there):
             return True
-        self._run_lock.release()
+        self.go_on()
         return False
 
     def go_on(self) -> None:
+        """After `pause`."""
+        for there in self._paused:
+            there.go_on()
         self._run_lock.release()
 
     def forget(self) -> None:
@@ -212,7 +220,7 @@ def _after_a_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork, after_in_child=_after_a_fork)
+    os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork)
 
 
 @atexit.register

@@ -12,6 +12,7 @@ import hashlib
 import io
 import marshal
 import pickle
+import random
 import sys
 import types
 from typing import Any, NamedTuple
@@ -133,6 +134,8 @@ class _Description:
             provenance.is_ours(value.__module__) or not provenance.is_installed(value)
         ):
             return self._function(value)
+        if isinstance(getattr(value, "__self__", None), random.Random):
+            self._refuse(path, "a generator of random numbers, of which each lane would have its own copy")
         if isinstance(value, np.ndarray | np.generic | np.dtype | np.ufunc) or provenance.is_dispatcher(value):
             library = "numba" if provenance.is_dispatcher(value) else "numpy"
             self._refuse(path, f"{library}'s, which cannot be imported there")
@@ -190,7 +193,13 @@ class _Description:
     def _check(self, function: types.FunctionType, code: types.CodeType) -> None:
         import dis
 
+        latest: Any = None
         for step in dis.get_instructions(code):
+            if latest is random and isinstance(
+                getattr(getattr(random, str(step.argval), 0), "__self__", 0), random.Random
+            ):
+                self._refuse(f"random.{step.argval}", "drawn from one generator, of which each lane would have its own")
+            latest = function.__globals__.get(step.argval) if step.opname == "LOAD_GLOBAL" else None
             if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 raise CannotBeThere(
                     f"{function.__name__} sets the global {step.argval}, which would be set in the interpreter of its"

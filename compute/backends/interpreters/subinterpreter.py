@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import marshal
+import os
 import platform
 import sys
 import threading
@@ -35,10 +36,7 @@ def _library() -> Any:
 
 
 class Subinterpreter:
-    """An interpreter that has read `inside.py`; `execute` runs a line of code in it, on the calling thread.
-
-    One that was paused is made anew for the next line.
-    """
+    """An interpreter that has read `inside.py`; `execute` runs a line of code in it, on the calling thread."""
 
     def __init__(self) -> None:
         self._made: Any = None
@@ -61,14 +59,15 @@ class Subinterpreter:
             self._execute(text)
 
     def pause(self, seconds: float) -> bool:
-        """End it until it is needed again; whether it is no more: it is not ended while something runs in it."""
+        """End it, and keep everybody out until `go_on`; whether that could be done: not while something runs in it."""
         if not self._busy.acquire(timeout=seconds):
             return False
-        try:
-            self._end()
-        finally:
-            self._busy.release()
+        self._end()
         return True
+
+    def go_on(self) -> None:
+        """Let the next line in, for which it is made anew."""
+        self._busy.release()
 
     def forget(self) -> None:
         """In a fork, which has no interpreter but the main one."""
@@ -131,3 +130,14 @@ def obstacle(module: str) -> str | None:
 
 
 _trying = threading.Lock()
+
+
+def _begin_as_child() -> None:
+    global _trying
+    _trying = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a fork waits for one that is tried: see the pools
+    os.register_at_fork(
+        before=lambda: _trying.acquire(), after_in_parent=lambda: _trying.release(), after_in_child=_begin_as_child
+    )
