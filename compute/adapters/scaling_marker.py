@@ -28,6 +28,7 @@ from compute.scaling import verify
 from compute.scaling.comparing import gate
 from compute.scaling.configurations import configurations, limits
 from compute.scaling.dataset import Point
+from compute.scaling.derive import Baselines
 from compute.scaling.imported import POINTS
 from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
@@ -161,7 +162,7 @@ def _judge(p: Point, result: Scaling, asked: Asked) -> _Judged:
     if not p.ceiling:
         return _Judged(True, False, f"{named}: inconclusive, there is no ceiling to hold it against", verdict)
     tests = MEASUREMENTS * sum(not q.is_serial for q in result.points)
-    share = gate.share_reached(p, result, p.ceiling, asked.least, gate.level_of(tests))
+    share = gate.share_reached(p, Baselines(result.points), p.ceiling, asked.least, gate.level_of(tests))
     if share.value is None or share.interval is None:
         return _Judged(
             False,

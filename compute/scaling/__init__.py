@@ -28,6 +28,7 @@ laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay 
 Data and words, which load nothing that measures:
 dataset.py        Point and Dataset: plain data
 schema.py         a results file as a Dataset, or what is wrong with it
+agreement.py      whether what a results file says agrees with itself
 tables/           the cells and sentences of every report
 results.py        Scaling: a Dataset that shows itself, and goes to JSON and back
 imported.py       pytest-benchmark's JSON as the same

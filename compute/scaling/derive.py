@@ -20,16 +20,26 @@ def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Poi
     is the median of the rounds' own ratios; else it is the ratio of the two medians.
     """
     points = tuple(points)
-    return tuple(_against(p, *find_baseline(p, points), paired) for p in points)
+    baselines = Baselines(points)
+    return tuple(_against(p, *baselines.of(p), paired) for p in points)
 
 
-def find_baseline(p: Point, points: Iterable[Point]) -> tuple[str | None, Point | None]:
-    """What a point's baseline is called, and the baseline; (None, None) where it was not measured."""
-    alone = {q.backend: q for q in points if q.workers == 1 and (*q.group, q.variant) == (*p.group, p.variant)}
-    for called, backend in (SERIAL, SERIAL), (ONE_WORKER, p.backend):
-        if backend in alone:
-            return called, alone[backend]
-    return None, None
+class Baselines:
+    """What each of these points is compared with: of its kernel, size, variant, mode and file."""
+
+    def __init__(self, points: Iterable[Point]) -> None:
+        self._alone = {(*_work(p), p.backend): p for p in points if p.workers == 1}
+
+    def of(self, p: Point) -> tuple[str | None, Point | None]:
+        """What a point's baseline is called, and the baseline; (None, None) where it was not measured."""
+        for called, backend in (SERIAL, SERIAL), (ONE_WORKER, p.backend):
+            if found := self._alone.get((*_work(p), backend)):
+                return called, found
+        return None, None
+
+
+def _work(p: Point) -> tuple[object, ...]:
+    return *p.group, p.variant, p.mode, p.file
 
 
 def growth(p: Point, baseline: Point) -> float:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from compute.scaling import derive, schema
+from compute.scaling import agreement, derive, schema, statistics
 from compute.scaling.dataset import Point
 from compute.scaling.files import StrPath
-from compute.scaling.results import Scaling, from_data
-from compute.scaling.schema import COUNT, OR_NULL, REQUIRED, TIMES, FieldType, read_object
-from compute.scaling.verdict.judgement import judge_points
+from compute.scaling.results import Scaling, from_data, judged
+from compute.scaling.schema import COUNT, MACHINE, NUMBER, OR_NULL, REQUIRED, TEXT, TIMES, FieldType, read_object
 from compute.texts import visible
 from compute.traits import SERIAL
 
@@ -59,6 +60,11 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = Fal
             " `scaling` fixture, or nfold scale"
         )
     warnings = [NOT_INTERLEAVED] if points else []
+    twice = [name for name, times in Counter(map(agreement.name_of, measured)).items() if times > 1]
+    if twice:
+        warnings.append(
+            f"several tests measured {', '.join(twice[:3])}{', …' * (len(twice) > 3)}: each stands by itself"
+        )
     if strangers:
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
@@ -73,12 +79,14 @@ def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | N
     if not isinstance(kept, list) or not kept:
         return None
     where = f"{path}: {benchmark.get('name')}"
-    return list(judge_points([schema.read_point(item, f"{where}: point {n}") for n, item in enumerate(kept, 1)]))
+    return list(judged([schema.read_point(item, f"{where}: point {n}") for n, item in enumerate(kept, 1)], where))
 
 
 def _stranger(benchmark: Mapping[str, Any], path: StrPath) -> Point:
     """A benchmark of anything as a Point. It is its own baseline: nobody knows what it ran on how many workers."""
-    name = str(benchmark.get("fullname") or benchmark.get("name") or "?")
+    name = benchmark.get("fullname") or benchmark.get("name") or "?"
+    if not TEXT[1](name):
+        raise ValueError(f"{path}: the name of a benchmark must be a text, not {name!r}; run pytest again")
     about = {"kernel": name, "variant": "python", "backend": SERIAL, "workers": 1}
     point = _point({**benchmark, "extra_info": about}, path)
     assert point is not None
@@ -104,7 +112,17 @@ def _point(benchmark: Mapping[str, Any], path: StrPath) -> Point | None:
     values: dict[str, Any] = {name: info.get(name) for name in asked}
     if not TIMES[1](samples):
         raise ValueError(f"{path}: {benchmark.get('name')} holds no times; run pytest --benchmark-json={path} again")
-    return Point(**values, seconds=samples[0], samples=tuple(samples))
+    for name, follows in (("rounds", len(samples)), ("min", min(samples)), ("max", max(samples))):
+        says = stats.get(name) if stats.get("data") else None
+        if says is not None and not (NUMBER[1](says) and math.isclose(says, follows, rel_tol=agreement.NEAR)):
+            raise ValueError(
+                f"{path}: {benchmark.get('name')} has {name} {says!r}, and its data make it {follows}; run pytest"
+                f" --benchmark-json={path} again"
+            )
+    point = Point(**values, seconds=statistics.median(samples), samples=tuple(samples))
+    if problem := agreement.of_point(point):
+        raise ValueError(f"{path}: {benchmark.get('name')}: {problem}; run pytest --benchmark-json={path} again")
+    return point
 
 
 def _about_baselines(made: tuple[Point, ...]) -> list[str]:
@@ -136,4 +154,4 @@ def _machine(data: Mapping[str, Any]) -> dict[str, Any]:
         "date": data.get("datetime"),
         "source": f"pytest-benchmark {data.get('version') or ''}".strip(),
     }
-    return {key: value for key, value in machine.items() if value}
+    return {key: value for key, value in machine.items() if value and MACHINE[key][1](value)}

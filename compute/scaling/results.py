@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from compute import notebook_html, texts
 from compute.scaling import files, schema
-from compute.scaling.dataset import Dataset
+from compute.scaling.dataset import Dataset, Point
 from compute.scaling.laws.prospects import tell_assumption, tell_law
 from compute.scaling.tables.table import plain
 from compute.scaling.verdict.judgement import judge_points
@@ -67,10 +67,7 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
     The cause and the verdict that the file holds are kept where it holds no evidence: files of before it was kept.
     """
     dataset = schema.from_data(data, path)
-    try:
-        points = judge_points(dataset.points)
-    except (ArithmeticError, ValueError) as error:
-        raise ValueError(f"{path} holds figures that cannot be judged ({error}); measure again") from None
+    points = judged(dataset.points, path)
     for number, law in enumerate(dataset.laws, 1):
         try:
             tell_law(law), tell_assumption(law)
@@ -78,3 +75,11 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
             missing = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}: 'laws' {number} cannot be told ({missing}); measure again") from None
     return Scaling(**vars(dataset) | {"points": points})
+
+
+def judged(points: Iterable[Point], path: files.StrPath) -> tuple[Point, ...]:
+    """Each point judged from its evidence; ValueError where that cannot be. path is for the error."""
+    try:
+        return judge_points(points)
+    except (ArithmeticError, ValueError) as error:
+        raise ValueError(f"{path} holds figures that cannot be judged ({error}); measure again") from None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from compute import texts
-from compute.scaling import files, kept_timeline
+from compute.scaling import agreement, files, kept_timeline
 from compute.scaling.dataset import Dataset, Point
 
 SCHEMA = "nfold/1"
+REMEDY = "give the file as it was written, or measure again"
+BESIDE = "mode", "rounds", "contaminated", "controls"  # without them nobody knows how far evidence goes
+DEEPEST = 32  # objects and lists within each other: nfold writes six
+MOST, MOST_DIGITS = 1e100, 4000  # of any number, so that what is worked out from several is one as well
+SHORTEST, LONGEST = 1e-12, 1e12  # s: no clock tells less, and no program ran for longer
 
 
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
@@ -26,11 +31,15 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
     if not points:
         raise ValueError(f"{path} holds no points; measure again")
     machine = _item(data, "machine", dict, path)
+    _check_types(machine, MACHINE, path, "'machine'")
     warnings = data.get("warnings") or []
     if not (isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
         raise ValueError(f"{path}: 'warnings' must be a list of texts; measure again")
-    return Dataset(
-        tuple(read_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1)),
+    made = tuple(read_point(item, f"{path}: point {number}") for number, item in enumerate(points, 1))
+    if any(p.evidence is not None for p in made):
+        _check_whole(data, ("conditions",), path)
+    dataset = Dataset(
+        made,
         machine,
         tuple(warnings),
         tuple(_objects(data, "laws", LAW, path)),
@@ -38,6 +47,8 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
         _harness(data, path),
         _command(data, path),
     )
+    _check_agreement(agreement.of_dataset(dataset), path)
+    return dataset
 
 
 def read_object(path: files.StrPath) -> dict[str, Any]:
@@ -54,7 +65,10 @@ def read_object(path: files.StrPath) -> dict[str, Any]:
     if not text.strip():
         raise ValueError(f"{path} is empty; measure again")
     try:
-        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        data = json.loads(
+            text, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_finite, object_pairs_hook=_once
+        )
+        _check_depth(data)
     except json.JSONDecodeError as error:
         rest = text[error.pos :].strip()
         unfinished = error.msg.startswith(("Unterminated", "Invalid \\")) or any(
@@ -71,6 +85,7 @@ def read_object(path: files.StrPath) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON that nfold wrote ({error}); measure again") from None
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a JSON {type(data).__name__}, not an object; give a file that nfold wrote")
+    _check_range(data, path)
     return data
 
 
@@ -82,6 +97,44 @@ def _finite(word: str) -> float:
     if math.isinf(number := float(word)):
         _refuse_constant(word)
     return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where it says something twice: readers would differ in which of them they believe."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
+        raise ValueError(f"an object in it has {twice!r} twice")
+    return made
+
+
+def _whole(word: str) -> int:
+    if len(word) > MOST_DIGITS:
+        raise ValueError(f"it holds a number of {len(word)} digits")
+    return int(word)
+
+
+def _check_depth(data: Any) -> None:
+    """ValueError where objects and lists are nested deeper than whatever walks through them may go."""
+    layer, depth = [data], 0
+    while layer := [part for of in layer for _, part in _parts(of)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f"objects in it are nested more than {DEEPEST} deep")
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The parts of an object by name, and of a list by number from 1 on."""
+    return value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+
+
+def _check_range(value: Any, path: str, where: str = "") -> None:
+    """ValueError that names the first number with which nothing could be worked out."""
+    if isinstance(value, int | float) and not abs(value) <= MOST:
+        raise ValueError(f"{path}:{where} is {_shown(value)}, which is out of range; {REMEDY}")
+    for name, part in _parts(value):
+        if not isinstance(part, str | bool | None):
+            _check_range(part, path, f"{where} {name!r}")
 
 
 def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
@@ -128,20 +181,20 @@ def _command(data: Mapping[str, Any], path: files.StrPath) -> str:
     return command
 
 
-def _is_count(x: Any) -> bool:
-    return isinstance(x, int) and not isinstance(x, bool) and x >= 0
+def _is_signed(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= MOST
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) and x >= 0
+    return _is_signed(x) and x >= 0
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**63
 
 
 def _is_time(x: Any) -> bool:
-    return _is_number(x) and x > 0
-
-
-def _is_signed(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    return _is_signed(x) and SHORTEST <= x <= LONGEST
 
 
 FieldType = tuple[str, Callable[[Any], bool]]
@@ -208,7 +261,7 @@ EXTRA: dict[str, FieldType] = {
     "pinned": ("a list of CPU numbers", COUNTS[1]),
     "cause": TEXT,
     "contaminated": COUNT,
-    "mode": TEXT,
+    "mode": ("strong or weak", lambda x: x in ("strong", "weak")),
     "file": TEXT,
     "traits": TEXTS,
     "evidence": ("an object", lambda x: isinstance(x, dict)),
@@ -259,6 +312,14 @@ CONDITION: dict[str, FieldType] = {
     "file": TEXT,
 }
 
+MACHINE: dict[str, FieldType] = {  # what is known of it besides is shown as it is
+    **dict.fromkeys(("cpus", "cpus_present", "cores"), COUNT),
+    "quota": NUMBER,
+    **dict.fromkeys(("virtual", "gil"), FLAG),
+    **dict.fromkeys(("model", "platform", "python", "implementation", "numpy", "numba", "joblib", "nfold"), TEXT),
+    **dict.fromkeys(("date", "source"), TEXT),
+}
+
 
 def read_point(data: Any, where: str) -> Point:
     """A Point from its JSON object; keys that this version does not know are left out."""
@@ -276,7 +337,22 @@ def read_point(data: Any, where: str) -> Point:
             raise ValueError(f"{where}: {name!r} must be {want}, not {_shown(value)}; measure again")
         values[name] = tuple(value) if isinstance(value, list) else value
     _check_types(values.get("evidence") or {}, EVIDENCE, where, "'evidence'")
-    return Point(**{"size": None, **values})
+    point = Point(**{"size": None, **values})
+    if point.evidence is not None:
+        _check_whole(data, BESIDE, where)
+    _check_agreement(agreement.of_point(point), where)
+    return point
+
+
+def _check_whole(data: Mapping[str, Any], names: Iterable[str], where: Any) -> None:
+    """ValueError where one of these is missing of what nfold writes: who left it out may have left out what it says."""
+    if missing := next((name for name in names if name not in data), None):
+        raise ValueError(f"{where} has no {missing!r}, which nfold writes beside 'evidence'; {REMEDY}")
+
+
+def _check_agreement(problem: str | None, where: Any) -> None:
+    if problem:
+        raise ValueError(f"{where}: {problem}; {REMEDY}")
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from compute.scaling import dataset, results, schema
 from compute.scaling.dataset import Point
+from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 
 FIXED = [
@@ -37,19 +38,26 @@ A_POINT = st.builds(
     variant=st.sampled_from(["python", "nogil"]),
     backend=st.text(min_size=1),
     workers=st.integers(1, 4096),
-    seconds=FINITE,
+    seconds=st.just(1.0),
     samples=st.lists(FINITE, min_size=1, max_size=8).map(tuple),
-    speedup=st.none() | FINITE,
-    speedup_ci=st.none() | st.tuples(FINITE, FINITE).map(sorted).map(tuple),
-    ledger=st.none() | st.dictionaries(st.sampled_from(["useful", "unexplained"]), st.floats(-1, 1)),
+    work=st.none() | FINITE,
     verdict=st.none() | st.text(),
     notes=st.lists(st.text(), max_size=2).map(tuple),
 )
 
 
+def with_ledger(p, lost):
+    whole = p.workers * p.seconds
+    return p if lost is None else replace(p, ledger={"useful": (1 - lost) * whole, "unexplained": lost * whole})
+
+
 @settings(max_examples=40)
-@given(st.lists(A_POINT, min_size=1, max_size=4))
-def test_every_dataset_survives_its_json(points):
+@given(
+    st.lists(A_POINT, min_size=1, max_size=4, unique_by=lambda p: (p.kernel, p.size, p.variant, p.backend, p.workers)),
+    st.none() | st.floats(-1, 1),
+)
+def test_every_dataset_survives_its_json(points, lost):
+    points = [with_ledger(p, lost) for p in compare_points(points, paired=False)]
     scaling = Scaling(tuple(points), {"cpus": 2}, ("told",))
     text = scaling.as_json()
     assert results.from_data(json.loads(text), "a.json") == scaling

@@ -60,7 +60,7 @@ WRONG = {
     "no object": [],
     "no seconds": {"sections": NONE, "lanes": [], "spans": []},
     "no sections": {"seconds": 1, "sections": {}, "lanes": [], "spans": []},
-    "a time beyond all times": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0, 0, 1e300, 1, 0, 1]]},
+    "a time beyond all times": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0, 0, 1e30, 1, 0, 1]]},
     "half a lane": {"seconds": 1, "sections": NONE, "lanes": [], "spans": [[0.5, 0, 1, 1, 0, 1]]},
     "a word for a number": {"seconds": "1", "sections": NONE, "lanes": [], "spans": []},
     "a short row": {"seconds": 1, "sections": NONE, "lanes": [[0, 1]], "spans": []},

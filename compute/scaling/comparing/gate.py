@@ -23,6 +23,7 @@ from compute.scaling.comparing import reached
 from compute.scaling.comparing.controls import possible_ratios
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
+from compute.scaling.derive import Baselines
 from compute.scaling.statistics import MOST_ROUNDS, Interval
 from compute.scaling.words import listed
 
@@ -36,6 +37,7 @@ MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturb
 UNSHARED = "which part of its time it streams memory was not measured, so the controls do not say how fast it should be"
 UNTESTED = "no point of the second file can have an efficiency; measure with 2 workers or more"
 ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
+ONE_SIDED = "only one file has controls, so nobody knows whether the machine has changed; measure both in the same way"
 SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
@@ -94,11 +96,12 @@ def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgem
     """The judgement of all pairs; after: the second file, for the baselines that its efficiencies need."""
     asked: dict[Test, float | None] = {"efficiency": limits.efficiency, "attainable": limits.attainable}
     reaching = [test for test, least in asked.items() if least is not None]
-    judged = [pair for pair in pairs if pair.after is not None and reached.is_judged(pair.after, after)]
+    baselines = Baselines(after.points)
+    judged = [pair for pair in pairs if pair.after is not None and reached.is_judged(pair.after, baselines)]
     level = level_of(sum(pair.problem is None for pair in pairs) + len(judged) * len(reaching))
     findings = [_time(pair, limits, level) for pair in pairs]
     for test in reaching:
-        findings += [_reaches(pair, after, test, limits, level) for pair in judged]
+        findings += [_reaches(pair, baselines, test, limits, level) for pair in judged]
         findings += [Finding(pair, test, "inconclusive", reason=UNTESTED) for pair in _untested(pairs, judged)]
     return Judgement(limits, tuple(findings))
 
@@ -126,10 +129,13 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
         if pair.expected is None:
             return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, _no_controls(pair))
         return _slower(pair, limits.slowdown, level, by_controls=True)
-    raw = _slower(pair, limits.slowdown, level, by_controls=False)
-    # Where the machine was faster or slower than before, only what holds with and without that is believed.
     assert pair.before is not None
     assert pair.after is not None
+    both_ours = None not in (pair.before.mode, pair.after.mode)  # others have no controls at all
+    if both_ours and bool(pair.before.controls) != bool(pair.after.controls):
+        return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, ONE_SIDED)
+    raw = _slower(pair, limits.slowdown, level, by_controls=False)
+    # Where the machine was faster or slower than before, only what holds with and without that is believed.
     for expected in possible_ratios(pair.before, pair.after):
         moved = drifted(expected, limits.slowdown)
         scaled = _slower(pair.scaled_by(expected), limits.slowdown, level, by_controls=True) if moved else raw
@@ -229,7 +235,7 @@ def _no_controls(pair: Pair) -> str:
     return f"{files} has no controls of this kind with an interval; measure again with this version"
 
 
-def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: float) -> Finding:
+def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level: float) -> Finding:
     """Whether the second file's point reaches what is asked of its efficiency."""
     p = pair.after
     assert p is not None
@@ -238,7 +244,7 @@ def _reaches(pair: Pair, after: Dataset, test: Test, limits: Limits, level: floa
     assert least is not None
     if not whole:
         return Finding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
-    share = share_reached(p, after, whole, least, level)
+    share = share_reached(p, baselines, whole, least, level)
     did = "flattered" if share.value is not None and share.value >= least else "slowed"
     reasons: dict[Doubt | None, str | None] = {
         None: None,
@@ -265,14 +271,14 @@ class Share:
     doubt: Doubt | None = None
 
 
-def share_reached(p: Point, dataset: Dataset, whole: float, least: float, level: float) -> Share:
+def share_reached(p: Point, baselines: Baselines, whole: float, least: float, level: float) -> Share:
     """Its speedup over `whole`, N or the ceiling, held against `least`; level: of the claim that it is too low.
 
     What others did slows lanes, and may explain what lacks. It slows the baseline too, by more where lanes share the
     work out anew, and then it flatters: more than that must be reached.
     """
-    usual, strict = reached.speedup(p, dataset), reached.speedup(p, dataset, level)
-    baseline = reached.baseline_of(p, dataset)
+    usual, strict = reached.speedup(p, baselines), reached.speedup(p, baselines, level)
+    _, baseline = baselines.of(p)
     if usual is None or strict is None or baseline is None:
         return Share("inconclusive", doubt="alone")
     value = usual[0] / whole

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from compute.scaling import derive, statistics
-from compute.scaling.dataset import Dataset, Point
+from compute.scaling.dataset import Point
+from compute.scaling.derive import Baselines
 from compute.scaling.statistics import LEVEL, Interval
 
 
-def speedup(p: Point, dataset: Dataset, level: float = LEVEL) -> tuple[float, Interval | None] | None:
+def speedup(p: Point, baselines: Baselines, level: float = LEVEL) -> tuple[float, Interval | None] | None:
     """Its speedup over its baseline in the same file; None where the file holds no baseline, or it is one itself."""
-    baseline = baseline_of(p, dataset)
+    _, baseline = baselines.of(p)
     if baseline is None or baseline is p:
         return None
     grown = derive.growth(p, baseline)
@@ -23,12 +24,6 @@ def speedup(p: Point, dataset: Dataset, level: float = LEVEL) -> tuple[float, In
     return ratio, interval
 
 
-def baseline_of(p: Point, dataset: Dataset) -> Point | None:
-    """What its speedup is over: the serial run, or one worker, of the same file and mode; None where there is none."""
-    same = [q for q in dataset.points if (q.file, q.mode) == (p.file, p.mode)]
-    return derive.find_baseline(p, same)[1]
-
-
-def is_judged(p: Point, dataset: Dataset) -> bool:
+def is_judged(p: Point, baselines: Baselines) -> bool:
     """Whether it can have an efficiency at all: a baseline cannot, whose speedup is 1 by definition."""
-    return not p.is_serial and not (p.workers == 1 and derive.find_baseline(p, dataset.points)[1] is p)
+    return not p.is_serial and not (p.workers == 1 and baselines.of(p)[1] is p)

@@ -1,0 +1,114 @@
+"""Whether what a results file says agrees with itself. Pure functions: each gives what does not, in words, or None.
+
+Most figures of a point follow from others. Where a file was edited, merged by hand or written by something else, they
+may not, and nobody could tell which of them to believe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compute.scaling import derive, statistics
+from compute.scaling.dataset import Dataset, Point
+
+NEAR = 1e-6  # of a figure: whoever writes fewer digits than nfold does writes as many
+MOST_WORKERS = 2**22  # tasks that Linux can have at most
+
+
+def of_point(p: Point) -> str | None:
+    """What of a point's figures does not follow from its others."""
+    return next(_of_point(p), None)
+
+
+def of_dataset(dataset: Dataset) -> str | None:
+    """What of a file's points does not follow from its other points and from what its rounds met."""
+    return next(_of_dataset(dataset), None)
+
+
+def _of_point(p: Point) -> Iterator[str]:
+    if p.workers > MOST_WORKERS:
+        yield f"'workers' is {p.workers}, more than any system runs"
+    if p.rounds is not None and p.rounds != len(p.samples):
+        yield f"'rounds' is {p.rounds}, and there are {len(p.samples)} 'samples'"
+    if (p.contaminated or 0) > len(p.samples):
+        yield f"'contaminated' is {p.contaminated}, and there are {len(p.samples)} 'samples'"
+    for name, says, follows, of in (
+        ("seconds", p.seconds, statistics.median(p.samples), "the median of 'samples'"),
+        ("rate", p.rate, p.work and p.work / p.seconds, "'work' over 'seconds'"),
+        ("efficiency", p.efficiency, p.speedup and p.speedup / p.workers, "'speedup' over 'workers'"),
+        ("attainable", p.attainable, p.speedup and p.ceiling and p.speedup / p.ceiling, "'speedup' over 'ceiling'"),
+    ):
+        if says is not None and follows is not None and not _near(says, follows):
+            yield f"{name!r} is {says:.6g}, and {of} is {follows:.6g}"
+    for name, value, interval in (
+        ("seconds", p.seconds, p.seconds_ci),
+        ("speedup", p.speedup, p.speedup_ci),
+    ):
+        if interval and value is not None and not interval[0] * (1 - NEAR) <= value <= interval[1] * (1 + NEAR):
+            yield f"'{name}_ci' is {_pair(interval)}, which does not hold {name!r}, {value:.6g}"
+    if p.ledger and not math.isclose(total := sum(p.ledger.values()), whole := p.workers * p.seconds, rel_tol=0.01):
+        yield f"'ledger' sums to {total:.6g}, and 'workers' times 'seconds' is {whole:.6g}"
+
+
+def _of_dataset(dataset: Dataset) -> Iterator[str]:
+    baselines = derive.Baselines(dataset.points)
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, p in enumerate(dataset.points, 1):
+        key = (p.title, p.size, p.variant, p.backend, p.workers, p.mode or "strong", p.arguments)
+        if key in seen:
+            yield f"points {seen[key]} and {number} are both of {name_of(p)}"
+        seen[key] = number
+        _, baseline = baselines.of(p)
+        # Only nfold writes evidence. What others call a speedup may be of something else.
+        if p.speedup is not None and baseline is not None and p.evidence is not None:
+            found = _speedups(p, baseline)
+            if not any(_near(p.speedup, speedup) for speedup in found):
+                yield f"'speedup' of point {number} is {p.speedup:.6g}, and its samples make it {found[0]:.6g}"
+    gauged: dict[tuple[Any, ...], list[int]] = {}
+    for number, p in enumerate(dataset.points, 1):
+        gauged.setdefault((p.title, p.size, p.variant, p.mode, bool(p.controls)), []).append(number)
+    for (*trial, has), numbers in gauged.items():
+        if has and (*trial, False) in gauged:
+            yield f"point {numbers[0]} has 'controls', and others of the same rounds have none"
+    yield from _of_rounds(dataset)
+
+
+def _speedups(p: Point, baseline: Point) -> list[float]:
+    """What its speedup may be called: the median of the rounds' own ratios, and the ratio of the medians."""
+    grown = derive.growth(p, baseline)
+    above = [grown * sample for sample in baseline.samples]
+    ratios = [statistics.paired_ratio(above, p.samples)[0]] if len(above) == len(p.samples) else []
+    return [*ratios, statistics.median(above) / statistics.median(p.samples)]
+
+
+def _of_rounds(dataset: Dataset) -> Iterator[str]:
+    """Rounds of a kernel and variant against its points: each round stands once, with what it met."""
+    met: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for condition in dataset.conditions:
+        met.setdefault((condition.get("file"), condition.get("kernel"), condition.get("variant")), []).append(condition)
+    for (file, kernel, variant), rounds in met.items():
+        mine = [p for p in dataset.points if (p.file, p.kernel) == (file, kernel) and variant in (None, p.variant)]
+        trials = {(p.size, p.mode): p for p in mine}
+        marked = sum(condition.get("marked") is not None for condition in rounds)
+        had = sum(len(p.samples) for p in trials.values())
+        disturbed = sum(p.contaminated or 0 for p in trials.values())
+        if trials and len(rounds) > had:
+            yield f"'conditions' has {len(rounds)} rounds of {kernel}, and its points have {had}"
+        if trials and marked != disturbed:
+            yield f"'conditions' has {marked} disturbed rounds of {kernel}, and its points have {disturbed}"
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=NEAR)
+
+
+def _pair(interval: Sequence[float]) -> str:
+    return f"[{interval[0]:.6g}, {interval[1]:.6g}]"
+
+
+def name_of(p: Point) -> str:
+    """`triad 1,000 · nogil · threads 2`"""
+    size = "" if p.size is None else f" {p.size:,}"
+    return f"{p.title}{size} · {p.variant} · {p.backend} {p.workers}"
