@@ -13,6 +13,7 @@ import typer
 
 from compute.cli import terminal
 from compute.cli.commands import Refusal, app, refusing
+from compute.report.formats import by_suffix
 from kernels.definition import nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from compute.report.document import Document
 
 FINE, REGRESSION, BAD_USE, INCONCLUSIVE = range(4)
-SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"}
+SUFFIXES = by_suffix("text", "markdown", "html")
 
 Markdown = Annotated[
     Path | None, typer.Option("--markdown", metavar="FILE", help="Write it for a comment on a pull request.")
@@ -240,18 +241,14 @@ def _share(word: str) -> float:
 
 def _wanted(markdown: Path | None, html: Path | None, more: Sequence[Path]) -> list[tuple[str, Path]]:
     """(form, file) of what is to be written, each of which can be."""
-    from compute.scaling.files import check_output_path
+    from compute.scaling.files import check_outputs
 
     wanted = [(form, path) for form, path in (("markdown", markdown), ("html", html)) if path is not None]
     for path in more:
         if (suffix := path.suffix.lower()) not in SUFFIXES:
             raise ValueError(f"{str(path)!r} says no format that this is written in; end it in .txt, .md or .html")
         wanted.append((SUFFIXES[suffix], path))
-    places = [path.resolve() for _, path in wanted]
-    for form, path in wanted:
-        if places.count(path.resolve()) > 1:
-            raise ValueError(f"{str(path)!r} is to be written twice, as {form} and again; give each its own file")
-        check_output_path(path)
+    check_outputs(wanted)
     return wanted
 
 

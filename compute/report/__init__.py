@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 
 from compute.report.formats import FORMATS, known
 from compute.scaling import files
-from compute.scaling.files import StrPath, check_output_path
+from compute.scaling.files import StrPath, check_output_path, check_outputs
 from compute.scaling.results import Scaling
 
 __all__ = ["FORMATS", "check_output_path", "ready", "render", "write", "write_each"]
@@ -24,22 +23,13 @@ def ready(outputs: Mapping[str, StrPath | None]) -> None:
 
     outputs: format -> path; a path of None asks for nothing. Leaves no file behind.
     """
-    taken: dict[Path, str] = {}
     for name, path in outputs.items():
         needs = known(name).needs
-        if path is None:
-            continue
-        if needs and importlib.util.find_spec(needs[0]) is None:
+        if path is not None and needs and importlib.util.find_spec(needs[0]) is None:
             raise ValueError(
                 f"the {name} report needs {needs[0]}, which is not installed; run pip install '{needs[1]}'"
             )
-        check_output_path(path)
-        place = Path(path).resolve()
-        if place in taken:
-            raise ValueError(
-                f"the {taken[place]} and the {name} report both go to {str(path)!r}; give each its own file"
-            )
-        taken[place] = name
+    check_outputs((name, path) for name, path in outputs.items() if path is not None)
 
 
 def render(scaling: Scaling, form: str) -> str | bytes:

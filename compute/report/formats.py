@@ -39,11 +39,15 @@ def known(name: str) -> Format:
     return FORMATS[name]
 
 
+def by_suffix(*names: str) -> dict[str, str]:
+    """The format that each suffix of these formats asks for."""
+    return {suffix: name for name in names for suffix in FORMATS[name].suffixes}
+
+
 def format_of(path: Path) -> str:
     """The name of the format that a file's suffix asks for; a ValueError that names them where it asks for none."""
-    by_suffix = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
-    suffix = path.suffix.lower()
-    if suffix not in by_suffix:
+    formats, suffix = by_suffix(*FORMATS), path.suffix.lower()
+    if suffix not in formats:
         problem = f"{str(path)!r} ends in {suffix!r}" if suffix else f"{str(path)!r} has no suffix"
-        raise ValueError(f"{problem}, which says no format; end it in one of {', '.join(by_suffix)}")
-    return by_suffix[suffix]
+        raise ValueError(f"{problem}, which says no format; end it in one of {', '.join(formats)}")
+    return formats[suffix]

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from compute.scaling.words import in_bytes
@@ -33,6 +33,19 @@ def check_output_path(path: StrPath) -> None:
     """ValueError, in one line, where a file could not be written there; leaves nothing behind."""
     if obstacle := _obstacle(os.fspath(path)):
         raise ValueError(f"cannot write {os.fspath(path)!r}: {obstacle}")
+
+
+def check_outputs(wanted: Iterable[tuple[str, StrPath]]) -> None:
+    """`check_output_path` of each (form, path); ValueError where two of them are one file."""
+    taken: dict[Path, str] = {}
+    for form, path in wanted:
+        check_output_path(path)
+        place, name = Path(path).resolve(), str(path)
+        if place in taken:
+            both = f"the {taken[place]} and the {form} report both go to {name!r}"
+            same = f"{name!r} is to be written twice as {form}"
+            raise ValueError(f"{same if taken[place] == form else both}; give each its own file")
+        taken[place] = form
 
 
 def _obstacle(path: str) -> str | None:
