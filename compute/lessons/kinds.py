@@ -115,8 +115,13 @@ def _plain(f: Callable[[], Any]) -> Callable[[], object]:
 
 
 def computing(name: str, calls: Sequence[Cost]) -> Figure:
-    """The share of its time for which a task had a CPU. Time in which it queued for one, behind others, is not its."""
-    shares = [cost["cpu"] / own if (own := cost["wall"] - cost["queued"]) > 0 else 1.0 for cost in calls]
+    """The share of its time for which a task had a CPU. Time in which it queued for one, behind others, is not its.
+
+    A task that was on a CPU for longer than its time took has threads of its own. What it queued for before its time
+    began, or after, is counted as well, so that it is no more than what was left of its time.
+    """
+    times = [(cost["cpu"], min(cost["wall"], max(cost["wall"] - cost["queued"], cost["cpu"]))) for cost in calls]
+    shares = [cpu / own if own > 0 else 1.0 for cpu, own in times]
     return Figure(name, statistics.median(shares), "%", statistics.median_interval(shares))
 
 

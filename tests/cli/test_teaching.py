@@ -83,7 +83,7 @@ def one_line(err: str) -> str:
         ("4 --budget 0", "--budget must be a time above 0"),
         ("4 --budget nan", "--budget must be a time above 0"),
         ("4 --python no/such/python", "--python 'no/such/python' cannot be run: No such file or directory"),
-        ("4 --python .", "--python '.' cannot be run: Permission denied"),
+        ("4 --python .", "--python '.' is a folder; name the program in it"),
         ("4 --html no/folder/x.html", "cannot write 'no/folder/x.html': there is no folder"),
         ("4 --json .", "cannot write '.': it is a folder"),
         ("4 --png same --html same", "'same'"),
@@ -105,23 +105,14 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(line, told,
     assert [path.name for path in Path().iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
 
 
-@pytest.mark.parametrize(
-    ("script", "told"),
-    [
-        ("exit 3", "cannot hold lessons: exit code 3"),
-        ("echo hello", "cannot hold lessons: hello"),
-        (f'exec {sys.executable} -S "$@"', "No module named '"),
-    ],
-)
-def test_an_interpreter_that_cannot_hold_lessons_is_refused_with_what_it_lacks(script, told, capsys, tmp_path):
+def test_an_interpreter_that_cannot_hold_lessons_is_refused_with_what_it_lacks(capsys, tmp_path):
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     python.chmod(0o755)
     assert main(["lessons", *SHORT, "--python", str(python)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert told in one_line(err)
-    assert "-m pip install nfold installs all" in err
+    assert "cannot hold lessons: it has no numpy, " in one_line(err)
 
 
 def test_the_list_has_every_lesson_and_holds_none(capsys, monkeypatch):
@@ -163,9 +154,7 @@ def test_two_interpreters_stand_side_by_side(capsys):
     assert here["python"] == there["python"]
     assert here["evidence"] != there["evidence"]
     assert there["evidence"]["own"]["name"] == "mine:nap"
-    version = here["python"]["python"]
-    heads = [line.split() for line in out.splitlines() if line.split() == [version, version]]
-    assert len(heads) == 1
+    assert out.count(f"{here['python']['python']}, ") >= 2  # of one version, so told apart by their paths
 
 
 def test_a_task_that_fails_elsewhere_is_a_lesson_that_was_not_measured_there(capsys):

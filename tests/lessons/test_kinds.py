@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from compute.advice import waiting
 from compute.lessons import kinds
@@ -60,6 +62,11 @@ def test_time_in_a_queue_for_a_cpu_is_not_waited_for_what_is_outside() -> None:
     figure = kinds.computing("busy machine", calls(0.99, queued=0.03))
     assert figure.value == pytest.approx(0.99)
     assert kinds.kind(figure) == kinds.CPU_BOUND
+
+
+def test_nor_does_a_queue_beside_its_time_make_threads_of_it() -> None:
+    late = [cost | {"queued": cost["wall"]} for cost in calls(0.99)]
+    assert kinds.computing("busy machine", late).value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -166,3 +173,20 @@ def test_a_generator_function_computes_nothing_and_is_refused() -> None:
 def test_a_lesson_that_takes_no_task_refuses_one() -> None:
     with pytest.raises(ValueError, match=r"a task of your own is for lesson 1 \(kinds\); leave it out here"):
         lesson(4, task=kinds.squares)
+
+
+async def sleep_for_long() -> None:
+    await asyncio.sleep(PATIENCE)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals are POSIX's")
+@pytest.mark.parametrize("task", [sleep_for_long, functools.partial(time.sleep, PATIENCE)], ids=["async", "plain"])
+def test_a_ctrl_c_ends_a_task_that_waits_for_long(task: Any, no_leaks: None) -> None:
+    former = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lesson(1, task=task, seconds=0.3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
