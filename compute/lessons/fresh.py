@@ -15,6 +15,10 @@ from compute.lessons.lesson import written
 ENDING = 10.0  # s that one has to end once its input has: a few milliseconds, on a machine that is not overrun
 
 
+# Where nobody reads what it writes any more, it ends without a word: it was cut off, and that is no error.
+QUIET = "import signal\nif hasattr(signal, 'SIGPIPE'):\n    signal.signal(signal.SIGPIPE, signal.SIG_DFL)"
+
+
 @contextlib.contextmanager
 def fresh_python(
     functions: Iterable[Callable[..., Any]],
@@ -27,7 +31,7 @@ def fresh_python(
     These read standard input and return when it ends: that is how the process is told to leave. Its standard input is a
     pipe from here, unbuffered, and so is its output where `stdout` is no other file. It does not hear Ctrl-C.
     """
-    text = "\n".join([*(f"import {name}" for name in imports), written(functions), call])
+    text = "\n".join([QUIET, *(f"import {name}" for name in imports), written(functions), call])
     process: subprocess.Popen[bytes] | None = None
     host_program.prepare()
     try:

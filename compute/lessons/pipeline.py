@@ -132,7 +132,7 @@ def serve(place, works):
             stage(works[work], source, made.append if place == "last" else put)
             if place == "last":
                 put(sum(made[:-1]))
-    except (EOFError, OSError):
+    except (EOFError, OSError):  # the stage before it has ended, or the one after it
         os._exit(0)
 
 

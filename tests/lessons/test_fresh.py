@@ -46,6 +46,14 @@ def test_one_that_hangs_or_was_killed_is_not_left(no_leaks: None, monkeypatch: p
     assert process.returncode not in (None, 0)
 
 
+def test_one_that_is_cut_off_says_nothing(no_leaks: None, capfd: pytest.CaptureFixture[str]) -> None:
+    with fresh_python([echo], "os.read(0, 1)\nwhile True: os.write(1, b'more')", ["os"]) as process:
+        assert process.stdin is not None
+        process.stdin.write(b".")
+    assert process.returncode != 0
+    assert capfd.readouterr().err == ""
+
+
 def _say(process: Any) -> None:
     process.stdin.write(b"hello\n")
     assert process.stdout.readline() == b"hello\n"
