@@ -153,7 +153,7 @@ class InterpreterPool(Pool):
         raise ValueError(SHARE_NOTHING)
 
     def pause(self) -> bool:
-        """Take the pool's run lock and end the interpreters, which the next run makes anew; whether that could be done."""
+        """Take the run lock and end the interpreters, which the next run makes anew; whether that could be done."""
         if not self._run_lock.acquire(timeout=FORKING):
             return False
         self._paused = []
