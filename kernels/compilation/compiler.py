@@ -90,6 +90,14 @@ def _still(function: types.FunctionType, settings: Hashable) -> Any:
     return latest[2] if latest is not None and latest[1].is_current() else None
 
 
+def _still_or_again(function: types.FunctionType, settings: Hashable) -> Any:
+    """The same where a new walk over what it reaches comes to the same key: numba may have learned something since."""
+    known = _still(function, settings)
+    if known is None and (id(function), settings) in _latest:
+        known = _made.get((reach_of(function, compiled=True).key, settings), (None, None))[1]
+    return known
+
+
 # The entry contains the function, so that its id is not used again while the entry exists.
 _latest: Bounded[Hashable, tuple[types.FunctionType, Any, Any]] = Bounded(MADE)
 
@@ -220,7 +228,7 @@ class _Twins:
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
             # A body is compiled once by itself and once more inside the lane function. The wrapper by which Python
             # calls it does no harm there, so the same dispatcher serves both.
-            if not self._shared and (known := _still(value, _settings({}))) is not None:
+            if not self._shared and (known := _still_or_again(value, _settings({}))) is not None:
                 return known
             if provenance.name_of_ours(value) and self is not _ours and not self._shared:
                 return _ours._for_numba(value)

@@ -391,3 +391,29 @@ def test_two_functions_that_one_factory_made_are_two_entries(warm_python, tmp_pa
     for _ in range(2):
         assert warm_python.run(FACTORIES, NFOLD_CACHE_DIR=str(tmp_path / "cache")).split() == ["2.0", "3.0", "32.0"]
         assert len(entries(tmp_path / "cache")) == 3
+
+
+BEFORE_ITS_LANE = """
+import numpy as np
+from compute import Serial, run
+from compute.lanes.loop import lane_of
+from kernels import kernel
+from kernels.compilation import compiler, provenance
+
+@kernel
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i] + 1
+
+x = np.ones(3)
+body.nogil(x)
+alone, known = compiler.compiled(body.variants["nogil"].source()), provenance.registrations()
+run(body, x, on=Serial())
+assert provenance.registrations() > known
+print(alone in [cell.cell_contents for cell in lane_of(body.nogil, 1).py_func.__closure__])
+"""
+
+
+def test_a_body_that_was_compiled_before_its_lane_is_not_compiled_again(warm_python, tmp_path):
+    """Though the first lane of a process teaches numba new words, as any import of an extension does."""
+    assert warm_python.run(BEFORE_ITS_LANE, NFOLD_CACHE_DIR=str(tmp_path / "cache")) == "True\n"
