@@ -149,7 +149,15 @@ def test_what_is_right_passes_on_every_backend(backend):
             np.testing.assert_array_equal(a, x + 2)
 
 
-@pytest.mark.parametrize("shipped", REGISTRY.values(), ids=repr)
+# With bounds checked, each of these is compiled once more, for seconds; other tests show that they are right.
+LARGE = "count_primes", "primes", "mandelbrot", "matmul"
+
+
+@pytest.mark.parametrize(
+    "shipped",
+    [pytest.param(one, marks=pytest.mark.slow if name in LARGE else ()) for name, one in REGISTRY.items()],
+    ids=repr,
+)
 def test_shipped_kernels_pass(shipped):
     args = shipped.example(40)
     for variant in shipped.variants:
