@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import types
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,18 +88,29 @@ def text_of(function: Any) -> ast.FunctionDef | None:
         return None
     code = function.__code__
     try:
-        text = "".join(inspect.findsource(function)[0])
-        tree, whole = ast.parse(text), compile(text, code.co_filename, "exec", dont_inherit=True)
+        nodes, codes = _functions_in("".join(inspect.findsource(function)[0]))
     except Exception:  # no text, or one that has changed since, whatever that looks like to a parser
         return None
-    if not any(_does(made) == _does(code) for made in codes_of(whole) if made.co_firstlineno == code.co_firstlineno):
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            if first == code.co_firstlineno:
-                return node
-    return None
+    place = code.co_name, code.co_firstlineno
+    return nodes.get(place) if any(_does(made) == _does(code) for made in codes.get(place, ())) else None
+
+
+Place = tuple[str, int]  # a function's name, and its first line
+
+
+@functools.lru_cache(maxsize=8)
+def _functions_in(text: str) -> tuple[dict[Place, ast.FunctionDef], dict[Place, list[types.CodeType]]]:
+    """The functions of a file: each one's text, parsed, and what it compiles to."""
+    nodes: dict[Place, ast.FunctionDef] = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            nodes[node.name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])] = node
+    codes: dict[Place, list[types.CodeType]] = {}
+    with warnings.catch_warnings(action="ignore"):  # whoever imported the file has been warned
+        whole = compile(text, "", "exec", dont_inherit=True)
+    for code in codes_of(whole):
+        codes.setdefault((code.co_name, code.co_firstlineno), []).append(code)
+    return nodes, codes
 
 
 def _does(code: types.CodeType) -> tuple[Any, ...]:
