@@ -270,6 +270,11 @@ def imports_numpy(lo, hi, out, a):
     out[lo] = numpy.pi
 
 
+def stores_a_table(lo, hi, out):
+    for i in range(lo, hi):
+        out[i] = TABLE[i % 3] / 4
+
+
 def fails_at(lo, hi, out, a, bad):
     for i in range(lo, hi):
         out[i] = value_at(i, bad)

@@ -124,6 +124,12 @@ def test_what_a_body_raises_comes_back_with_its_chunk_and_its_traceback(pool):
     same_as_serial(pool, made(plain_bodies.fails_at), A, -1)  # and the pool goes on
 
 
+def test_a_number_that_a_memoryview_does_not_take_says_what_to_do(pool):
+    with pytest.raises(TypeError, match="memoryview: invalid type") as raised:
+        pool.run(made(plain_bodies.stores_a_table, dtype=np.int64))
+    assert "make it one by int(…)" in "\n".join(raised.value.__notes__)
+
+
 def test_a_write_to_an_input_is_refused(pool):
     def writes(lo, hi, out, a):
         put(a, lo)

@@ -190,7 +190,10 @@ def _lane_there(message: Any, there: Subinterpreter, reply: Words, control: Word
     there.execute(f"serve({line}, {message.ctypes.data}, {len(message)}, {reply.ctypes.data})")
     state, address, length = reply.tolist()
     if length:
-        raise pickle.loads(ctypes.string_at(address, length))
+        error: BaseException = pickle.loads(ctypes.string_at(address, length))
+        if str(error).startswith("memoryview: invalid"):
+            error.add_note("out is a memoryview there, which takes numbers of its own kind; make it one by int(…)")
+        raise error
     if state == FAILED:
         raise CompiledLaneFailed
     return int(state)
