@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import plain_bodies
 import pytest
+from example_kernels import squares
 from patience import PATIENCE
 
 from compute import Interpreters, Serial, Threads, run, scale
@@ -190,9 +191,9 @@ def test_machine_code_that_calls_python_is_refused(pool):
 
 def test_figures_of_lanes_are_noted(pool):
     for variant in ("python", "nogil"):
-        pool.warm(mandelbrot, (60, 60), variant=variant)
+        pool.warm(squares, np.arange(30_000.0), variant=variant)
         with pool.observed():
-            lanes = pool.run(mandelbrot, (60, 60), variant=variant).timeline.lanes
+            lanes = pool.run(squares, np.arange(30_000.0), variant=variant).timeline.lanes
         assert {lane.process for lane in lanes} == {os.getpid()}
         assert threading.get_native_id() not in {lane.thread for lane in lanes}
         assert all(lane.voluntary is not None and lane.faults is not None for lane in lanes)
@@ -272,7 +273,7 @@ def test_tasks_that_come_one_by_one_are_refused(pool):
 
 
 def test_it_is_measured_like_every_other_backend():
-    scaling = scale(mandelbrot, (40, 40), on=[Interpreters(2)], variants=["python", "nogil"], rounds=1)
+    scaling = scale(squares, np.arange(9000.0), on=[Interpreters(2)], variants=["python", "nogil"], rounds=1)
     found = {(point.backend, point.variant, point.workers) for point in scaling.points}
     assert found >= {("interpreters", "python", 2), ("interpreters", "nogil", 2)}
 
