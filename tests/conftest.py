@@ -144,6 +144,12 @@ if importlib.util.find_spec("numba") is None:  # as on a free-threaded 3.13: wha
         "numba's threads, and numba is not",
     )
 
+    def pytest_collection_modifyitems(items):
+        for item in items:
+            if any("numba" in str(mark.args) for mark in item.iter_markers("filterwarnings")):
+                item.own_markers = [mark for mark in item.own_markers if mark.name != "filterwarnings"]
+                item.add_marker(pytest.mark.skip(reason="it names a warning of numba's"))
+
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(collector):
         report = yield

@@ -7,6 +7,7 @@ separate programs would not is no matter for these: the seed of hashes, above al
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -165,10 +166,12 @@ def _next_script() -> Any:
 
 if __name__ == "__main__":
     import fault_kernels  # noqa: F401
-    import numba
 
     import compute.backends.joblib  # noqa: F401
 
-    numba.njit(lambda: 0)()  # LLVM and numba's own tables
+    with contextlib.suppress(ImportError):  # there is none on a free-threaded 3.13
+        import numba
+
+        numba.njit(lambda: 0)()  # LLVM and numba's own tables
     if (_script := _next_script()) is not None:
         exec(_script)

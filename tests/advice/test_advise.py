@@ -9,6 +9,7 @@ import time
 import example_kernels
 import numpy as np
 import pytest
+from compiler import needs_compiler
 from patience import PATIENCE
 
 import compute
@@ -17,6 +18,8 @@ from compute import Processes, Serial, Threads, machine, run
 from compute.advice import advise, advise_for_size, asked, search
 from compute.advice.bench import Bench, Contender
 from compute.cli.commands import main
+
+pytestmark = needs_compiler
 
 
 def test_a_name_stands_for_several_numbers_of_workers_from_two_on(monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from compiler import needs_compiler
 
 from compute import machine
 from compute.scaling import ceiling
@@ -48,6 +49,7 @@ def test_a_lane_that_came_late_does_not_lower_the_rate():
     assert rate(Timeline(np.empty(0, SPAN), lanes)) == (6 / 3 + 2 / 1) / 8
 
 
+@needs_compiler
 def test_the_controls_run_at_one_and_at_every_count():
     with gauges([2]) as made:
         assert [gauge.key for gauge in made] == [("compute", 1), ("memory", 1), ("compute", 2), ("memory", 2)]
@@ -60,6 +62,7 @@ def test_without_numba_there_are_none(monkeypatch):
         assert made == []
 
 
+@needs_compiler
 def test_where_memory_is_short_there_is_no_triad(monkeypatch):
     monkeypatch.setattr(machine, "memory_available", lambda *_: 1 << 20)
     with gauges([1]) as made:

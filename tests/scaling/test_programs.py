@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from compiler import needs_compiler
 
 from compute import machine
 from compute.program.command import command
@@ -27,6 +28,7 @@ PLANTED = Path(__file__).parents[1] / "program/planted"
 UNSURE = "noise", "unknown", "inconclusive"  # what a verdict may be where others took CPUs: never another cause
 two_cpus = pytest.mark.skipif(machine.usable_cpus() < 2, reason="nothing scales on one CPU")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads are told of by /proc alone")
+with_a_gil = pytest.mark.skipif(not machine.has_gil(), reason="threads of this Python take no turns")
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
@@ -44,7 +46,7 @@ def measured(name):
     [
         ("serial_part", "serial fraction", "a serial fraction of"),
         ("deaf", "workers ignored", "at work with 1 worker and with 2, in the same time"),
-        ("turns", "lock", "threads take turns"),
+        pytest.param("turns", "lock", "threads take turns", marks=with_a_gil),
         ("crowd", "oversubscription", "at work with 1 worker already"),
         ("even", "none", "nothing wrong"),
         ("stream", "memory bandwidth", "limited by memory bandwidth"),
@@ -218,6 +220,7 @@ def test_neighbours_that_come_to_nothing_cost_no_round(options, told, tmp_path, 
     assert "\n" not in warning
 
 
+@needs_compiler
 def test_a_gauge_is_awake_before_it_is_timed(monkeypatch):
     """The CPUs were idle while the program ran, and what they do first says nothing of what they can do."""
     ran = []

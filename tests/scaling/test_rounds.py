@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from compiler import needs_compiler
 
 from compute import Coroutines, Processes, Serial, Threads, machine
 from compute.backends.backend import Backend, Pool
@@ -192,6 +193,7 @@ def test_what_a_round_met_is_of_its_variant_where_it_has_only_one():
     assert [(c.get("variant"), c["round"]) for c in together] == [(None, 1), (None, 2)]
 
 
+@needs_compiler
 def test_left_to_itself_it_takes_every_variant_that_the_budget_can_bear(monkeypatch):
     monkeypatch.setattr(calibration, "predict", lambda *_, **__: 10.0)
     assert {p.variant for p in scale(squares, 10, on=[TWO], budget=1000.0).points} == {"python", "nogil"}

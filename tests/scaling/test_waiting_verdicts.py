@@ -7,6 +7,7 @@ import time
 
 import evidences
 import pytest
+from compiler import needs_compiler
 
 from compute import Coroutines, Processes, Threads, scale
 from compute.scaling.ceiling import Ceilings
@@ -72,6 +73,7 @@ def test_more_lanes_than_cpus_are_no_crowd_where_they_wait():
     assert evidences.of(workers=100, cpus=2).crowded
 
 
+@needs_compiler
 def test_what_waits_is_measured_as_such():
     scaling = scale(each(asleep), range(8), on=[Threads(8), Processes(2), Coroutines(8)], rounds=2)
     points = {p.backend: p for p in scaling.points}
