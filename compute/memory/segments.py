@@ -87,10 +87,11 @@ class Segment(mmap.mmap):
     lending: Lending
     is_nameless = False  # whether its name was unlinked: then its pages are freed when it ends
 
-    def __del__(self) -> None:
+    def __del__(self, is_at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         # Not a weakref.finalize: mmap calls those only after it has closed its descriptor, which may be the one in use.
-        # Not at exit: views may exist until the very end, and the system frees what has no name.
-        if not self.is_nameless:
+        # Not at exit: views may exist until the very end, when this module's names may be None already (without a GIL
+        # Python clears them sooner), and the system frees what has no name.
+        if not self.is_nameless or is_at_exit():
             return
         if os.getpid() == self.serial[0]:
             if not self.lending.is_copied:  # a fork that reads the array would die of SIGBUS

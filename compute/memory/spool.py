@@ -22,6 +22,7 @@ import errno
 import mmap
 import os
 import pickle
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -158,7 +159,9 @@ class _Mapped(mmap.mmap):
         spool._views.mapped.add(mapped)
         return mapped
 
-    def __del__(self) -> None:
+    def __del__(self, is_at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_at_exit():  # the system frees it, and this module's names may be None already
+            return
         if self.spool is None or os.getpid() != self.owner or not self.spool.end(self.lending.is_copied):
             return
         if hasattr(mmap, "MADV_REMOVE"):
@@ -216,8 +219,8 @@ class Writer:
                 " --shm-size), run on threads, or have the function return less"
             ) from None
 
-    def __del__(self) -> None:
-        if self._file >= 0:
+    def __del__(self, is_at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        if self._file >= 0 and not is_at_exit():
             os.close(self._file)
 
 

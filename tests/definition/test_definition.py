@@ -10,6 +10,7 @@ import cloudpickle
 import example_kernels
 import numpy as np
 import pytest
+from compiler import needs_compiler
 from example_kernels import histogram, ordered, squares, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +125,7 @@ def test_two_kernels_of_one_name_are_not_mistaken_for_each_other():
     assert example_kernels.squares(np.ones(2)).tolist() == [1, 1]
 
 
+@needs_compiler
 @pytest.mark.parametrize("shipped", [mandelbrot, matmul, matvec, triad], ids=repr)
 def test_a_small_work_has_chunks_enough_for_lanes_that_run_python(shipped):
     small, large = shipped.example(40), shipped.example(700)
