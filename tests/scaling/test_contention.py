@@ -96,7 +96,7 @@ def points(has_gil=False, elsewhere=0.02):
         [
             point("serial", 1, 1.0, Traits(shares_thread=True)),
             point("threads", 2, 0.8, Traits(), inflation=0.6),
-            point("processes", 2, 0.51, PROCESSES, inflation=elsewhere),
+            point("processes", 2, 0.5 + elsewhere / 2, PROCESSES, inflation=elsewhere),
         ]
     )
 
