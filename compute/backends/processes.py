@@ -29,7 +29,7 @@ from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import with_more_files
 from compute.memory.segments import reference
 from compute.traits import PROCESSES
-from kernels.definition import nearest
+from kernels.definition import nearest, numba_is_here
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
@@ -194,6 +194,8 @@ class ProcessPool(Pool):
         workers, tickets = list(self._workers.values()), int(job.control[N_TICKETS])
         if not 0 < tickets < len(workers):
             return workers
+        if not numba_is_here():  # there is no shared counter: ticket t is for lane t
+            return [self._workers[lane] for lane in range(tickets)]
         return sorted(workers, key=lambda worker: worker.backlog)[:tickets]
 
     def rest(self) -> None:

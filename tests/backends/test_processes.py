@@ -12,6 +12,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from compiler import needs_compiler
 from example_kernels import fails, nothing, spin
 from patience import PATIENCE
 
@@ -44,6 +45,7 @@ def two_sides(lane=0):
     return Tally(board, lane), Tally(board, lane)
 
 
+@needs_compiler
 def test_answers_are_counted_and_the_next_one_after_an_ask_is_told():
     worker, pool = two_sides()
     assert [worker.answer() for _ in range(3)] == [False] * 3
@@ -54,6 +56,7 @@ def test_answers_are_counted_and_the_next_one_after_an_ask_is_told():
     assert worker.answer()
 
 
+@needs_compiler
 def test_a_new_worker_begins_at_nothing():
     worker, pool = two_sides(lane=2)
     worker.answer(), pool.ask(), worker.answer()

@@ -104,3 +104,22 @@ def test_words_are_stored_and_loaded(machine):
     words = np.zeros(3, np.int64)
     store(words, 1, 7)
     assert (int(load(words, 1)), words.tolist()) == (7, [0, 7, 0])
+
+
+def test_without_numba_a_lost_chunk_s_own_lane_is_sent_for_it(script, tmp_path):
+    """Tickets are taken in turn there, so no other lane has one for it."""
+    script(
+        "import os, signal, sys\n"
+        "from compute import Processes\n"
+        "def dies_once(path):\n"
+        "    if not os.path.exists(path):\n"
+        "        open(path, 'x').close()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return 'alive'\n"
+        "with Processes(3).open() as pool:\n"
+        "    for k in range(3):\n"
+        "        assert pool.map(dies_once, [sys.argv[1] + str(k)]) == ['alive']\n"
+        "        assert pool.map(abs, [-k]) == [k]\n",
+        str(tmp_path / "once"),
+        NUMBA_DISABLE_JIT="1",
+    )
