@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from compiler import needs_compiler
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scripts run in forks")
 
@@ -50,6 +51,7 @@ def test_what_bodies_print_into_a_file_is_there_each_once(warm_python, backend):
     check(warm_python, backend)
 
 
+@needs_compiler
 def test_forks_do_not_print_again_what_their_parent_had_in_its_buffers(script, tmp_path):
     # The warm Python has threads of numba's, and nobody forks a process with threads.
     out = tmp_path / "out"
