@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compiler import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scaling"))
 
@@ -131,6 +132,7 @@ def test_tests_pass_and_fail_by_what_was_attained(told):
     }, told
 
 
+@needs_compiler
 def test_the_failure_says_how_much_and_why(told):
     assert "takes_turns reaches less than 90 % of what this machine allows" in told
     assert re.search(
@@ -140,6 +142,7 @@ def test_the_failure_says_how_much_and_why(told):
     assert "%" in verdict
 
 
+@needs_compiler
 def test_what_cannot_be_is_said_as_run_says_it(told):
     assert "workers must be at least 1, not 0" in told
     assert "there is no backend 'thread'; choose from serial, threads" in told
@@ -150,12 +153,14 @@ def test_what_cannot_be_is_said_as_run_says_it(told):
     assert "not measured: Prange(1)" in told
 
 
+@needs_compiler
 def test_the_summary_has_a_line_for_every_configuration(told):
     summary = told.partition("= scaling =")[2]
     assert re.search(r"test_marked.py::test_good: waits python on threads, 2 workers: [\d.]+× of 2\.00×", summary)
     assert re.search(r"test_marked.py::test_bad: takes_turns python on threads, 16 workers: .*too low", summary)
 
 
+@needs_compiler
 def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
     benchmarks = json.loads((folder / "marked.json").read_text())["benchmarks"]
     infos = {one["name"]: one["extra_info"] for one in benchmarks if one["extra_info"]}
@@ -173,6 +178,7 @@ def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
     assert "waits (test_marked.py::test_good)" in capsys.readouterr().out
 
 
+@needs_compiler
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -6,11 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from compiler import needs_compiler
 
 from compute import Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
 from kernels.definition.compile_errors import NotCompiled
 from kernels.definition.refusals import WritesToInput
+
+pytestmark = needs_compiler
 
 SOME, NAMED, COUNTS = [1.0, 2.0], {"a": 1.0}, np.zeros(3)
 
