@@ -103,9 +103,9 @@ def test_a_long_task_does_not_keep_one_from_being_done_again(tmp_path):
 
 def test_workers_that_cannot_connect_are_no_reason_to_wait_for_ever(processes, tmp_path, monkeypatch):
     with processes.executor() as executor:
-        door = executor._service._memory.door()
-        monkeypatch.setattr(door, "address", str(tmp_path / "nowhere"))
-        monkeypatch.setattr(executor._service._memory, "door", lambda: door)
+        listener = executor._service._between_runs.listener()
+        monkeypatch.setattr(listener, "address", str(tmp_path / "nowhere"))
+        monkeypatch.setattr(executor._service._between_runs, "listener", lambda: listener)
         with pytest.raises(RuntimeError, match="do not reach the socket"):
             executor.submit(square, 1).result(PATIENCE)
         monkeypatch.undo()
@@ -114,7 +114,7 @@ def test_workers_that_cannot_connect_are_no_reason_to_wait_for_ever(processes, t
 
 def test_a_socket_that_somebody_removes_is_made_anew(processes):
     with processes.executor() as executor:
-        os.unlink(executor._service._memory.door().address)
+        os.unlink(executor._service._between_runs.listener().address)
         assert executor.submit(square, 2).result(PATIENCE) == 4
 
 
