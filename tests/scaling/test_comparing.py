@@ -231,6 +231,15 @@ def test_a_faster_machine_hides_no_slowdown():
     assert outcome(before, a_file(1.0, seed=5, controls=faster), by_controls=True) == "regression"
 
 
+def test_controls_in_one_file_alone_leave_open_whether_the_machine_has_changed():
+    before, after = a_file(controls=QUIET), a_file(seed=5)
+    for one, other in ((before, after), (after, before)):
+        assert outcome(one, other) == "inconclusive"
+        assert all(reason.startswith("only one file has controls") for reason in reasons(one, other))
+    benchmarks = replace(after, points=tuple(replace(p, mode=None) for p in after.points))  # have none at all
+    assert outcome(before, benchmarks) == "fine"
+
+
 def test_without_controls_there_is_nothing_to_scale_by():
     told = (
         "the first and the second file has no controls of this kind with an interval; measure again with this version"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from example_points import a_point
 
-from compute.scaling.derive import compare_points
+from compute.scaling.derive import Baselines, compare_points
 from compute.scaling.statistics import median_interval
 
 SERIAL = a_point(samples=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], work=7.0)
@@ -51,3 +51,13 @@ def test_comparing_twice_changes_nothing():
     once = compare_points([SERIAL, a_point("threads", 2)])
     assert compare_points(once) == once
     assert compare_points(replace(p, seconds=0.1) for p in once) == once
+
+
+def test_a_baseline_is_of_the_same_work_in_the_same_file_and_mode():
+    here, there = (a_point(file=file, mode="strong") for file in ("a.json", "b.json"))
+    alone = a_point("threads", file="b.json", mode="weak")
+    baselines = Baselines([here, there, alone])
+    assert baselines.of(a_point("threads", 2, file="a.json", mode="strong")) == ("serial", here)
+    assert baselines.of(a_point("threads", 2, file="b.json", mode="strong")) == ("serial", there)
+    assert baselines.of(a_point("threads", 2, file="b.json", mode="weak")) == ("one worker", alone)
+    assert baselines.of(a_point("threads", 2, size=1, file="a.json", mode="strong")) == (None, None)
