@@ -19,6 +19,7 @@ from compute.scaling.words import percent
 FEWEST = statistics.FEWEST_ROUNDS  # below it a median has no interval
 MOST = 25  # rounds: a lesson wants to be short, and its effects are large
 SECONDS_OF_A_WAY = 0.02  # that one timed call is to take at least, where its size can be chosen
+TIMES, PATIENCE = 3, 30.0  # of the setting's seconds, and s at least, after which a round is not begun any more
 TRIES = 3  # calls of each size that `enough` tries
 CROWDED = 0.2  # of the time of a thread that computes, in a queue for a CPU: others then decide what speedups say
 LOOK = 0.1  # s for which one is watched: a queue is a few milliseconds long
@@ -38,12 +39,14 @@ def in_rounds(
 ) -> dict[str, list[float]]:
     """The seconds of each way, by round: `{"threads": [0.1, …], …}`. Each way is called once untimed before.
 
-    share: of the setting's seconds that this may take; FEWEST rounds are made in any case. answer: what every call has
+    share: of the setting's seconds that this may take; FEWEST rounds are made in any case, unless a busy machine takes
+    TIMES as long for them: then they have no intervals, and nothing can be told. answer: what every call has
     to return, where it is not None; answers: that of each way, where they differ. A WrongAnswer, before anything is
     told, where one does not. tells: what a call returns are the seconds themselves, such as those of a wait that only
     it sees.
     """
     deadline = time.perf_counter() + share * setting.seconds
+    given_up = time.perf_counter() + max(TIMES * setting.seconds, PATIENCE)
     right = dict.fromkeys(ways, answer) | dict(answers or {})
     for name, way in ways.items():
         setting.say(f"{name} · warming")
@@ -56,7 +59,7 @@ def in_rounds(
     try:
         for done in range(most):
             began = time.perf_counter()
-            if done >= FEWEST and began + latest > deadline:
+            if began + latest > (deadline if done >= FEWEST else given_up) and done:
                 break
             shuffle.shuffle(order)
             for name in order:

@@ -262,3 +262,19 @@ def test_long_names_of_bars_are_folded_and_do_not_run_into_each_other():
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()] == list(names)
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_machine_that_is_too_busy_for_an_interval_ends_the_rounds(monkeypatch):
+    now = [0.0]
+
+    def run() -> None:
+        now[0] += 10.0
+
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: now[0])
+    samples = rounds.in_rounds({"way": run}, Setting(1.0))
+    assert samples == {"way": [10.0, 10.0]}
+    assert len(samples["way"]) < rounds.FEWEST
+    now[0] = 0.0
+    assert len(rounds.in_rounds({"way": run}, Setting(20.0))["way"]) == 5  # three times as long: one warms up
+    now[0] = 0.0
+    assert len(rounds.in_rounds({"way": run}, Setting(100.0))["way"]) == 9
