@@ -76,10 +76,11 @@ def test_a_short_real_run(no_leaks: None) -> None:
     late = {name: median(samples) for name, samples in told["held_up"].items()}
     least = {name: min(samples) for name, samples in told["held_up"].items()}  # other programs make waits longer
     assert late[ONE_GO] > median(told["took"][ONE_GO]) / 3
-    assert late[ONE_GO] > 3 * least[THREAD]
-    assert late[ONE_GO] > 3 * least[PARTS]
+    # Alone it is twenty times. Where fifteen programs share each CPU, every wait is as long as their turns together.
+    assert late[ONE_GO] > 1.5 * least[THREAD]
+    assert late[ONE_GO] > 1.5 * least[PARTS]
     if machine.has_gil():
-        assert late[CALL] > 3 * least[THREAD]
+        assert late[CALL] > 1.5 * least[THREAD]
     assert cooperative.judge(told).word in (HOLDS, UNTOLD)
 
 
