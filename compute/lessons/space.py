@@ -15,7 +15,7 @@ from compute import machine
 from compute.lessons import handing
 from compute.lessons.handing import ARENA, COPYING, PIPE, THREAD, WAYS
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import FEWEST, in_rounds, is_above, ratio, seconds
+from compute.lessons.rounds import FEWEST, crowding, in_rounds, is_above, ratio, seconds, too_crowded
 from compute.scaling import words
 
 SIZES = 1_000, 32_000, 1_000_000, 16_000_000, 256_000_000  # bytes: from a message to more than any cache holds
@@ -36,6 +36,7 @@ def measure(setting: Setting) -> Evidence:
 
 
 def _measured(setting: Setting, stack: ExitStack) -> Evidence:
+    crowded = crowding()
     setting.say("starting processes")
     batches = stack.enter_context(handing.opened())
     trials, sample = _Trials(setting.seconds), SAMPLE * min(setting.seconds / 10, 1)
@@ -60,7 +61,7 @@ def _measured(setting: Setting, stack: ExitStack) -> Evidence:
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
     for (way, size), (name, count) in trials.known.items():
         taken[way][str(size)] = [each / count for each in samples[name]]
-    return {"cpus": machine.usable_cpus(), "seconds": taken, "left": left}
+    return {"cpus": machine.usable_cpus(), "seconds": taken, "left": left, "crowded": max(crowded, crowding())}
 
 
 class _Trials:
@@ -113,11 +114,12 @@ def judge(evidence: Evidence) -> Judgement:
     if pipe is False and most < TELLING:
         pipe = None
     holds = None if thread is None or pipe is None else pipe and not thread
+    crowd = None if holds else too_crowded(evidence["crowded"])
     figures = [figure for way, by in measured.items() for figure in _figures(way, by)]
     return Judgement(
-        holds,
+        None if crowd else holds,
         _found(measured, most),
-        f"{_why(holds, thread, measured)}{_left_out(evidence)}",
+        f"{crowd or _why(holds, thread)}{_left_out(evidence)}",
         tuple(figures),
         (_picture(measured),) if measured else (),
     )
@@ -149,7 +151,7 @@ def _found(measured: Mapping[str, Mapping[int, Any]], size: int) -> str:
     return f"{words.in_bytes(size)} take {words.listed(parts)}"
 
 
-def _why(holds: bool | None, thread: bool | None, measured: Mapping[str, Any]) -> str:
+def _why(holds: bool | None, thread: bool | None) -> str:
     if holds:
         return (
             "a thread and a coroutine are given a reference. A process has memory of its own: what goes through a pipe,"
@@ -159,8 +161,8 @@ def _why(holds: bool | None, thread: bool | None, measured: Mapping[str, Any]) -
     if holds is None:
         return "the rounds do not tell whether a hand-over takes longer for more data; measure for longer"
     if thread:
-        return "a reference has one size, so what grew for threads is something else: other load on this machine"
-    return "a pipe copies what it carries; that this took no longer for more of it is for other load to explain"
+        return "a reference has one size, so what grew for threads is something else that this lesson does not see"
+    return "a pipe copies what it carries; why that took no longer for more of it, this lesson does not see"
 
 
 def _left_out(evidence: Evidence) -> str:

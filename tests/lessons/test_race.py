@@ -15,6 +15,9 @@ from compute.lessons.race import ATOMIC, CALL, LOCK, PLAIN
 from kernels.definition import numba_is_here
 
 ROUNDS = 6
+TRIES = (
+    20  # short lessons until an update is lost: where others have the CPUs, one thread may end before another begins
+)
 
 
 def evidence(plain: int, call: int, lock: int = 0, atomic: int | None = 0, gil: bool = True, cpus: int = 2) -> Any:
@@ -81,14 +84,19 @@ def test_without_a_compiler_the_atomic_add_is_said_to_be_missing() -> None:
 
 
 def test_two_real_threads_lose_updates_and_no_guarded_one() -> None:
-    held = conduct.hold(race.LESSON, Setting(1.0))
-    lost = held.evidence["lost"]
-    assert sum(lost[CALL]) > 0
+    for _ in range(TRIES):
+        held = conduct.hold(race.LESSON, Setting(1.0))
+        lost = held.evidence["lost"]
+        if sum(lost[CALL]):
+            break
     assert sum(lost[LOCK]) == 0
     assert (ATOMIC in lost) == numba_is_here()
     assert sum(lost.get(ATOMIC, [0])) == 0
     assert {len(counts) for counts in lost.values()} == {len(s) for s in held.evidence["samples"].values()}
-    assert held.judgement.word == HOLDS
+    lossy = sum(lost[CALL]) + sum(lost[PLAIN]) > 0
+    # Without a GIL, threads have to be on two CPUs at the same moment, which others may have.
+    assert lossy or not machine.has_gil()
+    assert held.judgement.word == (HOLDS if lossy else UNTOLD)
     assert ("Since 3.10" in held.judgement.why) == (machine.has_gil() and not sum(lost[PLAIN]))
 
 

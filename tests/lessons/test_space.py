@@ -22,7 +22,14 @@ from compute.scaling.verify import WrongAnswer
 PYTHON = {"python": "3.13.0", "implementation": "CPython", "gil": True, "path": "/usr/bin/python3"}
 
 
-def evidence(thread: tuple[float, ...], pipe: tuple[float, ...], left: Any = (), rounds: int = 6, **others: Any) -> Any:
+def evidence(
+    thread: tuple[float, ...],
+    pipe: tuple[float, ...],
+    left: Any = (),
+    rounds: int = 6,
+    crowded: float = 0.0,
+    **others: Any,
+) -> Any:
     """Microseconds of a hand-over at 1 kB, at 1 MB and at 256 MB, as far as they go."""
     sizes = 1_000, 1_000_000, 256_000_000
     ways = {THREAD: thread, PIPE: pipe, **others}
@@ -36,6 +43,7 @@ def evidence(thread: tuple[float, ...], pipe: tuple[float, ...], left: Any = (),
             for way, all_ in ways.items()
         },
         "left": [{"way": way, "size": size, "why": why} for way, size, why in left],
+        "crowded": crowded,
     }
 
 
@@ -61,7 +69,14 @@ def test_a_reference_has_one_price_and_a_copy_has_many() -> None:
 def test_a_thread_that_waits_for_data_contradicts_the_statement() -> None:
     judgement = space.judge(evidence((20, 200, 2000), (50, 500, 300_000)))
     assert judgement.word == FAILS
-    assert "other load on this machine" in judgement.why
+    assert "what grew for threads is something else" in judgement.why
+
+
+def test_a_machine_that_others_crowd_refutes_nothing() -> None:
+    judgement = space.judge(evidence((20, 200, 2000), (50, 500, 300_000), crowded=0.7))
+    assert judgement.word == UNTOLD
+    assert "others have the CPUs" in judgement.why
+    assert space.judge(evidence((20, 20, 21), (50, 500, 300_000), crowded=0.7)).word == HOLDS
 
 
 def test_a_pipe_that_carries_more_in_the_same_time_contradicts_it() -> None:
