@@ -36,10 +36,11 @@ def measure(setting: Setting) -> Evidence:
 
 
 def _measured(setting: Setting, stack: ExitStack) -> Evidence:
-    crowded = crowding()
+    began, crowded = time.perf_counter(), crowding()
     setting.say("starting processes")
     batches = stack.enter_context(handing.opened())
-    trials, sample = _Trials(setting.seconds), SAMPLE * min(setting.seconds / 10, 1)
+    left_to_us = max(setting.seconds - (time.perf_counter() - began), setting.seconds / 2)
+    trials, sample = _Trials(left_to_us), SAMPLE * min(setting.seconds / 10, 1)
     left, heap = [], np.empty(0, np.int64)  # type: ignore[var-annotated]
     for size in SIZES:
         for way in WAYS:
@@ -57,7 +58,7 @@ def _measured(setting: Setting, stack: ExitStack) -> Evidence:
                 why = str(error)
             if why is not None:
                 left.append({"way": way, "size": size, "why": why})
-    samples = in_rounds(trials.ways, setting, max(0.0, 1 - trials.spent / setting.seconds))
+    samples = in_rounds(trials.ways, setting, max(0.0, left_to_us - trials.spent) / setting.seconds)
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
     for (way, size), (name, count) in trials.known.items():
         taken[way][str(size)] = [each / count for each in samples[name]]
@@ -87,7 +88,7 @@ class _Trials:
         set_up, one = setting_up * size / before, took * size / before
         rounds = (self._round + one) * (FEWEST + 1)  # one warms up
         if self.spent + set_up + 2 * one + rounds > self._budget or set_up > SETTING_UP * self._budget:
-            return f"it would make the lesson longer than {self._budget:g} s"
+            return "the lesson has no time for it"
         return None
 
     def add(self, way: str, size: int, batch: Callable[[int], object], setting_up: float, sample: float) -> None:
@@ -171,7 +172,7 @@ def _left_out(evidence: Evidence) -> str:
     for gone in evidence["left"]:
         reasons.setdefault((gone["why"], gone["size"]), []).append(gone["way"])
     return "".join(
-        f". Left out from {words.in_bytes(size)} on: {words.listed(ways)} ({why})"
+        f". Left out from {words.in_bytes(size)} on: {'all' if len(ways) == len(WAYS) else words.listed(ways)} ({why})"
         for (why, size), ways in reasons.items()
     )
 

@@ -101,11 +101,17 @@ def test_what_cannot_be_told_is_not_told(told: Any) -> None:
 
 def test_what_was_left_out_is_told_with_its_reason() -> None:
     reason = "/dev/shm has 64 MB free and 768 MB are needed"
-    left = [(COPIED, 256_000_000, reason), (ARENA, 256_000_000, reason), (PIPE, 256_000_000, "it would be too long")]
+    left = [
+        (COPIED, 256_000_000, reason),
+        (ARENA, 256_000_000, reason),
+        (PIPE, 256_000_000, "the lesson has no time for it"),
+    ]
     judgement = space.judge(evidence((20, 20, 20), (50, 500), left))
     assert judgement.found.startswith("1 MB take 20.0 µs to reach a thread")
     assert f"Left out from 256 MB on: {COPIED} and {ARENA} ({reason})" in judgement.why
-    assert "Left out from 256 MB on: pipe (it would be too long)" in judgement.why
+    assert "Left out from 256 MB on: pipe (the lesson has no time for it)" in judgement.why
+    everything = space.judge(evidence((20, 20), (50, 500), [(way, 256_000_000, "no time") for way in WAYS]))
+    assert everything.why.endswith("Left out from 256 MB on: all (no time)")
 
 
 def test_real_hand_overs_in_their_order() -> None:
