@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 Scale = Callable[..., Any]
 
 MARKER = "scaling"
-LINES = (
-    "scaling"  # user_properties of this name are lines of the terminal's summary: they come back from xdist's workers
-)
-ASKED: pytest.StashKey[Any] = pytest.StashKey()  # what a marked test asks for
-MEASURED: pytest.StashKey[list[Any]] = pytest.StashKey()  # of a marked test: what it has measured so far
+# user_properties of this name are lines of the terminal's summary. They also come back from xdist's workers.
+LINES = "scaling"
+ASKED: pytest.StashKey[Any] = pytest.StashKey()  # the marker's arguments
+MEASURED: pytest.StashKey[list[Any]] = pytest.StashKey()  # the works that a marked test has measured so far
 TWICE = (
     "this test calls scaling() for the second time, and pytest-benchmark keeps one timing a test: parametrize the test,"
     " or mark it with @pytest.mark.scaling(on=..., workers=...), which measures at every call"
