@@ -21,7 +21,7 @@ test-fast: $(DEV)
 	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
 
 # On a free-threaded Python for which numba has no wheel (3.13): what needs no compiler, in an environment of its own.
-# pip would try to build numba, so what setup.cfg names is installed without it. make test-free-threaded PYTHON=python3.13t
+# Of wheels alone: pip would build what has none yet, numba above all. make test-free-threaded PYTHON=python3.13t
 FREE := .venv-free-threaded
 FREE_NEEDS := numpy joblib cloudpickle pytest-benchmark threadpoolctl psutil rich typer matplotlib \
 	hypothesis pytest pytest-timeout pytest-xdist
@@ -29,7 +29,7 @@ FREE_NEEDS := numpy joblib cloudpickle pytest-benchmark threadpoolctl psutil ric
 test-free-threaded:
 	$(PYTHON) -c 'import sys; sys.exit(sys._is_gil_enabled())'
 	$(PYTHON) -m venv $(FREE)
-	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check $(FREE_NEEDS)
+	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(FREE_NEEDS)
 	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(FREE)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
