@@ -18,7 +18,8 @@ test-all: $(DEV)
 
 # What says most in a minute: pure functions, reports, documents.
 test-fast: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow' --ignore tests/scaling/test_programs.py \
+		tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
 
 # On a free-threaded Python for which numba has no wheel (3.13): what needs no compiler, in an environment of its own.
 # Of wheels alone: pip would build what has none yet, numba above all. make test-free-threaded PYTHON=python3.13t

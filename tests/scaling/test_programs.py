@@ -29,6 +29,7 @@ UNSURE = "noise", "unknown", "inconclusive"  # what a verdict may be where other
 two_cpus = pytest.mark.skipif(machine.usable_cpus() < 2, reason="nothing scales on one CPU")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads are told of by /proc alone")
 with_a_gil = pytest.mark.skipif(not machine.has_gil(), reason="threads of this Python take no turns")
+slow = pytest.mark.slow
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
@@ -45,11 +46,12 @@ def measured(name):
     ("name", "cause", "told"),
     [
         ("serial_part", "serial fraction", "a serial fraction of"),
-        ("deaf", "workers ignored", "at work with 1 worker and with 2, in the same time"),
         pytest.param("turns", "lock", "threads take turns", marks=with_a_gil),
-        ("crowd", "oversubscription", "at work with 1 worker already"),
         ("even", "none", "nothing wrong"),
-        ("stream", "memory bandwidth", "limited by memory bandwidth"),
+        # Twelve runs of half a second each; `make proof-programs` plants all of them as well.
+        pytest.param("deaf", "workers ignored", "at work with 1 worker and with 2, in the same time", marks=slow),
+        pytest.param("crowd", "oversubscription", "at work with 1 worker already", marks=slow),
+        pytest.param("stream", "memory bandwidth", "limited by memory bandwidth", marks=slow),
     ],
 )
 def test_the_verdict_names_what_was_planted(name, cause, told):
