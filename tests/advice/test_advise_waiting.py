@@ -41,7 +41,7 @@ def test_what_a_kernel_says_needs_no_look():
 
 
 def test_more_lanes_than_cpus_are_tried_and_advised():
-    advice = advise(each(waits), range(20), on=["threads", "processes"], budget=8)
+    advice = advise(each(waits), range(20), on=["threads", "processes"], budget=12)
     assert isinstance(advice.use.on, Threads)
     assert advice.use.on.workers >= 10
     assert "I/O-bound: on one core it waits for" in str(advice)
