@@ -1,5 +1,6 @@
 """A lane in each of several subinterpreters: what runs there, what is refused before anything begins, and its end."""
 
+import builtins
 import gc
 import os
 import threading
@@ -395,3 +396,9 @@ def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
         "time.sleep(0.5)\n"
     )
     assert done.stdout.splitlines() == ["the program ended in the middle of this run"]
+
+
+def test_what_the_user_has_put_among_pythons_builtins_is_found_there(pool, monkeypatch):
+    monkeypatch.setattr(builtins, "shouted", lambda x: f"{x}!", raising=False)
+    monkeypatch.setattr(builtins, "ascii", lambda x: f"<{x}>")
+    assert pool.map(lambda x: shouted(ascii(x)), ["a"]) == ["<a>!"]  # noqa: F821

@@ -23,7 +23,7 @@ from compute.backends.backend import Refused
 from compute.backends.interpreters.subinterpreter import obstacle
 from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.parts import codes_of, globals_of, imported_by, runs_code_for_attributes
+from kernels.compilation.parts import builtins_of, codes_of, globals_of, imported_by, runs_code_for_attributes
 from kernels.compilation.reach import reach_of
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
@@ -174,9 +174,8 @@ class _Description:
         for inner in codes_of(code):
             self._check(function, inner)
         number = self._number(function)
-        names = {
-            read: self.of(function.__globals__[read], read) for read in globals_of(code) if read in function.__globals__
-        }
+        found = {read: function.__globals__[read] for read in globals_of(code) if read in function.__globals__}
+        names = {read: self.of(one, read) for read, one in (found | builtins_of(function)).items()}
         cells = [
             self.of(cell.cell_contents, read)
             for read, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
