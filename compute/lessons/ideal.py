@@ -19,7 +19,6 @@ PARTS = 100  # of a lesson's time, of which a serial run is one: there are round
 BUDGET = 0.8  # of a lesson's time: opening pools and compiling comes on top
 SLACK = 1.05  # of N: a neighbour that slowed the serial runs makes so much of N-fold, and no machine gave it
 NEAR = 0.9  # of what the machine allows: below it, the loss wants a name
-ON = "threads", "processes"
 
 
 @kernel(dtype=int)
@@ -32,8 +31,8 @@ def collatz(lo, hi, out, n):
         out[i] = steps
 
 
-def scaling_of(variant, n, workers, **how):
-    return scale(collatz, n, on=ON, variants=[variant], workers=workers, **how)
+def scaling_of(variant, n, **how):
+    return scale(collatz, n, variants=[variant], **how)  # on threads and on processes
 
 
 def measure(setting: Setting) -> Evidence:
@@ -53,7 +52,7 @@ def measure(setting: Setting) -> Evidence:
     found = scaling_of(
         variant,
         n,
-        counts,
+        workers=counts,
         budget=BUDGET * setting.seconds,
         progress=lambda done, total, label: setting.say(label),
     )

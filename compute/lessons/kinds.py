@@ -23,7 +23,7 @@ from kernels.waiting.server import served
 CPU_BOUND, IO_BOUND, MIXED = "CPU-bound", "I/O-bound", "mixed"
 KNOWN = {"squares": CPU_BOUND, "unpack": CPU_BOUND, "sleep": IO_BOUND, "reply": IO_BOUND, "both": MIXED}
 COMPUTES, WAITS = 0.8, 0.1  # of its time on a CPU: more is CPU-bound, less is I/O-bound; `advise` draws the same lines
-WAIT = 0.01  # s until the server replies: it is not far away
+WAIT = 0.01  # s until the server replies, which is not far away; `both` and sleep wait for as long
 UNPACKED = 2**23  # bytes: some milliseconds
 OWN = 0.4  # of a lesson's time, for the reader's own task
 
@@ -44,7 +44,7 @@ def reply(server):
 
 
 def both():
-    time.sleep(WAIT)
+    time.sleep(0.01)
     return squares()
 
 
