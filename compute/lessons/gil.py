@@ -12,7 +12,7 @@ from compute.backends.backend import Pool
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
+from compute.lessons.rounds import CROWDED, crowding, enough, in_rounds, is_above, ratio, too_crowded
 from compute.scaling.words import percent
 from compute.scaling.words import seconds as seconds_in_words
 from kernels import kernel
@@ -130,7 +130,12 @@ def _why(evidence: Evidence, side_by_side: bool | None, share: float) -> str:
         )
     if side_by_side:
         return "this interpreter has a GIL, and still they ran side by side: the loop must have let go of it"
-    return f"one thread at a time runs Python; each of two is blocked by the GIL for {percent(share)} of its time"
+    waited = evidence["waited"]["2"]
+    queued = (waited["queued"] or 0.0) / waited["wall"]
+    others = f", and queues for {percent(queued)} for a CPU that others have" if queued > CROWDED else ""
+    return (
+        f"one thread at a time runs Python; each of two is blocked by the GIL for {percent(share)} of its time{others}"
+    )
 
 
 def _picture(samples: Mapping[str, Any], speedups: Mapping[str, Figure], cpus: int) -> Picture:

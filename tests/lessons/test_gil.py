@@ -51,6 +51,14 @@ def test_others_who_have_the_cpus_refute_nothing(has_gil: bool) -> None:
     assert gil.judge(evidence(1.02) | {"crowded": 0.8}).word == HOLDS
 
 
+def test_a_queue_for_cpus_is_told_apart_from_the_gil() -> None:
+    told = evidence(1.02)
+    told["waited"]["2"] = {"wall": 0.2, "cpu": 0.06, "queued": 0.12, "switches": 40}
+    assert gil.judge(told).why.endswith(
+        "blocked by the GIL for 10 % of its time, and queues for 60 % for a CPU that others have"
+    )
+
+
 def test_threads_that_run_side_by_side_do_not() -> None:
     judgement = gil.judge(evidence(0.52, has_gil=False))
     assert judgement.word == FAILS
