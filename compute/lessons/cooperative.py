@@ -11,9 +11,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from compute import machine
-from compute.lanes import usage
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, enough, in_rounds, is_above, ratio, seconds
+from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import seconds as in_words
@@ -64,17 +63,16 @@ def measure(setting: Setting) -> Evidence:
     piece = max(1, n // PIECES)
     total, total_of_calls = compute(0, n), calls * (calls - 1) // 2
     one_go, in_pieces = (lambda: compute_in_one_go(n)), (lambda: compute_in_pieces(n, piece))
-    queued: list[float] = []
+    crowded = crowding()
     held_up = {
         ONE_GO: lambda: awaited(_beside_a_coroutine, one_go, total),
         PARTS: lambda: awaited(_beside_a_coroutine, in_pieces, total),
-        THREAD: lambda: _beside_a_thread(lambda: compute(0, n), total, queued),
-        CALL: lambda: _beside_a_thread(lambda: compute_in_one_call_of_c(calls), total_of_calls, []),
+        THREAD: lambda: _beside_a_thread(lambda: compute(0, n), total),
+        CALL: lambda: _beside_a_thread(lambda: compute_in_one_call_of_c(calls), total_of_calls),
     }
     costs = {ONE_GO: lambda: awaited(compute_in_one_go, n), PARTS: lambda: awaited(compute_in_pieces, n, piece)}
-    return {
+    told = {
         "held_up": in_rounds(held_up, setting, 0.6, tells=True),
-        "queued": statistics.median(queued),
         "took": in_rounds(costs, setting, 0.3, answer=total),
         "sleeps": SLEEPS,
         "slept": in_rounds({"sleep": lambda: awaited(sleep_no_time, SLEEPS)}, setting, 0.1)["sleep"],
@@ -83,6 +81,7 @@ def measure(setting: Setting) -> Evidence:
         "cpus": machine.usable_cpus(),
         "interval": sys.getswitchinterval(),
     }
+    return told | {"crowded": max(crowded, crowding())}
 
 
 async def _beside_a_coroutine(compute: Callable[[], Coroutine[Any, Any, int]], total: int) -> float:
@@ -105,16 +104,16 @@ async def _beside_a_coroutine(compute: Callable[[], Coroutine[Any, Any, int]], t
     return max(late)
 
 
-def _beside_a_thread(compute: Callable[[], int], total: int, queued: list[float]) -> float:
-    """The same of two threads; queued: added to it, for how much of that its CPU was another program's."""
-    late: list[tuple[float, float]] = []
+def _beside_a_thread(compute: Callable[[], int], total: int) -> float:
+    """The same of two threads."""
+    late: list[float] = []
     over = threading.Event()
 
     def tick() -> None:
         while not over.is_set():
-            began, before = time.perf_counter(), usage.queued()
+            began = time.perf_counter()
             time.sleep(TICK)
-            late.append((time.perf_counter() - began - TICK, usage.queued() - before))
+            late.append(time.perf_counter() - began - TICK)
 
     ticking = threading.Thread(target=tick)
     try:
@@ -127,9 +126,7 @@ def _beside_a_thread(compute: Callable[[], int], total: int, queued: list[float]
         over.set()
         if ticking.is_alive():
             ticking.join()
-    longest, of_others = max(late)
-    queued.append(of_others)
-    return longest
+    return max(late)
 
 
 def _check(value: int, total: int) -> None:
@@ -144,13 +141,12 @@ def judge(evidence: Evidence) -> Judgement:
     costs = ratio(f"computing in {evidence['pieces']} pieces: time over one go", took[PARTS], took[ONE_GO])
     sleep = seconds("await asyncio.sleep(0)", evidence["slept"], evidence["sleeps"])
     holds = is_above(longer, LONGER)
-    if holds is False and evidence["queued"] > waits[THREAD].value / 2:
-        holds = None
+    crowd = None if holds else too_crowded(evidence["crowded"])
     return Judgement(
-        holds,
+        None if crowd else holds,
         f"a coroutine that computes for {in_words(statistics.median(took[ONE_GO]))} holds up the others for"
         f" {in_words(waits[ONE_GO].value)}, a thread for {in_words(waits[THREAD].value)}",
-        _why(evidence, holds, {name: figure.value for name, figure in waits.items()}, sleep.value),
+        crowd or _why(evidence, holds, {name: figure.value for name, figure in waits.items()}, sleep.value),
         (longer, *waits.values(), costs, sleep),
         (_picture(waits),),
     )
@@ -158,8 +154,6 @@ def judge(evidence: Evidence) -> Judgement:
 
 def _why(evidence: Evidence, holds: bool | None, waits: Mapping[str, float], sleep: float) -> str:
     interval = in_words(evidence["interval"])
-    if holds is None and evidence["queued"] > waits[THREAD] / 2:
-        return f"for {in_words(evidence['queued'])} of that others had the CPUs; try it on a quiet machine"
     if holds is None:
         return f"the rounds do not tell whether that is over {LONGER:g} times as long; measure for longer"
     if not holds:

@@ -13,15 +13,14 @@ from compute.backends.backend import Backend, Pool
 from compute.backends.interpreters import Interpreters
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import enough, in_rounds, is_above, ratio
+from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import listed, percent
+from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
 from kernels import kernel
 
 RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
 FASTER = 1.25  # of two over one: beyond it they did run side by side
-BUSY = 0.2  # of their time, for which lanes that are slow queued for CPUs: then others had these, and nothing is shown
 SMALL = 1000  # indices for which all have to give the same
 PYTHON, COMPILED, INTERPRETERS = "Python on threads", "machine code on threads", "Python on interpreters"
 WITHOUT_GIL = "python3.14t", "python3.15t", "python3.13t"  # the names that installers give them; the best one first
@@ -49,11 +48,11 @@ CANDIDATES: tuple[tuple[str, type[Backend], str], ...] = (
 
 
 def measure(setting: Setting) -> Evidence:
-    """Seconds with one worker and with two, of Python and of what holds no GIL; how long the two queued for CPUs."""
+    """Seconds with one worker and with two, of Python and of what holds no GIL."""
     missing: dict[str, str] = {}
     ways: dict[str, Callable[[], int]] = {}
     answers: dict[str, int] = {}
-    seen: dict[str, Callable[[], float | None]] = {}
+    crowded = crowding()
     with contextlib.ExitStack() as stack:
         for name, backend, variant in CANDIDATES:
             setting.say(name)
@@ -66,12 +65,14 @@ def measure(setting: Setting) -> Evidence:
             for count, pool in ("1", one), ("2", two):
                 ways[f"{name}, {count}"] = functools.partial(steps_by, pool, variant, n)
                 answers[f"{name}, {count}"] = answer
-            seen[name] = functools.partial(_queued, two, variant, n)
         samples = in_rounds(ways, setting, answers=answers)
-        queued = {name: look() for name, look in seen.items()}
     return {
-        "samples": {name: {count: samples[f"{name}, {count}"] for count in ("1", "2")} for name in seen},
-        "queued": queued,
+        "samples": {
+            name: {count: samples[f"{name}, {count}"] for count in ("1", "2")}
+            for name, *_ in CANDIDATES
+            if name not in missing
+        },
+        "crowded": max(crowded, crowding()),
         "missing": missing,
         "cpus": machine.usable_cpus(),
         "gil": machine.has_gil(),
@@ -91,42 +92,29 @@ def _size_and_answer(name: str, one: Pool, two: Pool, variant: str, run: float) 
     return n, steps_by(one, variant, n)
 
 
-def _queued(pool: Pool, variant: str, n: int) -> float | None:
-    """The share of its lanes' time in which they were ready, and others had the CPUs; None where nothing tells."""
-    with pool.observed():
-        lanes = pool.run(collatz, n, variant=variant).timeline.lanes
-    waits = [lane.queued for lane in lanes if lane.queued is not None]
-    wall = sum(lane.wall for lane in lanes)
-    return sum(waits) / wall if wall and len(waits) == len(lanes) else None
-
-
 def judge(evidence: Evidence) -> Judgement:
     samples, cpus, gil = evidence["samples"], evidence["cpus"], evidence["gil"]
     speedups = {name: ratio(f"{name}: two over one", taken["1"], taken["2"]) for name, taken in samples.items()}
     freed = [name for name in speedups if name != PYTHON or not gil]
     side_by_side = {name: is_above(speedups[name], FASTER) for name in freed} if cpus > 1 else {}
-    slow = [name for name, is_faster in side_by_side.items() if is_faster is False]
-    busy = [name for name in slow if (evidence["queued"][name] or 0.0) > BUSY]
-    held = [name for name in slow if name not in busy]
+    held = [name for name, is_faster in side_by_side.items() if is_faster is False]
     untold = [name for name, is_faster in side_by_side.items() if is_faster is None]
+    crowd = too_crowded(evidence["crowded"]) if side_by_side else None
     found = listed([f"{name} {in_digits(figure.value)}" for name, figure in speedups.items()])
     return Judgement(
-        False if held else None if busy or untold or not side_by_side else True,
+        None if crowd or (untold and not held) or not side_by_side else not held,
         f"a second worker makes {found} times as fast" if speedups else "nothing was measured",
-        "; ".join([_why(evidence, held, busy, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
+        "; ".join([crowd or _why(evidence, held, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
         tuple(speedups.values()),
         (_picture(speedups, cpus),) if speedups else (),
     )
 
 
-def _why(evidence: Evidence, held: list[str], busy: list[str], untold: list[str]) -> str:
+def _why(evidence: Evidence, held: list[str], untold: list[str]) -> str:
     if evidence["cpus"] < 2:
         return "with one usable CPU nothing can run side by side, with a GIL or without"
     if held:
         return f"{listed(held)} had a second CPU and gained nothing by it: something inside the interpreter is shared"
-    if busy:
-        queued = percent(evidence["queued"][busy[0]])
-        return f"others had the CPUs: {busy[0]} queued for them for {queued} of the time; try it on a quiet machine"
     if untold:
         return f"the rounds do not tell whether two are {FASTER} times as fast for {listed(untold)}; measure for longer"
     if not evidence["gil"]:

@@ -17,7 +17,7 @@ from compute import machine
 from compute.lanes import interrupts
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, enough, in_rounds, is_above, ratio, seconds
+from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
 from compute.scaling.words import seconds as in_words
@@ -168,7 +168,7 @@ def measure(setting: Setting) -> Evidence:
     """Seconds for one item, by kind of stages, way and round."""
     missing: dict[str, str] = {}
     counts: dict[str, int] = {}
-    run = min(RUN, setting.seconds / 150)
+    run, crowded = min(RUN, setting.seconds / 150), crowding()
     with contextlib.ExitStack() as stack:
         through: Callable[[str, int], int] | None = None
         try:
@@ -191,7 +191,8 @@ def measure(setting: Setting) -> Evidence:
     samples: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
     for kind, way in ways:
         samples[kind][way] = [s / counts[kind] for s in taken[f"{kind}: {way}"]]
-    return {"samples": samples, "missing": missing, "cpus": machine.usable_cpus(), "gil": machine.has_gil()}
+    told = {"samples": samples, "missing": missing, "cpus": machine.usable_cpus(), "gil": machine.has_gil()}
+    return told | {"crowded": max(crowded, crowding())}
 
 
 def _coroutines_of(work: str, room: int, n: int) -> int:
@@ -222,12 +223,13 @@ def judge(evidence: Evidence) -> Judgement:
     one, light = (
         listed([f"{in_words(costs[kind, way].value)} as {way}" for way in samples[kind]]) for kind in (ONE, LIGHT)
     )
+    crowd = too_crowded(evidence["crowded"]) if lost or untold else None
     return Judgement(
-        False if lost else None if untold else True,
+        None if crowd or (untold and not lost) else not lost,
         f"an item goes through {STAGES} light stages in {one}, one by one, and in {light} with room between them",
         "; ".join(
             [
-                _why(evidence, lost, untold),
+                crowd or _why(evidence, lost, untold),
                 *_elsewhere(times),
                 *(f"no {n}: {w}" for n, w in evidence["missing"].items()),
             ]

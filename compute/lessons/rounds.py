@@ -162,6 +162,6 @@ def too_crowded(share: float) -> str | None:
     if share <= CROWDED:
         return None
     return (
-        f"others have the CPUs, for which even one thread queues for {percent(share)} of its time, so speedups say"
+        f"others have the CPUs, for which even one thread queues for {percent(share)} of its time, so ratios say"
         " nothing; hold it again when it is quiet"
     )

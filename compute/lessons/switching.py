@@ -19,7 +19,7 @@ from compute.lanes import usage
 from compute.lessons.footprint import bytes_of_one
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, enough, in_rounds, is_above, ratio, seconds
+from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
 from compute.scaling.words import listed, three_digits
 from compute.scaling.words import seconds as in_words
 
@@ -91,6 +91,7 @@ def a_process() -> Iterator[Partner]:
 def measure(setting: Setting) -> Evidence:
     """Seconds of a switch, by round; the system's switches for one; bytes for one of each."""
     missing: dict[str, str] = {}
+    crowded = crowding()
     with contextlib.ExitStack() as stack:
         runs: dict[str, Callable[[int], Any]] = {"coroutines": _two_coroutines}
         children: dict[str, int] = {}
@@ -115,6 +116,7 @@ def measure(setting: Setting) -> Evidence:
         "bytes": {kind: size for kind in MANY if (size := bytes_of_one(kind)) is not None},
         "missing": missing,
         "gil": machine.has_gil(),
+        "crowded": max(crowded, crowding()),
     }
 
 
@@ -180,10 +182,12 @@ def judge(evidence: Evidence) -> Judgement:
     needed = system["coroutines"] is not None and system["coroutines"] > OF_THE_SYSTEM
     shown = [name for name in ("coroutines", cheapest, "processes") if name in costs]
     found = listed([f"two {name} {in_words(costs[name].value)}" for name in shown])
+    holds = False if needed else cheaper
+    crowd = None if holds else too_crowded(evidence["crowded"])
     return Judgement(
-        False if needed else cheaper,
+        None if crowd else holds,
         f"a switch takes {found}",
-        _why(evidence, cheapest, cheaper, needed)
+        (crowd or _why(evidence, cheapest, cheaper, needed))
         + "".join(f"; no {n}: {why}" for n, why in evidence["missing"].items()),
         (times, *figures),
         tuple(_pictures(costs, evidence["bytes"])),

@@ -22,7 +22,7 @@ def evidence(rounds: int = FEWEST, **told: Any) -> dict[str, Any]:
     late = {ONE_GO: 0.1, PARTS: 0.001, THREAD: 0.005, CALL: 0.1} | told.pop("late", {})
     return {
         "held_up": {name: [s * (1 + k / 1000) for k in range(rounds)] for name, s in late.items()},
-        "queued": 0.0,
+        "crowded": 0.0,
         "took": {ONE_GO: [0.1] * rounds, PARTS: [0.102] * rounds},
         "sleeps": 2000,
         "slept": [0.002] * rounds,
@@ -61,11 +61,11 @@ def test_a_thread_that_holds_up_the_others_does_not() -> None:
 
 
 def test_where_others_had_the_cpus_it_cannot_be_told() -> None:
-    judgement = cooperative.judge(evidence(late={THREAD: 0.06}, queued=0.05))
+    judgement = cooperative.judge(evidence(late={THREAD: 0.06}, crowded=0.8))
     assert judgement.word == UNTOLD
-    assert judgement.why == "for 50.0 ms of that others had the CPUs; try it on a quiet machine"
-    assert cooperative.judge(evidence(late={THREAD: 0.06}, queued=0.02)).word == FAILS
-    assert cooperative.judge(evidence(late={THREAD: 0.02}, queued=0.02)).word == HOLDS
+    assert "queues for 80 % of its time" in judgement.why
+    assert cooperative.judge(evidence(late={THREAD: 0.06}, crowded=0.1)).word == FAILS
+    assert cooperative.judge(evidence(crowded=0.8)).word == HOLDS
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_told_is_not_told() -> None:
 
 def test_a_wrong_sum_is_never_timed() -> None:
     with pytest.raises(WrongAnswer, match="gave 5, not 6"):
-        cooperative._beside_a_thread(lambda: 5, 6, [])
+        cooperative._beside_a_thread(lambda: 5, 6)
 
 
 def test_a_short_real_run(no_leaks: None) -> None:

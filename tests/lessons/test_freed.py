@@ -22,7 +22,7 @@ def evidence(two: dict[str, float], *, rounds: int = 6, **told: Any) -> dict[str
     one = [0.100 + 0.0001 * k for k in range(rounds)]
     return {
         "samples": {name: {"1": one, "2": [s * share for s in one]} for name, share in two.items()},
-        "queued": dict.fromkeys(two, 0.01),
+        "crowded": 0.01,
         "missing": {},
         "cpus": 2,
         "gil": True,
@@ -59,11 +59,10 @@ def test_machine_code_that_gains_nothing_does_not_hold_it() -> None:
 
 def test_where_others_had_the_cpus_it_cannot_be_told() -> None:
     told = evidence({freed.COMPILED: 1.0, freed.INTERPRETERS: 0.5})
-    judgement = freed.judge(told | {"queued": {freed.COMPILED: 0.45, freed.INTERPRETERS: 0.01}})
+    judgement = freed.judge(told | {"crowded": 0.45})
     assert judgement.word == UNTOLD
-    assert judgement.why.startswith("others had the CPUs: machine code on threads queued for them for 45 % of the time")
-    judgement = freed.judge(told | {"queued": {freed.COMPILED: None, freed.INTERPRETERS: None}})
-    assert judgement.word == FAILS
+    assert judgement.why.startswith("others have the CPUs, for which even one thread queues for 45 % of its time")
+    assert freed.judge(told).word == FAILS
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def evidence(changed: dict[tuple[str, str], float] | None = None, rounds: int = 
     samples: dict[str, dict[str, list[float]]] = {}
     for (kind, way), cost in (COSTS | (changed or {})).items():
         samples.setdefault(kind, {})[way] = [cost * (1 + k / 1000) for k in range(rounds)]
-    return {"samples": samples, "missing": {}, "cpus": 2, "gil": True} | told
+    return {"samples": samples, "missing": {}, "cpus": 2, "gil": True, "crowded": 0.0} | told
 
 
 def test_cheaper_coroutines_hold_the_statement_and_where_they_are_not_is_said() -> None:
@@ -67,6 +67,7 @@ def test_cheaper_coroutines_hold_the_statement_and_where_they_are_not_is_said() 
 def test_a_cheaper_way_than_coroutines_does_not(kind: str, way: str, gil: bool, why: str) -> None:
     judgement = pipeline.judge(evidence({(kind, way): 2e-6}, gil=gil))
     assert judgement.word == FAILS
+    assert pipeline.judge(evidence({(kind, way): 2e-6}, gil=gil, crowded=0.8)).word == UNTOLD
     assert f"{kind} stages cost no more as {way}" in judgement.why
     assert why in judgement.why
 

@@ -25,6 +25,7 @@ def evidence(rounds: int = FEWEST, **told: Any) -> dict[str, Any]:
         "bytes": {"coroutine": 2000.0, "thread": 50_000.0, "process": 7e6},
         "missing": {},
         "gil": True,
+        "crowded": 0.0,
     } | told
 
 
@@ -47,6 +48,8 @@ def test_cheaper_coroutines_hold_the_statement() -> None:
 def test_the_cheapest_threads_decide() -> None:
     judgement = switching.judge(evidence(costs={"threads": 0.5e-6}))
     assert judgement.word == FAILS
+    assert switching.judge(evidence(costs={"threads": 0.5e-6}, crowded=0.8)).word == UNTOLD
+    assert switching.judge(evidence(crowded=0.8)).word == HOLDS
     assert judgement.why.startswith("threads are as cheap here as coroutines, which hand over within one thread, with")
 
 
