@@ -36,7 +36,7 @@ SHARED_MEMORY = Path("/dev/shm")
 # keep their names, and folders of multiprocessing's sockets that we have made. A folder that multiprocessing made
 # itself is marked by a file nfold-owner-PID in it.
 IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
-IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped)-(\d+)-\w+|pymp-\w+")
+IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code)-(\d+)-\w+|pymp-\w+")
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compute.cli import terminal
+from compute.cli.command import ended_as_by_ctrl_c
 from compute.cli.commands import app, refusing
 from compute.cli.ending import CUT
 
@@ -71,7 +72,8 @@ def lessons(
         report.ready({"html": html, "json": json, "png": png})
         others = [Interpreter.of(path) for path in dict.fromkeys(python or ())]
     course = conduct.empty_course()
-    held, code = _held(chosen, others, setting)
+    with ended_as_by_ctrl_c():  # another interpreter would go on by itself
+        held, code = _held(chosen, others, setting)
     if not held:
         return code
     course = replace(course, experiments=tuple(held))

@@ -123,7 +123,8 @@ def _environment(folder: str) -> dict[str, str]:
 def _our_code() -> Iterator[str]:
     """A folder with our packages and nothing else: where they are installed, this interpreter's libraries are, too."""
     root = Path(__file__).parents[2]
-    with tempfile.TemporaryDirectory(prefix="nfold-code-") as folder:
+    # Its name says whose it is: where this program was killed, `sweep` of another one removes it.
+    with tempfile.TemporaryDirectory(prefix=f"nfold-code-{os.getpid()}-") as folder:
         try:
             for package in ("compute", "kernels"):
                 os.symlink(root / package, Path(folder, package), target_is_directory=True)

@@ -283,3 +283,38 @@ def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
     with pytest.raises(KeyboardInterrupt):
         there.hold(race.LESSON, Setting(100.0))
     timer.join()
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_no_lesson_and_no_folder(other, tmp_path, number):
+    command = [sys.executable, "-m", "compute", "lessons", "9", "--budget", "1s", "--python", other]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        there = wait_for(lambda: [c for c in psutil.Process(running.pid).children() if is_a_lesson(c)])
+        running.send_signal(number)
+        code = running.wait(PATIENCE)
+    assert code == (130 if number == signal.SIGTERM else -number)
+    wait_for(lambda: not any(child.is_running() for child in there))  # after a SIGKILL, when the lesson is over
+    if number == signal.SIGKILL:
+        assert [path.name.split("-")[:2] for path in tmp_path.glob("nfold-*")] == [["nfold", "code"]]
+        subprocess.run([sys.executable, "-c", SWEEP], env=env, check=True, timeout=PATIENCE)
+    assert list(tmp_path.glob("nfold-*")) == []
+
+
+def is_a_lesson(process: psutil.Process) -> bool:
+    try:
+        return "compute.lessons" in process.cmdline()
+    except psutil.Error:  # it has gone meanwhile
+        return False
+
+
+SWEEP = "from compute.backends.host_program import sweep; sweep()"
+
+
+def wait_for(there: Any) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := there()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
