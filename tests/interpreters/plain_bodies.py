@@ -328,6 +328,21 @@ def breaks(x):
     raise error
 
 
+KNOWN = {}
+CIRCLE = [1]
+CIRCLE.append(CIRCLE)
+
+
+def noted(x, known):
+    known[x] = x * x
+
+
+def by_notes(x, known=KNOWN):
+    """What one function writes into a dictionary, another one reads."""
+    noted(x, KNOWN)
+    return known[x] + CIRCLE[1][1][0]
+
+
 def cubed(x):
     return x**3
 

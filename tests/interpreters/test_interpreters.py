@@ -212,6 +212,11 @@ def test_a_function_over_items(pool):
     assert pool.map(plain_bodies.cubed, []) == []
 
 
+def test_what_two_names_stand_for_is_one_object_there(pool):
+    assert pool.map(plain_bodies.by_notes, range(5)) == [1, 2, 5, 10, 17]
+    assert plain_bodies.KNOWN == {}
+
+
 def test_errors_of_items_are_raised_or_returned(pool):
     with pytest.raises(ZeroDivisionError) as raised:
         pool.map(plain_bodies.half, [1, 0, 2])

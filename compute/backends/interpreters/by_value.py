@@ -27,7 +27,6 @@ from kernels.compilation.parts import builtins_of, codes_of, globals_of, importe
 from kernels.compilation.reach import reach_of
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
-CONTAINERS = (tuple, list, set, frozenset, dict)
 REMEDY = "run it on Threads or Processes"
 
 
@@ -67,10 +66,7 @@ _known: Bounded[int, tuple[Any, Any, Code]] = Bounded(MADE)
 
 def parts_of(parts: dict[Any, Any]) -> Code:
     """This library's own functions and clocks, by name."""
-    described = _Description("nfold", frozenset())
-    return coded(
-        ("dict", [("tuple", [("value", name), described.of(part, str(name))]) for name, part in parts.items()])
-    )
+    return coded(_Description("nfold", frozenset()).of(parts, "the lane loop"))
 
 
 def coded(description: tuple[Any, ...]) -> Code:
@@ -123,11 +119,13 @@ class _Description:
         kind = type(value)
         if kind in PLAIN:
             return "value", value
-        if kind in CONTAINERS:
-            items = value.items() if kind is dict else value
-            return kind.__name__, [self.of(item, path) for item in items]
         if id(value) in self._numbers:
             return "again", self._numbers[id(value)]
+        if kind in (tuple, frozenset):
+            return kind.__name__, [self.of(item, path) for item in value]
+        if kind in (list, set, dict):  # one object, whoever reads it
+            number, items = self._number(value), value.items() if kind is dict else value
+            return kind.__name__, [self.of(item, path) for item in items], number
         if isinstance(value, types.ModuleType):
             return self._module(value, path)
         if isinstance(value, types.FunctionType) and (

@@ -16,7 +16,7 @@ import types
 
 TYPE_CHECKING = False  # `typing` itself takes a quarter of what beginning takes here
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 CODES = 64  # bodies that are kept
@@ -210,9 +210,13 @@ def _made(described: tuple[Any, ...], spaces: dict[str, dict[str, Any]], known: 
     kind, *rest = described
     if kind == "value":
         return rest[0]
-    if kind in ("tuple", "list", "set", "frozenset", "dict"):
-        items: Iterable[Any] = [_made(item, spaces, known) for item in rest[0]]
-        return getattr(builtins, kind)(items)
+    if kind in ("tuple", "frozenset"):
+        return getattr(builtins, kind)([_made(item, spaces, known) for item in rest[0]])
+    if kind in ("list", "set", "dict"):
+        empty = known[rest[1]] = getattr(builtins, kind)()  # which may hold itself
+        fill = empty.extend if kind == "list" else empty.update
+        fill([_made(item, spaces, known) for item in rest[0]])
+        return empty
     if kind == "pickle":
         return pickle.loads(rest[0])
     if kind == "again":
@@ -246,10 +250,10 @@ def _made_function(rest: list[Any], spaces: dict[str, dict[str, Any]], known: di
     closure = tuple(types.CellType() for _ in cells)
     function = known[number] = types.FunctionType(marshal.loads(code), space, name, None, closure)
     function.__qualname__, function.__module__ = qualname, module
-    function.__defaults__ = _made(defaults, spaces, known)
-    function.__kwdefaults__ = _made(keywords, spaces, known)
     for name, value in names.items():
         space[name] = _made(value, spaces, known)
     for cell, value in zip(closure, cells, strict=True):
         cell.cell_contents = _made(value, spaces, known)
+    function.__defaults__ = _made(defaults, spaces, known)  # last, as they were described: what was met before is known
+    function.__kwdefaults__ = _made(keywords, spaces, known)
     return function
