@@ -50,7 +50,7 @@ def test_good(scaling):
     assert found is not None
     scaling(waits, [0.002] * 16)
 
-@pytest.mark.scaling(workers=[16], on="threads", min_attainable=0.9, budget=1)
+@pytest.mark.scaling(workers=[16], on="threads", min_attainable=0.9, budget=3)
 def test_bad(scaling):
     scaling(takes_turns, [0.001] * 32)
 
