@@ -77,7 +77,7 @@ class Job:
         return int(self.control[N_LANES])
 
 
-def make_lane(
+def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each under a name of its own
     body: Callable[..., Any],
     target: Callable[..., Any],
     take: Callable[..., Any],

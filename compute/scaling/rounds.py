@@ -42,7 +42,7 @@ Progress = Callable[[float, float, str], None]
 Chooser = Callable[[float, Mapping[str, float]], Sequence[Work]]
 
 
-def scale(
+def scale(  # noqa: PLR0913, what a user may choose, by keyword
     kernel: Kernel,
     *args: Any,
     on: Sequence[Backend | str] = ON,
