@@ -149,32 +149,8 @@ def scale_all(
         trials = [trial for trial in trials if trial.rounds]
         with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C wants what the first one wanted
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
-    warnings += about_interpreter()
-    warnings += about_workers(measured)
-    warnings += [text for trial in trials for text in trial.warnings]
-    shortest = min(measured, key=lambda p: p.seconds)
-    warnings += harness.warn(
-        f"{shortest.kernel} · {shortest.variant} · {shortest.backend}",
-        shortest.seconds,
-        resolution=costs["timer_resolution"],
-        overhead=costs["overhead"],
-    )
-    warnings += harness.about_runs(measured, costs)
-    if is_whole:
-        warnings += _about_budget(trials, asked, most if rounds else None, ready)
-    conditions = [
-        {"kernel": trial.work.kernel.name, **trial.only_variant, "round": number, **met.as_dict()}
-        for trial in trials
-        for number, met in enumerate(trial.conditions, 1)
-    ]
-    found = Scaling(
-        tuple(measured),
-        machine.describe(),
-        tuple(dict.fromkeys([*known, *warnings])),
-        laws=tuple(law for trial in trials for law in trial.laws),
-        conditions=tuple(conditions),
-        harness=costs,
-    )
+    ended = _about_budget(trials, asked, most if rounds else None, ready) if is_whole else []
+    found = _as_scaling(trials, measured, costs, [*known, *warnings], ended)
     if cut:
         raise CutShort(found)
     return found
@@ -190,6 +166,41 @@ def _keeping_rounds(trials: Sequence[Trial]) -> Iterator[list[KeyboardInterrupt]
         if not any(trial.rounds for trial in trials):
             raise
         came.append(interrupt)
+
+
+def _as_scaling(
+    trials: Sequence[Trial],
+    points: Sequence[Point],
+    costs: Mapping[str, float],
+    first: Sequence[str],
+    last: Sequence[str],
+) -> Scaling:
+    """What was measured, with its warnings: `first` and `last`, and between them what the points say."""
+    shortest = min(points, key=lambda p: p.seconds)
+    label = f"{shortest.kernel} · {shortest.variant} · {shortest.backend}"
+    timer = {"resolution": costs["timer_resolution"], "overhead": costs["overhead"]}
+    warnings = [
+        *first,
+        *about_interpreter(),
+        *about_workers(points),
+        *(text for trial in trials for text in trial.warnings),
+        *harness.warn(label, shortest.seconds, **timer),
+        *harness.about_runs(points, costs),
+        *last,
+    ]
+    conditions = [
+        {"kernel": trial.work.kernel.name, **trial.only_variant, "round": number, **met.as_dict()}
+        for trial in trials
+        for number, met in enumerate(trial.conditions, 1)
+    ]
+    return Scaling(
+        tuple(points),
+        machine.describe(),
+        tuple(dict.fromkeys(warnings)),
+        laws=tuple(law for trial in trials for law in trial.laws),
+        conditions=tuple(conditions),
+        harness=costs,
+    )
 
 
 def _about_cut(trials: Sequence[Trial]) -> str:
