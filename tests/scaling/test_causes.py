@@ -15,6 +15,7 @@ from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
 from compute.scaling.results import Scaling
 from compute.scaling.schema import EVIDENCE
+from compute.scaling.tables.screen import screen
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.causes import CAUSES, Claims, losses
 from compute.scaling.verdict.judgement import judge_points
@@ -48,6 +49,29 @@ def test_where_nobody_waited_for_a_cpu_it_stopped_nobody_for_long():
 
 
 BUSY = Conditions(1.8, steal=0.0, others=0.9, throttled=0.0, load=2.0, running=2, marked="other processes")
+
+
+def flattered(workers, cpu):
+    """A serial run of 1 s that had the CPU for that long, and 3.5 times as fast a run; nobody saw who took the CPU."""
+    serial = a_point("serial", 1, [0.9, 1.1], ledger={**NOTHING, "useful": cpu, "runqueue": 1.0 - cpu})
+    spent = {**NOTHING, "useful": cpu, "inflation": workers * 0.28 - cpu}
+    return compare_points([serial, a_point("threads", workers, [0.27, 0.29], ledger=spent)])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_faster_than_can_be_after_a_serial_run_that_was_off_the_cpu_is_not_fine(workers):
+    quiet = Conditions(1.8, steal=None, others=None, throttled=0.0, load=8.0, running=9, marked=None)
+    points = judged(flattered(workers, cpu=0.5), [quiet] * 2)
+    assert points[1].cause == "noise"
+    assert "the serial run was off the CPU 50 % of its time, which flatters the speedup" in points[1].verdict
+    told = screen(Scaling(points))
+    assert told.lines[0].cells[0].letter == "a"
+    assert "disturbed from outside; measure again on a quiet machine" in told.reasons[0].text
+
+
+def test_faster_than_can_be_after_a_serial_run_that_had_its_cpu_is_fine():
+    quiet = Conditions(1.8, steal=None, others=None, throttled=0.0, load=8.0, running=9, marked=None)
+    assert judged(flattered(2, cpu=0.95), [quiet] * 2)[1].cause == "none"
 
 
 def test_evidence_is_all_that_is_kept_and_goes_to_a_file():

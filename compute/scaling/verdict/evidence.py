@@ -179,6 +179,22 @@ class Evidence:
         return self.speedup / self.roof if self.attainable is None else self.attainable
 
     @property
+    def alone_off(self) -> float:
+        """The part of its time for which the serial run was off the CPU; 0 where that is not known, or is its work."""
+        alone = (self.speedup or 0.0) * self.seconds
+        if self.waits or self.has.whole_program or "useful" not in self.ledger or not alone > 0:
+            return 0.0
+        return max(0.0, 1 - self.ledger["useful"] / alone)
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it was faster than its workers can be, or clearly faster than the machine allowed."""
+        if self.speedup is None:
+            return False
+        most = self.workers if self.workers > 1 else REFUTED  # one worker is no slower than serial, give or take noise
+        return self.speedup > most or (self.ceiling is not None and self.speedup > REFUTED * self.ceiling)
+
+    @property
     def awake(self) -> bool:
         """Whether no lane ever slept: what looks blocked was then stolen from a whole CPU, or was a wait for one."""
         if self.has.whole_program:

@@ -136,6 +136,9 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
         # Serial waited as well, so that the ratio looks good; the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
         return Loss(NOISE.code, 0.0, f"{part} of what a disturbed serial run allows, {queued}; {NOISE.remedy(e)}")
+    if e.exceeds and e.alone_off >= PLAIN:  # whether or not anybody was seen to take the CPU
+        fold = f"{percent((e.speedup or 0.0) / e.workers)} of {e.workers}-fold"
+        return Loss(NOISE.code, 0.0, f"{fold}: {phrases.flattered_by_noise(e)}; {NOISE.remedy(e)}")
     if e.waits and e.workers > 1 and e.speedup is not None and e.speedup >= NEAR * e.workers:
         return _fine(f"{part} of attainable, {phrases.overlapping(e)}: nothing wrong")
     if e.speedup is None:

@@ -118,6 +118,12 @@ def noise(e: Evidence) -> str:
     return text + figures(e, "runqueue")
 
 
+def flattered_by_noise(e: Evidence) -> str:
+    """Where the serial run was kept from the CPU, and the speedup looks better than it is."""
+    off = f"the serial run was off the CPU {percent(e.alone_off)} of its time, which flatters the speedup"
+    return off + (f" ({disturbers(e)})" if disturbers(e) else "")
+
+
 def noise_allows(e: Evidence) -> str:
     return f"but {disturbers(e)}, which left {allowed(e)}"
 
