@@ -70,7 +70,7 @@ def make_point(
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(middle_timeline),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
-        details=_details([runs[k].timeline for k in middle]) | in_the_system(list(zip(runs, serial, strict=True))),
+        details=_details(timelines, middle) | in_the_system(list(zip(runs, serial, strict=True))),
         chunks=plan.chunks,
         chunk_seconds=middle_timeline.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
@@ -139,10 +139,16 @@ def _account(run: Run, workers: int, serial: Run, waits: bool) -> tuple[dict[str
     )
 
 
-def _details(timelines: Sequence[Timeline]) -> dict[str, float]:
-    """The mean of what the middle rounds noted, as in the ledger; of two rounds only what both noted."""
+def _details(timelines: Sequence[Timeline], middle: Sequence[int]) -> dict[str, float]:
+    """The mean of what the middle rounds noted, as in the ledger; of two rounds only what both noted.
+
+    But of nested threads as much as most rounds had: they are there in each, and a chance of one round is none.
+    """
     noted = [ledger.details(timeline) for timeline in timelines]
-    return ledger.mean([{name: note[name] for name in noted[0] if all(name in o for o in noted)} for note in noted])
+    common = [name for name in noted[middle[0]] if all(name in noted[k] for k in middle)]
+    known = ledger.mean([{name: noted[k][name] for name in common} for k in middle])
+    nested = [note["nested"] for note in noted if "nested" in note]
+    return known | ({"nested": sorted(nested)[(len(nested) - 1) // 2]} if "nested" in known else {})
 
 
 def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compute import Serial, Threads
 from compute.lanes import usage
 from compute.scaling import ledger
-from compute.scaling.build_point import Run, in_the_system
+from compute.scaling.build_point import Run, _details, in_the_system
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, kernel
 
@@ -128,6 +128,15 @@ def test_the_pop_tree_multiplies_up():
 def test_cpu_of_threads_that_are_no_lanes_is_counted_once_a_process():
     two = timeline(lane(0, 100.0, 108.0, 4.0, process_cpu=11.0), lane(1, 100.0, 108.0, 4.0, process_cpu=10.5))
     assert ledger.details(two) == {"nested": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"), [([0.0, 3.0, 0.0, 0.5], 0.0), ([3.0, 2.0], 2.0), ([2.0, 3.0, 0.0], 2.0), ([3.0], 3.0)]
+)
+def test_threads_that_are_no_lanes_are_there_in_most_rounds_or_a_chance(beside, told):
+    rounds = [timeline(lane(0, 100.0, 108.0, 4.0, process_cpu=4.0 + more, faults=1)) for more in beside]
+    middle = range(len(beside))[1:3] if len(beside) > 2 else range(len(beside))
+    assert _details(rounds, middle) == {"nested": told, "faults": 1.0}
 
 
 def test_the_mean_of_two_rounds():
