@@ -6,6 +6,7 @@ This step asks the system and runs something. What the evidence says is judged e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
 from compute.scaling.harness import ticket_seconds
 from compute.scaling.noise import Conditions
+from compute.scaling.verdict.judgement import judge_points
 from kernels.definition import Kernel, numba_is_here, where_numba_is
 
 
@@ -43,6 +45,28 @@ def collect_evidence(
         )
         for p in points
     )
+
+
+def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points of several trials; those that lack a control which another trial has get it, and are judged again.
+
+    It is how much the compiled variant of the same kernel blocked there, where no probe looked at the GIL.
+    """
+    return tuple(
+        judge_points([replace(p, evidence={**(p.evidence or {}), "free_blocked": free})])[0]
+        if _lacks_control(p) and (free := _other(points, p, "blocked", functools.partial(_is_freed, p))) is not None
+        else p
+        for p in points
+    )
+
+
+def _lacks_control(p: Point) -> bool:
+    known = p.evidence or {}
+    return known.get("compiled") is False and known.get("free_blocked") is None and "gil" not in (p.details or {})
+
+
+def _is_freed(p: Point, q: Point) -> bool:
+    return (q.kernel, q.backend) == (p.kernel, p.backend) and bool(q.evidence and q.evidence.get("compiled"))
 
 
 def _surroundings(rounds: Sequence[Conditions]) -> dict[str, Any]:

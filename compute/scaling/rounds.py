@@ -17,7 +17,7 @@ from compute.dispatch import as_kernel
 from compute.lanes import interrupts
 from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
-from compute.scaling.collecting import about_interpreter
+from compute.scaling.collecting import about_interpreter, look_across
 from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.measure import Trial, garbage_set_aside
@@ -150,7 +150,7 @@ def scale_all(
         with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C wants what the first one wanted
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
     ended = _about_budget(trials, asked, most if rounds else None, ready) if is_whole else []
-    found = _as_scaling(trials, measured, costs, [*known, *warnings], ended)
+    found = _as_scaling(trials, look_across(measured), costs, [*known, *warnings], ended)
     if cut:
         raise CutShort(found)
     return found

@@ -9,7 +9,7 @@ from example_points import a_point
 
 from compute.scaling import results
 from compute.scaling.ceiling import Ceilings
-from compute.scaling.collecting import collect_evidence
+from compute.scaling.collecting import collect_evidence, look_across
 from compute.scaling.derive import compare_points
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.noise import Conditions
@@ -72,6 +72,21 @@ def test_faster_than_can_be_after_a_serial_run_that_was_off_the_cpu_is_not_fine(
 def test_faster_than_can_be_after_a_serial_run_that_had_its_cpu_is_fine():
     quiet = Conditions(1.8, steal=None, others=None, throttled=0.0, load=8.0, running=9, marked=None)
     assert judged(flattered(2, cpu=0.95), [quiet] * 2)[1].cause == "none"
+
+
+def test_the_nogil_variant_of_another_trial_tells_what_python_waited_for():
+    def trial(variant, blocked):  # each of its own size, as the main job measures them
+        points = [replace(p, variant=variant, size=size) for p in two(blocked, "blocked")]
+        return judge_points(collect_evidence(points, mandelbrot, Ceilings({}, 2), []))
+
+    size = 100
+    python = trial("python", 0.9)
+    assert python[1].cause == "unknown"
+    assert look_across(python) == python
+    size = 9000
+    points = look_across([*python, *trial("nogil", 0.0)])
+    assert [p.cause for p in points] == ["none", "gil", "none", "none"]
+    assert "the nogil variant 0 %: consistent with the GIL" in points[1].verdict
 
 
 def test_evidence_is_all_that_is_kept_and_goes_to_a_file():

@@ -60,13 +60,20 @@ def test_a_lock_where_lanes_cannot_wait_for_the_gil_or_a_control_blocks_too(know
     assert f"core-seconds, {reason}: consistent with a lock" in verdict.sentence
 
 
-@pytest.mark.parametrize("known", [{}, {"free_blocked": 0.2}, {"elsewhere_blocked": 0.0}])
-def test_without_a_probe_or_a_clear_control_blocked_says_neither(known):
+@pytest.mark.parametrize(
+    ("known", "remedy"),
+    [
+        ({}, "measure a nogil variant beside it"),
+        ({"elsewhere_blocked": 0.0}, "measure a nogil variant beside it"),
+        ({"free_blocked": 0.2}, "measure processes beside it"),
+        ({"free_blocked": 0.2, "elsewhere_blocked": 0.0}, "measure longer runs"),
+    ],
+)
+def test_without_a_probe_or_a_clear_control_blocked_asks_for_what_is_missing(known, remedy):
     verdict = judge(of(**PYTHON, **known))
     assert verdict.cause == "unknown"
     assert verdict.sentence == (
-        "blocked 48 % of core-seconds, by the GIL, a lock or waiting for data: nothing measured tells which; "
-        "measure a nogil variant beside it"
+        f"blocked 48 % of core-seconds, by the GIL, a lock or waiting for data: nothing measured tells which; {remedy}"
     )
 
 

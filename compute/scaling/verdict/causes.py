@@ -246,7 +246,7 @@ LOCK = Cause(
     phrases.lock,
     always("hold it for less, or give each lane its own"),
 )
-BLOCKED = Cause(UNKNOWN, ("blocked",), everything, phrases.blocked, always("measure a nogil variant beside it"))
+BLOCKED = Cause(UNKNOWN, ("blocked",), everything, phrases.blocked, phrases.tell_waits_apart)
 FIRST_TOUCH = Cause("first touch", ("inflation",), _claim_first_touch, phrases.first_touch, phrases.FRESH)
 SMALL_CHUNKS = Cause(
     "small chunks",

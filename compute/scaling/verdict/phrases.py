@@ -165,6 +165,13 @@ def blocked(e: Evidence) -> str:
     return f"{_blocked(e)}, by the GIL, a lock or waiting for data: nothing measured tells which"
 
 
+def tell_waits_apart(e: Evidence) -> str:
+    """What to measure that is not measured yet."""
+    if e.free_blocked is None and not e.compiled:
+        return "measure a nogil variant beside it"
+    return "measure longer runs" if e.elsewhere_blocked is not None else "measure processes beside it"
+
+
 def _blocked(e: Evidence) -> str:
     return f"blocked {percent(e.share('blocked'))} of core-seconds{_queues_included(e)}"
 
