@@ -287,6 +287,14 @@ def test_a_start_up_behind_other_processes_is_noise_as_far_as_they_ran():
     assert cause(startup=0.3, others=0.05) == "start-up"
 
 
+def test_a_run_too_short_to_start_for_is_not_told_as_disturbed():
+    verdict = judge(of(startup=0.38, others=0.9, seconds=593e-6))
+    assert verdict.cause == "start-up"
+    assert verdict.sentence.endswith("in a run of 593 µs: too little work; give each run more, or use fewer workers")
+    assert cause(startup=0.38, runqueue=0.05, others=0.9, seconds=593e-6) == "noise"
+    assert cause(startup=0.38, others=0.9, seconds=593e-6, unknown=("runqueue",)) == "noise"
+
+
 @pytest.mark.parametrize("known", [{}, {"others": 0.05}, {"steal": 0.0, "others": 0.0}])
 def test_a_queue_behind_nobody_known_is_of_unknown_cause(known):
     verdict = judge(of(runqueue=0.3, **known))

@@ -17,6 +17,7 @@ from compute.scaling.verdict import phrases, program_phrases
 from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, TICKETS, Evidence
 from compute.scaling.verdict.phrases import LEAST_FIGURE, Phrase, always, lost
 
+SHORT = 5e-3  # seconds of a run: starting two lanes took 0.45 ms of core-seconds, over 5 % of a shorter one
 INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
 
 UNKNOWN, NONE, INCONCLUSIVE = "unknown", "none", "inconclusive"  # codes that no cause of its own stands for
@@ -128,7 +129,9 @@ def _claim_noise(e: Evidence, claims: Claims) -> float:
     outside, took = e.outside / e.workers, 0.0
     if outside >= EXPLAINS * claims.left("runqueue", *e.hides_queues):
         took += claims.take_waits(e)
-    if outside >= EXPLAINS * claims.left("startup"):  # a lane queues for its first chunk too
+    # A lane queues for its first chunk too. Where a very short run queued for nothing else, starting is long anyway.
+    is_short = e.seconds < SHORT and "runqueue" not in e.unknown and e.share("runqueue") < LEAST_FIGURE
+    if outside >= EXPLAINS * claims.left("startup") and not is_short:
         took += claims.take("startup", most=max(0.0, outside - took))
     # Time stolen from a CPU is neither CPU time of the lane on it nor time in a queue, so it looks like blocking; on
     # some kernels it is CPU time.
