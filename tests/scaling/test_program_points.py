@@ -89,6 +89,24 @@ def test_threads_that_take_turns_are_no_program_that_ignores_the_number():
     assert "its 4 threads take turns, one at most at work 98 % of the time: consistent with a GIL" in p.verdict
 
 
+@pytest.mark.parametrize(("alone", "many"), [(0.11, 0.12), (0.01, 0.01), (0.1, 0.2), (0.102, 0.1)])
+def test_a_program_that_only_sleeps_neither_takes_turns_nor_ignores_its_workers(alone, many):
+    """As `sh -c 'sleep 0.1$NAME'`: a shell and its child, 2 ms of CPU, and nobody at work for the rest."""
+
+    def sleeping(seconds):
+        return a_run(seconds, 0.002, threads=2, one=seconds, nobody=seconds - 0.002)
+
+    p = judged(sleeping(alone), sleeping(many))
+    assert p.cause == "unknown", p.verdict
+    assert p.verdict.startswith("blocked or idle")
+
+
+def test_times_of_which_little_is_known_are_not_called_the_same():
+    p = replace(judged(ALONE, ALONE), speedup=0.77, speedup_ci=(0.57, 1.10))
+    assert judge_points([p])[0].cause != "workers ignored"
+    assert judge_points([replace(p, speedup=0.98, speedup_ci=(0.95, 1.02))])[0].cause == "workers ignored"
+
+
 def test_threads_that_queue_together_on_a_busy_machine_are_no_serial_fraction():
     """As threads under one GIL looked beside others' work: both wanted a CPU for a third of the time, one had it."""
     taken = Conditions(2.0, steal=0.0, others=1.0, throttled=0.0, load=3.0, running=3, marked="other processes")

@@ -9,6 +9,10 @@ from compute.scaling.words import percent, ratio, seconds
 MORE = 1.25  # CPUs wanted for each worker: a program's own housekeeping takes less than a quarter of one
 ALIKE = 0.1  # of a speedup or of the CPUs used: two counts that differ by less are one to the program
 TURNS = 0.8  # of the time with one thread at work: more than a program shares out that scales at all
+AT_WORK = (
+    0.5  # CPUs wanted: a program with less mostly waits, and whether a wait heeds the workers shows in no CPU time
+)
+SAME_WIDTH = 0.3  # of a speedup: an interval as wide as from 0.85 to 1.15; times that differ by more are not the same
 
 
 def seen(e: Evidence, name: str) -> float | None:
@@ -25,8 +29,14 @@ def ignores_workers(e: Evidence) -> bool:
     if e.workers == 1 or e.speedup is None or "used" not in e.details or not is_program(e) or more_threads(e):
         return False
     low, high = e.speedup_ci or (e.speedup, e.speedup)
-    same_time = abs(e.speedup - 1) <= ALIKE or low <= 1 <= high
-    return same_time and abs(e.ledger.get("inflation", 0.0)) <= ALIKE * e.ledger.get("useful", 0.0)
+    same_time = abs(e.speedup - 1) <= ALIKE and high - low <= SAME_WIDTH
+    return same_time and is_at_work(e) and abs(e.ledger.get("inflation", 0.0)) <= ALIKE * e.ledger.get("useful", 0.0)
+
+
+def is_at_work(e: Evidence) -> bool:
+    """Whether it computes, or queues for a CPU, for as much as it takes to tell what its threads do."""
+    wanted = seen(e, "wanted")
+    return (wanted if wanted is not None else seen(e, "used") or 0.0) >= AT_WORK
 
 
 def more_threads(e: Evidence) -> bool:
@@ -46,9 +56,9 @@ def wants_more(e: Evidence) -> bool:
 
 
 def takes_turns(e: Evidence) -> bool:
-    """Whether several of its threads work, and one at a time."""
-    one = seen(e, "one")
-    return e.workers > 1 and one is not None and one >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
+    """Whether several of its threads work, and one at a time; time for which nobody works is nobody's turn."""
+    one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
+    return e.workers > 1 and one is not None and one - nobody >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
 
 
 def alone_share(e: Evidence) -> float:
