@@ -107,6 +107,32 @@ def test_times_of_which_little_is_known_are_not_called_the_same():
     assert judge_points([replace(p, speedup=0.98, speedup_ci=(0.95, 1.02))])[0].cause == "workers ignored"
 
 
+@pytest.mark.parametrize(
+    "runs",
+    [
+        (ALONE, ALONE),
+        (ALONE, a_run(0.65, 1.0, threads=3, one=0.30)),
+        (ALONE, a_run(1.02, 1.0, threads=2, one=1.0)),
+        (ALONE, a_run(0.75, 1.5, threads=2, one=0.0)),
+        (a_run(0.5, 2.0, threads=4), a_run(0.4, 2.0, threads=8)),
+    ],
+)
+def test_few_rounds_or_disturbed_ones_carry_no_cause(runs):
+    p = judged(*runs)
+    assert p.cause not in ("inconclusive", "unknown", "none")
+    for rounds, disturbed, told in [
+        (1, 0, "from 1 round;"),
+        (2, 0, "from 2 rounds;"),
+        (1, 1, "from 1 round, of which 1 was disturbed from outside;"),
+        (6, 5, "from 6 rounds, of which 5 were disturbed from outside;"),
+    ]:
+        few = judge_points([replace(p, rounds=rounds, contaminated=disturbed)])[0]
+        assert few.cause == "inconclusive", few.verdict
+        assert f"cannot be told {told}" in few.verdict
+        assert ("on a quiet machine" in few.verdict) == (disturbed > 0)
+    assert judge_points([replace(p, rounds=4, contaminated=1)])[0].cause == p.cause
+
+
 def test_threads_that_queue_together_on_a_busy_machine_are_no_serial_fraction():
     """As threads under one GIL looked beside others' work: both wanted a CPU for a third of the time, one had it."""
     taken = Conditions(2.0, steal=0.0, others=1.0, throttled=0.0, load=3.0, running=3, marked="other processes")

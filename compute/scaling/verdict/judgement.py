@@ -13,13 +13,14 @@ from typing import Protocol
 
 from compute.scaling.dataset import Point
 from compute.scaling.statistics import MOST_ROUNDS
-from compute.scaling.verdict import phrases
+from compute.scaling.verdict import phrases, program_phrases
 from compute.scaling.verdict.causes import (
     CAUSES,
     FIRST_TOUCH,
     INCONCLUSIVE,
     NOISE,
     NONE,
+    QUOTA,
     UNKNOWN,
     Loss,
     losses,
@@ -34,6 +35,7 @@ PLAIN = 0.2  # of the core-seconds: a loss that stands out however wide the inte
 BESIDE = 0.5  # of a loss to noise or to nobody knows what: a known one as large as this is worth a look before it
 WIDE = 0.3  # of the speedup: an interval from 1.5 to 2 cannot tell a good run from a bad one
 NARROW = 0.1  # of the speedup: an interval that can
+NEEDS_NO_ROUNDS = NONE, UNKNOWN, NOISE.code, QUOTA.code  # no cause of the program's own: few rounds may say them
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def judge(e: Evidence) -> Verdict:
     named = _name_cause(e, ranked)
     if _too_wide(e) and named.share < PLAIN and named.cause != NOISE.code:
         named = Loss(INCONCLUSIVE, 0.0, _inconclusive(e))
+    if program_phrases.knows_too_few(e) and named.cause not in NEEDS_NO_ROUNDS:
+        named = Loss(INCONCLUSIVE, 0.0, program_phrases.too_few(e))
     return Verdict(named.cause, named.sentence, by_cause)
 
 

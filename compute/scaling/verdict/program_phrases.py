@@ -12,6 +12,7 @@ TURNS = 0.8  # of the time with one thread at work: more than a program shares o
 AT_WORK = (
     0.5  # CPUs wanted: a program with less mostly waits, and whether a wait heeds the workers shows in no CPU time
 )
+FEWEST = 3  # rounds that nobody disturbed: of two, a single bad one is half of the median
 SAME_WIDTH = 0.3  # of a speedup: an interval as wide as from 0.85 to 1.15; times that differ by more are not the same
 
 
@@ -22,6 +23,17 @@ def seen(e: Evidence, name: str) -> float | None:
 
 def is_program(e: Evidence) -> bool:
     return e.has.whole_program
+
+
+def undisturbed(e: Evidence) -> int | None:
+    """How many rounds nobody disturbed; None where nobody counted them."""
+    return None if e.rounds is None else max(0, e.rounds - (e.contaminated or 0))
+
+
+def knows_too_few(e: Evidence) -> bool:
+    """Whether a program was measured in so few good rounds that these carry no cause."""
+    rounds = undisturbed(e)
+    return is_program(e) and rounds is not None and rounds < FEWEST
 
 
 def ignores_workers(e: Evidence) -> bool:
@@ -85,6 +97,18 @@ def serial_fraction(e: Evidence) -> float | None:
     """The part of its time with one worker for which one thread at most is at work with several."""
     one, whole = seen(e, "one"), seen(e, "seconds_alone")
     return min(one / whole, 1.0) if one is not None and whole else None
+
+
+def too_few(e: Evidence) -> str:
+    """`why it is not faster cannot be told from 1 round; 3 that nobody disturbs can tell: give it a longer budget`"""
+    of = counted(e.rounds or 0, "round")
+    if e.contaminated:
+        of += f", of which {e.contaminated} {'was' if e.contaminated == 1 else 'were'} disturbed from outside"
+    quiet = ", on a quiet machine" if e.contaminated else ""
+    return (
+        f"why it is no faster cannot be told from {of}; {FEWEST} that nobody disturbs can tell: give it a longer"
+        f" budget{quiet}"
+    )
 
 
 def ignored(e: Evidence) -> str:
