@@ -74,9 +74,16 @@ def command(words: Sequence[str], env: Iterable[str] = ()) -> Command:
         variables[name] = value if equals else PLACE
     made = Command(tuple(words), tuple(variables.items()))
     if not made.told_by:
+        nothing = f"nothing tells {words[0]!r} how many workers it has"
+        if variables:
+            given = ", ".join(f"--env {_quoted(f'{name}={value}')}" for name, value in variables.items())
+            raise ValueError(
+                f"{nothing}: {given} without {PLACE} in it; write --env {_quoted(next(iter(variables)))}, which sets"
+                f" it to the number, or {PLACE} in the value or in an argument"
+            )
         raise ValueError(
-            f"nothing tells {words[0]!r} how many workers it has; write {PLACE} where the number belongs in its"
-            " arguments, or name a variable, such as --env OMP_NUM_THREADS"
+            f"{nothing}; write {PLACE} where the number belongs in its arguments, or name a variable, such as"
+            " --env OMP_NUM_THREADS"
         )
     return made
 

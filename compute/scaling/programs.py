@@ -47,7 +47,7 @@ STARTS = 11  # of a program that does nothing: their median holds although five 
 INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
 TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
 KEPT = 0.25  # of the budget, for these
-CUT = "cut short"
+CUT = "cut short by Ctrl-C"
 UNTRIED = "whether memory traffic slows it, beside lanes that stream memory, is not known"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
@@ -160,7 +160,9 @@ class _Trial:
         first = printed[1]
         for count, other in sorted(printed.items()):
             if other != first:
-                sizes = f"{other[0]:,} bytes, not {first[0]:,}" if other[0] != first[0] else f"other {other[0]:,} bytes"
+                sizes = f"{other[0]:,} bytes, not {first[0]:,}"
+                if other[0] == first[0]:
+                    sizes = f"{other[0]:,} bytes both times, with other contents"
                 raise WrongAnswer(f"{self.of.line_at(count)} does not print what it prints with 1 worker: {sizes}")
         if not first[0]:
             self.warnings.append("it printed nothing, so that --same-output had nothing to compare")

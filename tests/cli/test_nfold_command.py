@@ -112,7 +112,7 @@ def interrupted(number, count):
 def test_an_interrupt_shows_and_keeps_what_was_measured(number):
     code, out, err = interrupted(number, 7)  # two checks, two rounds and one run
     assert (code, err) == (130, "nfold: interrupted\n")
-    assert "! cut short after 2 rounds" in out
+    assert "! cut short by Ctrl-C after 2 rounds" in out
     assert len(json.loads(Path("cut.json").read_text())["points"][0]["samples"]) == 2
 
 

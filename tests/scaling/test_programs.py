@@ -110,7 +110,9 @@ def test_a_failure_in_a_later_round_ends_it_too(tmp_path):
 
 
 def test_output_that_differs_is_refused_and_the_same_is_not():
-    with pytest.raises(WrongAnswer, match="echo 2 does not print what it prints with 1 worker: other 2 bytes"):
+    with pytest.raises(
+        WrongAnswer, match="echo 2 does not print what it prints with 1 worker: 2 bytes both times, with other"
+    ):
         scale_command(["echo", "{workers}"], workers=[1, 2], rounds=1, same_output=True)
     with pytest.raises(WrongAnswer, match="12 bytes, not 2"):
         scale_command(
@@ -150,7 +152,7 @@ def test_ctrl_c_keeps_the_finished_rounds():
         scale_command(["sh", "-c", "sleep 0.2; echo"], env=["N"], workers=[1, 2], rounds=50, progress=progress)
     scaling = cut.value.scaling
     assert [p.rounds for p in scaling.points] == [2, 2]
-    assert "cut short after 2 rounds" in scaling.warnings
+    assert "cut short by Ctrl-C after 2 rounds" in scaling.warnings
     assert len(scaling.conditions) == 2
 
 
