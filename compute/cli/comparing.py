@@ -195,14 +195,16 @@ def _names(files: Sequence[Path]) -> tuple[str, ...]:
 
 def _refuse_other_machines(found: Compared, trusted: bool) -> None:
     """ValueError where the two were measured on different machines, or where nobody knows and it is not `trusted`."""
-    from compute.scaling.comparing.machines import is_known, other_machine
+    from compute.scaling.comparing.machines import other_machine, unknown
 
     before, after = (dataset.machine for dataset in found.datasets)
-    if not (trusted or is_known(before, after)):
-        silent = [letter for letter, machine in (("A", before), ("B", after)) if not is_known(machine)]
+    lacks = {"A": unknown(before, after), "B": unknown(after, before)}
+    silent = {letter: names for letter, names in lacks.items() if names}
+    if silent and not trusted:
+        names = ", ".join(dict.fromkeys(name for names in silent.values() for name in names))
         raise ValueError(
-            f"{' and '.join(silent) or 'A or B'} {'do' if len(silent) > 1 else 'does'} not say on which machine it was"
-            " measured, so nobody knows whether it was one; measure both again, or give --same-machine if you know"
+            f"{' and '.join(silent)} {'do' if len(silent) > 1 else 'does'} not say on which machine it was measured"
+            f" ({names}), so nobody knows whether it was one; measure both again, or give --same-machine if you know"
         )
     if changes := other_machine(before, after):
         raise ValueError(

@@ -206,6 +206,38 @@ def test_a_machine_that_nobody_knows_is_refused(capsys):
     assert main(["check", "a.json", "elsewhere.json", "--same-machine"]) == 2  # these say that it was not
 
 
+@pytest.mark.parametrize("lacking", [("model",), ("cpus",), ("cpus", "cpus_present", "cores", "model")])
+def test_a_machine_known_in_part_is_refused_on_either_side(lacking, capsys):
+    known = {**MACHINE, "cpus_present": 2, "cores": 2}
+    part = {name: value for name, value in known.items() if name not in lacking}
+    for name, seed, machine in (("k.json", 0, known), ("p.json", 1, part), ("p2.json", 2, part)):
+        results(seed=seed, machine=machine).to_json(name)
+    for before, after in (("k.json", "p.json"), ("p.json", "k.json"), ("p.json", "p2.json")):
+        assert main(["check", before, after]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "not say on which machine it was measured (" in err
+        assert main(["check", before, after, "--same-machine"]) == 0
+        assert "nobody knows whether it is the same" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"memory": 2**30}, "memory 25.8 GB → 1.07 GB"),
+        ({"caches": {"L2": 2**20, "L3": 2**24}}, "L3 cache 33.6 MB → 16.8 MB"),
+    ],
+)
+def test_other_memory_and_caches_are_another_machine(fields, told, capsys):
+    known = {**MACHINE, "memory": 24 * 2**30, "caches": {"L1d": 2**15, "L2": 2**20, "L3": 2**25}}
+    results(machine=known).to_json("k.json")
+    results(seed=1, machine={**known, **fields}).to_json("other.json")
+    results(seed=1, machine={**known, "memory": 23 * 2**30}).to_json("kept.json")  # a system that keeps more of it
+    assert main(["check", "k.json", "other.json"]) == 2
+    assert told in capsys.readouterr().err
+    assert main(["check", "k.json", "kept.json"]) == 0
+
+
 def test_what_pytest_benchmark_wrote_is_read_on_either_side(capsys):
     for name, data in {
         "b.json": benchmarks(),
@@ -223,6 +255,7 @@ def test_what_pytest_benchmark_wrote_is_read_on_either_side(capsys):
 
 
 def test_a_benchmark_of_a_kernel_is_compared_with_nfolds_own_file(capsys):
+    results(machine={**MACHINE, "cpus_present": 2}).to_json("a.json")
     data = benchmarks()
     info = {"kernel": "mandelbrot", "size": 512, "variant": "nogil", "backend": "threads", "workers": 2}
     samples = list(np.asarray(results(1.2, seed=9).points[1].samples))

@@ -307,8 +307,11 @@ def test_machines_are_told_apart_by_their_hardware_and_not_by_their_versions():
         "usable CPUs",
     ]
     assert machines.is_known(MACHINE, MACHINE)
-    assert not machines.is_known({})
+    assert not machines.is_known({}, {})
     assert not machines.is_known({"model": "Invented 9000"}, {"cpus": 2})  # nothing that both tell
+    assert machines.unknown({"cpus": 2}, MACHINE) == ("CPU",)  # many a machine has two
+    assert machines.unknown({"model": "Invented 9000"}, MACHINE) == ("usable CPUs",)
+    assert machines.other_machine({"caches": "L1"}, {"caches": ["L1"], "memory": "much"}) == ()
 
 
 def test_of_pytest_benchmark_the_cpus_that_are_there_are_compared():
