@@ -76,7 +76,7 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
     lines += [
         line for letter, found in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, found)
     ]
-    many = sum(pair.interval is not None for pairs in files.pairs for pair in pairs)
+    many = sum(pair.problem is None for pairs in files.pairs for pair in pairs)
     if many >= 20:
         lines.append(
             f"Of {many} intervals at 95 %, {round(many / 20)} may exclude 1 by chance; nfold check allows for that"
@@ -147,7 +147,8 @@ def _tables(files: Compared, letters: Sequence[str]) -> list[Section]:
 
 def _title(pair: Pair) -> str:
     p = pair.point
-    size = "" if p.size is None else f" · size {p.size:,}"
+    sizes = dict.fromkeys(f"{q.size:,}" for q in (pair.before, pair.after) if q is not None and q.size is not None)
+    size = f" · size {' and '.join(sizes)}" if sizes else ""
     return p.title + size + " for one worker, N times the work for N" * (p.mode == "weak")
 
 
@@ -205,9 +206,9 @@ def with_interval(value: float, interval: Interval | None) -> str:
 
 
 def _change(pair: Pair, by_controls: bool) -> str:
-    """What the interval says: slower, faster, alike where it holds 1; unclear where there is none."""
+    """What the interval says: slower, faster, alike where it holds 1; unclear of other work, or where there is none."""
     _, interval = _figures(pair, by_controls)
-    if interval is None:
+    if interval is None or pair.problem:
         return "unclear"
     return "slower" if interval[0] > 1 else "faster" if interval[1] < 1 else "alike"
 

@@ -95,6 +95,25 @@ def test_another_machine_is_named():
     assert "nobody knows whether it is the same" in document.text(comparison.compared(files(BEFORE, nowhere)), 300)
 
 
+def test_two_sizes_are_called_neither_slower_nor_faster():
+    def of(size, factor, unit):
+        made = slowed(BEFORE, factor) if factor != 1 else BEFORE
+        points = [replace(p, size=size, unit=unit, work=float(size)) for p in made.points]
+        return replace(made, points=tuple(points))
+
+    for unit, ratio in (("indices", False), ("items", False), ("iterations", True)):
+        before, after = of(3000, 1, unit), of(2000, 0.5, unit)
+        told = document.text(comparison.compared(files(before, after)), 200)
+        assert told.startswith("B against A, of 40 points: 40 unclear\n")
+        assert not re.search("faster|slower|alike", told)
+        assert "mandelbrot · size 3,000 and 2,000" in told
+        assert ("the ratio is of the times for one of the iterations" in told) == ratio
+        assert bool(re.search(r"\d \[\d", told)) == ratio
+        told = document.text(checked(before, after), 200)
+        assert told.startswith("Inconclusive: 40 of 40 undecided")
+        assert not re.search("faster|slower", told)
+
+
 def test_what_a_file_warns_of_is_said_last():
     cut = replace(AFTER, warnings=("cut short after 8 of 12 rounds",))
     for made in (comparison.compared(files(BEFORE, cut)), checked(after=cut)):

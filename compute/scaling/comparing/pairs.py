@@ -14,6 +14,7 @@ from compute.scaling.statistics import FEWEST_ROUNDS, Interval
 from compute.scaling.words import amount, listed
 
 Configuration = tuple[str, str, str, int, str]
+COUNTED = ("indices", "items")  # the units where nobody named one: what one of them costs may depend on the size
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,15 @@ def _compare(before: Point, after: Point) -> Pair:
 
 
 def _of_two_sizes(before: Point, after: Point) -> Pair:
-    """The pair of two sizes: a problem, with the ratio of the times for a unit of work where both tell their work."""
+    """The pair of two sizes: a problem, with the ratio of the times for a unit of work where both tell their work.
+
+    Indices and items are no work: a row of a larger matrix takes longer.
+    """
     sizes = " and ".join(f"{p.size:,}" if p.size is not None else "none" for p in (before, after))
     problem = f"the sizes differ: {sizes}"
     if not (before.unit and before.unit == after.unit and before.work and after.work):
+        return Pair(before, after, problem)
+    if before.unit in COUNTED:
         return Pair(before, after, problem)
     one, other = ([sample / work for sample in p.samples] for p, work in ((before, before.work), (after, after.work)))
     ratio, interval = statistics.shift(other, one)
