@@ -8,7 +8,19 @@ from typing import Any
 
 from compute.report.document import Document, Section
 from compute.scaling.comparing import machines
-from compute.scaling.comparing.gate import SLOWDOWN, Finding, Judgement, Limits, Outcome, Test, disturbance, drifted
+from compute.scaling.comparing.gate import (
+    SLOWDOWN,
+    UNREPEATED,
+    Finding,
+    Judgement,
+    Limits,
+    Outcome,
+    Test,
+    disturbance,
+    drifted,
+    exceeds_chance,
+    is_interleaved,
+)
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset
 from compute.scaling.statistics import Interval
@@ -73,6 +85,7 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
         lines.append(f"{letter} is {name}: {', '.join(changes) if changes else 'the same versions'}")
         lines += _about_machine(letter, first, dataset.machine, files.by_controls)
         lines += _about_controls(letter, pairs)
+        lines += _about_processes(letter, pairs)
     lines += [
         line for letter, found in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, found)
     ]
@@ -114,6 +127,16 @@ def _about_controls(letter: str, pairs: Sequence[Pair]) -> list[str]:
     several = [ratio(min(moved)), *([ratio(max(moved))] if ratio(max(moved)) != ratio(min(moved)) else [])]
     return [
         f"The controls took {' to '.join(several)} times as long beside {letter} as beside A: the machine has changed"
+    ]
+
+
+def _about_processes(letter: str, pairs: Sequence[Pair]) -> list[str]:
+    """Whether the runs of a file are of one process and one moment each, which intervals do not know."""
+    if all(is_interleaved(pair) for pair in pairs if pair.problem is None):
+        return []
+    return [
+        f"A or {letter} does not say that it was measured in turns: runs of one process and one moment, in which nobody"
+        f" watched what others did. A change of less than {percent(UNREPEATED)} is not told from chance"
     ]
 
 
@@ -206,11 +229,15 @@ def with_interval(value: float, interval: Interval | None) -> str:
 
 
 def _change(pair: Pair, by_controls: bool) -> str:
-    """What the interval says: slower, faster, alike where it holds 1; unclear of other work, or where there is none."""
+    """What the interval says: slower, faster, alike where it holds 1; unclear of other work, or where nothing tells."""
     _, interval = _figures(pair, by_controls)
     if interval is None or pair.problem:
         return "unclear"
-    return "slower" if interval[0] > 1 else "faster" if interval[1] < 1 else "alike"
+    if interval[0] <= 1 <= interval[1]:
+        return "alike"
+    if not by_controls and not exceeds_chance(pair):
+        return "unclear"
+    return "slower" if interval[0] > 1 else "faster"
 
 
 def _summary(letter: str, pairs: Sequence[Pair], by_controls: bool) -> str:

@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from example_points import MACHINE, a_scaling
+from example_points import MACHINE, a_point, a_scaling
 from hostile import CORPUS, OBEYED
 
 from compute.report import comparison, document
@@ -112,6 +113,24 @@ def test_two_sizes_are_called_neither_slower_nor_faster():
         told = document.text(checked(before, after), 200)
         assert told.startswith("Inconclusive: 40 of 40 undecided")
         assert not re.search("faster|slower", told)
+
+
+@pytest.mark.parametrize(
+    ("factor", "says"), [(0.93, "unclear"), (1.07, "unclear"), (1.2, "slower"), (0.8, "faster"), (1.0, "alike")]
+)
+def test_runs_of_one_process_tell_no_small_change(factor, says):
+    def of(seed, factor, mode):
+        noise = np.exp(0.01 * np.random.default_rng(seed).standard_normal(200))
+        return Scaling((a_point("serial", 1, tuple(factor * noise), mode=mode),), MACHINE)
+
+    told = document.text(comparison.compared(files(of(1, 1, None), of(2, factor, None))), 300)
+    assert told.startswith(f"B against A, of 1 point: 1 {says}\n")
+    assert "A change of less than 10 % is not told from chance" in told
+    told = document.text(comparison.compared(files(of(1, 1, "strong"), of(2, factor, "strong"))), 300)
+    assert told.startswith(
+        f"B against A, of 1 point: 1 {'alike' if factor == 1 else 'slower' if factor > 1 else 'faster'}"
+    )
+    assert "from chance" not in told
 
 
 def test_what_a_file_warns_of_is_said_last():

@@ -288,7 +288,7 @@ def test_runs_that_were_not_interleaved_must_agree_with_the_quickest_of_them():
 
     assert outcome(alone(1.0, 0), alone(1.0, 1, held_up=1.3)) == "inconclusive"  # somebody else ran in that second
     assert outcome(alone(1.0, 0, held_up=1.3), alone(1.1, 1)) == "inconclusive"  # which would hide a slowdown
-    assert outcome(alone(1.0, 0), alone(1.1, 1)) == "regression"
+    assert outcome(alone(1.0, 0), alone(1.15, 1)) == "regression"
     assert outcome(alone(1.0, 0), alone(1.0, 1)) == "fine"
 
 
@@ -318,3 +318,16 @@ def test_of_pytest_benchmark_the_cpus_that_are_there_are_compared():
     foreign = {"source": "pytest-benchmark 5", "cpus": 64, "cpus_present": 64, "model": MACHINE["model"]}
     assert machines.other_machine({**MACHINE, "cpus_present": 64}, foreign) == ()
     assert len(machines.other_machine({**MACHINE, "cpus_present": 2}, foreign)) == 1
+
+
+def test_runs_of_one_process_are_no_regression_by_less_than_processes_differ_by():
+    def of(factor, seed, mode=None):
+        points = [a_point("serial", 1, around(factor, 200, 0.01, seed), mode=mode, memory_share=0.0)]
+        return Scaling(compare_points(points), MACHINE)
+
+    for factor in (1.04, 1.08):
+        assert outcome(of(1, 1), of(factor, 2), slowdown=0.02) == "inconclusive"
+        assert "do not tell a change of less than 10%" in reasons(of(1, 1), of(factor, 2), slowdown=0.02)[0]
+        assert outcome(of(1, 1, "strong"), of(factor, 2, "strong"), slowdown=0.02) == "regression"
+    assert outcome(of(1, 1), of(1.2, 2), slowdown=0.02) == "regression"
+    assert outcome(of(1, 1), of(1, 2)) == "fine"

@@ -38,6 +38,11 @@ UNSHARED = "which part of its time it streams memory was not measured, so the co
 UNTESTED = "no point of the second file can have an efficiency; measure with 2 workers or more"
 ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
 ONE_SIDED = "only one file has controls, so nobody knows whether the machine has changed; measure both in the same way"
+UNREPEATED = 0.1  # two processes of one program differ by up to that on a busy machine, however many runs each holds
+ONE_PROCESS = (
+    f"runs of one process a file, not interleaved, do not tell a change of less than {UNREPEATED:.0%} from chance;"
+    " measure with nfold scale"
+)
 SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
 DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
 
@@ -164,6 +169,8 @@ def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Find
     quickest = None if by_controls else _quickest(pair)
     if quickest is not None and ((slower and quickest <= most) or (interval[1] <= most < quickest)):
         return Finding(pair, "time", "inconclusive", ratio, interval, ALONE)
+    if slower and not by_controls and not exceeds_chance(pair):
+        return Finding(pair, "time", "inconclusive", ratio, interval, ONE_PROCESS)
     if slower:
         if ratio > most * max(earlier, later):
             return Finding(pair, "time", "regression", ratio, interval)
@@ -186,6 +193,26 @@ def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int |
     return max(int(needed), rounds + 1) if needed <= MOST_ROUNDS else None
 
 
+def is_interleaved(pair: Pair) -> bool:
+    """Whether both files ran their configurations in turn, as nfold does, and names the mode of. Others do not."""
+    return all(p is not None and p.mode is not None for p in (pair.before, pair.after))
+
+
+def exceeds_chance(pair: Pair) -> bool:
+    """Whether a change is more than what two processes of one program differ by, for the quickest runs as for all.
+
+    Runs that were not interleaved are of one process and one moment. They are no sample of processes, so their
+    interval, however narrow, does not hold what differs from one process to the next.
+    """
+    if is_interleaved(pair):
+        return True
+    quickest = _quickest(pair)
+    if pair.ratio is None or quickest is None:
+        return False
+    both = (pair.ratio, quickest)
+    return min(both) > 1 + UNREPEATED or max(both) < 1 / (1 + UNREPEATED)
+
+
 def _quickest(pair: Pair) -> float | None:
     """The ratio of the quickest runs where a file did not interleave its configurations; None where both did.
 
@@ -194,7 +221,7 @@ def _quickest(pair: Pair) -> float | None:
     """
     assert pair.before is not None
     assert pair.after is not None
-    if None not in (pair.before.mode, pair.after.mode):
+    if is_interleaved(pair):
         return None
     return min(pair.after.samples) / min(pair.before.samples)
 
