@@ -97,12 +97,13 @@ def judge(evidence: Evidence) -> Judgement:
     waits_by_lanes, computes_by_processes = _beaten(versus[0]), is_above(versus[-1], FASTER)
     decided = (waits_by_lanes, computes_by_processes)
     crowd = None if all(decided) else too_crowded(evidence["crowded"])
+    alone = evidence["cpus"] < 2 and not computes_by_processes  # which no quiet hour changes
     if (crossing := _crossing(shares, versus)) is not None:
         figures.append(Figure("processes win from tasks on that compute", crossing, "%"))
     return Judgement(
         None if crowd else False if False in decided else None if None in decided else True,
         _found(lanes, speedups, crossing),
-        crowd or _why(evidence, waits_by_lanes, computes_by_processes),
+        (None if alone else crowd) or _why(evidence, waits_by_lanes, computes_by_processes),
         tuple(figures),
         (_picture(shares, speedups),),
     )
@@ -142,9 +143,9 @@ def _found(lanes: Mapping[str, int], speedups: Speedups, crossing: float | None)
 
 
 def _why(evidence: Evidence, waits_by_lanes: bool | None, computes_by_processes: bool | None) -> str:
+    if evidence["cpus"] < 2 and not computes_by_processes:
+        return "with one usable CPU nothing computes side by side, by whatever lanes"
     if computes_by_processes is False:
-        if evidence["cpus"] < 2:
-            return "with one usable CPU nothing computes side by side, by whatever lanes"
         if not evidence["gil"]:
             return "this interpreter has no GIL, so its threads compute side by side, without what a process costs"
         return "processes got no second CPU: other load, or handing over took more than such tasks are long"

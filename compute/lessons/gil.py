@@ -98,7 +98,7 @@ def judge(evidence: Evidence) -> Judgement:
     ]
     found = f"two threads are {two.value:.2f} times as fast as one"
     side_by_side = is_above(two, FASTER) if cpus > 1 else None
-    crowd = None if side_by_side is False else too_crowded(evidence["crowded"])
+    crowd = None if cpus < 2 or side_by_side is False else too_crowded(evidence["crowded"])
     return Judgement(
         None if side_by_side is None or crowd else not side_by_side,
         found,

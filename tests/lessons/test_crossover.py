@@ -70,6 +70,8 @@ def test_nor_does_a_single_cpu() -> None:
     judgement = crossover.judge(evidence(cpus=1, processes=[2.0, 2.0, 1.8, 1.5, 0.98]))
     assert judgement.word == FAILS
     assert judgement.why == "with one usable CPU nothing computes side by side, by whatever lanes"
+    crowded = crossover.judge(evidence(cpus=1, processes=[2.0, 2.0, 1.8, 1.5, 0.98]) | {"crowded": 0.8})
+    assert (crowded.word, crowded.why) == (UNTOLD, judgement.why)
 
 
 def test_nor_do_lanes_whose_waits_do_not_overlap() -> None:

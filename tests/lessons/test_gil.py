@@ -75,6 +75,7 @@ def test_without_a_gil_and_without_a_speedup_something_else_is_named() -> None:
     ("told", "why"),
     [
         (evidence(1.0, cpus=1), "with one usable CPU"),
+        (evidence(1.0, cpus=1) | {"crowded": 0.8}, "with one usable CPU"),
         (evidence(1.0, rounds=5), "measure for longer"),
     ],
 )
