@@ -28,13 +28,18 @@ ANSWERS = 60.0  # s in which it says what it is: importing all that is needed fr
 LONGEST = 600.0  # s after which a lesson is ended there: it is not known here what takes long
 LEAVES = 5.0  # s in which it tidies up when it is told to end
 
+IS_PYTHON = "nfold asks a Python"  # what any of them prints first, and no other program
+MISSING = "it has no "
+LONGEST_LINE = 120  # characters of what another program says
+
 # Any Python can read this: one that is too old is to say so.
 CHECK = f"""
 import sys
+print({IS_PYTHON!r})
 if sys.version_info < {OLDEST}: sys.exit("it is Python %d.%d, and lessons need 3.11 or later" % sys.version_info[:2])
 import importlib.util
 missing = [name for name in {NEEDED} if importlib.util.find_spec(name) is None]
-if missing: sys.exit("it has no " + ", ".join(missing))
+if missing: sys.exit("{MISSING}" + ", ".join(missing))
 from compute.lessons.__main__ import main
 main(["where"])
 """
@@ -59,6 +64,8 @@ class Interpreter:
 
         Nothing of it is run but that question.
         """
+        if not path.strip():
+            raise ValueError("--python needs the path or name of an interpreter, such as python3.13, not an empty one")
         if os.path.isdir(path) and not shutil.which(path):
             raise ValueError(f"--python {path!r} is a folder; name the program in it, such as {path}/bin/python")
         try:
@@ -69,7 +76,7 @@ class Interpreter:
             why = str(silent)
             remedy = (
                 f"; {shlex.quote(path)} -m pip install {' '.join(NEEDED)} gives it what is needed"
-                if "it has no " in why
+                if why.startswith(MISSING)
                 else ""
             )
             raise ValueError(f"--python {path!r} cannot hold lessons: {why}{remedy}") from None
@@ -91,7 +98,9 @@ def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
     with _our_code() as folder:
         code, out, error = _run([path, *words], _environment(folder), timeout)
     if code:
-        raise _Silent(_last_words(error or out) or caller.describe_exit(code))
+        asked = words[1] == CHECK and not out.startswith(IS_PYTHON)
+        said = _first_words(error or out) if asked else _last_words(error or out)
+        raise _Silent(said or caller.describe_exit(code))
     try:
         answer = json.loads((out.splitlines() or [""])[-1])
     except ValueError:
@@ -106,6 +115,16 @@ def _last_words(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return (fatal or lines[-1:] or [""])[0]
+
+
+def _first_words(said: str) -> str:
+    """The line that says why what answers the question as no Python does has ended: other programs add advice to it."""
+    if "import sys" in said:  # our own question, which it took for something else
+        return "it is no Python"
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    fatal = _last_words(said)
+    line = fatal if fatal.startswith("Fatal Python error") else line
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
 def _environment(folder: str) -> dict[str, str]:

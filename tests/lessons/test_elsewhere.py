@@ -183,6 +183,17 @@ def test_one_that_is_not_there(tmp_path):
     assert refusal(str(tmp_path)).endswith(f"is a folder; name the program in it, such as {tmp_path}/bin/python")
 
 
+@posix
+def test_one_that_is_another_program():
+    ls = shutil.which("ls")
+    assert refusal(ls) == f"--python '{ls}' cannot hold lessons: it is no Python"
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_one_without_a_name(path):
+    assert refusal(path).startswith("--python needs the path or name of an interpreter")
+
+
 def test_one_without_libraries(bare):
     assert refusal(str(bare)) == (
         f"--python '{bare}' cannot hold lessons: it has no numpy, joblib, cloudpickle, psutil, threadpoolctl;"
@@ -212,6 +223,9 @@ def test_the_question_can_be_read_by_any_python():
         ("#!/bin/sh\nexit 3\n", "cannot hold lessons: exit code 3"),
         ("#!/bin/sh\nkill -SEGV $$\n", "SIGSEGV"),
         ("#!/bin/sh\necho no such luck >&2; exit 1\n", "cannot hold lessons: no such luck"),
+        ("#!/bin/sh\necho \"$0: cannot access '$2'\" >&2; exit 2\n", "cannot hold lessons: it is no Python"),
+        ("#!/bin/sh\necho shim: not set >&2; echo; echo a tip >&2; exit 127\n", "cannot hold lessons: shim: not set"),
+        (f"#!/bin/sh\necho {'x' * 500} >&2; exit 1\n", f"cannot hold lessons: {'x' * 120}…"),
         ("#!/no/such/interpreter\n", "cannot be run: No such file or directory"),
         ("\x00\x01", "cannot be run: Exec format error"),
     ],
