@@ -11,6 +11,7 @@ from typing import Any
 from compute.lessons.lesson import Task
 from kernels.definition import nearest
 from kernels.definition.each import name_of
+from kernels.definition.module_names import check_module
 
 
 def as_task(call: Any, name: str | None = None) -> Task:
@@ -39,6 +40,7 @@ def find_task(word: str) -> Task:
     module, colon, name = word.partition(":")
     if not (module and colon and name):
         raise ValueError(f"a task is written package.module:function, not {word!r}")
+    check_module(module, name)
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     try:

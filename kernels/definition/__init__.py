@@ -3,6 +3,7 @@
 decorator.py      @kernel: a kernel of a body
 each.py           each(f): a kernel of any Python function of one item
 kernel_class.py   Kernel and Variant, the classes behind these two; find, which looks a kernel up by its path
+module_names.py   module:name as a user writes it, and what is there in place of a wrong one
 plan.py           Plan: what one call of a kernel will do
 bodies.py         what may be a body
 arguments.py      what its inputs may be, and how they are bound

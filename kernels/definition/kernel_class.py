@@ -22,6 +22,7 @@ from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, guarded
 from kernels.definition.bodies import nothing_returned, plain
+from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
 from kernels.definition.plan import as_index as as_index
 from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
@@ -369,6 +370,7 @@ def find(path: str) -> Kernel:
     A ValueError says what is missing where there is neither.
     """
     module, _, name = path.partition(":")
+    check_module(module, name)
     try:
         home: Any = importlib.import_module(module)
     except (ImportError, ValueError) as error:
@@ -380,7 +382,10 @@ def find(path: str) -> Kernel:
         from kernels.definition.each import each_of_module
 
         return each_of_module(named, home)
-    names = {k for k, v in vars(home).items() if isinstance(v, Kernel)}
+    made = {k for k, v in vars(home).items() if isinstance(v, Kernel)}
+    names = sorted(made | functions_of(home))
     raise ValueError(
-        f"{module} has no kernel {name!r}; it has {', '.join(sorted(names)) or 'none'}" + nearest(name, list(names))
+        f"{path} is a class, and a kernel is made of a function"
+        if isinstance(named, type)
+        else f"{module} has no kernel {name!r}; it has {listed(sorted(made) or names)}{nearest(name, names)}"
     )

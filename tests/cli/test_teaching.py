@@ -94,6 +94,7 @@ def one_line(err: str) -> str:
         ("1 --task mine", "a task is written package.module:function, not 'mine'"),
         ("1 --task mine:", "a task is written package.module:function, not 'mine:'"),
         ("1 --task nowhere:f", "cannot import 'nowhere': ModuleNotFoundError"),
+        ("1 --task ./mine.py:work", "'./mine.py' is the path of a file, where the name of a module is needed; write"),
         ("1 --task mine:wrok", "mine has no function 'wrok'; did you mean 'work'?"),
         ("1 --task mine:takes_one", "task must be callable without arguments, and mine:takes_one is not"),
         ("1 --task mine:__name__", "task must be a function without arguments, not 'mine'"),

@@ -86,6 +86,15 @@ def test_a_kernel_keeps_its_documentation_and_its_name():
         ("no_such_module:f", "cannot import 'no_such_module'"),
         ("example_kernels:np", "has no kernel 'np'"),
         ("", "cannot import ''|no module name"),
+        ("example_kernels.py:squares", "is the path of a file, .*; write example_kernels:squares$"),
+        ("./example_kernels.py:squares", "is the path of a file, .*; write example_kernels:squares$"),
+        ("../a/example_kernels.py:squares", "; write example_kernels:squares in the folder ../a$"),
+        (r"..\a\example_kernels.py:squares", "; write example_kernels:squares in the folder ../a$"),
+        ("a/example_kernels:squares", "; write example_kernels:squares in the folder a$"),
+        (".example_kernels:squares", "is the path of a file, .* write package.module:name$"),
+        ("fractions:Fraction", "fractions:Fraction is a class, and a kernel is made of a function"),
+        ("string:nope", "string has no kernel 'nope'; it has capwords$"),
+        ("textwrap:dedant", "it has dedent, fill, indent, shorten, wrap; did you mean 'dedent'"),
     ],
 )
 def test_a_kernel_that_is_not_there_is_named(path, says):
