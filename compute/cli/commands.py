@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -327,19 +326,17 @@ def show_list() -> int:
     width = terminal.width()
     lines = ["kernels"]
     for name, kernel in kernels.REGISTRY.items():
-        lines.append(_line(f"  {name:13} {', '.join(kernel.variants):20}", kernel.__doc__, width))
+        lines.append(terminal.beside(f"  {name:13} {', '.join(kernel.variants):20}", _first_of(kernel.__doc__), width))
     lines += ["", "backends"]
     for name in BACKENDS:
         try:
             about = BACKENDS[name].__doc__
         except ValueError as error:
             about = str(error)
-        lines.append(_line(f"  {name:13}", about, width))
+        lines.append(terminal.beside(f"  {name:13}", _first_of(about), width))
     return terminal.deliver(lambda: terminal.say("\n".join(lines)))
 
 
-def _line(head: str, text: str | None, width: int) -> str:
-    """The head and the text's first sentence, folded beside it."""
-    first = re.split(r"(?<=\w\.)\s", " ".join((text or "").split("\n\n")[0].split()))[0].rstrip(".:")
-    folded = textwrap.wrap(first, max(width - len(head) - 1, 20)) or [""]
-    return "\n".join(f"{head if not row else ' ' * len(head)} {line}" for row, line in enumerate(folded))
+def _first_of(text: str | None) -> str:
+    """Its first sentence."""
+    return re.split(r"(?<=\w\.)\s", " ".join((text or "").split("\n\n")[0].split()))[0].rstrip(".:")

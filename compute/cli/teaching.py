@@ -62,7 +62,11 @@ def lessons(
     from compute.lessons.own import find_task
 
     if only_list:
-        lines = [f"{lesson.number:>2} {lesson.name:12} {lesson.statement}" for lesson in LESSONS.values()]
+        columns = terminal.width()
+        lines = [
+            terminal.beside(f"{lesson.number:>2} {lesson.name:12}", lesson.statement, columns)
+            for lesson in LESSONS.values()
+        ]
         return terminal.deliver(lambda: terminal.say("\n".join(lines)))
     with refusing():
         asked = [find(word) for word in which or LESSONS]

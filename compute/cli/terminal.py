@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -167,6 +168,12 @@ def console() -> Any:
 def width() -> int:
     """The console's, for lines that need no rich, which takes a while to import."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PAGE
+
+
+def beside(head: str, text: str, columns: int) -> str:
+    """The head, and the text folded beside it, to lines of so many columns."""
+    folded = textwrap.wrap(text, max(columns - len(head) - 1, 20), break_on_hyphens=False) or [""]
+    return "\n".join(f"{head if not row else ' ' * len(head)} {line}" for row, line in enumerate(folded))
 
 
 def tell(result: Any, about: str) -> None:
