@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 from compute import backends, machine
@@ -54,6 +55,14 @@ def limits(budget: float | None, rounds: int | None) -> tuple[float, int]:
     if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
         raise ValueError(f"rounds must be a whole number from 1 on, not {rounds!r}; leave it out to use the budget")
     return float(budget), rounds
+
+
+def about_one_cpu(points: Sequence[Point]) -> list[str]:
+    """A warning where only one CPU of several is usable, and something computes: no figure then tells of scaling."""
+    present = os.cpu_count() or 1
+    if machine.usable_cpus() > 1 or present < 2 or all((p.evidence or {}).get("waits") for p in points):
+        return []
+    return [f"only one of {present} CPUs is usable, so this tells nothing of scaling; nfold doctor says what limits it"]
 
 
 def about_workers(points: Sequence[Point]) -> list[str]:

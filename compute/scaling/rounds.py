@@ -18,7 +18,7 @@ from compute.lanes import interrupts
 from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
 from compute.scaling.collecting import about_interpreter, look_across
-from compute.scaling.configurations import Unavailable, about_workers, configurations, limits
+from compute.scaling.configurations import Unavailable, about_one_cpu, about_workers, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.measure import Trial, garbage_set_aside
 from compute.scaling.results import CutShort, Scaling
@@ -182,6 +182,7 @@ def _as_scaling(
     warnings = [
         *first,
         *about_interpreter(),
+        *about_one_cpu(points),
         *about_workers(points),
         *(text for trial in trials for text in trial.warnings),
         *harness.warn(label, shortest.seconds, **timer),

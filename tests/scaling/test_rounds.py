@@ -157,6 +157,14 @@ def test_the_budget_ends_the_rounds_and_says_so(budget, rounds_run, warned):
     assert scaling.warnings == (() if warned is None else (warned,))
 
 
+@pytest.mark.parametrize(("usable", "present", "warned"), [(1, 4, True), (1, 1, False), (2, 4, False)])
+def test_one_usable_cpu_of_several_is_told(monkeypatch, usable, present, warned):
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: usable)
+    monkeypatch.setattr("os.cpu_count", lambda: present)
+    told = scale(squares.nogil, 10, on=[TWO], rounds=7).warnings
+    assert any(text.startswith("only one of 4 CPUs is usable") for text in told) == warned
+
+
 def test_rounds_asked_for_and_not_reached_are_told():
     scaling = scale(squares.nogil, 10, on=[TWO], rounds=50, budget=20.0)
     assert scaling.points[0].rounds == 12
@@ -399,7 +407,7 @@ def test_a_real_variant_that_fails_where_the_work_has_grown_takes_nothing_from_o
 def test_one_cpu_is_one_cpu(monkeypatch):
     monkeypatch.setattr(machine, "usable_cpus", lambda *_: 1)
     scaling = scale(squares.nogil, 10, on=[TWO], rounds=6)
-    assert scaling.warnings == ("2 workers share 1 usable CPU: their speedup cannot exceed 1",)
+    assert "2 workers share 1 usable CPU: their speedup cannot exceed 1" in scaling.warnings
 
 
 @dataclass(frozen=True, repr=False)
