@@ -164,13 +164,13 @@ def _judge(p: Point, result: Scaling, asked: Asked) -> _Judged:
     tests = MEASUREMENTS * sum(not q.is_serial for q in result.points)
     share = gate.share_reached(p, Baselines(result.points), p.ceiling, asked.least, gate.level_of(tests))
     if share.value is None or share.interval is None:
-        return _Judged(
-            False,
-            False,
-            f"{named}: inconclusive, {len(p.samples)} rounds carry no interval; give the marker a longer budget=, or"
-            " use less work",
-            verdict,
+        disturbed = share.doubt == "few" and gate.disturbance(p) > 1
+        why = (
+            f"others disturbed {p.contaminated} of {len(p.samples)} rounds, too few for an interval"
+            if disturbed
+            else f"{len(p.samples)} rounds carry no interval; give the marker a longer budget=, or use less work"
         )
+        return _Judged(False, False, f"{named}: inconclusive, {why}", verdict, disturbed)
     low, high = share.interval
     figures = (
         f"{named}: {ratio(share.value * p.ceiling)}× of {ratio(p.ceiling)}×, {percent(share.value)} [{percent(low)},"

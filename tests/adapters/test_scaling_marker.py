@@ -294,6 +294,14 @@ def test_what_others_disturbed_is_no_success_where_that_may_have_flattered_it():
     assert judged(1.85, **others, least=0.7).passes
 
 
+@pytest.mark.parametrize("rounds", [3, 5, 9])
+def test_few_rounds_that_others_disturbed_are_skipped_like_many(rounds):
+    one = judged(1.0, rounds=rounds, contaminated=rounds, evidence={"cpus": 2, "others": 1.0})
+    assert (one.decided, one.passes, one.disturbed) == (False, False, True)
+    assert f"inconclusive, others disturbed {rounds} of {rounds} rounds" in one.line
+    assert not judged(1.0, rounds=3).disturbed
+
+
 def test_two_measurements_share_the_false_alarms_of_a_test(monkeypatch):
     levels = []
     real = scaling_marker.gate.share_reached
