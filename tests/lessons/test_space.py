@@ -147,6 +147,7 @@ def test_little_memory_has_fewer_sizes(monkeypatch) -> None:
     assert handing.obstacle(THREAD, 1_000) is None
 
 
+@pytest.mark.slow  # at moments that are the machine's; test_lessons_cut_short.py has chosen ones
 @pytest.mark.parametrize("after", [0.3, 0.8, 1.3, 2.1])
 def test_a_ctrl_c_leaves_nothing(no_leaks, after: float) -> None:
     timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
