@@ -24,9 +24,17 @@ def written(function: Callable[..., Any]) -> Written:
     try:
         lines, first = inspect.getsourcelines(plain)
         path = inspect.getsourcefile(plain) or inspect.getfile(plain)
+        text = textwrap.dedent("".join(lines)).rstrip()
+        if isinstance(plain, types.FunctionType) and not _defines(text, plain.__code__.co_name):
+            raise OSError(f"{path} has another text by now")
     except (OSError, TypeError, IndentationError):  # no text, or one that has become another
         raise ValueError(f"{_name(function)} has no text to show: {_why_none(plain)}") from None
-    return Written(path, max(first, 1), textwrap.dedent("".join(lines)).rstrip())
+    return Written(path, max(first, 1), text)
+
+
+def _defines(text: str, name: str) -> bool:
+    """Whether a function of that name can be from a text. Python 3.13 gives all "<string>" the text of `python -c`."""
+    return ("lambda" if name == "<lambda>" else f"def {name}") in text
 
 
 def plain_of(function: Any) -> Any:
