@@ -175,7 +175,7 @@ def _picture(waits: Mapping[str, Figure]) -> Picture:
     return Picture(
         "For how long others are held up, by who computes",
         tuple(waits),
-        (Series("held up", tuple(f.value for f in waits.values()), tuple(f.interval for f in waits.values())),),
+        (Series.of("held up", waits.values()),),
         y_label="held up",
         unit="s",
         logarithmic="y",

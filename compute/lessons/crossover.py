@@ -161,7 +161,7 @@ def _why(evidence: Evidence, waits_by_lanes: bool | None, computes_by_processes:
 
 
 def _picture(shares: Sequence[float], speedups: Speedups) -> Picture:
-    measured = [Series(n, tuple(f.value for f in fs), tuple(f.interval for f in fs)) for n, fs in speedups.items()]
+    measured = [Series.of(n, fs) for n, fs in speedups.items()]
     return Picture(
         f"Speedup of {TASKS} tasks by the share of their time for which they compute",
         tuple(100 * share for share in shares),

@@ -150,7 +150,7 @@ def _picture(speedups: Mapping[str, Figure], cpus: int) -> Picture:
         "Speedup of the same loop by a second worker, beside the ideal",
         tuple(speedups),
         (
-            Series("two", tuple(f.value for f in speedups.values()), tuple(f.interval for f in speedups.values())),
+            Series.of("two", speedups.values()),
             Series("ideal", tuple(float(min(2, cpus)) for _ in speedups)),
         ),
         y_label="speedup over one",

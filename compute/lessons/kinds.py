@@ -199,7 +199,7 @@ def _picture(shares: Mapping[str, Figure]) -> Picture:
     return Picture(
         "How much of its time each task is on a CPU",
         tuple(shares),
-        (Series("CPU", tuple(f.value for f in shares.values()), tuple(f.interval for f in shares.values())),),
+        (Series.of("CPU", shares.values()),),
         y_label="CPU seconds a second",
         unit="%",
     )

@@ -40,6 +40,12 @@ class Series:
     values: tuple[float | None, ...]
     intervals: tuple[Interval | None, ...] = ()
 
+    @classmethod
+    def of(cls, name: str, figures: Iterable[Figure]) -> Series:
+        """The values of figures with their intervals, in their order and their unit."""
+        figures = tuple(figures)
+        return cls(name, tuple(f.value for f in figures), tuple(f.interval for f in figures))
+
 
 @dataclass(frozen=True)
 class Picture:

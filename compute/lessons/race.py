@@ -191,7 +191,7 @@ def _pictures(evidence: Evidence, figures: Sequence[Figure]) -> list[Picture]:
         Picture(
             about,
             names,
-            (Series(name, tuple(f.value for f in these), tuple(f.interval for f in these)),),
+            (Series.of(name, these),),
             "",
             label,
             unit,

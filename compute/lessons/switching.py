@@ -215,7 +215,7 @@ def _pictures(costs: Mapping[str, Figure], sizes: Mapping[str, float]) -> Iterat
     yield Picture(
         "What one switch takes",
         tuple(costs),
-        (Series("a switch", tuple(f.value for f in costs.values()), tuple(f.interval for f in costs.values())),),
+        (Series.of("a switch", costs.values()),),
         y_label="a switch",
         unit="s",
         logarithmic="y",

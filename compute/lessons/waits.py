@@ -133,7 +133,7 @@ def _picture(overlaps: Mapping[str, Figure], lanes: Mapping[str, int]) -> Pictur
         f"How many of {WAITS} waits each way has at the same time",
         tuple(_of(name, lanes[name]) for name in overlaps),
         (
-            Series("overlap", tuple(f.value for f in overlaps.values()), tuple(f.interval for f in overlaps.values())),
+            Series.of("overlap", overlaps.values()),
             Series("ideal", tuple(float(lanes[name]) for name in overlaps)),
         ),
         y_label="waits at once",
