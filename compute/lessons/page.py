@@ -10,41 +10,21 @@ from compute.lessons.experiment import Course, Experiment, asides, label, labels
 from compute.lessons.lesson import FAILS, HOLDS, Judgement
 from compute.lessons.text import in_words
 from compute.report.notebook import html_table, image
+from compute.report.static_page import static_page
 from compute.texts import shown, visible
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>nfold: {title}</title>
-<style>
-:root {{ color-scheme: light dark; --bad: #c1272d; --good: #00704f; --rule: #8884 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --bad: #ff7b72; --good: #56d4a0 }} }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
-section {{ border-top: 1px solid var(--rule); margin-top: 2rem; break-inside: avoid }}
-blockquote {{ margin: .5rem 0; font-size: 1.1rem; font-style: italic }}
-.holds {{ color: var(--good) }}
-.fails {{ color: var(--bad) }}
-.wide {{ overflow-x: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }}
-th, td {{ padding: .1rem 1rem .1rem 0; vertical-align: top }}
-th + th, td + td {{ white-space: nowrap }}
-pre {{ overflow-x: auto; padding: .75rem; border: 1px solid var(--rule); font-size: .85rem }}
-img {{ background: #fff }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{machine}</p>
-{remarks}
-{summary}
-{sections}
-</body>
-</html>
-"""
+CSS = """\
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
+section { border-top: 1px solid var(--rule); margin-top: 2rem; break-inside: avoid }
+blockquote { margin: .5rem 0; font-size: 1.1rem; font-style: italic }
+.holds { color: var(--good) }
+.fails { color: var(--bad) }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+th, td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+th + th, td + td { white-space: nowrap }
+pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--rule); font-size: .85rem }
+img { background: #fff }"""
 CLASSES = {HOLDS: "holds", FAILS: "fails"}
 MEDIAN = "median [95 % interval]"  # what the figures of a single interpreter are
 
@@ -53,13 +33,13 @@ def render(course: Course) -> str:
     """The page."""
     groups = course.by_lesson
     title = groups[0][0].lesson.title if len(groups) == 1 else "Concurrency in Python, measured here"
-    return PAGE.format(
-        title=escape(title),
-        machine=escape(_machine(course)),
-        remarks="".join(f"<p>⚠ {escape(visible(remark))}</p>" for remark in course.remarks),
-        summary=_summary(groups) if len(groups) > 1 else "",
-        sections="\n".join(map(section, groups)),
-    )
+    parts = [
+        f"<p>{escape(_machine(course))}</p>",
+        "".join(f"<p>⚠ {escape(visible(remark))}</p>" for remark in course.remarks),
+        _summary(groups) if len(groups) > 1 else "",
+        *map(section, groups),
+    ]
+    return static_page(title, CSS, "\n".join(parts), images=True)
 
 
 def _machine(course: Course) -> str:

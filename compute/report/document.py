@@ -11,38 +11,21 @@ from rich.console import Console
 from rich.text import Text
 
 from compute.report.markdown import escaped, table_of
+from compute.report.static_page import static_page
 from compute.scaling.tables.sheet import WORDS, Row, Sheet, fit
 from compute.texts import shown
 
 STYLES = {"slower": "bold red", "too low": "bold red", "faster": "green", "unclear": "yellow", "alike": "dim"}
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>nfold: {title}</title>
-<style>
-:root {{ color-scheme: light dark; --bad: #c1272d; --good: #00704f; --rule: #8884 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --bad: #ff7b72; --good: #56d4a0 }} }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem }}
-th, td {{ padding: .15rem .9rem .15rem 0; text-align: right; white-space: nowrap }}
-tr {{ border-bottom: 1px solid var(--rule) }}
-.word {{ text-align: left }}
-.flagged {{ color: var(--bad); font-weight: bold }}
-.faster {{ color: var(--good) }}
-.wide {{ overflow-x: auto }}
-h2 {{ margin: 2rem 0 0; font-size: 1.1rem }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
+CSS = """\
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem }
+th, td { padding: .15rem .9rem .15rem 0; text-align: right; white-space: nowrap }
+tr { border-bottom: 1px solid var(--rule) }
+.word { text-align: left }
+.flagged { color: var(--bad); font-weight: bold }
+.faster { color: var(--good) }
+.wide { overflow-x: auto }
+h2 { margin: 2rem 0 0; font-size: 1.1rem }"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +112,7 @@ def html(document: Document) -> str:
             body.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in section.lines) + "</ul>")
         if section.sheet is not None:
             body.append(_table(section.sheet))
-    return PAGE.format(title=escape(document.title), body="\n".join(body))
+    return static_page(document.title, CSS, "\n".join(body))
 
 
 def _table(sheet: Sheet) -> str:
