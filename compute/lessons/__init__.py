@@ -6,6 +6,7 @@ rounds.py        several ways of doing the same, timed in interleaved rounds
 opened.py        pools for a lesson, and why some cannot be had here
 own.py           a task of the reader's own
 fresh.py         a Python that has nothing else loaded
+computing.py     the loop of lessons that compare Python with machine code
 footprint.py     what one coroutine, thread, process takes of memory
 handing.py       how lesson 8 hands arrays over, by each way
 child.py         a process beside a lesson, which no way of ending leaves

@@ -12,28 +12,18 @@ from compute import machine
 from compute.backends.backend import Backend, Pool
 from compute.backends.interpreters import Interpreters
 from compute.backends.threads import Threads
+from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
-from kernels import kernel
 
 RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
 FASTER = 1.25  # of two over one: beyond it they did run side by side
 SMALL = 1000  # indices for which all have to give the same
 PYTHON, COMPILED, INTERPRETERS = "Python on threads", "machine code on threads", "Python on interpreters"
 WITHOUT_GIL = "python3.14t", "python3.15t", "python3.13t"  # the names that installers give them; the best one first
-
-
-@kernel(dtype=int)
-def collatz(lo, hi, out, n):
-    for i in range(lo, hi):
-        number, steps = i + 1, 0
-        while number != 1:
-            number = number // 2 if number % 2 == 0 else 3 * number + 1
-            steps += 1
-        out[i] = steps
 
 
 def steps_by(pool, variant, n):

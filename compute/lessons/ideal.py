@@ -6,29 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compute import machine
+from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, is_above
 from compute.scaling.configurations import worker_counts
 from compute.scaling.rounds import scale
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
-from kernels import kernel
 from kernels.definition import numba_is_here
 
 PARTS = 100  # of a lesson's time, of which a serial run is one: there are rounds enough then
 BUDGET = 0.8  # of a lesson's time: opening pools and compiling comes on top
 SLACK = 1.05  # of N: a neighbour that slowed the serial runs makes so much of N-fold, and no machine gave it
 NEAR = 0.9  # of what the machine allows: below it, the loss wants a name
-
-
-@kernel(dtype=int)
-def collatz(lo, hi, out, n):
-    for i in range(lo, hi):
-        number, steps = i + 1, 0
-        while number != 1:
-            number = number // 2 if number % 2 == 0 else 3 * number + 1
-            steps += 1
-        out[i] = steps
 
 
 def scaling_of(variant, n, **how):
