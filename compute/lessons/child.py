@@ -23,16 +23,16 @@ def context() -> Any:
 @contextmanager
 def started(target: Callable[..., None], *args: Any) -> Iterator[None]:
     """Within it, a process runs target(*args), a function of a module. It is ended when the block is left."""
-    with interrupts.put_off():  # or there would be one that nobody knows of
-        process = context().Process(target=_live, args=(os.getpid(), target, args), daemon=True)
-        with _starting():
-            process.start()
+    process = context().Process(target=_live, args=(os.getpid(), target, args), daemon=True)
     try:
+        with interrupts.put_off(), _starting():  # cut off, a start leaves one that nobody knows of
+            process.start()
         yield
     finally:
         with interrupts.put_off():
-            process.kill()
-            process.join()
+            if process.pid is not None:
+                process.kill()
+                process.join()
             process.close()
 
 
@@ -45,13 +45,14 @@ def _live(parent: int, target: Callable[..., None], args: tuple[Any, ...]) -> No
 def manager() -> Iterator[SyncManager]:
     """multiprocessing.Manager(), whose process leaves also where this one is killed."""
     made = SyncManager(ctx=context())
-    with interrupts.put_off(), _starting():
-        made.start(remote.become_worker, (os.getpid(),))
     try:
+        with interrupts.put_off(), _starting():
+            made.start(remote.become_worker, (os.getpid(),))
         yield made
     finally:
         with interrupts.put_off():
-            made.shutdown()
+            if hasattr(made, "shutdown"):  # there is none before it has started
+                made.shutdown()
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from compute.lessons.lesson import Lesson, Setting
 OLDEST = 3, 11
 NEEDED = "numpy", "joblib", "cloudpickle", "psutil", "threadpoolctl"
 ANSWERS = 60.0  # s in which it says what it is: importing all that is needed from a cold disk takes ten
-LONGEST = 600.0  # s after which a lesson is ended there: it is not known here what takes long
+LONGEST = 600.0  # s after which a lesson is ended there, beyond so many times what it is to take: what takes long
+TIMES = 4  # is not known here, and rounds may take three times as long on a busy machine
 LEAVES = 5.0  # s in which it tidies up when it is told to end
 
 IS_PYTHON = "nfold asks a Python"  # what any of them prints first, and no other program
@@ -87,7 +88,7 @@ class Interpreter:
         if setting.task and lesson.takes_task:
             words.append(setting.task.name)
         try:
-            told = _answer(self.path, words, LONGEST)
+            told = _answer(self.path, words, LONGEST + TIMES * setting.seconds)
         except (OSError, _Silent) as error:
             return Experiment(lesson, {}, self.told, unavailable=str(error))
         return Experiment(lesson, told["evidence"], told["python"], told["seconds"], told["unavailable"])
@@ -154,7 +155,7 @@ def _our_code() -> Iterator[str]:
 
 
 def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command, which has ended with all that it started when this does."""
+    """(exit code, stdout, stderr) of a command; one that has no answer in time is ended with all that it started."""
     with subprocess.Popen(
         command,
         env=environment,
@@ -177,10 +178,16 @@ def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> 
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Have it tidy up as after a Ctrl-C, then end whatever is left."""
+    """Have it tidy up as after a Ctrl-C, then end whatever is left, also where another Ctrl-C comes meanwhile."""
+    try:
+        _tell_all(process, signal.SIGINT)  # as a terminal does: a script may have started it
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LEAVES)
+    finally:
+        _tell_all(process, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
+def _tell_all(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a command and all that it started, where the system has groups of processes."""
     with suppress(OSError):
-        process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(LEAVES)
-    with suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+        os.killpg(process.pid, number) if hasattr(os, "killpg") else process.send_signal(number)

@@ -276,9 +276,18 @@ def test_a_lesson_that_fails_there_was_not_measured(other):
 def test_one_that_takes_too_long_is_ended(other, monkeypatch, no_leaks):
     there = Interpreter.of(other)
     monkeypatch.setattr(elsewhere, "LONGEST", 0.1)
+    monkeypatch.setattr(elsewhere, "TIMES", 0)
     held = there.hold(race.LESSON, Setting(100.0))
     assert held.judgement.word == UNTOLD
     assert held.judgement.why == "it has not answered within 0.1 s"
+
+
+def test_a_long_lesson_has_the_time_that_it_asks_for(other, monkeypatch):
+    there, asked = Interpreter.of(other), []
+    told = {"evidence": {}, "python": there.told, "seconds": 0.0, "unavailable": "nobody measured"}
+    monkeypatch.setattr(elsewhere, "_answer", lambda path, words, timeout: asked.append(timeout) or told)
+    there.hold(race.LESSON, Setting(900.0))
+    assert asked[0] > 900
 
 
 def test_a_task_of_the_current_folder_is_found_there(other, tmp_path, monkeypatch):
