@@ -120,9 +120,7 @@ class PrangePool(Pool):
             while (states == SLICE_OVER).any():
                 region(job.control, self._lines, job.out, job.inputs, in_slices(), states)
         control = ControlArray(job.control)
-        failed = [
-            chunk for lane in np.flatnonzero(states == FAILED) if (chunk := control.current(int(lane))) is not None
-        ]
+        failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
         if failed:  # a parallel region loses what was raised
             return [run_again(job, failed)]
         return [Outcome(lane) for lane in range(job.lanes)]

@@ -350,10 +350,11 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
 
 def run_again(job: Job, failed: Sequence[int | None]) -> Outcome:
     """Run chunks again, on this thread, that have raised where what they raised was lost: here it is raised again."""
-    ControlArray(job.control).offer(failed)
+    chunks = [chunk for chunk in failed if chunk is not None]  # None: of a lane that was in no chunk
+    ControlArray(job.control).offer(chunks)
     outcome = run_lane(job, 0, in_slices)
     if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote
-        outcome.chunk = failed[0]
+        outcome.chunk = chunks[0] if chunks else None
         outcome.error = RuntimeError("a chunk raised an exception, and none when it was run again to see which")
     return outcome
 

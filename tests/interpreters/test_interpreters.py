@@ -2,6 +2,7 @@
 
 import builtins
 import gc
+import importlib.util
 import os
 import threading
 import time
@@ -15,7 +16,9 @@ from example_kernels import squares
 from patience import PATIENCE
 
 from compute import Interpreters, Serial, Threads, run, scale
+from compute.backends.interpreters import by_value
 from compute.backends.interpreters.subinterpreter import unavailable
+from compute.backends.lane_thread import LaneThread
 from kernels import Plan, each, kernel, mandelbrot, triad
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -407,3 +410,64 @@ def test_what_the_user_has_put_among_pythons_builtins_is_found_there(pool, monke
     monkeypatch.setattr(builtins, "shouted", lambda x: f"{x}!", raising=False)
     monkeypatch.setattr(builtins, "ascii", lambda x: f"<{x}>")
     assert pool.map(lambda x: shouted(ascii(x)), ["a"]) == ["<a>!"]  # noqa: F821
+
+
+# ---------------------------------------------------------------- what a message names
+
+
+def test_modules_of_one_name_keep_their_own_globals(pool, tmp_path):
+    def helper_of(factor):
+        path = tmp_path / f"file_{factor}.py"
+        path.write_text(f"FACTOR = {factor}.0\n\n\ndef scaled(x):\n    return x * FACTOR\n")
+        spec = importlib.util.spec_from_file_location("twins", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.scaled
+
+    two, three = helper_of(2), helper_of(3)
+
+    def body(lo, hi, out, a):
+        for i in range(lo, hi):
+            out[i] = float(two(float(a[i]))) - float(three(float(a[i])))
+
+    same_as_serial(pool, made(body), A)
+
+
+def test_a_body_whose_code_is_another_by_now_is_read_again(pool):
+    def body(lo, hi, out, a):
+        for i in range(lo, hi):
+            out[i] = float(a[i])
+
+    of = made(body)
+    same_as_serial(pool, of, A)
+    body.__code__ = plain_bodies.NOT_THE_SAME[0].__code__
+    with pytest.raises(ValueError, match="run it on Threads"):
+        pool.run(of, A)
+
+
+def test_the_code_that_a_message_names_lives_as_long_as_the_message(pool, monkeypatch):
+    given = []
+    give = LaneThread.give
+    monkeypatch.setattr(LaneThread, "give", lambda lane, job: (given.append(job), give(lane, job)))
+
+    def body(lo, hi, out, a):
+        for i in range(lo, hi):
+            out[i] = float(a[i]) + 1.0
+
+    same_as_serial(pool, made(body), A)
+    content = weakref.ref(by_value.code_of(body, "body").content)
+    pool.run(made(plain_bodies.SAME[0]), A)  # another message is the pool's by now
+    by_value._known.clear()
+    gc.collect()
+    assert content() is not None
+
+
+def test_a_body_that_imports_random_and_draws_is_refused(pool):
+    def body(lo, hi, out, a):
+        import random
+
+        for i in range(lo, hi):
+            out[i] = random.random()
+
+    with pytest.raises(ValueError, match="random"):
+        pool.run(made(body), A)

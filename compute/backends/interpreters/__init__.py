@@ -108,7 +108,7 @@ class InterpreterPool(Pool):
     def lanes(self, job: Job) -> Sequence[Outcome]:
         while not self._ended.empty():
             self._ended.get()  # of lanes that came late to the run before
-        sent = replace(job, lane=functools.partial(_lane_there, self._message))
+        sent = replace(job, lane=functools.partial(_lane_there, *self._message))
         for lane, cpu in zip(self._lanes, self._cpus, strict=False):
             lane.wake_on(cpu)
         for lane in self._lanes:
@@ -172,10 +172,12 @@ class InterpreterPool(Pool):
         self._run_lock.release()
 
     def forget(self) -> None:
+        _pools.discard(self)
         for there in self._there:
             there.forget()
 
     def stop(self) -> None:
+        _pools.discard(self)
         dismiss(self._waiting)
         for lane in self._lanes:
             lane.thread.join()
@@ -186,7 +188,10 @@ def _run_there(there: Subinterpreter, reply: Words, job: Job, me: int) -> Outcom
     return run_lane(replace(job, lane=functools.partial(job.lane, there, reply)), me)
 
 
-def _lane_there(message: Any, there: Subinterpreter, reply: Words, control: Words, line: int, *_: Any) -> int:
+def _lane_there(
+    message: Any, code: Any, there: Subinterpreter, reply: Words, control: Words, line: int, *_: Any
+) -> int:
+    """Run a lane in that interpreter. code: held for as long as this may be called, for the message has its address."""
     there.execute(f"serve({line}, {message.ctypes.data}, {len(message)}, {reply.ctypes.data})")
     state, address, length = reply.tolist()
     if length:

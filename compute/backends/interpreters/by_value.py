@@ -112,6 +112,7 @@ class _Description:
         self.whose, self._attributes = whose, attributes
         self.modules: dict[str, str] = {}  # and how the code reaches each
         self._numbers: dict[int, int] = {}
+        self._spaces: dict[int, int] = {}  # of globals: modules of one name may have several
         self._held: list[Any] = []  # so that an id stays its own
 
     def of(self, value: Any, path: str) -> tuple[Any, ...]:
@@ -179,11 +180,13 @@ class _Description:
             for read, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
         ]
         for module in imported_by(function):
+            if module is random and any(map(_draws, code.co_names)):
+                self._refuse("random, which it imports itself", "one generator, of which each lane would have its own")
             if provenance.is_installed(module) and not provenance.is_ours(module.__name__):
                 self.modules.setdefault(module.__name__, f"{name}'s import of it")
             else:
                 self._refuse(f"{module.__name__}, which it imports itself", "a module of your own or of nfold's")
-        home = provenance.home_of(function)
+        home = provenance.home_of(function), self._spaces.setdefault(id(function.__globals__), len(self._spaces))
         given = self.of(function.__defaults__, f"{name}'s defaults"), self.of(function.__kwdefaults__, name)
         return "function", number, marshal.dumps(code), home, names, *given, cells, (name, function.__qualname__)
 
@@ -192,9 +195,7 @@ class _Description:
 
         latest: Any = None
         for step in dis.get_instructions(code):
-            if latest is random and isinstance(
-                getattr(getattr(random, str(step.argval), 0), "__self__", 0), random.Random
-            ):
+            if latest is random and _draws(str(step.argval)):
                 self._refuse(f"random.{step.argval}", "drawn from one generator, of which each lane would have its own")
             latest = function.__globals__.get(step.argval) if step.opname == "LOAD_GLOBAL" else None
             if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
@@ -204,6 +205,11 @@ class _Description:
                 )
         if vars(function).keys() - {"__wrapped__"}:
             self._refuse(f"{function.__name__}, with attributes of its own", "a function that carries more than code")
+
+
+def _draws(name: str) -> bool:
+    """Whether random's function of that name draws from the one generator that all of a program share."""
+    return isinstance(getattr(getattr(random, name, None), "__self__", None), random.Random)
 
 
 def _check_imports(described: _Description) -> None:

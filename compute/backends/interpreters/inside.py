@@ -79,12 +79,20 @@ def _sendable(error: BaseException) -> bytes:
     error.add_note(f"in a subinterpreter:\n{lines}")
     try:
         content = pickle.dumps(error)
-        pickle.loads(content)
-    except Exception:
-        told = RuntimeError(f"{type(error).__name__}: {error}")
-        told.add_note(f"in a subinterpreter:\n{lines}")
-        content = pickle.dumps(told)
-    return content
+        if isinstance(pickle.loads(content), BaseException):
+            return content
+    except BaseException:  # a pickle may call anything, sys.exit too
+        pass
+    told = RuntimeError(f"{type(error).__name__}: {_text_of(error)}")
+    told.add_note(f"in a subinterpreter:\n{lines}")
+    return pickle.dumps(told)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"its words cannot be had ({type(fault).__name__})"
 
 
 # ---------------------------------------------------------------- compiled lanes
@@ -205,8 +213,8 @@ def _code(code: tuple[bytes, int, int]) -> Any:
     return _loaded[digest]
 
 
-def _made(described: tuple[Any, ...], spaces: dict[str, dict[str, Any]], known: dict[int, Any]) -> Any:
-    """An object as it is described. spaces: the globals of each module; known: functions and modules by number."""
+def _made(described: tuple[Any, ...], spaces: dict[int, dict[str, Any]], known: dict[int, Any]) -> Any:
+    """An object as it is described. spaces: globals, by number; known: functions and modules by number."""
     kind, *rest = described
     if kind == "value":
         return rest[0]
@@ -244,9 +252,9 @@ def _module(name: str, values: dict[str, Any]) -> Any:
     return module
 
 
-def _made_function(rest: list[Any], spaces: dict[str, dict[str, Any]], known: dict[int, Any]) -> Any:
-    number, code, module, names, defaults, keywords, cells, (name, qualname) = rest
-    space = spaces.setdefault(module, {"__name__": module, "__builtins__": builtins})
+def _made_function(rest: list[Any], spaces: dict[int, dict[str, Any]], known: dict[int, Any]) -> Any:
+    number, code, (module, globals_), names, defaults, keywords, cells, (name, qualname) = rest
+    space = spaces.setdefault(globals_, {"__name__": module, "__builtins__": builtins})
     closure = tuple(types.CellType() for _ in cells)
     function = known[number] = types.FunctionType(marshal.loads(code), space, name, None, closure)
     function.__qualname__, function.__module__ = qualname, module

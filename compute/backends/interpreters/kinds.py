@@ -81,7 +81,6 @@ def stores(of: View, kind: Kind | None) -> bool:
     return kind in (REAL, FLOAT, SHORT) and code in "fb"  # numpy cuts off what is behind the point, for whole numbers
 
 
-@functools.lru_cache(maxsize=1024)
 def text_of(function: Any) -> ast.FunctionDef | None:
     """A function's text, parsed; None where there is none, or it is not what runs (of a file that was edited since)."""
     if not isinstance(function, types.FunctionType):

@@ -57,12 +57,16 @@ def _check_elements(body: Any, digest: bytes, kinds: tuple[Kind, ...]) -> None:
     elements.check(body, kinds)
 
 
-def message_of(job: Job) -> Array:
-    """The job, for every lane alike; ValueError where it cannot be run there. What it names, the job keeps."""
+def message_of(job: Job) -> tuple[Array, by_value.Code | None]:
+    """The job, for every lane alike, and the code whose address it has; ValueError where it cannot be run there.
+
+    Whoever holds the message has to hold the code: a lane may come to it when the body has been described anew. What
+    else it names, the job keeps.
+    """
     kernel: Kernel = job.kernel
     if kernel.variants[kernel.variant].compiled:
         entry = native.entry_of(kernel.name, job.lane, (job.control, line_of(0), job.out, job.inputs, FOREVER))
-        return _pickled("compiled", *entry, LINE)
+        return _pickled("compiled", *entry, LINE), None
     around = ambient.here()
     if around is not None and not (set(around[0].values()) <= USUAL and around[1] is None):
         raise Refused(
@@ -74,7 +78,8 @@ def message_of(job: Job) -> Array:
     inputs = [_given(value, kernel.name, name_at(names, k)) for k, value in enumerate(given)]
     arrays = [_place_of(job.control), _place_of(job.out)]
     reduces = kernel.reduce is not None
-    return _pickled("python", _loop().place, code.place, reduces, _taker(job), arrays, inputs, by_value.search_path())
+    parts = _loop().place, code.place, reduces, _taker(job), arrays, inputs, by_value.search_path()
+    return _pickled("python", *parts), code
 
 
 def _pickled(*parts: Any) -> Array:
