@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compute import machine
-from compute.backends.interpreters.subinterpreter import unavailable
+from compute.backends.interpreters import Interpreters
 from compute.backends.processes import Processes
 from compute.diagnosis.finding import Finding, count, unknown
 from kernels.definition import numba_is_here, where_numba_is
@@ -40,7 +40,7 @@ def gil(root: Path) -> Finding:
 
 def subinterpreters(root: Path) -> Finding:
     """Whether this Python has interpreters with a GIL each, beside its main one."""
-    reason = unavailable()
+    reason = Interpreters(1).lacks()
     if reason is not None:
         meaning = "Python code runs side by side in worker processes alone"
         return Finding("subinterpreters", "none", meaning, reason, "note")

@@ -76,7 +76,7 @@ class CompiledLaneFailed(Exception):
 
 class InterpreterPool(Pool):
     def start(self) -> None:
-        if reason := unavailable():
+        if reason := self.backend.lacks():
             raise ValueError(reason)
         self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._spin = spin.spin_time(self.workers + 1)  # the caller has no lane, and would keep a CPU from one

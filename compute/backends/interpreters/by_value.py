@@ -13,7 +13,6 @@ import io
 import marshal
 import pickle
 import random
-import sys
 import types
 from typing import Any, NamedTuple
 
@@ -23,10 +22,16 @@ from compute.backends.backend import Refused
 from compute.backends.interpreters.subinterpreter import obstacle
 from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.parts import builtins_of, codes_of, globals_of, imported_by, runs_code_for_attributes
+from kernels.compilation.parts import (
+    PLAIN_TYPES,
+    builtins_of,
+    codes_of,
+    globals_of,
+    imported_by,
+    runs_code_for_attributes,
+)
 from kernels.compilation.reach import reach_of
 
-PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
 REMEDY = "run it on Threads or Processes"
 
 
@@ -118,7 +123,7 @@ class _Description:
     def of(self, value: Any, path: str) -> tuple[Any, ...]:
         """A value in tuples and plain values; path: how the code names it."""
         kind = type(value)
-        if kind in PLAIN:
+        if kind in PLAIN_TYPES:
             return "value", value
         if id(value) in self._numbers:
             return "again", self._numbers[id(value)]
@@ -161,7 +166,7 @@ class _Description:
         read = {name: value for name, value in vars(module).items() if name in self._attributes}
         if provenance.is_installed(module) and not provenance.is_ours(name):
             self.modules.setdefault(name, path)
-            return "module", name, {k: v for k, v in read.items() if type(v) in PLAIN and not k.startswith("__")}
+            return "module", name, {k: v for k, v in read.items() if type(v) in PLAIN_TYPES and not k.startswith("__")}
         if runs_code_for_attributes(module):
             self._refuse(path, "a module whose attributes are computed")
         number = self._number(module)
@@ -219,8 +224,3 @@ def _check_imports(described: _Description) -> None:
                 f"{described.whose} needs {module} ({path}), which cannot be imported in a subinterpreter ({why});"
                 f" take a compiled variant, or {REMEDY}"
             )
-
-
-def search_path() -> list[str]:
-    """Where this process looks for modules."""
-    return [entry for entry in sys.path if isinstance(entry, str)]

@@ -13,9 +13,11 @@ from compute.backends import ambient
 from compute.backends.backend import Refused
 from compute.backends.interpreters import by_value, elements, native
 from compute.backends.interpreters.kinds import FORMATS, LONG, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
+from compute.backends.interpreters.subinterpreter import search_path
 from compute.lanes import loop
 from compute.lanes.control import line_of
 from compute.lanes.loop import FOREVER, Job
+from kernels.compilation.parts import PLAIN_TYPES
 from kernels.definition import Kernel, Plan, numba_is_here
 from kernels.definition.arguments import name_at
 from kernels.definition.containers import ATOMS
@@ -78,7 +80,7 @@ def message_of(job: Job) -> tuple[Array, by_value.Code | None]:
     inputs = [_given(value, kernel.name, name_at(names, k)) for k, value in enumerate(given)]
     arrays = [_place_of(job.control), _place_of(job.out)]
     reduces = kernel.reduce is not None
-    parts = _loop().place, code.place, reduces, _taker(job), arrays, inputs, by_value.search_path()
+    parts = _loop().place, code.place, reduces, _taker(job), arrays, inputs, search_path()
     return _pickled("python", *parts), code
 
 
@@ -138,7 +140,7 @@ def _given(value: Any, kernel: str, name: str) -> tuple[str, Any]:
         return "keep", kernel
     if isinstance(value, np.generic):
         value = value.item()
-    if type(value) not in by_value.PLAIN:
+    if type(value) not in PLAIN_TYPES:
         raise Refused(
             f"{kernel} is given a {type(value).__name__} for {name}, and a subinterpreter takes numbers, text, arrays"
             " and tuples of them; run it on Threads or Processes"

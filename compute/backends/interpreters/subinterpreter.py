@@ -100,12 +100,16 @@ class Subinterpreter:
 
 def _beginning() -> str:
     """What makes `serve` known there; modules are looked for where this process looks for them."""
-    path = [entry for entry in sys.path if isinstance(entry, str)]
     file, code = _inside()
     return (
-        f"import marshal, sys; sys.path[:] = {path!r}; nfold = {{'__name__': 'nfold', '__file__': {file!r}}}\n"
+        f"import marshal, sys; sys.path[:] = {search_path()!r}; nfold = {{'__name__': 'nfold', '__file__': {file!r}}}\n"
         f"exec(marshal.loads({code!r}), nfold); serve = nfold['serve']"
     )
+
+
+def search_path() -> list[str]:
+    """Where this process looks for modules."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 @functools.cache
