@@ -64,7 +64,7 @@ class Experiment:
     def _repr_html_(self) -> str:
         from compute.lessons import page
 
-        return page.in_a_notebook(self)
+        return page.section([self])
 
 
 @dataclass(frozen=True)

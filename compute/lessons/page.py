@@ -91,8 +91,3 @@ def section(experiments: Sequence[Experiment]) -> str:
 
 def _alternative(about: str) -> str:
     return f"{about}; the table below holds the numbers"
-
-
-def in_a_notebook(experiment: Experiment) -> str:
-    """One experiment as a cell shows it."""
-    return section([experiment])

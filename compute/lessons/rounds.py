@@ -11,7 +11,7 @@ from typing import Any
 
 from compute.lanes import interrupts, usage
 from compute.lanes.awaiting import off_the_loop
-from compute.lessons.lesson import Figure, Interval, Setting
+from compute.lessons.lesson import Figure, Setting
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import percent
@@ -23,8 +23,6 @@ TIMES, PATIENCE = 3, 30.0  # of the setting's seconds, and s at least, after whi
 TRIES = 3  # calls of each size that `enough` tries
 CROWDED = 0.2  # of the time of a thread that computes, in a queue for a CPU: others then decide what speedups say
 LOOK = 0.1  # s for which one is watched: a queue is a few milliseconds long
-
-Samples = Mapping[str, Sequence[float]]
 
 
 def in_rounds(
@@ -102,13 +100,9 @@ def seconds(name: str, samples: Sequence[float], each: int = 1) -> Figure:
 
 def is_above(figure: Figure, limit: float) -> bool | None:
     """Whether a figure is above the limit; None where its interval holds the limit, or where it has no interval."""
-    return _beyond(figure.interval, limit)
-
-
-def _beyond(interval: Interval | None, limit: float) -> bool | None:
-    if interval is None:
+    if figure.interval is None:
         return None
-    low, high = interval
+    low, high = figure.interval
     return True if low > limit else False if high < limit else None
 
 

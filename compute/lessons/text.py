@@ -31,7 +31,7 @@ def render(course: Course, width: int = 80) -> str:
     return page.getvalue()
 
 
-def show(experiments: Sequence[Experiment], console: Console, code: bool = True) -> None:
+def show(experiments: Sequence[Experiment], console: Console) -> None:
     """Print one lesson, held in one interpreter or in several, to a rich console."""
     lesson, several = experiments[0].lesson, len(experiments) > 1
     _fold(console, Text(f"{lesson.number}  {lesson.title}", "bold"))
@@ -55,10 +55,9 @@ def show(experiments: Sequence[Experiment], console: Console, code: bool = True)
         console.print()
         for line in figures(experiments):
             _fold(console, Text(line), indent=3, further=5)
-    if code:
-        console.print()
-        for line in source(lesson).splitlines():
-            console.print(Text(f"   │ {line}", "dim"), soft_wrap=True)
+    console.print()
+    for line in source(lesson).splitlines():
+        console.print(Text(f"   │ {line}", "dim"), soft_wrap=True)
     console.print()
 
 
@@ -127,7 +126,7 @@ def drawn(picture: Picture, width: int, plain: bool = False) -> Iterator[str]:
     """The picture as bars of characters: a line for each place and series. plain: with no other letters than ASCII."""
     yield picture.about
     rows = _rows(picture)
-    heads = [_padded(f"{place}  {name}" if name else place, 0) for place, name, _ in rows]
+    heads = [f"{place}  {name}" if name else place for place, name, _ in rows]
     longest = max(map(cell_len, heads), default=0)
     values = [value for _, _, value in rows if value is not None and math.isfinite(value)]
     texts = ["–" if value is None else value_in_words(value, picture.unit) for _, _, value in rows]
