@@ -12,7 +12,7 @@ from typing import Any
 
 from compute import machine
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
+from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import seconds as in_words
@@ -55,6 +55,7 @@ async def sleep_no_time(times):
         await asyncio.sleep(0)
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds for which somebody else was held up, by who computed; what handing over costs."""
     run = min(RUN, setting.seconds / 20)
@@ -63,7 +64,6 @@ def measure(setting: Setting) -> Evidence:
     piece = max(1, n // PIECES)
     total, total_of_calls = compute(0, n), calls * (calls - 1) // 2
     one_go, in_pieces = (lambda: compute_in_one_go(n)), (lambda: compute_in_pieces(n, piece))
-    crowded = crowding()
     held_up = {
         ONE_GO: lambda: awaited(_beside_a_coroutine, one_go, total),
         PARTS: lambda: awaited(_beside_a_coroutine, in_pieces, total),
@@ -81,7 +81,7 @@ def measure(setting: Setting) -> Evidence:
         "cpus": machine.usable_cpus(),
         "interval": sys.getswitchinterval(),
     }
-    return told | {"crowded": max(crowded, crowding())}
+    return told
 
 
 async def _beside_a_coroutine(compute: Callable[[], Coroutine[Any, Any, int]], total: int) -> float:

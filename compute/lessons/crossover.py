@@ -16,7 +16,7 @@ from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
+from compute.lessons.rounds import enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
 from compute.scaling.words import percent
 from compute.scaling.words import ratio as in_digits
 
@@ -46,9 +46,10 @@ def tasks_by(pool, f, delay, n):
     return pool.starmap(f, [(delay, n)] * TASKS)
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds of all tasks by each way at each share: `samples[way][k]` are those of share k, by round."""
-    cpus, whole, crowded = machine.usable_cpus(), min(WHOLE, setting.seconds / PART), crowding()
+    cpus, whole = machine.usable_cpus(), min(WHOLE, setting.seconds / PART)
     processes = min(max(2, LANES_A_CPU * cpus), MOST_PROCESSES)
     backends = {"serial": Serial(), "threads": Threads(TASKS), "coroutines": Coroutines(TASKS)}
     with opened(backends | {"processes": Processes(processes)}) as (pools, missing):
@@ -71,7 +72,6 @@ def measure(setting: Setting) -> Evidence:
         "lanes": {"serial": 1, "threads": TASKS, "coroutines": TASKS, "processes": processes},
         "samples": {name: [samples[_way(name, share)] for share in SHARES] for name in pools},
         "missing": missing,
-        "crowded": max(crowded, crowding()),
     }
 
 

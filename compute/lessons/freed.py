@@ -14,7 +14,7 @@ from compute.backends.interpreters import Interpreters
 from compute.backends.threads import Threads
 from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import crowding, enough, in_rounds, is_above, ratio, too_crowded
+from compute.lessons.rounds import enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
@@ -37,12 +37,12 @@ CANDIDATES: tuple[tuple[str, type[Backend], str], ...] = (
 )
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds with one worker and with two, of Python and of what holds no GIL."""
     missing: dict[str, str] = {}
     ways: dict[str, Callable[[], int]] = {}
     answers: dict[str, int] = {}
-    crowded = crowding()
     with contextlib.ExitStack() as stack:
         for name, backend, variant in CANDIDATES:
             setting.say(name)
@@ -62,7 +62,6 @@ def measure(setting: Setting) -> Evidence:
             for name, *_ in CANDIDATES
             if name not in missing
         },
-        "crowded": max(crowded, crowding()),
         "missing": missing,
         "cpus": machine.usable_cpus(),
         "gil": machine.has_gil(),

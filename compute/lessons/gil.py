@@ -12,7 +12,7 @@ from compute.backends.backend import Pool
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import CROWDED, crowding, enough, in_rounds, is_above, ratio, too_crowded
+from compute.lessons.rounds import CROWDED, enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
 from compute.scaling.words import percent
 from compute.scaling.words import seconds as seconds_in_words
 from kernels import kernel
@@ -40,9 +40,10 @@ def steps_by(pool, n):
     return int(pool.run(collatz, n).value.sum())
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds with each number of threads, and of two with other switch intervals; what lanes waited."""
-    usual, crowded = sys.getswitchinterval(), crowding()
+    usual = sys.getswitchinterval()
     with opened({str(count): Threads(count) for count in COUNTS}) as (pools, _):
         n = enough(lambda size: steps_by(pools["1"], size), 256, max(setting.seconds / RUNS, SHORTEST))
 
@@ -58,7 +59,7 @@ def measure(setting: Setting) -> Evidence:
         samples = in_rounds(ways, setting, OF_IT, answer=steps_by(pools["1"], n))
         waited = {count: _waited(pool, n) for count, pool in pools.items()}
     told = {"n": n, "cpus": machine.usable_cpus(), "gil": machine.has_gil(), "usual_interval": usual}
-    return told | {"samples": samples, "waited": waited, "crowded": max(crowded, crowding())}
+    return told | {"samples": samples, "waited": waited}
 
 
 def _switched(interval: float) -> str:

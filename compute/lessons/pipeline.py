@@ -17,7 +17,7 @@ from compute import machine
 from compute.lanes import interrupts
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
+from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
 from compute.scaling.words import seconds as in_words
@@ -164,11 +164,12 @@ def as_processes() -> Iterator[Callable[[str, int], int]]:
         yield run
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds for one item, by kind of stages, way and round."""
     missing: dict[str, str] = {}
     counts: dict[str, int] = {}
-    run, crowded = min(RUN, setting.seconds / 150), crowding()
+    run = min(RUN, setting.seconds / 150)
     with contextlib.ExitStack() as stack:
         through: Callable[[str, int], int] | None = None
         try:
@@ -192,7 +193,7 @@ def measure(setting: Setting) -> Evidence:
     for kind, way in ways:
         samples[kind][way] = [s / counts[kind] for s in taken[f"{kind}: {way}"]]
     told = {"samples": samples, "missing": missing, "cpus": machine.usable_cpus(), "gil": machine.has_gil()}
-    return told | {"crowded": max(crowded, crowding())}
+    return told
 
 
 def _coroutines_of(work: str, room: int, n: int) -> int:

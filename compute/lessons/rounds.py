@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import random
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from compute.lanes import interrupts, usage
 from compute.lanes.awaiting import off_the_loop
-from compute.lessons.lesson import Figure, Setting
+from compute.lessons.lesson import Evidence, Figure, Setting
 from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import percent
@@ -149,6 +150,18 @@ def crowding() -> float:
     while (took := time.perf_counter() - began) < LOOK:
         pass
     return (usage.queued() - queued) / took
+
+
+def noting_crowds(measure: Callable[[Setting], Evidence]) -> Callable[[Setting], Evidence]:
+    """A lesson's `measure` whose evidence has "crowded", too: the worse of two looks, before it and after it."""
+
+    @functools.wraps(measure)
+    def measured(setting: Setting) -> Evidence:
+        before = crowding()
+        evidence = measure(setting)
+        return {**evidence, "crowded": max(before, crowding())}
+
+    return measured
 
 
 def too_crowded(share: float) -> str | None:

@@ -15,7 +15,7 @@ from compute import machine
 from compute.lessons import handing
 from compute.lessons.handing import ARENA, COPYING, PIPE, THREAD, WAYS
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import FEWEST, crowding, in_rounds, is_above, ratio, seconds, too_crowded
+from compute.lessons.rounds import FEWEST, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import words
 
 SIZES = 1_000, 32_000, 1_000_000, 16_000_000, 256_000_000  # bytes: from a message to more than any cache holds
@@ -25,6 +25,7 @@ GROWS = 3.0  # times: a hand-over that takes so much longer for more data depend
 TELLING = 1_000_000  # bytes from which on copying is no longer lost in what waking a process takes
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds of a hand-over, by way, size and round; what was left out, and why."""
     with ExitStack() as stack:
@@ -36,7 +37,7 @@ def measure(setting: Setting) -> Evidence:
 
 
 def _measured(setting: Setting, stack: ExitStack) -> Evidence:
-    began, crowded = time.perf_counter(), crowding()
+    began = time.perf_counter()
     setting.say("starting processes")
     batches = stack.enter_context(handing.opened())
     left_to_us = max(setting.seconds - (time.perf_counter() - began), setting.seconds / 2)
@@ -62,7 +63,7 @@ def _measured(setting: Setting, stack: ExitStack) -> Evidence:
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
     for (way, size), (name, count) in trials.known.items():
         taken[way][str(size)] = [each / count for each in samples[name]]
-    return {"cpus": machine.usable_cpus(), "seconds": taken, "left": left, "crowded": max(crowded, crowding())}
+    return {"cpus": machine.usable_cpus(), "seconds": taken, "left": left}
 
 
 class _Trials:

@@ -19,7 +19,7 @@ from compute.lanes import usage
 from compute.lessons.footprint import bytes_of_one
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
-from compute.lessons.rounds import awaited, crowding, enough, in_rounds, is_above, ratio, seconds, too_crowded
+from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling.words import listed, three_digits
 from compute.scaling.words import seconds as in_words
 
@@ -88,10 +88,10 @@ def a_process() -> Iterator[Partner]:
         yield Partner(functools.partial(os.read, get, 1), functools.partial(os.write, put), process.pid, process=True)
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds of a switch, by round; the system's switches for one; bytes for one of each."""
     missing: dict[str, str] = {}
-    crowded = crowding()
     with contextlib.ExitStack() as stack:
         runs: dict[str, Callable[[int], Any]] = {"coroutines": _two_coroutines}
         children: dict[str, int] = {}
@@ -116,7 +116,6 @@ def measure(setting: Setting) -> Evidence:
         "bytes": {kind: size for kind in MANY if (size := bytes_of_one(kind)) is not None},
         "missing": missing,
         "gil": machine.has_gil(),
-        "crowded": max(crowded, crowding()),
     }
 
 

@@ -16,7 +16,7 @@ from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
-from compute.lessons.rounds import crowding, in_rounds, is_above, ratio, seconds, too_crowded
+from compute.lessons.rounds import in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import statistics
 from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
@@ -44,13 +44,13 @@ def waits_by(pool, f, delays):
     return pool.map(f, delays)
 
 
+@noting_crowds
 def measure(setting: Setting) -> Evidence:
     """Seconds of a hundred waits by each way, in interleaved rounds, and the CPU seconds that this process used."""
     lanes = {SERIAL: 1, "threads": WAITS, "coroutines": WAITS, "processes": PROCESSES}
     delays = [min(WAIT, setting.seconds / PART)] * WAITS
     backends = {SERIAL: Serial(), "threads": Threads(WAITS), "coroutines": Coroutines(WAITS)}
     cpu: dict[str, list[float]] = {}
-    crowded = crowding()
     with opened(backends | {"processes": Processes(PROCESSES)}) as (pools, missing):
 
         def counted(name: str, pool: Pool) -> Any:
@@ -68,7 +68,6 @@ def measure(setting: Setting) -> Evidence:
         "samples": samples,
         "cpu": {name: used[1:] for name, used in cpu.items()},  # the first one warmed up
         "missing": missing,
-        "crowded": max(crowded, crowding()),
     }
 
 
