@@ -110,13 +110,18 @@ def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
             jobs = [_registers()]
             if 3 * array_bytes() * SPARE <= machine.memory_available():
                 jobs.append(_triad())
-            for count in sorted({1, *(min(count, CROWD * machine.usable_cpus()) for count in counts)}):
+            for count in sorted({1, *(min(count, most_lanes()) for count in counts)}):
                 pool = stack.enter_context(Threads(count).open())
                 stack.enter_context(pool.observed(pins(count) if pin else ()))
                 for bound, body, args, kw in jobs:
                     pool.warm(body, *args, **kw)
                     made.append(Gauge(bound, body, pool, args, kw))
         yield [_timed(gauge) for gauge in made]
+
+
+def most_lanes() -> int:
+    """More than these no gauge has: what so many reach, more reach too."""
+    return CROWD * machine.usable_cpus()
 
 
 def _timed(gauge: Gauge) -> Gauge:
@@ -177,7 +182,7 @@ class Ceilings:
 
     def _rates_at(self, bound: Bound, workers: int) -> Sequence[float] | None:
         counts = [count for known, count in self.rates if known == bound]
-        if workers not in counts and counts and self.cpus and max(counts) >= self.cpus:
+        if workers not in counts and counts and self.cpus and max(counts) >= min(self.cpus, most_lanes()):
             workers = max(counts)  # more lanes than that were not measured: they have no more CPUs
         return self.rates.get((bound, workers))
 

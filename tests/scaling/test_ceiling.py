@@ -40,6 +40,15 @@ def test_no_machine_allows_less_than_one_nor_more_than_its_cpus():
     assert Ceilings(crowd).speedup("compute", 4) == 2.3
 
 
+@pytest.mark.parametrize(("usable", "cpus"), [(1, 64), (2, 64), (2, 2)])
+def test_where_lanes_are_many_those_that_were_measured_speak_for_more(monkeypatch, usable, cpus):
+    monkeypatch.setattr(machine, "usable_cpus", lambda *_: usable)
+    most = ceiling.most_lanes()
+    of = Ceilings({("compute", n): [1.0 + (n > 1)] for n in (1, most)}, cpus)
+    assert of.controls(4 * most) == of.controls(most) is not None
+    assert of.speedup("compute", 4 * most) == 2.0
+
+
 def test_without_the_triad_all_is_computing():
     assert Ceilings({("compute", 1): [1.0], ("compute", 2): [1.9]}).blend(2, 1.0) == 1.9
 
