@@ -104,6 +104,7 @@ def test_a_program_that_only_sleeps_neither_takes_turns_nor_ignores_its_workers(
 def test_times_of_which_little_is_known_are_not_called_the_same():
     p = replace(judged(ALONE, ALONE), speedup=0.77, speedup_ci=(0.57, 1.10))
     assert judge_points([p])[0].cause != "workers ignored"
+    assert judge_points([replace(p, speedup=0.98, speedup_ci=None, rounds=4)])[0].cause != "workers ignored"
     assert judge_points([replace(p, speedup=0.98, speedup_ci=(0.95, 1.02))])[0].cause == "workers ignored"
 
 

@@ -40,7 +40,9 @@ def ignores_workers(e: Evidence) -> bool:
     """Whether the program did the very same with so many workers as with one: CPU time, threads, and time as well."""
     if e.workers == 1 or e.speedup is None or "used" not in e.details or not is_program(e) or more_threads(e):
         return False
-    low, high = e.speedup_ci or (e.speedup, e.speedup)
+    if e.speedup_ci is None:  # of too few rounds for one nobody knows how far apart they are
+        return False
+    low, high = e.speedup_ci
     same_time = abs(e.speedup - 1) <= ALIKE and high - low <= SAME_WIDTH
     return same_time and is_at_work(e) and abs(e.ledger.get("inflation", 0.0)) <= ALIKE * e.ledger.get("useful", 0.0)
 
