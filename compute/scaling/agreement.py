@@ -68,7 +68,7 @@ def _of_dataset(dataset: Dataset) -> Iterator[str]:
                 yield f"'speedup' of point {number} is {p.speedup:.6g}, and its samples make it {found[0]:.6g}"
     gauged: dict[tuple[Any, ...], list[int]] = {}
     for number, p in enumerate(dataset.points, 1):
-        gauged.setdefault((p.title, p.size, p.variant, p.mode, bool(p.controls)), []).append(number)
+        gauged.setdefault((p.title, p.size, p.variant, p.mode, p.arguments, bool(p.controls)), []).append(number)
     for (*trial, has), numbers in gauged.items():
         if has and (*trial, False) in gauged:
             yield f"point {numbers[0]} has 'controls', and others of the same rounds have none"

@@ -15,9 +15,9 @@ ONE_WORKER = "one worker"
 def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Point, ...]:
     """The points with seconds, rate, speedup, intervals and efficiency worked out from their samples.
 
-    The baseline of a point is the same kernel, size and variant on Serial; where that was not measured, one worker of
-    the same backend; else the speedup stays None. paired: sample i of every point comes from round i, and the speedup
-    is the median of the rounds' own ratios; else it is the ratio of the two medians.
+    The baseline of a point is the same kernel, size, arguments and variant on Serial; where that was not measured, one
+    worker of the same backend; else the speedup stays None. paired: sample i of every point comes from round i, and the
+    speedup is the median of the rounds' own ratios; else it is the ratio of the two medians.
     """
     points = tuple(points)
     baselines = Baselines(points)
@@ -25,7 +25,7 @@ def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Poi
 
 
 class Baselines:
-    """What each of these points is compared with: of its kernel, size, variant, mode and file."""
+    """What each of these points is compared with: of its kernel, size, arguments, variant, mode and file."""
 
     def __init__(self, points: Iterable[Point]) -> None:
         self._alone = {(*_work(p), p.backend): p for p in points if p.workers == 1}
@@ -39,7 +39,7 @@ class Baselines:
 
 
 def _work(p: Point) -> tuple[object, ...]:
-    return *p.group, p.variant, p.mode, p.file
+    return *p.group, p.variant, p.mode, p.file, p.arguments
 
 
 def growth(p: Point, baseline: Point) -> float:

@@ -21,8 +21,8 @@ def test_everything_that_follows_from_the_samples():
     assert (two.efficiency, two.baseline) == (pytest.approx(0.8), "serial")
 
 
-@pytest.mark.parametrize("other", [{"kernel": "primes"}, {"size": 513}, {"variant": "python"}])
-def test_the_baseline_is_the_same_kernel_size_and_variant(other):
+@pytest.mark.parametrize("other", [{"kernel": "primes"}, {"size": 513}, {"variant": "python"}, {"arguments": "512, 9"}])
+def test_the_baseline_is_the_same_kernel_size_arguments_and_variant(other):
     _, two = compare_points([SERIAL, a_point("threads", 2, **other)])
     assert (two.speedup, two.speedup_ci, two.efficiency, two.baseline) == (None, None, None, None)
 
