@@ -14,6 +14,7 @@ from compute.scaling import derive, statistics
 from compute.scaling.dataset import Dataset, Point
 
 NEAR = 1e-6  # of a figure: whoever writes fewer digits than nfold does writes as many
+TRIAL = "size", "mode", "arguments", "variants"  # with the kernel: of what the rounds of a condition were
 MOST_WORKERS = 2**22  # tasks that Linux can have at most
 
 
@@ -84,20 +85,26 @@ def _speedups(p: Point, baseline: Point) -> list[float]:
 
 
 def _of_rounds(dataset: Dataset) -> Iterator[str]:
-    """Rounds of a kernel and variant against its points: each round stands once, with what it met."""
+    """Rounds of a trial against each of its points: each round stands once, with what it met.
+
+    Only conditions that say of which trial they are can contradict a point: files of before do not.
+    """
     met: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for condition in dataset.conditions:
-        met.setdefault((condition.get("file"), condition.get("kernel"), condition.get("variant")), []).append(condition)
-    for (file, kernel, variant), rounds in met.items():
-        mine = [p for p in dataset.points if (p.file, p.kernel) == (file, kernel) and variant in (None, p.variant)]
-        trials = {(p.size, p.mode): p for p in mine}
+        if all(name in condition for name in TRIAL) and condition["variants"]:
+            of = (condition.get("file"), condition.get("kernel"), *(condition[name] for name in TRIAL[:-1]))
+            met.setdefault((*of, tuple(condition["variants"])), []).append(condition)
+    for (*about, variants), rounds in met.items():
         marked = sum(condition.get("marked") is not None for condition in rounds)
-        had = sum(len(p.samples) for p in trials.values())
-        disturbed = sum(p.contaminated or 0 for p in trials.values())
-        if trials and len(rounds) > had:
-            yield f"'conditions' has {len(rounds)} rounds of {kernel}, and its points have {had}"
-        if trials and marked != disturbed:
-            yield f"'conditions' has {marked} disturbed rounds of {kernel}, and its points have {disturbed}"
+        mine = (p for p in dataset.points if p.variant in variants)
+        for p in (p for p in mine if [p.file, p.kernel, p.size, p.mode, p.arguments] == about):
+            if len(rounds) > len(p.samples):
+                yield f"'conditions' has {len(rounds)} rounds of {p.kernel}, and its points have {len(p.samples)}"
+            if marked != (p.contaminated or 0):
+                yield (
+                    f"'conditions' has {marked} disturbed rounds of {p.kernel}, and its points have"
+                    f" {p.contaminated or 0}"
+                )
 
 
 def _near(one: float, other: float) -> bool:

@@ -124,7 +124,8 @@ class Dataset:
     """Points measured on one machine, in the order in which they are shown; warnings are what a reader must know.
 
     laws:       what the points of each (kernel, size, variant, backend) say about more workers (compute.scaling.laws).
-    conditions: by kernel and round, what disturbed it from outside (compute.scaling.noise).
+    conditions: by trial (kernel, size, mode, arguments, variants) and round, what disturbed it from outside
+                (compute.scaling.noise); files of before name only the kernel, and its variant if there was one.
     harness:    seconds: `timer_resolution`; `overhead`, what measuring adds to a run on Serial, and where others were
                 asked, `overhead of joblib 2`; `first_touch of heap`, what the first touch of a megabyte takes beyond a
                 later one: that is in no sample.

@@ -103,10 +103,18 @@ class Trial:
         return " · ".join([self.work.kernel.name, *dict.fromkeys(c.kernel.variant for c in self.contenders)])
 
     @property
-    def only_variant(self) -> dict[str, str]:
-        """`{"variant": "nogil"}`, so that its rounds are told from another trial's; nothing where it has several."""
-        variants = {c.kernel.variant for c in self.contenders}
-        return {"variant": variants.pop()} if len(variants) == 1 else {}
+    def identity(self) -> dict[str, Any]:
+        """What tells its rounds from another trial's: as its points have it, and its `variant` where it has only one.
+
+        Where work grows and nothing names its size, each count has a size of its own, and none is given.
+        """
+        variants = list(dict.fromkeys(c.kernel.variant for c in self.contenders))
+        plans = [c.kernel.plan(*self._args(c), **self.work.kw) for c in self.contenders]
+        sizes = {self.work.size_of(plan.indices) for plan in plans}
+        only = {"variant": variants[0]} if len(variants) == 1 else {}
+        size = {"size": sizes.pop()} if len(sizes) == 1 else {}
+        about = {"mode": self.work.mode, "arguments": self.work.in_words(), "variants": variants}
+        return {"kernel": self.work.kernel.name, **only, **size, **about}
 
     def prepare(self) -> None:
         """Compile and load everywhere, and check every answer; nothing is timed before."""

@@ -256,6 +256,7 @@ class _Trial:
         points = derive.compare_points(made)
         points = collecting.collect_evidence(points, None, ceilings, conditions)
         usable = machine.usable_cpus()
+        about = {"size": None, "mode": "strong", "arguments": self.of.line, "variants": [self.of.told_by]}
         fitted = laws.fit_laws(points, cpus=usable, roof=ceilings.roof("memory"))
         return Scaling(
             judge_points(points),
@@ -263,7 +264,8 @@ class _Trial:
             (*configurations.about_workers(points), *self.warnings, *self._about_times(start, asked)),
             laws=fitted,
             conditions=tuple(
-                {"kernel": self.of.name, "round": number, **met.as_dict()} for number, met in enumerate(conditions, 1)
+                {"kernel": self.of.name, **about, "round": number, **met.as_dict()}
+                for number, met in enumerate(conditions, 1)
             ),
             harness={"timer_resolution": harness.resolution(), "overhead": start} | self._watching(),
         )

@@ -190,8 +190,8 @@ def _as_scaling(
         *last,
     ]
     conditions = [
-        {"kernel": trial.work.kernel.name, **trial.only_variant, "round": number, **met.as_dict()}
-        for trial in trials
+        {**identity, "round": number, **met.as_dict()}
+        for trial, identity in ((trial, trial.identity) for trial in trials)
         for number, met in enumerate(trial.conditions, 1)
     ]
     return Scaling(

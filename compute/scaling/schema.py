@@ -209,6 +209,7 @@ TIMES: FieldType = (
     "a list of seconds above 0",
     lambda x: isinstance(x, list | tuple) and bool(x) and all(map(_is_time, x)),
 )
+MODE: FieldType = "strong or weak", lambda x: x in ("strong", "weak")
 TEXTS: FieldType = "a list of texts", lambda x: isinstance(x, list | tuple) and all(isinstance(i, str) for i in x)
 INTERVAL: FieldType = (
     "[low, high]",
@@ -261,7 +262,7 @@ EXTRA: dict[str, FieldType] = {
     "pinned": ("a list of CPU numbers", COUNTS[1]),
     "cause": TEXT,
     "contaminated": COUNT,
-    "mode": ("strong or weak", lambda x: x in ("strong", "weak")),
+    "mode": MODE,
     "file": TEXT,
     "traits": TEXTS,
     "evidence": ("an object", lambda x: isinstance(x, dict)),
@@ -305,6 +306,10 @@ LAW: dict[str, FieldType] = {
 CONDITION: dict[str, FieldType] = {
     "kernel": TEXT,
     "variant": TEXT,
+    "size": COUNT,
+    "mode": MODE,
+    "arguments": TEXT,
+    "variants": TEXTS,
     "others": NUMBER,
     "steal": NUMBER,
     "throttled": NUMBER,

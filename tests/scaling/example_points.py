@@ -13,6 +13,7 @@ from compute.scaling.results import Scaling
 from compute.timeline import SPAN, LaneTotals, Timeline
 
 MACHINE = {"cpus": 2, "model": "Invented 9000", "python": "3.14.0", "numpy": "2.4.0", "numba": "0.68.0"}
+TRIAL = {"size": 10**6, "mode": "strong", "arguments": None, "variants": ["nogil"]}  # of a condition
 EFFICIENT = {"threads": 0.98, "prange": 0.97, "processes": 0.95, "joblib": 0.93, "coroutines": None}
 
 
@@ -78,8 +79,8 @@ def explained(scaling: Scaling | None = None) -> Scaling:
         points=tuple(_explained(p) for p in scaling.points),
         laws=tuple(_law(p) for p in scaling.points if p.workers == max(q.workers for q in scaling.points)),
         conditions=tuple(
-            {"kernel": kernel, "variant": "nogil", "round": n, "steal": 0.0, "others": (0.8 + n / 100) * (n < 3),
-             "throttled": 0.0, "load": 2.1, "marked": f"other processes used 0.8{n} of 2 CPUs" if n < 3 else None}
+            {"kernel": kernel, "variant": "nogil", **TRIAL, "round": n, "steal": 0.0, "throttled": 0.0, "load": 2.1,
+             "others": (0.8 + n / 100) * (n < 3), "marked": f"other processes used 0.8{n} of 2 CPUs" if n < 3 else None}
             for kernel in dict.fromkeys(p.kernel for p in scaling.points)
             for n in range(12)
         ),
