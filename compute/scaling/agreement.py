@@ -57,9 +57,8 @@ def _of_dataset(dataset: Dataset) -> Iterator[str]:
     baselines = derive.Baselines(dataset.points)
     seen: dict[tuple[Any, ...], int] = {}
     for number, p in enumerate(dataset.points, 1):
-        key = (p.title, p.size, p.variant, p.backend, p.workers, p.mode or "strong", p.arguments)
-        if key in seen:
-            yield f"points {seen[key]} and {number} are both of {name_of(p)}"
+        if (key := p.configuration) in seen:
+            yield f"points {seen[key]} and {number} are both of {p.name}"
         seen[key] = number
         _, baseline = baselines.of(p)
         # Only nfold writes evidence. What others call a speedup may be of something else.
@@ -113,9 +112,3 @@ def _near(one: float, other: float) -> bool:
 
 def _pair(interval: Sequence[float]) -> str:
     return f"[{interval[0]:.6g}, {interval[1]:.6g}]"
-
-
-def name_of(p: Point) -> str:
-    """`triad 1,000 · nogil · threads 2`"""
-    size = "" if p.size is None else f" {p.size:,}"
-    return f"{p.title}{size} · {p.variant} · {p.backend} {p.workers}"

@@ -118,6 +118,18 @@ class Point:
         """What it is compared within: the kernel and the size."""
         return self.kernel, self.size
 
+    @property
+    def configuration(self) -> tuple[object, ...]:
+        """What it is of, in full: a dataset has one point of it. Files of before weak scaling do not name the mode."""
+        mode = self.mode or "strong"
+        return self.title, self.size, self.variant, self.backend, self.workers, mode, self.arguments
+
+    @property
+    def name(self) -> str:
+        """`triad 1,000 · nogil · threads 2`"""
+        size = "" if self.size is None else f" {self.size:,}"
+        return f"{self.title}{size} · {self.variant} · {self.backend} {self.workers}"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -141,7 +153,17 @@ class Dataset:
     command: str = ""
 
     def __add__(self: D, other: Dataset) -> D:
-        """The points of both, with this one's machine; a warning where the other's was another."""
+        """The points of both, with this one's machine; a warning where the other's was another.
+
+        ValueError where both have a point of one configuration: which of them is meant, no reader could tell.
+        """
+        mine = {p.configuration for p in self.points}
+        if both := [p.name for p in other.points if p.configuration in mine]:
+            more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+            raise ValueError(
+                f"both have {both[0]}{more}; leave them out of one, or write two files and show them together with"
+                " nfold report"
+            )
         warnings = dict.fromkeys((*self.warnings, *other.warnings))
         if any(self.machine.get(key) != other.machine.get(key) for key in ("model", "cpus", "platform")):
             warnings[SEVERAL] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,27 +40,27 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = Fal
     if not (isinstance(benchmarks, list) and all(isinstance(benchmark, dict) for benchmark in benchmarks)):
         raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
     points: dict[tuple[Any, ...], Point] = {}
-    measured: list[Point] = []
+    kept: list[tuple[str, list[Point]]] = []
     strangers = []
     for benchmark in benchmarks:
-        if (kept := _kept_points(benchmark, path)) is not None:
-            measured += kept
+        if (own := _kept_points(benchmark, path)) is not None:
+            kept.append((str(benchmark.get("name", "?")), own))
             continue
         point = _point(benchmark, path) or (_stranger(benchmark, path) if every else None)
         if point is None:
             strangers.append(str(benchmark.get("name", "?")))
             continue
-        key = (*point.group, point.variant, point.backend, point.workers)
+        key = point.configuration
         if key in points:  # the same configuration, run twice: more samples of one thing
             point = replace(points[key], samples=points[key].samples + point.samples)
         points[key] = point
-    if not points and not measured:
+    if not points and not kept:
         raise ValueError(
             f"no benchmark in {path} says in extra_info which kernel, variant, backend and workers it ran; use nfold's"
             " `scaling` fixture, or nfold scale"
         )
     warnings = [NOT_INTERLEAVED] if points else []
-    twice = [name for name, times in Counter(map(agreement.name_of, measured)).items() if times > 1]
+    twice = [name for name, times in Counter(p.name for _, own in kept for p in own).items() if times > 1]
     if twice:
         warnings.append(
             f"several tests measured {', '.join(twice[:3])}{', …' * (len(twice) > 3)}: each stands by itself"
@@ -69,7 +69,29 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = Fal
         some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
     made = derive.compare_points(points.values(), paired=False)
-    return Scaling((*made, *measured), _machine(data), (*warnings, *_about_baselines(made)))
+    return Scaling((*made, *_apart(kept, set(points))), _machine(data), (*warnings, *_about_baselines(made)))
+
+
+def _apart(kept: Iterable[tuple[str, Sequence[Point]]], taken: set[tuple[object, ...]]) -> Iterator[Point]:
+    """The points of all tests; a measurement of what is taken already has the name of its test for its file."""
+    for test, points in kept:
+        for measurement in _measurements(points):
+            named, number = measurement, 1
+            while any(p.configuration in taken for p in named):
+                file = test if number == 1 else f"{test} {number}"
+                named, number = [replace(p, file=file) for p in measurement], number + 1
+            taken |= {p.configuration for p in named}
+            yield from named
+
+
+def _measurements(points: Iterable[Point]) -> Iterable[list[Point]]:
+    """A test's points by measurement: where it measured something once more, another one has begun."""
+    found: list[list[Point]] = [[]]
+    for p in points:
+        if p.configuration in {other.configuration for other in found[-1]}:
+            found.append([])
+        found[-1].append(p)
+    return found
 
 
 def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | None:

@@ -8,7 +8,7 @@ from example_main_job import a_main_job
 from example_points import explained
 
 from compute.cli.commands import main
-from compute.scaling import agreement, imported, results
+from compute.scaling import imported, results
 from compute.scaling.results import Scaling
 
 WHOLE = json.loads(a_main_job(noise=0.02).as_json())
@@ -180,7 +180,26 @@ def test_tests_that_measured_the_same_are_told():
     tests = [{"name": name, "extra_info": {"points": [serial, two]}} for name in ("test_a", "test_b")]
     warning, *_ = imported.from_benchmarks({"benchmarks": tests}, "b.json").warnings
     assert warning.startswith("several tests measured triad ")
-    assert (
-        agreement.name_of(results.from_data(WHOLE, "a.json").points[TWO])
-        == "count_primes 1,000,000 · python · threads 2"
-    )
+    assert results.from_data(WHOLE, "a.json").points[TWO].name == "count_primes 1,000,000 · python · threads 2"
+
+
+def test_tests_that_measured_the_same_stand_by_themselves_in_the_file_that_is_written_of_them(tmp_path):
+    (serial, two, *_) = (p for p in WHOLE["points"] if p["kernel"] == "triad" and p["variant"] == "nogil")
+    tests = [
+        {"name": "test_a", "extra_info": {"points": [serial]}},
+        {"name": "test_b", "extra_info": {"points": [serial, two, serial, two]}},  # of two measurements
+    ]
+    found = imported.from_benchmarks({"benchmarks": tests}, "b.json")
+    files = [p.file for p in found.points]
+    assert files == [None, "test_b", "test_b", "test_b 2", "test_b 2"]
+
+    found.to_json(tmp_path / "a.json")
+    assert Scaling.from_json(tmp_path / "a.json").points == found.points
+
+
+def test_two_datasets_of_one_configuration_are_not_added():
+    one = a_main_job()
+    with pytest.raises(ValueError, match=r"both have count_primes .* serial 1 and \d+ more; leave them out of") as e:
+        one + a_main_job(noise=0.01)
+    assert "\n" not in str(e.value)
+    assert results.from_data(json.loads((one + a_main_job(kernels=["dot"])).as_json()), "a.json").points
