@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from compute.scaling.results import Scaling
 from compute.scaling.tables.table import heading
@@ -35,7 +34,7 @@ def together(results: Mapping[Path, Scaling]) -> Scaling:
     for path, scaling in files.items():
         warnings = (f"measured on {machines[path]}",) * elsewhere + scaling.warnings
         part = replace(scaling, warnings=tuple(f"{names[path]}: {warning}" for warning in warnings))
-        parts.append(_marked(part, names[path], {k for k, n in holders.items() if n > 1 or elsewhere}))
+        parts.append(part.of_file(names[path], {k for k, n in holders.items() if n > 1 or elsewhere}))
     whole = reduce(Scaling.__add__, parts)
     kernels = [p.kernel for scaling in files.values() for p in scaling.points]
     beside = sorted(range(len(kernels)), key=lambda k: kernels.index(kernels[k]))  # a kernel's tables in a row
@@ -51,20 +50,3 @@ def _names(paths: list[Path]) -> dict[Path, str]:
 def _machine(scaling: Scaling) -> str:
     platform = scaling.machine.get("platform")
     return heading(scaling) + (f", {platform}" if platform else "")
-
-
-def _marked(scaling: Scaling, name: str, kernels: Collection[str]) -> Scaling:
-    """Its points, laws and conditions with the file's name, where they are about one of these kernels."""
-
-    def of(former: str | None) -> str:
-        return f"{name}: {former}" if former else name  # of a file that holds several already
-
-    def marked(item: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**item, "file": of(item.get("file"))} if item.get("kernel") in kernels else item
-
-    return replace(
-        scaling,
-        points=tuple(replace(p, file=of(p.file)) if p.kernel in kernels else p for p in scaling.points),
-        laws=tuple(map(marked, scaling.laws)),
-        conditions=tuple(map(marked, scaling.conditions)),
-    )

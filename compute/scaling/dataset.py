@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -152,18 +153,33 @@ class Dataset:
     harness: Mapping[str, float] = field(default_factory=dict)
     command: str = ""
 
+    def of_file(self: D, name: str, kernels: Collection[str]) -> D:
+        """Its points, laws and conditions with a file's name, where they are about one of these kernels."""
+
+        def of(former: str | None) -> str:
+            return f"{name}: {former}" if former else name  # of a file that holds several already
+
+        def marked(item: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**item, "file": of(item.get("file"))} if item.get("kernel") in kernels else item
+
+        return replace(
+            self,
+            points=tuple(replace(p, file=of(p.file)) if p.kernel in kernels else p for p in self.points),
+            laws=tuple(map(marked, self.laws)),
+            conditions=tuple(map(marked, self.conditions)),
+        )
+
     def __add__(self: D, other: Dataset) -> D:
         """The points of both, with this one's machine; a warning where the other's was another.
 
-        ValueError where both have a point of one configuration: which of them is meant, no reader could tell.
+        Where both have a point of one configuration, such as a common serial run, what the other has of that kernel is
+        told apart by a number in the place of a file's name: a speedup compares runs of one measurement. The very same
+        point is there once.
         """
-        mine = {p.configuration for p in self.points}
-        if both := [p.name for p in other.points if p.configuration in mine]:
-            more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-            raise ValueError(
-                f"both have {both[0]}{more}; leave them out of one, or write two files and show them together with"
-                " nfold report"
-            )
+        mine, files = {p.configuration: p for p in self.points}, {p.file for p in self.points}
+        other = replace(other, points=tuple(p for p in other.points if p != mine.get(p.configuration)))
+        if shared := {p.kernel for p in other.points if p.configuration in mine}:
+            other = other.of_file(next(str(n) for n in itertools.count(2) if str(n) not in files), shared)
         warnings = dict.fromkeys((*self.warnings, *other.warnings))
         if any(self.machine.get(key) != other.machine.get(key) for key in ("model", "cpus", "platform")):
             warnings[SEVERAL] = None

@@ -197,9 +197,18 @@ def test_tests_that_measured_the_same_stand_by_themselves_in_the_file_that_is_wr
     assert Scaling.from_json(tmp_path / "a.json").points == found.points
 
 
-def test_two_datasets_of_one_configuration_are_not_added():
-    one = a_main_job()
-    with pytest.raises(ValueError, match=r"both have count_primes .* serial 1 and \d+ more; leave them out of") as e:
-        one + a_main_job(noise=0.01)
-    assert "\n" not in str(e.value)
-    assert results.from_data(json.loads((one + a_main_job(kernels=["dot"])).as_json()), "a.json").points
+def test_datasets_with_a_common_serial_run_are_told_apart_and_read_back():
+    one, two, three = a_main_job(), a_main_job(noise=0.01), a_main_job(noise=0.02)
+    added = one + two + three
+    number = len(one.points)
+    assert [p.file for p in added.points] == [None] * number + ["2"] * number + ["3"] * number
+    read = results.from_data(json.loads(added.as_json()), "a.json").points
+    assert [(p.file, p.speedup) for p in read] == [(p.file, p.speedup) for p in added.points]
+    assert [p.speedup for p in read] == [p.speedup for d in (one, two, three) for p in d.points]
+
+
+def test_datasets_that_have_nothing_in_common_are_added_as_they_are():
+    one, other = a_main_job(), a_main_job(kernels=["dot"])
+    added = one + other
+    assert added.points == one.points + other.points
+    assert results.from_data(json.loads(added.as_json()), "a.json").points
