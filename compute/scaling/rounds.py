@@ -100,12 +100,14 @@ def scale_all(
            what measuring costs here (`Dataset.harness`). Opening the pools is in the budget then. It is asked again,
            as if less were left, where a busy machine took so long that an interval's rounds would not fit.
     known: warnings that stand above those of the measurement.
+    ValueError, before a worker starts, for works that would give two points of one configuration.
     CutShort for a Ctrl-C after the first of these rounds.
     """
     asked, most = limits(budget, rounds)
     budget, chosen = asked, configurations(on, workers)
     for work in () if callable(works) else works:
         _check(work)
+    _check_apart(() if callable(works) else works)
     told = drawing.stages(progress)
     trials: list[Trial] = []
     measured: list[Point] = []
@@ -281,3 +283,20 @@ def _check(work: Work) -> None:
     for name in work.on or ():
         backends.named(name)
     check_repeatable(work.kernel, plan)
+
+
+def _check_apart(works: Sequence[Work]) -> None:
+    """ValueError where two works would have points of one configuration: each has a serial run, whatever it is on."""
+    known: dict[tuple[object, ...], list[set[str]]] = {}
+    for work in works:
+        kernel, words = work.kernel, work.in_words()
+        size = work.size_of(as_kernel(kernel).plan(*work.args, **work.kw).indices)
+        # Of a kernel that is held to no variant any may be measured.
+        variants = set(work.variants or ([kernel.variant] if kernel.chosen else kernel.variants))
+        others = known.setdefault((kernel.name, size, work.mode, words), [])
+        if any(variants & other for other in others):
+            raise ValueError(
+                f"two works are of {kernel.name} {size:,} with the arguments {words or 'none'}: their results could not"
+                " be told apart; give each a size= of its own, or make one work of them"
+            )
+        others.append(variants)

@@ -95,3 +95,15 @@ def test_what_waits_and_what_was_cut_short(tmp_path):
     with pytest.raises(CutShort) as stopped:
         scale_all(works, on=[Threads(2)], rounds=9, progress=progress)
     read_back(stopped.value.scaling, tmp_path)
+
+
+def test_works_that_no_file_could_tell_apart_are_refused_before_a_worker_starts():
+    on = [Work(laps, (100, 5), on=[name]) for name in ("threads", "coroutines")]
+    told = r"two works are of laps 100 with the arguments 100, 5: .*; give each a size= of its own"
+    with pytest.raises(ValueError, match=told):
+        scale_all(on, on=[Threads(2), Coroutines(2)], rounds=1, progress=lambda *_: pytest.fail("it began"))
+
+
+def test_the_same_work_under_two_sizes_is_two_works(tmp_path):
+    works = [Work(laps, (100, 5), size=size) for size in (1, 2)]
+    assert [p.size for p in read_back(scale_all(works, on=[Threads(2)], rounds=2), tmp_path).points] == [1, 1, 2, 2]
