@@ -122,6 +122,12 @@ class Arena:
             for segment in self._idle:
                 _bytes_of(segment)[:] = SPOILT
 
+    def redraw(self) -> None:
+        """Free all that is kept and not lent, so that the next run gets other pages."""
+        with self._lock:
+            self._collect()
+            self._idle.clear()
+
     def _collect(self) -> None:
         for segment in self._lent.latest():
             if not segment.lending.is_copied:  # otherwise a fork of this process may still use it

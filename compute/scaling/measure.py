@@ -70,7 +70,7 @@ class Trial:
 
     round: seconds that one round took; before the first, what the checks say that it will take.
     laws: what its points say about more workers, after `make_points`.
-    pages: what the pools take their memory from; it is spoilt before each answer that is checked.
+    pages: what the pools take their memory from; it is spoilt before each answer that is checked, and new in each turn.
     """
 
     work: Work
@@ -142,18 +142,29 @@ class Trial:
     def measure(self, most: int, share: float, *, cold: bool = False) -> None:
         """Measure at most `most` full rounds within `share` seconds. The very first round is always completed.
 
-        cold: whether something else ran since this was prepared. Then everything runs once more before it is timed.
+        cold: whether something else ran since this was prepared. Then everything runs once more before it is timed, in
+              other pages than the turn before. Where in memory pages lie changes a streaming run by several percent, so
+              that rounds in one layout would agree with each other, and not with the next report.
         """
         deadline = time.perf_counter() + share
         with garbage_set_aside(), ExitStack() as stack:
             for pool in {id(c.pool): c.pool for c in self.contenders}.values():
                 stack.enter_context(pool.observed(pins(pool.workers) if self._pins else ()))
-            for c in self.contenders if cold else ():
-                self.pace.say(f"{c.label} · warming")
-                self._run(c)
+            if cold:
+                self._warm_again()
             began = time.perf_counter()
             self._more_rounds(most, deadline)
         self._seconds += time.perf_counter() - began
+
+    def _warm_again(self) -> None:
+        if self.rounds:
+            for arena in self.pages:
+                arena.redraw()
+        for c in self.contenders:
+            self.pace.say(f"{c.label} · warming")
+            if self.rounds:
+                c.pool.warm(c.kernel, *self._args(c), **self.work.kw)  # processes map the new pages
+            self._run(c)
 
     def make_points(self, probe: bool = True) -> Sequence[Point]:
         """A Point, of samples and what explains them, for each configuration.

@@ -76,6 +76,22 @@ def test_what_is_kept_can_be_spoilt_and_what_is_lent_is_not(kind):
         assert (arena.empty(MANY).view(np.uint8) == SPOILT).all()
 
 
+@pytest.mark.parametrize("kind", ["heap", "shared"])
+def test_pages_that_are_drawn_again_are_others_and_what_is_lent_stays(kind):
+    arena = Arena(kind)
+    with kept_pages([arena]) as (source,):
+        arena.empty(MANY)[:] = 1.0
+        lent = arena.empty(2 * MANY)
+        lent[:] = 2.0
+        former = {segment.serial for segment in source._idle}
+        source.redraw()
+        assert not source._idle
+        arena.empty(MANY)[:] = 3.0
+        source.spoil()
+        assert not former & {segment.serial for segment in source._idle}
+        assert (lent == 2.0).all()
+
+
 def test_what_is_kept_gives_way_where_memory_is_short(monkeypatch):
     arena = Arena("shared")
     with kept_pages([arena]) as (source,):
