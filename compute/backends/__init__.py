@@ -5,7 +5,7 @@ No backend imports another one. README.md beside this file has a paragraph a fil
 backend.py        the contract: Backend, a frozen value, and Pool, its live workers
 serial.py         one lane on the caller's thread
 threads.py        lanes on threads
-lane_thread.py    a thread of a pool that runs a lane of each job: it spins between jobs, then sleeps
+lane_thread.py    the threads of a pool, a lane of each job each: they spin between jobs, then sleep
 coroutines.py     lanes on one asyncio loop
 interpreters/     lanes in subinterpreters of this process
 prange.py         lanes on numba's threads

@@ -1,12 +1,17 @@
-"""A thread of a pool that runs a lane of each job: it spins for a moment between jobs, then sleeps."""
+"""Threads of a pool that run a lane of each job: they spin for a moment between jobs, then sleep."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
+import time
+import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
+import numpy as np
+
+from compute.backends.backend import LOOK, RESTING
 from compute.lanes import spin, usage
 from compute.lanes.control import Words
 from compute.lanes.loop import Job, Outcome
@@ -66,7 +71,66 @@ class LaneThread:
             spin.until_rung(bell, self.served, limit)
 
 
-def dismiss(waiting: Sequence[SimpleQueue[Given | None]]) -> None:
-    """Have the threads that wait there end, each after the jobs that it has."""
+class LaneThreads:
+    """All such threads of a pool. They end when this does, though the pool is never closed.
+
+    limit: ns for which a lane spins between jobs.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bell = limit, np.zeros(1, np.int64)
+        self._done: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
+        self._lanes: list[LaneThread] = []
+        self._waiting: list[SimpleQueue[Given | None]] = []
+        weakref.finalize(self, _dismiss, self._waiting).atexit = False
+
+    def add(self, number: int, run: Callable[[Job, int], Outcome], leave: Callable[[], None] = lambda: None) -> None:
+        """Start one more: run and leave as for `LaneThread`."""
+        self._lanes.append(LaneThread(number, run, self._done, self._bell, self._limit, leave))
+        self._waiting.append(self._lanes[-1].jobs)
+
+    def have_sleepers(self) -> bool:
+        """Whether any of them sleeps: waking one on a CPU of its choice costs system calls."""
+        return any(lane.sleeps for lane in self._lanes)
+
+    def wake_on(self, cpus: Sequence[int]) -> None:
+        """Make those that sleep wake on these CPUs, one each, as far as there are any."""
+        for lane, cpu in zip(self._lanes, cpus, strict=False):
+            lane.wake_on(cpu)
+
+    def give(self, job: Job) -> None:
+        """Have each of them run its lane of a job."""
+        self._forget_answers()
+        for lane in self._lanes:
+            lane.give(job)
+        self._bell[0] += 1
+
+    def next_outcome(self, job: Job) -> list[Outcome]:
+        """Wait for some lane to end. Its outcome, unless it is a late one of an earlier job."""
+        ended_job, outcome = self._done.get()
+        return [outcome] if ended_job is job else []
+
+    def rest(self) -> None:
+        """Wait, for RESTING seconds at the most, until each is done with all that it was given."""
+        until = time.perf_counter() + RESTING
+        while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
+            time.sleep(LOOK)
+        self._forget_answers()
+
+    def dismiss(self) -> None:
+        """Have each end after the jobs that it has."""
+        _dismiss(self._waiting)
+
+    def join(self) -> None:
+        """Wait until each has ended."""
+        for lane in self._lanes:
+            lane.thread.join()
+
+    def _forget_answers(self) -> None:
+        while not self._done.empty():
+            self._done.get()
+
+
+def _dismiss(waiting: Sequence[SimpleQueue[Given | None]]) -> None:
     for jobs in waiting:
         jobs.put(None)

@@ -26,7 +26,7 @@ def choices(lo, hi, out):
 
 def asleep(pool):
     deadline = time.monotonic() + PATIENCE
-    while not all(lane.sleeps for lane in pool._lanes):
+    while not all(lane.sleeps for lane in pool._threads._lanes):
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
@@ -84,5 +84,5 @@ def test_a_lane_that_a_ctrl_c_kept_asleep_is_let_go_by_the_next_run():
     with Threads(2).open() as pool:
         asleep(pool)
         for cpu in cpus:  # each cut off before the job was given
-            pool._lanes[0].wake_on(cpu)
+            pool._threads._lanes[0].wake_on(cpu)
         assert pool.run(choices, 4).value.tolist() == [len(cpus)] * 4

@@ -313,11 +313,11 @@ def test_pools_end_whoever_ends_them(no_leaks):
 
     before = len(interpreters.list_all())
     first = Interpreters(2).open()
-    threads = [lane.thread for lane in first._lanes]
+    threads = [lane.thread for lane in first._threads._lanes]
     assert len(interpreters.list_all()) == before + 2
     first.close()
     second = Interpreters(1).open()
-    threads += [lane.thread for lane in second._lanes]
+    threads += [lane.thread for lane in second._threads._lanes]
     gone = weakref.ref(second)
     del first, second
     gc.collect()

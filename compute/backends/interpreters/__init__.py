@@ -27,16 +27,15 @@ import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compute.backends.backend import LOOK, RESTING, Backend, Pool
+from compute.backends.backend import Backend, Pool
 from compute.backends.interpreters import messages
 from compute.backends.interpreters.inside import FAILED
 from compute.backends.interpreters.subinterpreter import Subinterpreter, unavailable
-from compute.backends.lane_thread import Given, LaneThread, dismiss
+from compute.backends.lane_thread import LaneThreads
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome, run_again, run_lane
@@ -75,27 +74,23 @@ class CompiledLaneFailed(Exception):
 
 
 class InterpreterPool(Pool):
+    """Each lane is run by a thread of its own, which enters its interpreter for that; the caller waits."""
+
     def start(self) -> None:
         if reason := self.backend.lacks():
             raise ValueError(reason)
-        self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._spin = spin.spin_time(self.workers + 1)  # the caller has no lane, and would keep a CPU from one
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
-        limit = spin.spin_time(self.workers + (not self._cpus))  # lanes that wait on CPUs of their own may
-        self._bell = np.zeros(1, np.int64)
+        # Lanes that wait on CPUs of their own may spin, whatever the caller does.
+        self._threads = LaneThreads(spin.spin_time(self.workers + (not self._cpus)))
         self._there: list[Subinterpreter] = []
-        self._lanes: list[LaneThread] = []
-        self._waiting: list[SimpleQueue[Given | None]] = []
-        weakref.finalize(self, dismiss, self._waiting).atexit = False
         with interrupts.put_off():  # cut off, a start leaves an interpreter that nobody knows of
             try:
                 for lane in range(self.workers):
                     there = Subinterpreter()
                     self._there.append(there)
                     run = functools.partial(_run_there, there, np.zeros(3, np.int64))
-                    made = LaneThread(lane, run, self._ended, self._bell, limit, leave=there.close)
-                    self._lanes.append(made)
-                    self._waiting.append(made.jobs)
+                    self._threads.add(lane, run, leave=there.close)
             except BaseException:
                 self.stop()
                 raise
@@ -106,21 +101,15 @@ class InterpreterPool(Pool):
         self._message = messages.message_of(job)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        while not self._ended.empty():
-            self._ended.get()  # of lanes that came late to the run before
         sent = replace(job, lane=functools.partial(_lane_there, *self._message))
-        for lane, cpu in zip(self._lanes, self._cpus, strict=False):
-            lane.wake_on(cpu)
-        for lane in self._lanes:
-            lane.give(sent)
-        self._bell[0] += 1
+        self._threads.wake_on(self._cpus)
+        self._threads.give(sent)
         outcomes: list[Outcome] = []
         # Lanes of Python store plainly there. Where that may be seen in another order, every answer is awaited.
         is_seen = ordering.IS_STRONG or job.kernel.variants[job.kernel.variant].compiled
         if not (is_seen and spin.until_over(job.control, self._spin)):
             while len(outcomes) < job.lanes and not (is_seen and ordering.is_over(job.control, by_processes=True)):
-                of, outcome = self._ended.get()
-                outcomes += [outcome] if of is sent else []
+                outcomes += self._threads.next_outcome(sent)
         failed = [outcome for outcome in outcomes if isinstance(outcome.error, CompiledLaneFailed)]
         if failed and all(outcome.error is None or outcome in failed for outcome in outcomes):
             self.stop_lanes(job)
@@ -128,11 +117,7 @@ class InterpreterPool(Pool):
         return outcomes
 
     def rest(self) -> None:
-        until = time.perf_counter() + RESTING
-        while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
-            time.sleep(LOOK)
-        while not self._ended.empty():
-            self._ended.get()
+        self._threads.rest()
 
     def packed(self, kernel: Kernel, plan: Plan) -> Plan:
         return messages.packed(kernel, plan)
@@ -178,9 +163,8 @@ class InterpreterPool(Pool):
 
     def stop(self) -> None:
         _pools.discard(self)
-        dismiss(self._waiting)
-        for lane in self._lanes:
-            lane.thread.join()
+        self._threads.dismiss()
+        self._threads.join()
 
 
 def _run_there(there: Subinterpreter, reply: Words, job: Job, me: int) -> Outcome:
