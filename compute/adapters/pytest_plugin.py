@@ -113,7 +113,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "scaling" in getattr(item, "fixturenames", ()):
         from compute.adapters import scaling_marker
 
-        item.stash[ASKED] = scaling_marker.asked_of(marker.args, marker.kwargs)
+        try:
+            item.stash[ASKED] = scaling_marker.asked_of(marker.args, marker.kwargs)
+        except (TypeError, ValueError) as error:
+            pytest.fail(str(error), pytrace=False)
     elif isinstance(item, pytest.Function) and (marker.args or marker.kwargs):
         pytest.fail(NOT_CALLED, pytrace=False)
 

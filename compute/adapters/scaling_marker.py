@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,7 +26,7 @@ from compute.dispatch import as_kernel
 from compute.running import as_backend, run
 from compute.scaling import verify
 from compute.scaling.comparing import gate
-from compute.scaling.configurations import configurations, limits
+from compute.scaling.configurations import Unavailable, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.derive import Baselines
 from compute.scaling.imported import POINTS
@@ -35,6 +35,8 @@ from compute.scaling.rounds import Work, scale_all
 from compute.scaling.words import percent, ratio
 from kernels import each
 from kernels.definition import Kernel, as_index, nearest
+
+T = TypeVar("T")
 
 # POP, the EU's Performance Optimisation and Productivity centre, recommends to analyse what is below 80 %.
 LEAST = 0.8
@@ -87,17 +89,21 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
         __tracebackhide__ = True
         if "on" in kw or "workers" in kw:
             raise TypeError("on= and workers= are the marker's; write @pytest.mark.scaling(on=..., workers=...)")
-        work = _work(kernel, args, kw, variant, size)
+        work = in_a_line(_work, kernel, args, kw, variant, size)
         calls = node.stash[MEASURED]
         calls.append(work)
         if untimed:
             node.user_properties.append((LINES, f"{work.kernel.name} {untimed}"))
             if "xdist" in untimed:
                 pytest.skip(untimed)
-        if benchmark is not None and len(calls) == 1:
-            result: Scaling = benchmark.pedantic(_run_once if untimed else _measure, (work, asked))
-        else:
-            result = _run_once(work, asked) if untimed else _measure(work, asked)
+        measure = _run_once if untimed else _measure
+        try:
+            if benchmark is not None and len(calls) == 1:
+                result: Scaling = benchmark.pedantic(measure, (work, asked))
+            else:
+                result = measure(work, asked)
+        except Unavailable as error:
+            raise error.with_traceback(None) from None
         if untimed:
             return result
         name = node.nodeid if len(calls) == 1 else f"{node.nodeid} ({len(calls)})"  # others may have the same name
@@ -112,6 +118,18 @@ def fixture(asked: Asked, node: Any, benchmark: Any, untimed: str | None) -> Cal
         return result
 
     return scaling
+
+
+def in_a_line(check: Callable[..., T], *args: Any) -> T:
+    """check(*args). Its errors are about what the test says: pytest shows the test's line, and a user's plan."""
+    __tracebackhide__ = True
+    try:
+        return check(*args)
+    except (TypeError, ValueError) as error:
+        where = error.__traceback__
+        while where and where.tb_frame.f_globals.get("__name__", "").partition(".")[0] in {"compute", "kernels"}:
+            where = where.tb_next
+        raise error.with_traceback(where) from None
 
 
 def _work(kernel: Any, args: tuple[Any, ...], kw: Mapping[str, Any], variant: str | None, size: int | None) -> Work:

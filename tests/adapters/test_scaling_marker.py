@@ -238,6 +238,43 @@ def test_a_marker_that_cannot_be_is_refused_in_a_line(args, kw, message):
     assert "\n" not in str(error.value)
 
 
+WRONG_MARKERS = """
+import pytest
+from kernels import kernel, count_primes, Plan
+
+def plan(n):
+    raise ValueError("the plan of a user's own")
+
+@kernel(plan=plan)
+def own(lo, hi, out):
+    out[lo:hi] = 1
+
+@pytest.mark.scaling(bugdet=3)
+def test_word(scaling):
+    scaling(count_primes, 10)
+
+@pytest.mark.scaling(on=["threads"])
+def test_argument(scaling):
+    scaling(count_primes, "ten")
+
+@pytest.mark.scaling(on=["threads"])
+def test_plan(scaling):
+    scaling(own, 10)
+"""
+
+
+def test_what_is_wrong_with_a_marker_or_a_call_is_told_without_the_librarys_own_lines(tmp_path):
+    (tmp_path / "test_wrong_markers.py").write_text(WRONG_MARKERS)
+    said = in_a_process(tmp_path, "-m", "pytest", "-q", "-p", "compute.adapters.pytest_plugin", "test_wrong_markers.py")
+    assert "@pytest.mark.scaling has no 'bugdet'" in said
+    assert "1 error" in said
+    assert re.search(r'^> +scaling\(count_primes, "ten"\)', said, re.MULTILINE)
+    assert 'raise ValueError("the plan of a user\'s own")' in said
+    assert "compute/" not in said.replace("-p compute", "")
+    assert "kernels/definition" not in said
+    assert len(said.splitlines()) < 60
+
+
 def test_a_number_for_a_plain_function_is_so_many_items():
     work = scaling_marker._work(abs_of, (5,), {}, None, None)
     assert (work.kernel.name, list(work.args[0]), work.size_of(5)) == ("abs_of", [0, 1, 2, 3, 4], 5)
