@@ -191,7 +191,9 @@ def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
 )
 def test_switches_are_followed_and_said(folder, options, expected):
     told = in_a_process(folder, "-m", "pytest", *PLUGIN, *options, "test_marked.py", "-k", "good")
-    assert f"1 {expected.lower()}" in told, told
+    was_disturbed = "inconclusive, others disturbed" in told
+    # On a machine with other work a measured test is skipped, as the marker promises.
+    assert f"1 {expected.lower()}" in told or (was_disturbed and "1 skipped" in told), told
     if "xdist.plugin" in options:
         assert "pytest-xdist runs tests on 2 workers at once, and they would disturb each other's times" in told
     if "--benchmark-disable" in options:
