@@ -292,14 +292,10 @@ _ours = _Twins({}, frozenset())  # this library's helpers, which never change: e
 
 
 class CodeOnDisk(NullCache):  # type: ignore[misc]
-    """A dispatcher's machine code on disk: a file for each signature.
-
-    The file begins with its own name. A file that was renamed (by hand, by a disk repair) is therefore recognised, and
-    ignored.
-    """
+    """A dispatcher's machine code on disk: a file for each signature."""
 
     def __init__(self, name: str, key: str, options: Hashable) -> None:
-        self._name, self._key, self._options = name.strip("<>"), key, options
+        self._name, self._key, self._options = name, key, options
 
     def _path(self, signature: Any, target: Any) -> Any:
         return kept_code.path_of(self._name, self._key, self._options, signature, target)
@@ -307,12 +303,12 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled signature, or None where it is not there or cannot be read (it is then compiled again)."""
         path = self._path(sig, target_context)
-        name, _, content = ((path and kept_code.read(path)) or b"").partition(b"\n")
-        if not path or name != path.name.encode():
+        content = path and kept_code.read(path)
+        if not content:
             return None
         try:
             return machine_code.restored(content, sig, target_context)
-        except Exception:  # a damaged entry costs a compilation, never a run
+        except Exception:  # what this process cannot use costs a compilation, never a run
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -320,4 +316,4 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
         path = self._path(sig, data.target_context)
         content = path and machine_code.portable(data)
         if path and content:
-            kept_code.write(path, path.name.encode() + b"\n" + content)
+            kept_code.write(path, content)

@@ -1,9 +1,11 @@
 """The cache's files: named by their content, written whole, and read only where no other user can write.
 
-A file's name is a hash of everything that its code was made from, so an entry that is found is the right one. Processes
-share the folder without a lock: an entry is put in place by one rename, and an entry that another process has removed
-meanwhile is a miss. Whoever can write machine code can run code as its reader. So the folder and every entry must
-belong to this user and be writable by no one else. This is checked on open descriptors, and no link is followed.
+A file's name is a hash of everything that its code was made from, so an entry that is found is the right one. Each
+begins with a digest of its name and of all that follows. It is checked before anything else is done with the entry: one
+that a disk has damaged, or that stands under another's name, is as good as none. Processes share the folder without a
+lock: an entry is put in place by one rename, and an entry that another process has removed meanwhile is a miss. Whoever
+can write machine code can run code as its reader. So the folder and every entry must belong to this user and be
+writable by no one else. This is checked on open descriptors, and no link is followed.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import stat
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,9 @@ UNREAD = 30 * 86400.0  # s; older entries are deleted. Compiling again takes abo
 # All our kernels together take 12 MB, so this is room for ten versions or interpreters. Listing that many files adds
 # 10 ms to a write.
 MOST_BYTES = 128 << 20
+UNFINISHED = 3600.0  # s; a file whose writer was killed before it got its name is deleted. Writing takes milliseconds
+MARK = b"nfold machine code 2\n"
+DIGEST = hashlib.sha256().digest_size  # bytes
 # numba's settings for where things are kept or what is printed; every other one may change the code.
 _HARMLESS = (
     "DUMP_",
@@ -70,7 +76,12 @@ def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
-    return cache_folder() / f"{name}-{digest.hexdigest()[:32]}.nbc"
+    # A function's __name__ may be any text: one with a slash or a NUL would be no file in this folder.
+    return cache_folder() / f"{re.sub(_NOT_IN_NAMES, '', name)[:LONGEST_NAME]}-{digest.hexdigest()[:32]}.nbc"
+
+
+_NOT_IN_NAMES = re.compile("[^A-Za-z0-9_]")
+LONGEST_NAME = 64  # characters of a function's name: a file's may have 255 bytes
 
 
 @functools.cache
@@ -98,20 +109,29 @@ def _settings() -> str:
 
 @contextmanager
 def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
-    """An open descriptor of what only this user can write; PermissionError for anything else, and for a link."""
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
-    descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
+    """An open descriptor of a folder, or of a file in an open folder; PermissionError where others can write to it.
+
+    Anything else is not opened at all: opening could block (a pipe) or do something (a device).
+    """
+    name, is_right = (path, stat.S_ISDIR) if folder is None else (path.name, stat.S_ISREG)
+    _check(path, os.stat(name, dir_fd=folder, follow_symlinks=False), is_right)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # it may have been replaced since
+    descriptor = os.open(name, flags, dir_fd=folder)
     try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o})")
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise OSError(f"{path} is no file")
+        _check(path, os.fstat(descriptor), is_right)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _check(path: Path, status: os.stat_result, is_right: Callable[[int], bool]) -> None:
+    """An OSError for what is of another kind, such as a link; a PermissionError for what others can write."""
+    if not is_right(status.st_mode):
+        raise OSError(f"{path} is something else")
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o})")
 
 
 @contextmanager
@@ -153,19 +173,25 @@ def _warn(what: str, folder: Path) -> None:
 
 
 def read(path: Path) -> bytes | None:
-    """The entry, or None where there is none of this user's own. Reading sets its time, so that pruning keeps it."""
+    """What was kept under this name; None where there is none, or one that is damaged or that others can write.
+
+    Reading sets the file's time, so that pruning keeps it.
+    """
     try:
         with _folder_of(path) as folder:
             if folder is None:
-                content = path.read_bytes()
+                if not path.is_file() or path.stat().st_size > MOST_BYTES:
+                    return None
                 os.utime(path)
-                return content
+                return _unsealed(path.name, path.read_bytes())
             try:
                 with _private(path, os.O_RDONLY, folder) as descriptor:
+                    if os.fstat(descriptor).st_size > MOST_BYTES:  # none of ours is
+                        return None
                     with suppress(OSError):  # deleted meanwhile
                         os.utime(descriptor)
                     with open(descriptor, "rb", closefd=False) as file:
-                        return file.read()
+                        return _unsealed(path.name, file.read())
             except PermissionError as error:
                 if error.errno is None:
                     _warn(str(error), path.parent)
@@ -175,14 +201,14 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put the entry in place with one rename, and prune its folder; do without where the disk refuses."""
+    """Keep the content under this name, with one rename, and prune its folder; do without where the disk refuses."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _folder_of(path):
             # The temporary name matches ENTRY as well, so that pruning deletes the file if its writer was killed.
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.name, delete=False) as file:
                 try:
-                    file.write(content)
+                    file.write(sealed(path.name, content))
                     file.close()
                     os.replace(file.name, path)
                 except BaseException:  # a full disk, a folder in its place, a Ctrl-C
@@ -191,16 +217,34 @@ def write(path: Path, content: bytes) -> None:
             prune(path.parent)
 
 
+def sealed(name: str, content: bytes) -> bytes:
+    """A file of this name that holds the content: a mark, a digest of the name and the content, the content."""
+    return MARK + _digest(name, content) + content
+
+
+def _unsealed(name: str, entry: bytes) -> bytes | None:
+    """The content of a file of this name; None where a bit of it, or its name, is another than it was."""
+    begin = len(MARK) + DIGEST
+    content = entry[begin:]
+    return content if entry[:begin] == MARK + _digest(name, content) else None
+
+
+def _digest(name: str, content: bytes) -> bytes:
+    return hashlib.sha256(os.fsencode(name) + b"\0" + content).digest()
+
+
 def prune(folder: Path) -> None:
     """Delete the entries that were not read for UNREAD seconds, and the longest unread beyond MOST_BYTES in all."""
     entries = []
     for path in folder.glob(ENTRY):
         with suppress(OSError):  # another process prunes, too
-            status = path.stat()
+            status = path.lstat()
             entries.append((status.st_mtime, status.st_size, path))
     kept_bytes, now = 0, time.time()
     for read_at, size, path in sorted(entries, reverse=True):
-        kept_bytes += size
-        if kept_bytes > MOST_BYTES or now - read_at > UNREAD:
+        lasts = UNFINISHED if path.name.startswith(".") else UNREAD
+        if kept_bytes + size > MOST_BYTES or now - read_at > lasts:
             with suppress(OSError):
                 path.unlink()
+        else:
+            kept_bytes += size

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 DAY = 86400
 
 
-def place(folder: Path, number: int, size: int = 10, days: float = 0) -> Path:
+def place(folder: Path, number: int, content: bytes = bytes(10), days: float = 0) -> Path:
     """An entry that was last read so many days ago."""
     path = folder / f"body-{number:032x}.nbc"
-    path.write_bytes(bytes(size))
+    path.write_bytes(kept_code.sealed(path.name, content))
     os.utime(path, (time.time() - days * DAY,) * 2)
     return path
 
@@ -30,6 +30,7 @@ def test_what_was_not_read_for_a_month_is_dropped(tmp_path):
     place(tmp_path, 1, days=31)
     killed = place(tmp_path, 2, days=31)
     killed.rename(tmp_path / f".x1y2{killed.name}")  # by its writer's death, before it got its name
+    place(tmp_path, 5, days=0.1).rename(tmp_path / f".z3{killed.name}")
     young, read = place(tmp_path, 3, days=29), place(tmp_path, 4, days=31)
     assert kept_code.read(read) == bytes(10)
     kept_code.prune(tmp_path)
@@ -37,10 +38,10 @@ def test_what_was_not_read_for_a_month_is_dropped(tmp_path):
 
 
 def test_the_longest_unread_give_way_to_what_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept_code, "MOST_BYTES", 100)
+    monkeypatch.setattr(kept_code, "MOST_BYTES", 3 * len(kept_code.sealed("", bytes(30))) + 10)
     for number in range(4):
-        place(tmp_path, number, size=30, days=4 - number)
-    assert kept_code.read(place(tmp_path, 0, size=30, days=4)) is not None
+        place(tmp_path, number, bytes(30), days=4 - number)
+    assert kept_code.read(place(tmp_path, 0, bytes(30), days=4)) is not None
     new = tmp_path / f"body-{9:032x}.nbc"
     kept_code.write(new, bytes(30))
     assert {path.name for path in tmp_path.iterdir()} == {f"body-{n:032x}.nbc" for n in (0, 3, 9)}
@@ -200,7 +201,7 @@ CHURN = """
 import random, sys
 from pathlib import Path
 from kernels.compilation import kept_code
-folder, kept_code.MOST_BYTES = Path(sys.argv[1]), 5000
+folder, kept_code.MOST_BYTES = Path(sys.argv[1]), 5500
 for _ in range(150):
     number = random.randrange(20)
     path, whole = folder / f"body-{number:032x}.nbc", bytes([number]) * 1000
@@ -215,7 +216,7 @@ def test_eight_processes_read_write_and_drop_at_once(tmp_path):
     assert [process.communicate(timeout=PATIENCE)[0] for process in started] == [b""] * 8
     left = list(tmp_path.iterdir())
     assert 0 < len(left) <= 5
-    assert all(path.read_bytes() == bytes([int(path.stem[5:], 16)]) * 1000 for path in left)
+    assert all(kept_code.read(path) == bytes([int(path.stem[5:], 16)]) * 1000 for path in left)
 
 
 WARNS_ONCE = """
