@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.verdict.evidence import Evidence
-from compute.scaling.verdict.judgement import judge
+from compute.scaling.verdict.judgement import Verdict, judge
 
 
 def of(workers: int = 2, **known: object) -> Evidence:
@@ -22,6 +22,11 @@ def of(workers: int = 2, **known: object) -> Evidence:
 
 def cause(workers: int = 2, **known: object) -> str:
     return judge(of(workers, **known)).cause
+
+
+def told(verdict: Verdict) -> tuple[str, str, object]:
+    """The cause, the sentence, and what each cause took."""
+    return verdict.cause, verdict.sentence, verdict.losses
 
 
 PYTHON = {"variant": "python", "blocked": 0.48}

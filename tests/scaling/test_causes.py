@@ -18,7 +18,7 @@ from compute.scaling.schema import EVIDENCE
 from compute.scaling.tables.screen import screen
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.causes import CAUSES, Claims, losses
-from compute.scaling.verdict.judgement import judge_points
+from compute.scaling.verdict.judgement import judge, judge_points
 from kernels import mandelbrot
 
 NOTHING = dict.fromkeys(ENTRIES, 0.0)
@@ -177,9 +177,8 @@ def test_a_record_is_all_that_a_further_cause_is(monkeypatch):
     monkeypatch.setattr(causes, "CAUSES", records)
     monkeypatch.setattr("compute.scaling.verdict.judgement.CAUSES", records)
     known = {"idle": 0.3, "blocked": 0.01}
-    assert losses(of(**known, voluntary=7))[0] == causes.Loss(
-        "preempted", pytest.approx(0.3), "taken off; run less beside it"
-    )
-    assert losses(of(**known, voluntary=8))[0].cause == "imbalance"
+    assert losses(of(**known, voluntary=7))[0] == causes.Loss(preempted, pytest.approx(0.3))
+    assert losses(of(**known, voluntary=8))[0].cause.code == "imbalance"
+    assert judge(of(**known, voluntary=7)).sentence == "taken off; run less beside it"
     p = replace(two(0.0)[1], ceiling=1.0, speedup=0.98, attainable=0.98, details={"voluntary": 7}, evidence={})
     assert judge_points([p])[0].verdict == "98 % of attainable, but all were taken off; run less beside it"

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from evidences import cause, of
+from evidences import cause, of, told
 from example_points import MACHINE, a_point, a_scaling
 
 from compute.scaling import build_point, results
@@ -18,8 +18,8 @@ from compute.scaling.derive import compare_points
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.results import Scaling
 from compute.scaling.tables import table
-from compute.scaling.verdict.brief import brief
-from compute.scaling.verdict.judgement import Verdict, judge, judge_points
+from compute.scaling.verdict.judgement import judge, judge_points
+from compute.scaling.verdict.point_verdict import verdict_of
 from compute.scaling.workload import Work
 from compute.timeline import SPAN, LaneTotals, Timeline
 from compute.traits import PROCESSES, Traits
@@ -30,7 +30,7 @@ INFLATED = {**FREE, "inflation": 0.4}
 
 
 def test_contention_by_processes_that_have_none():
-    assert judge(of(**INFLATED, elsewhere_inflation=0.02)) == Verdict(
+    assert told(judge(of(**INFLATED, elsewhere_inflation=0.02))) == (
         "contention",
         "contention inside the interpreter: CPU inflation 40 % of core-seconds where the same body on processes has"
         " 2 %; give each lane its own copy, in locals, of what all use (constants are immortal), or use processes",
@@ -110,7 +110,7 @@ def test_evidence_is_of_the_same_variant_on_as_many_processes():
     assert threads.evidence["elsewhere_inflation"] == pytest.approx(0.02 / 1.02)
     assert (serial.evidence["elsewhere_inflation"], processes.evidence["elsewhere_inflation"]) == (None, None)
     assert [p.cause for p in (serial, threads, processes)] == ["none", "contention", "none"]
-    assert brief(threads).name == "contention inside the interpreter"
+    assert verdict_of(threads).name == "contention inside the interpreter"
 
 
 def test_processes_that_needed_less_than_serial_inflate_by_nothing_and_a_file_says_so():

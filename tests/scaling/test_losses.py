@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from evidences import PYTHON, cause, of
+from evidences import PYTHON, cause, of, told
 
 from compute.scaling.verdict.evidence import Evidence
-from compute.scaling.verdict.judgement import Verdict, judge
+from compute.scaling.verdict.judgement import judge
 from compute.traits import Traits
 
 
 def test_the_gil_by_a_control_that_releases_it():
-    assert judge(of(**PYTHON, free_blocked=0.01)) == Verdict(
+    assert told(judge(of(**PYTHON, free_blocked=0.01))) == (
         "gil",
         "blocked 48 % of core-seconds, the nogil variant 1 %: consistent with the GIL; use a compiled or nogil kernel",
         {"gil": pytest.approx(0.48)},
@@ -105,7 +105,7 @@ def test_imbalance():
 
 def test_small_chunks():
     known = {"chunk_seconds": 2e-7, "ticket_seconds": 1e-7, "compiled": True}
-    assert judge(of(inflation=0.35, **known)) == Verdict(
+    assert told(judge(of(inflation=0.35, **known))) == (
         "small chunks",
         "too little work for each chunk: 200 ns, and taking one costs 100 ns, CPU inflation 35 % of core-seconds; "
         "make the grain 10 times larger",
@@ -335,7 +335,7 @@ TOUCHED = {"compiled": True, "faults": 800.0, "system": 0.6}  # of two core-seco
 
 def test_the_first_touch_of_fresh_memory_by_what_the_system_took_for_page_faults():
     verdict = judge(of(inflation=0.4, **TOUCHED))
-    assert verdict == Verdict(
+    assert told(verdict) == (
         "first touch",
         "800 page faults took 600 ms more of the system's CPU than the serial run's, CPU inflation 40 % of "
         "core-seconds: the first touch of fresh memory; fill an array that was filled before (out=)",

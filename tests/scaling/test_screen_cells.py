@@ -22,7 +22,7 @@ from compute.scaling.tables.screen import (
     screen,
 )
 from compute.scaling.verdict import causes
-from compute.scaling.verdict.brief import NAMES, Brief, brief
+from compute.scaling.verdict.point_verdict import verdict_of
 from compute.traits import PROGRAM
 
 
@@ -223,35 +223,60 @@ def test_nothing_measured_is_an_empty_screen():
     assert (alone.ways, [line.title for line in alone.lines], alone.judged) == ((), ["mandelbrot"], False)
 
 
-def test_brief_names_are_of_causes_that_there_are():
-    assert set(NAMES) <= set(causes.CODES)
-    assert causes.UNKNOWN not in NAMES  # its words are the verdict's own
+def test_every_cause_has_a_name_without_figures():
+    names = {code: causes.name_of(code) for code in causes.CODES}
+    assert names["gil"] == "the GIL"
+    assert names["inconclusive"] == "too uncertain to tell"
+    assert causes.name_of("a cause of later") == "a cause of later"
+    unknown = [record.name for record in causes.CAUSES if record.code == causes.UNKNOWN]
+    assert len(set(unknown)) == len(unknown)  # each has a name of its own, without which it could not be told
+    assert all(unknown)
 
 
 @pytest.mark.parametrize(
-    ("cause", "verdict", "wanted"),
+    ("cause", "sentence", "wanted"),
     [
-        ("none", "98 % of attainable: nothing wrong", None),
-        ("none", None, None),
-        ("gil", "blocked 48 %: consistent with the GIL; use processes", Brief("the GIL", "use processes")),
+        ("gil", "blocked 48 %: consistent with the GIL; use processes", ("the GIL", "use processes", None)),
         ("unknown", "CPU inflation 16 % of core-seconds: lanes needed more; the clock may be why",
-         Brief("CPU inflation: lanes needed more", "the clock may be why", 0.16)),
+         ("CPU inflation: lanes needed more", "the clock may be why", 0.16)),
         ("unknown", "88 % of what is possible; no single cause took 5 % of core-seconds (most: imbalance 4 %)",
-         Brief("no single cause", "")),
+         ("no single cause", "", None)),
         ("unknown", "50 % of what is possible; without a ledger, nothing says where the rest went; measure again",
-         Brief("without a ledger, nothing says where the rest went", "measure again")),
-        ("a cause of later", "something; do that", Brief("a cause of later", "do that")),
+         ("without a ledger, nothing says where the rest went", "measure again", None)),
+        ("memory bandwidth", "97 % of attainable, limited by memory bandwidth; compute more",
+         ("memory bandwidth", "compute more", None)),
+        ("a cause of later", "something; do that", ("a cause of later", "do that", None)),
     ],
 )  # fmt: skip
-def test_a_verdict_in_brief(cause, verdict, wanted):
-    assert brief(a_point("threads", 2, cause=cause, verdict=verdict)) == wanted
+def test_a_sentence_of_before_evidence_was_kept_is_read(cause, sentence, wanted):
+    verdict = verdict_of(a_point("threads", 2, cause=cause, verdict=sentence))
+    assert (verdict.name, verdict.remedy, verdict.share) == wanted
+    assert (verdict.sentence, verdict.is_fine) == (sentence, False)
+
+
+def test_what_is_fine_and_what_has_no_verdict_of_before():
+    assert verdict_of(a_point("threads", 2, cause="none", verdict="98 % of attainable: nothing wrong")).is_fine
+    assert verdict_of(a_point("threads", 2)) is None
 
 
 def test_only_what_holds_the_machine_itself_tells_its_ceiling():
     """Others that took CPUs hold the ceiling down, or only the lanes."""
     evidence = {"has_gil": True, "cpus": 2, "others": 0.9, "compiled": True}
-    useful = {"useful": 1.2, "runqueue": 0.8}
-    about = {"cause": "noise", "verdict": "disturbed; wait", "ledger": useful, "evidence": evidence, "speedup": 1.2}
-    free, held = (a_point("threads", 2, **about, ceiling=c) for c in (2.0, 1.3))
-    assert brief(free) == Brief("disturbed from outside", "wait", pytest.approx(0.4))
-    assert brief(held) == Brief("disturbed from outside", "wait", ceiling=1.3)
+    about = {"ledger": {"useful": 1.2, "runqueue": 0.8}, "evidence": evidence, "speedup": 1.2}
+    free, held = (verdict_of(a_point("threads", 2, **about, ceiling=c)) for c in (2.0, 1.3))
+    for verdict in (free, held):
+        assert (verdict.name, verdict.remedy) == ("disturbed from outside", "measure again on a quiet machine")
+    assert (free.share, free.ceiling) == (pytest.approx(0.4), None)
+    assert (held.share, held.ceiling) == (None, 1.3)
+
+
+@pytest.mark.parametrize("words", ["lost to it", "40 % of core-seconds; all is well: nothing wrong"])
+def test_what_a_cell_is_told_does_not_hang_on_the_words_of_a_phrase(monkeypatch, words):
+    evidence = {"has_gil": True, "cpus": 2, "compiled": True}
+    point = a_point("threads", 2, ledger={"useful": 1.2, "idle": 0.8}, evidence=evidence, speedup=1.2, ceiling=2.0)
+    record = replace(causes.IMBALANCE, phrase=causes.always(words), remedy=causes.always("do; that"))
+    monkeypatch.setattr(causes, "CAUSES", (record,))
+    verdict = verdict_of(point)
+    assert verdict.sentence == f"{words}; do; that"
+    assert (verdict.name, verdict.remedy) == ("waiting for the last chunks (imbalance)", "do; that")
+    assert (verdict.share, verdict.is_fine) == (pytest.approx(0.4), False)

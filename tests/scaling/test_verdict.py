@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import pytest
-from evidences import PYTHON, cause, of
+from evidences import PYTHON, cause, of, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.scaling.ledger import ENTRIES
 from compute.scaling.verdict.causes import CODES, losses
 from compute.scaling.verdict.evidence import Evidence
-from compute.scaling.verdict.judgement import Verdict, headline, judge
+from compute.scaling.verdict.judgement import headline, judge
 from compute.traits import Traits
 
 
 def test_nothing_wrong():
-    assert judge(of(inflation=0.03, idle=0.015)) == Verdict(
+    assert told(judge(of(inflation=0.03, idle=0.015))) == (
         "none",
         "98 % of attainable: nothing wrong",
         {"imbalance": pytest.approx(0.015), "unknown": pytest.approx(0.005)},

@@ -10,9 +10,9 @@ from compute.scaling.dataset import Dataset, Point
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict import causes
-from compute.scaling.verdict.brief import FINE, is_fine
 from compute.scaling.verdict.judgement import headline
 from compute.scaling.verdict.phrases import counted, disturbed, every
+from compute.scaling.verdict.point_verdict import verdict_of
 from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
@@ -52,21 +52,23 @@ def verdicts(points: Sequence[Point], every: bool) -> Iterable[Remark]:
         yield from (Remark(_names(of), text + ".", of[0].cause != causes.NONE) for text, of in alike.items())
     fine = [p for p in judged if p.cause == causes.NONE]
     if fine:
-        yield Remark(FINE.capitalize(), _names(fine) + ".")
+        yield Remark("Nothing wrong", _names(fine) + ".")
 
 
 def _what_is_wrong(p: Point) -> str:
     """The verdict, or nothing where it only says that all is well."""
-    return "" if is_fine(p) else p.verdict or ""
+    verdict = verdict_of(p)
+    return "" if verdict is None or verdict.is_fine else verdict.sentence
 
 
 def _whole(p: Point) -> str:
-    """Headline and verdict as one text; a phrase that ends the one and begins the other is not repeated."""
-    first, then = headline(p), _what_is_wrong(p)
-    both = f"{percent(p.attainable)} of attainable"
-    if first.endswith(both) and then.startswith(both):
-        return _sentence(first + then.removeprefix(both))
-    return " ".join(_sentence(text) for text in (first, then) if text)
+    """Headline and verdict as one text; where the verdict goes on from what the headline ends with, as one sentence."""
+    verdict = verdict_of(p)
+    if verdict is None or verdict.is_fine:
+        return _sentence(headline(p))
+    if verdict.opening and p.ceiling:
+        return _sentence(headline(p) + verdict.rest)
+    return f"{_sentence(headline(p))} {_sentence(verdict.sentence)}"
 
 
 def _sentence(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from compute.scaling.dataset import Point
-from compute.scaling.verdict.brief import Brief, brief
+from compute.scaling.verdict.judgement import Verdict
+from compute.scaling.verdict.point_verdict import verdict_of
 from compute.scaling.words import listed, ratio
 
 MOST = 5  # that are told: more would not be read
@@ -45,7 +46,7 @@ class _Held:
 
     place: Place
     point: Point
-    brief: Brief
+    verdict: Verdict
 
     @property
     def lost(self) -> float:
@@ -68,8 +69,8 @@ def find_reasons(
     groups: dict[str, list[_Held]] = {}
     for line, row in enumerate(points):
         for way, p in enumerate(row):
-            if p and (found := brief(p)):
-                groups.setdefault(found.name, []).append(_Held((line, way), p, found))
+            if p and (verdict := verdict_of(p)) and not verdict.is_fine:
+                groups.setdefault(verdict.name, []).append(_Held((line, way), p, verdict))
     ranked = sorted(groups.values(), key=lambda held: -sum(h.lost * (FASTEST if h.place in best else 1) for h in held))
     letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
     there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
@@ -83,16 +84,16 @@ def find_reasons(
 
 def _text(held: Sequence[_Held]) -> str:
     worst = max(held, key=lambda h: h.lost)
-    shares = [h.brief.share for h in held if h.brief.share]
-    allowed = [h for h in held if h.brief.ceiling]
-    text = worst.brief.name
+    shares = [h.verdict.share for h in held if h.verdict.share]
+    allowed = [h for h in held if h.verdict.ceiling]
+    text = worst.verdict.name
     if shares:
         text += f", {_span([f'{share * 100:.0f}' for share in sorted(shares)])} % of core-seconds"
     elif allowed:
-        ceilings = _span([ratio(c) for c in sorted(h.brief.ceiling or 0.0 for h in allowed)])
+        ceilings = _span([ratio(c) for c in sorted(h.verdict.ceiling or 0.0 for h in allowed)])
         folds = _span([str(n) for n in sorted(h.point.workers for h in allowed)])
         text += f", which allows {ceilings}× of {folds}"
-    return f"{text}; {worst.brief.remedy}." if worst.brief.remedy else f"{text}."
+    return f"{text}; {worst.verdict.remedy}." if worst.verdict.remedy else f"{text}."
 
 
 def _span(ordered: Sequence[str]) -> str:

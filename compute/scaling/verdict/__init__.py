@@ -5,5 +5,5 @@ causes.py     the causes: what each may claim of what was lost, and when
 phrases.py    how each is told
 program_phrases.py  what can be told of a whole program that was watched from outside, and how
 evidence.py   what a judge is given
-brief.py      a verdict in few words, the same wherever the cause is the same
+point_verdict.py  the verdict of a point, for whoever shows it; of old files, from the sentence that they hold
 """

@@ -21,6 +21,7 @@ SHORT = 5e-3  # seconds of a run: starting two lanes took 0.45 ms of core-second
 INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
 
 UNKNOWN, NONE, INCONCLUSIVE = "unknown", "none", "inconclusive"  # codes that no cause of its own stands for
+NAMES = {NONE: "the machine itself", INCONCLUSIVE: "too uncertain to tell"}  # of those that are no record
 
 
 class Claims:
@@ -62,8 +63,11 @@ class Cause:
     entries: of the ledger, that it may claim.
     claim:   the share of the core-seconds that it takes of them; 0 where the evidence does not carry it.
     phrase:  what it did. remedy: what to do, "" where there is nothing to do.
+    name:    the cause without figures, the same for every point that it holds back; the code where that says enough.
     caps:    whether it keeps the machine's own ceiling under N-fold; then limit says so, and how far.
     settles: whether it is what keeps it from N-fold, whatever the ledger looks like.
+    needs_rounds: whether a program must have been measured in several good rounds before it is named. A cause outside
+             the program, and one that is not known, may be named after fewer.
     """
 
     code: str
@@ -71,21 +75,19 @@ class Cause:
     claim: Callable[[Evidence, Claims], float]
     phrase: Phrase
     remedy: Phrase
+    name: str = ""
     caps: Callable[[Evidence], bool] = lambda e: False
     limit: Phrase = lambda e: ""
     settles: Callable[[Evidence], bool] = lambda e: False
-
-    def sentence(self, e: Evidence) -> str:
-        return "; ".join(filter(None, [self.phrase(e), self.remedy(e)]))
+    needs_rounds: bool = True
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A part of the core-seconds, the code of what took it, and that in words with its figures and a remedy."""
+    """A part of the core-seconds, and what took it."""
 
-    cause: str
+    cause: Cause
     share: float
-    sentence: str
 
 
 def losses(e: Evidence) -> list[Loss]:
@@ -96,8 +98,14 @@ def losses(e: Evidence) -> list[Loss]:
     # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
     _cut(unclaimed, "inflation", max(0.0, 1 - e.roof / e.workers) if e.roof is not None else 0.0)
     claimed = [(cause, cause.claim(e, Claims(unclaimed, cause.entries))) for cause in CAUSES]
-    shares = [Loss(cause.code, share, cause.sentence(e)) for cause, share in claimed if share > 0]
+    shares = [Loss(cause, share) for cause, share in claimed if share > 0]
     return sorted(shares, key=lambda loss: -loss.share)
+
+
+def name_of(code: str) -> str:
+    """What a cause is called without figures; of UNKNOWN, which has several names, the code."""
+    names = (cause.name for cause in CAUSES if cause.code == code != UNKNOWN)
+    return next(filter(None, names), NAMES.get(code, code))
 
 
 def _cut(unclaimed: dict[str, float], entry: str, part: float) -> None:
@@ -161,8 +169,10 @@ QUOTA = Cause(
     _claim_quota,
     phrases.stopped,
     phrases.more_quota,
+    name="the CPU quota",
     caps=lambda e: e.stopped >= STOPPED or (e.quota is not None and e.quota < e.workers),
     limit=phrases.quota_allows,
+    needs_rounds=False,
 )
 ONE_THREAD = Cause(
     "one thread",
@@ -170,6 +180,7 @@ ONE_THREAD = Cause(
     where(lambda e: e.takes_turns),
     phrases.one_thread,
     phrases.unblock,
+    name="all lanes share one thread",
     settles=lambda e: e.takes_turns,
 )
 IGNORED = Cause(
@@ -186,6 +197,7 @@ BUSY_ALONE = Cause(
     where(program_phrases.is_busy_alone),
     program_phrases.busy_alone,
     always("limit each worker to one thread (such as OMP_NUM_THREADS=1), or compare with less"),
+    name="more workers than CPUs",
     settles=program_phrases.is_busy_alone,
 )
 WANTS_MORE = Cause(
@@ -194,6 +206,7 @@ WANTS_MORE = Cause(
     where(program_phrases.wants_more),
     program_phrases.crowded,
     always("limit each worker to one thread (such as OMP_NUM_THREADS=1), or use fewer workers"),
+    name="more workers than CPUs",
 )
 NESTED = Cause(
     "nested threads",
@@ -201,6 +214,7 @@ NESTED = Cause(
     _claim_nested,
     phrases.nested,
     always("limit them to one a lane (threadpoolctl, or OMP_NUM_THREADS=1), or use fewer workers"),
+    name="threads inside the lanes",
 )
 OVERSUBSCRIPTION = Cause(
     "oversubscription",
@@ -208,6 +222,7 @@ OVERSUBSCRIPTION = Cause(
     lambda e, claims: claims.take_waits(e) if e.crowded else 0.0,
     phrases.crowded,
     phrases.uncrowd,
+    name="more workers than CPUs",
     caps=lambda e: e.crowded and not e.held_by_memory,
     limit=phrases.crowd_allows,
 )
@@ -217,16 +232,19 @@ NOISE = Cause(
     _claim_noise,
     phrases.noise,
     phrases.QUIET,
+    name="disturbed from outside",
     caps=lambda e: e.outside >= EXPLAINS * e.denied and not e.held_by_memory,
     limit=phrases.noise_allows,
+    needs_rounds=False,
 )
-GIL = Cause("gil", ("blocked", "startup"), _claim_gil, phrases.gil, phrases.release_it)
+GIL = Cause("gil", ("blocked", "startup"), _claim_gil, phrases.gil, phrases.release_it, name="the GIL")
 TURNS = Cause(
     "lock",
     ("blocked",),
     where(program_phrases.takes_turns),
     program_phrases.turns,
     always("use processes, or hold the lock for less"),
+    name="a lock, or waiting for data",
 )
 SERIAL_FRACTION = Cause(
     "serial fraction",
@@ -241,6 +259,8 @@ BLOCKED_OR_IDLE = Cause(
     where(program_phrases.is_program),
     program_phrases.blocked,
     always("profile it from inside"),
+    name="blocked or idle: a lock, a disk, a server, or workers without work",
+    needs_rounds=False,
 )
 LOCK = Cause(
     "lock",
@@ -248,15 +268,32 @@ LOCK = Cause(
     where(phrases.not_the_gil),
     phrases.lock,
     always("hold it for less, or give each lane its own"),
+    name="a lock, or waiting for data",
 )
-BLOCKED = Cause(UNKNOWN, ("blocked",), everything, phrases.blocked, phrases.tell_waits_apart)
-FIRST_TOUCH = Cause("first touch", ("inflation",), _claim_first_touch, phrases.first_touch, phrases.FRESH)
+BLOCKED = Cause(
+    UNKNOWN,
+    ("blocked",),
+    everything,
+    phrases.blocked,
+    phrases.tell_waits_apart,
+    name="blocked, by the GIL, a lock or waiting for data: nothing measured tells which",
+    needs_rounds=False,
+)
+FIRST_TOUCH = Cause(
+    "first touch",
+    ("inflation",),
+    _claim_first_touch,
+    phrases.first_touch,
+    phrases.FRESH,
+    name="the first touch of fresh memory",
+)
 SMALL_CHUNKS = Cause(
     "small chunks",
     ("inflation", "unexplained"),
     where(_has_small_chunks),
     phrases.small_chunks,
     phrases.larger_grain,
+    name="too little work for each chunk",
 )
 COMPUTING = Cause(
     "computing",
@@ -264,10 +301,18 @@ COMPUTING = Cause(
     lambda e, claims: claims.take_waits(e) if e.waits else 0.0,
     phrases.cpus_allow,
     always("compute less while waiting, or use more CPUs"),
+    name="computing, for which there are not as many CPUs as lanes",
     caps=lambda e: bool(e.waits) and e.computes >= phrases.LEAST_FIGURE,
     limit=phrases.cpus_allow,
 )
-CONTENTION = Cause("contention", ("inflation",), where(lambda e: e.contends), phrases.contention, phrases.UNSHARE)
+CONTENTION = Cause(
+    "contention",
+    ("inflation",),
+    where(lambda e: e.contends),
+    phrases.contention,
+    phrases.UNSHARE,
+    name="contention inside the interpreter",
+)
 MEMORY = Cause(
     "memory bandwidth",
     ("inflation",),
@@ -283,13 +328,31 @@ IMBALANCE = Cause(
     everything,
     phrases.imbalance,
     always("make the grain smaller, or split the heaviest chunk"),
+    name="waiting for the last chunks (imbalance)",
 )
 START_UP = Cause(
-    "start-up", ("startup",), everything, phrases.startup, always("give each run more, or use fewer workers")
+    "start-up",
+    ("startup",),
+    everything,
+    phrases.startup,
+    always("give each run more, or use fewer workers"),
+    name="start-up, for too little work",
 )
-TRANSFER = Cause("transfer", ("transfer",), everything, phrases.transfer, phrases.pass_less)
+TRANSFER = Cause(
+    "transfer",
+    ("transfer",),
+    everything,
+    phrases.transfer,
+    phrases.pass_less,
+    name="getting data to the workers and back",
+)
 SERIAL_SECTION = Cause(
-    "serial section", ("serial",), everything, phrases.serial_section, always("move that into the body")
+    "serial section",
+    ("serial",),
+    everything,
+    phrases.serial_section,
+    always("move that into the body"),
+    name="the caller works alone",
 )
 PROGRAM_INFLATED = Cause(
     "cpu inflation",
@@ -304,6 +367,8 @@ INFLATED = Cause(
     everything,
     lost("inflation", ": lanes needed more CPU than serial did"),
     phrases.suspects,
+    name="CPU inflation: lanes needed more CPU than serial did",
+    needs_rounds=False,
 )
 QUEUED = Cause(
     UNKNOWN,
@@ -311,6 +376,8 @@ QUEUED = Cause(
     everything,
     lost("runqueue", ", and nothing measured says behind whom"),
     always("see what else runs"),
+    name="queued for a CPU, and nothing measured says behind whom",
+    needs_rounds=False,
 )
 UNEXPLAINED = Cause(
     UNKNOWN,
@@ -318,6 +385,8 @@ UNEXPLAINED = Cause(
     everything,
     lost("unexplained"),
     always("measure longer runs"),
+    name="unexplained",
+    needs_rounds=False,
 )
 
 CAUSES = (

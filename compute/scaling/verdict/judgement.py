@@ -20,10 +20,10 @@ from compute.scaling.verdict.causes import (
     INCONCLUSIVE,
     NOISE,
     NONE,
-    QUOTA,
     UNKNOWN,
     Loss,
     losses,
+    name_of,
 )
 from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
 from compute.scaling.words import listed, percent, ratio
@@ -31,20 +31,43 @@ from compute.traits import SERIAL
 
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
 LEAST = 0.05  # of the core-seconds: a smaller loss cannot be told from the noise of a run
-PLAIN = 0.2  # of the core-seconds: a loss that stands out however wide the interval of the speedup is
+STANDS_OUT = 0.2  # of the core-seconds: a loss that stands out however wide the interval of the speedup is
 BESIDE = 0.5  # of a loss to noise or to nobody knows what: a known one as large as this is worth a look before it
 WIDE = 0.3  # of the speedup: an interval from 1.5 to 2 cannot tell a good run from a bad one
 NARROW = 0.1  # of the speedup: an interval that can
-NEEDS_NO_ROUNDS = NONE, UNKNOWN, NOISE.code, QUOTA.code  # no cause of the program's own: few rounds may say them
+NO_SINGLE = "no single cause"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """cause, as its code; the sentence; losses: the core-seconds' part that each cause took, the largest first."""
+    """What keeps a configuration from N-fold, or that nothing does.
+
+    cause:   its code. name: the same for a reader, without figures. is_fine: whether nothing does.
+    finding: what was found, with its figures. remedy: what to do about it, "" where nothing is known.
+    opening: how much of what is attainable was reached, `98 % of attainable`, where the finding goes on from that.
+    share:   the part of the core-seconds that the cause took; None where that is not the measure, or not known.
+    ceiling: the speedup to which the cause holds the machine itself; None where it does not.
+    losses:  the parts of the core-seconds by the cause that took each, the largest first.
+    """
 
     cause: str
-    sentence: str
+    finding: str
+    remedy: str = ""
+    opening: str = ""
+    name: str = ""
+    is_fine: bool = False
+    share: float | None = None
+    ceiling: float | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> str:
+        """The sentence behind its opening."""
+        return "; ".join(filter(None, [self.finding, self.remedy]))
+
+    @property
+    def sentence(self) -> str:
+        return self.opening + self.rest
 
 
 class Compared(Protocol):
@@ -90,59 +113,83 @@ def judge(e: Evidence) -> Verdict:
     ranked = losses(e)
     by_cause: dict[str, float] = {}
     for loss in ranked:
-        by_cause[loss.cause] = by_cause.get(loss.cause, 0.0) + loss.share
-    named = _name_cause(e, ranked)
-    if _too_wide(e) and named.share < PLAIN and named.cause != NOISE.code:
-        named = Loss(INCONCLUSIVE, 0.0, _inconclusive(e))
-    if program_phrases.knows_too_few(e) and named.cause not in NEEDS_NO_ROUNDS:
-        named = Loss(INCONCLUSIVE, 0.0, program_phrases.too_few(e))
-    return Verdict(named.cause, named.sentence, by_cause)
+        by_cause[loss.cause.code] = by_cause.get(loss.cause.code, 0.0) + loss.share
+    is_healthy = e.reached is not None and e.reached >= HEALTHY
+    settled = None if is_healthy else _settled(e)
+    verdict = _nothing_wrong(e) if is_healthy else settled or _name_loss(e, ranked)
+    verdict = _doubt(e, verdict, is_certain=settled is not None) or verdict
+    if verdict.share is None and verdict.cause != UNKNOWN:
+        verdict = replace(verdict, share=by_cause.get(verdict.cause))
+    if _caps(e, verdict):
+        verdict = replace(verdict, share=None, ceiling=e.roof)
+    return replace(verdict, name=verdict.name or name_of(verdict.cause), losses=by_cause)
 
 
-def _name_cause(e: Evidence, ranked: list[Loss]) -> Loss:
-    reached = e.reached
-    if reached is not None and reached >= HEALTHY:
-        return _nothing_wrong(e, reached)
-    for cause in CAUSES:
-        if cause.settles(e):
-            return Loss(cause.code, 1.0, cause.sentence(e))
+def _caps(e: Evidence, verdict: Verdict) -> bool:
+    """Whether the named cause holds the machine's own ceiling under N-fold."""
+    if e.roof is None or e.roof >= NEAR * e.workers or verdict.is_fine:
+        return False
+    return verdict.cause == NONE or any(cause.code == verdict.cause and cause.caps(e) for cause in CAUSES)
+
+
+def _doubt(e: Evidence, verdict: Verdict, is_certain: bool) -> Verdict | None:
+    """That nothing can be said, where the rounds are too few or too different for this verdict; else None.
+
+    is_certain: whether it holds whatever the speedup is.
+    """
+    stands_out = is_certain or (verdict.share or 0.0) >= STANDS_OUT or verdict.cause == NOISE.code
+    is_wide = not stands_out and _is_too_wide(e)
+    needs_rounds = any(cause.code == verdict.cause and cause.needs_rounds for cause in CAUSES)
+    if (is_wide or needs_rounds) and program_phrases.knows_too_few(e):
+        return Verdict(INCONCLUSIVE, program_phrases.too_few(e), program_phrases.more_rounds(e))
+    return _inconclusive(e) if is_wide else None
+
+
+def _settled(e: Evidence) -> Verdict | None:
+    """The cause that keeps it from N-fold whatever the ledger looks like."""
+    cause = next((cause for cause in CAUSES if cause.settles(e)), None)
+    return None if cause is None else Verdict(cause.code, cause.phrase(e), cause.remedy(e), name=cause.name)
+
+
+def _name_loss(e: Evidence, ranked: list[Loss]) -> Verdict:
     most = ranked[0].share if ranked else 0.0
     denied = e.denied / e.workers
     if (
-        reached is not None
+        e.reached is not None
         and e.roof is not None
         and ((most < LEAST and e.roof < NEAR * e.workers) or (e.held_by_memory and denied >= 2 * most))
     ):  # what is left to win is little beside what the machine itself keeps back
-        return _limit(e, f"{percent(reached)} of attainable")
-    if most >= LEAST:
-        return _first(ranked)
-    return Loss(UNKNOWN, 0.0, _unknown(e, ranked))
+        return _limit(e)
+    if most < LEAST:
+        return _unknown(e, ranked)
+    loss = _first(ranked)
+    return Verdict(loss.cause.code, loss.cause.phrase(e), loss.cause.remedy(e), name=loss.cause.name, share=loss.share)
 
 
 def _first(ranked: list[Loss]) -> Loss:
     """The largest loss; but noise, and what nothing explains, give way to a cause that stands out beside them."""
     worst = ranked[0]
-    if worst.cause not in (NOISE.code, UNKNOWN):
+    if worst.cause.code not in (NOISE.code, UNKNOWN):
         return worst
-    own = (loss for loss in ranked if loss.cause not in (NOISE.code, UNKNOWN))
-    plain = (loss for loss in own if loss.share >= max(PLAIN, BESIDE * worst.share))
+    own = (loss for loss in ranked if loss.cause.code not in (NOISE.code, UNKNOWN))
+    plain = (loss for loss in own if loss.share >= max(STANDS_OUT, BESIDE * worst.share))
     return next(plain, worst)
 
 
-def _nothing_wrong(e: Evidence, reached: float) -> Loss:
+def _nothing_wrong(e: Evidence) -> Verdict:
     """The program does what can be done; where that is far under N-fold, what of the machine keeps it there."""
-    part = percent(reached)
+    part = percent(e.reached)
     if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
     if e.has.whole_program and e.workers == 1:
         return _fine("one worker, which the others are compared with: nothing wrong")
-    if e.share("runqueue") >= PLAIN and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
+    if e.share("runqueue") >= STANDS_OUT and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
         # Serial waited as well, so that the ratio looks good; the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
-        return Loss(NOISE.code, 0.0, f"{part} of what a disturbed serial run allows, {queued}; {NOISE.remedy(e)}")
-    if e.exceeds and e.alone_off >= PLAIN:  # whether or not anybody was seen to take the CPU
+        return Verdict(NOISE.code, f"{part} of what a disturbed serial run allows, {queued}", NOISE.remedy(e))
+    if e.exceeds and e.alone_off >= STANDS_OUT:  # whether or not anybody was seen to take the CPU
         fold = f"{percent((e.speedup or 0.0) / e.workers)} of {e.workers}-fold"
-        return Loss(NOISE.code, 0.0, f"{fold}: {phrases.flattered_by_noise(e)}; {NOISE.remedy(e)}")
+        return Verdict(NOISE.code, f"{fold}: {phrases.flattered_by_noise(e)}", NOISE.remedy(e))
     if e.waits and e.workers > 1 and e.speedup is not None and e.speedup >= NEAR * e.workers:
         return _fine(f"{part} of attainable, {phrases.overlapping(e)}: nothing wrong")
     if e.speedup is None:
@@ -151,37 +198,39 @@ def _nothing_wrong(e: Evidence, reached: float) -> Loss:
         return _fine(f"{part} of serial's speed: nothing wrong")
     if e.speedup > REFUTED * e.workers and e.faulting < 0:  # flattered by what serial paid
         fold = f"{percent(e.speedup / e.workers)} of {e.workers}-fold"
-        return Loss(FIRST_TOUCH.code, 0.0, f"{fold}: {phrases.flattered(e)}; {FIRST_TOUCH.remedy(e)}")
+        return Verdict(FIRST_TOUCH.code, f"{fold}: {phrases.flattered(e)}", FIRST_TOUCH.remedy(e))
     if e.roof is None:
         return _fine(f"{part} of {e.workers}-fold: nothing wrong")
     if e.roof >= NEAR * e.workers:
         return _fine(f"{part} of attainable: nothing wrong")
-    return _limit(e, f"{part} of attainable")
+    return _limit(e)
 
 
-def _fine(sentence: str) -> Loss:
-    return Loss(NONE, 0.0, sentence)
+def _fine(finding: str) -> Verdict:
+    return Verdict(NONE, finding, is_fine=True)
 
 
-def _limit(e: Evidence, reached: str) -> Loss:
+def _limit(e: Evidence) -> Verdict:
     """The cause that keeps the machine's own ceiling under N-fold."""
+    opening = f"{percent(e.reached)} of attainable"
     for cause in CAUSES:
         if cause.caps(e):
-            return Loss(cause.code, 0.0, f"{reached}, {cause.limit(e)}; {cause.remedy(e)}")
+            return Verdict(cause.code, f", {cause.limit(e)}", cause.remedy(e), opening, cause.name)
     why = "cores that share hardware, or a lower clock, may be why"
-    return _fine(f"{reached}: nothing wrong, but this machine allows only {phrases.allowed(e)}; {why}")
+    return Verdict(NONE, f": nothing wrong, but this machine allows only {phrases.allowed(e)}", why, opening)
 
 
-def _unknown(e: Evidence, ranked: list[Loss]) -> str:
+def _unknown(e: Evidence, ranked: list[Loss]) -> Verdict:
     reached = "" if e.reached is None else f"{percent(e.reached)} of what is possible; "
     if not e.ledger:
-        return f"{reached}without a ledger, nothing says where the rest went; measure again with one"
-    named = [f"{loss.cause} {percent(loss.share)}" for loss in ranked[:2] if loss.cause != UNKNOWN]
+        unseen = "without a ledger, nothing says where the rest went"
+        return Verdict(UNKNOWN, reached + unseen, "measure again with one", name=unseen)
+    named = [f"{loss.cause.code} {percent(loss.share)}" for loss in ranked[:2] if loss.cause.code != UNKNOWN]
     most = f" (most: {listed(named)})" if named else ""
-    return f"{reached}no single cause took {percent(LEAST)} of core-seconds{most}"
+    return Verdict(UNKNOWN, f"{reached}{NO_SINGLE} took {percent(LEAST)} of core-seconds{most}", name=NO_SINGLE)
 
 
-def _too_wide(e: Evidence) -> bool:
+def _is_too_wide(e: Evidence) -> bool:
     """Whether the interval of the speedup is wide and holds good values and bad ones."""
     if e.speedup_ci is None or not e.speedup:
         return False
@@ -190,7 +239,7 @@ def _too_wide(e: Evidence) -> bool:
     return high - low > WIDE * e.speedup and low < good <= high
 
 
-def _inconclusive(e: Evidence) -> str:
+def _inconclusive(e: Evidence) -> Verdict:
     assert e.speedup_ci is not None
     assert e.speedup
     low, high = e.speedup_ci
@@ -201,7 +250,5 @@ def _inconclusive(e: Evidence) -> str:
     remedy = f"a budget {times} times as long{rounds} would narrow it to {percent(NARROW)}"
     if e.rounds and times * e.rounds > MOST_ROUNDS:  # however long the budget
         remedy = "give each run more to do, or measure on a quieter machine"
-    return (
-        f"the speedup is between {ratio(low)} and {ratio(high)}, too wide to say whether anything is wrong{disturbed}; "
-        f"{remedy}"
-    )
+    finding = f"the speedup is between {ratio(low)} and {ratio(high)}, too wide to say whether anything is wrong"
+    return Verdict(INCONCLUSIVE, finding + disturbed, remedy)

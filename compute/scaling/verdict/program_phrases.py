@@ -102,15 +102,16 @@ def serial_fraction(e: Evidence) -> float | None:
 
 
 def too_few(e: Evidence) -> str:
-    """`why it is not faster cannot be told from 1 round; 3 that nobody disturbs can tell: give it a longer budget`"""
-    of = counted(e.rounds or 0, "round")
-    if e.contaminated:
-        of += f", of which {e.contaminated} {'was' if e.contaminated == 1 else 'were'} disturbed from outside"
+    """`why it is no faster cannot be told from 2 rounds, of which 1 was disturbed from outside`"""
+    rounds = counted(e.rounds or 0, "round")
+    disturbed = e.contaminated or 0
+    among = f", of which {disturbed} {'was' if disturbed == 1 else 'were'} disturbed from outside" if disturbed else ""
+    return f"why it is no faster cannot be told from {rounds}{among}"
+
+
+def more_rounds(e: Evidence) -> str:
     quiet = ", on a quiet machine" if e.contaminated else ""
-    return (
-        f"why it is no faster cannot be told from {of}; {FEWEST} that nobody disturbs can tell: give it a longer"
-        f" budget{quiet}"
-    )
+    return f"{FEWEST} that nobody disturbs can tell: give it a longer budget{quiet}"
 
 
 def ignored(e: Evidence) -> str:
