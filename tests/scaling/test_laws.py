@@ -185,7 +185,7 @@ def test_five_rounds_carry_no_interval_and_so_no_law(mode):
     assert found["law"] is None
     assert {found["trend"], found["usl"], found["amdahl"] or found["gustafson"]} == {NOT_IDENTIFIABLE}
     assert found["projection"] == []
-    assert found["assumption"] == "Not projected: no law is identifiable."
+    assert found["assumption"] == ""
     assert found["sentences"] == [
         "Karp–Flatt 0.100 at 2, 0.100 at 4, 0.100 at 8, 0.100 at 16.",
         "No law is identifiable from 5 rounds; an interval needs 6.",

@@ -168,7 +168,7 @@ def test_without_a_law_the_replay_stands_alone():
     assert found["sentences"][-1] == (
         "Replayed: the 40 chunks would allow 40× at 128 workers; only 40 chunks: no more than 40 lanes have work."
     )
-    assert found["assumption"].startswith("Assumed: the replayed chunks take what they took on one worker")
+    assert found["assumption"].startswith("the replayed chunks take what they took on one worker")
 
 
 def test_the_chunks_of_the_fewest_workers_are_replayed_with_startup_and_caller():
@@ -201,10 +201,10 @@ def test_the_sentences_of_exact_points():
     )
     assert found["sentences"][3] == (
         "Projected speedup: 1.9× [1.9, 1.9] at 32 workers and 0.096× [0.096, 0.096] at 1024 workers."
-        " " + found["assumption"]
+        " Assumed: " + found["assumption"]
     )
     assert found["assumption"] == (
-        "Assumed: contention and coherency cost more workers what the USL fitted up to 16 workers says;"
+        "contention and coherency cost more workers what the USL fitted up to 16 workers says;"
         " every further core is like the 16 measured: clock, caches, its part of the memory."
         " The interval holds the noise of the rounds, not a law that fails to hold."
     )

@@ -70,6 +70,18 @@ def test_a_file_holds_the_figures_of_laws_and_not_their_sentences():
     assert "invented" not in words(data)[0]
 
 
+def test_what_several_laws_assume_is_told_once():
+    data = with_laws()
+    (alone,) = words(data)
+    data["points"] += [p | {"backend": "prange"} for p in data["points"] if p["backend"] == "threads"]
+    data["laws"].append(data["laws"][0] | {"backend": "prange"})
+    everything, assumed = words(data)
+    text = assumed.removeprefix("Assumed: ")
+    assert "all that was lost at 2 and 4 workers is one serial fraction" in text
+    assert f" Assumed: {text}" in alone
+    assert everything == alone.replace("threads · nogil: ", "All: ").replace(f" Assumed: {text}", "")
+
+
 def test_a_file_of_before_keeps_the_sentences_that_it_holds():
     data = with_laws()
     del data["laws"][0]["left_out"]

@@ -12,6 +12,7 @@ from typing import Any
 from compute.scaling.laws.models import FALLING, FEWEST_COUNTS, FLAT, NOT_IDENTIFIABLE, RISING
 from compute.scaling.statistics import FEWEST_ROUNDS
 
+ASSUMED = "Assumed: "  # in files of before, too, which hold sentences
 NEAR = 0.1  # law and replay agree: neither knows what the other leaves out any better
 
 TRENDS = {
@@ -28,17 +29,23 @@ BOUNDS = {
 }
 
 
-def tell_law(law: Mapping[str, Any]) -> list[str]:
-    """All that the laws of a configuration say, a sentence each; in files of before, the sentences that they hold."""
+def tell_law(law: Mapping[str, Any], with_assumption: bool = True) -> list[str]:
+    """All that the laws of a configuration say, a sentence each; in files of before, the sentences that they hold.
+
+    with_assumption: whether the projection says what it takes for granted.
+    """
     if "left_out" not in law:
-        return [str(sentence) for sentence in law.get("sentences") or ()]
-    return [*_tell_laws(law), *(_tell_chunks(law) if law["chunks"] else ())]
+        former = [str(sentence) for sentence in law.get("sentences") or ()]
+        assumed = "" if with_assumption else f"{ASSUMED}{tell_assumption(law)}"
+        return [sentence.replace(assumed, "").rstrip() for sentence in former] if assumed else former
+    return [*_tell_laws(law, with_assumption), *(_tell_chunks(law) if law["chunks"] else ())]
 
 
 def tell_assumption(laws: Mapping[str, Any]) -> str:
-    """What a projection takes for granted; in files of before, as they tell it."""
+    """What a projection takes for granted; "" where nothing was projected. In files of before, as they tell it."""
     if "left_out" not in laws:
-        return str(laws.get("assumption") or "")
+        former = str(laws.get("assumption") or "")
+        return former.removeprefix(ASSUMED) if former.startswith(ASSUMED) else ""
     counts = laws["counts"]
     parts = []
     if laws["law"] == "usl":
@@ -57,12 +64,12 @@ def tell_assumption(laws: Mapping[str, Any]) -> str:
             " start-up, tickets, the caller's own part, and memory where its roof is known"
         )
     if not parts:
-        return "Not projected: no law is identifiable."
+        return ""
     interval = " The interval holds the noise of the rounds, not a law that fails to hold." if laws["law"] else ""
-    return f"Assumed: {'; '.join(parts)}.{interval}"
+    return f"{'; '.join(parts)}.{interval}"
 
 
-def _tell_laws(laws: Mapping[str, Any]) -> Iterable[str]:
+def _tell_laws(laws: Mapping[str, Any], with_assumption: bool) -> Iterable[str]:
     """What Karp–Flatt, the laws and the projection say."""
     if laws["left_out"]:
         crowd = f"{_counts(laws['left_out'])} workers share {laws['cpus']} CPUs"
@@ -78,7 +85,7 @@ def _tell_laws(laws: Mapping[str, Any]) -> Iterable[str]:
     if laws["law"]:
         ends = laws["projection"][0], laws["projection"][-1]
         speedups = " and ".join(f"{_ci(p['speedup'], (p['low'], p['high']))} at {p['workers']} workers" for p in ends)
-        yield f"Projected speedup: {speedups}. {tell_assumption(laws)}"
+        yield f"Projected speedup: {speedups}." + f" {ASSUMED}{tell_assumption(laws)}" * with_assumption
 
 
 def _tell_chunks(laws: Mapping[str, Any]) -> Iterable[str]:

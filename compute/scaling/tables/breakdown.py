@@ -37,7 +37,6 @@ EFFICIENCIES_NOTE = (
     "global = parallel × computation; parallel = load balance × communication (POP). Under 80 % a factor deserves a"
     " look: marked !"
 )
-ASSUMED = "Assumed: "  # how an assumption begins; where nothing was projected it is none
 LOW = 0.8  # the line that POP draws
 
 
@@ -89,18 +88,18 @@ def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterab
     order = list(dict.fromkeys((p.kernel, p.file, p.size, p.backend, p.variant) for p in points))
     mine = [law for law in fitted if _configuration(law) in order]
     mine.sort(key=lambda law: order.index(_configuration(law)))
-    sentences = [tell_law(law) for law in mine]
-    assumptions = {text for law in mine if (text := tell_assumption(law))}
+    assumptions = {tell_assumption(law) for law in mine}
     assumed = assumptions.pop() if len(mine) > 1 and len(assumptions) == 1 else ""
+    sentences = [tell_law(law, with_assumption=not assumed) for law in mine]
     shared = [text for text in sentences[0] if all(text in others for others in sentences)] if len(mine) > 1 else []
     if shared:
         yield Remark("All", " ".join(shared))
     for law, texts in zip(mine, sentences, strict=True):
-        own = [text.replace(assumed, "").rstrip() for text in texts if text not in shared]
+        own = [text for text in texts if text not in shared]
         if own:
             yield Remark(f"{law['backend']} · {law['variant']}", " ".join(own))
-    if assumed.startswith(ASSUMED):
-        yield Remark("Assumed", assumed.removeprefix(ASSUMED))
+    if assumed:
+        yield Remark("Assumed", assumed)
 
 
 def _configuration(law: Mapping[str, Any]) -> tuple[Any, ...]:
