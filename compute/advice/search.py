@@ -20,7 +20,6 @@ from compute.advice.decision import Candidate, Yardstick
 from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
 from compute.scaling import calibration, statistics, verify
-from compute.scaling.rounds import LEFT_OUT
 from compute.scaling.words import seconds as in_words
 from compute.traits import SERIAL
 from kernels.definition import Kernel, numba_is_here
@@ -248,7 +247,7 @@ class Search:
                 continue
             if self.left - took.get(backend.name, 0.0) < OPENING * self.budget:
                 self._cut = True
-                self.notes.append(f"{LEFT_OUT}{backend!r}: too late in the budget of {self.budget:.3g} s to open it")
+                self.notes.append(f"left out {backend!r}: too late in the budget of {self.budget:.3g} s to open it")
                 continue
             began = time.perf_counter()
             self._tell(f"opening {backend!r}")
@@ -259,7 +258,7 @@ class Search:
                     loading = pool.warm(kernel, *self.args, **self.kw)
                     self.bench.contenders.append(Contender(pool, kernel, loading))
             except (ValueError, ImportError, OSError) as error:
-                self.notes.append(f"{LEFT_OUT}{backend!r}: {error}")
+                self.notes.append(f"left out {backend!r}: {error}")
             took[backend.name] = time.perf_counter() - began
         # Serial first within each variant, whose value is the one to compare with; the likely fastest variant first.
         self.bench.contenders.sort(key=lambda c: variants.index(c.kernel.variant))

@@ -47,7 +47,6 @@ STARTS = 11  # of a program that does nothing: their median holds although five 
 INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
 TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
 KEPT = 0.25  # of the budget, for these
-CUT = "cut short by Ctrl-C"
 UNTRIED = "whether memory traffic slows it, beside lanes that stream memory, is not known"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
@@ -89,14 +88,14 @@ def scale_command(
         trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
         start = trial.start_seconds()
         trial.check(same_output)
-        cut = trial.measure(most)
+        trial.measure(most)
         try:
             with interrupts.put_off():
                 scaling = trial.as_scaling(start, most if rounds else None)
-        except KeyboardInterrupt:  # a second one wants what the first one wanted
-            cut = True
+        except KeyboardInterrupt:  # a second one changes nothing
+            trial.is_cut = True
     tell(1, 1, "done")
-    if cut:
+    if trial.is_cut:
         raise CutShort(scaling)
     return scaling
 
@@ -130,6 +129,7 @@ class _Trial:
     timeout: float | None
     rounds: list[_Round] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    is_cut: bool = False  # whether a Ctrl-C ended it after a round
     beside: float | None = None  # as program_points.make_point has it
     share: float | None = None
     _quickest: float = 0.0
@@ -167,10 +167,10 @@ class _Trial:
         if not first[0]:
             self.warnings.append("it printed nothing, so that --same-output had nothing to compare")
 
-    def measure(self, most: int) -> bool:
+    def measure(self, most: int) -> None:
         """Measure rounds within the budget; meanwhile, where it needs more CPU with more workers, see what slows it.
 
-        True where a Ctrl-C cut it short after a round; it is raised where there is none.
+        A Ctrl-C after a round ends it, and is noted in `is_cut`. Before that it is raised.
         """
         widest = max(count for count in self.counts if count <= machine.usable_cpus())  # with a CPU for each
         self._log = noise.RoundLog()
@@ -183,9 +183,8 @@ class _Trial:
         except KeyboardInterrupt:
             if not self.rounds:
                 raise
-            self.warnings.append(f"{CUT} after {_rounds(len(self.rounds))}")
-            return True
-        return False
+            self.is_cut = True
+            self.warnings.append(f"cut short by Ctrl-C after {_rounds(len(self.rounds))}")
 
     def _more_rounds(self, most: int, kept: float) -> None:
         """Full rounds, as long as there are `kept` seconds of the budget left."""
@@ -286,7 +285,7 @@ class _Trial:
                 f" {seconds(start / harness.MOST_OVERHEAD)} or longer"
             )
         wanted = asked or statistics.FEWEST_ROUNDS
-        if len(self.rounds) < wanted and not any(text.startswith(CUT) for text in self.warnings):
+        if len(self.rounds) < wanted and not self.is_cut:
             enough = statistics.two_digits(1.1 * (statistics.FEWEST_ROUNDS + 1) * self._latest)
             yield (
                 f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.rounds))};"

@@ -29,8 +29,6 @@ from kernels.definition import Kernel, as_index
 __all__ = ["Work", "scale", "scale_all"]
 
 ON = ("threads", "processes")
-LEFT_OUT = "left out "  # how a warning begins of what could not be measured at all
-
 FEWEST = 8  # rounds that are to fit into what is left, when all is checked: else shorter runs are asked for
 PLENTY = 12  # rounds that these would fill: checking them takes two or so
 TURN = 4  # rounds of a work before the next one has its turn: shorter ones spend more on being made warm again
@@ -240,16 +238,16 @@ def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) ->
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:
     """The pools that can be had here, and a warning for each that cannot: no numba, too few threads, no /dev/shm."""
-    pools, left_out = [], []
+    pools, missing = [], []
     for backend in chosen:
         tell(0, 1, f"opening {backend!r}")
         try:
             pools.append(stack.enter_context(backend.open()))
         except (ValueError, ImportError, OSError) as error:
-            left_out.append(f"{LEFT_OUT}{backend!r}: {error}")
+            missing.append(f"{backend!r}: {error}")
     if len(pools) == 1 < len(chosen):
-        raise Unavailable(left_out[0].removeprefix(LEFT_OUT))
-    return pools, left_out
+        raise Unavailable(missing[0])
+    return pools, [f"left out {reason}" for reason in missing]
 
 
 def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:
