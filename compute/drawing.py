@@ -29,7 +29,7 @@ def drawing_of(name: str) -> Drawing | None:
     """A drawing of the run of a kernel of this name; None where stderr is a pipe, a file, or closed."""
     stream = sys.stderr
     if is_notebook(stream):
-        return _Line(name, stream)
+        return _NotebookLine(name, stream)
     return _Bar(name) if is_terminal(stream) else None
 
 
@@ -167,7 +167,7 @@ class _Bar:
                 self._lock.release()
 
 
-class _Line:
+class _NotebookLine:
     """The same as a line of text, which overwrites itself and stays when the run has ended."""
 
     def __init__(self, name: str, stream: TextIO) -> None:

@@ -10,9 +10,10 @@ from compute.advice import decision, waiting
 from compute.advice.asked import contenders, size_alike
 from compute.advice.choice import Choice
 from compute.advice.decision import BreakEven, Candidate, Crossing
-from compute.advice.search import Progress, Search
+from compute.advice.search import Search
 from compute.backends.backend import Backend
 from compute.dispatch import as_kernel
+from compute.drawing import Stages
 from compute.scaling import files
 from compute.scaling.configurations import limits
 from compute.scaling.workload import check_repeatable
@@ -70,7 +71,7 @@ def advise(
     *args: Any,
     on: Sequence[Backend | str] | Backend | str = ON,
     budget: float = BUDGET,
-    progress: Progress | bool | None = None,
+    progress: Stages | bool | None = None,
     **kw: Any,
 ) -> Advice:
     """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
@@ -98,7 +99,7 @@ def advise_for_size(
     args: tuple[Any, ...] | None = None,
     on: Sequence[Backend | str] | Backend | str = ON,
     budget: float = BUDGET,
-    progress: Progress | bool | None = None,
+    progress: Stages | bool | None = None,
 ) -> Advice:
     """`advise` for the kernel's own example of a size; args: that example, where it has been made already."""
     kernel = as_kernel(kernel)
@@ -114,7 +115,7 @@ def _advised(
     size: int | None,
     on: Sequence[Backend | str] | Backend | str,
     budget: float,
-    progress: Progress | bool | None,
+    progress: Stages | bool | None,
 ) -> Advice:
     told = drawing.stages(progress)
     plan = kernel.plan(*args, **kw)

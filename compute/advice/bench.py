@@ -23,7 +23,7 @@ Size = int | None
 
 
 @dataclass(frozen=True)
-class Contender:
+class VariantOnPool:
     """A variant on a pool. loading: seconds that loading it there took."""
 
     pool: Pool
@@ -51,7 +51,7 @@ class Bench:
     left: Callable[[], float]
     tell: Callable[[str], None]
     kw: Mapping[str, Any] = field(default_factory=dict)
-    contenders: list[Contender] = field(default_factory=list)
+    contenders: list[VariantOnPool] = field(default_factory=list)
     works: dict[Size, tuple[Any, ...]] = field(default_factory=dict)
     runs: dict[Size, dict[Configuration, list[float]]] = field(default_factory=dict)
     waits: bool = False  # whether one core was idle for most of a serial run
@@ -60,7 +60,7 @@ class Bench:
     _references: dict[tuple[Size, str], Any] = field(default_factory=dict)
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def predict(self, c: Contender, size: Size) -> float:
+    def predict(self, c: VariantOnPool, size: Size) -> float:
         """Seconds of a run, from this configuration's own at smaller sizes, else from its variant's on one core."""
         cost, alone = self.cost(size), self.alone.get(c.kernel.variant, {})
         own = {self.cost(s): min(runs[c.key]) for s, runs in self.runs.items() if c.key in runs}
@@ -75,7 +75,7 @@ class Bench:
         # Its fixed costs, such as waking a pool, do not grow with the work: serial's time on top is the most.
         return min(ours, own[max(own)] + serial)
 
-    def check(self, c: Contender, size: Size) -> float:
+    def check(self, c: VariantOnPool, size: Size) -> float:
         """Run once, and compare the value: WrongAnswer where it is not the serial one of the same variant."""
         self._say(c, size)
         args = self.works[size]
@@ -95,14 +95,14 @@ class Bench:
         self._note(c, size, result.seconds)
         return result.seconds
 
-    def _compare_variants(self, c: Contender, size: Size, value: Any) -> None:
+    def _compare_variants(self, c: VariantOnPool, size: Size, value: Any) -> None:
         """Note where a variant does not give what another one gave at this size."""
         for (there, variant), reference in self._references.items():
             if there == size and (differs := difference(value, reference)):
                 pair = f"{c.kernel.name}'s variants {c.kernel.variant} and {variant}"
                 self.differing[c.kernel.variant, variant] = f"{pair} do not give the same: {differs}"
 
-    def run_again(self, c: Contender, size: Size) -> float:
+    def run_again(self, c: VariantOnPool, size: Size) -> float:
         """Run once more; its seconds."""
         seconds = c.pool.run(c.kernel, *self.works[size], **self.kw).seconds
         self._note(c, size, seconds)
@@ -121,7 +121,7 @@ class Bench:
                 done += 1
         return done
 
-    def _round(self, order: Sequence[Contender], size: Size) -> bool:
+    def _round(self, order: Sequence[VariantOnPool], size: Size) -> bool:
         """One run of each; False, and nothing noted, where the budget would not hold another run."""
         timed = []
         for c in order:
@@ -137,10 +137,10 @@ class Bench:
         """Let go of the values that were compared: they may be as large as the arguments."""
         self._references = {key: value for key, value in self._references.items() if key[0] != size}
 
-    def _note(self, c: Contender, size: Size, seconds: float) -> None:
+    def _note(self, c: VariantOnPool, size: Size, seconds: float) -> None:
         self.runs.setdefault(size, {}).setdefault(c.key, []).append(max(seconds, 1e-9))  # so that ratios are finite
 
-    def _say(self, c: Contender, size: Size) -> None:
+    def _say(self, c: VariantOnPool, size: Size) -> None:
         about = self.predict(c, size)
         at = f" · {size:,}" if size is not None else ""
         forecast = f", about {in_words(about)}" if about >= 1 else ""

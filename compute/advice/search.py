@@ -15,10 +15,11 @@ from typing import Any
 
 import kernels
 from compute.advice import decision, growth, remarks
-from compute.advice.bench import Bench, Contender, Size
+from compute.advice.bench import Bench, Size, VariantOnPool
 from compute.advice.decision import Candidate, Yardstick
 from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
+from compute.drawing import Stages
 from compute.scaling import calibration, statistics, verify
 from compute.scaling.words import seconds as in_words
 from compute.traits import SERIAL
@@ -45,9 +46,6 @@ class TooSlow(Exception):
     """A variant cannot be looked at within the budget."""
 
 
-Progress = Callable[[float, float, str], None]
-
-
 @dataclass
 class Search:
     """One kernel's measurements. `run` fills by_size, measured, caution and notes.
@@ -63,7 +61,7 @@ class Search:
     size: int | None
     on: Sequence[Backend]
     budget: float
-    progress: Progress
+    progress: Stages
     measured: Size = None
     by_size: dict[Size, list[Candidate]] = field(default_factory=dict)
     caution: str = ""
@@ -135,7 +133,7 @@ class Search:
                 continue
             try:
                 self._tell(f"{name} · loading")
-                c = Contender(serial, held, serial.warm(held, *self.args, **self.kw))
+                c = VariantOnPool(serial, held, serial.warm(held, *self.args, **self.kw))
                 self.bench.contenders.append(c)
                 forecasts[name] = self._look(c)
             except verify.WrongAnswer:
@@ -168,7 +166,7 @@ class Search:
         self.notes.append(f"{kernel.variant} is left out: a look at one chunk of it may take {in_words(about)}")
         return True
 
-    def _look(self, c: Contender) -> float:
+    def _look(self, c: VariantOnPool) -> float:
         """About the seconds on one core at the asked size; what was timed is in bench.alone."""
         variant, bench = c.kernel.variant, self.bench
         if self.size is None:
@@ -216,7 +214,7 @@ class Search:
         last = max(times)
         return max(own, times[last] * growth.predict(shape, cost) / growth.predict(shape, last)) if shape else own
 
-    def _quickest(self, c: Contender, size: int) -> float:
+    def _quickest(self, c: VariantOnPool, size: int) -> float:
         """Of a few runs: the first touches fresh memory, and others take the CPU at times."""
         seconds = self.bench.check(c, size)
         for _ in range(LOOKS - 1):
@@ -256,7 +254,7 @@ class Search:
                 for kernel in held:
                     self._tell(f"{backend!r} · {kernel.variant} · loading")
                     loading = pool.warm(kernel, *self.args, **self.kw)
-                    self.bench.contenders.append(Contender(pool, kernel, loading))
+                    self.bench.contenders.append(VariantOnPool(pool, kernel, loading))
             except (ValueError, ImportError, OSError) as error:
                 self.notes.append(f"left out {backend!r}: {error}")
             took[backend.name] = time.perf_counter() - began

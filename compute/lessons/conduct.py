@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from compute import drawing, machine
+from compute.drawing import Stages
 from compute.lessons import LESSONS, find
 from compute.lessons.elsewhere import Interpreter
 from compute.lessons.experiment import Course, Experiment
@@ -21,15 +22,13 @@ from compute.scaling.words import listed
 SECONDS = 10.0  # that one lesson takes: eleven make two minutes
 ALMOST = 0.95  # of a lesson: more is not told of one that is not over
 
-Tell = Callable[[float, float, str], None]
-
 
 def lesson(
     which: int | str,
     *,
     task: Callable[[], Any] | None = None,
     seconds: float = SECONDS,
-    progress: bool | Tell | None = None,
+    progress: bool | Stages | None = None,
 ) -> Experiment:
     """Hold one lesson, by its number or name: an Experiment, whose str is the report and which a notebook shows.
 
@@ -57,7 +56,7 @@ def check_task(task: Task | None, lessons: Sequence[Lesson]) -> None:
     raise ValueError(f"a task of your own is for lesson {takers}; leave it out here")
 
 
-def passing(seconds: float, tell: Tell, place: tuple[int, int], head: str = "") -> Callable[[str], None]:
+def passing(seconds: float, tell: Stages, place: tuple[int, int], head: str = "") -> Callable[[str], None]:
     """`say` for a lesson at that place of so many: it tells how much of all is over, by the clock within a lesson."""
     began, (done, total) = time.perf_counter(), place
 

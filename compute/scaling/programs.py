@@ -10,13 +10,14 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from compute import machine
+from compute.drawing import Stages
 from compute.lanes import interrupts
 from compute.program.command import Command, check_program, command
 from compute.program.families import Keeper, keeping
@@ -50,8 +51,6 @@ KEPT = 0.25  # of the budget, for these
 UNTRIED = "whether memory traffic slows it, beside lanes that stream memory, is not known"
 TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
 
-Progress = Callable[[float, float, str], None]
-
 
 def scale_command(
     words: Sequence[str],
@@ -62,7 +61,7 @@ def scale_command(
     rounds: int | None = None,
     timeout: float | None = TIMEOUT,
     same_output: bool = False,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
 ) -> Scaling:
     """Measure how far a program scales: `words`, its name and arguments, with each of these numbers of workers.
 
@@ -85,7 +84,7 @@ def scale_command(
         keeper = stack.enter_context(keeping())
         tell(0, 1, "opening the gauges")
         gauges = stack.enter_context(ceiling.gauges({1, *counts}))
-        trial = _Trial(of, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
+        trial = _ProgramTrial(of, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
         start = trial.start_seconds()
         trial.check(same_output)
         trial.measure(most)
@@ -118,7 +117,7 @@ class _Round:
 
 
 @dataclass
-class _Trial:
+class _ProgramTrial:
     """One program with every worker count: `check`, `measure`, then `as_scaling`."""
 
     of: Command

@@ -14,6 +14,7 @@ from typing import Any
 from compute import backends, drawing, machine
 from compute.backends.backend import Backend, Pool
 from compute.dispatch import as_kernel
+from compute.drawing import Stages
 from compute.lanes import interrupts
 from compute.memory.arena import kept_pages
 from compute.scaling import ceiling, harness, statistics
@@ -36,7 +37,6 @@ MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of
 OVERTIME = 0.1  # of the budget, which a busy machine may take longer for the rounds of an interval
 LEAST_PART = 0.3  # of the budget, for measuring, however long the pools took to open
 
-Progress = Callable[[float, float, str], None]
 Chooser = Callable[[float, Mapping[str, float]], Sequence[Work]]
 
 
@@ -50,7 +50,7 @@ def scale(  # noqa: PLR0913, what a user may choose, by keyword
     rounds: int | None = None,
     mode: str = "strong",
     pin: bool = True,
-    progress: Progress | bool | None = None,
+    progress: Stages | bool | None = None,
     **kw: Any,
 ) -> Scaling:
     """Measure how far a kernel scales: kernel(*args, **kw) on every backend with every number of workers.
@@ -85,7 +85,7 @@ def scale_all(
     budget: float | None = None,
     rounds: int | None = None,
     pin: bool = True,
-    progress: Progress | bool | None = None,
+    progress: Stages | bool | None = None,
     known: Sequence[str] = (),
 ) -> Scaling:
     """`scale` for several works, on the same pools: all are warmed and checked, then each has its rounds.
@@ -236,7 +236,7 @@ def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) ->
                     trial.measure(rounds, share, cold=not alone)
 
 
-def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Progress) -> tuple[list[Pool], list[str]]:
+def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Stages) -> tuple[list[Pool], list[str]]:
     """The pools that can be had here, and a warning for each that cannot: no numba, too few threads, no /dev/shm."""
     pools, missing = [], []
     for backend in chosen:

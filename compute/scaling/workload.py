@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from compute.backends.backend import Pool
 from compute.backends.serial import Serial
+from compute.drawing import Stages
 from compute.scaling import calibration
 from kernels.definition import Kernel
 from kernels.definition.each import Each
@@ -95,7 +96,7 @@ class Pace:
     budget: seconds, or infinity. steps: how many rounds, and checks, there are at most.
     """
 
-    def __init__(self, budget: float, steps: int, tell: Callable[[float, float, str], None]) -> None:
+    def __init__(self, budget: float, steps: int, tell: Stages) -> None:
         self.budget, self._steps, self._tell = budget, steps, tell
         self._began = time.perf_counter()
         self._done = 0

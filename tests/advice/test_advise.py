@@ -16,7 +16,7 @@ import compute
 import kernels
 from compute import Processes, Serial, Threads, machine, run
 from compute.advice import advise, advise_for_size, asked, search
-from compute.advice.bench import Bench, Contender
+from compute.advice.bench import Bench, VariantOnPool
 from compute.cli.commands import main
 
 pytestmark = needs_compiler
@@ -246,7 +246,7 @@ def test_variants_that_differ_and_inputs_that_are_written_to_are_named():
     bench.works[300] = (np.ones(300),)
     with Serial().open() as pool:
         for variant in ("nogil", "python"):
-            bench.check(Contender(pool, wraps.held_to(variant), 0.0), 300)
+            bench.check(VariantOnPool(pool, wraps.held_to(variant), 0.0), 300)
     (told,) = bench.differing.values()
     assert told.startswith("wraps's variants python and nogil do not give the same: 300 of 300 elements, by up to")
 

@@ -173,7 +173,7 @@ class Neighbours:
         monkeypatch.setattr(programs.ceiling, "gauges", self.opened)
         self.fails, self.runs = fails, 0
         self.flag = line[-1]
-        self.trial = programs._Trial(
+        self.trial = programs._ProgramTrial(
             command(line, ["N"]), [1, 2], programs.Pace(budget, 2, lambda *_: None), self.both((1, 2)), None, timeout
         )
 

@@ -83,7 +83,7 @@ def fit_laws(
     for (kernel, size, variant, _, mode), by_workers in groups.items():
         left_out = [n for n in sorted(by_workers) if cpus is not None and n > cpus]
         own = {n: p for n, p in by_workers.items() if n not in left_out}
-        group = _Group.from_points(own, serial.get((kernel, size, variant, mode)))
+        group = _PointsByWorkers.from_points(own, serial.get((kernel, size, variant, mode)))
         if group is not None:
             replays = _Replays.from_chunks(group, chunk_seconds or {}, roof, ticket, contended)
             fitted.append(_laws(group, replays, left_out, cpus))
@@ -91,7 +91,7 @@ def fit_laws(
 
 
 @dataclass(frozen=True, eq=False)
-class _Group:
+class _PointsByWorkers:
     """The points of one configuration by worker count, from 1 on, and what was measured of them."""
 
     points: Mapping[int, Point]
@@ -99,7 +99,7 @@ class _Group:
     timings: Timings
 
     @classmethod
-    def from_points(cls, own: Mapping[int, Point], serial: Point | None) -> _Group | None:
+    def from_points(cls, own: Mapping[int, Point], serial: Point | None) -> _PointsByWorkers | None:
         """None where there is nothing to compare: one worker count, no time of one worker, or hardly any work."""
         points = dict(own)
         if serial is not None:
@@ -136,7 +136,7 @@ class _Replays:
     @classmethod
     def from_chunks(
         cls,
-        group: _Group,
+        group: _PointsByWorkers,
         recorded: Mapping[PointKey, Seconds],
         roof: float | None,
         ticket: float,
@@ -164,7 +164,9 @@ class _Replays:
         return simulation.bounds(self.chunks, workers, **self.way)
 
 
-def _laws(group: _Group, replays: _Replays | None, left_out: Sequence[int], cpus: int | None) -> Mapping[str, Any]:
+def _laws(
+    group: _PointsByWorkers, replays: _Replays | None, left_out: Sequence[int], cpus: int | None
+) -> Mapping[str, Any]:
     """The mapping of one group."""
     p, timings = group.largest, group.timings
     counts = list(group.points)

@@ -34,7 +34,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SheetLayout:
     """A sheet as it fits: heads and widths of its columns, and which of the sheet's cells stand in them.
 
     split: variants are lines of their own above their rows, not a column.
@@ -73,7 +73,7 @@ class Layout:
         return [cell.ljust(width) if name in WORDS else cell.rjust(width) for cell, width, name in pairs]
 
 
-def fit(sheet: Sheet, width: int) -> Layout:
+def fit(sheet: Sheet, width: int) -> SheetLayout:
     """The layout with the longest names that is no wider than width, or the narrowest there is.
 
     What goes first: the column of variants (they become lines of their own), long names one by one, a blank of the gap.
@@ -90,14 +90,14 @@ def fit(sheet: Sheet, width: int) -> Layout:
     return layout if layout.width <= width else _layout(sheet, short, split=True, gap=1)
 
 
-def _layout(sheet: Sheet, short: Mapping[str, str], split: bool, gap: int) -> Layout:
+def _layout(sheet: Sheet, short: Mapping[str, str], split: bool, gap: int) -> SheetLayout:
     kept = tuple(k for k, name in enumerate(sheet.columns) if not (split and name == "variant"))
     names = tuple(sheet.columns[k] for k in kept)
     heads = tuple(short.get(name, name) for name in names)
     widths = tuple(
         max(len(head), *(len(row.cells[k]) for row in sheet.rows)) for k, head in zip(kept, heads, strict=True)
     )
-    return Layout(heads, widths, kept, names, split, gap)
+    return SheetLayout(heads, widths, kept, names, split, gap)
 
 
 def plain(sheet: Sheet, width: int) -> list[str]:

@@ -70,7 +70,7 @@ class Verdict:
         return self.opening + self.rest
 
 
-class Compared(Protocol):
+class HasSpeedup(Protocol):
     """What a headline needs: a Point or Evidence."""
 
     @property
@@ -83,7 +83,7 @@ class Compared(Protocol):
     def attainable(self) -> float | None: ...
 
 
-def headline(compared: Compared) -> str:
+def headline(compared: HasSpeedup) -> str:
     """`1.91× of 2; this machine allows 1.95× → 98 % of attainable`; without what was not measured."""
     speedup, workers = compared.speedup, compared.workers
     if speedup is None:
