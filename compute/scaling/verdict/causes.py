@@ -204,7 +204,7 @@ WANTS_MORE = Cause(
     "oversubscription",
     ("runqueue", "inflation", "blocked", "idle"),
     where(program_phrases.wants_more),
-    program_phrases.crowded,
+    program_phrases.crowding,
     always("limit each worker to one thread (such as OMP_NUM_THREADS=1), or use fewer workers"),
     name="more workers than CPUs",
 )
@@ -257,7 +257,7 @@ BLOCKED_OR_IDLE = Cause(
     UNKNOWN,
     ("blocked",),
     where(program_phrases.is_program),
-    program_phrases.blocked,
+    program_phrases.blocked_or_idle,
     always("profile it from inside"),
     name="blocked or idle: a lock, a disk, a server, or workers without work",
     needs_rounds=False,

@@ -133,7 +133,7 @@ def busy_alone(e: Evidence) -> str:
     )
 
 
-def crowded(e: Evidence) -> str:
+def crowding(e: Evidence) -> str:
     wanted = f"its threads wanted {ratio(seen(e, 'wanted') or 0.0)} CPUs with {counted(e.workers, 'worker')}"
     return wanted + figures(e, "runqueue", "inflation", "blocked")
 
@@ -164,7 +164,7 @@ def less_serial(e: Evidence) -> str:
     return f"share that part out, or shorten it{most}"
 
 
-def blocked(e: Evidence) -> str:
+def blocked_or_idle(e: Evidence) -> str:
     text = f"blocked or idle {percent(e.share('blocked'))} of core-seconds"
     used, nobody = seen(e, "used"), seen(e, "nobody")
     text += f", {ratio(used)} CPUs at work on average" if used else ""
