@@ -74,6 +74,13 @@ def test_faster_than_can_be_after_a_serial_run_that_had_its_cpu_is_fine():
     assert judged(flattered(2, cpu=0.95), [quiet] * 2)[1].cause == "none"
 
 
+def test_a_serial_run_that_planned_for_long_was_not_off_the_cpu():
+    planned = of(1, seconds=0.8, speedup=1.15, serial=0.6)  # as serial did, for 0.48 s of its 0.92 s
+    assert planned.alone_off == pytest.approx(0.12 / 0.92)
+    assert judge(planned).cause == "none"
+    assert judge(of(1, seconds=0.8, speedup=1.15, blocked=0.6)).cause == "noise"
+
+
 def test_the_nogil_variant_of_another_trial_tells_what_python_waited_for():
     def trial(variant, blocked):  # each of its own size, as the main job measures them
         points = [replace(p, variant=variant, size=size) for p in two(blocked, "blocked")]

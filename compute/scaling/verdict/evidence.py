@@ -180,11 +180,14 @@ class Evidence:
 
     @property
     def alone_off(self) -> float:
-        """The part of its time for which the serial run was off the CPU; 0 where that is not known, or is its work."""
+        """The part of its time for which the serial run was off the CPU; 0 where that is not known, or is its work.
+
+        Its caller plans and finishes for as long as the caller of this run, which is no time off the CPU.
+        """
         alone = (self.speedup or 0.0) * self.seconds
         if self.waits or self.has.whole_program or "useful" not in self.ledger or not alone > 0:
             return 0.0
-        return max(0.0, 1 - self.ledger["useful"] / alone)
+        return max(0.0, 1 - (self.ledger["useful"] + self.ledger.get("serial", 0.0) / self.workers) / alone)
 
     @property
     def exceeds(self) -> bool:
