@@ -90,8 +90,9 @@ def judge(evidence: Evidence) -> Judgement:
         if name != "serial"
     }
     figures = [figure for k in range(len(shares)) for figure in (several[k] for several in speedups.values())]
-    if "processes" not in samples:
-        why = f"there are no processes to compare with: {evidence['missing']['processes']}"
+    if "processes" not in samples or not any(name in samples for name in LANES):
+        of, why = next(iter(evidence["missing"].items()))
+        why = f"there are no {of} to compare with: {why}"
         return Judgement(None, "nothing was compared", why, tuple(figures), (_picture(shares, speedups),))
     versus = [_versus(samples, k) for k in range(len(shares))]
     waits_by_lanes, computes_by_processes = _beaten(versus[0]), is_above(versus[-1], FASTER)
@@ -111,7 +112,10 @@ def judge(evidence: Evidence) -> Judgement:
 
 def _versus(samples: Mapping[str, Sequence[Sequence[float]]], k: int) -> Figure:
     """How many times as fast processes are as the better of the lanes in one interpreter, at share k."""
-    return min((ratio(name, samples[name][k], samples["processes"][k]) for name in LANES), key=lambda f: f.value)
+    return min(
+        (ratio(name, samples[name][k], samples["processes"][k]) for name in LANES if name in samples),
+        key=lambda f: f.value,
+    )
 
 
 def _beaten(versus: Figure) -> bool | None:
@@ -132,7 +136,8 @@ def _crossing(shares: Sequence[float], versus: Sequence[Figure]) -> float | None
 
 
 def _found(lanes: Mapping[str, int], speedups: Speedups, crossing: float | None) -> str:
-    waits, computes = (max(LANES, key=lambda name: speedups[name][k].value) for k in (0, -1))
+    here = [name for name in LANES if name in speedups]
+    waits, computes = (max(here, key=lambda name: speedups[name][k].value) for k in (0, -1))
     return (
         f"tasks that wait are {in_digits(speedups[waits][0].value)} times as fast by {lanes[waits]} {waits} and"
         f" {in_digits(speedups['processes'][0].value)} by {lanes['processes']} processes; tasks that compute"

@@ -17,6 +17,6 @@ def opened(backends: Mapping[str, Backend]) -> Iterator[tuple[dict[str, Pool], d
         for name, backend in backends.items():
             try:
                 pools[name] = stack.enter_context(backend.open())
-            except (ValueError, ImportError, OSError) as error:
+            except (ValueError, ImportError, OSError, RuntimeError) as error:  # RuntimeError: no more threads
                 missing[name] = str(error)
         yield pools, missing

@@ -28,6 +28,7 @@ PART = 1000  # of a lesson's time, which one wait may be: those one after the ot
 PROCESSES = 10  # each is an interpreter of its own, of 30 MB and more: of these, nobody has a hundred
 NEAR = 0.5  # of N-fold: below it, something else than waiting holds the lanes
 SERIAL = "one after the other"
+LANES = {"threads", "coroutines"}  # many in one process
 
 
 def wait(delay):
@@ -86,7 +87,7 @@ def judge(evidence: Evidence) -> Judgement:
     took = seconds(f"{WAITS} waits {SERIAL}", samples[SERIAL])
     fast = listed([f"{_of(name, lanes[name])} {in_digits(f.value)}" for name, f in overlaps.items()])
     return Judgement(
-        None if crowd or (is_short if far else untold) else not far,
+        None if crowd or (is_short if far else untold) or not overlaps.keys() >= LANES else not far,
         f"{WAITS} waits of {in_words(evidence['wait'])} take {in_words(took.value)} {SERIAL}; {fast} times as fast",
         (crowd or _why(evidence, far, untold))
         + "".join(f"; no {name} here: {why}" for name, why in evidence["missing"].items()),
@@ -104,6 +105,7 @@ def _needed(evidence: Evidence) -> list[Figure]:
     return [
         seconds(f"{_of(name, evidence['lanes'][name])}: CPU for a wait", evidence["cpu"][name], WAITS)
         for name in ("threads", "coroutines")
+        if name in evidence["cpu"]
     ]
 
 
@@ -119,6 +121,8 @@ def _why(evidence: Evidence, far: list[str], untold: list[str]) -> str:
         if name != "processes" and part > NEAR:
             return f"the {lanes} computed for {in_words(cpu[name])} of {in_words(took[name])}: handing over took a CPU"
         return f"the {lanes} came late out of their waits: other load, or a coarse timer"
+    if missing := LANES - cpu.keys():
+        return f"without {listed(sorted(missing))} the statement cannot be told"
     if untold:
         return f"the rounds do not tell whether {listed(untold)} reach half of what is ideal; measure for longer"
     return (

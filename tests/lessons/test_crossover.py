@@ -98,6 +98,16 @@ def test_without_processes_nothing_is_compared() -> None:
     assert judgement.why == "there are no processes to compare with: no /dev/shm"
 
 
+def test_without_one_of_the_lanes_the_other_is_compared() -> None:
+    told = evidence()
+    del told["samples"]["threads"]
+    assert crossover.judge(told | {"missing": {"threads": "can't start new thread"}}).word == HOLDS
+    del told["samples"]["coroutines"]
+    judgement = crossover.judge(told | {"missing": {"threads": "can't start new thread", "coroutines": "no"}})
+    assert judgement.word == UNTOLD
+    assert judgement.why == "there are no threads to compare with: can't start new thread"
+
+
 def test_a_short_real_run(no_leaks: None) -> None:
     told = lesson("crossover", seconds=2.0).evidence
     samples = {name: [min(rounds) for rounds in by_share] for name, by_share in told["samples"].items()}

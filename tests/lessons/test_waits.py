@@ -84,6 +84,13 @@ def test_what_cannot_be_opened_here_is_said() -> None:
     assert judgement.why.endswith("; no processes here: no /dev/shm")
 
 
+@pytest.mark.parametrize("missing", [["threads"], ["coroutines"], ["threads", "coroutines"]])
+def test_without_many_lanes_nothing_is_told(missing: list[str]) -> None:
+    judgement = waits.judge(evidence(missing=dict.fromkeys(missing, "can't start new thread")))
+    assert judgement.word == UNTOLD
+    assert judgement.why.endswith(f"no {missing[-1]} here: can't start new thread")
+
+
 def test_a_short_real_run(no_leaks: None) -> None:
     told = lesson("waits", seconds=2.0).evidence
     serial = told["samples"][waits.SERIAL]
