@@ -63,9 +63,10 @@ def _of_dataset(dataset: Dataset) -> Iterator[str]:
         _, baseline = baselines.of(p)
         # Only nfold writes evidence. What others call a speedup may be of something else.
         if p.speedup is not None and baseline is not None and p.evidence is not None:
-            found = _speedups(p, baseline)
-            if not any(_near(p.speedup, speedup) for speedup in found):
-                yield f"'speedup' of point {number} is {p.speedup:.6g}, and its samples make it {found[0]:.6g}"
+            ways = (True, False) if len(p.samples) == len(baseline.samples) else (False,)
+            possible = [derive.speedup(p, baseline, paired)[0] for paired in ways]
+            if not any(_near(p.speedup, speedup) for speedup in possible):
+                yield f"'speedup' of point {number} is {p.speedup:.6g}, and its samples make it {possible[0]:.6g}"
     gauged: dict[tuple[Any, ...], list[int]] = {}
     for number, p in enumerate(dataset.points, 1):
         gauged.setdefault((p.title, p.size, p.variant, p.mode, p.arguments, bool(p.controls)), []).append(number)
@@ -73,14 +74,6 @@ def _of_dataset(dataset: Dataset) -> Iterator[str]:
         if has and (*trial, False) in gauged:
             yield f"point {numbers[0]} has 'controls', and others of the same rounds have none"
     yield from _of_rounds(dataset)
-
-
-def _speedups(p: Point, baseline: Point) -> list[float]:
-    """What its speedup may be called: the median of the rounds' own ratios, and the ratio of the medians."""
-    grown = derive.growth(p, baseline)
-    above = [grown * sample for sample in baseline.samples]
-    ratios = [statistics.paired_ratio(above, p.samples)[0]] if len(above) == len(p.samples) else []
-    return [*ratios, statistics.median(above) / statistics.median(p.samples)]
 
 
 def _of_rounds(dataset: Dataset) -> Iterator[str]:

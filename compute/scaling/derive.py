@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from compute.scaling import statistics
 from compute.scaling.dataset import Point
+from compute.scaling.statistics import Interval
 from compute.traits import SERIAL
 
 ONE_WORKER = "one worker"
@@ -21,7 +22,7 @@ def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Poi
     """
     points = tuple(points)
     baselines = Baselines(points)
-    return tuple(_against(p, *baselines.of(p), paired) for p in points)
+    return tuple(_with_figures(p, *baselines.of(p), paired) for p in points)
 
 
 class Baselines:
@@ -42,12 +43,19 @@ def _work(p: Point) -> tuple[object, ...]:
     return *p.group, p.variant, p.mode, p.file, p.arguments
 
 
-def growth(p: Point, baseline: Point) -> float:
-    """How many times the baseline's work it did: in weak scaling N workers do more than one."""
-    return p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
+def baseline_seconds(p: Point, baseline: Point) -> list[float]:
+    """What the baseline's runs would take for as much work as p does: in weak scaling N workers do more than one."""
+    times = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
+    return [times * sample for sample in baseline.samples]
 
 
-def _against(p: Point, called: str | None, baseline: Point | None, paired: bool) -> Point:
+def speedup(p: Point, baseline: Point, paired: bool) -> tuple[float, Interval | None]:
+    """How many times as fast as its baseline a point is, with a 95 % interval; paired: as in `compare_points`."""
+    ratio = statistics.paired_ratio if paired else statistics.ratio_of_medians
+    return ratio(baseline_seconds(p, baseline), p.samples)
+
+
+def _with_figures(p: Point, called: str | None, baseline: Point | None, paired: bool) -> Point:
     seconds = statistics.median(p.samples)
     p = replace(
         p,
@@ -60,8 +68,5 @@ def _against(p: Point, called: str | None, baseline: Point | None, paired: bool)
     if baseline is None:
         return p
     # A point compared with itself is 1 in every round, even where samples of different points do not pair.
-    together = paired or baseline.samples == p.samples
-    ratio = statistics.paired_ratio if together else statistics.ratio_of_medians
-    grown = growth(p, baseline)
-    speedup, interval = ratio([grown * sample for sample in baseline.samples], p.samples)
-    return replace(p, speedup=speedup, speedup_ci=interval, efficiency=speedup / p.workers)
+    value, interval = speedup(p, baseline, paired or baseline.samples == p.samples)
+    return replace(p, speedup=value, speedup_ci=interval, efficiency=value / p.workers)

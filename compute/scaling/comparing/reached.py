@@ -13,8 +13,7 @@ def speedup(p: Point, baselines: Baselines, level: float = LEVEL) -> tuple[float
     _, baseline = baselines.of(p)
     if baseline is None or baseline is p:
         return None
-    grown = derive.growth(p, baseline)
-    above = [grown * sample for sample in baseline.samples]
+    above = derive.baseline_seconds(p, baseline)
     interval = None
     # Rounds pair in nfold's own measurements alone, and those name their mode.
     if p.mode is not None and len(above) == len(p.samples):
