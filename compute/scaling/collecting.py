@@ -6,7 +6,6 @@ This step asks the system and runs something. What the evidence says is judged e
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,7 +30,7 @@ def collect_evidence(
     contaminated = sum(met.marked is not None for met in rounds)
     surroundings = _surroundings(rounds)
     stopped = _mean([met.throttled / met.seconds for met in rounds if met.throttled is not None and met.seconds])
-    return tuple(
+    alone = [
         replace(
             p,
             attainable=p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None,
@@ -39,12 +38,11 @@ def collect_evidence(
             evidence={"waits": None, "has_gil": None}
             | dict(p.evidence or {})
             | surroundings
-            | _about(p, kernel, ceilings)
-            | _neighbours(p, points, kernel)
-            | {"throttled": _throttled(stopped, p, points)},
+            | _own(p, kernel, ceilings),
         )
         for p in points
-    )
+    ]
+    return tuple(_with_evidence(p, **_neighbours(p, alone), throttled=_throttled(stopped, p, alone)) for p in alone)
 
 
 def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -53,11 +51,15 @@ def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
     It is how much the compiled variant of the same kernel blocked there, where no probe looked at the GIL.
     """
     return tuple(
-        judge_points([replace(p, evidence={**(p.evidence or {}), "free_blocked": free})])[0]
-        if _lacks_control(p) and (free := _other(points, p, "blocked", functools.partial(_is_freed, p))) is not None
+        judge_points([_with_evidence(p, free_blocked=free)])[0]
+        if _lacks_control(p) and (free := _free_blocked(p, points)) is not None
         else p
         for p in points
     )
+
+
+def _with_evidence(p: Point, **more: Any) -> Point:
+    return replace(p, evidence={**(p.evidence or {}), **more})
 
 
 def _lacks_control(p: Point) -> bool:
@@ -65,8 +67,14 @@ def _lacks_control(p: Point) -> bool:
     return known.get("compiled") is False and known.get("free_blocked") is None and "gil" not in (p.details or {})
 
 
-def _is_freed(p: Point, q: Point) -> bool:
-    return (q.kernel, q.backend) == (p.kernel, p.backend) and bool(q.evidence and q.evidence.get("compiled"))
+def _free_blocked(p: Point, points: Sequence[Point]) -> float | None:
+    """How much lanes of the same kernel blocked in a compiled variant, which has no GIL to wait for."""
+    return _other(
+        points,
+        p,
+        "blocked",
+        lambda q: (q.kernel, q.backend) == (p.kernel, p.backend) and bool(q.evidence and q.evidence.get("compiled")),
+    )
 
 
 def _surroundings(rounds: Sequence[Conditions]) -> dict[str, Any]:
@@ -90,7 +98,7 @@ def about_interpreter() -> Iterator[str]:
         yield f"this Python can do without a GIL, and has one on: {who} switched it on; PYTHON_GIL=0 keeps it off"
 
 
-def _about(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any]:
+def _own(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any]:
     compiled = None if kernel is None else kernel.variants[p.variant].compiled
     return {
         "compiled": compiled,
@@ -100,18 +108,15 @@ def _about(p: Point, kernel: Kernel | None, ceilings: Ceilings) -> dict[str, Any
     }
 
 
-def _neighbours(p: Point, points: Sequence[Point], kernel: Kernel | None) -> dict[str, Any]:
+def _neighbours(p: Point, points: Sequence[Point]) -> dict[str, Any]:
     """How much lanes blocked that have no GIL to wait for, and how much more CPU those needed that share no objects."""
-    if kernel is None:
-        return dict.fromkeys(("free_blocked", "elsewhere_blocked", "elsewhere_inflation"))
 
     def is_elsewhere(q: Point) -> bool:
         return not q.has.shares_gil and q.variant == p.variant
 
     inflated = _other(points, p, "inflation", lambda q: is_elsewhere(q) and not q.has.shares_memory)
-    free = _other(points, p, "blocked", lambda q: q.backend == p.backend and kernel.variants[q.variant].compiled)
     return {
-        "free_blocked": None if kernel.variants[p.variant].compiled else free,
+        "free_blocked": None if (p.evidence or {}).get("compiled") else _free_blocked(p, points),
         "elsewhere_blocked": _other(points, p, "blocked", is_elsewhere),
         "elsewhere_inflation": None if inflated is None else max(0.0, inflated),
     }
