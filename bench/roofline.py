@@ -46,18 +46,22 @@ REPEATS = 3  # of a kernel in a round: some take milliseconds
 COLUMNS = ("kernel", "cores", "flop a byte", "time", "GFLOP/s", "GB/s", "of the limit", "95 % interval", "limited by")
 NOTE = (
     "The limit of a kernel is the larger of its flop at peak and its bytes at bandwidth. Peak counts a multiply-add as"
-    " two: mandelbrot may fuse nothing, so half is the most it could reach. The iterations of mandelbrot, in a view"
-    " without interior, are those of the definition. count_primes is not here: its work is neither flop nor traffic to"
-    " memory; the peers' table has it."
+    " two: mandelbrot may fuse nothing, so half is the most it could reach. The peak is that of float64; float32 has"
+    " twice that. The iterations of mandelbrot, in a view without interior, are those of the definition. count_primes"
+    " is not here: its work is neither flop nor traffic to memory; the peers' table has it."
 )
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one run of a kernel asks of the machine."""
+    """What one run of a kernel asks of the machine.
+
+    width: numbers to a register, against those of float64: so many times its peak is what the registers allow.
+    """
 
     flop: float
     bytes: float
+    width: float = 1.0
 
     @property
     def intensity(self) -> float:
@@ -109,8 +113,8 @@ def judge(rounds: Sequence[dict[str, Run]], works: dict[str, Work], triads: Sequ
     )
     spots = []
     for name, work in works.items():
-        fractions = [least_seconds(work, r["peak"].rate, r[best].rate) / r[name].seconds for r in rounds]
-        memory = work.bytes / roof.bandwidth >= work.flop / roof.peak
+        fractions = [least_seconds(work, work.width * r["peak"].rate, r[best].rate) / r[name].seconds for r in rounds]
+        memory = work.bytes / roof.bandwidth >= work.flop / (work.width * roof.peak)
         spots.append(
             Spot(
                 name,
@@ -151,6 +155,19 @@ def cases(quick: bool) -> dict[str, tuple[Kernel, tuple[Any, ...], dict[str, Any
         "triad": (triad, (a, b, 3.0), {"out": total}, Work(2.0 * elements, 24.0 * elements)),
         "transpose": (transpose, (square,), {"out": turned}, Work(0.0, 16.0 * side**2)),
         "primes": (primes, (last,), {}, Work(0.0, 8.0 * counted)),
+        **in_float32(A, B, a, b, square),
+    }
+
+
+def in_float32(A: Any, B: Any, a: Any, b: Any, square: Any) -> dict[str, Any]:
+    """The kernels that have code of their own for float32, on as many numbers of half the size."""
+    narrow = [x.astype(np.float32) for x in (A, B, a, b, square)]
+    A, B, a, b, square = narrow
+    n, side, made = len(A), len(square), np.float32
+    return {
+        "matmul float32": (matmul, (A, B), {"out": np.empty((n, n), made)}, Work(2.0 * n**3, 12.0 * n**2, 2.0)),
+        "triad float32": (triad, (a, b, 3.0), {"out": empty(a.size, made)}, Work(2.0 * a.size, 12.0 * a.size, 2.0)),
+        "transpose float32": (transpose, (square,), {"out": empty((side, side), made)}, Work(0.0, 8.0 * side**2)),
     }
 
 

@@ -241,6 +241,9 @@ def run(
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Keep who ran what when, for ui.perfetto.dev.")
     ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", metavar="NAME", help="Of its arrays: float64, float32, complex128, int64.")
+    ] = None,
 ) -> int:
     """Run a kernel once: its value, the seconds, and what each lane did.
 
@@ -248,6 +251,7 @@ def run(
     Examples:
       nfold run count_primes 1e9 --workers 2
       nfold run mandelbrot 800 --on processes --png mandelbrot.png
+      nfold run matmul 1000 --dtype float32
       nfold run mandelbrot 800 --trace run.json                 every chunk on a track of its lane
       nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
     """
@@ -261,7 +265,7 @@ def run(
         backend = words.backend(on, None if workers is None else words.worker_count(workers))
         if reason := backend.refuses(found):
             raise ValueError(reason)
-        args = words.operands(found, number)
+        args = words.operands(found, number, dtype)
         if png and not words.gives_matrix(found, args):
             raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
         report.ready({"png": png, "json": trace})

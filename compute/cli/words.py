@@ -26,6 +26,7 @@ LARGEST_SIZE = 2**63 - 1  # an index is an int64
 WORKERS_A_CPU = 32  # beyond this a run measures the scheduler alone, and processes fill the memory
 MODES = "strong", "weak"
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+DTYPES = "float64", "float32", "complex128", "int64"
 PROBES = 256, 512  # sizes that cost microseconds; far enough apart to tell n from n² from n³
 
 
@@ -132,16 +133,44 @@ def _items(words: str, option: str, such_as: str) -> list[str]:
     return items
 
 
-def operands(of: Kernel, number: int) -> tuple[Any, ...]:
-    """The kernel's example arguments of a size, checked by its plan. ValueError where they do not fit in memory."""
-    needed, free = memory_needed(of, number), machine.memory_available()
+def operands(of: Kernel, number: int, dtype: str | None = None) -> tuple[Any, ...]:
+    """The kernel's example arguments of a size, checked by its plan. ValueError where they do not fit in memory.
+
+    dtype: of their arrays, where the kernel computes in it.
+    """
+    if dtype is not None:
+        _in_dtype(of, of.example(min(number, PROBES[0])), dtype)  # a refusal, before large arrays are made
+    wider = 1.0 if dtype is None else 1.0 + np.dtype(dtype).itemsize / 8  # float64, and what is made of it
+    needed, free = wider * memory_needed(of, number), machine.memory_available()
     if needed > free:
         raise ValueError(
             f"{of.name} of size {number} needs {in_bytes(needed)} and {in_bytes(free)} are free; use a smaller size"
         )
-    args = of.example(number)
+    args = of.example(number) if dtype is None else _in_dtype(of, of.example(number), dtype)
     of.plan(*args)
     return args
+
+
+def _in_dtype(of: Kernel, args: tuple[Any, ...], word: str) -> tuple[Any, ...]:
+    """The arguments with arrays of a dtype; a ValueError where the kernel does not compute in it."""
+    if word not in DTYPES:
+        raise ValueError(f"--dtype must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not {word!r}")
+    dtype = np.dtype(word)
+
+    def converted(x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        # Whole numbers that use their bits: the examples are between -1 and 1.
+        return (x * 2.0**53).astype(dtype) if dtype.kind == "i" and x.dtype.kind == "f" else x.astype(dtype)
+
+    given = tuple(converted(x) for x in args)
+    try:
+        found = np.dtype(of.plan(*given).dtype)
+    except ValueError as error:
+        raise ValueError(f"{of.name} does not take {word}: {error}") from None
+    if found != dtype or not any(isinstance(x, np.ndarray) for x in args):
+        raise ValueError(f"{of.name} does not compute in {word} (its result is {found}); leave --dtype out")
+    return given
 
 
 def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: str) -> Work:

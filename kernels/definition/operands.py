@@ -1,4 +1,7 @@
-"""Operands of the matrix kernels: checked against numpy's own rules, as float64, and cut into tiles.
+"""Operands of the matrix kernels: checked against numpy's own rules, of one dtype, and cut into tiles.
+
+The dtype is numpy's own promotion of the arrays, where that is one for which the kernel has code of its own (float32;
+complex128 and int64 in the streams). Everything else is computed in float64. A body's arrays and numbers are all of it.
 
 A stack of matrices is passed to a body as one three-dimensional array and an index array that says which of them each
 result takes: numpy's broadcasting without a copy of what it repeats.
@@ -12,7 +15,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-FLOAT64 = np.dtype(np.float64)
+FLOAT64, FLOAT32, COMPLEX128, INT64 = (np.dtype(x) for x in (np.float64, np.float32, np.complex128, np.int64))
 SEED = 20261122  # for the operands of every example
 
 # Elements to a chunk of the kernels that move memory: a sixteenth of all, but within these limits. Half a megabyte
@@ -34,13 +37,43 @@ def chunk_elements(elements: int) -> int:
     return max(min(max(elements // 16, LEAST_ELEMENTS), MOST_ELEMENTS), elements // MOST_CHUNKS)
 
 
-def as_float64(value: Any, name: str) -> Array:
-    """The operand as a float64 array; a ValueError where that would lose something.
+def dtype_of(operands: tuple[Any, ...], own: tuple[np.dtype[Any], ...]) -> np.dtype[Any]:
+    """The dtype in which a kernel computes that has code of its own for these: numpy's promotion, else float64.
 
-    float64 is taken as it is, whatever its strides. Everything else is converted, which is one copy: bool, float16,
-    float32, integers up to 2**53 in magnitude, longdouble values that float64 holds, lists, other byte orders.
+    As in numpy, Python's own numbers go along with the arrays. Lists are float64. complex64 is computed in complex128.
     """
-    if type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.aligned:
+    found = set()
+    for value in operands:
+        if (type(value) is np.ndarray and value.dtype is FLOAT64) or isinstance(value, list | tuple):
+            found.add(FLOAT64)
+        elif not isinstance(value, int | float | complex) or isinstance(value, np.generic):
+            try:
+                found.add(np.asarray(value).dtype)
+            except ValueError:  # `as_operand` says what is wrong with it
+                return FLOAT64
+    if not found or found == {FLOAT64}:
+        return FLOAT64
+    try:
+        common = np.result_type(*found).newbyteorder("=")
+    except TypeError:  # dates, texts
+        return FLOAT64
+    common = COMPLEX128 if common.kind == "c" else common
+    return next((dtype for dtype in own if dtype == common), FLOAT64)
+
+
+def as_float64(value: Any, name: str) -> Array:
+    """The operand as a float64 array, as `as_operand` makes it."""
+    return as_operand(value, name, FLOAT64)
+
+
+def as_operand(value: Any, name: str, dtype: np.dtype[Any]) -> Array:
+    """The operand as an array of a dtype that `dtype_of` gave; a ValueError where that would lose something.
+
+    An array of that dtype is taken as it is, whatever its strides. Everything else is converted, which is one copy:
+    bool, float16, float32, integers as large as the dtype holds each of them (float64: 2**53 in magnitude), longdouble
+    values that it holds, lists, other byte orders. A Python float is rounded to float32 as in numpy.
+    """
+    if type(value) is np.ndarray and value.dtype is dtype and value.flags.aligned:
         return value  # the usual case: every further check costs time when caches are cold
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
@@ -48,49 +81,54 @@ def as_float64(value: Any, name: str) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
-    if array.dtype == np.float64 and array.flags.aligned:  # other byte orders are other dtypes
+    if array.dtype == dtype and array.flags.aligned:  # other byte orders are other dtypes
         return array
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in ("biufc" if dtype.kind == "c" else "biuf"):
         remedy = {"c": f"pass {name}.real", "O": f"convert it with np.asarray({name}, dtype=float)"}
         advice = remedy.get(array.dtype.kind, "pass an array of a real numeric dtype")
         raise ValueError(f"{name} must hold real numbers, not {array.dtype}; {advice}")
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size and dtype != INT64:
+        bits = np.finfo(dtype).nmant + 1
         for extreme in (int(array.max()), int(array.min())):
-            if abs(extreme) > 2**53:
+            if abs(extreme) > 2**bits:
                 raise ValueError(
-                    f"{name} holds {extreme}, beyond the integers of float64 (2**53 in magnitude); "
+                    f"{name} holds {extreme}, beyond the integers of {dtype} (2**{bits} in magnitude); "
                     f"round it first with {name}.astype(float)"
                 )
     with np.errstate(over="ignore"):
-        converted = array.astype(np.float64)
-    if array.dtype.itemsize > 8:
-        lost = (converted != array) & ~np.isnan(array)
+        converted = array.astype(dtype)
+    if array.dtype.kind in "fc" and np.finfo(array.dtype).bits > np.finfo(dtype).bits:
+        lost = np.isinf(converted) & ~np.isinf(array) if dtype == FLOAT32 else (converted != array) & ~np.isnan(array)
         if lost.any():
             raise ValueError(
-                f"{name} holds {array[lost].flat[0]!r}, which float64 cannot hold; "
-                f"round it first with {name}.astype(float)"
+                f"{name} holds {array[lost].flat[0]!r}, which {dtype} cannot hold; "
+                f"round it first with {name}.astype({'complex' if dtype.kind == 'c' else 'float'})"
             )
     return converted
 
 
-def as_scalar(value: Any, name: str) -> float:
-    """The number as a float, by the same rules as an array of them."""
-    array = as_float64(value, name)
+def as_scalar(value: Any, name: str, dtype: np.dtype[Any] = FLOAT64) -> Any:
+    """The number in a dtype, by the same rules as an array of them: a float, a complex, or numpy's float32."""
+    array = as_operand(value, name, dtype)
     if array.ndim:
         raise ValueError(f"{name} must be a number, not an array of shape {array.shape}")
-    return float(array)
+    return array[()] if dtype == FLOAT32 else array.item()
 
 
-def as_out(out: Any) -> Array | None:
-    """The caller's `out=`, as numpy takes it: a writeable array that can hold float64, alone or in a tuple of one."""
+def as_out(out: Any, dtype: np.dtype[Any] = FLOAT64) -> Array | None:
+    """The caller's `out=`, as numpy takes it: a writeable array that can hold a dtype, alone or in a tuple of one.
+
+    What can hold int64 is int64 alone: a narrower dtype would wrap around, and a wider one round, without a word.
+    """
     if isinstance(out, tuple) and len(out) == 1:
         out = out[0]
     if out is None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
-    if out.dtype is not FLOAT64 and not np.can_cast(np.float64, out.dtype, "same_kind"):
-        raise ValueError(f"out has dtype {out.dtype}, which cannot hold float64; use np.empty(shape)")
+    if out.dtype is not dtype and not np.can_cast(dtype, out.dtype, "equiv" if dtype == INT64 else "same_kind"):
+        as_asked = "" if dtype == FLOAT64 else f", np.{dtype}"
+        raise ValueError(f"out has dtype {out.dtype}, which cannot hold {dtype}; use np.empty(shape{as_asked})")
     if not out.flags.writeable:
         raise ValueError("out is read-only; pass a writeable array")
     return out

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kernels.definition import as_index, kernel
 from kernels.definition.operands import (
+    FLOAT32,
     MOST_CHUNKS,
     SEED,
     Array,
-    as_float64,
+    as_operand,
     as_out,
+    dtype_of,
     for_blas,
     outer_axes,
     square,
@@ -36,7 +39,7 @@ from kernels.definition.plan import Plan
 # divides 24.
 SIDE = 528  # most rows and columns of a packed tile
 ENOUGH_TILES = 16
-REGISTER_BLOCK = 24  # rows and columns of packed tiles are multiples
+REGISTER_BLOCK = 24  # rows and columns of packed tiles are multiples; of float32, twice that
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below that, a chunk is mostly packing
 
 
@@ -55,10 +58,11 @@ BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be inte
 BLAS_MULTIPLE = 8  # of the rows and columns of a BLAS's tiles: 16, 24 and 64 were no faster, and balanced worse
 
 
-def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
+def packed_tile(matrices: int, rows: int, columns: int, depth: int, block: int = REGISTER_BLOCK) -> tuple[int, int]:
     """Rows and columns of a tile: equal parts, halved until there are enough, or until smaller ones would cost more.
 
     matrices: how many products of that size there are.
+    block: of which rows and columns are multiples.
     """
     down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
     while matrices * down * across < ENOUGH_TILES:
@@ -66,7 +70,7 @@ def packed_tile(matrices: int, rows: int, columns: int, depth: int) -> tuple[int
         if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
             break
         down, across = finer
-    return _part(rows, down, REGISTER_BLOCK), _part(columns, across, REGISTER_BLOCK)
+    return _part(rows, down, block), _part(columns, across, block)
 
 
 def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = CORES) -> tuple[int, int]:
@@ -91,17 +95,18 @@ def _part(length: int, parts: int, multiple: int) -> int:
 
 
 def plan_matmul(A: Any, B: Any, out: Any = None) -> Plan:
-    """The matrix product A @ B in float64.
+    """The matrix product A @ B.
 
     Shapes: as numpy.matmul takes them: (…, n, k) with (…, k, m), leading axes broadcast; a one-dimensional A is a row
     and B a column, whose axis the result loses. Any k, 0 included.
-    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied, except to
-    see the leading axes of a strided stack as one; other dtypes are converted, one copy each.
+    Dtype: float32 where numpy's promotion of the arrays gives that, else float64.
+    Operands: numbers that the dtype holds (float64: integers to 2**53). Arrays of the dtype, of any strides, are not
+    copied, except to see the leading axes of a strided stack as one; others are converted, one copy each.
     out: an array for the result, as in numpy; it may overlap A or B.
     Error: each element within k·eps·(|A| @ |B|); NaN and infinities go where numpy has them.
-    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    Raises ValueError for shapes that do not match and operands that the dtype does not hold.
     """
-    return _plan_matmul(A, B, out, packed_tile)
+    return _plan_matmul(A, B, out, packed_tile, partial(packed_tile, block=2 * REGISTER_BLOCK))
 
 
 def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
@@ -109,16 +114,20 @@ def plan_matmul_blas(A: Any, B: Any, out: Any = None) -> Plan:
 
     Its bits are the library's: the same for any number of workers, not on every machine.
     """
-    return _plan_matmul(A, B, out, blas_tile)
+    return _plan_matmul(A, B, out, blas_tile, blas_tile)
 
 
 def plan_matmul_python(A: Any, B: Any, out: Any = None) -> Plan:
     """The same, in bands: a product that is too small to be cut for compiled code takes milliseconds in Python."""
-    return _plan_matmul(A, B, out, python_bands)
+    return _plan_matmul(A, B, out, python_bands, python_bands)
 
 
-def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], tuple[int, int]]) -> Plan:
-    a, b, target = as_float64(A, "A"), as_float64(B, "B"), as_out(out)
+Tile = Callable[[int, int, int, int], tuple[int, int]]
+
+
+def _plan_matmul(A: Any, B: Any, out: Any, tile_float64: Tile, tile_float32: Tile) -> Plan:
+    dtype = dtype_of((A, B), (FLOAT32,))
+    a, b, target = as_operand(A, "A", dtype), as_operand(B, "B", dtype), as_out(out, dtype)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"{'A' if a.ndim == 0 else 'B'} is a single number; multiply with * instead of matmul")
     a2 = a[None, :] if a.ndim == 1 else a
@@ -132,6 +141,7 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
     outer = outer_axes({"A": a2.shape[:-2], "B": b2.shape[:-2]}, core, target)
     stack_a, which_a = stacked(a2, 2, outer)
     stack_b, which_b = stacked(b2, 2, outer)
+    tile = tile_float32 if dtype == FLOAT32 else tile_float64
     tall, wide = tile(max(len(which_a), 1), n, m, max(k, 1))
     each = tiles(n, m, tall, wide)
     flops = 2.0 * len(which_a) * n * k * m
@@ -139,6 +149,7 @@ def _plan_matmul(A: Any, B: Any, out: Any, tile: Callable[[int, int, int, int], 
         indices=len(which_a) * each,
         inputs=(stack_a, stack_b, which_a, which_b, tall, wide),
         shape=(len(which_a), n, m),
+        dtype=dtype,
         value_shape=(*outer, *core),
         # Small matrices: so many to a chunk that its work is far more than its overhead.
         grain=1
@@ -156,9 +167,10 @@ def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
     A product with NaN or infinities in it is compared with numpy's.
     """
     c, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(B, np.float64)
+    eps = np.finfo(plan_matmul(A, B).dtype).eps
     a2, b2 = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
     if not np.isfinite(c).all() or c.size == 0:
-        np.testing.assert_allclose(c, np.matmul(a, b), rtol=1e-9)
+        np.testing.assert_allclose(c, np.matmul(a, b), rtol=max(1e-9, 100 * eps))
         return
     outer = np.broadcast_shapes(a2.shape[:-2], b2.shape[:-2])
     c2 = np.broadcast_to(c, c.shape).reshape(
@@ -170,7 +182,7 @@ def check_matmul(value: Any, A: Any, B: Any, out: Any = None) -> None:
     error = np.abs(c2 @ signs - a2 @ (b2 @ signs))
     lengths_a = np.sqrt(np.einsum("...ij,...ij->...i", a2, a2))
     length_b = np.sqrt(np.einsum("...ij,...ij->...", b2, b2) * m)
-    allowed = 2 * (k + m) * np.finfo(float).eps * lengths_a * length_b[..., None]
+    allowed = 2 * (k + m) * eps * lengths_a * length_b[..., None]
     assert (error <= allowed[..., None]).all(), f"A @ B is wrong by up to {error.max():.3g}"
 
 

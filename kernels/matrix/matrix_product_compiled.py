@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from kernels.definition.operands import Array, tile_at
-from kernels.matrix.micro_kernel import COLUMNS, ROWS, multiply_block
-from kernels.vectors.blocks import LANES, copy_row, transpose_block
-from kernels.vectors.caches import FLOATS_PER_LINE, cache_bytes
+from kernels.matrix.micro_kernel import ROWS, VECTORS, columns_of, multiply_block, rows_of
+from kernels.vectors.blocks import LANES, copy_row, item_bytes, per_line, per_register, transpose_block
+from kernels.vectors.caches import cache_bytes
 
 # Two slivers fill L1: 192 where it has 48 KB and vectors have 8 lanes, 256 where 32 KB and 4. On Zen 5, 192 to 384 are
-# as good; less writes the product to memory too often.
-DEPTH = min(384, max(128, cache_bytes(1) // (8 * (ROWS + COLUMNS)) // 64 * 64))
+# as good; less writes the product to memory too often. float32 has half the bytes and nearly twice the columns.
+DEPTH = min(384, max(128, cache_bytes(1) // (8 * (ROWS + VECTORS * LANES)) // 64 * 64))
 # A block of A takes a quarter of L2, and leaves the rest to B. On Zen 5, an eighth to a half are as good.
 HEIGHT = max(ROWS, cache_bytes(2) // 4 // (8 * DEPTH) // ROWS * ROWS)
 
@@ -29,11 +29,12 @@ def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which
     tall, wide = tile  # its rows and columns
     rows, columns, depth = out.shape[1], out.shape[2], A.shape[2]
     deep, height = min(DEPTH, depth), min(HEIGHT, tall, rows)
-    of_a, of_b = slivers(height, deep, ROWS), slivers(min(wide, columns), deep, COLUMNS)
+    size, line, across = item_bytes(out), per_line(out), columns_of(out)
+    of_a, of_b = slivers(height, deep, ROWS, line), slivers(min(wide, columns), deep, across, line)
     # One array: with several, glibc returned their memory to the system after every chunk, and a product took 31,000
     # page faults.
-    scratch = np.empty(FLOATS_PER_LINE + of_b + of_a + ROWS * COLUMNS)
-    begin = -(scratch.ctypes.data // 8) % FLOATS_PER_LINE
+    scratch = np.empty(line + of_b + of_a + ROWS * across, out.dtype)
+    begin = -(scratch.ctypes.data // size) % line
     panel_b, panel_a = scratch[begin : begin + of_b], scratch[begin + of_b : begin + of_b + of_a]
     edge = scratch[begin + of_b + of_a :]
     for index in range(lo, hi):
@@ -50,40 +51,40 @@ def body(lo: int, hi: int, out: Array, A: Array, B: Array, which_a: Array, which
                 multiply_panels(out[s, above:below, left:right], panel_a, panel_b, last - first, edge, first > 0)
 
 
-def sliver(depth: int, width: int) -> int:
+def sliver(depth: int, width: int, line: int) -> int:
     """Numbers from one sliver to the next: a line apart, or all slivers would meet in the same sets of a cache."""
-    return -(-depth * width // FLOATS_PER_LINE) * FLOATS_PER_LINE + FLOATS_PER_LINE
+    return -(-depth * width // line) * line + line
 
 
-def slivers(lines: int, depth: int, width: int) -> int:
+def slivers(lines: int, depth: int, width: int, line: int) -> int:
     """Numbers in a panel of so many rows of A or columns of B."""
-    return -(-lines // width) * sliver(depth, width)
+    return -(-lines // width) * sliver(depth, width, line)
 
 
-def packer(width: int) -> Callable[..., Any]:
-    """A function that packs slivers of `width` lines, which is a constant to the compiler."""
+def packer(width_of: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that packs slivers of so many lines, which is a constant of the dtype to the compiler."""
 
     def pack(panel: Array, X: Array, top: int, bottom: int, first: int, last: int) -> None:
         """Lines top..bottom of X, in slivers one behind another, each from column first to last; zeros fill it up."""
         line, step = X.strides
-        size = sliver(last - first, width)
+        width, each, some = width_of(panel), item_bytes(panel), per_register(panel)
+        size = sliver(last - first, width, per_line(panel))
         whole = top + (bottom - top) // width * width
         source, target = X.ctypes.data, panel.ctypes.data
         done = first
-        if line == 8:  # outermost the columns, which are contiguous: memory is read in order
+        if line == each:  # outermost the columns, which are contiguous: memory is read in order
             for p in range(first, last):
                 for i in range(top, whole, width):
                     at = (i - top) // width * size + (p - first) * width
-                    copy_row(np.intp(source + p * step + i * 8), np.intp(target + at * 8), width)
+                    copy_row(np.intp(source + p * step + i * each), np.intp(target + at * each), width, panel)
             done = last
-        elif step == 8:
-            done = last - (last - first) % LANES
+        elif step == each:
+            done = last - (last - first) % some
             for i in range(top, whole, width):
-                for p in range(first, done, LANES):
+                for p in range(first, done, some):
                     at = (i - top) // width * size + (p - first) * width
-                    transpose_block(
-                        np.intp(source + i * line + p * 8), line // 8, np.intp(target + at * 8), width, width, False
-                    )
+                    here, there = source + i * line + p * each, target + at * each
+                    transpose_block(np.intp(here), line // each, np.intp(there), width, width, False, panel)
         for i in range(top, bottom, width):
             for p in range(done if i < whole else first, last):
                 at = (i - top) // width * size + (p - first) * width
@@ -93,22 +94,23 @@ def packer(width: int) -> Callable[..., Any]:
     return pack
 
 
-pack_rows, pack_columns = packer(ROWS), packer(COLUMNS)
+pack_rows, pack_columns = packer(rows_of), packer(columns_of)
 
 
 def multiply_panels(out: Array, panel_a: Array, panel_b: Array, depth: int, edge: Array, add: bool) -> None:
     """Set `out` to the product of the panels, or add it. Blocks that reach beyond `out` are computed in `edge`."""
     rows, columns = out.shape
-    contiguous = out.strides[1] == 8
-    for j in range(0, columns, COLUMNS):
-        b = panel_b.ctypes.data + j // COLUMNS * sliver(depth, COLUMNS) * 8
+    size, line, across = item_bytes(out), per_line(out), columns_of(out)
+    contiguous = out.strides[1] == size
+    for j in range(0, columns, across):
+        b = panel_b.ctypes.data + j // across * sliver(depth, across, line) * size
         for i in range(0, rows, ROWS):
-            a = panel_a.ctypes.data + i // ROWS * sliver(depth, ROWS) * 8
-            if contiguous and j + COLUMNS <= columns and i + ROWS <= rows:
-                c = out.ctypes.data + i * out.strides[0] + j * 8
-                multiply_block(np.intp(a), np.intp(b), depth, np.intp(c), out.strides[0] // 8, add)
+            a = panel_a.ctypes.data + i // ROWS * sliver(depth, ROWS, line) * size
+            if contiguous and j + across <= columns and i + ROWS <= rows:
+                c = out.ctypes.data + i * out.strides[0] + j * size
+                multiply_block(np.intp(a), np.intp(b), depth, np.intp(c), out.strides[0] // size, add, out)
                 continue
-            multiply_block(np.intp(a), np.intp(b), depth, np.intp(edge.ctypes.data), COLUMNS, False)
+            multiply_block(np.intp(a), np.intp(b), depth, np.intp(edge.ctypes.data), across, False, out)
             for r in range(min(ROWS, rows - i)):
-                for c in range(min(COLUMNS, columns - j)):
-                    out[i + r, j + c] = edge[r * COLUMNS + c] + (out[i + r, j + c] if add else 0.0)
+                for c in range(min(across, columns - j)):
+                    out[i + r, j + c] = edge[r * across + c] + (out[i + r, j + c] if add else 0.0)

@@ -13,11 +13,13 @@ import numpy as np
 
 from kernels.definition import as_index, kernel
 from kernels.definition.operands import (
+    FLOAT32,
     SEED,
     Array,
-    as_float64,
+    as_operand,
     as_out,
     chunk_elements,
+    dtype_of,
     for_blas,
     outer_axes,
     square,
@@ -28,14 +30,15 @@ from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
-    """The product of a matrix and a vector, in float64: result[…, i] = Σ_j A[…, i, j]·x[…, j].
+    """The product of a matrix and a vector: result[…, i] = Σ_j A[…, i, j]·x[…, j].
 
     Shapes: as numpy.matvec (2.2 and later) takes them: (…, m, n) with (…, n), leading axes broadcast.
-    Operands, copies and `out`: as for matmul; a strided x is copied, too.
+    Dtype, operands, copies and `out`: as for matmul; a strided x is copied, too.
     Error: each element within n·eps·(|A| · |x|). Work is cut by rows: one long row stays on one worker.
-    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    Raises ValueError for shapes that do not match and operands that the dtype does not hold.
     """
-    a, b, target = as_float64(A, "A"), as_float64(x, "x"), as_out(out)
+    dtype = dtype_of((A, x), (FLOAT32,))
+    a, b, target = as_operand(A, "A", dtype), as_operand(x, "x", dtype), as_out(out, dtype)
     if a.ndim < 2:
         raise ValueError(f"A must have at least two dimensions, not {a.ndim}; for a product of vectors use matmul")
     if b.ndim < 1:
@@ -56,6 +59,7 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
         indices=rows,
         inputs=(stack_a, stack_x, which_a, which_x),
         shape=(len(which_a), m),
+        dtype=dtype,
         value_shape=(*outer, m),
         grain=max(least, grain - grain % 4 or grain),  # whole groups of the rows that nogil takes together
         out=target,
@@ -66,6 +70,7 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
 def check_matvec(value: Any, A: Any, x: Any, out: Any = None) -> None:
     """Up to 64 elements against exact sums (math.fsum) of the products; NaN and infinities where numpy has them."""
     y, a, b = np.asarray(value), np.asarray(A, np.float64), np.asarray(x, np.float64)
+    eps = np.finfo(plan_matvec(A, x).dtype).eps
     a, b = np.broadcast_to(a, (*y.shape, a.shape[-1])), np.broadcast_to(b, (*y.shape[:-1], b.shape[-1]))
     if not y.size:
         return
@@ -73,7 +78,7 @@ def check_matvec(value: Any, A: Any, x: Any, out: Any = None) -> None:
         at = np.unravel_index(place, y.shape)
         products = a[at] * b[at[:-1]]
         if np.isfinite(products).all():
-            allowed = 2 * (len(products) + 1) * np.finfo(float).eps * np.abs(products).sum()
+            allowed = 2 * (len(products) + 1) * eps * np.abs(products).sum()
             assert abs(math.fsum(products) - y[at]) <= allowed, f"element {at} is {y[at]}"
         else:
             np.testing.assert_equal(y[at], products.sum())

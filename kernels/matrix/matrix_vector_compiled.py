@@ -19,10 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.definition.operands import Array
-from kernels.vectors.blocks import LANES, load_u_at, store_u_at
+from kernels.vectors.blocks import VECTOR_BYTES, item_bytes, load_u_at, per_register, per_two_registers, store_u_at
 from kernels.vectors.operations import mul_add, reduce_sum, set_
-
-SUM_LANES = 2 * LANES  # of a row's partial sums: four rows of two registers hide the latency of a multiply-add
 
 
 def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which_x: Array) -> None:
@@ -32,9 +30,9 @@ def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which
         s, top = divmod(lo, rows)
         bottom = min(rows, top + hi - lo)
         lo += bottom - top
-        if A.strides[2] == 8:
+        if A.strides[2] == item_bytes(A):
             by_rows(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
-        elif A.strides[1] == 8 and rows > 1:
+        elif A.strides[1] == item_bytes(A) and rows > 1:
             by_columns(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
         else:
             by_copied_rows(out[s], A[which_a[s]], x[which_x[s]], top, bottom)
@@ -42,7 +40,7 @@ def body(lo: int, hi: int, out: Array, A: Array, x: Array, which_a: Array, which
 
 def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x of any strides, to the bit as of the copy that some backends make."""
-    row, product = np.empty((1, A.shape[1])), np.empty(1)
+    row, product = np.empty((1, A.shape[1]), A.dtype), np.empty(1, A.dtype)
     for i in range(top, bottom):
         for j in range(A.shape[1]):
             row[0, j] = A[i, j]
@@ -51,20 +49,25 @@ def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> Non
 
 
 def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
-    """out[top:bottom] = A[top:bottom] @ x, rows contiguous: four at a time, then one by one with the same sums."""
+    """out[top:bottom] = A[top:bottom] @ x, rows contiguous: four at a time, then one by one with the same sums.
+
+    A row's partial sums are two registers: four rows of them hide the latency of a multiply-add.
+    """
     length, line, v = A.shape[1], A.strides[0], x.ctypes.data
-    whole = length - length % SUM_LANES
+    sums, zero = per_two_registers(A), A.dtype.type(0.0)
+    whole = length - length % sums
+    end = whole * item_bytes(A)
     four = bottom - (bottom - top) % 4
     for i in range(top, four, 4):
         a = A.ctypes.data + i * line
         b, c, d = a + line, a + 2 * line, a + 3 * line
-        of_a = of_b = of_c = of_d = set_(0.0, SUM_LANES)
-        for j in range(0, whole * 8, SUM_LANES * 8):
-            of_x = load_u_at(np.intp(v + j), SUM_LANES)
-            of_a = mul_add(load_u_at(np.intp(a + j), SUM_LANES), of_x, of_a)
-            of_b = mul_add(load_u_at(np.intp(b + j), SUM_LANES), of_x, of_b)
-            of_c = mul_add(load_u_at(np.intp(c + j), SUM_LANES), of_x, of_c)
-            of_d = mul_add(load_u_at(np.intp(d + j), SUM_LANES), of_x, of_d)
+        of_a = of_b = of_c = of_d = set_(zero, sums)
+        for j in range(0, end, 2 * VECTOR_BYTES):
+            of_x = load_u_at(np.intp(v + j), sums, x)
+            of_a = mul_add(load_u_at(np.intp(a + j), sums, A), of_x, of_a)
+            of_b = mul_add(load_u_at(np.intp(b + j), sums, A), of_x, of_b)
+            of_c = mul_add(load_u_at(np.intp(c + j), sums, A), of_x, of_c)
+            of_d = mul_add(load_u_at(np.intp(d + j), sums, A), of_x, of_d)
         out[i] = reduce_sum(of_a)
         out[i + 1] = reduce_sum(of_b)
         out[i + 2] = reduce_sum(of_c)
@@ -72,9 +75,9 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         add_tails(out, A, x, i, i + 4, whole)
     for i in range(four, bottom):
         a = A.ctypes.data + i * line
-        of_a = set_(0.0, SUM_LANES)
-        for j in range(0, whole * 8, SUM_LANES * 8):
-            of_a = mul_add(load_u_at(np.intp(a + j), SUM_LANES), load_u_at(np.intp(v + j), SUM_LANES), of_a)
+        of_a = set_(zero, sums)
+        for j in range(0, end, 2 * VECTOR_BYTES):
+            of_a = mul_add(load_u_at(np.intp(a + j), sums, A), load_u_at(np.intp(v + j), sums, x), of_a)
         out[i] = reduce_sum(of_a)
         add_tails(out, A, x, i, i + 1, whole)
 
@@ -82,7 +85,7 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
 def add_tails(out: Array, A: Array, x: Array, top: int, bottom: int, first: int) -> None:
     """Add to out[top:bottom] the products that fill no vector. A group in one call, so its sums stay in registers."""
     for i in range(top, bottom):
-        total = 0.0
+        total = A.dtype.type(0.0)
         for j in range(first, A.shape[1]):
             total += A[i, j] * x[j]
         out[i] += total
@@ -90,19 +93,19 @@ def add_tails(out: Array, A: Array, x: Array, top: int, bottom: int, first: int)
 
 def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x, columns contiguous: added, four at a time, to a band of sums in L1."""
-    sums = np.zeros(bottom - top)
-    column, whole, to = A.strides[1], (bottom - top) // LANES * LANES, sums.ctypes.data
+    sums, some, size = np.zeros(bottom - top, A.dtype), per_register(A), item_bytes(A)
+    column, whole, to = A.strides[1], (bottom - top) // some * some, sums.ctypes.data
     four = A.shape[1] - A.shape[1] % 4
     for j in range(0, four, 4):
-        a = A.ctypes.data + top * 8 + j * column
+        a = A.ctypes.data + top * size + j * column
         b, c, d = a + column, a + 2 * column, a + 3 * column
-        of_a, of_b = set_(x[j], LANES), set_(x[j + 1], LANES)
-        of_c, of_d = set_(x[j + 2], LANES), set_(x[j + 3], LANES)
-        for i in range(0, whole * 8, LANES * 8):
-            total = mul_add(load_u_at(np.intp(a + i), LANES), of_a, load_u_at(np.intp(to + i), LANES))
-            total = mul_add(load_u_at(np.intp(b + i), LANES), of_b, total)
-            total = mul_add(load_u_at(np.intp(c + i), LANES), of_c, total)
-            total = mul_add(load_u_at(np.intp(d + i), LANES), of_d, total)
+        of_a, of_b = set_(x[j], some), set_(x[j + 1], some)
+        of_c, of_d = set_(x[j + 2], some), set_(x[j + 3], some)
+        for i in range(0, whole * size, VECTOR_BYTES):
+            total = mul_add(load_u_at(np.intp(a + i), some, A), of_a, load_u_at(np.intp(to + i), some, A))
+            total = mul_add(load_u_at(np.intp(b + i), some, A), of_b, total)
+            total = mul_add(load_u_at(np.intp(c + i), some, A), of_c, total)
+            total = mul_add(load_u_at(np.intp(d + i), some, A), of_d, total)
             store_u_at(np.intp(to + i), total)
     for i in range(bottom - top):
         for j in range(0 if i >= whole else four, A.shape[1]):

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.vectors.blocks import LANES
+from kernels.vectors.blocks import Numbers, constant
 from kernels.vectors.llvm import emit_load, emit_mul_add, emit_store, splat
 from kernels.vectors.target import vector_registers
 
@@ -28,20 +28,23 @@ from kernels.vectors.target import vector_registers
 #   16          4           6 x 2            59        61     4 x 3: 31
 #   16          2, no FMA   6 x 2            21               4 x 2: 18
 ROWS, VECTORS = (8, 3) if vector_registers() >= 32 else (6, 2)
-COLUMNS = VECTORS * LANES
+columns_of = constant(lambda numbers: VECTORS * numbers.lanes)  # of a block of an array's numbers
+rows_of = constant(lambda numbers: ROWS)
 
 
 @intrinsic
-def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: Any, add: Any) -> Any:
-    """`multiply_block(a, b, depth, c, stride, add)`: c = (c if add else 0) + a·b for one block.
+def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: Any, add: Any, of: Any) -> Any:
+    """`multiply_block(a, b, depth, c, stride, add, of)`: c = (c if add else 0) + a·b for one block of `of`'s dtype.
 
     a, b and c are addresses: of a sliver of depth x ROWS numbers, one of depth x COLUMNS, and the block's first
     element, with `stride` elements from row to row. depth is at least 1.
     """
+    numbers = Numbers(of)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number, vector, index = ir.DoubleType(), ir.VectorType(ir.DoubleType(), LANES), ir.IntType(64)
-        a, b, depth, c, stride, add = args
+        number, index, lanes = numbers.kind, ir.IntType(64), numbers.lanes
+        vector, columns = numbers.vector(lanes), VECTORS * lanes
+        a, b, depth, c, stride, add, _ = args
         a, b, c = (builder.inttoptr(address, ir.PointerType(number)) for address in (a, b, c))
 
         before = builder.block
@@ -51,16 +54,16 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         step = builder.phi(index)
         sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(ROWS)]
         at_a = builder.gep(a, [builder.mul(step, index(ROWS))])
-        at_b = builder.gep(b, [builder.mul(step, index(COLUMNS))])
-        row = [emit_load(builder, builder.gep(at_b, [index(v * LANES)]), vector) for v in range(VECTORS)]
+        at_b = builder.gep(b, [builder.mul(step, index(columns))])
+        row = [emit_load(builder, builder.gep(at_b, [index(v * lanes)]), vector) for v in range(VECTORS)]
         added = []
         for r in range(ROWS):
-            factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), LANES)
+            factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), lanes)
             added.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
         following = builder.add(step, index(1))
         step.add_incoming(index(0), before)
         step.add_incoming(following, loop)
-        zero = ir.Constant(vector, [0.0] * LANES)
+        zero = ir.Constant(vector, [0.0] * lanes)
         for r in range(ROWS):
             for v in range(VECTORS):
                 sums[r][v].add_incoming(zero, before)
@@ -73,7 +76,7 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
                 with branch:
                     for r in range(ROWS):
                         for v in range(VECTORS):
-                            address = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * LANES))])
+                            address = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * lanes))])
                             value = added[r][v]
                             if is_added:
                                 value = builder.fadd(emit_load(builder, address, vector), value)
@@ -81,4 +84,4 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         return context.get_dummy_value()
 
     intp = types.intp
-    return types.void(intp, intp, intp, intp, intp, types.boolean), codegen
+    return types.void(intp, intp, intp, intp, intp, types.boolean, of), codegen

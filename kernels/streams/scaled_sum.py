@@ -11,13 +11,17 @@ import numpy as np
 
 from kernels.definition import as_index, kernel
 from kernels.definition.operands import (
+    COMPLEX128,
+    FLOAT32,
+    FLOAT64,
     SEED,
     Array,
-    as_float64,
+    as_operand,
     as_out,
     as_scalar,
     broadcast,
     chunk_elements,
+    dtype_of,
     square,
     stacked,
 )
@@ -25,15 +29,21 @@ from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
-    """a + s·b in float64, each product and sum rounded as numpy rounds them.
+    """a + s·b, each product and sum rounded as numpy rounds them.
 
     Shapes: a and b of any shapes that broadcast; s is one number.
-    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied, except to
-    see the leading axes of a strided one as one; other dtypes are converted, one copy each.
+    Dtype: float32 or complex128 where numpy's promotion gives that (complex64 counts as complex128), else float64. A
+    complex s needs a complex array. Complex products are (x·u − y·v) + (x·v + y·u)j, nothing fused.
+    Operands: numbers that the dtype holds (float64: integers to 2**53). Arrays of the dtype, of any strides, are not
+    copied, except to see the leading axes of a strided one as one; others are converted, one copy each.
     out: an array for the result, as in numpy; it may be a or b or overlap them.
-    Raises ValueError for shapes that do not match and operands that float64 does not hold.
+    Raises ValueError for shapes that do not match and operands that the dtype does not hold.
     """
-    left, right, scale, target = as_float64(a, "a"), as_float64(b, "b"), as_scalar(s, "s"), as_out(out)
+    dtype = dtype_of((a, b, s), (FLOAT32, COMPLEX128))
+    if dtype.kind == "c" and dtype_of((a, b), (COMPLEX128,)) != COMPLEX128:
+        dtype = FLOAT64  # which refuses the complex s
+    left, right, scale = as_operand(a, "a", dtype), as_operand(b, "b", dtype), as_scalar(s, "s", dtype)
+    target = as_out(out, dtype)
     shape = broadcast({"a": left.shape, "b": right.shape}, None if target is None else target.shape)
     flat = all(x.shape == shape and x.flags.c_contiguous for x in (left, right))
     if flat and (target is None or target.flags.c_contiguous):
@@ -47,11 +57,12 @@ def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
         indices=size,
         inputs=(rows_a, rows_b, scale, which_a, which_b),
         shape=(len(which_a), seen[-1]),
+        dtype=dtype,
         value_shape=shape,
         grain=chunk_elements(size),
         out=target,
         elementwise=True,
-        work=24.0 * size,
+        work=3.0 * dtype.itemsize * size,
     )
 
 
@@ -64,7 +75,8 @@ def _rows(array: Array, shape: tuple[int, ...], seen: tuple[int, ...]) -> tuple[
 
 def check_triad(value: Any, a: Any, b: Any, s: Any, out: Any = None) -> None:
     """The shape, and up to 4096 elements spread over the array, to the bit."""
-    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    plan = plan_triad(a, b, s)
+    left, right, scale = np.asarray(a, plan.dtype), np.asarray(b, plan.dtype), plan.dtype.type(plan.inputs[2])
     result = np.asarray(value)
     np.broadcast_shapes(left.shape, right.shape, result.shape)
     left, right = np.broadcast_to(left, result.shape), np.broadcast_to(right, result.shape)
@@ -72,7 +84,17 @@ def check_triad(value: Any, a: Any, b: Any, s: Any, out: Any = None) -> None:
         at = (
             np.unravel_index(np.linspace(0, result.size - 1, 4096).astype(np.intp), result.shape) if result.ndim else ()
         )
-        np.testing.assert_array_equal(result[at], left[at] + np.float64(s) * right[at])
+        np.testing.assert_array_equal(result[at], left[at] + _scaled(right[at], scale))
+
+
+def _scaled(x: Array, s: Any) -> Array:
+    """s·x; of complex numbers without numpy, which fuses their products where the machine can."""
+    if x.dtype.kind != "c":
+        scaled: Array = s * x
+        return scaled
+    scaled = np.empty_like(x)
+    scaled.real, scaled.imag = s.real * x.real - s.imag * x.imag, s.real * x.imag + s.imag * x.real
+    return scaled
 
 
 @kernel(
@@ -83,7 +105,7 @@ def check_triad(value: Any, a: Any, b: Any, s: Any, out: Any = None) -> None:
     unit="byte",
     bound="memory",
 )
-def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: float, which_a: Array, which_b: Array) -> None:
+def triad(lo: int, hi: int, out: Array, a: Array, b: Array, s: Any, which_a: Array, which_b: Array) -> None:
     """Fill the elements lo..hi of out, counted through its rows, with a + s·b; touch nothing else."""
     width = out.shape[1]
     step_a, step_b = min(1, a.shape[1] - 1), min(1, b.shape[1] - 1)  # 0 along an axis that is broadcast

@@ -11,12 +11,17 @@ import numpy as np
 
 from kernels.definition import as_index, kernel
 from kernels.definition.operands import (
+    COMPLEX128,
+    FLOAT32,
+    FLOAT64,
+    INT64,
     TALL,
     WIDE,
     Array,
-    as_float64,
+    as_operand,
     as_out,
     chunk_elements,
+    dtype_of,
     square,
     tile_at,
     tiles,
@@ -25,15 +30,20 @@ from kernels.definition.plan import Plan, refine_grain
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:
-    """A copy of A with its axes in reverse order, in float64: result[l, …, j, i] = A[i, j, …, l].
+    """A copy of A with its axes in reverse order: result[l, …, j, i] = A[i, j, …, l].
 
     Shapes: any; with fewer than two axes it is a plain copy (numpy.transpose returns a view, this a new array).
-    Operands: numbers that float64 holds (integers to 2**53). float64 arrays of any strides are not copied first, except
-    to see the axes between first and last of a strided array as one; other dtypes are converted, one copy.
+    Dtype: that of A where A is an array of float64, float32, int64 or complex128; complex128 of complex64; else
+    float64, and of int64, too, where `out` holds floats.
+    Operands: numbers that the dtype holds (float64: integers to 2**53). Arrays of the dtype, of any strides, are not
+    copied first, except to see the axes between first and last of a strided array as one; others are, once.
     out: an array of the result's shape; it may overlap A.
-    Raises ValueError for an `out` of another shape and operands that float64 does not hold.
+    Raises ValueError for an `out` of another shape and operands that the dtype does not hold.
     """
-    a, target = as_float64(A, "A"), as_out(out)
+    dtype = dtype_of((A,), (FLOAT32, INT64, COMPLEX128))
+    if dtype == INT64 and isinstance(out, np.ndarray) and out.dtype.kind in "fc":
+        dtype = FLOAT64  # which refuses the integers that it does not hold
+    a, target = as_operand(A, "A", dtype), as_out(out, dtype)
     shape = a.shape[::-1]
     if target is not None and target.shape != shape:
         raise ValueError(f"out has shape {target.shape}, and the transpose has {shape}; use np.empty({shape})")
@@ -46,10 +56,11 @@ def plan_transpose(A: Any, out: Any = None) -> Plan:
         indices=count * each,
         inputs=(a.reshape(rows, count, columns), np.arange(count).reshape(middle).transpose().ravel()),
         shape=(columns, count, rows),
+        dtype=dtype,
         value_shape=shape,
         grain=max(1, round(chunk_elements(a.size) / max(1, min(columns, TALL) * min(rows, WIDE)))),
         out=target,
-        work=16.0 * a.size,
+        work=2.0 * dtype.itemsize * a.size,
     )
 
 

@@ -92,6 +92,11 @@ def measured(backend: str, out: str) -> list[str]:
         ("run matmul 10 --on prange --variant python", "prange"),
         ("run count_primes 100 --png x.png", "--png draws a matrix"),
         ("run mandelbrot 0 --png x.png", "--png draws a matrix"),
+        ("run matmul 10 --dtype float16", "--dtype must be float64, float32, complex128 or int64, not 'float16'"),
+        ("run matmul 10 --dtype complex128", "matmul does not take complex128: A must hold real numbers"),
+        ("run matmul 10 --dtype int64", "matmul does not compute in int64 (its result is float64)"),
+        ("run count_primes 100 --dtype int64", "count_primes does not compute in int64"),
+        ("run matmul 1e7 --dtype float32", "matmul of size 10000000 needs"),
         ("run matmul", "Missing argument 'SIZE'"),
         ("scale", "Missing argument 'KERNEL'"),
         ("sclae matmul", "No such command 'sclae'"),
@@ -196,6 +201,15 @@ def test_run_shortens_a_large_array(capsys):
     out = capsys.readouterr().out
     assert "float64 array of shape (1000" in out
     assert len(out.splitlines()) < 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128", "int64", "float64"])
+def test_run_in_a_dtype(dtype, capsys):
+    line = ["run", "transpose", "20", "--on", "threads", "--workers", "2", "--variant", "python", "--dtype", dtype]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    assert f"{dtype} array of shape (20, 20)" in out
+    assert re.search(r"[1-9]", out.partition("\n")[2]), "all of them are zero"
 
 
 def test_run_draws_the_mandelbrot_set(tmp_path, capsys):
