@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -142,13 +143,13 @@ def _account(run: Run, workers: int, serial: Run, waits: bool) -> tuple[dict[str
 def _details(timelines: Sequence[Timeline], middle: Sequence[int]) -> dict[str, float]:
     """The mean of what the middle rounds noted, as in the ledger; of two rounds only what both noted.
 
-    But of nested threads as much as most rounds had: they are there in each, and a chance of one round is none.
+    Of nested threads it is as much as most rounds had. They are there in every round, so what only one had is chance.
     """
     noted = [ledger.details(timeline) for timeline in timelines]
     common = [name for name in noted[middle[0]] if all(name in noted[k] for k in middle)]
     known = ledger.mean([{name: noted[k][name] for name in common} for k in middle])
     nested = [note["nested"] for note in noted if "nested" in note]
-    return known | ({"nested": sorted(nested)[(len(nested) - 1) // 2]} if "nested" in known else {})
+    return known | ({"nested": median_low(nested)} if "nested" in known else {})
 
 
 def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
