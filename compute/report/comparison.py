@@ -172,6 +172,7 @@ def _title(pair: Pair) -> str:
     p = pair.point
     sizes = dict.fromkeys(f"{q.size:,}" for q in (pair.before, pair.after) if q is not None and q.size is not None)
     size = f" · size {' and '.join(sizes)}" if sizes else ""
+    size += f" · {pair.apart}" * bool(pair.apart)
     return p.title + size + " for one worker, N times the work for N" * (p.mode == "weak")
 
 

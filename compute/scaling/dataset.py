@@ -125,6 +125,14 @@ class Point:
         mode = self.mode or "strong"
         return self.title, self.size, self.variant, self.backend, self.workers, mode, self.arguments
 
+    def is_of(self, about: Mapping[str, Any]) -> bool:
+        """Whether one of the dataset's laws or conditions is about this point, as far as that says what it is about."""
+        variants = about.get("variants") or [about.get("variant") or self.variant]
+        mine = {"kernel": self.kernel, "size": self.size, "backend": self.backend, "arguments": self.arguments}
+        mine |= {"mode": self.mode or "strong"}
+        same = all(about[name] == value for name, value in mine.items() if name in about)
+        return same and about.get("file") == self.file and self.variant in variants
+
     @property
     def name(self) -> str:
         """`triad 1,000 · nogil · threads 2`"""

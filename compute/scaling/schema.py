@@ -299,6 +299,7 @@ LAW: dict[str, FieldType] = {
     "cpus": COUNT,
     "chunks": COUNT,
     "chunks_of": COUNT,
+    "arguments": TEXT,
     "assumption": TEXT,  # this and the next are in files of before, which hold words in place of left_out
     "sentences": TEXTS,
     "file": TEXT,

@@ -11,7 +11,7 @@ from compute.scaling.laws.prospects import tell_assumption, tell_law
 
 COUNTS = np.array([1.0, 2, 4, 8])
 MANY = np.array([1.0, 2, 3, 4, 6, 8, 12, 16])
-ONE_WORKER = ("mandelbrot", 512, "nogil", "threads", 1)
+ONE_WORKER = laws.point_key(a_point("threads", 1))
 ROUNDS = 12
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from example_points import MACHINE, a_point
 
+from compute.report import comparison
+from compute.report.comparison import Compared
 from compute.scaling.comparing import machines
 from compute.scaling.comparing.gate import Limits, judge_pairs
 from compute.scaling.comparing.pairs import pair_up, same_measurement
@@ -331,3 +333,30 @@ def test_runs_of_one_process_are_no_regression_by_less_than_processes_differ_by(
         assert outcome(of(1, 1, "strong"), of(factor, 2, "strong"), slowdown=0.02) == "regression"
     assert outcome(of(1, 1), of(1.2, 2), slowdown=0.02) == "regression"
     assert outcome(of(1, 1), of(1, 2)) == "fine"
+
+
+def with_two_arguments(factor=1.0, seed=0):
+    """The same kernel and size with s=1, and with s=2, which takes so many times as long."""
+    parts = (a_file(1.0, seed=seed, arguments="s=1"), a_file(factor, seed=seed + 20, arguments="s=2"))
+    return Scaling(tuple(p for part in parts for p in part.points), MACHINE)
+
+
+def test_points_of_several_arguments_are_compared_with_those_of_the_same():
+    findings = judge_pairs(pair_up(with_two_arguments(), after := with_two_arguments(1.5, 5)), after, Limits()).findings
+    assert {finding.pair.name: finding.outcome for finding in findings} == {
+        "mandelbrot 512 (s=1) · serial · nogil · 1 worker": "fine",
+        "mandelbrot 512 (s=1) · threads · nogil · 2 workers": "fine",
+        "mandelbrot 512 (s=2) · serial · nogil · 1 worker": "regression",
+        "mandelbrot 512 (s=2) · threads · nogil · 2 workers": "regression",
+    }
+    assert [pair.apart for pair in pair_up(A, a_file(seed=5))] == ["", ""]
+    table = comparison.compared(Compared(("a", "b"), (after, after), (pair_up(with_two_arguments(), after),)))
+    rows = {section.title: len(section.sheet.rows) for section in table.sections if section.sheet}
+    assert rows == {"mandelbrot · size 512 · s=1": 2, "mandelbrot · size 512 · s=2": 2}
+
+
+def test_arguments_that_one_file_does_not_tell_pair_by_size():
+    pairs = pair_up(A, a_file(seed=5, arguments="s=1"))
+    assert [pair.problem for pair in pairs] == [None, None]
+    one_more = pair_up(a_file(arguments="s=1"), with_two_arguments(seed=5))
+    assert [pair.problem for pair in one_more] == [None, "it is in the second file only"] * 2

@@ -15,6 +15,7 @@ from exact_laws import (
     threads,
     usl_times,
 )
+from example_points import a_point
 
 from compute.scaling import laws
 from compute.scaling.laws import simulation
@@ -174,7 +175,7 @@ def test_without_a_law_the_replay_stands_alone():
 def test_the_chunks_of_the_fewest_workers_are_replayed_with_startup_and_caller():
     points = threads({1: 0.3, 2: 0.15}, serial=0.3)
     points[-1] = replace(points[-1], ledger={"startup": 0.02}, sections={"plan": 0.05})
-    of_serial, of_two = ("mandelbrot", 512, "nogil", "serial", 1), ("mandelbrot", 512, "nogil", "threads", 2)
+    of_serial, of_two = (laws.point_key(a_point(backend, n)) for backend, n in (("serial", 1), ("threads", 2)))
     chunks = {of_two: [0.2] * 2, of_serial: [0.1] * 3, ONE_WORKER: []}
     found = only(points, chunk_seconds=chunks)
     expected = simulation.replay([0.1] * 3, 4, startup=0.01, serial=0.05).speedup

@@ -11,6 +11,7 @@ from compute.scaling import words
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables import breakdown, notes, table
+from compute.scaling.tables.screen import screen
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,32 @@ def a_round(n, marked=None, **what):
 )  # fmt: skip
 def test_disturbed_rounds_are_counted_with_what_disturbed_them(conditions, told):
     assert [note for note in notes.other_lines([a_point()], conditions) if "disturbed" in note] == told
+
+
+def with_two_arguments():
+    points = [
+        a_point(backend, n, [seconds] * 6, arguments=words, mode="strong")
+        for words, factor in (("s=1", 1.0), ("s=2", 1.5))
+        for backend, n, seconds in (("serial", 1, factor), ("threads", 2, 0.5 * factor))
+    ]
+    trial = {"kernel": "mandelbrot", "size": 512, "mode": "strong", "variants": ["nogil"]}
+    rounds = [trial | {"arguments": "s=1", "round": 1, "marked": None}]
+    rounds += [trial | {"arguments": "s=2", "round": 1, "marked": "others used 0.8"}]
+    law = {"kernel": "mandelbrot", "size": 512, "variant": "nogil", "backend": "threads", "mode": "strong"}
+    sentences = [law | {"arguments": words, "sentences": [f"of {words}"]} for words in ("s=1", "s=2")]
+    return Scaling(compare_points(points), laws=tuple(sentences), conditions=tuple(rounds))
+
+
+def test_several_arguments_of_one_size_are_tables_of_their_own_with_their_own_rounds_and_laws():
+    groups = table.groups(with_two_arguments())
+    assert [group.title for group in groups] == [f"mandelbrot · size 512 · s={n} · median of 6 rounds" for n in (1, 2)]
+    assert [[note for note in group.notes if "disturbed" in note] for group in groups] == [
+        [], ["The only round was disturbed (others used 0.8)."]
+    ]  # fmt: skip
+    assert [[remark.text for remark in group.laws] for group in groups] == [["of s=1"], ["of s=2"]]
+    lines = screen(with_two_arguments()).lines
+    assert [line.title for line in lines] == ["mandelbrot 512 (s=1)", "mandelbrot 512 (s=2)"]
+    assert [line.alone.seconds for line in lines] == [1.0, 1.5]
 
 
 def test_what_measuring_costs_is_said_once():

@@ -55,7 +55,7 @@ def figures(group: Group, dataset: Dataset) -> dict[str, Any]:
         ],
         "points": [_point(p, ways, _baseline(p, points), p in most) for p in points],
         "laws": list(_laws(points, ways, dataset.laws)),
-        "disturbed": [_disturbed(points[0], v, dataset.conditions) for v in variants],
+        "disturbed": [_disturbed([p for p in points if p.variant == v], dataset.conditions) for v in variants],
     }
 
 
@@ -120,9 +120,8 @@ def speedups_of_rounds(p: Point, baseline: Point | None) -> list[float]:
 def _laws(
     points: Sequence[Point], ways: Sequence[tuple[str, str]], laws: Iterable[Mapping[str, Any]]
 ) -> Iterable[dict[str, Any]]:
-    of: dict[tuple[Any, ...], Point] = {(p.kernel, p.file, p.size, p.backend, p.variant): p for p in points}
     for law in laws:
-        p = of.get(tuple(law.get(key) for key in ("kernel", "file", "size", "backend", "variant")))
+        p = next((p for p in points if p.is_of(law)), None)
         name = curves.name_of(law)
         baseline = _baseline(p, points) if p else None
         if p is None or name is None or baseline is None:
@@ -148,9 +147,9 @@ def _grid(most: int) -> list[float]:
     return [most ** (k / STEPS) for k in range(STEPS + 1)] if most > 1 else [1]
 
 
-def _disturbed(p: Point, variant: str, conditions: Iterable[Mapping[str, Any]]) -> list[int]:
-    here = [c for c in conditions if c.get("marked") and (c.get("kernel"), c.get("file")) == (p.kernel, p.file)]
-    rounds = [c.get("round") for c in here if c.get("variant") in (variant, None)]
+def _disturbed(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> list[int]:
+    marked = (condition for condition in conditions if condition.get("marked"))
+    rounds = [condition.get("round") for condition in marked if any(p.is_of(condition) for p in points)]
     return sorted({n for n in rounds if isinstance(n, int) and n > 0})
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compute.scaling import statistics
@@ -14,6 +15,8 @@ from compute.scaling.statistics import FEWEST_ROUNDS, Interval
 from compute.scaling.words import amount, listed
 
 Configuration = tuple[str, str, str, int, str]
+Work = tuple[int | None, str | None]  # size and arguments
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object among the arguments: another one in every process
 COUNTED = ("indices", "items")  # the units where nobody named one: what one of them costs may depend on the size
 
 
@@ -26,6 +29,7 @@ class Pair:
               shift), because the rounds of two files do not pair. interval: 95 %, None with too few samples.
     expected: that ratio as the controls foretell it, with its interval; None where they do not.
     scaled:   the ratio over what was expected: what is left when the machines' speeds are taken out.
+    apart:    the arguments, where a file has several points that differ in nothing else; else "".
     """
 
     before: Point | None
@@ -35,6 +39,7 @@ class Pair:
     interval: Interval | None = None
     expected: tuple[float, Interval] | None = None
     scaled: tuple[float, Interval] | None = None
+    apart: str = ""
 
     @property
     def point(self) -> Point:
@@ -48,6 +53,7 @@ class Pair:
         """`triad 1,000,000 · threads · nogil · 2 workers`"""
         p = self.point
         size = f" {p.size:,}" if p.size is not None else ""
+        size += f" ({self.apart})" * bool(self.apart)
         return f"{p.title}{size} · {p.backend} · {p.variant} · {p.workers} worker{'s' * (p.workers != 1)}"
 
     def at(self, level: float, by_controls: bool) -> Interval | None:
@@ -72,18 +78,32 @@ def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tup
     ValueError where a file holds a configuration twice: one of them would be compared and the other forgotten.
     """
     one, other = _by_configuration(before, "first", kernels), _by_configuration(after, "second", kernels)
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     for configuration in one | other:
         left, right = one.get(configuration, {}), other.get(configuration, {})
-        found += [_compare(left[size], right[size]) for size in left if size in right]
-        lone = [p for size, p in left.items() if size not in right]
-        lone_after = [p for size, p in right.items() if size not in left]
-        if len(lone) == len(lone_after) == 1:
-            found.append(_of_two_sizes(lone[0], lone_after[0]))
-            continue
-        found += [Pair(p, None, "it is in the first file only") for p in lone]
-        found += [Pair(None, p, "it is in the second file only") for p in lone_after]
-    return tuple(found)
+        counts = [Counter(size for size, _ in works) for works in (left, right)]
+        for pair in _pairs_of(left, right):
+            several = any(count[pair.point.size] > 1 for count in counts)
+            pairs.append(replace(pair, apart=_arguments(pair.point) or "") if several else pair)
+    return tuple(pairs)
+
+
+def _pairs_of(before: Mapping[Work, Point], after: Mapping[Work, Point]) -> Iterator[Pair]:
+    """The pairs of one configuration: of the same work, then of those that are alone with their size, or at all."""
+    yield from (_compare(before[work], after[work]) for work in before if work in after)
+    lone = [p for work, p in before.items() if work not in after]
+    lone_after = [p for work, p in after.items() if work not in before]
+    for size in dict.fromkeys(p.size for p in lone):
+        mine, other = [p for p in lone if p.size == size], [p for p in lone_after if p.size == size]
+        if len(mine) == len(other) == 1:
+            yield _compare(mine[0], other[0])
+            lone.remove(mine[0])
+            lone_after.remove(other[0])
+    if len(lone) == len(lone_after) == 1:
+        yield _of_two_sizes(lone[0], lone_after[0])
+        return
+    yield from (Pair(p, None, "it is in the first file only") for p in lone)
+    yield from (Pair(None, p, "it is in the second file only") for p in lone_after)
 
 
 def same_measurement(before: Dataset, after: Dataset) -> bool:
@@ -94,23 +114,26 @@ def same_measurement(before: Dataset, after: Dataset) -> bool:
 
 
 def _configuration(p: Point) -> Configuration:
-    """What a point is of, its size aside. Files of before there was weak scaling do not name the mode."""
+    """What a point is of, its work aside. Files of before there was weak scaling do not name the mode."""
     return p.title, p.variant, p.backend, p.workers, p.mode or "strong"
 
 
-def _by_configuration(
-    dataset: Dataset, which: str, kernels: Sequence[str]
-) -> dict[Configuration, dict[int | None, Point]]:
-    found: dict[Configuration, dict[int | None, Point]] = {}
+def _arguments(p: Point) -> str | None:
+    return None if p.arguments is None else ADDRESS.sub("", p.arguments)
+
+
+def _by_configuration(dataset: Dataset, which: str, kernels: Sequence[str]) -> dict[Configuration, dict[Work, Point]]:
+    found: dict[Configuration, dict[Work, Point]] = {}
     for p in dataset.points:
         if kernels and p.kernel not in kernels and p.title not in kernels:
             continue
-        sizes = found.setdefault(_configuration(p), {})
-        if p.size in sizes:
+        works = found.setdefault(_configuration(p), {})
+        work = p.size, _arguments(p)
+        if work in works:
             raise ValueError(
                 f"the {which} file holds {Pair(None, p).name} twice; give a file of one measurement, written by nfold"
             )
-        sizes[p.size] = p
+        works[work] = p
     return found
 
 
@@ -144,7 +167,7 @@ def _of_two_sizes(before: Point, after: Point) -> Pair:
 
 def _other_work(before: Point, after: Point) -> str | None:
     """Why the two are not two measurements of the same work."""
-    told = [re.sub(r" at 0x[0-9a-f]+", "", p.arguments) for p in (before, after) if p.arguments is not None]
+    told = [arguments for p in (before, after) if (arguments := _arguments(p)) is not None]
     if len(set(told)) == 2:
         return f"the arguments differ: {told[0]} and {told[1]}"
     if before.unit and after.unit and before.work and after.work:

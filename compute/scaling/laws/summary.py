@@ -23,13 +23,13 @@ from compute.traits import SERIAL
 
 FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured
 
-PointKey = tuple[str, int | None, str, str, int]
+PointKey = tuple[object, ...]
 Seconds = Sequence[float] | np.ndarray[Any, Any]
 
 
 def point_key(p: Point) -> PointKey:
-    """(kernel, size, variant, backend, workers): the key under which `fit_laws` looks for a point's chunk seconds."""
-    return p.kernel, p.size, p.variant, p.backend, p.workers
+    """The key under which `fit_laws` looks for a point's chunk seconds."""
+    return p.configuration
 
 
 def fit_laws(
@@ -41,7 +41,7 @@ def fit_laws(
     ticket: float = simulation.ALONE,
     contended: float = simulation.CONTENDED,
 ) -> tuple[Mapping[str, Any], ...]:
-    """One mapping, plain enough for JSON, for each (kernel, size, variant, backend, mode) of two worker counts or more.
+    """One mapping, plain enough for JSON, for each configuration of two worker counts or more.
 
     chunk_seconds: CPU seconds of a run's chunks in ticket order, by `point_key`, as far as they were recorded; the
                    fewest workers' are replayed, because those were slowed least by others.
@@ -54,7 +54,7 @@ def fit_laws(
     one worker is not read as a serial fraction. In mode "weak" times are of a unit of work: seconds / workers.
     Every figure x has x_ci, its 95 % interval; None in it, or for x, means without bound.
 
-    kernel, size, variant, backend, mode, baseline
+    kernel, size, variant, backend, mode, arguments, baseline
     counts:     the worker counts that were used; rounds: how many
     karp_flatt: [[N, e], …] for N above 1
     trend:      "flat": a serial fraction; "rising": overhead or imbalance; "falling": a cost that two workers pay
@@ -74,16 +74,16 @@ def fit_laws(
     chunks:     how many were replayed, of a run on chunks_of workers; both None without chunks
     """
     points = list(points)
-    serial = {(p.kernel, p.size, p.variant, p.mode): p for p in points if p.backend == SERIAL}
+    serial = {(*p.group, p.variant, p.mode, p.arguments): p for p in points if p.backend == SERIAL}
     groups: dict[tuple[Any, ...], dict[int, Point]] = {}
     for p in points:
         if p.backend != SERIAL:
-            groups.setdefault((p.kernel, p.size, p.variant, p.backend, p.mode), {})[p.workers] = p
+            groups.setdefault((*p.group, p.variant, p.mode, p.arguments, p.backend), {})[p.workers] = p
     fitted = []
-    for (kernel, size, variant, _, mode), by_workers in groups.items():
+    for (*work, _), by_workers in groups.items():
         left_out = [n for n in sorted(by_workers) if cpus is not None and n > cpus]
         own = {n: p for n, p in by_workers.items() if n not in left_out}
-        group = _PointsByWorkers.from_points(own, serial.get((kernel, size, variant, mode)))
+        group = _PointsByWorkers.from_points(own, serial.get(tuple(work)))
         if group is not None:
             replays = _Replays.from_chunks(group, chunk_seconds or {}, roof, ticket, contended)
             fitted.append(_laws(group, replays, left_out, cpus))
@@ -181,6 +181,7 @@ def _laws(
         "variant": p.variant,
         "backend": p.backend,
         "mode": p.mode or "strong",
+        "arguments": p.arguments,
         "baseline": SERIAL if group.serial else ONE_WORKER,
         "counts": counts,
         "rounds": timings.rounds,

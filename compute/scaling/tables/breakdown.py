@@ -85,9 +85,8 @@ def _factor_cells(p: Point) -> dict[str, str]:
 
 def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
     """What the laws say of these points' configurations, in their order; what holds for all of them is said once."""
-    order = list(dict.fromkeys((p.kernel, p.file, p.size, p.backend, p.variant) for p in points))
-    mine = [law for law in fitted if _configuration(law) in order]
-    mine.sort(key=lambda law: order.index(_configuration(law)))
+    mine = [law for law in fitted if _place(law, points) is not None]
+    mine.sort(key=lambda law: _place(law, points) or 0)
     assumptions = {tell_assumption(law) for law in mine}
     assumed = assumptions.pop() if len(mine) > 1 and len(assumptions) == 1 else ""
     sentences = [tell_law(law, with_assumption=not assumed) for law in mine]
@@ -102,5 +101,6 @@ def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterab
         yield Remark("Assumed", assumed)
 
 
-def _configuration(law: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(law.get(key) for key in ("kernel", "file", "size", "backend", "variant"))
+def _place(law: Mapping[str, Any], points: Sequence[Point]) -> int | None:
+    """The number of the first point that a law is about; None where it is about none of these."""
+    return next((number for number, p in enumerate(points) if p.is_of(law)), None)

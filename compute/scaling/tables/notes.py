@@ -126,8 +126,7 @@ def _rates(points: Sequence[Point]) -> Iterable[str]:
 
 def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     """`3 of 12 rounds were disturbed (the worst: other processes used 0.80 of 2 CPUs).`"""
-    of, variants = (points[0].kernel, points[0].file), {p.variant for p in points}
-    here = [c for c in conditions if (c.get("kernel"), c.get("file")) == of and c.get("variant") in {*variants, None}]
+    here = [condition for condition in conditions if any(p.is_of(condition) for p in points)]
     marked = [c for c in here if c.get("marked")]
     if not marked:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from compute.scaling import statistics
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.tables.reasons import Reason, Reasons, find_reasons, reached
-from compute.scaling.tables.table import parts
+from compute.scaling.tables.table import parts, tell_apart
 from compute.scaling.words import percent, ratio, seconds
 from compute.texts import shown
 
@@ -119,7 +119,10 @@ def screen(dataset: Dataset) -> Screen:
     groups = parts(dataset)
     ways = _ways(dataset.points)
     titles = Counter(points[0].title for points in groups)
-    lines = [_line(points, ways, several=titles[points[0].title] > 1) for points in groups]
+    lines = [
+        _line(points, ways, arguments, several=titles[points[0].title] > 1)
+        for points, arguments in zip(groups, tell_apart(groups), strict=True)
+    ]
     known = find_reasons([way.label for way in ways], [line.title for line in lines], _points(lines), _best(lines))
     lines = [_lettered(line, number, known) for number, line in enumerate(lines)]
     cells = [cell for line in lines for cell in line.cells if cell]
@@ -143,9 +146,10 @@ def _ways(points: Iterable[Point]) -> list[Way]:
     return sorted(found, key=lambda way: way.is_plain)
 
 
-def _line(points: Sequence[Point], ways: Sequence[Way], several: bool) -> Line:
+def _line(points: Sequence[Point], ways: Sequence[Way], arguments: str, several: bool) -> Line:
     size = points[0].size
     title = f"{points[0].title} {size:,}" if several and size is not None else points[0].title
+    title += f" ({arguments})" * bool(arguments)
     serial = {p.variant: p for p in points if _is_alone(p)}
     plain = next((way.variant for way in ways if way.is_plain and way.variant in serial), None)
     alone = serial[plain] if plain else next(iter(serial.values()), None)

@@ -6,6 +6,7 @@ compute.report lays the same cells out on a terminal, as Markdown and as HTML; `
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,19 +47,31 @@ class Group:
 def groups(dataset: Dataset) -> list[Group]:
     """A group for each of the dataset's `parts`."""
     alone = len({p.title for p in dataset.points}) == 1
-    return [_group(points, dataset, alone) for points in parts(dataset)]
+    separate = parts(dataset)
+    named = zip(separate, tell_apart(separate), strict=True)
+    return [_group(points, arguments, dataset, alone) for points, arguments in named]
 
 
 def parts(dataset: Dataset) -> list[list[Point]]:
-    """The points by kernel and file, in the order in which they were measured; by size where a variant has several."""
+    """The points by kernel and file, in the order in which they were measured.
+
+    Where a variant has several sizes, or several arguments of one size, each has a part of its own.
+    """
     by_kernel: dict[str, list[Point]] = {}
     for point in dataset.points:
         by_kernel.setdefault(point.title, []).append(point)
-    return [_sorted(part) for points in by_kernel.values() for part in _by_size(points)]
+    by_size = [part for points in by_kernel.values() for part in _split(points, "size")]
+    return [_sorted(part) for points in by_size for part in _split(points, "arguments")]
 
 
-def _group(points: Sequence[Point], dataset: Dataset, alone: bool) -> Group:
-    title = _title(points)
+def tell_apart(separate: Sequence[Sequence[Point]]) -> list[str]:
+    """The arguments of each part that has the kernel and size of another one; "" of the others."""
+    counts = Counter((points[0].title, points[0].size) for points in separate)
+    return [(points[0].arguments or "") * (counts[points[0].title, points[0].size] > 1) for points in separate]
+
+
+def _group(points: Sequence[Point], arguments: str, dataset: Dataset, alone: bool) -> Group:
+    title = _title(points, arguments)
     return Group(
         title,
         _sheet(title, points),
@@ -69,13 +82,13 @@ def _group(points: Sequence[Point], dataset: Dataset, alone: bool) -> Group:
     )
 
 
-def _by_size(points: list[Point]) -> list[list[Point]]:
-    if len({(p.variant, p.size) for p in points}) == len({p.variant for p in points}):
+def _split(points: list[Point], by: str) -> list[list[Point]]:
+    if len({(p.variant, getattr(p, by)) for p in points}) == len({p.variant for p in points}):
         return [points]  # python is measured at a smaller size than nogil: still one story
-    by_size: dict[int | None, list[Point]] = {}
+    split: dict[object, list[Point]] = {}
     for point in points:
-        by_size.setdefault(point.size, []).append(point)
-    return list(by_size.values())
+        split.setdefault(getattr(point, by), []).append(point)
+    return list(split.values())
 
 
 def heading(dataset: Dataset, versions: bool = True) -> str:
@@ -114,7 +127,7 @@ def plain(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def _title(points: Sequence[Point]) -> str:
+def _title(points: Sequence[Point], arguments: str) -> str:
     """`count_primes · size 1,000,000 · median of 12 rounds`; a size a variant where they differ."""
     sizes = {p.variant: f"{p.size:,}" for p in points if p.size is not None}
     title = points[0].title
@@ -122,6 +135,7 @@ def _title(points: Sequence[Point]) -> str:
         title += f" · size {next(iter(sizes.values()))}"
     elif sizes:
         title += " · size " + ", ".join(f"{size} ({variant})" for variant, size in sizes.items())
+    title += f" · {arguments}" * bool(arguments)
     if any(p.mode == "weak" for p in points):
         title += " for one worker, N times the work for N"
     rounds = sorted({p.rounds for p in points if p.rounds})
