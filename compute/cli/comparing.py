@@ -151,7 +151,7 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
     """The files and their pairs. ValueError where one is twice there, or where they have nothing in common."""
     from compute.report.comparison import Compared
     from compute.scaling import imported
-    from compute.scaling.comparing.gate import UNSHARED, unknown_kernels
+    from compute.scaling.comparing.gate import unknown_kernels
     from compute.scaling.comparing.pairs import pair_up, same_measurement
 
     datasets = [imported.read(path, every=True) for path in files]
@@ -176,10 +176,6 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
             )
         ready = [pair for pair in found if pair.problem is None]
         if by_controls and ready and not any(pair.expected for pair in ready):
-            if all(p is not None and p.controls for pair in ready for p in (pair.before, pair.after)) and any(
-                pair.before and pair.before.memory_share is None for pair in ready
-            ):
-                raise ValueError(f"{str(files[0])!r}: {UNSHARED}; measure both on one machine")
             raise ValueError(
                 f"{str(files[0])!r} and {str(path)!r} do not both hold controls to scale by; measure again with this"
                 " version of nfold, at least 6 rounds"

@@ -43,6 +43,8 @@ def _of_point(p: Point) -> Iterator[str]:
     ):
         if says is not None and follows is not None and not _near(says, follows):
             yield f"{name!r} is {says:.6g}, and {of} is {follows:.6g}"
+    if p.controls and p.memory_share is None:
+        yield "'controls' are there without 'memory_share', which says how much of them a run should take"
     for name, value, interval in (
         ("seconds", p.seconds, p.seconds_ci),
         ("speedup", p.speedup, p.speedup_ci),

@@ -57,6 +57,10 @@ CONTRADICTIONS = [
     (put("workers", 2**63), f"{NAMED}: 'workers' must be a whole number from 1 on, not 9223372036854775808"),
     (put("chunks", -1), "'chunks' must be a whole number from 0 on, not -1"),
     (put("work", "NaN"), "'work' must be a number from 0 on, not \"NaN\""),
+    (
+        lambda data, p: p.update(controls={"compute": 1.0}, memory_share=None),
+        f"{NAMED}: 'controls' are there without 'memory_share'",
+    ),
     (times("seconds", 2), f"{NAMED}: 'seconds' is .*, and the median of 'samples' is "),
     (times("efficiency", 1.1), "'efficiency' is .*, and 'speedup' over 'workers' is "),
     (times("attainable", 1.1), "'attainable' is .*, and 'speedup' over 'ceiling' is "),

@@ -254,18 +254,6 @@ def test_without_controls_there_is_nothing_to_scale_by():
     assert outcome(before, after, by_controls=True) == "inconclusive"  # computing says nothing of memory
 
 
-def test_where_nobody_measured_how_much_it_streams_memory_the_controls_foretell_nothing():
-    controls = {**QUIET, **{name.replace("compute", "memory"): seconds for name, seconds in QUIET.items()}}
-    slower = {name: 1.1 * seconds if "memory" in name else seconds for name, seconds in controls.items()}
-    before = a_file(controls=controls, memory_share=None)
-    after = a_file(1.1, seed=5, controls=slower, memory_share=None)
-    assert [pair.expected for pair in pair_up(before, after)] == [None, None]
-    assert outcome(before, after, by_controls=True) == "inconclusive"
-    assert all("streams memory was not measured" in reason for reason in reasons(before, after, by_controls=True))
-    assert outcome(before, after) == "inconclusive"  # it may be what slowed it
-    assert outcome(before, a_file(1.1, seed=5, controls=controls, memory_share=None)) == "regression"
-
-
 def test_what_others_may_have_done_is_no_regression_and_hides_none():
     disturbed = {"contaminated": 11, "evidence": {"cpus": 2, "others": 1.0}}
     before = a_file()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from compute.scaling.dataset import Point
 from compute.scaling.statistics import Interval, combined
 
@@ -15,11 +13,8 @@ IGNORED = 0.01  # of a run: a control for less of it need not be known
 def expected_ratio(before: Point, after: Point) -> Ratio | None:
     """after's seconds over before's, as the controls foretell it, with its 95 % interval; None where they cannot.
 
-    A run is held by computing and by memory, as its memory_share says, and by waits, which no machine shortens. Where
-    that share was not measured, nothing is foretold.
+    A run is held by computing and by memory, as its memory_share says, and by waits, which no machine shortens.
     """
-    if before.memory_share is None:
-        return None
     parts = _parts(before)
     found = {kind: _control_ratio(before, after, kind) for kind, part in parts.items() if part > IGNORED}
     known = {kind: ratio for kind, ratio in found.items() if ratio is not None}
@@ -36,13 +31,6 @@ def expected_ratio(before: Point, after: Point) -> Ratio | None:
         for column in zip(*((ratio, *interval) for ratio, interval in known.values()), strict=True)
     )
     return value, (low, high)
-
-
-def possible_ratios(before: Point, after: Point) -> list[Ratio]:
-    """What expected_ratio may be: where the share is not known, that of computing alone, and that of memory alone."""
-    shares = (0.0, 1.0) if before.memory_share is None else (before.memory_share,)
-    found = (expected_ratio(replace(before, memory_share=share), after) for share in shares)
-    return [ratio for ratio in found if ratio is not None]
 
 
 def _parts(p: Point) -> dict[str, float]:

@@ -20,7 +20,6 @@ from typing import Literal
 
 from compute.scaling import statistics
 from compute.scaling.comparing import reached
-from compute.scaling.comparing.controls import possible_ratios
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.derive import Baselines
@@ -34,7 +33,6 @@ Doubt = Literal["alone", "few", "disturbed", "near"]
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
 MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
-UNSHARED = "which part of its time it streams memory was not measured, so the controls do not say how fast it should be"
 UNTESTED = "no point of the second file can have an efficiency; measure with 2 workers or more"
 ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
 ONE_SIDED = "only one file has controls, so nobody knows whether the machine has changed; measure both in the same way"
@@ -141,14 +139,11 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
         return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, ONE_SIDED)
     raw = _slower(pair, limits.slowdown, level, by_controls=False)
     # Where the machine was faster or slower than before, only what holds with and without that is believed.
-    for expected in possible_ratios(pair.before, pair.after):
-        moved = drifted(expected, limits.slowdown)
-        scaled = _slower(pair.scaled_by(expected), limits.slowdown, level, by_controls=True) if moved else raw
-        if scaled.outcome != raw.outcome:
-            break
-    else:
+    if pair.expected is None or not drifted(pair.expected, limits.slowdown):
         return raw
-    by = expected[0] - 1
+    if _slower(pair, limits.slowdown, level, by_controls=True).outcome == raw.outcome:
+        return raw
+    by = pair.expected[0] - 1
     reason = (
         f"the controls took {abs(by):.0%} {'longer' if by > 0 else 'less'} as well, so the machine itself has changed;"
         " measure both again, side by side, or scale by the controls"
@@ -256,8 +251,6 @@ def _no_controls(pair: Pair) -> str:
     lacking = [
         which for which, p in (("first", pair.before), ("second", pair.after)) if p is not None and not p.controls
     ]
-    if not lacking and pair.before is not None and pair.before.memory_share is None:
-        return f"{UNSHARED}; measure both on one machine"
     files = f"the {' and the '.join(lacking)} file" if lacking else "a file"
     return f"{files} has no controls of this kind with an interval; measure again with this version"
 

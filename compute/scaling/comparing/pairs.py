@@ -65,12 +65,6 @@ class Pair:
             return interval
         return statistics.combined(ratio, interval, *self.expected)[1] if self.expected else None
 
-    def scaled_by(self, expected: tuple[float, Interval]) -> Pair:
-        """The same, with this ratio taken for what the controls foretell."""
-        assert self.ratio is not None
-        assert self.interval is not None
-        return replace(self, expected=expected, scaled=statistics.combined(self.ratio, self.interval, *expected))
-
 
 def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tuple[Pair, ...]:
     """Every point of both files with its counterpart, in the order of the first file; of these kernels, or of all.
@@ -144,9 +138,9 @@ def _compare(before: Point, after: Point) -> Pair:
     ratio, interval = statistics.shift(after.samples, before.samples)
     if interval is None:
         return Pair(before, after, _too_few(before, after), ratio)
-    pair = Pair(before, after, None, ratio, interval)
     expected = expected_ratio(before, after)
-    return pair.scaled_by(expected) if expected else pair
+    scaled = statistics.combined(ratio, interval, *expected) if expected else None
+    return Pair(before, after, None, ratio, interval, expected, scaled)
 
 
 def _of_two_sizes(before: Point, after: Point) -> Pair:
