@@ -6,14 +6,19 @@ import contextlib
 import errno
 import os
 import re
+import select
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from compute.scaling.words import in_bytes
 
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # opening a pipe otherwise waits for its other end, for ever
 StrPath = str | os.PathLike[str]
+READER = 30.0  # s that a pipe waits for somebody to read it, and one that is read for somebody to write
+STANDARD = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may
 
 
@@ -89,8 +94,10 @@ def write(path: StrPath, content: str | bytes) -> None:
     try:
         descriptor = _descriptor(path)
         if descriptor is not None or _is_stream(_mode(path)):
-            target = os.dup(descriptor) if descriptor is not None else os.open(path, os.O_WRONLY)
+            target = _opened(path) if descriptor is None else os.dup(descriptor)
             with os.fdopen(target, "wb") as stream:
+                if _AT_ONCE:
+                    os.set_blocking(target, True)
                 stream.write(data)
         else:
             _replace(Path(os.path.realpath(path)), data)  # through a symbolic link, not over it
@@ -108,10 +115,40 @@ def write_all(*contents: tuple[StrPath | None, Callable[[], str | bytes]]) -> No
         try:
             if path is not None:
                 write(path, content())
-        except OSError as error:
+        except Exception as error:
             errors.append(error)
     if errors:
         raise ExceptionGroup("not everything could be written", errors)
+
+
+def _opened(path: str) -> int:
+    """A descriptor of a pipe or a device to write to. OSError where nobody reads a pipe, and nobody comes to."""
+    until = time.monotonic() + READER
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | _AT_ONCE)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(_mode(path) or 0):
+                raise
+            if time.monotonic() > until:
+                raise OSError(errno.ENXIO, "nobody reads this pipe") from None
+        time.sleep(0.05)
+
+
+def read(path: StrPath, most: int) -> bytes:
+    """What a file, a pipe or a device holds. OSError where that is more than `most` bytes, or nobody writes to it."""
+    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as stream:
+        if _AT_ONCE:
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                (written := select.poll()).register(descriptor, select.POLLIN)
+                if not written.poll(1000 * READER):
+                    raise OSError(errno.ENXIO, "nobody writes to this pipe")
+            os.set_blocking(descriptor, True)
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {in_bytes(most)}")
+    return data
 
 
 def _replace(target: Path, data: bytes) -> None:
@@ -153,10 +190,15 @@ def _descriptor(path: str) -> int | None:
     """The open descriptor that the path names, such as /dev/fd/3, or that goes to the same file as standard output.
 
     It is written to as it is. Opening /dev/fd/3 anew would begin at the start of the file that a shell has put there.
-    Replacing the file of standard output would lose what was printed before.
+    Replacing the file of standard output would lose what was printed before. OSError where the shell has closed it:
+    another file may have its number by now.
     """
+    path = STANDARD.get(path, path)
     if match := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", path):
-        return int(match[1])
+        number = int(match[1])
+        if number in (1, 2) and (sys.__stdout__, sys.__stderr__)[number - 1] is None:
+            raise OSError(errno.EBADF, "it is closed")
+        return number
     for stream in (sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno())):

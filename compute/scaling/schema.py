@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from compute import texts
@@ -17,6 +17,7 @@ SCHEMA = "nfold/1"
 REMEDY = "give the file as it was written, or measure again"
 BESIDE = "mode", "rounds", "contaminated", "controls"  # without them nobody knows how far evidence goes
 DEEPEST = 32  # objects and lists within each other: nfold writes six
+LARGEST = 2**27  # bytes of a file: a thousand times what nfold writes
 MOST, MOST_DIGITS = 1e100, 4000  # of any number, so that what is worked out from several is one as well
 SHORTEST, LONGEST = 1e-12, 1e12  # s: no clock tells less, and no program ran for longer
 
@@ -56,7 +57,7 @@ def read_object(path: files.StrPath) -> dict[str, Any]:
     name = str(path)
     path = texts.visible(name)
     try:
-        text = Path(name).read_text("utf-8")
+        text = files.read(name, LARGEST).decode()
     except FileNotFoundError:
         raise ValueError(f"there is no file {name!r}; measure one with --json {path}") from None
     except (OSError, ValueError) as error:
@@ -103,7 +104,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; ValueError where it says something twice: readers would differ in which of them they believe."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"an object in it has {twice!r} twice")
     return made
 
@@ -128,13 +129,14 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
 
 
-def _check_range(value: Any, path: str, where: str = "") -> None:
+def _check_range(value: Any, path: str, where: tuple[Any, ...] = ()) -> None:
     """ValueError that names the first number with which nothing could be worked out."""
     if isinstance(value, int | float) and not abs(value) <= MOST:
-        raise ValueError(f"{path}:{where} is {_shown(value)}, which is out of range; {REMEDY}")
+        names = "".join(f" {name!r}" for name in where)
+        raise ValueError(f"{path}:{names} is {_shown(value)}, which is out of range; {REMEDY}")
     for name, part in _parts(value):
         if not isinstance(part, str | bool | None):
-            _check_range(part, path, f"{where} {name!r}")
+            _check_range(part, path, (*where, name))
 
 
 def _item(data: Mapping[str, Any], key: str, kind: type, path: Any) -> Any:
