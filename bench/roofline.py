@@ -33,7 +33,8 @@ from rich.table import Table
 
 from compute import Serial, Threads, machine
 from compute.backends.backend import Pool
-from compute.report.plots import DPI, FONT
+from compute.report.canvas import FONT
+from compute.report.plots import DPI
 from compute.report.style import COLOURS, FAINT, RULE
 from compute.scaling import statistics
 from kernels import mandelbrot, matmul, matvec, primes, transpose, triad

@@ -1,18 +1,33 @@
-"""Make text from outside safe to print: control characters and the like become escapes.
+"""Text from outside, made safe for whatever shows it: a terminal, Markdown, a page, a spreadsheet, JSON.
 
-Such text is names of files and machines, contents of results files, messages of errors.
+Such text is names of files and machines, contents of results files, messages of errors. Here alone it is escaped; for
+pictures, compute.report.canvas keeps matplotlib from typesetting it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 LINE_END = r"\n *"
+LONGEST = 2000  # characters of a text that are shown: no sentence of nfold's is longer
+# Where a spreadsheet's formula begins, in wide letters as well, and where a cell begins for those that end one at a ;.
+FORMULAS = re.compile(r"(?:^|(?<=[;|]))(?=\s*[=+\-@＝＋－＠])")
+MARKDOWN = re.compile(
+    r"""[\\`|*<\#$~&]
+    | (?<![^\W_])_ | _(?![^\W_])        # within a word GitHub leaves it alone
+    | \[(?![\d.,<\ ]+\](?![\[(:]))      # an interval opens no link
+    | :(?=//) | (?<=www)\.             # nor does an address
+    | ^>|^[-+=](?!\d)                  # a number below 0 begins no list""",
+    re.VERBOSE | re.IGNORECASE,
+)
+ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def visible(text: str) -> str:
@@ -26,8 +41,45 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def cut(text: str) -> str:
+    """The text, or its beginning where it is longer than LONGEST; two that differ stay different."""
+    if len(text) <= LONGEST:
+        return text
+    rest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    end = f"… ({len(text):,} characters, {rest})"
+    return text[: LONGEST - len(end)] + end
+
+
+def as_text(value: Any, words: Callable[[Any], str] = str) -> str:
+    """What the value calls itself, `cut`; what it cannot be called for, where it raises an error instead."""
+    try:
+        return cut(words(value))
+    except Exception as error:  # its own, or Python's: of an integer with more than 4300 digits
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__}: {cut(str(error))})"
+
+
+def lines(text: str) -> str:
+    """The text as lines for a terminal, each of them `visible`."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def in_html(text: str) -> str:
+    """The text for a page: no tag, attribute or entity in it. Line breaks stay; to a page they are blanks."""
+    return html.escape(lines(text))
+
+
+def in_markdown(text: str) -> str:
+    """The text as Markdown that shows it: no cell, emphasis, code, HTML, link, formula or list in it."""
+    return ORDERED.sub(r"\1\\\2", MARKDOWN.sub(r"\\\g<0>", visible(text).strip()))
+
+
+def in_csv(text: str) -> str:
+    """The text as a cell: what a spreadsheet would compute has a ' before it, as spreadsheets mark texts themselves."""
+    return FORMULAS.sub("'", visible(text))
+
+
 def shown(data: T) -> T:
-    """The data with every text in it made `visible`: in tuples, lists, mappings and dataclasses, at any depth.
+    """The data with every text in it `visible` and `cut`: in tuples, lists, mappings and dataclasses, at any depth.
 
     Where nothing is to be escaped, it is the same object.
     """
@@ -36,7 +88,7 @@ def shown(data: T) -> T:
 
 def _shown(data: Any) -> Any:
     if isinstance(data, str):
-        return visible(data)
+        return cut(visible(cut(data)))  # what is escaped may be longer
     if isinstance(data, Mapping):
         escaped: Any = {_shown(key): _shown(value) for key, value in data.items()}
         same = all(a is b and data[a] is escaped[a] for a, b in zip(data, escaped, strict=False))

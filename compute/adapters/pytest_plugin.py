@@ -141,9 +141,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if name == LINES
     ]
     if lines:
+        from compute.texts import cut, visible
+
         terminalreporter.section("scaling")
         for line in dict.fromkeys(lines):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(visible(cut(line)))
 
 
 def _parallel(config: pytest.Config) -> str | None:

@@ -33,6 +33,7 @@ from compute.scaling.imported import POINTS
 from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
 from compute.scaling.words import percent, ratio
+from compute.texts import cut, visible
 from kernels import each
 from kernels.definition import Kernel, as_index, nearest
 
@@ -227,7 +228,7 @@ def _message(work: Work, bad: Sequence[_Judged], result: Scaling, asked: Asked) 
         lines += [point.line] + [f"    {point.verdict}"] * bool(point.verdict)
     if missing := _missing(result, asked):
         lines += [f"not measured: {', '.join(missing)}", *result.warnings]
-    return "\n".join(lines)
+    return "\n".join(visible(cut(line)) for line in lines)
 
 
 def _keep(result: Scaling, asked: Asked, name: str, benchmark: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         # A negative number is a value, never an option; behind a blank the parser takes it for one.
         words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]
     try:
-        code = int(app(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
+        code = int(_parser()(words, prog_name="nfold", standalone_mode=False) or 0) or terminal.flush()
     except (KeyboardInterrupt, typer.Abort) as abort:
         if isinstance(abort.__cause__ or abort.__context__, EOFError):  # the parser takes a kernel's for its own
             return _failed(abort.__cause__ or abort.__context__ or abort, words)
@@ -75,6 +76,12 @@ def main(argv: list[str] | None = None) -> int:
     if code == 130:
         terminal.complain("interrupted")
     return code
+
+
+@functools.cache
+def _parser() -> Any:
+    """What reads the words; the commands that this room's other modules add are known by the first call."""
+    return typer.main.get_command(app)
 
 
 def _failed(error: BaseException, words: list[str]) -> int:

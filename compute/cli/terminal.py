@@ -5,6 +5,7 @@ What it prints is made visible on the way: `say` and `complain` for lines, compu
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -16,46 +17,67 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from compute.texts import visible
+from compute.texts import as_text, cut, lines
 
 PAGE = 100  # characters, where there is no terminal
 SCREEN = 80  # of the one screen there
 
 
+_is_closed = False  # whether the shell closed standard output, and nobody has been told that what was printed is lost
+
+
 def ready() -> None:
-    """Make sure that there is somewhere to print to, and that no character can be too much for it."""
+    """Make sure that there is somewhere to print to, and that no character can be too much for it.
+
+    What the shell closed (>&-) goes nowhere: its number would be the next file's that is opened, and what libraries
+    print would go there. `flush` says that standard output is lost; nobody is there to be told of standard error.
+    """
+    global _is_closed
+    _is_closed = sys.stdout is None
+    for number in range(3):
+        _occupy(number)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # the shell closed it
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for as long as the program runs
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without × still gets its table
+        with suppress(OSError, ValueError):  # no file is behind it
+            os.set_blocking(stream.fileno(), True)  # of another program that shares it: a full pipe would lose the rest
+
+
+def _occupy(number: int) -> None:
+    """Have a standard descriptor that is closed lead nowhere, for what this program starts as well."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, number)
+        if nowhere != number:
+            os.close(nowhere)
 
 
 def say(text: str) -> None:
     """Print lines, whatever is in them as a text."""
-    print(_lines(text))
+    print(lines(text))
 
 
 def complain(message: str, head: str = "nfold: ") -> None:
     """Say on stderr, in one line, what went wrong or what is to be known."""
-    _say_aside(head + " ".join(line.strip() for line in message.split("\n")))
+    _say_aside(head + cut(" ".join(line.strip() for line in message.split("\n"))))
 
 
 def explain(error: BaseException) -> None:
     """Print an error's traceback on stderr, as the interpreter would, but whatever is in it as a text."""
-    _say_aside("".join(traceback.format_exception(error)).rstrip("\n"))
+    told = "".join(traceback.format_exception(error)).rstrip("\n")
+    _say_aside("\n".join(map(cut, told.split("\n"))))
 
 
 def _say_aside(text: str) -> None:
     try:
-        print(_lines(text), file=sys.stderr, flush=True)
+        print(lines(text), file=sys.stderr, flush=True)
     except OSError:  # nobody listens
         _give_up(sys.stderr)
-
-
-def _lines(text: str) -> str:
-    return "\n".join(map(visible, text.split("\n")))
 
 
 def deliver(
@@ -130,7 +152,11 @@ def _unhurried() -> Iterator[None]:
 
 def flush() -> int:
     """Have everything printed: 0, or 1 where that cannot be."""
+    global _is_closed
     try:
+        if _is_closed:
+            _is_closed = False
+            raise OSError(errno.EBADF, "standard output is closed")
         sys.stdout.flush()
     except OSError as error:
         return unprinted(error)
@@ -185,9 +211,9 @@ def tell(result: Any, about: str) -> None:
     value = result.value
     if isinstance(value, np.ndarray):
         say(f"value    {value.dtype} array of shape {value.shape}")
-        say(np.array2string(value, threshold=100, edgeitems=3))
+        say("\n".join(map(cut, np.array2string(value, threshold=100, edgeitems=3).split("\n"))))
     else:
-        say(f"value    {value}")
+        say(f"value    {as_text(value)}")
     say(f"time     {worded.seconds(result.seconds)}")
     for lane in result.timeline.lanes:
         share = lane.cpu / lane.wall if lane.wall > 0 else 0.0

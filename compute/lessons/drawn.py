@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compute.lessons.lesson import Picture, Series
 from compute.lessons.text import value_in_words
-from compute.report.plots import FONT
+from compute.report import canvas
 from compute.report.style import COLOURS, FAINT, INK, KNOWN, colour
 from compute.scaling.words import STEPS
 from compute.texts import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 200
 WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: letters that are still read on a phone, where it is half as wide
+TITLE = 64  # letters of a line above a picture
 FEW = 5  # series whose names find room within a picture; those of more stand below it, so many side by side
 ABREAST, ROW = 3, 0.2  # and how many inches a row of them takes
 LETTERS, SHORTEST_LINE = 60, 8  # of the names of all bars, side by side; the longest are folded
@@ -30,20 +29,16 @@ def render(pictures: Sequence[Picture]) -> bytes:
     """A PNG with the pictures below each other; ValueError for none."""
     if not pictures:
         raise ValueError("there is nothing to draw")
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    return canvas.png(lambda: _figure(list(map(shown, pictures))))
 
-    with style.context(["default", FONT]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        heights = [HEIGHT + ROW * _rows_below(picture) for picture in pictures]
-        figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
-        axes = figure.subplots(len(pictures), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-        for ax, picture in zip(axes, pictures, strict=True):
-            _draw(ax, shown(picture))
-        data = io.BytesIO()
-        FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
-    return data.getvalue()
+
+def _figure(pictures: Sequence[Picture]) -> Figure:
+    heights = [HEIGHT + ROW * _rows_below(picture) for picture in pictures]
+    figure = canvas.figure(WIDTH, sum(heights), DPI)
+    axes = figure.subplots(len(pictures), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for ax, picture in zip(axes, pictures, strict=True):
+        _draw(ax, picture)
+    return figure
 
 
 def _draw(ax: Axes, picture: Picture) -> None:
@@ -56,7 +51,7 @@ def _draw(ax: Axes, picture: Picture) -> None:
         _powers(ax, picture)
     elif picture.is_bars or all(v >= 0 for s in picture.series for v in s.values if v is not None):
         ax.set_ylim(bottom=0)
-    ax.set_title(picture.about, loc="left", fontsize=9, color=INK, wrap=True)
+    ax.set_title(canvas.folded(picture.about, TITLE), loc="left", fontsize=9, color=INK)
     ax.set_xlabel(picture.x_label, fontsize=8)
     told = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # else each tick has it
     ax.set_ylabel(f"{picture.y_label}{told}", fontsize=8)
@@ -111,7 +106,7 @@ def _bars(ax: Axes, picture: Picture, factor: float) -> None:
         ax.bar(places, values, wide * 0.9, label=series.name, **fill)  # type: ignore[arg-type]
         _intervals(ax, places, series, factor)
     room = max(LETTERS // len(picture.x), SHORTEST_LINE)
-    ax.set_xticks(range(len(picture.x)), [textwrap.fill(str(place), room) for place in picture.x])
+    ax.set_xticks(range(len(picture.x)), [canvas.folded(str(place), room) for place in picture.x])
 
 
 def _lines(ax: Axes, picture: Picture, factor: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from compute.lessons import drawn
 from compute.lessons.experiment import Course, Experiment, asides, label, labels, source
@@ -11,7 +10,7 @@ from compute.lessons.lesson import FAILS, HOLDS, Judgement
 from compute.lessons.text import in_words
 from compute.report.notebook import html_table, image
 from compute.report.static_page import static_page
-from compute.texts import shown, visible
+from compute.texts import in_html, shown, visible
 
 CSS = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
@@ -34,8 +33,8 @@ def render(course: Course) -> str:
     groups = course.by_lesson
     title = groups[0][0].lesson.title if len(groups) == 1 else "Concurrency in Python, measured here"
     parts = [
-        f"<p>{escape(_machine(course))}</p>",
-        "".join(f"<p>⚠ {escape(visible(remark))}</p>" for remark in course.remarks),
+        f"<p>{in_html(_machine(course))}</p>",
+        "".join(f"<p>⚠ {in_html(remark)}</p>" for remark in course.remarks),
         _summary(groups) if len(groups) > 1 else "",
         *map(section, groups),
     ]
@@ -55,8 +54,8 @@ def _machine(course: Course) -> str:
 
 def _summary(groups: Sequence[Sequence[Experiment]]) -> str:
     rows = "".join(
-        f'<li value="{g[0].lesson.number}"><a href="#lesson-{g[0].lesson.number}">{escape(g[0].lesson.statement)}</a>'
-        + "".join(f" {_word(e.judgement)}{escape(visible(aside))}" for e, aside in zip(g, asides(g), strict=True))
+        f'<li value="{g[0].lesson.number}"><a href="#lesson-{g[0].lesson.number}">{in_html(g[0].lesson.statement)}</a>'
+        + "".join(f" {_word(e.judgement)}{in_html(aside)}" for e, aside in zip(g, asides(g), strict=True))
         + "</li>"
         for g in groups
     )
@@ -71,21 +70,21 @@ def section(experiments: Sequence[Experiment]) -> str:
     """One lesson, held in one interpreter or in several."""
     lesson = experiments[0].lesson
     parts = [
-        f'<section id="lesson-{lesson.number}"><h2>{lesson.number}. {escape(lesson.title)}</h2>',
-        f"<blockquote>{escape(lesson.statement)}</blockquote>",
+        f'<section id="lesson-{lesson.number}"><h2>{lesson.number}. {in_html(lesson.title)}</h2>',
+        f"<blockquote>{in_html(lesson.statement)}</blockquote>",
     ]
     heads = list(map(visible, labels(experiments)))
     for head, experiment in zip(heads, experiments, strict=True):
         judgement = shown(experiment.judgement)
-        who = f"<b>{escape(head)}</b>: " if len(experiments) > 1 else ""
-        parts.append(f"<p>{who}{_word(judgement)}: {escape(judgement.found)}; {escape(judgement.why)}.</p>")
+        who = f"<b>{in_html(head)}</b>: " if len(experiments) > 1 else ""
+        parts.append(f"<p>{who}{_word(judgement)}: {in_html(judgement.found)}; {in_html(judgement.why)}.</p>")
         parts += [f"<p>{image(drawn.render([p]), _alternative(p.about))}</p>" for p in judgement.pictures]
     columns = [{f.name: in_words(f) for f in shown(e.judgement).figures} for e in experiments]
     if names := list(dict.fromkeys(name for column in columns for name in column)):
         heads = ["", *heads] if len(experiments) > 1 else ["", MEDIAN]
         rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
         parts.append(f'<div class="wide">{html_table(heads, rows, left=1)}</div>')
-    parts.append(f"<p>What is timed:</p><pre><code>{escape(source(lesson))}</code></pre></section>")
+    parts.append(f"<p>What is timed:</p><pre><code>{in_html(source(lesson))}</code></pre></section>")
     return "\n".join(parts)
 
 

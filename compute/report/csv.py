@@ -12,7 +12,7 @@ from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
 from compute.scaling.schema import EVIDENCE
 from compute.scaling.tables.breakdown import ENTRIES, FACTORS
-from compute.texts import shown
+from compute.texts import in_csv, shown
 
 PAIRS = ("speedup_ci", "seconds_ci")
 PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> the columns' first word, and its keys
@@ -25,8 +25,6 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
 }
 LEFT_OUT = ("timeline",)  # a picture and no column
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
-
-FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a formula begins, in wide letters as well
 
 
 def render(scaling: Scaling) -> str:
@@ -44,8 +42,8 @@ def render(scaling: Scaling) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A number as it is. A text that looks like a formula gets a ' before it, as spreadsheets mark texts themselves."""
-    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(FORMULAS) else value
+    """A number as it is, a text as one."""
+    return in_csv(value) if isinstance(value, str) else value
 
 
 def _row(point: Point) -> dict[str, Any]:

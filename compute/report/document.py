@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from rich.console import Console
 from rich.text import Text
 
-from compute.report.markdown import escaped, table_of
+from compute.report.markdown import table_of
 from compute.report.static_page import static_page
 from compute.scaling.tables.sheet import WORDS, Row, Sheet, fit
-from compute.texts import shown
+from compute.texts import in_html, in_markdown, shown
 
 STYLES = {"slower": "bold red", "too low": "bold red", "faster": "green", "unclear": "yellow", "alike": "dim"}
 CSS = """\
@@ -89,15 +88,16 @@ def _print_sheet(sheet: Sheet, console: Console) -> None:
 
 def markdown(document: Document) -> str:
     """The document as GitHub shows it, fit for a comment."""
-    parts = [f"### {escaped(document.title)}"]
+    document = shown(document)
+    parts = [f"### {in_markdown(document.title)}"]
     for section in document.sections:
-        body = ["\n".join(f"- {escaped(line)}" for line in section.lines)] if section.lines else []
+        body = ["\n".join(f"- {in_markdown(line)}" for line in section.lines)] if section.lines else []
         body += [table_of(section.sheet)] if section.sheet is not None else []
         if section.folded:
-            summary = escape(shown(section.title))
+            summary = in_html(section.title)
             parts.append("\n\n".join([f"<details>\n<summary>{summary}</summary>", *body, "</details>"]))
         else:
-            parts += [f"#### {escaped(section.title)}"] * bool(section.title) + body
+            parts += [f"#### {in_markdown(section.title)}"] * bool(section.title) + body
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,9 +107,9 @@ def html(document: Document) -> str:
     body = []
     for section in document.sections:
         if section.title:
-            body.append(f"<h2>{escape(section.title)}</h2>")
+            body.append(f"<h2>{in_html(section.title)}</h2>")
         if section.lines:
-            body.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in section.lines) + "</ul>")
+            body.append("<ul>" + "".join(f"<li>{in_html(line)}</li>" for line in section.lines) + "</ul>")
         if section.sheet is not None:
             body.append(_table(section.sheet))
     return static_page(document.title, CSS, "\n".join(body))
@@ -121,7 +121,7 @@ def _table(sheet: Sheet) -> str:
         for name, cell in zip(sheet.columns, texts, strict=True):
             words = ["word"] * (name in WORDS) + ["flagged"] * (row is not None and name in row.flagged)
             words += ["faster"] * (cell == "faster")
-            made.append(f'<{kind} class="{" ".join(words)}">{escape(cell)}</{kind}>')
+            made.append(f'<{kind} class="{" ".join(words)}">{in_html(cell)}</{kind}>')
         return f"<tr>{''.join(made)}</tr>"
 
     rows = "".join(cells("td", row.cells, row) for row in sheet.rows)

@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from compute.report.page import asset, colours, script
@@ -21,7 +20,7 @@ from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
 from compute.scaling.words import in_bytes
-from compute.texts import shown
+from compute.texts import in_html, shown
 
 FLAGGED = ' class="flagged"'
 # The policy makes a promise of it: the browser itself refuses whatever would leave the page, and every script but ours.
@@ -68,14 +67,16 @@ def render(scaling: Scaling) -> str:
     data = legend() | {"kernels": [figures(group, scaling) for group in groups]}
     return PAGE.format(
         hashes=" ".join(map(_hash, (library, own))),
-        title=escape(", ".join(dict.fromkeys(p.title for p in scaling.points))[:60]),
+        title=in_html(", ".join(dict.fromkeys(p.title for p in scaling.points))[:60]),
         style=colours.variables() + asset("page.css"),
-        heading=escape(table.heading(scaling)),
+        heading=in_html(table.heading(scaling)),
         screen=heat(scaling, groups),
-        warnings=_list("warnings", [f"<li>{escape(text)}</li>" for text in scaling.warnings]),
+        warnings=_list("warnings", [f"<li>{in_html(text)}</li>" for text in scaling.warnings]),
         groups="\n".join(_section(group, number) for number, group in enumerate(groups)),
-        harness="".join(f'<p class="small">{escape(line)}</p>' for line in notes.harness(scaling)),
-        machine="".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_told(k, v))}</dd>" for k, v in scaling.machine.items()),
+        harness="".join(f'<p class="small">{in_html(line)}</p>' for line in notes.harness(scaling)),
+        machine="".join(
+            f"<dt>{in_html(str(k))}</dt><dd>{in_html(_told(k, v))}</dd>" for k, v in scaling.machine.items()
+        ),
         command=_command(scaling.command),
         data=_packed(json.dumps(data, ensure_ascii=False, separators=(",", ":"))),
         library=_packed(library),
@@ -97,14 +98,14 @@ def _section(group: table.Group, number: int) -> str:
     name, _, rest = group.title.partition(" · ")
     return "".join(
         [
-            f'<section class="kernel" aria-labelledby="k{number}"><h2 id="k{number}">{escape(name)}</h2>',
-            f"<p>{escape(rest)}</p>",
+            f'<section class="kernel" aria-labelledby="k{number}"><h2 id="k{number}">{in_html(name)}</h2>',
+            f"<p>{in_html(rest)}</p>",
             _remarks(group.verdicts),
             f'<div class="figures" data-kernel="{number}"></div>',
             _table(group.sheet, f"{name}: speedups"),
-            *(f'<p class="small">{escape(note)}</p>' for note in group.notes),
+            *(f'<p class="small">{in_html(note)}</p>' for note in group.notes),
             *(
-                _folded(s.title, f'{_table(s, f"{name}: {s.title}")}<p class="small">{escape(s.note)}</p>')
+                _folded(s.title, f'{_table(s, f"{name}: {s.title}")}<p class="small">{in_html(s.note)}</p>')
                 for s in group.details
             ),
             _folded("Laws", _remarks(group.laws)) if group.laws else "",
@@ -114,7 +115,7 @@ def _section(group: table.Group, number: int) -> str:
 
 
 def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+    return f"<details><summary>{in_html(title)}</summary>{content}</details>"
 
 
 def _list(name: str, items: list[str]) -> str:
@@ -125,7 +126,7 @@ def _remarks(remarks: tuple[Remark, ...]) -> str:
     return _list(
         "remarks",
         [
-            f'<li class="{"trouble" * remark.trouble}"><b>{escape(remark.of)}</b>: {escape(remark.text)}</li>'
+            f'<li class="{"trouble" * remark.trouble}"><b>{in_html(remark.of)}</b>: {in_html(remark.text)}</li>'
             for remark in remarks
         ],
     )
@@ -133,7 +134,7 @@ def _remarks(remarks: tuple[Remark, ...]) -> str:
 
 def _command(command: str) -> str:
     """What measures all of this again; there is no such line where a program measured it."""
-    return f'<p class="small command">Measured by:</p><pre class="command">{escape(command)}</pre>' if command else ""
+    return f'<p class="small command">Measured by:</p><pre class="command">{in_html(command)}</pre>' if command else ""
 
 
 def _told(name: str, value: Any) -> str:
@@ -155,17 +156,17 @@ def _table(sheet: Sheet, name: str) -> str:
     Cells and rows end where the next one begins, as HTML allows: their end tags would be a third of a long page.
     """
     assert sheet.columns[: len(WORDS)] == WORDS
-    head = "".join(f'<th scope="col">{escape(column)}' for column in sheet.columns)
+    head = "".join(f'<th scope="col">{in_html(column)}' for column in sheet.columns)
     body = ""
     for row in sheet.rows:
         classes = ["starts"] * row.starts + ["baseline"] * table.is_baseline(row.point)
         cells = "".join(
-            f"<td{FLAGGED * (column in row.flagged)}>{escape(cell)}"
+            f"<td{FLAGGED * (column in row.flagged)}>{in_html(cell)}"
             for column, cell in zip(sheet.columns, row.cells, strict=True)
         )
         kind = f' class="{" ".join(classes)}"' if classes else ""
         body += f"<tr{kind}>{cells}"
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{in_html(name)}">'
         f'<table class="sheet"><thead><tr>{head}</thead><tbody>{body}</tbody></table></div>'
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from compute.report.plots import FONT
+from compute.report import canvas
 from compute.report.slices import DOING, Slice, slices
 from compute.report.style import ENTRY_COLOURS, FAINT
 from compute.scaling.words import STEPS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 150
 WIDTH = 8.0  # inches
@@ -18,38 +20,34 @@ MOST_ROWS = 64  # of lanes: a picture of more is as high as a page, and nobody t
 
 def render(kept: Mapping[str, Any], spent: Mapping[str, float] | None = None) -> bytes:
     """A PNG of a kept timeline (compute.scaling.kept_timeline); spent: the run's ledger, where it is known."""
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    return canvas.png(lambda: _figure(slices(kept, spent)))
+
+
+def _figure(drawn: Sequence[Slice]) -> Figure:
     from matplotlib.patches import Patch
 
-    with style.context(["default", FONT]):
-        drawn = slices(kept, spent)
-        rows = list(dict.fromkeys(one.row for one in drawn))[: MOST_ROWS + 1]
-        figure = Figure(figsize=(WIDTH, 0.85 + max(0.09, min(0.26, 6 / max(len(rows), 1))) * len(rows)), dpi=DPI)
-        figure.set_layout_engine("constrained")
-        ax = figure.subplots()
-        factor, unit = _unit(max((one.stop for one in drawn), default=0.0))
-        for place, row in enumerate(rows):
-            own = [one for one in drawn if one.row == row]
-            ax.broken_barh([(one.start / factor, (one.stop - one.start) / factor) for one in own], (place - 0.4, 0.8),
-                           facecolors=[ENTRY_COLOURS[one.kind] for one in own], alpha=[_shade(one) for one in own],
-                           linewidth=0)  # fmt: skip
-        ax.set_yticks(range(len(rows)), rows, fontsize=8)
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.set_xlim(left=0)
-        ax.set_xlabel(unit, fontsize=8)
-        ax.tick_params(length=0, labelsize=8)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.5)
-        ax.set_axisbelow(True)
-        seen = [kind for kind in DOING if any(one.kind == kind for one in drawn)]
-        handles = [Patch(color=ENTRY_COLOURS[kind], label=DOING[kind]) for kind in seen]
-        if handles:
-            figure.legend(handles=handles, loc="outside lower left", ncols=min(len(seen), 6), frameon=False, fontsize=8)
-        data = io.BytesIO()
-        FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
-        return data.getvalue()
+    rows = list(dict.fromkeys(one.row for one in drawn))[: MOST_ROWS + 1]
+    figure = canvas.figure(WIDTH, 0.85 + max(0.09, min(0.26, 6 / max(len(rows), 1))) * len(rows), DPI)
+    ax = figure.subplots()
+    factor, unit = _unit(max((one.stop for one in drawn), default=0.0))
+    for place, row in enumerate(rows):
+        own = [one for one in drawn if one.row == row]
+        ax.broken_barh([(one.start / factor, (one.stop - one.start) / factor) for one in own], (place - 0.4, 0.8),
+                       facecolors=[ENTRY_COLOURS[one.kind] for one in own], alpha=[_shade(one) for one in own],
+                       linewidth=0)  # fmt: skip
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(left=0)
+    ax.set_xlabel(unit, fontsize=8)
+    ax.tick_params(length=0, labelsize=8)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.5)
+    ax.set_axisbelow(True)
+    seen = [kind for kind in DOING if any(one.kind == kind for one in drawn)]
+    handles = [Patch(color=ENTRY_COLOURS[kind], label=DOING[kind]) for kind in seen]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(seen), 6), frameon=False, fontsize=8)
+    return figure
 
 
 def _unit(seconds: float) -> tuple[float, str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import statistics
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compute.report import bars
+from compute.report import bars, canvas
 from compute.report.style import FAINT, INK, RULE, colour
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
@@ -30,16 +28,7 @@ PANEL = 3.1  # inches
 BARS = 2.2  # inches more, for the bars
 LONGEST = 32  # letters of a name; a longer one would leave the panel no room
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
-FONT = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "text.parse_math": False,  # a name between two $ is a name
-    "text.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-}
+MOST_TICKS = 12  # of an axis by powers of two
 
 Panel = tuple[str, list[Point]]
 
@@ -49,17 +38,17 @@ def render(scaling: Scaling) -> bytes:
 
     Where the machine's ceilings and the ledgers are known they are drawn too.
     """
-    from matplotlib import style
-
     scaling = shown(scaling)
-    with style.context(["default", FONT]), warnings.catch_warnings():  # whatever the reader's own matplotlibrc says
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
-        counts = sorted({p.workers for p in scaling.points if not p.is_serial})
-        many = len(counts) > 2
-        figure = _lines(_panels(scaling, True), counts) if many else _rows(_panels(scaling, False))
-        _head(figure, 0.12, "Speedup over one core of the same variant", fontsize=13, fontweight="bold")
-        _head(figure, 0.38, heading(scaling), fontsize=8, color=FAINT)
-        return _png(figure)
+    return canvas.png(lambda: _figure(scaling))
+
+
+def _figure(scaling: Scaling) -> Figure:
+    counts = sorted({p.workers for p in scaling.points if not p.is_serial})
+    many = len(counts) > 2
+    figure = _lines(_panels(scaling, True), counts) if many else _rows(_panels(scaling, False))
+    _head(figure, 0.12, "Speedup over one core of the same variant", fontsize=13, fontweight="bold")
+    _head(figure, 0.38, heading(scaling), fontsize=8, color=FAINT)
+    return figure
 
 
 def _head(figure: Figure, inches: float, text: str, **style: Any) -> None:
@@ -184,7 +173,8 @@ def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> No
         ax.set_yscale("log", base=2)
         least = min([1.0, *(p.speedup for p in points if p.speedup)])
         ax.set_ylim(2 ** (math.floor(math.log2(least)) - 0.2), top * 1.15)
-        ticks = [2**k for k in range(math.floor(math.log2(least)), math.ceil(math.log2(top)) + 1)]
+        powers = range(math.floor(math.log2(least)), math.ceil(math.log2(top)) + 1)
+        ticks = [2.0**k for k in powers[:: math.ceil(len(powers) / MOST_TICKS)]]
         ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         shown = [n for n in counts if math.log2(n).is_integer() or n == most]
         # The last count alone, where a power of two stands right before it.
@@ -277,7 +267,6 @@ def _grid(
 
     Each is a pair: for the speedup, and beside it for the bars where there are any.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     beside = _explained(panels)
@@ -288,7 +277,7 @@ def _grid(
     foot = sum(_legend_height(some, wide) for some in (entries, marks))
     size = wide, down * height + 0.6 + foot
     engine = ConstrainedLayoutEngine(rect=(0, foot / size[1], 1, 1 - (0.6 + foot) / size[1]), hspace=0.06, wspace=0.05)
-    figure = Figure(figsize=size, dpi=DPI, layout=engine)
+    figure = canvas.figure(*size, DPI, engine)
     ratios = [width - 1.2, BARS] * across if beside else None  # 1.2 inches are the names of the rows
     flat = list(figure.subplots(down, across * (1 + beside), squeeze=False, width_ratios=ratios).flat)
     pairs: list[tuple[Axes, Axes | None]] = [(ax, None) for ax in flat]
@@ -318,11 +307,3 @@ def _legend_height(handles: Sequence[Any], width: float) -> float:
 def _bare(ax: Axes) -> None:
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(length=0)
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    data = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(data, format="png", facecolor="white")
-    return data.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+from compute.texts import in_html
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -33,4 +33,4 @@ def static_page(title: str, style: str, body: str, *, images: bool = False) -> s
 
     body: HTML, as it is. images: whether it has images within it; the browser refuses them otherwise.
     """
-    return PAGE.format(policy=POLICY + IMAGES * images, title=escape(title), style=style, body=body)
+    return PAGE.format(policy=POLICY + IMAGES * images, title=in_html(title), style=style, body=body)

@@ -247,15 +247,6 @@ def test_a_full_disk_behind_the_output_is_one_line(line):
     assert os.path.exists("c.csv") == ("c.csv" in line)
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
-def test_without_anywhere_to_print_to_the_files_are_written(closed):
-    redirections = " ".join(f"{number}>&-" for number in closed.split())
-    command = f'"{sys.executable}" -m compute report a.json --csv c.csv {redirections}'
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ROOT})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert Path("c.csv").read_text().count("\n") == 3
-
-
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "out.txt"])
 def test_a_file_that_the_output_goes_to_keeps_both(name):
     with open("out.txt", "w") as out:

@@ -14,12 +14,11 @@ def figures(monkeypatch):
     """Every figure that render makes: laid out as for its file, which test_report has written."""
     made = []
 
-    def laid_out(figure):
-        FigureCanvasAgg(figure)
-        figure.draw_without_rendering()
-        made.append(figure)
+    def laid_out(canvas, *_, **__):
+        canvas.figure.draw_without_rendering()
+        made.append(canvas.figure)
 
-    monkeypatch.setattr(plots, "_png", laid_out)
+    monkeypatch.setattr(FigureCanvasAgg, "print_figure", laid_out)
     return made
 
 

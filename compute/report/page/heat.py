@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 
 from compute.report.caption import FINE, NOTHING, caption, more_reasons, other_workers
@@ -11,6 +10,7 @@ from compute.scaling.dataset import Dataset
 from compute.scaling.tables.reasons import OTHER, Reason
 from compute.scaling.tables.screen import AS_FAST, BEST, Cell, Line, Screen, Way, screen
 from compute.scaling.tables.table import Group, speedup
+from compute.texts import in_html
 
 STAR = "★"
 HEARD = {BEST: (STAR, "fastest"), AS_FAST: (AS_FAST, "as fast")}  # a mark: as it is seen and as it is heard
@@ -20,7 +20,7 @@ def heat(dataset: Dataset, groups: list[Group]) -> str:
     """A line a kernel, a column a way of running it, and what it says in sentences; a name leads to its section."""
     seen = screen(dataset)
     if not seen.cells:
-        return f"<p>{escape(NOTHING)}</p>"
+        return f"<p>{in_html(NOTHING)}</p>"
     heads = "".join(map(_head, seen.ways))
     lines = "".join(_line(seen, line, number) for number, line in enumerate(seen.lines))
     table = (
@@ -29,22 +29,22 @@ def heat(dataset: Dataset, groups: list[Group]) -> str:
     )
     assert len(seen.lines) == len(groups)  # a line and its section are found by the same number
     return (
-        f'<p id="caption">{escape(caption(seen, STAR).sentence)}</p>'
+        f'<p id="caption">{in_html(caption(seen, STAR).sentence)}</p>'
         f'<div class="wide" tabindex="0" role="region" aria-label="All kernels">{table}</div>'
         f"{_scale(seen)}{_reasons(seen)}"
     )
 
 
 def _head(way: Way) -> str:
-    variant = "" if way.is_plain else f"<br><small>{escape(way.variant)}</small>"
-    return f'<th scope="col">{escape(way.backend)}{variant}</th>'
+    variant = "" if way.is_plain else f"<br><small>{in_html(way.variant)}</small>"
+    return f'<th scope="col">{in_html(way.backend)}{variant}</th>'
 
 
 def _line(seen: Screen, line: Line, number: int) -> str:
     cells = "".join(_cell(cell, seen) if cell else '<td class="none">–</td>' for cell in line.cells)
     return (
-        f'<tr><th scope="row"><a href="#k{number}">{escape(line.title)}</a></th>'
-        f'<td class="alone">{escape(line.alone_in_words)}</td>{cells}</tr>'
+        f'<tr><th scope="row"><a href="#k{number}">{in_html(line.title)}</a></th>'
+        f'<td class="alone">{in_html(line.alone_in_words)}</td>{cells}</tr>'
     )
 
 
@@ -56,11 +56,11 @@ def _cell(cell: Cell, seen: Screen) -> str:
     title = "\n".join(filter(None, about))
     seen_as, heard = HEARD.get(cell.mark, ("", ""))
     mark = f'<span aria-hidden="true" class="mark">{seen_as}</span><span class="heard"> {heard}</span>' if heard else ""
-    letter = f' <sup class="letter">{escape(cell.letter)}</sup>' if cell.letter else ""
+    letter = f' <sup class="letter">{in_html(cell.letter)}</sup>' if cell.letter else ""
     other = f"<small>{other_workers(p.workers, seen.workers)}</small>" if p.workers != seen.workers else ""
     return (
-        f'<td class="{_shade(cell.share)}" title="{escape(title)}"><b>{escape(figure)}</b>{other}{mark}'
-        f"<br><small>{escape(share)}</small>{letter}</td>"
+        f'<td class="{_shade(cell.share)}" title="{in_html(title)}"><b>{in_html(figure)}</b>{other}{mark}'
+        f"<br><small>{in_html(share)}</small>{letter}</td>"
     )
 
 
@@ -72,8 +72,8 @@ def _shade(share: float | None) -> str:
 
 def _scale(seen: Screen) -> str:
     """What the colours and marks mean."""
-    names = "".join(f'<li><i class="share share-{k}"></i>{escape(text)}</li>' for k, text in enumerate(_steps()))
-    marks = "".join(f"<li>{escape(mark)}</li>" for mark in caption(seen, STAR).marks)
+    names = "".join(f'<li><i class="share share-{k}"></i>{in_html(text)}</li>' for k, text in enumerate(_steps()))
+    marks = "".join(f"<li>{in_html(mark)}</li>" for mark in caption(seen, STAR).marks)
     return f'<ul class="scale">{names}{marks}</ul>'
 
 
@@ -94,5 +94,5 @@ def _reasons(seen: Screen) -> str:
 
 
 def _reason(reason: Reason) -> str:
-    letter = f'<span class="letter">{escape(reason.letter)}</span>'
-    return f"<li>{letter} <b>{escape(reason.where)}</b>: {escape(reason.text)}</li>"
+    letter = f'<span class="letter">{in_html(reason.letter)}</span>'
+    return f"<li>{letter} <b>{in_html(reason.where)}</b>: {in_html(reason.text)}</li>"
