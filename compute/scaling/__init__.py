@@ -1,16 +1,20 @@
 """How far from N-fold a run was, what this machine would have allowed, and what took the rest.
 
+A *work* is a kernel with its arguments. A *trial* is one work on all its pools. A *round* is one run of everything that
+is compared, in shuffled order. A *gauge* is a reference kernel that runs in the same rounds and shows what the machine
+allows.
+
 Measuring:
-rounds.py         scale(): pools and gauges open, trials one after the other
-programs.py       scale_command(): the same of any program, which is only seen from outside
-measure.py        one work on every pool: warm, check, rounds, points
-workload.py       what is to be measured; how far the measuring is
+rounds.py         scale(), scale_all(): open the pools and gauges, prepare all trials, share the budget among them
+measure.py        Trial: one work on all its pools: warm up, check answers, measure rounds, make points
+programs.py       scale_command(): the same for any program, which is only seen from outside
+workload.py       Work: what is to be measured. Pace: how far the measuring is
 configurations.py which backends with how many workers, for how long
 verify.py         whether a value is the serial one
 calibration.py    how long a run would take, and which size takes that long
 ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
-harness.py        the timer's resolution, what a run of nothing takes, and what the first touch of memory does
+harness.py        what measuring itself costs: the timer's resolution, an empty run, the first touch of memory
 probe.py          how much of the time the GIL was taken
 build_point.py    from a configuration's runs to its point
 program_points.py from a program's runs to its points

@@ -1,4 +1,4 @@
-"""How long a run would take, told from a few of its chunks before anyone waits for all of them."""
+"""`predict`: how long a run would take, from a few of its chunks. `calibrate`: which size takes a given time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kernels.definition.arguments import with_copied_inputs
 from kernels.definition.plan import Plan, surrounded
 
 ENOUGH = 0.05  # seconds of chunks: far above a clock tick and a cold cache, far below a user's patience
-LARGEST_STEP = 64.0  # in predicted time, from one size to the next: a forecast that reaches further is a bad one
-AGAIN = 2  # more looks at a size that seems to take long enough: the first may have been disturbed
+LARGEST_STEP = 64.0  # in predicted time, from one size to the next: a forecast over a larger step is unreliable
+AGAIN = 2  # more predictions at a size that seems to take long enough: the first may have been disturbed
 SMALLEST = 16
 LARGEST = 10**15
 SHARE = 1 / 8  # of the memory that is free: each of half a dozen open pools holds copies of the arrays
 OPERANDS = 2**29  # bytes: more takes seconds to make, and at that size a memory-bound kernel is in no cache either
-GRID = 2.0  # from one size to the next, in what they cost: two looks at a machine differ by a tenth of that
+GRID = 2.0  # in cost, from one size to the next: two predictions on one machine differ by a tenth of that
 
 
 def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> float:
@@ -98,8 +98,8 @@ def _run(kernel: Kernel, plan: Plan, body: Any, out: Any, chunk: int) -> None:
 
 
 def _spread(chunks: int) -> list[int]:
-    """Chunk numbers, each once, every first few of them spread over the whole range (a stride of the golden ratio)."""
-    # At most 4096 of them: more chunks than that are too short for a few more to matter.
+    """Chunk numbers, each once. However few are taken, they spread over the whole range (a stride of the golden
+    ratio)."""  # At most 4096 of them: more chunks than that are too short for a few more to matter.
     return list(
         dict.fromkeys(int(chunks * math.modf(0.5 + k * 0.6180339887498949)[0]) for k in range(min(chunks, 4096)))
     )

@@ -27,22 +27,17 @@ from kernels.vectors.caches import cache_bytes
 
 Bound = Literal["compute", "memory"]
 
-LEAST_ARRAY, MOST_ARRAY = (
-    16 << 20,
-    128 << 20,
-)  # bytes of one of the triad's three arrays: the last-level cache's size, kept between these
+LEAST_ARRAY, MOST_ARRAY = 16 << 20, 128 << 20  # bytes of one of the triad's arrays, which is as large as the last cache
 GROWS = 1.05  # from one worker count to the next: less growth than this is within the intervals, so it is none
 SPARE = 8  # the triad may take this part of the memory that is free
-CROWD = 4  # lanes on a CPU, at most: a thousand lanes that wait are held by other things than what gauges show
-NEXT_TO_NOTHING = 1e-3  # of the serial time: whoever computes no longer is held by no CPU, with a thousand lanes
+CROWD = 4  # lanes on a CPU, at most: with more, gauges would show the scheduler, not what the machine allows
+NEXT_TO_NOTHING = 1e-3  # of the serial time: work that computes for less is not limited by CPUs, even with 1,000 lanes
 CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
-# s that a gauge runs before it is timed, where CPUs have waited for as long: the hypervisor wakes them when it likes.
-# Without this two lanes had 1.5 times the rate of one after a program, with 0.02 s 1.98, with 0.05 s 1.99.
+# s that a gauge runs before it is timed, where CPUs have idled for as long: the hypervisor takes its time to wake them.
+# After a program two lanes reached 1.5 times the rate of one without this, 1.98 with 0.02 s and 1.99 with 0.05 s.
 AWAKE = 0.05
 WAITS = 0.1  # of the triad's bytes a second: a kernel that streams less than this waits for something else than memory
-STEPS = (
-    8_000  # in a chunk, about 30 us: much longer than a ticket, and 128 such chunks are short enough for every round
-)
+STEPS = 8_000  # in a chunk, about 30 us: much longer than a ticket, and 128 such chunks fit into every round
 
 
 def _plan_registers(indices: int, steps: int) -> Plan:
@@ -64,7 +59,10 @@ def registers(lo: int, hi: int, out: Any, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Gauge:
-    """One of the two gauges on a pool of threads; `run` returns its rate, in runs a second. seconds: that one takes."""
+    """One of the two gauges on a pool of threads.
+
+    seconds: what one run takes.
+    """
 
     bound: Bound
     kernel: Kernel
@@ -78,14 +76,13 @@ class Gauge:
         return self.bound, self.pool.workers
 
     def run(self, seconds: float = 0.0) -> float:
-        """Run at least once, and repeat for this many seconds, so that it meets as much noise as the runs beside it."""
+        """The rate, in runs a second. It repeats for this many seconds, to meet as much noise as the runs beside it."""
         until = time.perf_counter() + seconds
         rates = [self._rate()]
         while time.perf_counter() < until:
             rates.append(self._rate())
-        return len(rates) / sum(
-            1 / rate for rate in rates
-        )  # the runs are of equal work, so their rates have a harmonic mean
+        # The runs are of equal work, so their rates have a harmonic mean.
+        return len(rates) / sum(1 / rate for rate in rates)
 
     def _rate(self) -> float:
         return rate(self.pool.run(self.kernel, *self.args, **self.kw).timeline)
@@ -120,7 +117,7 @@ def gauges(counts: Iterable[int], *, pin: bool = True) -> Iterator[list[Gauge]]:
 
 
 def most_lanes() -> int:
-    """More than these no gauge has: what so many reach, more reach too."""
+    """The most lanes of a gauge: more of them reach no more."""
     return CROWD * machine.usable_cpus()
 
 

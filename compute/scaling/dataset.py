@@ -18,42 +18,59 @@ D = TypeVar("D", bound="Dataset")
 class Point:
     """One configuration (kernel, size, variant, backend, workers) and what it reached. Seconds are wall seconds.
 
-    seconds:    the median of samples, one sample a round. seconds_ci: its 95 % interval, None with too few rounds.
-    speedup:    the median of the rounds' own ratios baseline / sample, with its 95 % interval (where rounds do not
-                pair, as in imported files: the ratio of the medians); baseline says of what: "serial" (the variant on
-                Serial), "one worker" (of the same backend), or None (nothing to compare).
-    efficiency: speedup / workers. ceiling, attainable, ledger, verdict: None where they were not measured.
-    work, unit, rate: what a run computes, in the kernel's unit, and how much of it a second.
-    cpu_per_wall: a lane's CPU seconds per wall second, mean over lanes, median over rounds: near 1 where lanes compute
-                all the time, near 1/N where N lanes take turns at the GIL.
-    processes:  how many the lanes ran in.
-    sections:   median seconds of the caller: plan, transfer, dispatch, finish.
-    startup, compile: seconds that opening the pool and compiling or loading the kernel in it took; not in `seconds`.
-    notes:      what this configuration met, in words.
-    ceiling:    the speedup that the machine allowed a perfect kernel of this kind at these workers, in the same rounds;
-                attainable is speedup / ceiling. memory_share: the kind, from 0 (computes) to 1 (streams memory).
-    ledger:     core-seconds of the median round by where they went (compute.scaling.ledger); unknown: the entries that
-                could not be read here, each folded into its neighbour. They sum to workers × seconds of that round.
+    What was not measured is None.
+
+    seconds:      the median of samples.
+    samples:      one a round.
+    speedup:      the median of the rounds' own ratios baseline / sample. Where rounds do not pair, as in imported
+                  files, the ratio of the medians.
+    speedup_ci:   its 95 % interval; None with too few rounds.
+    efficiency:   speedup / workers.
+    ceiling:      the speedup that the machine allowed a perfect kernel of this kind at these workers, in the same
+                  rounds.
+    attainable:   speedup / ceiling.
+    ledger:       core-seconds of the median round by where they went (compute.scaling.ledger). They sum to
+                  workers × seconds of that round.
+    verdict:      what took most of the gap, in a sentence. It follows from the evidence. A file keeps it for its
+                  readers, and whoever reads the evidence makes it again.
+    seconds_ci:   the 95 % interval of seconds; None with too few rounds.
+    baseline:     what speedup compares with: "serial" (the variant on Serial), "one worker" (of the same backend), or
+                  None.
+    rounds:       how many there were.
+    unit:         the kernel's unit of work.
+    work:         how much a run computes, in that unit.
+    rate:         how much of it a second.
+    cpu_per_wall: a lane's CPU seconds per wall second, mean over lanes, median over rounds. It is near 1 where lanes
+                  compute all the time, and near 1/N where N lanes take turns at the GIL.
+    sections:     median seconds of the caller: plan, transfer, dispatch, finish.
+    startup:      seconds that opening the pool took; not in `seconds`.
+    compile:      seconds that compiling or loading the kernel in the pool took; not in `seconds`.
+    processes:    how many the lanes ran in.
+    arguments:    those of the kernel in words, or the line of a program.
+    notes:        what happened to this configuration, in words.
+    memory_share: the kind of work, from 0 (computes) to 1 (streams memory).
+    unknown:      the entries of the ledger that this system does not tell. Each is within its neighbour.
     efficiencies: the POP tree: global, parallel, load_balance, communication, computation.
-    details:    per-lane sums of the median round: voluntary and involuntary switches, minor faults, nested CPU seconds;
-                system, CPU seconds in the system beyond the serial run's; gil, the share of the time it was taken. Of
-                a program: what was seen of it from outside (compute.scaling.program_points).
-    chunks, chunk_seconds: how many, and the CPU seconds of the average one.
-    pinned:     the CPU of each lane; None where lanes were not pinned.
-    evidence:   what a verdict rests on beside the point's own figures (compute.scaling.verdict.evidence); None in files
-                of before it was kept.
-    controls:   seconds that the gauges took on as many lanes, in the same rounds: compute for 1e9 steps, memory for 1e9
-                bytes, with the ends of their 95 % intervals in compute_low, compute_high …; None without gauges. They
-                say how fast the machine was, so that files of two machines, or of two days, can be compared.
-    cause, verdict: what took most of the gap, in one word of compute.scaling.verdict, and in a sentence. Both follow
-                from the evidence: a file keeps them for its readers, and whoever reads the evidence makes them again.
-    contaminated: how many of the rounds were marked as disturbed from outside.
-    mode:       "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is then
-                workers × baseline / seconds).
-    file:       the results file that it is from, where several that hold this kernel are shown together.
-    traits:     what holds for the backend's lanes (compute.traits); None in files of before they were kept.
-    timeline:   who ran which chunk when in a median round (compute.scaling.kept_timeline): of each backend and variant
-                at its most workers alone.
+    details:      what else was counted. Of a kernel: voluntary and involuntary switches and minor faults, summed over
+                  the lanes, in the median round; nested, CPU seconds of threads that are no lanes, as many as most
+                  rounds had; system, CPU seconds in the system beyond the serial run's, mean over all rounds; gil, the
+                  share of the time in which it was taken. Of a program: see compute.scaling.program_points.
+    chunks:       how many a run has.
+    chunk_seconds: CPU seconds of the average chunk.
+    pinned:       the CPU of each lane; None where lanes were not pinned.
+    cause:        what took most of the gap, as a code of compute.scaling.verdict.causes. See verdict.
+    contaminated: how many of the rounds were disturbed from outside.
+    mode:         "strong" (the same work for every worker count) or "weak" (work grows with the workers; speedup is
+                  then workers × baseline / seconds).
+    file:         the results file that it is from, where several that hold this kernel are shown together.
+    traits:       what is true of the backend's lanes (compute.traits); None in files of before they were kept.
+    evidence:     what a verdict rests on beside the point's own figures (compute.scaling.verdict.evidence); None in
+                  files of before it was kept.
+    timeline:     who ran which chunk when in a median round (compute.scaling.kept_timeline). Only the point with the
+                  most workers of each backend and variant has one.
+    controls:     seconds that the gauges took on as many lanes, in the same rounds: compute for 1e9 steps, memory for
+                  1e9 bytes, with the ends of their 95 % intervals in compute_low, compute_high …. They say how fast the
+                  machine was, so that files of two machines, or of two days, can be compared.
     """
 
     kernel: str
@@ -142,14 +159,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Points measured on one machine, in the order in which they are shown; warnings are what a reader must know.
+    """Points measured on one machine, in the order in which they are shown.
 
-    laws:       what the points of each (kernel, size, variant, backend) say about more workers (compute.scaling.laws).
-    conditions: by trial (kernel, size, mode, arguments, variants) and round, what disturbed it from outside
-                (compute.scaling.noise); files of before name only the kernel, and its variant if there was one.
-    harness:    seconds: `timer_resolution`; `overhead`, what measuring adds to a run on Serial, and where others were
-                asked, `overhead of joblib 2`; `first_touch of heap`, what the first touch of a megabyte takes beyond a
-                later one: that is in no sample.
+    machine:    what was measured on (compute.machine.describe).
+    warnings:   what a reader must know.
+    laws:       what the points of each configuration say about more workers (compute.scaling.laws).
+    conditions: what each round of each trial (kernel, size, mode, arguments, variants) met from outside
+                (compute.scaling.noise). Files of before name only the kernel, and its variant if there was one.
+    harness:    what measuring itself costs, in seconds: `timer_resolution`; `overhead`, what measuring adds to a run on
+                Serial, and `overhead of joblib 2` where that backend was asked; `first_touch of heap`, what the first
+                touch of a megabyte takes beyond a later one. No sample holds a first touch.
     command:    what measures the same again, as a line for a shell; "" where nfold was called by a program.
     """
 

@@ -1,9 +1,10 @@
-"""How fine the timer is, what a run costs that computes nothing, and what the first touch of memory costs.
+"""What measuring itself costs: the timer's resolution, a run of nothing, the first touch of memory.
 
-No measured time is more exact than the first two. The third is in no time of `scale`, and in many of a program's.
+No measured time is more exact than the first two. The times of `scale` hold no first touch; those of a program may.
+`Dataset.harness` keeps these figures, and warnings are made from them.
 
-Source: Hoefler & Belli, SC15: a timer's overhead under 5 % of what it times, its resolution ten times finer. pyperf
-warns of values that are too short, too.
+Source: Hoefler & Belli, SC15: a timer's overhead should be under 5 % of what it times, and its resolution ten times
+finer. pyperf warns of values that are too short, too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from compute.scaling.dataset import Point
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
 
-STEPS = 1000  # of the clock: the smallest of this many was not lengthened by an interrupt
-RUNS = 21  # of nothing: their median holds although ten of them were disturbed, and all take milliseconds
+STEPS = 1000  # of the clock: no interrupt lengthens the smallest of this many
+RUNS = 21  # of nothing: their median is right even if ten are disturbed, and all take milliseconds
 MOST_OVERHEAD = 0.05  # of a measured time (Hoefler & Belli)
-SMALL_OVERHEAD = 0.02  # of a measured time: with less of it, 98 % efficiency is the kernel's own
+SMALL_OVERHEAD = 0.02  # of a measured time: with less, dispatching alone keeps no run under 98 % efficiency
 TOUCHED = 2**24  # bytes: many pages, and a few ms even where the host of a virtual machine has to find them
 MEGABYTE = 2**20
-ROOM = 4  # times as much must be free
-FINER = 10  # times: so much finer than what it times should a timer be (Hoefler & Belli)
+ROOM = 4  # times TOUCHED must be free
+FINER = 10  # times: how much finer a timer should be than what it times (Hoefler & Belli)
 
 
 def _a_chunk_each(chunks: int) -> Plan:
@@ -88,7 +89,7 @@ def _has_room(kind: ArenaKind) -> bool:
 
 
 def _first_touch(kind: ArenaKind) -> float:
-    """In this thread's CPU time, in which the faults are: on a busy machine, wall time holds more of others' work."""
+    """In CPU time of this thread, which pays for the faults. Wall time would hold the work of others, too."""
     with closing(Arena(kind)) as arena:
         began = time.thread_time()
         touched = arena.empty(TOUCHED, np.uint8)
@@ -129,8 +130,8 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
 def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[str]:
     """A line where a run of nothing, as `costs` has it for the backends, is a good part of a backend's runs.
 
-    Work that drives Python and the workers from the caches makes it longer: then the ledger of one worker says by how
-    much. Of several, one may have waited for another.
+    It takes longer beside work that evicts Python and the workers from the caches. The ledger of one worker then says
+    by how much. With several workers it would not, because one may have waited for another.
     """
     worst: dict[str, tuple[float, str]] = {}
     for p in points:

@@ -1,4 +1,4 @@
-"""One work on every pool: warm, check the answers, then rounds, then points."""
+"""Trial: one work on all its pools: warm up, check every answer, measure shuffled rounds, make Points."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Contender:
 
 @dataclass
 class _Rounds:
-    """What the full rounds gave: the runs of each contender, the rates of each gauge, by round."""
+    """What the full rounds gave: by round the runs of each contender, and by gauge its rates."""
 
     runs: list[list[Run]]
     rates: dict[tuple[Bound, int], list[float]]
@@ -68,9 +68,10 @@ class _Rounds:
 class Trial:
     """One work on the pools that it is for. Call `prepare`, `measure`, then `make_points`.
 
-    round: seconds that one round took; before the first, what the checks say that it will take.
-    laws: what its points say about more workers, after `make_points`.
-    pages: what the pools take their memory from; it is spoilt before each answer that is checked, and new in each turn.
+    round: seconds that one round took; before the first one, a forecast from the checks.
+    laws:  what its points say about more workers, after `make_points`.
+    pages: what the pools take their memory from; new in each turn. Before each answer that is checked it is
+           overwritten, so that a body that writes nothing is noticed.
     """
 
     work: Work
@@ -96,7 +97,7 @@ class Trial:
 
     @property
     def _pins(self) -> bool:
-        return self.pin and self.work.kernel.bound != "wait"  # a lane that waits is at home nowhere
+        return self.pin and self.work.kernel.bound != "wait"  # lanes that wait need no CPU of their own
 
     @property
     def label(self) -> str:
@@ -104,9 +105,9 @@ class Trial:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells its rounds from another trial's: as its points have it, and its `variant` where it has only one.
+        """What tells its rounds from another trial's, named as in its points; and its `variant` where it has only one.
 
-        Where work grows and nothing names its size, each count has a size of its own, and none is given.
+        Where work grows and nothing names its size, each worker count has another size, and none is given.
         """
         variants = list(dict.fromkeys(c.kernel.variant for c in self.contenders))
         plans = [c.kernel.plan(*self._args(c), **self.work.kw) for c in self.contenders]
@@ -167,9 +168,9 @@ class Trial:
             self._run(c)
 
     def make_points(self, probe: bool = True) -> Sequence[Point]:
-        """A Point, of samples and what explains them, for each configuration.
+        """A Point for each configuration: its samples, and what explains them.
 
-        probe: whether more may be run, on the pools, where lanes waited. Without it pools need not be open.
+        probe: whether to run some more, with a probe of the GIL, where lanes waited. Without it pools may be closed.
         """
         rounds = self._rounds
         points = derive.compare_points(self._point(k, rounds, probe) for k in range(len(self.contenders)))
@@ -254,14 +255,14 @@ class Trial:
                 verify.compare(c.kernel, c.pool.backend, value, references[asked])
             passed.append((c, self.work.amount(c.kernel, value, c.pool.workers), result.seconds))
             self._processes |= {lane.process for lane in result.timeline.lanes}
-            del result, value  # or the next run could not have these pages
+            del result, value  # their pages are free for the next run
         passed = [one for one in passed if one[0].kernel.variant not in failed]
         self.contenders = [c for c, _, _ in passed]
         self._amounts, self._took = [amount for _, amount, _ in passed], [seconds for _, _, seconds in passed]
         self._compare_variants(references, failed)
 
     def _spoil(self) -> None:
-        """Write over every place where an answer of the run before may stand."""
+        """Overwrite all memory that may still hold the answer of the run before."""
         for arena in self.pages:
             arena.spoil()
         if self.work.scratch is not None:
@@ -323,7 +324,7 @@ class Trial:
         return True
 
     def _timed(self, turn: int) -> Run:
-        """One run; its value is let go of, so that the next run can have its pages."""
+        """One run. Its value is dropped, so that the next run can have its pages."""
         before = usage.in_the_system()
         result = self._run(self.contenders[turn])
         system = usage.in_the_system() - before
@@ -337,7 +338,7 @@ class Trial:
 
     def _run(self, c: _Contender) -> Result:
         result = c.pool.run(c.kernel, *self._args(c), **self.work.kw)
-        c.pool.rest()  # or a lane that comes late would still hold pages that the next run is to have
+        c.pool.rest()  # a lane that comes late would still hold pages that the next run is to have
         return result
 
     def _chunk_times(self, points: Sequence[Point], rounds: _Rounds) -> dict[Any, Any]:

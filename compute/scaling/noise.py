@@ -19,12 +19,10 @@ from typing import Any
 
 from compute import machine
 
-OTHERS = 0.05  # of the CPUs, used by others: an idle machine's own housekeeping takes less
-BUSY = 0.25  # of the CPUs, wanted by others for a minute: from there on workers wait noticeably
-STEAL = (
-    0.02  # of the CPU time: a quiet virtual machine loses under half of one percent, the intervals resolve one or two
-)
-THROTTLED = 0.01  # of the round, stopped by the quota: one period of 100 ms in 10 s does not explain a lost speedup
+OTHERS = 0.05  # of the CPUs, used by others: an idle system takes less
+BUSY = 0.25  # of the CPUs, wanted by others for a minute: with more, workers wait noticeably
+STEAL = 0.02  # of the CPU time: a quiet virtual machine loses under 0.5 %, and intervals resolve 1 or 2 %
+THROTTLED = 0.01  # of the round, stopped by the quota: one period of 100 ms in 10 s explains no lost speedup
 SHORTEST = 0.5  # seconds: CPU times come in ticks of 10 ms, and one tick of a CPU is then 2 %
 TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
 
@@ -113,7 +111,8 @@ def compare_readings(before: Reading, after: Reading, uncharged: float = 0.0) ->
 
 
 class RoundLog:
-    """Readings by round. Rounds that are too short to be judged alone are judged together, SHORTEST seconds of them."""
+    """Conditions by round. Rounds too short to be judged alone are judged together, SHORTEST seconds of them at a
+    time."""
 
     def __init__(self, workers: Iterable[int] = ()) -> None:
         self._workers = tuple(workers)
@@ -127,15 +126,15 @@ class RoundLog:
         self._pending += 1
         self._uncharged += uncharged
         if time.perf_counter() - self._before.at >= SHORTEST:
-            self._settle()
+            self._judge_pending()
 
     def conditions(self) -> list[Conditions]:
         """What each round met that is over."""
         if self._pending:
-            self._settle()
+            self._judge_pending()
         return self._found
 
-    def _settle(self) -> None:
+    def _judge_pending(self) -> None:
         after = sample(workers=self._workers)
         self._found += [compare_readings(self._before, after, self._uncharged)] * self._pending
         self._before, self._pending, self._uncharged = after, 0, 0.0

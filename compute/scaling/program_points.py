@@ -1,9 +1,8 @@
-"""From the runs of a program to its points: the same Point as a kernel's, of what can be seen from outside.
+"""From the runs of a program to its points: the same Point as a kernel's, with what can be seen from outside.
 
-What the system charges the program's processes for is exact: CPU time, faults, switches. The waits of its threads for a
-CPU are what was seen of them (compute.program.watching). What is left of workers × seconds is in `blocked`, and may be
-a lock, a disk, a server, a worker that found nothing more to do, or that the program never started: from outside these
-are one.
+CPU time, faults and switches are exact: the system counts them for each process. How long threads waited for a CPU is
+sampled (compute.program.watching). The rest of workers × seconds is in `blocked`. It may be a lock, a disk, a server, a
+worker without work, or a worker that the program never started: from outside these look the same.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from compute.scaling.words import listed, percent, seconds
 from compute.traits import PROGRAM
 
 BACKEND = "program"
-COVERED = 0.8  # of the CPU time, seen by looking at threads: with less of it, their waits are not known
-WITHIN = ("idle", "startup", "transfer", "serial")  # entries that nobody sees from outside: they are in blocked
-LEAST_NOTED = 0.005  # of the core-seconds: less is not worth a word
+COVERED = 0.8  # of the CPU time that was seen by looking at threads: with less, how long they waited is not known
+WITHIN = ("idle", "startup", "transfer", "serial")  # entries that cannot be seen from outside: they are in blocked
+LEAST_NOTED = 0.005  # of the core-seconds: less is left out
 
 
 def make_point(
-    of: Command, workers: int, runs: Sequence[Finished], alone: Sequence[Finished], ceilings: Ceilings,
+    command: Command, workers: int, runs: Sequence[Finished], alone: Sequence[Finished], ceilings: Ceilings,
     beside: float | None, share: float | None,
 ) -> Point:  # fmt: skip
     """The Point of a program on so many workers from its runs, one a round; alone: those of one worker.
@@ -41,15 +40,15 @@ def make_point(
     details = _details(runs, alone) | ({} if beside is None else {"beside_memory": beside})
     known = _are_known(runs)
     return Point(
-        kernel=of.name,
+        kernel=command.name,
         size=None,
-        variant=of.told_by,
+        variant=command.told_by,
         backend=BACKEND,
         workers=workers,
         seconds=runs[0].seconds,
         samples=tuple(run.seconds for run in runs),
         cpu_per_wall=details["used"] / workers,
-        arguments=of.line,
+        arguments=command.line,
         notes=_notes(workers, runs, details, known),
         ceiling=ceilings.of_work(workers, share or 0.0, waits),
         memory_share=share,
@@ -84,7 +83,7 @@ def _entries(run: Finished, workers: int, alone: Finished, waits: bool) -> dict[
 
 
 def _efficiencies(run: Finished, workers: int, alone: Finished) -> dict[str, float]:
-    """Those of the POP tree that the whole shows: whose load is balanced with whose, nobody sees from outside."""
+    """Those of the POP tree that the whole program shows. Load balance cannot be seen from outside."""
     parallel, computation = run.cpu / (workers * run.seconds), alone.cpu / run.cpu if run.cpu else 1.0
     return {"global": parallel * computation, "parallel": parallel, "computation": computation}
 
@@ -140,13 +139,13 @@ def _as_watched(name: str) -> Callable[[Finished], float | None]:
 
 
 def _medians(runs: Sequence[Finished], seen: Mapping[str, Callable[[Finished], float | None]]) -> dict[str, float]:
-    """By name; what the system does not tell of each run is left out."""
+    """By name; a figure that is missing of one run is left out."""
     values = {name: [of(run) for run in runs] for name, of in seen.items()}
     return {name: _median([float(x) for x in of if x is not None]) for name, of in values.items() if None not in of}
 
 
 def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float], known: bool) -> tuple[str, ...]:
-    """What the ledger does not show: whose CPU time it was, switches, threads; and what was left behind."""
+    """What the ledger does not show: user and system CPU, threads, switches, and processes that were left behind."""
     budget = workers * statistics.median([run.seconds for run in runs])
     parts = [
         f"{_time(details['user'])} of user and {_time(details['in_the_system'])} of system CPU",

@@ -1,7 +1,8 @@
-"""Rounds of any program: with every worker count once a round, in shuffled order, beside the gauges of kernels.
+"""scale_command(): measure any program, with every worker count once a round, in shuffled order, beside the gauges.
 
-It is another kind of work, measured by the same rules: the answers first, nothing timed is cold, everything that is
-compared is in the same round. What it lacks is what lanes tell of themselves (compute.scaling.program_points).
+The rules are those of kernels: answers are compared first, nothing that is timed is cold, and everything that is
+compared is in the same round. A program has no lanes that record what they did, so it is watched from outside
+(compute.program.watching, compute.scaling.program_points).
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from compute.scaling.words import percent, seconds
 from compute.scaling.workload import Pace
 
 BUDGET = 60.0  # seconds: a program starts anew each time, so its runs are longer than a kernel's
-TIMEOUT = 600.0  # seconds of one run: longer, and it is taken for one that hangs
-STARTS = 11  # of a program that does nothing: their median holds although five of them were disturbed
-INFLATED = 0.05  # of the core-seconds: with more CPU time beyond one worker's, its neighbours are tried
-TRIALS = 5  # runs beside either kind of neighbour: medians of fewer differ by more than what memory does
-KEPT = 0.25  # of the budget, for these
+TIMEOUT = 600.0  # seconds: a run that takes longer is taken to hang
+STARTS = 11  # of a program that does nothing: their median is right even if five are disturbed
+INFLATED = 0.05  # of the core-seconds: with more CPU time than this beyond one worker's, `_try_neighbours` is run
+TRIALS = 5  # runs beside either kind of neighbour: medians of fewer scatter by more than memory traffic slows a run
+KEPT = 0.25  # of the budget, kept for runs beside neighbours
 UNTRIED = "whether memory traffic slows it, beside lanes that stream memory, is not known"
-TELLS = 1.05  # times: less than that a full stream of memory is not slowed by others, and nobody can tell whose it is
+TELLS = 1.05  # times: if the memory gauge slows by less, the experiment cannot separate memory from other causes
 
 
 def scale_command(
@@ -75,16 +76,16 @@ def scale_command(
     prints differs: nothing is timed further. CutShort at a Ctrl-C, with what was measured; then, and at every error,
     all that the program has started is ended. Other threads must not start processes meanwhile.
     """
-    of = command(words, env)
+    program = command(words, env)
     counts = sorted({1, *_checked(workers)})
-    check_program(of, counts)
+    check_program(program, counts)
     budget, most = configurations.limits(BUDGET if budget is None and rounds is None else budget, rounds)
     tell = progress or (lambda done, total, label: None)
     with ExitStack() as stack:
         keeper = stack.enter_context(keeping())
         tell(0, 1, "opening the gauges")
         gauges = stack.enter_context(ceiling.gauges({1, *counts}))
-        trial = _ProgramTrial(of, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
+        trial = _ProgramTrial(program, counts, Pace(budget, most + 1, tell), gauges, keeper, timeout)
         start = trial.start_seconds()
         trial.check(same_output)
         trial.measure(most)
@@ -120,7 +121,7 @@ class _Round:
 class _ProgramTrial:
     """One program with every worker count: `check`, `measure`, then `as_scaling`."""
 
-    of: Command
+    command: Command
     counts: Sequence[int]
     pace: Pace
     gauges: Sequence[Gauge]
@@ -136,24 +137,24 @@ class _ProgramTrial:
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def _run(self, workers: int, keep_output: bool = False) -> Finished:
-        return run(self.of, workers, keeper=self.keeper, timeout=self.timeout, keep_output=keep_output)
+        return run(self.command, workers, keeper=self.keeper, timeout=self.timeout, keep_output=keep_output)
 
     def start_seconds(self) -> float:
-        """What starting a program takes that does nothing, and seeing that it has ended."""
+        """What it takes to start a program that does nothing, and to notice its end."""
         nothing = [shutil.which("true")] if shutil.which("true") else [sys.executable, "-S", "-E", "-c", ""]
-        of = Command(tuple(map(str, nothing)))
-        return statistics.median([run(of, 1, keeper=self.keeper).seconds for _ in range(STARTS)])
+        empty = Command(tuple(map(str, nothing)))
+        return statistics.median([run(empty, 1, keeper=self.keeper).seconds for _ in range(STARTS)])
 
     def check(self, same_output: bool) -> None:
         """Run it once with each count, the most workers first; compare what it prints where that is asked for."""
         found: dict[int, Finished] = {}
         for count in reversed(self.counts):
-            self.pace.say(f"{self.of.name} · {count} · checking")
+            self.pace.say(f"{self.command.name} · {count} · checking")
             found[count] = self._run(count, keep_output=same_output)
-        self._quickest = min(of.seconds for of in found.values())
+        self._quickest = min(finished.seconds for finished in found.values())
         self.pace.step()
         if same_output:
-            self._compare({count: of.printed for count, of in found.items() if of.printed})
+            self._compare({count: finished.printed for count, finished in found.items() if finished.printed})
 
     def _compare(self, printed: dict[int, tuple[int, str]]) -> None:
         first = printed[1]
@@ -162,7 +163,7 @@ class _ProgramTrial:
                 sizes = f"{other[0]:,} bytes, not {first[0]:,}"
                 if other[0] == first[0]:
                     sizes = f"{other[0]:,} bytes both times, with other contents"
-                raise WrongAnswer(f"{self.of.line_at(count)} does not print what it prints with 1 worker: {sizes}")
+                raise WrongAnswer(f"{self.command.line_at(count)} does not print what it prints with 1 worker: {sizes}")
         if not first[0]:
             self.warnings.append("it printed nothing, so that --same-output had nothing to compare")
 
@@ -196,43 +197,43 @@ class _ProgramTrial:
                     turn.run(AWAKE)
                     rates[turn.key] = turn.run(self._quickest * GAUGE_SHARE)
                 else:
-                    self.pace.say(f"{self.of.name} · {turn}")
+                    self.pace.say(f"{self.command.name} · {turn}")
                     runs[turn] = self._run(turn)
             with interrupts.put_off():  # a round is there with what it met, or not at all
                 self.rounds.append(_Round(runs, rates))
-                self._log.round_over(sum(of.uncharged for of in runs.values()))
+                self._log.round_over(sum(finished.uncharged for finished in runs.values()))
             self._latest = time.perf_counter() - began
             self.pace.step()
 
-    def _of(self, count: int) -> list[Finished]:
-        return [of.runs[count] for of in self.rounds]
+    def _runs(self, count: int) -> list[Finished]:
+        return [round_.runs[count] for round_ in self.rounds]
 
     @property
     def _ceilings(self) -> Ceilings:
-        rates = {gauge.key: [of.rates[gauge.key] for of in self.rounds] for gauge in self.gauges}
+        rates = {gauge.key: [round_.rates[gauge.key] for round_ in self.rounds] for gauge in self.gauges}
         return Ceilings(rates, len(machine.allowed_cpus()))
 
     def _is_inflated(self, widest: int) -> bool:
-        return widest > 1 and program_points.inflated(widest, self._of(widest), self._of(1)) >= INFLATED
+        return widest > 1 and program_points.inflated(widest, self._runs(widest), self._runs(1)) >= INFLATED
 
     def _try_neighbours(self, widest: int) -> None:
         """Run it with one worker beside lanes that stream memory, and beside lanes that compute, in turns.
 
-        Both take the same CPUs and the same clock from it, so what the former cost it more is memory. What they would
-        cost a program that does nothing but stream is what they cost the gauge. Where it comes to nothing, as where the
-        program cannot bear them or no time is left, what the rounds found stands, and a warning says what is not known.
+        Both take the same CPUs and the same clock speed from it, so what the former cost it more is memory. A program
+        that does nothing but stream would be slowed as much as the gauge is. If the experiment fails, because the
+        program does or no time is left, the points say nothing of memory, and a warning says so.
         """
         gauge = self._ceilings.speedup("memory", widest)
         if not gauge or widest / gauge < TELLS:
             return
         took: dict[Bound, list[float]] = {"memory": [], "compute": []}
         with ceiling.gauges({widest - 1}) as opened:
-            neighbours = {of.bound: of for of in opened if of.pool.workers == widest - 1}
-            longest = 2 * max(of.seconds for of in self._of(1))
+            neighbours = {gauge.bound: gauge for gauge in opened if gauge.pool.workers == widest - 1}
+            longest = 2 * max(finished.seconds for finished in self._runs(1))
             try:
                 while len(took["memory"]) < TRIALS and self.pace.left > 2 * longest:
                     for bound, times in took.items():
-                        self.pace.say(f"{self.of.name} · 1 · beside lanes of {bound}")
+                        self.pace.say(f"{self.command.name} · 1 · beside lanes of {bound}")
                         with _busy(neighbours[bound]):
                             times.append(self._run(1).seconds)
             except (ProgramFailed, _NeighboursFailed) as error:
@@ -248,13 +249,15 @@ class _ProgramTrial:
         """The points and all that goes with them. start: seconds that starting a program takes. asked: rounds."""
         ceilings, conditions = self._ceilings, self._log.conditions()[: len(self.rounds)]
         made = [
-            program_points.make_point(self.of, count, self._of(count), self._of(1), ceilings, self.beside, self.share)
+            program_points.make_point(
+                self.command, count, self._runs(count), self._runs(1), ceilings, self.beside, self.share
+            )
             for count in self.counts
         ]
         points = derive.compare_points(made)
         points = collecting.collect_evidence(points, None, ceilings, conditions)
         usable = machine.usable_cpus()
-        about = {"size": None, "mode": "strong", "arguments": self.of.line, "variants": [self.of.told_by]}
+        about = {"size": None, "mode": "strong", "arguments": self.command.line, "variants": [self.command.told_by]}
         fitted = laws.fit_laws(points, cpus=usable, roof=ceilings.roof("memory"))
         return Scaling(
             judge_points(points),
@@ -262,7 +265,7 @@ class _ProgramTrial:
             (*configurations.about_workers(points), *self.warnings, *self._about_times(start, asked)),
             laws=fitted,
             conditions=tuple(
-                {"kernel": self.of.name, **about, "round": number, **met.as_dict()}
+                {"kernel": self.command.name, **about, "round": number, **met.as_dict()}
                 for number, met in enumerate(conditions, 1)
             ),
             harness={"timer_resolution": harness.resolution(), "overhead": start} | self._watching(),
@@ -270,13 +273,14 @@ class _ProgramTrial:
 
     def _watching(self) -> dict[str, float]:
         """What looking at the program's processes took, in CPUs."""
-        every = [of for round_ in self.rounds for of in round_.runs.values() if of.watched]
-        whole = sum(of.seconds for of in every)
-        return {"watching": sum(of.watched.cost for of in every if of.watched) / whole} if whole else {}
+        watched = [finished for round_ in self.rounds for finished in round_.runs.values() if finished.watched]
+        whole = sum(finished.seconds for finished in watched)
+        cost = sum(finished.watched.cost for finished in watched if finished.watched)
+        return {"watching": cost / whole} if whole else {}
 
     def _about_times(self, start: float, asked: int | None) -> Iterator[str]:
         """What a reader must know of the times: too short, too few, or with less seen than elsewhere."""
-        shortest = min(statistics.median([of.seconds for of in self._of(count)]) for count in self.counts)
+        shortest = min(statistics.median([finished.seconds for finished in self._runs(count)]) for count in self.counts)
         if start > harness.MOST_OVERHEAD * shortest:
             yield (
                 f"start-up dominates: starting a program that does nothing takes {seconds(start)}, "
@@ -304,12 +308,12 @@ def _rounds(count: int) -> str:
 
 
 class _NeighboursFailed(RuntimeError):
-    """The lanes beside a program did not work, so that its time says nothing of them."""
+    """The lanes beside a program did not run, so its time says nothing about them."""
 
 
 @contextmanager
 def _busy(gauge: Gauge) -> Iterator[None]:
-    """Keep the lanes of a gauge at work. _NeighboursFailed at the end where they could not be."""
+    """Keep the lanes of a gauge running within the block. _NeighboursFailed at its end if they did not."""
     over, at_work = threading.Event(), threading.Event()
     errors: list[Exception] = []
 

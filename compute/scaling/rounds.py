@@ -1,7 +1,9 @@
-"""Rounds: every configuration once a round, in shuffled order, on pools that are open and warm, answers checked first.
+"""scale() and scale_all(): open all pools and gauges, prepare a Trial for each work, share the budget among their
+rounds.
 
-What drifts over seconds (clock speed, neighbours, temperature) meets all configurations of a round alike, so it cancels
-in their ratio. Source: hyperfine#21 and zenbench for the interleaving, pyperf and Hoefler & Belli for the rest.
+In a round every configuration runs once, in shuffled order, on pools that are open and warm. What drifts over seconds
+(clock speed, neighbours, temperature) slows all configurations of a round alike, so it cancels in their ratio. Sources:
+hyperfine#21 and zenbench for the interleaving, pyperf and Hoefler & Belli for the rest.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from kernels.definition import Kernel, as_index
 __all__ = ["Work", "scale", "scale_all"]
 
 ON = ("threads", "processes")
-FEWEST = 8  # rounds that are to fit into what is left, when all is checked: else shorter runs are asked for
-PLENTY = 12  # rounds that these would fill: checking them takes two or so
-TURN = 4  # rounds of a work before the next one has its turn: shorter ones spend more on being made warm again
-MORE = 2.5  # rounds for which there is to be time, or no more are begun: one of them goes into making warm again
-OVERTIME = 0.1  # of the budget, which a busy machine may take longer for the rounds of an interval
-LEAST_PART = 0.3  # of the budget, for measuring, however long the pools took to open
+FEWEST = 8  # rounds: if fewer fit into the budget that is left after the checks, shorter runs are asked for
+PLENTY = 12  # rounds that the shorter runs are to fill: checking them takes the time of two or so
+TURN = 4  # rounds of a work before the next work's turn: with fewer, more of the time goes into warming up again
+MORE = 2.5  # rounds: no further ones begin where there is less time than this, as one is spent on warming up again
+OVERTIME = 0.1  # of the budget: a busy machine may take this much longer for the rounds that an interval needs
+LEAST_PART = 0.3  # of the budget, kept for measuring, however long the pools took to open
 
 Chooser = Callable[[float, Mapping[str, float]], Sequence[Work]]
 
@@ -94,9 +96,10 @@ def scale_all(
     that a run fills, and copies that it needs, lie in pages that stay for all the runs: no run is the first to touch
     them, and the harness's `first_touch` tells what that would cost.
 
-    works: or a function that chooses them once the pools are open, given the seconds that are left of the budget and
-           what measuring costs here (`Dataset.harness`). Opening the pools is in the budget then. It is asked again,
-           as if less were left, where a busy machine took so long that an interval's rounds would not fit.
+    works: what to measure, or a function that chooses it. The function is called once the pools are open, with the
+           seconds that are left of the budget and what measuring costs here (`Dataset.harness`). Opening the pools is
+           then in the budget. If the checks took so long that the rounds of an interval would not fit, the function is
+           called again with fewer seconds.
     known: warnings that stand above those of the measurement.
     ValueError, before a worker starts, for works that would give two points of one configuration.
     CutShort for a Ctrl-C after the first of these rounds.
@@ -137,17 +140,19 @@ def scale_all(
         if chooser is not None:
             fitting = pace.left / sum(trial.round for trial in trials)
             if fitting < FEWEST:
-                trials.clear()  # whose arrays are let go of before there are others
+                trials.clear()  # their memory is free before the next ones take theirs
                 trials += prepared(chooser(budget * fitting / PLENTY, costs))
         ready = asked - pace.left
         _measure(trials, most, pace, OVERTIME * asked if chooser is not None else 0.0)
         measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
-    is_whole = bool(measured)  # else a Ctrl-C came before all was measured, and not only while pools were closed
+    is_whole = bool(
+        measured
+    )  # False if a Ctrl-C came before all was measured; later, while pools close, it changes nothing
     warnings = left_out if is_whole else [_about_cut(trials), *left_out]
     if not is_whole:
         trials = [trial for trial in trials if trial.rounds]
-        with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C wants what the first one wanted
+        with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C changes nothing
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
     ended = _about_budget(trials, asked, most if rounds else None, ready) if is_whole else []
     found = _as_scaling(trials, look_across(measured), costs, [*known, *warnings], ended)
@@ -158,7 +163,7 @@ def scale_all(
 
 @contextmanager
 def _keeping_rounds(trials: Sequence[Trial]) -> Iterator[list[KeyboardInterrupt]]:
-    """End the block at a Ctrl-C, and note it in the list that is given; where no round is finished it is raised."""
+    """End the block at a Ctrl-C and add it to the list that is yielded. Raise it where no round is finished."""
     came: list[KeyboardInterrupt] = []
     try:
         yield came
@@ -216,10 +221,10 @@ def _about_cut(trials: Sequence[Trial]) -> str:
 
 
 def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) -> None:
-    """Have all works measured by turns, most rounds at the most; what the first ones do not need, later ones may have.
+    """Measure all works by turns, each in at most `most` rounds. Time that one does not need goes to the later ones.
 
-    What drifts over tens of seconds is met at several moments then, and is in the intervals. Where time is short a turn
-    has the FEWEST rounds at once, because each begins with a round in which everything is made warm again.
+    So each work is measured at several moments, and what drifts over tens of seconds is in its interval. Where time is
+    short a turn has the FEWEST rounds at once, because each turn begins with a round that only warms up.
 
     overtime: seconds beyond the budget that may be used for the FEWEST rounds of each.
     """
@@ -237,7 +242,7 @@ def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) ->
 
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Stages) -> tuple[list[Pool], list[str]]:
-    """The pools that can be had here, and a warning for each that cannot: no numba, too few threads, no /dev/shm."""
+    """The pools that this system can open, and a warning for each that it cannot: no numba, no /dev/shm …"""
     pools, missing = [], []
     for backend in chosen:
         tell(0, 1, f"opening {backend!r}")

@@ -22,11 +22,13 @@ import numpy as np
 FEWEST_ROUNDS = 6  # of five values not even lowest to highest holds the median in 95 % of cases: 1 − 2 · ½⁵ = 94 %
 MOST_ROUNDS = 100  # the interval narrows with the square root: ten times as many would make it three times narrower
 LEVEL = 0.952  # what "95 %" aims at: interpolating errs by up to half of one percent, and what is said must hold
-EACH = 0.911  # of each median, for 95 % of a ratio of two: joining their intervals adds up to 3 % where samples are few
-BATCHES = 100  # of many samples, medians of so many neighbourhoods: nearer to independent, and all pairs fit in memory
-EXACT = 2500  # pairs: up to here the ranks are counted; beyond, the normal curve errs by less than one percent
-LEAST = 5e-324  # seconds: what is divided until nothing is left still has a logarithm
-TOO_WIDE = 0.05  # half a width, of the value: wider, and 95 % efficiency cannot be told from 90 %
+EACH = 0.911  # of each of two medians, for 95 % of their ratio: with few samples joining two intervals adds up to 3 %
+BATCHES = (
+    100  # medians of so many groups of neighbours stand for more samples: less dependent, and all pairs fit in memory
+)
+EXACT = 2500  # pairs: up to here ranks are counted; beyond, the normal distribution errs by less than 1 %
+LEAST = 5e-324  # seconds: the smallest float, so that a time of 0 has a logarithm
+TOO_WIDE = 0.05  # half of an interval, of the value: if it is wider, 95 % efficiency cannot be told from 90 %
 
 Interval = tuple[float, float]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -65,7 +67,7 @@ def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
     rank, inwards = _ranks(counted, level)
     if not rank:
         return None
-    # As large a share of these lies outside as of so many that are independent.
+    # The same share of these lies outside as of `counted` independent ones.
     place = (rank - 0.5 + inwards) * n / counted - 0.5
     low, high = np.interp([place, n - 1 - place], np.arange(n), np.sort(taken))
     return float(low), float(high)
@@ -156,13 +158,14 @@ def _batched(samples: Floats) -> Floats:
 def _pair_rank(few: int, many: int, outside: float) -> int:
     """The rank among all pairs' differences, from either end, beyond which the truth lies at most this often.
 
-    It lies beyond rank k with the chance that Mann and Whitney's U is below k. 0 where even the extremes are too near.
+    The chance that it lies beyond rank k is that of Mann and Whitney's U being below k. 0 where the truth lies even
+    beyond the extremes more often.
     """
     pairs = few * many
     if pairs > EXACT:
         deviation = math.sqrt(pairs * (few + many + 1) / 12)
         return max(0, math.floor(pairs / 2 - 0.5 + NormalDist().inv_cdf(outside) * deviation))
-    # The U of i and j samples is that of i - 1 and j, and j more, where the largest is of the first side.
+    # Recurrence over the largest sample: if it is of the first side, U is that of i - 1 and j samples, and j more.
     chances: list[Floats] = [np.ones(1)] * (many + 1)
     for i in range(1, few + 1):
         row = [np.ones(1)]

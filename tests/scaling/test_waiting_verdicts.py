@@ -69,8 +69,8 @@ def test_verdicts(case):
 
 
 def test_more_lanes_than_cpus_are_no_crowd_where_they_wait():
-    assert not evidences.of(workers=100, cpus=2, waits=0.9).crowded
-    assert evidences.of(workers=100, cpus=2).crowded
+    assert not evidences.of(workers=100, cpus=2, waits=0.9).has_more_lanes_than_cpus
+    assert evidences.of(workers=100, cpus=2).has_more_lanes_than_cpus
 
 
 @needs_compiler

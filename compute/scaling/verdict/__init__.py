@@ -1,9 +1,9 @@
-"""From what is known of a point to one sentence of cause, with its evidence and a remedy. All of it is pure.
+"""From what is known of a point to its verdict: the cause that took most of the gap to N-fold, and a remedy. All pure.
 
-judgement.py  which cause is named, and the verdicts of whole points
-causes.py     the causes: what each may claim of what was lost, and when
-phrases.py    how each is told
-program_phrases.py  what can be told of a whole program that was watched from outside, and how
-evidence.py   what a judge is given
-point_verdict.py  the verdict of a point, for whoever shows it; of old files, from the sentence that they hold
+evidence.py        Evidence: what is known of one configuration, and what follows from it
+causes.py          the causes, in order: what each may claim of the ledger's losses, and when
+judgement.py       `judge`: which cause is named; `judge_points`
+phrases.py         the sentence of each cause
+program_phrases.py the same for whole programs, which are only seen from outside
+point_verdict.py   `verdict_of` a point, for whoever shows it; of old files, read from the sentence that they hold
 """

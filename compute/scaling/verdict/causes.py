@@ -1,8 +1,8 @@
 """The causes: one record each, in the order in which they claim what was lost.
 
-A ledger's lost entries go to the causes whose evidence fits. The most specific cause claims first, and what it claims
-is gone. The last ones take what nobody claimed, as losses of unknown cause. So no core-second is counted twice, and the
-largest loss is the one to look at.
+Each cause whose evidence fits claims a part of the ledger's lost core-seconds, and a later one cannot claim it again.
+The most specific cause stands first. The last ones take what is left, as losses of unknown cause. So no core-second is
+counted twice, and the largest loss is the one to look at.
 
 A further cause is a record here, its phrase in phrases.py, and a planted case in bench/planted.py.
 """
@@ -17,15 +17,15 @@ from compute.scaling.verdict import phrases, program_phrases
 from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, TICKETS, Evidence
 from compute.scaling.verdict.phrases import LEAST_FIGURE, Phrase, always, lost
 
-SHORT = 5e-3  # seconds of a run: starting two lanes took 0.45 ms of core-seconds, over 5 % of a shorter one
-INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads stay under a few hundredths
+SHORT = 5e-3  # seconds of a run: starting two lanes took 0.45 ms of core-seconds, over 5 % of a shorter run
+INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads take a few hundredths
 
 UNKNOWN, NONE, INCONCLUSIVE = "unknown", "none", "inconclusive"  # codes that no cause of its own stands for
 NAMES = {NONE: "the machine itself", INCONCLUSIVE: "too uncertain to tell"}  # of those that are no record
 
 
 class Claims:
-    """What nobody has claimed yet, as one cause sees it: of the entries that it may claim, in their order."""
+    """What no cause has claimed yet of the entries that one cause may claim, in the order of its record."""
 
     def __init__(self, unclaimed: dict[str, float], entries: tuple[str, ...]) -> None:
         self._unclaimed, self._entries = unclaimed, entries
@@ -50,7 +50,7 @@ class Claims:
         return taken
 
     def take_waits(self, e: Evidence) -> float:
-        """Waits for a CPU, and what the other lanes then waited for the one that had to: up to as long for each."""
+        """Waits for a CPU, and as much idle time of each other lane: it may have waited for the one that queued."""
         waited = self.take("runqueue", *e.hides_queues)
         return waited + self.take("idle", most=(e.workers - 1) * waited)
 
@@ -93,9 +93,9 @@ class Loss:
 def losses(e: Evidence) -> list[Loss]:
     """Every part of the ledger that could have been useful or awaited, by cause, the largest first."""
     unclaimed = {entry: e.share(entry) for entry in e.ledger if entry not in ("useful", "waiting")}
-    # While the callers plan, one core does what it would have done serially as well.
+    # While the caller plans, one core does what it would have done in a serial run, too.
     _cut(unclaimed, "serial", unclaimed.get("serial", 0.0) / e.workers)
-    # What the machine denied a perfect kernel is not to be won back; it shows as CPU inflation.
+    # What the machine denied even a perfect kernel cannot be won back. It shows as CPU inflation.
     _cut(unclaimed, "inflation", max(0.0, 1 - e.roof / e.workers) if e.roof is not None else 0.0)
     claimed = [(cause, cause.claim(e, Claims(unclaimed, cause.entries))) for cause in CAUSES]
     shares = [Loss(cause, share) for cause, share in claimed if share > 0]
@@ -137,20 +137,21 @@ def _claim_noise(e: Evidence, claims: Claims) -> float:
     outside, took = e.outside / e.workers, 0.0
     if outside >= EXPLAINS * claims.left("runqueue", *e.hides_queues):
         took += claims.take_waits(e)
-    # A lane queues for its first chunk too. Where a very short run queued for nothing else, starting is long anyway.
+    # A lane queues for its first chunk, too. In a very short run that queued for nothing else, starting takes long even
+    # without others.
     is_short = e.seconds < SHORT and "runqueue" not in e.unknown and e.share("runqueue") < LEAST_FIGURE
     if outside >= EXPLAINS * claims.left("startup") and not is_short:
         took += claims.take("startup", most=max(0.0, outside - took))
-    # Time stolen from a CPU is neither CPU time of the lane on it nor time in a queue, so it looks like blocking; on
-    # some kernels it is CPU time.
-    took += claims.take("blocked") if e.awake else 0.0
+    # Time stolen from a CPU is neither CPU time of its lane nor time in a queue, so it looks like blocking. Some
+    # systems count it as CPU time.
+    took += claims.take("blocked") if e.never_slept else 0.0
     return took + claims.take("blocked", "inflation", "unexplained", most=e.steal or 0.0)
 
 
 def _claim_gil(e: Evidence, claims: Claims) -> float:
     if not e.waits_for_gil:
         return 0.0
-    # A lane in Python needs the GIL for its first chunk too; a compiled one needs no more of it than to come.
+    # A lane in Python needs the GIL for its first chunk, too. A compiled one needs it only to enter the loop.
     starting = not e.compiled and e.share("startup") >= LEAST_FIGURE
     return claims.take("blocked", *(["startup"] if starting else []))
 
@@ -219,11 +220,11 @@ NESTED = Cause(
 OVERSUBSCRIPTION = Cause(
     "oversubscription",
     ("runqueue", "blocked", "idle"),
-    lambda e, claims: claims.take_waits(e) if e.crowded else 0.0,
+    lambda e, claims: claims.take_waits(e) if e.has_more_lanes_than_cpus else 0.0,
     phrases.crowded,
     phrases.uncrowd,
     name="more workers than CPUs",
-    caps=lambda e: e.crowded and not e.held_by_memory,
+    caps=lambda e: e.has_more_lanes_than_cpus and not e.limited_by_memory,
     limit=phrases.crowd_allows,
 )
 NOISE = Cause(
@@ -233,7 +234,7 @@ NOISE = Cause(
     phrases.noise,
     phrases.QUIET,
     name="disturbed from outside",
-    caps=lambda e: e.outside >= EXPLAINS * e.denied and not e.held_by_memory,
+    caps=lambda e: e.outside >= EXPLAINS * e.cores_denied and not e.limited_by_memory,
     limit=phrases.noise_allows,
     needs_rounds=False,
 )
@@ -319,7 +320,7 @@ MEMORY = Cause(
     where(lambda e: e.saturated),
     program_phrases.bandwidth,
     phrases.LESS_MEMORY,
-    caps=lambda e: e.held_by_memory,
+    caps=lambda e: e.limited_by_memory,
     limit=phrases.memory_allows,
 )
 IMBALANCE = Cause(
@@ -390,32 +391,32 @@ UNEXPLAINED = Cause(
 )
 
 CAUSES = (
-    QUOTA,
-    ONE_THREAD,
-    IGNORED,
-    BUSY_ALONE,
-    NESTED,
+    QUOTA,  # first: it stops whoever runs, so every other entry may be its doing
+    ONE_THREAD,  # before all that lanes could do to each other: these never ran side by side
+    IGNORED,  # as for one thread: a program that started no more workers
+    BUSY_ALONE,  # before WANTS_MORE: its threads crowd the CPUs with one worker already
+    NESTED,  # more threads than lanes: before the causes that count lanes only
     WANTS_MORE,
-    OVERSUBSCRIPTION,
-    COMPUTING,
-    NOISE,
-    GIL,
-    TURNS,
-    SERIAL_FRACTION,
-    BLOCKED_OR_IDLE,
-    LOCK,
-    BLOCKED,
-    FIRST_TOUCH,
-    SMALL_CHUNKS,
-    CONTENTION,
-    MEMORY,
-    IMBALANCE,
+    OVERSUBSCRIPTION,  # before noise: too many lanes queue for CPUs on a quiet machine, too
+    COMPUTING,  # the same for work that waits, whose lanes may be more than the CPUs
+    NOISE,  # before what takes blocked: time that the hypervisor stole looks blocked
+    GIL,  # before LOCK: it has a probe and controls of its own
+    TURNS,  # of a program, which cannot be probed
+    SERIAL_FRACTION,  # after TURNS: lanes that take turns have one thread at work, too
+    BLOCKED_OR_IDLE,  # what is left of a program's blocked entry
+    LOCK,  # what the GIL cannot have blocked
+    BLOCKED,  # what is left of blocked
+    FIRST_TOUCH,  # CPU inflation that the system counted
+    SMALL_CHUNKS,  # CPU inflation that goes into tickets
+    CONTENTION,  # CPU inflation that a control on processes does not have
+    MEMORY,  # after the three: it takes all that is left
+    IMBALANCE,  # from here on an entry of the ledger is the cause itself
     START_UP,
     TRANSFER,
     SERIAL_SECTION,
-    PROGRAM_INFLATED,
+    PROGRAM_INFLATED,  # what is left of inflation
     INFLATED,
-    QUEUED,
+    QUEUED,  # what is left of the run queue
     UNEXPLAINED,
 )
 CODES = tuple(dict.fromkeys([*(cause.code for cause in CAUSES), NONE, INCONCLUSIVE]))

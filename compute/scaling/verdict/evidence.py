@@ -17,43 +17,55 @@ from compute.traits import Traits, former_traits
 STREAMS = 0.5  # of memory_share: from here on the kernel is nearer to the triad than to registers
 NEAR = 0.9  # of N: the gauges of a quiet machine reach 0.95 to 0.99 of it
 TAKEN = 0.5  # of the time: lanes in Python hold the GIL for over 0.9, GIL-free ones for under 0.3 on a full machine
-FREE = 0.25  # of the blocked share: lanes without a GIL that block no more than this do not block for the same reason
-SAME = 0.5  # of the blocked share: lanes without a GIL that block more than this block for the same reason
-APART = 0.25  # of CPU inflation on threads: processes that inflate no more than this have none of what they share
-EXPLAINS = 0.5  # of a wait: CPUs that others used, seen in ticks of 10 ms, are no closer than that to what lanes lacked
-STOPPED = 0.05  # of the core-seconds: a quota's periods end at their own times, and under this they hit one chunk
+FREE = 0.25  # of the blocked share: if lanes without a GIL block no more than this, the GIL is what blocks the others
+SAME = 0.5  # of the blocked share: if lanes without a GIL block more than this, something else blocks both
+APART = 0.25  # of CPU inflation on threads: if processes inflate no more than this, what threads share is the reason
+EXPLAINS = 0.5  # of a wait: ticks of 10 ms tell no more exactly how many CPUs others took from the lanes
+STOPPED = 0.05  # of the core-seconds: a quota that stops lanes for less than this has hit one chunk by chance
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
-LEAST_SYSTEM = 0.04  # seconds of one round: ten ticks of a kernel that splits CPU time at 250 Hz; of n rounds 1/√n
-COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 where the host had to find them first
-REFUTED = 1.1  # of the ceiling: a kernel that is faster was not held by it; two quiet measurements differ by less
+LEAST_SYSTEM = 0.04  # seconds of one round, over √rounds of several: ten ticks of a kernel that counts at 250 Hz
+COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 ms where the host had to find them
+REFUTED = 1.1  # of the ceiling: a kernel that is faster than this was not limited by it
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One configuration as it was measured; None is what nobody knows, and nothing is concluded from it.
+    """One configuration as it was measured. None is what nobody knows, and nothing is concluded from it.
 
-    seconds:     median wall of a run. speedup, speedup_ci: against serial. ceiling: the speedup that the machine
-                 allowed a kernel of this kind; attainable: speedup / ceiling.
-    ledger:      core-seconds by entry (compute.scaling.ledger), sum workers × seconds; inflation and unexplained may be
-                 negative. unknown: entries that could not be read; each is within its neighbour.
-    compiled:    whether the variant is compiled and releases the GIL. has_gil: whether this interpreter had
-                 one while it ran; it had in files that do not say.
-    processes:   how many distinct ones the lanes ran in.
-    chunks, chunk_seconds: how many, and the CPU seconds of the average one; ticket_seconds: what taking one costs.
-    cpus:        usable CPUs. cpus_shared: distinct CPUs that the lanes could run on, the size of the affinity mask.
-    waits:       share of the serial run's time for which the work waits for what is outside; None where it does not.
-    memory_share: 0 computes … 1 streams memory. ceiling_compute, ceiling_memory: the two gauges' speedups.
-    nested:      CPU seconds of a run that threads of the lanes' processes used which are no lanes.
-    steal:       share of the CPU time that the hypervisor gave to others. others: CPUs that other processes used, on
-                 average. throttled: seconds for which the quota stopped a run, summed over CPUs. quota: in CPUs.
-    faults:      minor page faults of the lanes. system: CPU seconds of a run in the system, beyond the serial run's.
-    voluntary:   how often the lanes went to sleep in a run; nobody is blocked who never did.
-    gil:         share of the time in which a probe found the GIL taken (compute.scaling.probe).
-    free_blocked: blocked share of the GIL-free variant on the same backend and workers. elsewhere_blocked: that of the
-                 same variant on as many processes. elsewhere_inflation: its CPU inflation as a share, at least 0.
-    rounds, contaminated: how many were measured, and how many of them were disturbed from outside.
-    traits:      what the backend is; None where only its name is known.
-    details:     of a program, what was seen of it from outside (compute.scaling.program_points).
+    seconds:        median wall of a run.
+    speedup, speedup_ci: against serial.
+    ceiling:        the speedup that the machine allowed a kernel of this kind.
+    attainable:     speedup / ceiling.
+    ledger:         core-seconds by entry (compute.scaling.ledger); they sum to workers × seconds. inflation and
+                    unexplained may be negative.
+    unknown:        entries that could not be read; each is within its neighbour.
+    compiled:       whether the variant is compiled and releases the GIL.
+    has_gil:        whether this interpreter had a GIL while it ran; it had one in files that do not say.
+    processes:      how many distinct ones the lanes ran in.
+    chunks:         how many a run has.
+    chunk_seconds:  CPU seconds of the average chunk.
+    ticket_seconds: what taking one ticket costs.
+    cpus:           usable CPUs.
+    cpus_shared:    distinct CPUs that the lanes could run on: the size of the affinity mask.
+    memory_share:   0 computes … 1 streams memory.
+    waits:          share of the serial run's time for which the work waits for what is outside; None where it does not.
+    ceiling_compute, ceiling_memory: the two gauges' speedups.
+    nested:         CPU seconds of a run that threads of the lanes' processes used which are no lanes.
+    steal:          share of the CPU time that the hypervisor gave to others.
+    others:         CPUs that other processes used, on average.
+    throttled:      seconds for which the quota stopped a run, summed over CPUs.
+    quota:          in CPUs.
+    voluntary:      how often the lanes went to sleep in a run. Lanes that never did are not blocked.
+    faults:         minor page faults of the lanes.
+    system:         CPU seconds of a run in the system, beyond the serial run's.
+    gil:            share of the time in which a probe found the GIL taken (compute.scaling.probe).
+    free_blocked:   blocked share of the GIL-free variant on the same backend and workers.
+    elsewhere_blocked: blocked share of the same variant on as many processes.
+    elsewhere_inflation: its CPU inflation there as a share, at least 0.
+    rounds:         how many were measured.
+    contaminated:   how many of them were disturbed from outside.
+    traits:         what the backend is; None where only its name is known.
+    details:        of a program, what was seen of it from outside (compute.scaling.program_points).
     """
 
     kernel: str = ""
@@ -171,7 +183,7 @@ class Evidence:
 
     @property
     def reached(self) -> float | None:
-        """How much of what was possible: of the ceiling where there is one, else of N-fold."""
+        """The part of what was possible that was reached: of the ceiling where there is one, else of N-fold."""
         if self.speedup is None:
             return self.share("useful") if self.ledger else None
         if self.roof is None:
@@ -198,22 +210,24 @@ class Evidence:
         return self.speedup > most or (self.ceiling is not None and self.speedup > REFUTED * self.ceiling)
 
     @property
-    def awake(self) -> bool:
-        """Whether no lane ever slept: what looks blocked was then stolen from a whole CPU, or was a wait for one."""
+    def never_slept(self) -> bool:
+        """Whether no lane ever slept. What looks blocked was then stolen from a whole CPU, or was a wait for one."""
         if self.has.whole_program:
-            return False  # a worker that it never started has not slept either
-        return self.voluntary == 0 and "runqueue" not in self.unknown  # a system that hides queues may not count sleeps
+            return False  # a program may have started no worker, which then did not sleep either
+        return (
+            self.voluntary == 0 and "runqueue" not in self.unknown
+        )  # a system that tells of no queues may not count sleeps
 
     @property
-    def places(self) -> int | None:
-        """CPUs that the lanes had to share."""
+    def cpus_for_lanes(self) -> int | None:
+        """How many CPUs there were for the lanes; None where nobody knows."""
         known = [count for count in (self.cpus, self.cpus_shared) if count]
         return min(known) if known else None
 
     @property
-    def crowded(self) -> bool:
-        """Whether there were more lanes than CPUs for them, which is no crowd where they wait for what is outside."""
-        return self.places is not None and self.workers > self.places and not self.waits
+    def has_more_lanes_than_cpus(self) -> bool:
+        """Whether there were more lanes than CPUs for them. Work that waits for what is outside may have more."""
+        return self.cpus_for_lanes is not None and self.workers > self.cpus_for_lanes and not self.waits
 
     @property
     def computes(self) -> float:
@@ -221,12 +235,12 @@ class Evidence:
         return 1.0 - (self.waits or 0.0)
 
     @property
-    def overlaps(self) -> float | None:
-        """The speedup that work which waits may have on lanes that take turns at one core, by the GIL or on one thread.
+    def overlap_limit(self) -> float | None:
+        """The most speedup that work which waits may have where lanes share one core, by the GIL or on one thread.
 
-        None where it does not wait, or where lanes do not take turns.
+        None where it does not wait, or where lanes share no core.
         """
-        if not self.waits or not (self.together or (self.shares_gil and not self.compiled)):
+        if not self.waits or not (self.on_one_thread or (self.shares_gil and not self.compiled)):
             return None
         return min(float(self.workers), 1 / self.computes) if self.computes > 0 else float(self.workers)
 
@@ -238,10 +252,10 @@ class Evidence:
     @property
     def cores(self) -> int:
         """The speedup of N lanes that lose nothing: N, or the CPUs where those are fewer."""
-        return min(self.workers, self.places or self.workers)
+        return min(self.workers, self.cpus_for_lanes or self.workers)
 
     @property
-    def denied(self) -> float:
+    def cores_denied(self) -> float:
         """By how many cores the ceiling is under N-fold."""
         return self.workers - self.roof if self.roof is not None else 0.0
 
@@ -252,29 +266,31 @@ class Evidence:
             return False
         cores: float = self.cores
         if self.ceiling_compute is not None and self.ceiling_compute < NEAR * cores:
-            cores = self.ceiling_compute  # disturbed, and the triad with it: that is not the memory's doing
+            cores = self.ceiling_compute  # what disturbed this gauge slowed the triad, too, and is not the memory
         return self.ceiling_memory < NEAR * cores
 
     @property
-    def held_by_memory(self) -> bool:
-        """Whether the ceiling is under N-fold because of memory more than of all that holds work in registers too."""
+    def limited_by_memory(self) -> bool:
+        """Whether memory keeps the ceiling under N-fold more than all that slows work in registers, too."""
         if self.saturated:
             return True
-        # A share of memory that was measured is a lower bound; under STREAMS of it can hold a kernel all the same.
+        # A measured share of memory is a lower bound, so memory may limit a kernel whose share is under STREAMS.
         if self.ceiling is None or self.ceiling_compute is None or self.ceiling_memory is None:
             return False
         memory, others = self.ceiling_compute - self.ceiling, self.cores - self.ceiling_compute
         return self.ceiling < NEAR * self.cores and memory >= others
 
     @property
-    def together(self) -> bool:
+    def on_one_thread(self) -> bool:
         """Whether all lanes are on one thread."""
         return self.has.shares_thread and self.workers > 1
 
     @property
     def takes_turns(self) -> bool:
-        """Whether one thread is what holds the lanes: not where work that waits was faster than that allows."""
-        return self.together and (self.overlaps is None or (self.speedup or 0.0) <= REFUTED * self.overlaps)
+        """Whether one thread is what limits the lanes. It is not where work that waits was faster than that allows."""
+        return self.on_one_thread and (
+            self.overlap_limit is None or (self.speedup or 0.0) <= REFUTED * self.overlap_limit
+        )
 
     @property
     def shares_gil(self) -> bool:
@@ -284,19 +300,19 @@ class Evidence:
     @property
     def shares_objects(self) -> bool:
         """Whether lanes run Python side by side in one interpreter, so that they use the same objects at once."""
-        beside = self.processes < self.workers and not self.together and not self.has.whole_program
+        beside = self.processes < self.workers and not self.on_one_thread and not self.has.whole_program
         return beside and not self.has_gil and not self.compiled and self.has.shares_memory
 
     @property
     def contends(self) -> bool:
-        """Whether such lanes need more CPU than serial did, and the same body on processes does not."""
+        """Whether lanes that share objects need more CPU than serial did, and the same body on processes does not."""
         if not self.shares_objects or self.elsewhere_inflation is None:
             return False
         return self.elsewhere_inflation <= APART * self.share("inflation")
 
     @property
     def sends(self) -> bool:
-        """Whether lanes are told by messages, and see other memory than the caller."""
+        """Whether lanes get their work by messages, because they see other memory than the caller."""
         return self.processes > 1 or not self.has.shares_memory
 
     def blocks_alike(self, without_gil: float | None) -> bool:
@@ -310,7 +326,7 @@ class Evidence:
     @property
     def waits_for_gil(self) -> bool:
         """Whether blocked lanes wait for the GIL: several share one, and a probe or the other variant says so."""
-        if not self.shares_gil or self.awake:
+        if not self.shares_gil or self.never_slept:
             return False
         if self.blocks_alike(self.elsewhere_blocked) or self.blocks_alike(self.free_blocked):
             return False
@@ -321,14 +337,14 @@ class Evidence:
     @property
     def hides_queues(self) -> tuple[str, ...]:
         """The entry that holds the waits for a CPU where they cannot be told from others."""
-        hidden = self.awake or ("runqueue" in self.unknown and not self.waits_for_gil)
+        hidden = self.never_slept or ("runqueue" in self.unknown and not self.waits_for_gil)
         return ("blocked",) if hidden else ()
 
     @property
     def faulting(self) -> float:
-        """CPU seconds that page faults took beyond the serial run's, under 0 where that one paid more; 0 where untold.
+        """CPU seconds that page faults took beyond the serial run's; negative where serial paid more, 0 where unknown.
 
-        Of a compiled body only: it calls nothing of the system, which then serves its page faults.
+        It is known of compiled bodies only. They call nothing of the system, so its CPU time went into page faults.
         """
         least = LEAST_SYSTEM / math.sqrt(self.rounds or 1)
         carried = self.compiled and self.faults and self.system and least <= abs(self.system) <= COSTLIEST * self.faults

@@ -1,7 +1,7 @@
-"""One sentence of cause, with its evidence and a remedy: why a configuration is not N-fold. Pure functions.
+"""`judge`: why a configuration is not N-fold, as a cause, a sentence with its figures, and a remedy. Pure functions.
 
-What was reached of what was possible decides whether anything is wrong; the largest avoidable loss of the ledger then
-says what (compute.scaling.verdict.causes). Where the evidence does not carry a cause, the verdict says that.
+How much was reached of what was possible decides whether anything is wrong. If something is, the largest avoidable loss
+of the ledger says what (compute.scaling.verdict.causes). Where the evidence is not enough, the verdict says that.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from compute.traits import SERIAL
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
 LEAST = 0.05  # of the core-seconds: a smaller loss cannot be told from the noise of a run
 STANDS_OUT = 0.2  # of the core-seconds: a loss that stands out however wide the interval of the speedup is
-BESIDE = 0.5  # of a loss to noise or to nobody knows what: a known one as large as this is worth a look before it
-WIDE = 0.3  # of the speedup: an interval from 1.5 to 2 cannot tell a good run from a bad one
-NARROW = 0.1  # of the speedup: an interval that can
+BESIDE = 0.5  # of a loss to noise, or of an unexplained one: a known cause of at least this part is named instead
+WIDE = 0.3  # of the speedup: an interval as wide as from 1.5 to 2 cannot tell a good run from a bad one
+NARROW = 0.1  # of the speedup: an interval of this width can
 NO_SINGLE = "no single cause"
 
 
@@ -71,7 +71,7 @@ class Verdict:
 
 
 class HasSpeedup(Protocol):
-    """What a headline needs: a Point or Evidence."""
+    """What a headline is made of: a Point, or Evidence."""
 
     @property
     def workers(self) -> int: ...
@@ -109,7 +109,7 @@ def _judge_point(p: Point) -> Point:
 
 
 def judge(e: Evidence) -> Verdict:
-    """What took most of the gap between this configuration and what was possible."""
+    """The verdict: what took most of the gap between this configuration and what was possible."""
     ranked = losses(e)
     by_cause: dict[str, float] = {}
     for loss in ranked:
@@ -153,12 +153,12 @@ def _settled(e: Evidence) -> Verdict | None:
 
 def _name_loss(e: Evidence, ranked: list[Loss]) -> Verdict:
     most = ranked[0].share if ranked else 0.0
-    denied = e.denied / e.workers
+    denied = e.cores_denied / e.workers
     if (
         e.reached is not None
         and e.roof is not None
-        and ((most < LEAST and e.roof < NEAR * e.workers) or (e.held_by_memory and denied >= 2 * most))
-    ):  # what is left to win is little beside what the machine itself keeps back
+        and ((most < LEAST and e.roof < NEAR * e.workers) or (e.limited_by_memory and denied >= 2 * most))
+    ):  # little can be won beside what the machine itself denies
         return _limit(e)
     if most < LEAST:
         return _unknown(e, ranked)
@@ -167,7 +167,7 @@ def _name_loss(e: Evidence, ranked: list[Loss]) -> Verdict:
 
 
 def _first(ranked: list[Loss]) -> Loss:
-    """The largest loss; but noise, and what nothing explains, give way to a cause that stands out beside them."""
+    """The largest loss. If that is noise or unexplained, a known cause that stands out is named instead of it."""
     worst = ranked[0]
     if worst.cause.code not in (NOISE.code, UNKNOWN):
         return worst
@@ -177,14 +177,14 @@ def _first(ranked: list[Loss]) -> Loss:
 
 
 def _nothing_wrong(e: Evidence) -> Verdict:
-    """The program does what can be done; where that is far under N-fold, what of the machine keeps it there."""
+    """Of a configuration that reached what was possible: that, or what keeps the machine far under N-fold."""
     part = percent(e.reached)
     if e.backend == SERIAL:
         return _fine("serial: what the others are compared with")
     if e.has.whole_program and e.workers == 1:
         return _fine("one worker, which the others are compared with: nothing wrong")
     if e.share("runqueue") >= STANDS_OUT and e.contaminated and e.rounds and 2 * e.contaminated >= e.rounds:
-        # Serial waited as well, so that the ratio looks good; the times do not.
+        # The serial run waited, too. So the ratio looks good, and the times do not.
         queued = f"queued for a CPU {percent(e.share('runqueue'))} of core-seconds: {phrases.disturbers(e)}"
         return Verdict(NOISE.code, f"{part} of what a disturbed serial run allows, {queued}", NOISE.remedy(e))
     if e.exceeds and e.alone_off >= STANDS_OUT:  # whether or not anybody was seen to take the CPU

@@ -1,4 +1,5 @@
-"""How each cause is told: what it did, with its figures, and what to do about it."""
+"""The sentence of each cause: what it did, with its figures, and what to do about it. Functions are called as causes
+are."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from collections.abc import Callable
 from compute.scaling.verdict.evidence import NEAR, TAKEN, TICKETS, Evidence
 from compute.scaling.words import listed, percent, ratio, seconds
 
-LEAST_FIGURE = 0.01  # of the core-seconds: less is not worth a word
-MIXED = 0.1  # of the serial time: who computes less is bound by what is outside
+LEAST_FIGURE = 0.01  # of the core-seconds: a smaller figure is left out
+MIXED = 0.1  # of the serial time: work that computes for less than this is called I/O-bound
 NAMES = {  # of entries, in a sentence
     "runqueue": "queued for a CPU",
     "inflation": "CPU inflation",
@@ -40,14 +41,14 @@ def one_thread(e: Evidence) -> str:
     shared = f"{every(e.workers, 'lane')} share one thread"
     if not e.waits:
         return f"{shared}, which helps only work that waits"
-    if e.computes < LEAST_FIGURE or (e.overlaps or 0.0) >= NEAR * e.workers:
+    if e.computes < LEAST_FIGURE or (e.overlap_limit or 0.0) >= NEAR * e.workers:
         return f"I/O-bound, but {shared}, and waiting holds it"
     return f"{mixed(e)}: {shared}, {_turns(e)}"
 
 
 def unblock(e: Evidence) -> str:
     """What to do about lanes on one thread."""
-    if e.waits and (e.overlaps or 0.0) >= NEAR * e.workers:
+    if e.waits and (e.overlap_limit or 0.0) >= NEAR * e.workers:
         return "await in an async function, or use threads"
     return "use processes" if e.waits else "use threads or processes"
 
@@ -58,7 +59,7 @@ def mixed(e: Evidence) -> str:
 
 
 def _turns(e: Evidence) -> str:
-    return f"which holds {e.workers} to {ratio(e.overlaps or 0.0)}-fold"
+    return f"which holds {e.workers} to {ratio(e.overlap_limit or 0.0)}-fold"
 
 
 def overlapping(e: Evidence) -> str:
@@ -68,7 +69,7 @@ def overlapping(e: Evidence) -> str:
 
 
 def cpus_allow(e: Evidence) -> str:
-    return f"{mixed(e)}, and {counted(e.places or 1, 'CPU')} allow {allowed(e)}"
+    return f"{mixed(e)}, and {counted(e.cpus_for_lanes or 1, 'CPU')} allow {allowed(e)}"
 
 
 def stopped(e: Evidence) -> str:
@@ -103,17 +104,17 @@ def crowd_allows(e: Evidence) -> str:
 
 
 def _crowd(e: Evidence) -> str:
-    return f"{e.workers} workers share {counted(e.places or 1, 'CPU')}"
+    return f"{e.workers} workers share {counted(e.cpus_for_lanes or 1, 'CPU')}"
 
 
 def uncrowd(e: Evidence) -> str:
     widen = " or allow it more CPUs (affinity mask)" if (e.cpus_shared or 0) < (e.cpus or 0) else ""
-    return f"use {counted(e.places or 1, 'worker')}{widen}"
+    return f"use {counted(e.cpus_for_lanes or 1, 'worker')}{widen}"
 
 
 def noise(e: Evidence) -> str:
     text = disturbers(e) or "the machine was disturbed"
-    if e.awake and e.share("blocked") >= LEAST_FIGURE:
+    if e.never_slept and e.share("blocked") >= LEAST_FIGURE:
         text += f", off the CPU {percent(e.share('blocked'))} of core-seconds without ever having slept"
     return text + figures(e, "runqueue")
 
@@ -137,7 +138,7 @@ def disturbers(e: Evidence) -> str:
 
 
 def gil(e: Evidence) -> str:
-    if e.overlaps is not None and e.computes >= MIXED:
+    if e.overlap_limit is not None and e.computes >= MIXED:
         return f"{mixed(e)} under the GIL, {_turns(e)}; blocked {percent(e.share('blocked'))} of core-seconds"
     text = f"blocked {percent(e.share('blocked'))}"
     if not e.compiled and e.share("startup") >= LEAST_FIGURE:
@@ -166,7 +167,7 @@ def blocked(e: Evidence) -> str:
 
 
 def tell_waits_apart(e: Evidence) -> str:
-    """What to measure that is not measured yet."""
+    """What to measure next, so that one of the reasons can be told."""
     if e.free_blocked is None and not e.compiled:
         return "measure a nogil variant beside it"
     return "measure longer runs" if e.elsewhere_blocked is not None else "measure processes beside it"
@@ -181,7 +182,7 @@ def _queues_included(e: Evidence) -> str:
 
 
 def not_the_gil(e: Evidence) -> str:
-    """Why a wait is not for the GIL, or nothing."""
+    """Why a wait is not for the GIL; "" where it may be."""
     for holds, reason in (
         (e.workers == 1, "by a single lane"),
         (not e.has_gil, "without a GIL"),
@@ -227,7 +228,7 @@ def contention(e: Evidence) -> str:
 
 
 def suspects(e: Evidence) -> str:
-    """Why lanes may have needed more CPU, where nothing measured tells."""
+    """Why lanes may have needed more CPU, where nothing that was measured tells."""
     if e.shares_objects and e.elsewhere_inflation is None:
         return "without a GIL, objects that all lanes use may be why; measure processes beside it, which share none"
     return "caches, cores that share hardware or the clock may be why, and nothing measured tells which"
@@ -275,7 +276,7 @@ def allowed(e: Evidence) -> str:
 
 
 def figures(e: Evidence, *entries: str) -> str:
-    """`, queued for a CPU 40 % of core-seconds`: those of the entries that are worth a word."""
+    """`, queued for a CPU 40 % of core-seconds`: those of the entries with a share of LEAST_FIGURE or more."""
     shares = [
         f"{NAMES.get(entry, entry)} {percent(e.share(entry))}" for entry in entries if e.share(entry) >= LEAST_FIGURE
     ]

@@ -1,4 +1,4 @@
-"""What can be told of a whole program that was watched from outside, and in which words."""
+"""Causes of whole programs, which are watched from outside: whether the evidence shows them, and their sentences."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from compute.scaling.verdict.phrases import counted, figures, memory
 from compute.scaling.words import percent, ratio, seconds
 
 MORE = 1.25  # CPUs wanted for each worker: a program's own housekeeping takes less than a quarter of one
-ALIKE = 0.1  # of a speedup or of the CPUs used: two counts that differ by less are one to the program
-TURNS = 0.8  # of the time with one thread at work: more than a program shares out that scales at all
-AT_WORK = (
-    0.5  # CPUs wanted: a program with less mostly waits, and whether a wait heeds the workers shows in no CPU time
+ALIKE = (
+    0.1  # of a speedup or of the CPUs used: if two worker counts differ by less, the program does the same with both
 )
+TURNS = 0.8  # of the time with one thread at work: in a program that scales at all it is less
+# CPUs wanted: a program that wants less mostly waits, and its CPU time does not show whether it heeds the workers.
+AT_WORK = 0.5
 FEWEST = 3  # rounds that nobody disturbed: of two, a single bad one is half of the median
-SAME_WIDTH = 0.3  # of a speedup: an interval as wide as from 0.85 to 1.15; times that differ by more are not the same
+SAME_WIDTH = 0.3  # of a speedup: an interval as wide as from 0.85 to 1.15; if it is wider, times may differ
 
 
 def seen(e: Evidence, name: str) -> float | None:
-    """A figure of what was seen, None where it was not; and for everything that is no whole program."""
+    """A figure of what was seen of a program; None where it was not seen, and of what is no whole program."""
     return e.details.get(name) if e.has.whole_program else None
 
 
@@ -37,10 +38,10 @@ def knows_too_few(e: Evidence) -> bool:
 
 
 def ignores_workers(e: Evidence) -> bool:
-    """Whether the program did the very same with so many workers as with one: CPU time, threads, and time as well."""
+    """Whether the program did the very same with this many workers as with one: CPU time, threads, and wall time."""
     if e.workers == 1 or e.speedup is None or "used" not in e.details or not is_program(e) or more_threads(e):
         return False
-    if e.speedup_ci is None:  # of too few rounds for one nobody knows how far apart they are
+    if e.speedup_ci is None:  # too few rounds to tell that the times are the same
         return False
     low, high = e.speedup_ci
     same_time = abs(e.speedup - 1) <= ALIKE and high - low <= SAME_WIDTH
@@ -48,7 +49,7 @@ def ignores_workers(e: Evidence) -> bool:
 
 
 def is_at_work(e: Evidence) -> bool:
-    """Whether it computes, or queues for a CPU, for as much as it takes to tell what its threads do."""
+    """Whether it computes, or queues for a CPU, for long enough to tell what its threads do."""
     wanted = seen(e, "wanted")
     return (wanted if wanted is not None else seen(e, "used") or 0.0) >= AT_WORK
 
@@ -66,11 +67,16 @@ def is_busy_alone(e: Evidence) -> bool:
 def wants_more(e: Evidence) -> bool:
     """Whether more of its threads want a CPU than it has workers, where there is a CPU for each worker."""
     wanted = seen(e, "wanted")
-    return wanted is not None and "runqueue" not in e.unknown and not e.crowded and wanted >= MORE * e.workers
+    return (
+        wanted is not None
+        and "runqueue" not in e.unknown
+        and not e.has_more_lanes_than_cpus
+        and wanted >= MORE * e.workers
+    )
 
 
 def takes_turns(e: Evidence) -> bool:
-    """Whether several of its threads work, and one at a time; time for which nobody works is nobody's turn."""
+    """Whether several of its threads work, one at a time. Time for which no thread works does not count."""
     one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
     return e.workers > 1 and one is not None and one - nobody >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
 
@@ -84,9 +90,9 @@ def alone_share(e: Evidence) -> float:
 
 
 def queues_together(e: Evidence) -> bool:
-    """Whether several of its threads wanted a CPU at once and yet had hardly more than one between them.
+    """Whether several of its threads wanted a CPU at once, and together had hardly more than one.
 
-    So it looks where others took the CPUs. Whether its threads take turns or share the work out is then not to be seen.
+    This is so where others took the CPUs. It then cannot be seen whether its threads take turns or share the work out.
     """
     one, used = seen(e, "one"), seen(e, "used")
     if one is None or used is None or one >= e.seconds or (seen(e, "threads") or 0) <= 1:
