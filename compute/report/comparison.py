@@ -11,10 +11,10 @@ from compute.scaling.comparing import machines
 from compute.scaling.comparing.gate import (
     SLOWDOWN,
     UNREPEATED,
-    Finding,
-    Judgement,
+    CheckResult,
     Limits,
     Outcome,
+    PairFinding,
     Test,
     disturbance,
     drifted,
@@ -55,7 +55,7 @@ def compared(files: Compared) -> Document:
     )
 
 
-def judged(files: Compared, judgement: Judgement) -> Document:
+def judged(files: Compared, judgement: CheckResult) -> Document:
     """The document of `nfold check`: the verdict, what it rests on, and the table."""
     letters = _letters(2)
     title = f"{OUTCOMES[judgement.outcome]}: {_counted(judgement)}"
@@ -261,7 +261,7 @@ def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str
             yield f"{letter} is {change}: {'; '.join(named)}{more}"
 
 
-def _counted(judgement: Judgement) -> str:
+def _counted(judgement: CheckResult) -> str:
     """`2 of 14 tests beyond doubt, 1 of 14 undecided`; where all are fine, what that means for each kind of test."""
     tests = [finding for finding in judgement.findings if finding.outcome != "fine" or finding.value is not None]
     new, many = len(judgement.findings) - len(tests), len(tests)
@@ -277,7 +277,7 @@ def _counted(judgement: Judgement) -> str:
     return ", ".join(parts) or "nothing could be compared"
 
 
-def _told(finding: Finding, limits: Limits) -> str:
+def _told(finding: PairFinding, limits: Limits) -> str:
     """A finding in a line: the point and its figures."""
     if finding.pair is None:
         return f"{_asked(finding.test, limits):g} {LEAST[finding.test]} is asked for"

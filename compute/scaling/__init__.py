@@ -10,7 +10,7 @@ measure.py        Trial: one work on all its pools: warm up, check answers, meas
 programs.py       scale_command(): the same for any program, which is only seen from outside
 workload.py       Work: what is to be measured. Pace: how far the measuring is
 configurations.py which backends with how many workers, for how long
-verify.py         whether a value is the serial one
+verify.py         whether a value is right: the kernel's own check, and the serial value to the bit
 calibration.py    how long a run would take, and which size takes that long
 ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
@@ -25,17 +25,17 @@ ledger.py         where the core-seconds went; the POP efficiencies
 kept_timeline.py  what a file keeps of a run's timeline
 derive.py         speedup, intervals, efficiency from samples
 statistics.py     medians and ratios with intervals; how many rounds would make one narrow
-verdict/          from evidence to one sentence of cause
+verdict/          from evidence to the cause that took most of the gap, in a sentence
 comparing/        two files beside each other, and whether the second is a regression
 laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay that they are held against
 
-Data and words, which load nothing that measures:
+Data and sentences. These files load nothing that measures:
 dataset.py        Point and Dataset: plain data
 schema.py         a results file as a Dataset, or what is wrong with it
-agreement.py      whether what a results file says agrees with itself
+agreement.py      whether a results file contradicts itself
 tables/           the cells and sentences of every report
 results.py        Scaling: a Dataset that shows itself, and goes to JSON and back
-imported.py       pytest-benchmark's JSON as the same
+imported.py       `read`: a results file of nfold or of pytest-benchmark as a Scaling
 files.py          files that are whole or absent
-words.py          figures as people say them
+words.py          figures as text, with units that suit a reader
 """

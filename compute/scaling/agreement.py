@@ -1,7 +1,7 @@
-"""Whether what a results file says agrees with itself. Pure functions: each gives what does not, in words, or None.
+"""Whether a results file contradicts itself. Pure functions: each returns the first contradiction in words, or None.
 
-Most figures of a point follow from others. Where a file was edited, merged by hand or written by something else, they
-may not, and nobody could tell which of them to believe.
+Most figures of a point follow from others. In a file that was edited, merged by hand or written by another program they
+may not, and nobody could tell which of them is right.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from compute.scaling import derive, statistics
 from compute.scaling.dataset import Dataset, Point
 
-NEAR = 1e-6  # of a figure: whoever writes fewer digits than nfold does writes as many
-TRIAL = "size", "mode", "arguments", "variants"  # with the kernel: of what the rounds of a condition were
-MOST_WORKERS = 2**22  # tasks that Linux can have at most
+NEAR = 1e-6  # of a figure: programs that write fewer digits than nfold write at least six
+TRIAL = "size", "mode", "arguments", "variants"  # with the kernel, what tells a condition's trial from others
+MOST_WORKERS = 2**22  # the most tasks that Linux can have
 
 
 def of_point(p: Point) -> str | None:

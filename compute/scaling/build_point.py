@@ -19,14 +19,14 @@ from compute.scaling.workload import Work
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 
-WAITING = 0.2  # of the serial time: a lane whose CPU is stolen looks as if it waited, for less than that as a rule
+WAITING = 0.2  # of the serial time: a lane whose CPU is stolen looks as if it waited, but mostly for less than this
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of a Result: not its value, because a round of large ones would fill the memory.
+    """What is kept of a Result. Its value is not: a round of large ones would fill the memory.
 
-    system: CPU seconds that this process spent in the system meanwhile; NaN where the system does not count them.
+    system:  CPU seconds that this process spent in the system meanwhile; NaN where the system does not count them.
     has_gil: whether this process had a GIL as it ended. An import may switch it on, and nothing switches it off again.
     """
 
@@ -71,7 +71,7 @@ def make_point(
         ledger=ledger.mean([account for account, _ in accounts]),
         unknown=ledger.unknown(middle_timeline),
         efficiencies=ledger.mean([tree for _, tree in accounts]) or None,
-        details=_details(timelines, middle) | in_the_system(list(zip(runs, serial, strict=True))),
+        details=_details(timelines, middle) | system_beyond_serial(list(zip(runs, serial, strict=True))),
         chunks=plan.chunks,
         chunk_seconds=middle_timeline.cpu / plan.chunks if plan.chunks else None,
         pinned=_pinned(timelines),
@@ -84,9 +84,11 @@ def make_point(
 
 
 def _waits(kernel: Kernel, serial: Sequence[Run]) -> float:
-    """The part of its serial time for which the work waits for what is outside, queues for a CPU aside; 0 for none.
+    """The part of its serial time for which the work waits for what is outside; 0 for none. Queueing for a CPU is no
+    wait.
 
-    Where the kernel does not say what it is bound by, a small part is none: a disturbed lane looks as if it waited.
+    Where the kernel does not say what it is bound by, a small part counts as none: a disturbed lane looks as if it
+    waited.
     """
     if kernel.bound in ("compute", "memory"):
         return 0.0
@@ -152,7 +154,7 @@ def _details(timelines: Sequence[Timeline], middle: Sequence[int]) -> dict[str, 
     return known | ({"nested": median_low(nested)} if "nested" in known else {})
 
 
-def in_the_system(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
+def system_beyond_serial(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
     """`system`: CPU seconds that a run spent in the system beyond the serial run of its round, for the same work.
 
     The mean over all rounds: the system counts in ticks, and a tick may be a good part of one run's time.

@@ -46,9 +46,9 @@ def collect_evidence(
 
 
 def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points of several trials; those that lack a control which another trial has get it, and are judged again.
+    """The points of several trials. Those without a control that another trial has get it, and are judged again.
 
-    It is how much the compiled variant of the same kernel blocked there, where no probe looked at the GIL.
+    The control is how much the compiled variant of the same kernel blocked. Points with a probe of the GIL need none.
     """
     return tuple(
         judge_points([_with_evidence(p, free_blocked=free)])[0]
@@ -90,7 +90,7 @@ def _surroundings(rounds: Sequence[Conditions]) -> dict[str, Any]:
 
 
 def about_interpreter() -> Iterator[str]:
-    """A line where it cannot compile; and where it could do without the GIL that is on."""
+    """A warning if this interpreter cannot compile, and one if its GIL is on and need not be."""
     if not numba_is_here():
         missing = "what Python runs is measured, and neither compiled variants nor what this machine allows"
         yield f"numba's compiler is {where_numba_is()}: {missing}"
@@ -123,10 +123,11 @@ def _neighbours(p: Point, points: Sequence[Point]) -> dict[str, Any]:
 
 
 def _throttled(stopped: float | None, p: Point, points: Sequence[Point]) -> float | None:
-    """Seconds for which a quota stopped a run: a round's own, shared by how long each of its runs waited for a CPU.
+    """Seconds for which a quota stopped a run: those of a round, divided by how long each of its runs waited for a CPU.
 
-    stopped: seconds a second of a round. Shared by the runs' lengths, much of them would fall on the serial run, which
-    a quota of one CPU and more never stops.
+    stopped: seconds per second of a round. If they were divided by the runs' lengths, much would fall on the serial
+             run,
+    which a quota of one CPU or more never stops.
     """
     if stopped is None:
         return None

@@ -1,4 +1,4 @@
-"""What to measure: which backends with how many workers, for how long. Everything wrong with it is found here."""
+"""The arguments of scale(), checked: which backends, how many workers, how long; and warnings about the workers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def compare_points(points: Iterable[Point], *, paired: bool = True) -> tuple[Poi
 
 
 class Baselines:
-    """What each of these points is compared with: of its kernel, size, arguments, variant, mode and file."""
+    """The baseline of each of these points: of the same kernel, size, arguments, variant, mode and file."""
 
     def __init__(self, points: Iterable[Point]) -> None:
         self._alone = {(*_work(p), p.backend): p for p in points if p.workers == 1}

@@ -69,7 +69,7 @@ def _obstacle(path: str) -> str | None:
         if mode is not None:
             if not stat.S_ISREG(mode):
                 return "it is neither a file nor a pipe; choose another path"
-            if not mode & 0o222:  # root could write to it all the same, but somebody has protected it
+            if not mode & 0o222:  # root could write to it all the same, but it was made read-only on purpose
                 return "it is read-only; make it writable, or choose another path"
             os.close(os.open(target, os.O_WRONLY))
         if not target.parent.is_dir():

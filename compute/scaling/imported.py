@@ -1,4 +1,7 @@
-"""pytest-benchmark's JSON as a Scaling: its benchmarks whose extra_info says what was run where."""
+"""`read`: a results file of nfold or of pytest-benchmark as a Scaling.
+
+Of pytest-benchmark's those benchmarks are points whose extra_info says which kernel, variant, backend and workers ran.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,14 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = Fal
         raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
     points: dict[tuple[Any, ...], Point] = {}
     kept: list[tuple[str, list[Point]]] = []
-    strangers = []
+    unnamed = []
     for benchmark in benchmarks:
         if (own := _kept_points(benchmark, path)) is not None:
             kept.append((str(benchmark.get("name", "?")), own))
             continue
-        point = _point(benchmark, path) or (_stranger(benchmark, path) if every else None)
+        point = _point(benchmark, path) or (_unnamed(benchmark, path) if every else None)
         if point is None:
-            strangers.append(str(benchmark.get("name", "?")))
+            unnamed.append(str(benchmark.get("name", "?")))
             continue
         key = point.configuration
         if key in points:  # the same configuration, run twice: more samples of one thing
@@ -65,15 +68,15 @@ def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = Fal
         warnings.append(
             f"several tests measured {', '.join(twice[:3])}{', …' * (len(twice) > 3)}: each stands by itself"
         )
-    if strangers:
-        some = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
-        warnings.append(f"left out {len(strangers)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
+    if unnamed:
+        some = ", ".join(unnamed[:3]) + (", …" if len(unnamed) > 3 else "")
+        warnings.append(f"left out {len(unnamed)} of {len(benchmarks)} benchmarks that name no kernel: {some}")
     made = derive.compare_points(points.values(), paired=False)
     return Scaling((*made, *_apart(kept, set(points))), _machine(data), (*warnings, *_about_baselines(made)))
 
 
 def _apart(kept: Iterable[tuple[str, Sequence[Point]]], taken: set[tuple[object, ...]]) -> Iterator[Point]:
-    """The points of all tests; a measurement of what is taken already has the name of its test for its file."""
+    """The points of all tests. A measurement of a configuration that is taken gets the name of its test as its file."""
     for test, points in kept:
         for measurement in _measurements(points):
             named, number = measurement, 1
@@ -85,7 +88,7 @@ def _apart(kept: Iterable[tuple[str, Sequence[Point]]], taken: set[tuple[object,
 
 
 def _measurements(points: Iterable[Point]) -> Iterable[list[Point]]:
-    """A test's points by measurement: where it measured something once more, another one has begun."""
+    """A test's points by measurement: a configuration that comes again begins another one."""
     found: list[list[Point]] = [[]]
     for p in points:
         if p.configuration in {other.configuration for other in found[-1]}:
@@ -95,7 +98,7 @@ def _measurements(points: Iterable[Point]) -> Iterable[list[Point]]:
 
 
 def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | None:
-    """What a test with the marker `scaling` measured in rounds of its own, and keeps whole; None for other tests."""
+    """The points that a test with the marker `scaling` measured in rounds of its own; None for other tests."""
     info = benchmark.get("extra_info")
     kept = info.get(POINTS) if isinstance(info, dict) else None
     if not isinstance(kept, list) or not kept:
@@ -104,8 +107,8 @@ def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | N
     return list(judged([schema.read_point(item, f"{where}: point {n}") for n, item in enumerate(kept, 1)], where))
 
 
-def _stranger(benchmark: Mapping[str, Any], path: StrPath) -> Point:
-    """A benchmark of anything as a Point. It is its own baseline: nobody knows what it ran on how many workers."""
+def _unnamed(benchmark: Mapping[str, Any], path: StrPath) -> Point:
+    """A benchmark that names no kernel as a Point of its own, its own baseline: its workers are not known."""
     name = benchmark.get("fullname") or benchmark.get("name") or "?"
     if not TEXT[1](name):
         raise ValueError(f"{path}: the name of a benchmark must be a text, not {name!r}; run pytest again")

@@ -17,15 +17,15 @@ SECTIONS = ("plan", "transfer", "dispatch", "finish")
 LANE = ("lane", "start", "stop", "cpu", "queued", "loading", "chunks")  # what stands in a row of `lanes`
 SPANS = ("lane", "start", "stop", "cpu", "chunk", "chunks")  # what stands in a row of `spans`
 COUNTS = ("lane", "chunk", "chunks")  # whole numbers, the others are seconds
-LONGEST = 1e12  # of either: beyond it a file holds no run, and nothing could be drawn
+LONGEST = 1e12  # the largest count, or time in seconds, that is believed: nothing larger could be drawn
 
 
 def keep(timeline: Timeline, seconds: float) -> dict[str, Any]:
     """A run of that many seconds as plain data; times are seconds after the lanes were called.
 
     sections: seconds of the caller, by SECTIONS. lanes: a row a lane, by LANE; queued is None where it is not known.
-    spans:    rows by SPANS, in the order of lanes and times; chunks that one lane ran in a row are one of them where
-              there would be more than MOST_SPANS. Empty where the run recorded none.
+    spans:    rows by SPANS, in the order of lanes and times. Where there would be more than MOST_SPANS, several chunks
+              that a lane ran one after the other share a row. Empty where the run recorded none.
     """
     zero = timeline.dispatched
     return {
@@ -66,7 +66,7 @@ def _merged(own: np.ndarray[Any, Any], most: int, zero: float) -> list[list[floa
 
 
 def holds(kept: Any) -> bool:
-    """Whether this is like what `keep` makes: every number that a picture needs is there, and can be drawn."""
+    """Whether this has the form of what `keep` makes: every number that a picture needs is there, and can be drawn."""
     if not (isinstance(kept, dict) and _is_time(kept.get("seconds"))):
         return False
     sections, lanes, spans = (kept.get(name) for name in ("sections", "lanes", "spans"))

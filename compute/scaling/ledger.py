@@ -5,8 +5,8 @@ Pure functions of a timeline. What each lane could have computed in a run of T s
     useful       the CPU that the serial run of the same round needed for the same work
     inflation    CPU that the lanes needed beyond that: caches, memory bandwidth, clock speed, contention; negative
                  where they needed less
-    waiting      a lane waited for what is outside, a server or a disk, as the serial run does, for as long as that one
-    blocked      a lane was in its loop, not on a CPU, not waiting for one, and no wait of the work: the GIL, a lock
+    waiting      a lane waited for what is outside, a server or a disk; for as long as the serial run waits, not longer
+    blocked      a lane was in its loop, but neither on a CPU, nor waiting for one or for what is outside: GIL or lock
     runqueue     a lane was ready and waited for a CPU that somebody else had
     idle         a lane had found no chunk left while another one still computed
     startup      from the call of the lanes to each one's first chunk, and from the last chunk to the caller's noticing
@@ -38,12 +38,13 @@ ENTRIES = (
 
 
 def entries(timeline: Timeline, seconds: float, workers: int, useful: float, waits: float = 0.0) -> dict[str, float]:
-    """The ledger of a run that took `seconds` on so many workers; what its work needs serially, in seconds:
+    """The ledger of a run that took `seconds` on so many workers: core-seconds by ENTRIES.
 
-    useful: of CPU; waits: of waiting for what is outside.
+    useful: CPU seconds that its work needs serially. waits: seconds for which its work waits serially for what is
+            outside.
 
-    In core-seconds, by ENTRIES; they sum to workers × seconds. Where the system does not tell what a lane waited for
-    (see `unknown`), all its waiting is in blocked.
+    The entries sum to workers × seconds. Where the system does not tell what a lane waited for (see `unknown`), all its
+    waiting is in blocked.
     """
     section = timeline.sections
     lanes = timeline.lanes
@@ -51,10 +52,10 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
     over = began + section.get("dispatch", 0.0)
     last = min(max((lane.stop for lane in lanes), default=over), over)
     # How long each lane took to start; a lane that never started counts until all was done.
-    ways = [max(0.0, lane.start - began - lane.loading) for lane in lanes]
-    ways += [max(0.0, last - began)] * (workers - len(lanes))
+    delays = [max(0.0, lane.start - began - lane.loading) for lane in lanes]
+    delays += [max(0.0, last - began)] * (workers - len(lanes))
     # The caller may still be sending to one worker when another has begun: that one waited for less than all of it.
-    sent = sum(min(way, timeline.sending) for way in ways)
+    sent = sum(min(delay, timeline.sending) for delay in delays)
     queued = sum(lane.queued or 0.0 for lane in lanes)
     cpu = timeline.cpu
     outside = sum(lane.wall for lane in lanes) - cpu
@@ -67,7 +68,7 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
         "blocked": off - waiting,
         "runqueue": min(queued, max(0.0, outside)),
         "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
-        "startup": sum(ways) - sent + workers * (over - last),
+        "startup": sum(delays) - sent + workers * (over - last),
         "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading for lane in lanes),
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
@@ -81,12 +82,12 @@ def waited(timeline: Timeline) -> float:
 
 
 def unknown(timeline: Timeline) -> tuple[str, ...]:
-    """The entries that this system does not tell of: each is 0 in the ledger, and in its neighbour instead."""
+    """The entries that this system does not tell. Each is 0 in the ledger, and its seconds are in its neighbour."""
     return ("runqueue",) if any(lane.queued is None for lane in timeline.lanes) else ()
 
 
 def details(timeline: Timeline) -> dict[str, float]:
-    """Sums over the lanes of what the system noted; what it does not tell of each is left out.
+    """Sums over the lanes of what the system counted. A figure that is missing of one lane is left out.
 
     nested: CPU seconds that the lanes' processes used beside their lanes.
     """

@@ -1,10 +1,10 @@
-"""Whether the GIL was taken: a thread that wakes now and then and sees whether it has to queue for it.
+"""Probe: how much of the time the GIL was taken. A thread wakes now and then and sees whether it has to wait for it.
 
-The look is not a clock. A thread that comes back from a sleep and finds the GIL free goes on; one that finds it taken
-goes to sleep again, and the kernel counts that as one more voluntary switch of the thread. So a look costs exactly one
-switch where the GIL was free and two or more where it was not. A machine with too few CPUs, a noisy neighbour or a late
-timer makes the wake-up late (an involuntary wait), but adds no voluntary switch: nothing has to be calibrated, and an
-oversubscribed machine is not read as a GIL. Clocks only say for how long a taken GIL stayed so.
+The probe counts switches and does not measure time. A thread that wakes and finds the GIL free goes on. One that finds
+it taken goes to sleep again, and the kernel counts one more voluntary switch of that thread. So a look costs exactly
+one switch where the GIL was free, and two or more where it was taken. Too few CPUs, a noisy neighbour or a late timer
+make the wake-up late, but add no voluntary switch. So nothing has to be calibrated, and an oversubscribed machine is
+not mistaken for a GIL. Clocks only say for how long a taken GIL stayed taken.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from types import TracebackType
 from compute.lanes.usage import RUSAGE_THREAD, rusage
 from compute.machine import has_gil
 
-PERIOD = 0.002  # s between looks: one costs 20 to 40 us of CPU, so 1 to 2 % of one CPU; a timed run is not to be probed
-FEWEST_LOOKS = 5  # one in nine hundred such probes puts a true 0.05 or 0.95 on the wrong side of a half
-ENOUGH = 0.1  # s, in place of that many looks: compiled lanes that never give the GIL up allow one look in a whole run
-LONGEST = 2  # switch intervals that a look may have been late to count in full: a lane in Python gives the GIL up after
-# one, and twice that covers a queue; beyond it, the kernel had stopped somebody. Beside three busy processes on two
-# CPUs, worst of 25 probes: GIL-free lanes came to 0.40 without this bound and to 0.26 with it, lanes in Python to 0.92.
-ASLEEP = 1  # voluntary switches of a look at a free GIL: falling asleep
+PERIOD = 0.002  # s between looks: one costs 20 to 40 us, so they take 1 to 2 % of a CPU, and no timed run is probed
+FEWEST_LOOKS = 5  # with these, one probe in nine hundred takes a true share of 0.05 or 0.95 for one beyond a half
+ENOUGH = 0.1  # s that stand for FEWEST_LOOKS: compiled lanes that never release the GIL allow one look in a whole run
+# Switch intervals: a look that was later than this counts as if it had been no later. A lane in Python releases the GIL
+# after one interval, and two cover a queue; if it took longer, the kernel had stopped somebody. Worst of 25 probes
+# beside three busy processes on two CPUs: lanes without a GIL came to 0.40 without this bound and to 0.26 with it,
+# lanes in Python to 0.92.
+LONGEST = 2
+ASLEEP = 1  # voluntary switches of a look at a free GIL: its own sleep
 
 
 class Probe:
@@ -74,7 +76,7 @@ class Probe:
         before, at = switches(), time.perf_counter()
         self._ready.set()
         while not over.is_set():
-            # Of uneven length, so as not to keep step with chunks of the same length.
+            # Naps of one length could keep step with chunks of that length.
             nap = period * uneven(0.5, 1.5)
             time.sleep(nap)
             took, slept = time.perf_counter() - at, switches() - before
@@ -83,7 +85,7 @@ class Probe:
                 self._seconds[slept > ASLEEP] += min(took, nap + self._longest)
                 self.watched += took
                 self.looks += 1
-            # else it did not sleep: the thread came too late to, or the system does not count switches
+            # Otherwise it did not sleep: the nap was over before it began, or the system counts no switches.
 
 
 def switches() -> int:

@@ -1,4 +1,4 @@
-"""Scaling: a Dataset that shows itself, and goes to JSON ("nfold/1") and back."""
+"""Scaling: a Dataset that can show itself, and write itself to JSON ("nfold/1") and read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A results file, schema "nfold/1", as a Dataset: whatever it holds is of its kind, or is refused in one line."""
+"""A results file, schema "nfold/1", as a Dataset. A value of another kind than its name's is refused in one line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from compute.scaling.dataset import Dataset, Point
 
 SCHEMA = "nfold/1"
 REMEDY = "give the file as it was written, or measure again"
-BESIDE = "mode", "rounds", "contaminated", "controls"  # without them nobody knows how far evidence goes
+BESIDE = "mode", "rounds", "contaminated", "controls"  # nfold writes them beside evidence, which relies on them
 DEEPEST = 32  # objects and lists within each other: nfold writes six
 LARGEST = 2**27  # bytes of a file: a thousand times what nfold writes
-MOST, MOST_DIGITS = 1e100, 4000  # of any number, so that what is worked out from several is one as well
-SHORTEST, LONGEST = 1e-12, 1e12  # s: no clock tells less, and no program ran for longer
+MOST, MOST_DIGITS = 1e100, 4000  # the largest number: products of several are finite, too
+SHORTEST, LONGEST = 1e-12, 1e12  # s: no clock is finer, and no program runs for longer
 
 
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
@@ -101,7 +101,7 @@ def _finite(word: str) -> float:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError where it says something twice: readers would differ in which of them they believe."""
+    """A JSON object; ValueError where it has a key twice: readers differ in which of the two they take."""
     made = dict(pairs)
     if len(made) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
@@ -116,7 +116,7 @@ def _whole(word: str) -> int:
 
 
 def _check_depth(data: Any) -> None:
-    """ValueError where objects and lists are nested deeper than whatever walks through them may go."""
+    """ValueError where objects and lists are nested so deep that recursion over them would fail."""
     layer, depth = [data], 0
     while layer := [part for of in layer for _, part in _parts(of)]:
         depth += 1
@@ -130,7 +130,7 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _check_range(value: Any, path: str, where: tuple[Any, ...] = ()) -> None:
-    """ValueError that names the first number with which nothing could be worked out."""
+    """ValueError that names the first number that is too large to calculate with."""
     if isinstance(value, int | float) and not abs(value) <= MOST:
         names = "".join(f" {name!r}" for name in where)
         raise ValueError(f"{path}:{names} is {_shown(value)}, which is out of range; {REMEDY}")
@@ -231,7 +231,7 @@ REQUIRED: dict[str, FieldType] = {
     "seconds": TIME,
     "samples": TIMES,
 }
-OR_NULL: dict[str, FieldType] = {  # of the Fixed keys; the others of Point may also be absent
+OR_NULL: dict[str, FieldType] = {  # scripts rely on these keys, so they are there; those of EXTRA may be absent
     "size": COUNT,
     "speedup": NUMBER,
     "speedup_ci": INTERVAL,
@@ -302,7 +302,7 @@ LAW: dict[str, FieldType] = {
     "chunks": COUNT,
     "chunks_of": COUNT,
     "arguments": TEXT,
-    "assumption": TEXT,  # this and the next are in files of before, which hold words in place of left_out
+    "assumption": TEXT,  # this and the next are in older files, which hold sentences and no left_out
     "sentences": TEXTS,
     "file": TEXT,
 }
@@ -320,7 +320,7 @@ CONDITION: dict[str, FieldType] = {
     "file": TEXT,
 }
 
-MACHINE: dict[str, FieldType] = {  # what is known of it besides is shown as it is
+MACHINE: dict[str, FieldType] = {  # other keys are shown as they are
     **dict.fromkeys(("cpus", "cpus_present", "cores"), COUNT),
     "quota": NUMBER,
     **dict.fromkeys(("virtual", "gil"), FLAG),
@@ -353,7 +353,7 @@ def read_point(data: Any, where: str) -> Point:
 
 
 def _check_whole(data: Mapping[str, Any], names: Iterable[str], where: Any) -> None:
-    """ValueError where one of these is missing of what nfold writes: who left it out may have left out what it says."""
+    """ValueError where one of these keys is missing: the file was edited, and what the key would say is lost."""
     if missing := next((name for name in names if name not in data), None):
         raise ValueError(f"{where} has no {missing!r}, which nfold writes beside 'evidence'; {REMEDY}")
 

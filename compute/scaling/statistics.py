@@ -123,7 +123,7 @@ def ratio_of_medians(above: Samples, below: Samples) -> tuple[float, Interval | 
     return ratio, (ratio * math.exp(-math.hypot(sunk, rises)), ratio * math.exp(math.hypot(risen, sinks)))
 
 
-def shift(above: Samples, below: Samples, level: float = 0.95) -> tuple[float, Interval | None]:
+def ratio_over_pairs(above: Samples, below: Samples, level: float = 0.95) -> tuple[float, Interval | None]:
     """The median of above[i] / below[j] over all pairs, and its interval at that level; samples are above 0.
 
     It is for samples that do not pair, such as those of two files. It assumes that one side's distribution is the
@@ -178,7 +178,7 @@ def _pair_rank(few: int, many: int, outside: float) -> int:
     return int(np.searchsorted(np.cumsum(chances[many]), outside, side="right"))
 
 
-def combined(ratio: float, interval: Interval, by: float, by_interval: Interval) -> tuple[float, Interval]:
+def divide_with_interval(ratio: float, interval: Interval, by: float, by_interval: Interval) -> tuple[float, Interval]:
     """ratio / by, and its interval from those of both, which are independent (Zou & Donner)."""
     low, high = by_interval
     below = math.hypot(math.log(ratio) - math.log(interval[0]), math.log(high) - math.log(by))

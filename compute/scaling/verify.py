@@ -1,4 +1,4 @@
-"""Whether an answer is right: no timing without it."""
+"""Whether an answer is right: `check` by the kernel's own check, `compare` with the serial value, to the bit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (a.shape, a.dtype) == (b.shape, b.dtype)):
             return False
-        if not a.dtype.hasobject and same_bytes(a, b):  # seventy times as fast as what follows, which tells NaNs
+        if not a.dtype.hasobject and same_bytes(a, b):  # seventy times as fast as what follows, which compares NaNs
             return True
         if a.dtype.names is not None or a.dtype.kind in "OSUV":
             return bool(np.array_equal(a, b))

@@ -1,4 +1,4 @@
-"""What is to be measured, and how far the measuring is."""
+"""Work: one thing to measure. Pace: how much of the budget is left, and what progress shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Work:
     on:       names of the backends to run it on, of those that are open; all of them where left out.
     grown:    for weak scaling, the arguments for each number of workers.
     costs:    what the kernel's cost model says of each of those.
-    scratch:  the contiguous array into which runs write, where it is nobody's: it is written over before each check.
+    scratch:  the contiguous array into which runs write, if no caller sees it: it is overwritten before each check.
     """
 
     kernel: Kernel
@@ -91,7 +91,7 @@ def grow_work(kernel: Kernel, size: int, workers: Iterable[int], variants: Seque
 
 
 class Pace:
-    """Where a measurement stands between its beginning and its end; says so after every step.
+    """How far a measurement is: the budget that is left, and a report of each step to `tell`.
 
     budget: seconds, or infinity. steps: how many rounds, and checks, there are at most.
     """

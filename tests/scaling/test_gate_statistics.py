@@ -43,47 +43,47 @@ def test_the_curve_that_stands_in_for_large_counts_is_close():
 
 
 def test_samples_that_are_apart_have_a_ratio_that_is_known():
-    ratio, (low, high) = statistics.shift([2.0] * 6, [1.0] * 6)
+    ratio, (low, high) = statistics.ratio_over_pairs([2.0] * 6, [1.0] * 6)
     assert (ratio, low, high) == (pytest.approx(2), pytest.approx(2), pytest.approx(2))
 
 
 @pytest.mark.parametrize("n", range(1, 6))
 def test_five_samples_carry_no_interval(n):
-    assert statistics.shift([2.0] * n, [1.0] * 20) == (pytest.approx(2.0), None)
-    assert statistics.shift([2.0] * 20, [1.0] * n) == (pytest.approx(2.0), None)
+    assert statistics.ratio_over_pairs([2.0] * n, [1.0] * 20) == (pytest.approx(2.0), None)
+    assert statistics.ratio_over_pairs([2.0] * 20, [1.0] * n) == (pytest.approx(2.0), None)
 
 
 def test_six_carry_997_per_thousand_and_no_more():
-    assert statistics.shift([2.0] * 6, [1.0] * 6, 0.997)[1] is not None
-    assert statistics.shift([2.0] * 6, [1.0] * 6, 0.999)[1] is None
+    assert statistics.ratio_over_pairs([2.0] * 6, [1.0] * 6, 0.997)[1] is not None
+    assert statistics.ratio_over_pairs([2.0] * 6, [1.0] * 6, 0.999)[1] is None
     assert statistics.median_interval([1.0] * 6, 0.997) is None
 
 
 @settings(max_examples=50)
 @given(TIMES, TIMES)
 def test_the_ratio_is_in_its_interval_and_turns_over(above, below):
-    ratio, (low, high) = statistics.shift(above, below)
-    turned, (turned_low, turned_high) = statistics.shift(below, above)
+    ratio, (low, high) = statistics.ratio_over_pairs(above, below)
+    turned, (turned_low, turned_high) = statistics.ratio_over_pairs(below, above)
     assert low <= ratio <= high
     assert (1 / turned, 1 / turned_high, 1 / turned_low) == pytest.approx((ratio, low, high))
-    wider = statistics.shift(above, below, 0.99)[1]
+    wider = statistics.ratio_over_pairs(above, below, 0.99)[1]
     assert wider is None or (wider[0] <= low and high <= wider[1])
 
 
 def test_times_as_far_apart_as_floats_are_have_a_finite_ratio():
-    ratio, (low, high) = statistics.shift([1e308] * 6, [5e-324] * 6)
+    ratio, (low, high) = statistics.ratio_over_pairs([1e308] * 6, [5e-324] * 6)
     assert 1 < low <= ratio <= high < math.inf
-    scaled, (low, high) = statistics.combined(ratio, (low, high), 1e-300, (1e-300, 1e-300))
+    scaled, (low, high) = statistics.divide_with_interval(ratio, (low, high), 1e-300, (1e-300, 1e-300))
     assert 1 < low <= scaled <= high < math.inf
 
 
 def test_many_samples_are_taken_together_by_neighbours():
     rng = np.random.default_rng(1)
     noise = [np.exp(0.1 * rng.standard_normal(20_000)) for _ in range(2)]
-    _, (low, high) = statistics.shift(1.02 * noise[0], noise[1])
+    _, (low, high) = statistics.ratio_over_pairs(1.02 * noise[0], noise[1])
     assert 1.0 < low < 1.02 < high < 1.04
     walk = np.exp(np.cumsum(0.001 * rng.standard_normal(20_000)))  # neighbours are alike: no 20,000 samples of anything
-    _, (low, high) = statistics.shift(walk, noise[1])
+    _, (low, high) = statistics.ratio_over_pairs(walk, noise[1])
     assert high / low > 1.02
 
 

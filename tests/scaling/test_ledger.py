@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compute import Serial, Threads
 from compute.lanes import usage
 from compute.scaling import ledger
-from compute.scaling.build_point import Run, _details, in_the_system
+from compute.scaling.build_point import Run, _details, system_beyond_serial
 from compute.timeline import SPAN, LaneTotals, Timeline
 from kernels import Plan, kernel
 
@@ -73,13 +73,13 @@ def spent(process, system, work=1.0):
 def test_the_system_s_part_is_told_beyond_the_serial_run_s_for_the_same_work():
     here = os.getpid()
     pairs = [(spent(here, 0.75), spent(here, 0.25)), (spent(here, 0.5), spent(here, 0.5))]
-    assert in_the_system(pairs) == {"system": 0.25}
-    assert in_the_system([(spent(here, 0.75, work=3.0), spent(here, 0.25))]) == {"system": 0.0}
+    assert system_beyond_serial(pairs) == {"system": 0.25}
+    assert system_beyond_serial([(spent(here, 0.75, work=3.0), spent(here, 0.25))]) == {"system": 0.0}
 
 
 @pytest.mark.parametrize(("process", "system"), [(1, 0.75), (os.getpid(), math.nan)], ids=["elsewhere", "untold"])
 def test_of_lanes_elsewhere_or_an_untold_system_nothing_is_said(process, system):
-    assert in_the_system([(spent(process, system), spent(os.getpid(), 0.25))]) == {}
+    assert system_beyond_serial([(spent(process, system), spent(os.getpid(), 0.25))]) == {}
 
 
 @pytest.mark.skipif(usage.RUSAGE_THREAD is None, reason="this system does not tell")

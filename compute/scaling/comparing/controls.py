@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from compute.scaling.dataset import Point
-from compute.scaling.statistics import Interval, combined
+from compute.scaling.statistics import Interval, divide_with_interval
 
 Ratio = tuple[float, Interval]
 
-IGNORED = 0.01  # of a run: a control for less of it need not be known
+IGNORED = 0.01  # of a run: the control of a smaller part may be missing
 
 
 def expected_ratio(before: Point, after: Point) -> Ratio | None:
     """after's seconds over before's, as the controls foretell it, with its 95 % interval; None where they cannot.
 
-    A run is held by computing and by memory, as its memory_share says, and by waits, which no machine shortens.
+    A run is limited by computing and by memory, as its memory_share says, and by waits, which no machine shortens.
     """
     parts = _parts(before)
     found = {kind: _control_ratio(before, after, kind) for kind, part in parts.items() if part > IGNORED}
@@ -51,5 +51,5 @@ def _control_ratio(before: Point, after: Point, kind: str) -> Ratio | None:
         if low is None or middle is None or high is None or not low <= middle <= high:
             return None
         ends.append((middle, (low, high)))
-    (one, one_ends), (other, other_ends) = ends
-    return combined(other, other_ends, one, one_ends)
+    (earlier, earlier_ends), (later, later_ends) = ends
+    return divide_with_interval(later, later_ends, earlier, earlier_ends)

@@ -32,24 +32,28 @@ Doubt = Literal["alone", "few", "disturbed", "near"]
 
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
-MANY = 0.25  # of the rounds: the ratio of medians bears fewer that were disturbed
+MANY = 0.25  # of the rounds: if fewer were disturbed, the ratio of medians hardly changes
 UNTESTED = "no point of the second file can have an efficiency; measure with 2 workers or more"
 ALONE = "all runs and the quickest ones disagree, and they were not interleaved; measure again, or with nfold scale"
 ONE_SIDED = "only one file has controls, so nobody knows whether the machine has changed; measure both in the same way"
-UNREPEATED = 0.1  # two processes of one program differ by up to that on a busy machine, however many runs each holds
+UNREPEATED = 0.1  # two processes of one program differ by up to this on a busy machine, however many runs each made
 ONE_PROCESS = (
     f"runs of one process a file, not interleaved, do not tell a change of less than {UNREPEATED:.0%} from chance;"
     " measure with nfold scale"
 )
-SPARE = 1.2  # times what runs differ by, and waited for a CPU: what others do to caches and memory all the time
-DRIFTED = 0.5  # of the allowed slowdown: where the controls differ by more, the machine itself may have changed
+SPARE = 1.2  # times: others also slow all runs alike, by using caches and memory, which no difference of runs shows
+DRIFTED = 0.5  # of the allowed slowdown: if the controls differ by more, the machine itself may have changed
 
 
 @dataclass(frozen=True)
 class Limits:
-    """slowdown: by how much longer a run may take, 0.05 for 5 %. efficiency, attainable: what the second file's points
-    must reach of N, and of the ceiling; None asks for nothing. by_controls: judge what is left of the ratios when the
-    controls' own are taken out. new: points of the second file alone are fine.
+    """What is asked of the second file.
+
+    slowdown:    by how much longer a run may take, 0.05 for 5 %.
+    efficiency:  what its points must reach of N; None asks for nothing.
+    attainable:  what they must reach of the ceiling; None asks for nothing.
+    by_controls: whether the ratios are divided by those of the controls, which says what the machines' speeds leave.
+    new:         whether a point that only the second file has is fine.
     """
 
     slowdown: float = SLOWDOWN
@@ -60,11 +64,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one test of one point found. value, interval: of the ratio or efficiency. reason: why it is inconclusive.
+class PairFinding:
+    """What one test of one pair found.
 
-    rounds: how many would tell, as the interval narrows with their square root; None where that is not what lacks.
-    pair: None where no point could be tested at all.
+    pair:     None where no point could be tested at all.
+    value, interval: of the ratio or the efficiency.
+    reason:   why it is inconclusive.
+    rounds:   how many would tell, as the interval narrows with their square root; None where more would not help.
     """
 
     pair: Pair | None
@@ -77,11 +83,11 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """All findings, and what they are together: a regression where one is, else inconclusive where one is."""
+class CheckResult:
+    """All findings, and their outcome: a regression if one is, else inconclusive if one is, else fine."""
 
     limits: Limits
-    findings: tuple[Finding, ...]
+    findings: tuple[PairFinding, ...]
 
     @property
     def outcome(self) -> Outcome:
@@ -90,12 +96,12 @@ class Judgement:
             return "regression"
         return "fine" if outcomes == {"fine"} else "inconclusive"
 
-    def of(self, outcome: Outcome) -> list[Finding]:
+    def of(self, outcome: Outcome) -> list[PairFinding]:
         """The findings with that outcome."""
         return [finding for finding in self.findings if finding.outcome == outcome]
 
 
-def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgement:
+def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> CheckResult:
     """The judgement of all pairs; after: the second file, for the baselines that its efficiencies need."""
     asked: dict[Test, float | None] = {"efficiency": limits.efficiency, "attainable": limits.attainable}
     reaching = [test for test, least in asked.items() if least is not None]
@@ -105,8 +111,8 @@ def judge_pairs(pairs: Sequence[Pair], after: Dataset, limits: Limits) -> Judgem
     findings = [_time(pair, limits, level) for pair in pairs]
     for test in reaching:
         findings += [_reaches(pair, baselines, test, limits, level) for pair in judged]
-        findings += [Finding(pair, test, "inconclusive", reason=UNTESTED) for pair in _untested(pairs, judged)]
-    return Judgement(limits, tuple(findings))
+        findings += [PairFinding(pair, test, "inconclusive", reason=UNTESTED) for pair in _untested(pairs, judged)]
+    return CheckResult(limits, tuple(findings))
 
 
 def _untested(pairs: Sequence[Pair], judged: Sequence[Pair]) -> list[Pair] | list[None]:
@@ -119,24 +125,24 @@ def _untested(pairs: Sequence[Pair], judged: Sequence[Pair]) -> list[Pair] | lis
 
 
 def level_of(tests: int) -> float:
-    """The level of each of so many tests that together raise FALSE_ALARMS at most."""
+    """The level at which this many tests together raise a false alarm in at most FALSE_ALARMS of cases."""
     return 1 - 2 * FALSE_ALARMS / max(tests, 1)
 
 
-def _time(pair: Pair, limits: Limits, level: float) -> Finding:
+def _time(pair: Pair, limits: Limits, level: float) -> PairFinding:
     if pair.before is None and limits.new:
-        return Finding(pair, "time", "fine", reason="it is new")
+        return PairFinding(pair, "time", "fine", reason="it is new")
     if pair.problem is not None:
-        return Finding(pair, "time", "inconclusive", pair.ratio, reason=pair.problem)
+        return PairFinding(pair, "time", "inconclusive", pair.ratio, reason=pair.problem)
     if limits.by_controls:
         if pair.expected is None:
-            return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, _no_controls(pair))
+            return PairFinding(pair, "time", "inconclusive", pair.ratio, pair.interval, _no_controls(pair))
         return _slower(pair, limits.slowdown, level, by_controls=True)
     assert pair.before is not None
     assert pair.after is not None
     both_ours = None not in (pair.before.mode, pair.after.mode)  # others have no controls at all
     if both_ours and bool(pair.before.controls) != bool(pair.after.controls):
-        return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, ONE_SIDED)
+        return PairFinding(pair, "time", "inconclusive", pair.ratio, pair.interval, ONE_SIDED)
     raw = _slower(pair, limits.slowdown, level, by_controls=False)
     # Where the machine was faster or slower than before, only what holds with and without that is believed.
     if pair.expected is None or not drifted(pair.expected, limits.slowdown):
@@ -148,10 +154,10 @@ def _time(pair: Pair, limits: Limits, level: float) -> Finding:
         f"the controls took {abs(by):.0%} {'longer' if by > 0 else 'less'} as well, so the machine itself has changed;"
         " measure both again, side by side, or scale by the controls"
     )
-    return Finding(pair, "time", "inconclusive", pair.ratio, pair.interval, reason)
+    return PairFinding(pair, "time", "inconclusive", pair.ratio, pair.interval, reason)
 
 
-def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Finding:
+def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> PairFinding:
     ratio, interval = (pair.scaled or (None, None)) if by_controls else (pair.ratio, pair.interval)
     assert pair.before is not None
     assert pair.after is not None
@@ -163,24 +169,24 @@ def _slower(pair: Pair, allowed: float, level: float, by_controls: bool) -> Find
     slower = ratio > most and strict is not None and strict[0] > 1
     quickest = None if by_controls else _quickest(pair)
     if quickest is not None and ((slower and quickest <= most) or (interval[1] <= most < quickest)):
-        return Finding(pair, "time", "inconclusive", ratio, interval, ALONE)
+        return PairFinding(pair, "time", "inconclusive", ratio, interval, ALONE)
     if slower and not by_controls and not exceeds_chance(pair):
-        return Finding(pair, "time", "inconclusive", ratio, interval, ONE_PROCESS)
+        return PairFinding(pair, "time", "inconclusive", ratio, interval, ONE_PROCESS)
     if slower:
         if ratio > most * max(earlier, later):
-            return Finding(pair, "time", "regression", ratio, interval)
-        return Finding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
+            return PairFinding(pair, "time", "regression", ratio, interval)
+        return PairFinding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
     if interval[1] <= most:
         if interval[1] * earlier <= most:
-            return Finding(pair, "time", "fine", ratio, interval)
-        return Finding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
+            return PairFinding(pair, "time", "fine", ratio, interval)
+        return PairFinding(pair, "time", "inconclusive", ratio, interval, _disturbed(pair))
     rounds = _enough(min(len(pair.before.samples), len(pair.after.samples)), ratio, interval, most)
     reason = "the interval excludes neither a slowdown that is allowed nor a larger one"
-    return Finding(pair, "time", "inconclusive", ratio, interval, reason, rounds)
+    return PairFinding(pair, "time", "inconclusive", ratio, interval, reason, rounds)
 
 
 def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int | None:
-    """How many rounds would tell; None where that is more than are measured, as for a ratio at the limit."""
+    """How many rounds would tell; None where it would take more than MOST_ROUNDS, as for a ratio at the limit."""
     gap = math.log(most / ratio) if ratio <= most else math.log(ratio)
     width = math.log(interval[1] / interval[0]) / 2
     # The strict interval, of all points together, is about half as wide again.
@@ -189,15 +195,15 @@ def _enough(rounds: int, ratio: float, interval: Interval, most: float) -> int |
 
 
 def is_interleaved(pair: Pair) -> bool:
-    """Whether both files ran their configurations in turn, as nfold does, and names the mode of. Others do not."""
+    """Whether both files ran their configurations in turn, as nfold does. Only such points name their mode."""
     return all(p is not None and p.mode is not None for p in (pair.before, pair.after))
 
 
 def exceeds_chance(pair: Pair) -> bool:
-    """Whether a change is more than what two processes of one program differ by, for the quickest runs as for all.
+    """Whether a change is larger than the difference of two processes of one program, in the quickest runs and in all.
 
-    Runs that were not interleaved are of one process and one moment. They are no sample of processes, so their
-    interval, however narrow, does not hold what differs from one process to the next.
+    Runs that were not interleaved are of one process and one moment. However narrow their interval, it does not contain
+    what differs from one process to the next.
     """
     if is_interleaved(pair):
         return True
@@ -211,7 +217,7 @@ def exceeds_chance(pair: Pair) -> bool:
 def _quickest(pair: Pair) -> float | None:
     """The ratio of the quickest runs where a file did not interleave its configurations; None where both did.
 
-    Each had a second or so for itself then, and what went on in that second is in all of its samples, but for the
+    Each configuration then had a second or so for itself. What went on in that second is in all of its samples but the
     quickest.
     """
     assert pair.before is not None
@@ -228,9 +234,9 @@ def disturbance(p: Point) -> float:
     known = p.evidence or {}
     cpus, others, steal = known.get("cpus"), known.get("others") or 0.0, known.get("steal") or 0.0
     left = (1 - others / cpus if cpus else 1.0) * (1 - steal)
-    waits = known.get("waits") or 0.0  # nobody on the machine makes a wait longer
+    waits = known.get("waits") or 0.0  # other programs on the machine make no wait longer
     most = waits + (1 - waits) / left if left > 0 else math.inf
-    if p.cpu_per_wall:  # lanes that had a CPU all the time, in runs that are alike, were not held up so much
+    if p.cpu_per_wall:  # lanes that had a CPU all the time, in runs that hardly differ, were delayed by less
         most = min(most, SPARE * statistics.median(p.samples) / min(p.samples) / p.cpu_per_wall)
     return max(1.0, most)
 
@@ -242,7 +248,7 @@ def _disturbed(pair: Pair) -> str:
 
 
 def drifted(expected: tuple[float, Interval], allowed: float) -> bool:
-    """Whether the controls themselves took longer, or less, by what matters here, beyond doubt."""
+    """Whether the controls themselves changed, beyond doubt, by enough to matter here."""
     ratio, (low, high) = expected
     return not low <= 1 <= high and abs(ratio - 1) > DRIFTED * allowed
 
@@ -255,7 +261,7 @@ def _no_controls(pair: Pair) -> str:
     return f"{files} has no controls of this kind with an interval; measure again with this version"
 
 
-def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level: float) -> Finding:
+def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level: float) -> PairFinding:
     """Whether the second file's point reaches what is asked of its efficiency."""
     p = pair.after
     assert p is not None
@@ -263,7 +269,7 @@ def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level
     whole = p.workers if test == "efficiency" else p.ceiling
     assert least is not None
     if not whole:
-        return Finding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
+        return PairFinding(pair, test, "inconclusive", reason="the second file has no ceiling of it")
     share = share_reached(p, baselines, whole, least, level)
     did = "flattered" if share.value is not None and share.value >= least else "slowed"
     reasons: dict[Doubt | None, str | None] = {
@@ -274,15 +280,15 @@ def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level
         f" may have {did} it; measure on a quiet machine",
         "near": "the interval excludes neither what is asked for nor less",
     }
-    return Finding(pair, test, share.outcome, share.value, share.interval, reasons[share.doubt])
+    return PairFinding(pair, test, share.outcome, share.value, share.interval, reasons[share.doubt])
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of what is possible that a point reached, and what that is beside what is asked for.
+    """The part of what is possible that a point reached, and whether that is what was asked for.
 
-    doubt: why it is inconclusive: nothing to compare with, too few rounds, others' work, or an interval that holds what
-    is asked for.
+    doubt: why it is inconclusive: "alone" (nothing to compare with), "few" (rounds), "disturbed" (by others), or "near"
+           (the interval contains what is asked for).
     """
 
     outcome: Outcome
@@ -292,10 +298,10 @@ class Share:
 
 
 def share_reached(p: Point, baselines: Baselines, whole: float, least: float, level: float) -> Share:
-    """Its speedup over `whole`, N or the ceiling, held against `least`; level: of the claim that it is too low.
+    """Its speedup over `whole` (N, or the ceiling), compared with `least`. level: of the claim that it is too low.
 
-    What others did slows lanes, and may explain what lacks. It slows the baseline too, by more where lanes share the
-    work out anew, and then it flatters: more than that must be reached.
+    Disturbance slows lanes, and may explain why less was reached. It slows the serial baseline even more, because lanes
+    that get no CPU leave their chunks to others. The speedup then looks too good, so more than `least` must be reached.
     """
     usual, strict = reached.speedup(p, baselines), reached.speedup(p, baselines, level)
     _, baseline = baselines.of(p)

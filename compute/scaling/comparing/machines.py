@@ -9,9 +9,9 @@ from typing import Any
 
 from compute.scaling.words import in_bytes
 
-# What makes another machine of it. The system's version does not: an update of it may be what is to be judged.
+# What tells two machines apart. The system's version does not: an update may be what is to be judged.
 MACHINE = ("model", "cpus", "cpus_present", "cores", "quota")
-ALIKE = 0.1  # of the memory and the caches: systems keep different parts of one machine's memory for themselves
+ALIKE = 0.1  # of the memory and the caches: two systems keep different amounts of one machine's memory for themselves
 VERSIONS = ("implementation", "python", "gil", "numpy", "numba", "joblib", "nfold", "platform", "source")
 NAMES = {
     "model": "CPU",
@@ -69,11 +69,11 @@ def is_known(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 
 def _other_amounts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    one, other = _amounts(before), _amounts(after)
+    earlier, later = _amounts(before), _amounts(after)
     return [
-        Change(name, in_bytes(one[name]), in_bytes(other[name]))
-        for name in one
-        if name in other and not math.isclose(one[name], other[name], rel_tol=ALIKE)
+        Change(name, in_bytes(earlier[name]), in_bytes(later[name]))
+        for name in earlier
+        if name in later and not math.isclose(earlier[name], later[name], rel_tol=ALIKE)
     ]
 
 
@@ -86,14 +86,14 @@ def _amounts(machine: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _changes(names: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    """What both files tell, and tell differently. No quota is a value; of the others none is what nobody knows."""
-    found = []
+    """What differs and is known of both. None means that it is not known; of a quota, that there is none."""
+    changes = []
     for name in names:
-        one, other = before.get(name, ABSENT), after.get(name, ABSENT)
-        if ABSENT in (one, other) or one == other or (name != "quota" and None in (one, other)):
+        earlier, later = before.get(name, ABSENT), after.get(name, ABSENT)
+        if ABSENT in (earlier, later) or earlier == later or (name != "quota" and None in (earlier, later)):
             continue
-        found.append(Change(NAMES.get(name, name), one, other))
-    return tuple(found)
+        changes.append(Change(NAMES.get(name, name), earlier, later))
+    return tuple(changes)
 
 
 def _shown(value: Any) -> str:

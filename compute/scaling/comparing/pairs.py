@@ -25,8 +25,9 @@ class Pair:
     """One configuration in two files: kernel, size, variant, backend, workers. None on a side that did not measure it.
 
     problem:  why the two are not measurements of one thing, in words; None where they are. The gate passes none.
-    ratio:    after's seconds over before's: above 1 is slower. Over all pairs of samples (compute.scaling.statistics.
-              shift), because the rounds of two files do not pair. interval: 95 %, None with too few samples.
+    ratio:    after's seconds over before's: above 1 is slower. Over all pairs of samples
+              (compute.scaling.statistics.ratio_over_pairs), because the rounds of two files do not pair. interval: 95
+              %, None with too few samples.
     expected: that ratio as the controls foretell it, with its interval; None where they do not.
     scaled:   the ratio over what was expected: what is left when the machines' speeds are taken out.
     apart:    the arguments, where a file has several points that differ in nothing else; else "".
@@ -60,10 +61,10 @@ class Pair:
         """The interval of the ratio at another level; None where the samples are too few for it."""
         if self.problem or self.before is None or self.after is None:
             return None
-        ratio, interval = statistics.shift(self.after.samples, self.before.samples, level)
+        ratio, interval = statistics.ratio_over_pairs(self.after.samples, self.before.samples, level)
         if interval is None or not by_controls:
             return interval
-        return statistics.combined(ratio, interval, *self.expected)[1] if self.expected else None
+        return statistics.divide_with_interval(ratio, interval, *self.expected)[1] if self.expected else None
 
 
 def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tuple[Pair, ...]:
@@ -135,11 +136,11 @@ def _compare(before: Point, after: Point) -> Pair:
     """The pair of two points of one configuration and size."""
     if problem := _other_work(before, after):
         return Pair(before, after, problem)
-    ratio, interval = statistics.shift(after.samples, before.samples)
+    ratio, interval = statistics.ratio_over_pairs(after.samples, before.samples)
     if interval is None:
         return Pair(before, after, _too_few(before, after), ratio)
     expected = expected_ratio(before, after)
-    scaled = statistics.combined(ratio, interval, *expected) if expected else None
+    scaled = statistics.divide_with_interval(ratio, interval, *expected) if expected else None
     return Pair(before, after, None, ratio, interval, expected, scaled)
 
 
@@ -155,7 +156,7 @@ def _of_two_sizes(before: Point, after: Point) -> Pair:
     if before.unit in COUNTED:
         return Pair(before, after, problem)
     one, other = ([sample / work for sample in p.samples] for p, work in ((before, before.work), (after, after.work)))
-    ratio, interval = statistics.shift(other, one)
+    ratio, interval = statistics.ratio_over_pairs(other, one)
     return Pair(before, after, f"{problem}; the ratio is of the times for one of the {before.unit}", ratio, interval)
 
 

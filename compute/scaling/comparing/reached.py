@@ -19,7 +19,7 @@ def speedup(p: Point, baselines: Baselines, level: float = LEVEL) -> tuple[float
     if p.mode is not None and len(above) == len(p.samples):
         ratio, interval = statistics.paired_ratio(above, p.samples, level)
     if interval is None:  # ranks over all pairs reach levels that the rounds' own ratios are too few for
-        ratio, interval = statistics.shift(above, p.samples, level)
+        ratio, interval = statistics.ratio_over_pairs(above, p.samples, level)
     return ratio, interval
 
 

@@ -1,4 +1,4 @@
-"""The laws of one configuration: each fitted, and as figures with intervals; None where the points do not carry it."""
+"""Each law fitted to one configuration: figures with intervals, or None where the points do not determine it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from compute.scaling.statistics import FEWEST_ROUNDS
 NOT_IDENTIFIABLE = "not identifiable"
 FLAT, RISING, FALLING = "flat", "rising", "falling"
 FEWEST_COUNTS = 5  # for the USL: three coefficients, and two counts that can contradict them
-WIDE = 0.5  # of σ or α, which run from 0 to 1: an interval that holds half of all answers is none
-FLAT_WITHIN = 0.10  # of N × T at the most workers: 3 % of noise over twelve rounds cannot exclude a smaller rise
-DUST = 0.01  # of N × T: a rise below it explains nothing, however sure it is
+WIDE = 0.5  # of σ or α, which run from 0 to 1: an interval that contains half of all values says nothing
+FLAT_WITHIN = 0.10  # of N × T at the most workers: noise of 3 % over twelve rounds cannot exclude a smaller rise
+LEAST_RISE = 0.01  # of N × T: a smaller rise explains nothing, even if it is certain
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Model:
 
 
 def usl(timings: Timings) -> Model | None:
-    """The USL; None with fewer than FEWEST_COUNTS counts, too few rounds, or an α that could be anything."""
+    """The USL; None with fewer than FEWEST_COUNTS counts, too few rounds, or an interval of α as wide as WIDE."""
     if len(timings.counts) < FEWEST_COUNTS or timings.rounds < FEWEST_ROUNDS:
         return None
     coefficients = alpha, beta, gamma = fitting.usl(timings.counts, timings.times)
@@ -74,10 +74,10 @@ def _split(counts: Floats, alpha: float, beta: float) -> list[list[float]]:
 
 
 def amdahl(timings: Timings) -> Model | None:
-    """Amdahl's law; None with too few rounds, or a serial fraction that could be anything.
+    """Amdahl's law; None with too few rounds, or an interval of the serial fraction as wide as WIDE.
 
-    Two counts determine it: with one count above 1 it is Karp–Flatt with an interval, which nothing can contradict, and
-    which is marked as not tested.
+    Two counts determine it. With one count above 1 it is Karp–Flatt with an interval: no further count can contradict
+    it, so it is marked as not tested.
     """
     if timings.rounds < FEWEST_ROUNDS:
         return None
@@ -94,7 +94,7 @@ def amdahl(timings: Timings) -> Model | None:
 
 
 def gustafson(timings: Timings) -> Model | None:
-    """Gustafson's law, for weak scaling, on the same terms."""
+    """Gustafson's law, for weak scaling; None where Amdahl's would be."""
     if timings.rounds < FEWEST_ROUNDS:
         return None
     sigma, seconds = fitting.gustafson(timings.counts, timings.times * timings.counts)
@@ -122,11 +122,11 @@ def trend(timings: Timings) -> tuple[str, Estimate | None]:
     if len(timings.counts) < 3 or timings.rounds < FEWEST_ROUNDS:
         return NOT_IDENTIFIABLE, None
     rise = estimate(fitting.rise(timings.counts, timings.times))
-    if rise.low > 0 and rise.value > DUST:
+    if rise.low > 0 and rise.value > LEAST_RISE:
         # A rise that stays below 0 is no overhead: it means that one worker is slower than each of many.
         above = fitting.karp_flatt(timings.counts, timings.times)[0, -1] > 0
         return (RISING if above else NOT_IDENTIFIABLE), rise
-    if rise.high < 0 and rise.value < -DUST:
+    if rise.high < 0 and rise.value < -LEAST_RISE:
         return FALLING, rise
     return (FLAT if rise.low > -FLAT_WITHIN and rise.high < FLAT_WITHIN else NOT_IDENTIFIABLE), rise
 

@@ -1,6 +1,6 @@
-"""The laws of one configuration in plain English: what each says, how sure it is, and what it takes for granted.
+"""The figures of `fit_laws` in sentences: what each law says, how sure it is, and what it takes for granted.
 
-Pure functions of the figures that `fit_laws` gives and a file keeps.
+Pure functions. They read the figures that a file keeps, and the sentences of older files, which hold no figures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from compute.scaling.laws.models import FALLING, FEWEST_COUNTS, FLAT, NOT_IDENTI
 from compute.scaling.statistics import FEWEST_ROUNDS
 
 ASSUMED = "Assumed: "  # in files of before, too, which hold sentences
-NEAR = 0.1  # law and replay agree: neither knows what the other leaves out any better
+NEAR = 0.1  # of a speedup: law and replay agree if they differ by less; neither is more exact
 
 TRENDS = {
     FLAT: "flat, a serial fraction",
@@ -141,7 +141,7 @@ def _loses(p: Mapping[str, Any]) -> bool:
 
 
 def _why_chunks_end_it(p: Mapping[str, Any], chunks: int) -> str:
-    """What holds the replay, in words: the lowest bound where it reaches it, else how the chunks share out."""
+    """What limits the replay: the lowest bound where it reaches it, else how the chunks are divided among lanes."""
     name, bound = min(p["bounds"].items(), key=lambda item: item[1])
     reached = p["simulated"] >= (1 - NEAR) * bound
     if name == "chunk" and reached:

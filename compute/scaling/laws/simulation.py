@@ -61,7 +61,7 @@ def replay(
     startup, serial: seconds before the first ticket, and in the caller, where no lane works.
     ValueError for values that cannot be. 4,096 chunks take 4,096 lanes some hundredths of a second.
     """
-    work = _checked(chunk_seconds, workers, memory_share, roof)
+    costs = _checked(chunk_seconds, workers, memory_share, roof)
     for name, seconds in (("ticket", ticket), ("contended", contended), ("startup", startup), ("serial", serial)):
         if not 0 <= seconds < math.inf:
             raise ValueError(f"{name} must be seconds from 0 on, not {seconds!r}; leave it out for the default")
@@ -79,28 +79,28 @@ def replay(
     for lane in range(workers):
         ask(lane, 0.0)
     # All running lanes are slowed alike, so one clock of work serves them: it advances by 1 / slowness a second.
-    now = worked = left_at = 0.0
+    now = progress = left_at = 0.0
     taken = 0
     while asking or running:
         slowness = max(1.0, memory_share * len(running) / roof)
-        done = now + (running[0][0] - worked) * slowness if running else math.inf
+        done = now + (running[0][0] - progress) * slowness if running else math.inf
         if asking and asking[0][0] <= done:
             then, lane = asking.popleft()
-            worked, now = worked + (then - now) / slowness, then
-            if taken < len(work):
-                heapq.heappush(running, (worked + work[taken], lane))
+            progress, now = progress + (then - now) / slowness, then
+            if taken < len(costs):
+                heapq.heappush(running, (progress + costs[taken], lane))
                 taken += 1
             else:
                 left_at += now
         else:
-            worked, lane = heapq.heappop(running)
+            progress, lane = heapq.heappop(running)
             now = done
             ask(lane, now)
     idle = max(workers * now - left_at, 0.0)
-    total, seconds = serial + math.fsum(work), startup + serial + now
+    total, seconds = serial + math.fsum(costs), startup + serial + now
     return Replay(
         workers=workers,
-        chunks=len(work),
+        chunks=len(costs),
         seconds=seconds,
         speedup=total / seconds,
         efficiency=total / seconds / workers,

@@ -1,9 +1,8 @@
-"""What the points of a configuration say about more workers: Karp–Flatt, Amdahl, Gustafson, the USL, and a projection.
+"""`fit_laws`: what the points of a configuration say about more workers, as figures.
 
-All of it is figures: compute.scaling.laws.prospects says them in words.
-
-The laws look at times, the replay (simulation.py) looks at chunks: each knows what the other does not, so they are held
-against each other. Where the points do not carry a figure it is NOT_IDENTIFIABLE, never a guess.
+The laws use times, and the replay (simulation.py) uses chunks. Each knows what the other does not, so a projection has
+both. A figure that the points do not determine is NOT_IDENTIFIABLE, never a guess. compute.scaling.laws.prospects makes
+sentences of all this.
 """
 
 from __future__ import annotations
@@ -119,19 +118,19 @@ class _PointsByWorkers:
 
 
 def _is_mostly_overhead(p: Point) -> bool:
-    """Whether a run was more dispatching than work: what it would tell of more workers is about that."""
+    """Whether a run took longer to dispatch than to compute. A law of it would be one of dispatching."""
     spent = p.ledger or {}
     return sum(spent.get(name, 0.0) for name in ("startup", "transfer", "serial")) > spent.get("useful", math.inf)
 
 
 @dataclass(frozen=True, eq=False)
 class _Replays:
-    """The chunks to replay, of a run on so many workers, and what is in their way."""
+    """The chunks to replay, of a run on this many workers, and what slows them (the parameters of simulation)."""
 
     chunks: Seconds
     workers: int
     ticket: float
-    way: Mapping[str, float]
+    slowed_by: Mapping[str, float]
 
     @classmethod
     def from_chunks(
@@ -148,20 +147,20 @@ class _Replays:
         if source is None or group.timings.weak:
             return None
         last = group.largest
-        way = {
+        slowed_by = {
             "contended": contended,
             "memory_share": (last.memory_share or 0.0) if roof else 0.0,
             "roof": roof or math.inf,
             "startup": max((last.ledger or {}).get("startup", 0.0), 0.0) / last.workers,
             "serial": sum((last.sections or {}).get(name, 0.0) for name in ("plan", "transfer", "finish")),
         }
-        return cls(recorded[point_key(source)], source.workers, ticket, way)
+        return cls(recorded[point_key(source)], source.workers, ticket, slowed_by)
 
     def run_on(self, workers: int) -> simulation.Replay:
-        return simulation.replay(self.chunks, workers, ticket=self.ticket, **self.way)
+        return simulation.replay(self.chunks, workers, ticket=self.ticket, **self.slowed_by)
 
     def bounds(self, workers: int) -> Mapping[str, float]:
-        return simulation.bounds(self.chunks, workers, **self.way)
+        return simulation.bounds(self.chunks, workers, **self.slowed_by)
 
 
 def _laws(

@@ -1,9 +1,9 @@
-"""The cells and sentences of every report, before any form is given to them.
+"""The cells and sentences of every report, as plain data. compute.report lays them out.
 
-screen.py     all kernels on one screen: a line each, a column a way, a mark at the fastest
-reasons.py    why they are not N-fold: the reasons that matter most, each told once
-table.py      the groups of a Scaling: title, table, notes
-sheet.py      rows and columns, and how they fit a width
-breakdown.py  the ledger, the efficiencies and the laws as tables
-notes.py      what a reader ought to be told of them
+screen.py     the overview: a line for each kernel, a column for each way to run it, a mark at the fastest
+reasons.py    the sentences under the overview: the reasons that matter most why cells are not N-fold
+table.py      the details: for each kernel a Group of a title, a table and what stands under it
+sheet.py      Sheet: a table as rows and columns, and how it fits a width
+breakdown.py  further tables of a group: the ledger and the efficiencies; and the sentences of its laws
+notes.py      the sentences under a group's table: verdicts, rates, disturbed rounds
 """

@@ -1,4 +1,4 @@
-"""Where the core-seconds went, how efficient each step was, what the laws say: sheets and sentences from points."""
+"""Sheets of where the core-seconds went and of the POP efficiencies; sentences of what the laws say."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EFFICIENCIES_NOTE = (
     "global = parallel × computation; parallel = load balance × communication (POP). Under 80 % a factor deserves a"
     " look: marked !"
 )
-LOW = 0.8  # the line that POP draws
+LOW = 0.8  # POP says that a lower factor deserves a look
 
 
 def sheets(points: Sequence[Point]) -> Iterable[Sheet]:

@@ -1,4 +1,4 @@
-"""What is said under a table: how near to N-fold each way came, and why; what disturbed it; what lanes waited for."""
+"""The sentences under a kernel's table: verdicts, rates, why lanes waited, disturbed rounds, and more."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from compute.scaling.verdict.phrases import counted, disturbed, every
 from compute.scaling.verdict.point_verdict import verdict_of
 from compute.scaling.words import amount, listed, percent, seconds
 
-BUSY = 0.8  # of the time: a lane that was on a CPU this much did not wait enough to be mentioned
+BUSY = 0.8  # of the time: the waits of a lane that was on a CPU for this long are not mentioned
 NEAR = 0.2  # of 1/N: a lane whose CPU share is this close to 1/N counts as one of N that took turns
-PLACES = {"heap": "the heap", "shared": "shared memory", "mapped": "a mapped file"}  # by a harness's name for each
+PLACES = {"heap": "the heap", "shared": "shared memory", "mapped": "a mapped file"}  # by kind of arena
 
 
 @dataclass(frozen=True)
 class Remark:
-    """What is said of something: `threads · python: 1.01× of 2 … Blocked 48 % …`; trouble: whether to look at it."""
+    """`threads · python: 1.01× of 2 … Blocked 48 % …`. of: what it is about. trouble: whether something is wrong."""
 
     of: str
     text: str
@@ -136,7 +136,7 @@ def _disturbances(points: Sequence[Point], conditions: Iterable[Mapping[str, Any
 
 
 def _waiting(points: Sequence[Point]) -> Iterable[str]:
-    """What a CPU/wall under 1 means, for the most workers of each backend: one thread, the GIL, or something else."""
+    """Why lanes were off the CPU, at the most workers of each backend: one thread, the GIL, or another reason."""
     others = []
     for p in most_workers(points):
         if p.verdict or p.cpu_per_wall is None or p.cpu_per_wall >= BUSY:

@@ -1,4 +1,4 @@
-"""Why the cells of a screen are not N-fold: the reasons that matter most, each told once for all cells that have it."""
+"""Why the cells of the overview are not N-fold: the reasons that matter most, each shown once for all its cells."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from compute.scaling.verdict.judgement import Verdict
 from compute.scaling.verdict.point_verdict import verdict_of
 from compute.scaling.words import listed, ratio
 
-MOST = 5  # that are told: more would not be read
-FASTEST = 4  # times: what holds the fastest way of a kernel matters so much more than what holds another one
-NAMED = 3  # kernels or ways in a row; of more the first are named, and the others counted
+MOST = 5  # reasons that are shown: more would not be read
+FASTEST = 4  # times: the weight of a reason at a kernel's fastest way
+NAMED = 3  # kernels or ways in a row; of more, the first are named and the others counted
 LETTERS = "abcde"
-OTHER = "!"  # the letter of a cell whose reason is not told
+OTHER = "!"  # the letter of a cell whose reason is not shown
 
 Place = tuple[int, int]  # of a cell: line and way
 
@@ -33,7 +33,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Reasons:
-    """told: those that matter most; untold: how many others there are; letters: of each cell that has one of either."""
+    """told: those that are shown. untold: how many are not. letters: of each cell that has either kind."""
 
     told: tuple[Reason, ...]
     untold: int
@@ -41,8 +41,8 @@ class Reasons:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """A cell that something holds back."""
+class _Cell:
+    """A cell with a verdict that is not fine."""
 
     place: Place
     point: Point
@@ -55,22 +55,22 @@ class _Held:
 
 
 def reached(p: Point) -> float | None:
-    """The part of what this machine allowed that was reached; of N-fold where that was not measured."""
+    """The part of the ceiling that was reached; of N where there is no ceiling."""
     return p.efficiency if p.attainable is None else p.attainable
 
 
 def find_reasons(
     ways: Sequence[str], kernels: Sequence[str], points: Sequence[Sequence[Point | None]], best: Collection[Place]
 ) -> Reasons:
-    """The reasons of these points, a row a kernel and a column a way; best: the fastest cells.
+    """The reasons of these points, which are a row for each kernel and a column for each way. best: the fastest cells.
 
-    What costs most of N-fold in all cells together comes first, where the fastest ways count several times.
+    The reason that costs most of N-fold in all cells together comes first. The fastest cells count FASTEST times.
     """
-    groups: dict[str, list[_Held]] = {}
+    groups: dict[str, list[_Cell]] = {}
     for line, row in enumerate(points):
         for way, p in enumerate(row):
             if p and (verdict := verdict_of(p)) and not verdict.is_fine:
-                groups.setdefault(verdict.name, []).append(_Held((line, way), p, verdict))
+                groups.setdefault(verdict.name, []).append(_Cell((line, way), p, verdict))
     ranked = sorted(groups.values(), key=lambda held: -sum(h.lost * (FASTEST if h.place in best else 1) for h in held))
     letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
     there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
@@ -82,7 +82,7 @@ def find_reasons(
     return Reasons(tuple(told), max(0, len(ranked) - MOST), of_cells)
 
 
-def _text(held: Sequence[_Held]) -> str:
+def _text(held: Sequence[_Cell]) -> str:
     worst = max(held, key=lambda h: h.lost)
     shares = [h.verdict.share for h in held if h.verdict.share]
     allowed = [h for h in held if h.verdict.ceiling]

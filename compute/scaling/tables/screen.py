@@ -1,6 +1,7 @@
-"""The one screen: a line a kernel, a column a way of running it, and what keeps them from N-fold. Plain data.
+"""Screen: the overview, with a line for each kernel and a column for each way to run it (backend and variant).
 
-A cell is about the most workers that its way was measured with. compute.report lays the screen out.
+A cell is about the most workers that its way was measured with. Under the lines stands what keeps cells from N-fold.
+All of it is plain data. compute.report lays it out.
 """
 
 from __future__ import annotations
@@ -16,18 +17,24 @@ from compute.scaling.tables.table import parts, tell_apart
 from compute.scaling.words import percent, ratio, seconds
 from compute.texts import shown
 
-PLAIN = "nogil"  # the variant that goes without saying: compiled, and it holds no GIL
+USUAL = "nogil"  # the variant whose name a column leaves out: compiled, and it holds no GIL
 BEST, AS_FAST = "*", "="
-# Which is the fastest of a line: one of its cells; one core; one core as well, for all that is known; a way with fewer
-# workers than its cell's; nobody knows, because rounds were too few, there is no serial run, or work and size differ.
-CELL, ALONE, NOT_SLOWER, FEWER = "cell", "alone", "not slower", "fewer"
-TOO_FEW, NO_SERIAL, UNKNOWN = "too few", "no serial", "unknown"
-UNSURE = 0.1  # half an interval's width, of the speedup: wider, and 100 % cannot be told from 80 %
+# Which way is the fastest of a line:
+CELL = "cell"  # one of its cells
+ALONE = "alone"  # one core
+NOT_SLOWER = "not slower"  # one core may be: no cell is faster beyond doubt
+FEWER = "fewer"  # a way with fewer workers than its cell is about
+# or why nobody knows:
+TOO_FEW = "too few"  # rounds
+NO_SERIAL = "no serial"  # run to compare with
+UNKNOWN = "unknown"  # the sizes differ, and the work is not known
+
+UNSURE = 0.1  # half of an interval, of the speedup: if it is wider, 100 % cannot be told from 80 %
 
 
 @dataclass(frozen=True)
 class Way:
-    """A backend and a variant; is_plain: whether the variant goes without saying."""
+    """A backend and a variant. is_plain: whether the label leaves the variant out."""
 
     backend: str
     variant: str
@@ -43,10 +50,11 @@ class Way:
 class Cell:
     """A kernel run in a way.
 
-    point:  with the most workers. curve: (workers, speedup) of all worker counts, ascending, each once.
-    mark:   BEST where it is the fastest of its line, and surely faster than one core; AS_FAST where noise may be all
-            that parts it from that.
-    letter: of the reason why it is not N-fold; OTHER for one that is not told; "" where nothing is wrong.
+    point:  with the most workers.
+    curve:  (workers, speedup) of all worker counts, ascending, each once.
+    mark:   BEST where it is the fastest of its line, and faster than one core beyond doubt; AS_FAST where it differs
+            from that by no more than noise.
+    letter: of the reason why it is not N-fold; OTHER for a reason that is not shown; "" where nothing is wrong.
     """
 
     point: Point
@@ -76,11 +84,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A kernel.
+    """The line of a kernel.
 
-    alone: its serial run, of the plain variant where that was measured. cells: one a way of the screen.
-    fastest: CELL, ALONE …: which way is, in whatever variant; only of CELL there is a mark.
-    fewer:   of FEWER: `threads with 16`.
+    alone:   its serial run, of the plain variant where that was measured.
+    cells:   one for each way of the screen.
+    fastest: CELL, ALONE … as above; only with CELL one of the cells has a mark.
+    fewer:   with FEWER, which way: `threads with 16`.
     """
 
     title: str
@@ -96,9 +105,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Screen:
-    """workers: the most of most cells; a cell with another number of workers says so. untold: reasons left out.
+    """The overview.
 
-    judged: whether anything says of each cell what is wrong with it.
+    workers: how many most cells are about; a cell with another number of workers says so.
+    ways:    the columns. lines: a kernel each.
+    reasons: those that are shown. untold: how many are not.
+    judged:  whether every cell has a verdict.
     """
 
     workers: int
@@ -141,7 +153,7 @@ def _ways(points: Iterable[Point]) -> list[Way]:
     """Every way that there is, in the order of the points; those of other variants than the plain one first."""
     points = list(points)
     variants = dict.fromkeys(p.variant for p in points)
-    plain = PLAIN if PLAIN in variants or len(variants) > 1 else next(iter(variants), PLAIN)
+    plain = USUAL if USUAL in variants or len(variants) > 1 else next(iter(variants), USUAL)
     found = dict.fromkeys(Way(p.backend, p.variant, p.variant == plain) for p in points if not p.is_serial)
     return sorted(found, key=lambda way: way.is_plain)
 

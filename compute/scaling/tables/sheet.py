@@ -1,4 +1,4 @@
-"""Sheet: a table as data, a row a point; and how it is laid out so that it fits a width."""
+"""Sheet: a table with a row for each point, as data; and how its columns are shortened to fit a width."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 
 from compute.scaling.dataset import Point
 
-WORDS = ("backend", "variant")  # to the left; all other columns are numbers and stand to the right
+WORDS = ("backend", "variant")  # are aligned left; all other columns are numbers and aligned right
 KEYS = (*WORDS, "workers")
 GAP = 2  # blanks between columns, where there is room
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point and its cells, one a column; starts: another variant than in the row before; flagged: what stands out."""
+    """A point and its cells, one for each column.
+
+    starts:  whether it has another variant than the row before.
+    flagged: the columns whose cells stand out.
+    """
 
     point: Point
     cells: tuple[str, ...]
@@ -24,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns by name and rows; note: how to read it. short: names where width is scarce, the first one first."""
+    """A table. note: how to read it. short: shorter names of columns, in the order in which they save width."""
 
     title: str
     columns: tuple[str, ...]
@@ -35,9 +39,10 @@ class Sheet:
 
 @dataclass(frozen=True)
 class SheetLayout:
-    """A sheet as it fits: heads and widths of its columns, and which of the sheet's cells stand in them.
+    """A sheet that was fitted to a width.
 
-    split: variants are lines of their own above their rows, not a column.
+    heads, widths: of its columns. names: of the same columns in the sheet. kept: their numbers there.
+    split: whether variants are lines above their rows, and not a column.
     """
 
     heads: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A Scaling as tables: a group a kernel, with titles, columns and cells, and what there is to say of them.
+"""A Scaling as Groups: for each kernel a title, a table, and what stands under it.
 
 compute.report lays the same cells out on a terminal, as Markdown and as HTML; `plain` is what str(scaling) gives.
 """
@@ -17,19 +17,22 @@ from compute.scaling.tables.sheet import KEYS, Row, Sheet
 from compute.scaling.words import percent, ratio, seconds
 from compute.texts import shown
 
-CEILING = ("allowed", "attainable")  # columns for what the machine allowed; left out where it was not measured
+CEILING = ("allowed", "attainable")  # columns that are left out where no ceiling was measured
 COLUMNS = (*KEYS, "time", "speedup", "efficiency", *CEILING, "CPU/wall")
 SHORT = {"attainable": "of it", "workers": "N", "efficiency": "eff."}
 WIDTH = 80
-UNDERFULL = 0.8  # the line under which POP asks for a look
+UNDERFULL = 0.8  # POP says that a lower efficiency deserves a look
 
 
 @dataclass(frozen=True)
 class Group:
-    """One kernel: a title, its table, and what stands under it.
+    """One kernel.
 
-    verdicts: how near to N-fold, and why not nearer. notes: what else is to be known.
-    details:  sheets of where the core-seconds went and of the efficiencies; laws: sentences about more workers.
+    sheet:    its table.
+    verdicts: how near to N-fold, and why not nearer.
+    notes:    the other sentences under the table.
+    details:  sheets of where the core-seconds went, and of the efficiencies.
+    laws:     sentences about more workers.
     """
 
     title: str
