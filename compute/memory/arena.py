@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from compute import machine
 from compute.memory.ownership import Lending
 from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, check_memory, create_segment, segment_of
 from compute.memory.spool import Spool
+from kernels.definition import recycled
 from kernels.vectors.caches import empty
 
 ALIGNED = 2**12  # bytes from which arrays begin at a cache line: smaller ones gain nothing, and aligning costs 20 us
@@ -32,7 +34,7 @@ class HeapBlock:
 
     def __init__(self, size: int) -> None:
         self.memory: Any = empty(size, np.uint8).data
-        self.serial, self.lending = (0, next(self.serials)), Lending()
+        self.serial, self.lending, self.unused_since = (0, next(self.serials)), Lending(), 0.0
 
     def __len__(self) -> int:
         return len(self.memory)
@@ -66,8 +68,11 @@ class Arena:
         """Whether every lane can see this array's memory."""
         return self.kind == "heap" or segment_of(array) is not None
 
-    def empty(self, shape: Any, dtype: Any = np.float64) -> Array:
-        """A new, uninitialised C-ordered array. MemoryError names what is needed and what there is."""
+    def empty(self, shape: Any, dtype: Any = np.float64, beside: Array | None = None) -> Array:
+        """A new, uninitialised C-ordered array. MemoryError names what is needed and what there is.
+
+        beside: an array that is read while this one is written, see `kernels.definition.recycled`.
+        """
         dtype = np.dtype(dtype)
         if dtype.hasobject:
             raise ValueError(f"dtype {dtype} holds Python objects, which no other process can see; use a numeric dtype")
@@ -80,8 +85,9 @@ class Arena:
         if self.source is not None and size >= PAGE:
             return self.source.empty(shape, dtype)
         if self.kind == "heap" and not self._keeps:
-            check_memory(size)
-            return empty(shape, dtype) if size >= ALIGNED else np.empty(shape, dtype)
+            if size >= ALIGNED:
+                return recycled.empty(shape, dtype, beside, check_memory)
+            return np.empty(shape, dtype)
         array: Array = self._root(size)[:size].view(dtype).reshape(shape)
         return array
 
@@ -129,10 +135,25 @@ class Arena:
             self._idle.clear()
 
     def _collect(self) -> None:
-        for segment in self._lent.latest():
-            if not segment.lending.is_copied:  # otherwise a fork of this process may still use it
+        ended = self._lent.latest()
+        while ended:
+            # Otherwise a fork of this process may still use it, or whoever took it from behind an array.
+            if not ended[-1].lending.is_copied and _references(ended) == ALONE:
+                segment = ended.pop()
                 segment.lending.end()
+                segment.unused_since = recycled.clock()
                 self._idle[segment] = 0
+            else:
+                ended.pop()
+
+    def give_back(self, before: float, room: float) -> bool:
+        """Free segments that nobody has used since then, and the oldest beyond so many bytes; whether some are left."""
+        with self._lock:
+            self._collect()
+            self._idle = {segment: age for segment, age in self._idle.items() if segment.unused_since > before}
+            while sum(map(len, self._idle)) > room:
+                del self._idle[min(self._idle, key=lambda segment: segment.unused_since)]
+            return bool(self._idle) or any(len(segment) >= recycled.LEAST for segment in self._lent.watched())
 
     def spool(self, chunks: int, grain: int, name: str) -> Spool:
         """A spool for the results of so many chunks: that of the last run, if it fits and is free, else a new one."""
@@ -188,8 +209,11 @@ class Arena:
         with self._lock:
             self._collect()
             aged = ((segment, age + 1) for segment, age in self._idle.items())
-            kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else 1)]
+            once = 1 if recycled.is_on() else -1
+            kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else once)]
             self._idle = dict(kept[:IDLE])
+            if sum(map(len, self._idle)) >= recycled.LEAST:
+                recycled.look_after(self)
             self._spool_age += 1
             if self._spool is not None and self._spool_age > 1:
                 self._spool.close()
@@ -203,6 +227,14 @@ class Arena:
             if self._spool is not None:
                 self._spool.close()
                 self._spool = None
+
+
+def _references(ended: list[Any]) -> int:
+    """How many references there are to the list's last object."""
+    return sys.getrefcount(ended[-1])
+
+
+ALONE = _references([object()])  # where nothing but the list refers to it
 
 
 def _bytes_of(segment: Segment | HeapBlock) -> Array:

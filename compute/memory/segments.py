@@ -32,6 +32,9 @@ from compute.lanes import interrupts
 from compute.memory import ownership
 from compute.memory.descriptors import File, with_more_files
 from compute.memory.ownership import Lending
+from kernels.definition import recycled
+
+recycled.available = lambda: machine.memory_available()  # which knows the limits of containers
 
 ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
@@ -64,6 +67,10 @@ class EndWatcher(Generic[Key]):
             self._watched.pop(key, None)
         return keys
 
+    def watched(self) -> list[Key]:
+        """The keys of the objects that are watched, those that have ended since the last call of `latest` included."""
+        return list(self._watched)
+
     def forget(self) -> None:
         """Stop watching all of them."""
         self._watched.clear()
@@ -85,6 +92,7 @@ class Segment(mmap.mmap):
     start: int  # the address at which it is mapped here
     user: int  # the effective user of the process when it was made
     lending: Lending
+    unused_since = 0.0  # by `recycled.clock`, where it waits to be lent again
     is_nameless = False  # whether its name was unlinked: then its pages are freed when it ends
 
     def __del__(self, is_at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -378,6 +386,9 @@ def check_memory(size: int) -> None:
     if size < 2**24:  # for so little memory the check would cost too much
         return
     free = machine.memory_available()
+    if size > free:
+        recycled.give_back()
+        free = machine.memory_available()
     if size > free:
         raise MemoryError(f"{in_words(size)} are needed and {in_words(free)} are free; use a smaller size")
 

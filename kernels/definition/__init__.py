@@ -8,7 +8,8 @@ plan.py           Plan: what one call of a kernel will do
 bodies.py         what may be a body
 arguments.py      what its inputs may be, and how they are bound
 containers.py     arrays inside of inputs, which are read-only, too
-operands.py       arrays as the matrix kernels and streams take them: float64, cut into tiles
+operands.py       arrays as the matrix kernels and streams take them: of one dtype, cut into tiles
+recycled.py       memory of large results that are gone, used again for the next ones
 rows.py           whether a reducing body writes beyond its own row of the output
 refusals.py       errors of numpy and numba about a body, in one line with a remedy; bodies that write to an input
 compile_errors.py the part of it that reads numba's errors of compiling

@@ -25,8 +25,8 @@ from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
 from kernels.definition.plan import as_index as as_index
+from kernels.definition.recycled import empty
 from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
-from kernels.vectors.caches import empty
 
 Body = Callable[..., Any]
 Mode = Literal["python", "compiled", "awaits"]
@@ -199,7 +199,9 @@ class Kernel:
         """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
         if plan.writes_into_out and plan.out is not None:
             return plan.out if plan.value_shape is None else plan.out.reshape(self.output_shape(plan))
-        out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype)
+        # Read and written together, element by element: it helps if both begin at the same place in a cache line.
+        beside = next((x for x in plan.inputs if isinstance(x, np.ndarray)), None) if plan.elementwise else None
+        out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype, beside=beside)
         return out
 
     def finish(self, out: Any, plan: Plan) -> Any:
