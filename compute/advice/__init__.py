@@ -1,4 +1,16 @@
-"""Which backend, variant and number of workers for this work on this machine, by measuring: `advise`."""
+"""`advise`: which backend, variant and number of workers is fastest for a work on this machine, by measuring.
+
+search.py   Search: which variants, pools and sizes are measured, as far as the budget goes
+bench.py    Bench: timed runs on the open pools, each predicted before it begins and its value checked
+growth.py   how time grows with the size, and which size to time next
+decision.py from measured times to the fastest way, and to the sizes from which on each backend wins
+choice.py   Choice: the result, as plain data
+asked.py    the arguments of advise: the backends to compare, and the size that the arguments belong to
+waiting.py  how much of its time a work waits, and more lanes than CPUs for work that does
+remarks.py  the sentences beside the result
+text.py     a Choice as text
+html.py     a Choice in a notebook
+"""
 
 from __future__ import annotations
 
@@ -20,7 +32,7 @@ from compute.scaling.workload import check_repeatable
 from kernels.definition import Kernel
 
 ON = ("threads", "prange", "processes", "joblib")
-BUDGET = 20.0  # seconds: five for compiling and opening everything, the rest for enough rounds at a dozen sizes
+BUDGET = 20.0  # seconds: five for compiling and opening everything, the rest for rounds at a dozen sizes
 
 
 class Advice(Choice):
@@ -77,13 +89,13 @@ def advise(
     """Measure which backend, variant and number of workers is fastest for kernel(*args, **kw) on this machine.
 
     on:     backends, or their names (each then with 2 to all usable CPUs).
-    budget: seconds, including compiling and opening pools. A run that is predicted to exceed it is not begun, and a
-            smaller size is measured instead. ValueError where the arguments come in no smaller size and take longer.
+    budget: seconds, including compiling and opening pools. A run that is predicted to exceed it does not begin, and a
+            smaller size is measured instead. ValueError where there is no smaller size of the arguments.
     progress: called as progress(done, total, label); True: drawn on stderr, as a bar on a terminal and a line in a
               notebook.
 
-    Break-even sizes need smaller work of the same kind. So they are given where the arguments are like the kernel's own
-    example (a number, square matrices, vectors of one length); elsewhere a note says that they are missing.
+    Break-even sizes need smaller work of the same kind. They are given where the arguments are like the kernel's own
+    example (a number, square matrices, vectors of one length). Elsewhere a note says that they are missing.
     ValueError, before a worker starts, for any argument that is wrong.
     """
     kernel = as_kernel(kernel)
@@ -117,7 +129,7 @@ def _advised(
     budget: float,
     progress: Stages | bool | None,
 ) -> Advice:
-    told = drawing.stages(progress)
+    stages = drawing.stages(progress)
     plan = kernel.plan(*args, **kw)
     check_repeatable(kernel, plan)
     seconds, _ = limits(budget, None)
@@ -125,7 +137,7 @@ def _advised(
     backends = contenders(asked)
     if waits := waiting.share(kernel, args, kw):
         backends = [*waiting.more_lanes(asked, kernel, plan.chunks), *backends]
-    with told as tell:
+    with stages as tell:
         search = Search(kernel, args, kw, size, backends, seconds, tell)
         search.run()
         tell(1, 1, "done")
@@ -140,7 +152,7 @@ def _advised(
         equals=tuple(equals),
         serial=decision.best_serial(candidates),
         candidates=tuple(candidates),
-        break_evens=tuple(decision.break_evens(by_size, search.yard)) if len(by_size) > 1 else (),
+        break_evens=tuple(decision.break_evens(by_size, search.cost_scale)) if len(by_size) > 1 else (),
         by_size=by_size,
         notes=tuple(dict.fromkeys(search.notes)),
         machine=machine.describe(),

@@ -1,4 +1,4 @@
-"""What was asked for: which backends to compare, and whether smaller work of the same kind is known."""
+"""The arguments of `advise`: `contenders`, the backends to compare; `size_alike`, the size that they belong to."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kernels.definition import Kernel
 def contenders(on: Sequence[Backend | str]) -> list[Backend]:
     """The backends to compare with serial, the ones with most workers first.
 
-    The first pool that opens pays for what later ones find done, so the largest must be the first. A name stands for
-    several numbers of workers, from 2 to the usable CPUs; on one CPU there are none.
+    The first pool that opens does work that later ones find done, so the largest comes first. A name stands for several
+    numbers of workers, from 2 to the usable CPUs. On one CPU a name stands for none.
     """
     from compute import backends
 

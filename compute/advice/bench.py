@@ -1,4 +1,4 @@
-"""Timed runs on open pools. Each run's seconds are predicted before it begins; the first run of each is checked."""
+"""Bench: timed runs on open pools. Each is predicted before it begins, and the value of each first run is checked."""
 
 from __future__ import annotations
 
@@ -43,8 +43,11 @@ class VariantOnPool:
 class Bench:
     """Runs of one kernel at several sizes.
 
-    cost:  of a size, rising. left: seconds of the budget. tell: says what begins now, before it begins.
-    works: the arguments of each size. runs: seconds by size and configuration, the checked run first.
+    cost:  what a size costs, in any unit; it rises with the size.
+    left:  how many seconds of the budget are left.
+    tell:  called with what begins now.
+    works: the arguments of each size.
+    runs:  seconds by size and configuration, the checked run first.
     """
 
     cost: Callable[[Size], float]
@@ -61,7 +64,7 @@ class Bench:
     _shuffle: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def predict(self, c: VariantOnPool, size: Size) -> float:
-        """Seconds of a run, from this configuration's own at smaller sizes, else from its variant's on one core."""
+        """Seconds of a run: from those of this configuration at smaller sizes, else from its variant's on one core."""
         cost, alone = self.cost(size), self.alone.get(c.kernel.variant, {})
         own = {self.cost(s): min(runs[c.key]) for s, runs in self.runs.items() if c.key in runs}
         if cost in own:
@@ -72,11 +75,11 @@ class Bench:
             return serial
         power = growth.power(alone)
         ours = growth.predict(own, cost, otherwise=1.0 if power is None else power)
-        # Its fixed costs, such as waking a pool, do not grow with the work: serial's time on top is the most.
+        # Fixed costs, such as waking a pool, do not grow with the work. So a run adds at most serial's time to them.
         return min(ours, own[max(own)] + serial)
 
     def check(self, c: VariantOnPool, size: Size) -> float:
-        """Run once, and compare the value: WrongAnswer where it is not the serial one of the same variant."""
+        """Run once. WrongAnswer where the value is not the serial one of the same variant."""
         self._say(c, size)
         args = self.works[size]
         result = c.pool.run(c.kernel, *args, **self.kw)
@@ -109,7 +112,7 @@ class Bench:
         return seconds
 
     def rounds(self, size: Size, most: int, share: float) -> int:
-        """Rounds of all that was checked at that size, as many as fit into a share of what is left; how many."""
+        """Measure rounds of all that was checked at that size, in a share of the time left; how many there were."""
         until = self.left() * (1 - share)
         entrants = [c for c in self.contenders if c.key in self.runs[size]]
         done = 0
@@ -122,7 +125,7 @@ class Bench:
         return done
 
     def _round(self, order: Sequence[VariantOnPool], size: Size) -> bool:
-        """One run of each; False, and nothing noted, where the budget would not hold another run."""
+        """One run of each. False, and nothing is noted, where the next run would not fit into the budget."""
         timed = []
         for c in order:
             if self.predict(c, size) > self.left():
@@ -134,7 +137,7 @@ class Bench:
         return True
 
     def forget_answers(self, size: Size) -> None:
-        """Let go of the values that were compared: they may be as large as the arguments."""
+        """Drop the values of that size, which may be as large as the arguments."""
         self._references = {key: value for key, value in self._references.items() if key[0] != size}
 
     def _note(self, c: VariantOnPool, size: Size, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What a search found, and what it chose: plain data, which compute.advice.text shows."""
+"""Choice: what a search measured and which way to use, as plain data. compute.advice.text shows it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from compute.advice.decision import BreakEven, Candidate
 class Choice:
     """What to use for a work, and the measurements that say so.
 
+    size:        the asked one; None where the arguments are no example of the kernel.
+    measured:    the size that the choice rests on: the asked one, where the budget had room for it.
     use:         `run(kernel, *args, on=advice.use.on, variant=advice.use.variant)`; never slower than serial.
-    equals:      what is as fast within noise. serial: the fastest variant on one core.
-    candidates:  all that was measured at the size `measured` (the asked one, where the budget had room), fastest first.
+    equals:      the candidates that are as fast within noise.
+    serial:      the fastest variant on one core.
+    candidates:  all that was measured at the size `measured`, the fastest first.
     break_evens: from which size on each backend beats serial; empty where only one size could be measured.
-    by_size:     the candidates at every size measured. notes: what a reader must know.
-    caution:     what a reader must know first: why this is too little to choose by; "" where it is not.
+    by_size:     the candidates at every size that was measured.
+    notes:       sentences about what was left out, and why.
+    caution:     why too little was measured to choose by; "" where it was enough. It is shown before all else.
     doubtful:    candidates faster than that many workers can be: something disturbed the run on one core.
-    kind:        whether the work is CPU-bound, I/O-bound or mixed, in words. waits: the part of its time on one core
-                 for which it waits, 0 where it does not.
+    kind:        whether the work is CPU-bound, I/O-bound or mixed, in words.
+    waits:       the part of its time on one core for which it waits; 0 where it does not.
     """
 
     kernel: str
@@ -42,7 +46,7 @@ class Choice:
 
     @property
     def speedup(self) -> float | None:
-        """Serial's seconds over the advised one's; None where that is more than its workers can give."""
+        """Serial's seconds over those of the way to use; None where that is doubtful."""
         return self.speedup_of(self.use)
 
     def speedup_of(self, candidate: Candidate) -> float | None:

@@ -1,7 +1,7 @@
-"""From measurements to a choice: who is fastest, who is as fast within noise, and from which size on. Pure functions.
+"""From measured times to the fastest way, the ways as fast within noise, and break-even sizes. Pure functions.
 
 warm: the median of runs on a pool that is open and has the kernel loaded.
-cold: opening a pool, loading the kernel in it and running once, in a process that has done nothing of it before.
+cold: opening a pool, loading the kernel in it and running once, in a process that has done none of this before.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from compute.scaling import statistics
 from compute.scaling.dataset import Point
 from compute.traits import SERIAL
 
-NARROW = 1.5  # in cost, from a size that loses to one that wins: between closer ones interpolating is exact enough
-FEW = 0.5  # of a time: how far a single run may be off; n runs are taken to be off by an n-th of it
-CLEAR = 0.9  # of serial's time: a smaller gain than a tenth may be noise, so no size is projected from it
-NEAR = 1.1  # times as long, and with intervals that overlap: as fast within noise, however wide the intervals are
-MOST = 1.05  # of N: N workers cannot be faster than N-fold, but for a few percent of clock speed and neighbours
-FURTHEST = 1000.0  # in cost, past what was measured: beyond it a projection is no more than a guess
+NARROW = 1.5  # in cost, from a size that loses to one that wins: between closer sizes interpolation is exact enough
+FEW = 0.5  # of a time: how far a single run may be off. For n runs too few for an interval it is divided by n
+CLEAR = 0.9  # of serial's time: a gain of less than a tenth may be noise, so no size is projected from it
+NEAR = 1.1  # times: two ways count as equally fast where intervals overlap and medians differ by no more than this
+MOST = 1.05  # of N: N workers cannot be faster than N-fold; clock speed and neighbours explain a few percent
+FURTHEST = 1000.0  # in cost, over what was measured: a projection that goes further is a guess
 
 Configuration = tuple[str, int, str]  # backend, workers, variant
 
 
-class Yardstick(NamedTuple):
-    """A kernel's cost by size, and the size of a cost: what makes two sizes comparable."""
+class CostScale(NamedTuple):
+    """A kernel's cost by size, and the size of a given cost. Distances between sizes are measured in cost."""
 
     cost: Callable[[int], float]
     size: Callable[[float], int]
@@ -37,8 +37,11 @@ class Yardstick(NamedTuple):
 class Candidate:
     """One way to do the work, as measured: `run(kernel, *args, on=candidate.on, variant=candidate.variant)`. Seconds.
 
-    interval: of the warm median; where runs were too few for one, a guess well beyond the lowest and highest.
-    opening:  a pool's, as first opened. loading: the kernel's (and numba's) in it, first time.
+    seconds:  the warm median.
+    interval: of that median; where runs were too few for one, a guess well beyond the lowest and the highest.
+    runs:     how many there were.
+    opening:  what opening the pool took, the first time.
+    loading:  what loading the kernel (and numba) in it took, the first time.
     """
 
     on: Backend
@@ -88,8 +91,8 @@ def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configu
     """(opening, loading) of each configuration, as if each had been the first and only one in its process.
 
     The first one in a process does work that later ones find done: it starts the fork server and compiles the lane
-    loop. So each is charged the most that any of its kind took. importing: seconds of importing numba, charged to all
-    but serial Python, which does not need it.
+    loop. So each is charged the most that any of its kind took. importing: seconds of importing numba, which are
+    charged to all but serial Python.
     """
     points = list(points)
     opening: dict[str, float] = {}
@@ -107,7 +110,7 @@ def first_costs(points: Iterable[Point], importing: float = 0.0) -> dict[Configu
 
 
 def _loads(p: Point) -> tuple[str, str]:
-    """Where its code was loaded to: points of the same place and variant share what was loaded."""
+    """Where its code was loaded to, and its variant: points with the same share what was loaded."""
     return p.backend if p.has.loads_itself else "here", p.variant
 
 
@@ -190,7 +193,7 @@ def _rank(c: Candidate) -> tuple[bool, bool, bool, bool]:
     return not c.is_serial, not has.shares_memory, has.shares_thread, has.loads_itself
 
 
-def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[BreakEven]:
+def break_evens(by_size: Mapping[int, Sequence[Candidate]], cost_scale: CostScale) -> list[BreakEven]:
     """A BreakEven for each backend but serial.
 
     A backend that does not clearly beat serial (as in `choose`) at the largest size has no break-even at all.
@@ -200,7 +203,7 @@ def break_evens(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> 
     ranks = {c.backend: _rank(c) for crossings in by_size.values() for c in crossings if not c.is_serial}
     crossings = []
     for name in sorted(ranks, key=lambda name: ranks[name]):
-        warm, cold = (_crossing(by_size, name, seconds, yard) for seconds in (_warm, _cold))
+        warm, cold = (_crossing(by_size, name, seconds, cost_scale) for seconds in (_warm, _cold))
         crossings.append(BreakEven(name, warm, max(warm, cold, key=lambda one: (one.how == "never", one.size))))
     return crossings
 
@@ -217,10 +220,10 @@ def _crossing(
     by_size: Mapping[int, Sequence[Candidate]],
     name: str,
     seconds: Callable[[Candidate], float],
-    yard: Yardstick,
+    cost_scale: CostScale,
 ) -> Crossing:
     sizes, ours, serial = _curves(by_size, name, seconds)
-    crossed = crossing(sizes, ours, serial, yard)
+    crossed = crossing(sizes, ours, serial, cost_scale)
     if seconds is _warm and not _wins(by_size[sizes[-1]], name):
         return Crossing(sizes[-1], "never")
     if crossed.how != "never":
@@ -229,7 +232,7 @@ def _crossing(
     factor = payoff(best.seconds, seconds(best), alone.seconds, seconds(alone))
     if factor is None:
         return crossed
-    size = statistics.two_digits(yard.size(factor * yard.cost(sizes[-1])))
+    size = statistics.two_digits(cost_scale.size(factor * cost_scale.cost(sizes[-1])))
     return Crossing(max(size, sizes[-1]), "projected")
 
 
@@ -252,7 +255,7 @@ def _curves(
     return sizes, ours, serial
 
 
-def crossing(sizes: Sequence[int], ours: Sequence[float], serial: Sequence[float], yard: Yardstick) -> Crossing:
+def crossing(sizes: Sequence[int], ours: Sequence[float], serial: Sequence[float], cost_scale: CostScale) -> Crossing:
     """The smallest size from which `ours` is below `serial` at it and at all that are larger; sizes rise.
 
     Between the last size that loses and the first that wins, times are interpolated linearly in the cost.
@@ -266,8 +269,8 @@ def crossing(sizes: Sequence[int], ours: Sequence[float], serial: Sequence[float
         ours[first - 1] - serial[first - 1],
         serial[first] - ours[first],
     )  # the first is 0 or more, the second above 0
-    low, high = yard.cost(sizes[first - 1]), yard.cost(sizes[first])
-    size = statistics.two_digits(yard.size(low + (high - low) * behind / (behind + ahead)))
+    low, high = cost_scale.cost(sizes[first - 1]), cost_scale.cost(sizes[first])
+    size = statistics.two_digits(cost_scale.size(low + (high - low) * behind / (behind + ahead)))
     return Crossing(min(max(size, sizes[first - 1]), sizes[first]), "measured")
 
 
@@ -290,7 +293,7 @@ def payoff(ours: float, ours_cold: float, serial: float, serial_cold: float) -> 
     return factor if 1 < factor <= FURTHEST else None
 
 
-def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[int]:
+def gaps(by_size: Mapping[int, Sequence[Candidate]], cost_scale: CostScale) -> list[int]:
     """The sizes that would halve, in cost, each interval in which a backend begins to win, where that is still wide."""
     wanted = set()
     for name in {c.backend for candidates in by_size.values() for c in candidates} - {SERIAL}:
@@ -299,17 +302,17 @@ def gaps(by_size: Mapping[int, Sequence[Candidate]], yard: Yardstick) -> list[in
             first = _first_win(ours, serial)
             if not _wins(by_size[sizes[-1]], name):
                 continue
-            if 0 < first < len(sizes) and yard.cost(sizes[first]) > NARROW * yard.cost(sizes[first - 1]):
+            if 0 < first < len(sizes) and cost_scale.cost(sizes[first]) > NARROW * cost_scale.cost(sizes[first - 1]):
                 wanted.add(statistics.two_digits(math.sqrt(sizes[first - 1] * sizes[first])))
     return sorted(wanted - set(by_size))
 
 
-def ladder(top: int, seconds: float, floor: float, step: float, yard: Yardstick) -> list[int]:
+def ladder(top: int, seconds: float, floor: float, step: float, cost_scale: CostScale) -> list[int]:
     """Sizes below `top`, rising, each a `step` less in cost than the next, down to where serial takes about `floor`."""
     sizes: list[int] = []
     factor = 1 / step
     while seconds * factor > floor / step:
-        size = statistics.two_digits(yard.size(yard.cost(top) * factor))
+        size = statistics.two_digits(cost_scale.size(cost_scale.cost(top) * factor))
         if 0 < size < (sizes[-1] if sizes else top):
             sizes.append(size)
         factor /= step

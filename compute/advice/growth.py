@@ -1,4 +1,4 @@
-"""How time grows with the size, from measured times at several sizes, and what that foretells. Pure functions.
+"""How time grows with the size, fitted to times at several sizes; and which size to time next. Pure functions.
 
 A kernel's own cost model may be wrong, or be the default, which says that an n² kernel is linear. So time is taken to
 grow with some power of that cost, and the power is fitted to what was measured.
@@ -10,19 +10,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 TELLING = 1e-3  # seconds: twenty times what dispatching a run costs; shorter times say little about the work
-LATEST = 4  # sizes, the largest ones, count: at smaller ones caches and fixed costs bend the curve
-APART = 1.5  # in cost, from the smallest to the largest of these: if they were closer, noise would tilt the line
-LEAST, STEEPEST = 0.1, 12.0  # powers
-BENT = 0.8  # a smaller power means that the times still hold fixed costs
-FAR = 16.0  # in cost, from one size to the next, where times look flat
-FIRST, BELOW = (
-    16,
-    64,
-)  # about the smallest size to look at, which most kernels accept; a 64th of the asked size if that is less
-STEEP = 3.0  # from this power on, doubling the size is too large a step
-STEP = 8.0  # then the next size is predicted to take this many times as long
-SLACK = 1.5  # a forecast's error
-DRIFT = 0.1  # what a fitted power may be off by: ten times further, and the forecast may be off by 1.26 times
+LATEST = 4  # of the sizes, the largest, are fitted: at smaller ones caches and fixed costs bend the curve
+APART = 1.5  # in cost, from the smallest to the largest of these: if they are closer, noise tilts the line
+LEAST, STEEPEST = 0.1, 12.0  # the powers that are believed
+BENT = 0.8  # a smaller power means that fixed costs are still a good part of the times
+FAR = 16.0  # in cost, at most, from one size to the next: in a larger gap times may begin to grow
+FIRST = 16  # about the smallest size to time: most kernels accept it
+BELOW = 64  # times the first size is at most the asked one
+STEEP = 3.0  # with a higher power, doubling the size is too large a step
+STEP = 8.0  # in predicted time: the next size where doubling is too large a step
+SLACK = 1.5  # times: how far a forecast may be off
+DRIFT = 0.1  # how far a fitted power may be off: ten times further, a forecast is off by up to 1.26 times
 
 Times = Mapping[float, float]  # seconds by cost
 
@@ -41,7 +39,7 @@ def power(times: Times) -> float | None:
 
 
 def stepping_stones(sizes: Sequence[int], cost: Callable[[int], float], size_of: Callable[[float], int]) -> list[int]:
-    """The rising sizes, with more between those that are over FAR apart: between them times may begin to grow."""
+    """The rising sizes, with more of them between two that are over FAR apart."""
     stones: list[int] = []
     for size in sizes:
         while (
@@ -77,10 +75,11 @@ def reachable(times: Times, seconds: float) -> float:
 
 
 def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | None:
-    """The next size to time so that growth can be told; None where the asked size was timed, or where it is told.
+    """The next size to time, to find out how time grows; None where the asked size was timed, or enough is known.
 
-    seconds: by size, so far. Sizes double, from a small one up, until one takes `enough` seconds; where already the
-    first did, smaller ones tell the growth. All are asked >> k: a kernel of powers of two takes them.
+    seconds: by size, so far. Sizes double, from a small one up, until one takes `enough` seconds. If the first one
+             already
+    does, smaller ones follow. All sizes are asked >> k, so that a kernel of powers of two accepts them.
     """
     if not seconds:
         return asked >> (asked // min(FIRST, max(asked // BELOW, 1))).bit_length() - 1
@@ -99,14 +98,15 @@ def next_look(seconds: Mapping[int, float], asked: int, enough: float) -> int | 
     return min(doubled, max(last + 1, int(last * STEP ** (1 / steep))))
 
 
-def hopeless(
+def variants_to_drop(
     forecasts: Mapping[str, float], reach: Mapping[str, float], workers: int, compiled: Callable[[str], bool]
 ) -> dict[str, float]:
     """The variants that cannot become the fastest with any number of workers, and how many times slower they are.
 
-    forecasts: seconds on one core, by variant. reach: how many times longer that is than the longest run which it was
-    predicted from; 1 where the work itself was timed, infinite where nothing says how times grow. A compiled variant
-    with an infinite reach is not given up.
+    forecasts: seconds on one core, by variant.
+    reach:     how many times longer the forecast is than the longest run that it was predicted from; 1 where the work
+               itself was timed, infinite where nothing says how times grow. A compiled variant with an infinite reach
+               is never dropped.
     """
     certain = [name for name in forecasts if math.isfinite(reach[name])]
     best = min(certain or forecasts, key=lambda name: forecasts[name])

@@ -1,4 +1,4 @@
-"""What a reader must know beside the measurements, in words. Pure functions, but for the load of the machine."""
+"""The sentences beside a choice: about the machine, the budget, and what was left out. Most are pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compute.scaling import noise, statistics
 from compute.scaling.collecting import about_interpreter
 from compute.scaling.words import seconds
 
-LONG = 0.25  # of the budget: what takes more than this is mentioned
+LONG = 0.25  # of the budget: what takes longer is mentioned
 
 
 def about_the_machine() -> Iterator[str]:
@@ -24,9 +24,9 @@ def about_the_machine() -> Iterator[str]:
 
 
 def caution(candidates: Sequence[Candidate], use: Candidate, cut: bool, budget: float, enough: int) -> str:
-    """Why nothing can be chosen yet, and the budget that would do; "" where it can.
+    """Why too little was measured to choose by, and the budget that would be enough; "" where it was enough.
 
-    candidates: what was measured. cut: whether the budget left somebody out.
+    candidates: what was measured. cut: whether something was left out for want of time.
     """
     if cut and all(c.is_serial for c in candidates):
         what = "one core alone was measured"

@@ -1,7 +1,7 @@
-"""Measure until a choice can be made: from small sizes up to the asked one, as far as the budget goes.
+"""Search: measure variants on pools, from small sizes up to the asked one, as far as the budget goes.
 
-No run begins that is predicted to end after the budget. A run's time is predicted from the times at several smaller
-sizes, never from one alone.
+No run begins that is predicted to end after the budget. Its time is predicted from times at several smaller sizes,
+never from one alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import kernels
 from compute.advice import decision, growth, remarks
 from compute.advice.bench import Bench, Size, VariantOnPool
-from compute.advice.decision import Candidate, Yardstick
+from compute.advice.decision import Candidate, CostScale
 from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
 from compute.drawing import Stages
@@ -25,34 +25,34 @@ from compute.scaling.words import seconds as in_words
 from compute.traits import SERIAL
 from kernels.definition import Kernel, numba_is_here
 
-LOOK = 0.05  # seconds that one run of the longest look takes: ten times what noise and dispatching add
-LOOK_SHARE = 0.01  # of the budget, and less than that
-LOOKS = 3  # at each size where growth is told: the quickest counts
-EARLY = 0.25  # of the time that is left, for one look
-OPENING = 0.25  # of the budget, kept for runs: no pool is opened later
+LOOK = 0.05  # seconds: sizes grow until one run takes this long, ten times what noise and dispatching add
+LOOK_SHARE = 0.01  # of the budget: such a run takes no more than this, either
+LOOKS = 3  # runs at each of these sizes: the quickest counts
+EARLY = 0.25  # of the time that is left: the runs of one such size take no longer
+OPENING = 0.25  # of the budget, kept for runs: with less than this left, no further pool is opened
 TO_OPEN = 2.0  # seconds, about, to open a pool and load the kernel there
-FIRST = 0.6  # of the time that is left, for the asked size and those below it: the advice rests on it
-CLOSER = 0.3  # of what is then left, for each closer look
+FIRST = 0.6  # of the time that is left, for the asked size and those below it, on which the advice rests
+CLOSER = 0.3  # of what is then left, for each size in between where a backend begins to win
 PASSES = 3  # a check and two rounds of the asked size, at the least
-WIDER = 1.5  # in cost, past what was measured: a size that is nearer tells nothing new
+WIDER = 1.5  # in cost, over what was measured: a size that is nearer tells nothing new
 STEP = 4.0  # in time, from one size to the next
-FLOOR = 20e-6  # seconds on one core: for shorter work waking a pool cannot pay
-MOST_ROUNDS, ROUNDS = 100, 15  # of the asked size; of the others, where medians suffice
-CLOSER_LOOKS = 3  # at the sizes where backends begin to win: each halves the interval
-SLOWER = 300.0  # times: as much slower as a compiled variant may one be that is not compiled
+FLOOR = 20e-6  # seconds on one core: shorter work is never faster on a pool, because waking it takes longer
+MOST_ROUNDS, ROUNDS = 100, 15  # of the asked size, and of the others, where medians are enough
+CLOSER_LOOKS = 3  # times that a gap between sizes is halved, where a backend begins to win in it
+SLOWER = 300.0  # times: how much slower than compiled code Python may be
 
 
 class TooSlow(Exception):
-    """A variant cannot be looked at within the budget."""
+    """Not even a small size of a variant can be timed within the budget."""
 
 
 @dataclass
 class Search:
     """One kernel's measurements. `run` fills by_size, measured, caution and notes.
 
-    size:     of which the arguments are the kernel's own example, None where they are not: then it is the only one.
+    size:     the size whose example the arguments are; None where they are none, and then it is the only size.
     measured: the size that the advice rests on; smaller than the asked one where the budget has no room for that.
-    caution:  what must be read before the advice; "" where it can be relied on.
+    caution:  as in Choice.
     """
 
     kernel: Kernel
@@ -92,8 +92,8 @@ class Search:
         return self._began + self.budget - time.perf_counter()
 
     @property
-    def yard(self) -> Yardstick:
-        """What makes two sizes comparable: the time on one core, as it was seen to grow."""
+    def cost_scale(self) -> CostScale:
+        """Sizes on a scale of time on one core, as it was seen to grow."""
         # Of the likely fastest variant; where it is too fast to tell, of another.
         first = self.bench.contenders[0].kernel.variant
         known = [self.bench.alone[first], *self.bench.alone.values()]
@@ -103,7 +103,7 @@ class Search:
         def size_for(wanted: float) -> int:
             return calibration.size_with(cost, wanted ** (1 / power))
 
-        return Yardstick(lambda size: cost(size) ** power, size_for)
+        return CostScale(lambda size: cost(size) ** power, size_for)
 
     def _tell(self, label: str) -> None:
         late = f"over the budget of {self.budget:.3g} s: " if self.left < 0 else ""
@@ -122,7 +122,7 @@ class Search:
         return (lambda size: float(cost(size or 1))) if rises else (lambda size: float(size or 1))
 
     def _variants(self, serial: Pool) -> list[str]:
-        """The variants that can be fastest, the likely one first; a note of each of the others."""
+        """The variants that may be the fastest, the likely one first. The others get a note."""
         kernel = self.kernel
         here = [name for name, v in kernel.variants.items() if not v.compiled or numba_is_here()]
         here = [kernel.chosen] if kernel.chosen else here[::-1]
@@ -146,7 +146,9 @@ class Search:
                 self.notes.append(f"{name} is left out: {reason.splitlines()[0]}")
         forecasts, reach = self._compared(list(forecasts))
         workers = max((b.workers for b in self.on), default=1)
-        for name, times in growth.hopeless(forecasts, reach, workers, lambda v: kernel.variants[v].compiled).items():
+        for name, times in growth.variants_to_drop(
+            forecasts, reach, workers, lambda v: kernel.variants[v].compiled
+        ).items():
             del forecasts[name]
             self.notes.append(
                 f"{name} is left out: on one core it takes about {statistics.two_digits(times):,} times as long as the"
@@ -156,7 +158,7 @@ class Search:
         return sorted(forecasts, key=lambda name: forecasts[name])
 
     def _too_slow_to_look(self, kernel: Kernel, forecasts: dict[str, float]) -> bool:
-        """Whether even one chunk may take too long: it is a look where there are no smaller sizes."""
+        """Whether even one chunk may take too long, where the arguments have no smaller sizes."""
         if self.size is not None or not forecasts or kernel.variants[kernel.variant].compiled:
             return False
         chunks = max(kernel.plan(*self.args, **self.kw).chunks, 1)
@@ -167,7 +169,7 @@ class Search:
         return True
 
     def _look(self, c: VariantOnPool) -> float:
-        """About the seconds on one core at the asked size; what was timed is in bench.alone."""
+        """Time small sizes on one core (into bench.alone), and predict the seconds of the asked size."""
         variant, bench = c.kernel.variant, self.bench
         if self.size is None:
             self._tell(f"{variant} · estimating")
@@ -181,7 +183,7 @@ class Search:
         while (size := growth.next_look(seen, self.size, enough)) is not None:
             times = bench.alone[variant] = {bench.cost(looked): t for looked, t in seen.items() if t}
             about = self._at_most(times, bench.cost(size), shape, not c.kernel.variants[variant].compiled)
-            if (seen or shape) and about > EARLY * self.left:  # of the first there is always one
+            if (seen or shape) and about > EARLY * self.left:  # one size of the first variant is always timed
                 break
             seen[size] = self._quickest(c, size) if self._made(size) else 0.0
         times = bench.alone[variant] = {bench.cost(looked): t for looked, t in seen.items() if t}
@@ -192,7 +194,7 @@ class Search:
         return growth.predict(times, bench.cost(self.size), shape)
 
     def _compared(self, variants: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
-        """(Seconds, how many times longer than what was timed that is) of each, at the largest size within reach."""
+        """By variant: seconds at the largest size within reach; how many times longer that is than its longest run."""
         bench = self.bench
         left = max(self.left, 0.0)
         cost = min(bench.cost(self.size), max(growth.reachable(bench.alone[name], left) for name in variants))
@@ -207,7 +209,7 @@ class Search:
         return forecasts, reach
 
     def _at_most(self, times: growth.Times, cost: float, shape: growth.Times | None, slow: bool) -> float:
-        """About the most that the next look may take; slow: of a variant that is not compiled, beside one that is."""
+        """About the most that the next size may take. slow: the variant is not compiled, and the others are."""
         if not times:
             return growth.predict(shape, cost) * SLOWER if shape and slow else 0.0
         own = growth.predict(times, cost, otherwise=growth.STEEP)
@@ -215,7 +217,7 @@ class Search:
         return max(own, times[last] * growth.predict(shape, cost) / growth.predict(shape, last)) if shape else own
 
     def _quickest(self, c: VariantOnPool, size: int) -> float:
-        """Of a few runs: the first touches fresh memory, and others take the CPU at times."""
+        """Seconds of the quickest of a few runs: the first touches fresh memory, and others may take the CPU."""
         seconds = self.bench.check(c, size)
         for _ in range(LOOKS - 1):
             if seconds > EARLY * self.left / LOOKS:
@@ -224,7 +226,7 @@ class Search:
         return seconds
 
     def _made(self, size: Size) -> bool:
-        """Whether the kernel takes that size; its arguments are then there."""
+        """Make the arguments of that size. Whether the kernel accepts them."""
         if size in self.bench.works:
             return True
         try:
@@ -236,7 +238,7 @@ class Search:
         return True
 
     def _open(self, variants: Sequence[str], stack: ExitStack) -> None:
-        """Open a pool of each backend, and load the variants there; a note of what cannot be, or comes too late."""
+        """Open a pool of each backend and load the variants there. What cannot be opened in time gets a note."""
         took: dict[str, float] = {}
         for backend in self.on:
             held = [self.kernel.held_to(name) for name in variants]
@@ -258,11 +260,11 @@ class Search:
             except (ValueError, ImportError, OSError) as error:
                 self.notes.append(f"left out {backend!r}: {error}")
             took[backend.name] = time.perf_counter() - began
-        # Serial first within each variant, whose value is the one to compare with; the likely fastest variant first.
+        # The likely fastest variant first; within each variant Serial first, whose value the others are compared with.
         self.bench.contenders.sort(key=lambda c: variants.index(c.kernel.variant))
 
     def _can_open(self, backend: Backend) -> bool:
-        """Whether this machine has what a backend needs for its workers; a note where it has not."""
+        """Whether this machine has what a backend needs. If not, it gets a note."""
         if lack := backend.lacks():
             self.notes.append(f"{backend!r} is left out: {lack}")
         return not lack
@@ -277,12 +279,12 @@ class Search:
             )
             return [None]
         alone = min(growth.predict(times, self.bench.cost(self.size)) for times in self.bench.alone.values())
-        sizes = [*decision.ladder(self.size, alone, FLOOR, STEP, self.yard), self.size]
+        sizes = [*decision.ladder(self.size, alone, FLOOR, STEP, self.cost_scale), self.size]
         cost = self.bench.cost
         return [*growth.stepping_stones(sizes, cost, lambda c: statistics.two_digits(calibration.size_with(cost, c)))]
 
     def _climb(self, sizes: Sequence[Size]) -> None:
-        """Run everybody once at each size, as far up as a few rounds of the size would fit into the budget."""
+        """Run everything once at each size, as far up as a few rounds of that size would fit into the budget."""
         bench, serial = self.bench, self.bench.contenders[0]
         if self.size is None and (about := bench.predict(serial, None)) > self.left:
             raise ValueError(
@@ -305,14 +307,14 @@ class Search:
         self.measured = self._sizes[-1] if self._sizes else max(bench.runs, key=bench.cost)
 
     def _between(self, size: Size, share: float) -> None:
-        """The size of that share of the time, where it is well above the last one measured."""
-        yard = self.yard
-        wanted = yard.cost(size or 1) * share
-        if self._sizes and wanted > WIDER * yard.cost(self._sizes[-1] or 1):
-            self._everybody(statistics.two_digits(yard.size(wanted)))
+        """Run everything once at the size of that share of the time, if it is well above the last one measured."""
+        cost_scale = self.cost_scale
+        wanted = cost_scale.cost(size or 1) * share
+        if self._sizes and wanted > WIDER * cost_scale.cost(self._sizes[-1] or 1):
+            self._everybody(statistics.two_digits(cost_scale.size(wanted)))
 
     def _everybody(self, size: Size) -> None:
-        """One checked run of each contender that is foretold to fit; a note of the others."""
+        """One checked run of each contender that is predicted to fit into the budget. The others get a note."""
         bench = self.bench
         if size in self._sizes or not self._made(size):
             return
@@ -341,7 +343,7 @@ class Search:
         self._evaluate()
         for _ in range(CLOSER_LOOKS if others else 0):
             known = {s: candidates for s, candidates in self.by_size.items() if s is not None}
-            for size in decision.gaps(known, self.yard):
+            for size in decision.gaps(known, self.cost_scale):
                 if sum(bench.predict(c, size) for c in bench.contenders) * PASSES > CLOSER * self.left:
                     continue
                 self._everybody(size)
@@ -362,12 +364,12 @@ class Search:
         return statistics.two_digits(ready + PASSES * once * STEP / (STEP - 1) / FIRST + self.budget / 10)
 
     def _judge(self) -> None:
-        """What must be known beside the measurements, and before them."""
+        """Fill caution and notes."""
         candidates = self.by_size[self.measured]
         use, _ = decision.choose(candidates)
         enough = max(statistics.two_digits(2 * self.budget), self._enough(self.measured))
         self.caution = remarks.caution(candidates, use, self._cut, self.budget, enough)
-        if self._unmeasured:  # one remedy: what is cautioned against names the budget that would do
+        if self._unmeasured:  # the caution names a budget already
             room = "" if self.caution else f"; one of about {self._enough(self.size):,} s has room"
             self.notes.append(f"{self._unmeasured}{room}")
         self.notes += self.bench.differing.values()
@@ -375,7 +377,7 @@ class Search:
 
 
 def _import_numba() -> float:
-    """Seconds that importing numba took; 0 where somebody has done it before, or it is not here."""
+    """Seconds that importing numba took; 0 where it was imported before, or is not installed."""
     if "numba" in sys.modules or not numba_is_here():
         return 0.0
     began = time.perf_counter()

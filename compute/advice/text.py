@@ -1,4 +1,4 @@
-"""A Choice as text: the advice first, then the measurements behind it, then from which size on each backend wins."""
+"""A Choice as text: the advice, then the measurements behind it, then the break-even sizes."""
 
 from __future__ import annotations
 

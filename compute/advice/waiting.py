@@ -1,4 +1,4 @@
-"""What kind of task a work is, from one core: whether it computes or waits; and the lanes that waiting is worth."""
+"""Measure on one core how much of its time a work waits; and more lanes than CPUs for work that does."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kernels.definition import Kernel
 from kernels.definition.plan import surrounded
 
 ENOUGH = 0.05  # seconds of chunks, or one chunk where that takes longer
-SOME = 0.2  # of the time: less is what a busy machine makes of work that computes
-MOST = 0.9  # of the time: what computes beside it is held by nothing, up to ten lanes
+SOME = 0.2  # of the time: on a busy machine, work that only computes seems to wait for up to this
+MOST = 0.9  # of the time: work that waits for more is called I/O-bound; one CPU computes for ten such lanes
 LANES = (200, 50, 10)  # for work that waits: each a few times the next, so that one of them is near the best
 
 
 def share(kernel: Kernel, args: tuple[Any, ...], kw: Mapping[str, Any]) -> float:
-    """The part of its time on one core for which the work waits; 0 where that is so little that it may be none.
+    """The part of its time on one core for which the work waits; 0 where it is too little to tell.
 
     Compiled bodies compute. Of others a few chunks are run on this thread, on arrays of their own.
     """
@@ -40,8 +40,8 @@ def share(kernel: Kernel, args: tuple[Any, ...], kw: Mapping[str, Any]) -> float
             if time.perf_counter() - began > ENOUGH:
                 break
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
-        own = wall - (usage.queued() - queue_began)  # of the time, what was not a wait for a CPU
-    if slept is not None and usage.sleeps() == slept:  # it never waited: the hypervisor had the CPU
+        own = wall - (usage.queued() - queue_began)  # without the time in which it waited for a CPU
+    if slept is not None and usage.sleeps() == slept:  # it never slept, so the hypervisor had the CPU
         return 0.0
     part = 1 - cpu / own if own > 0 else 0.0
     return part if part >= SOME else 0.0

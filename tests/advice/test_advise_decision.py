@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
 from compute.advice import decision
-from compute.advice.decision import Crossing, Yardstick
+from compute.advice.decision import CostScale, Crossing
 from compute.scaling.dataset import Point
 
-LINEAR = Yardstick(float, round)  # of a kernel whose cost is its size
-SQUARE = Yardstick(lambda size: size**2.0, lambda cost: round(cost**0.5))
+LINEAR = CostScale(float, round)  # of a kernel whose cost is its size
+SQUARE = CostScale(lambda size: size**2.0, lambda cost: round(cost**0.5))
 
 
 def test_the_fastest_is_advised_where_nothing_comes_near_it():

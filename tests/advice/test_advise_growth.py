@@ -87,21 +87,21 @@ def test_what_grows_steeply_is_looked_at_in_smaller_steps():
 
 def test_a_variant_is_left_out_where_no_number_of_workers_makes_up_for_it():
     forecasts = {"nogil": 0.044, "python": 4.3}
-    assert growth.hopeless(forecasts, {"nogil": 1.0, "python": 50.0}, 2, compiled) == {
+    assert growth.variants_to_drop(forecasts, {"nogil": 1.0, "python": 50.0}, 2, compiled) == {
         "python": pytest.approx(97.7, 0.01)
     }
-    assert growth.hopeless({"nogil": 1.0, "python": 2.5}, {"nogil": 1.0, "python": 1.0}, 2, compiled) == {}
+    assert growth.variants_to_drop({"nogil": 1.0, "python": 2.5}, {"nogil": 1.0, "python": 1.0}, 2, compiled) == {}
 
 
 def test_a_compiled_variant_is_never_left_out_for_want_of_sizes_that_tell():
     # At a tiny size waking and dispatching are all there is: 60 µs against 20.
     forecasts = {"nogil": 60.0, "python": 2.0}
-    assert growth.hopeless(forecasts, {"nogil": math.inf, "python": math.inf}, 2, compiled) == {}
+    assert growth.variants_to_drop(forecasts, {"nogil": math.inf, "python": math.inf}, 2, compiled) == {}
     # What is told counts, what is not does not: a small forecast that nothing bears is not the fastest.
-    assert "nogil" not in growth.hopeless(forecasts, {"nogil": 1.0, "python": math.inf}, 2, compiled)
+    assert "nogil" not in growth.variants_to_drop(forecasts, {"nogil": 1.0, "python": math.inf}, 2, compiled)
 
 
 def test_the_further_a_forecast_reaches_the_less_it_leaves_out():
     forecasts = {"packed": 1.0, "nogil": 4.0}
-    assert "nogil" in growth.hopeless(forecasts, {"packed": 1.0, "nogil": 1.0}, 2, compiled)
-    assert growth.hopeless(forecasts, {"packed": 100.0, "nogil": 400.0}, 2, compiled) == {}
+    assert "nogil" in growth.variants_to_drop(forecasts, {"packed": 1.0, "nogil": 1.0}, 2, compiled)
+    assert growth.variants_to_drop(forecasts, {"packed": 100.0, "nogil": 400.0}, 2, compiled) == {}
