@@ -1,6 +1,12 @@
-"""What on this machine stands between N workers and N-fold, before anything is measured: `doctor`.
+"""`doctor`: what on this machine keeps N workers from N-fold, found without measuring.
 
-Nothing is guessed: what a system does not tell (macOS, gVisor, a container without /proc) is "unknown".
+Nothing is guessed. What a system does not tell (macOS, gVisor, a container without /proc) is "unknown".
+
+processors.py   checks of the CPUs: how many, quota, SMT, sockets, clock, caches
+surroundings.py checks of memory, limits, load, virtualisation, containers
+interpreter.py  checks of Python and its GIL, BLAS, numba, and how worker processes start
+finding.py      Finding: the result of one check
+text.py         findings as text and as JSON
 """
 
 from __future__ import annotations
@@ -38,18 +44,18 @@ TOPICS: dict[str, Callable[[Path], Finding]] = {
 
 
 def doctor(root: Path = ROOT) -> tuple[Finding, ...]:
-    """Look at everything here that decides how far work scales; a Finding for each of TOPICS, none of them guessed.
+    """Check everything on this machine that decides how far work scales: a Finding for each of TOPICS.
 
-    root: where /proc, /sys and /dev are read. Never raises: what cannot be looked at is "unknown". Takes as long as
-    importing numba, about half a second, where that has not been done yet.
+    root: where /proc, /sys and /dev are read. It never raises: a check that fails is "unknown". It imports numba, which
+    takes about half a second the first time.
     """
-    return tuple(_looked_at(topic, look, root) for topic, look in TOPICS.items())
+    return tuple(_checked(topic, look, root) for topic, look in TOPICS.items())
 
 
-def _looked_at(topic: str, look: Callable[[Path], Finding], root: Path) -> Finding:
+def _checked(topic: str, look: Callable[[Path], Finding], root: Path) -> Finding:
     try:
         return look(root)
-    except Exception as error:  # a strange system must not hide what the others say
+    except Exception as error:  # one check that fails must not hide the others
         return unknown(topic, f"looking at it failed: {type(error).__name__}: {error}")
 
 

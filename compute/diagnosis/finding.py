@@ -1,4 +1,4 @@
-"""What an examination says of one topic: plain data, in words."""
+"""Finding: the result of one check, as plain data in words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ Level = Literal["ok", "note", "warn", "unknown"]
 class Finding:
     """One topic of this machine, and what it means for scaling.
 
-    value:  what is so, such as "2 present, 2 allowed, 2 usable". meaning: what that does to N workers.
-    remedy: what to do about it, or None where nothing is to be done.
-    level:  "ok", "note" (know it), "warn" (it costs speedup now), "unknown" (this system does not tell).
+    topic:   its name, such as "CPUs".
+    value:   what was found, such as "2 present, 2 allowed, 2 usable".
+    meaning: what that does to N workers.
+    remedy:  what to do about it; None where nothing is to be done.
+    level:   "ok", "note" (good to know), "warn" (it costs speedup now), "unknown" (this system does not tell).
     """
 
     topic: str
@@ -25,7 +27,7 @@ class Finding:
 
 
 def unknown(topic: str, meaning: str, remedy: str | None = None) -> Finding:
-    """This system does not tell."""
+    """A Finding of what this system does not tell."""
     return Finding(topic, "unknown", meaning, remedy, "unknown")
 
 
@@ -35,7 +37,7 @@ def count(number: int, thing: str) -> str:
 
 
 def in_bytes(amount: float) -> str:
-    """Memory in the powers of 1024 that caches and limits come in: `48 KiB`, `1.5 GiB`."""
+    """Memory in powers of 1024, as caches and limits are given: `48 KiB`, `1.5 GiB`."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if amount < 1024:
             return f"{amount:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What runs on the processors: Python and its GIL, BLAS, numba, and how worker processes begin."""
+"""Checks of the software: Python and its GIL, BLAS, numba, and how worker processes start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compute.backends.processes import Processes
 from compute.diagnosis.finding import Finding, count, unknown
 from kernels.definition import numba_is_here, where_numba_is
 
-SWITCH = 0.005  # seconds: CPython's own
+SWITCH = 0.005  # seconds: CPython's default
 LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
@@ -110,7 +110,7 @@ def numba_threads(version: str, threads: int, usable: int) -> Finding:
 
 
 def layers(root: Path) -> Finding:
-    """Which of numba's threading layers can be imported."""
+    """Which of numba's threading layers can be imported, and which prange uses."""
     if not numba_is_here():
         return unknown("threading layers", "they come with numba")
     from numba import config
@@ -143,7 +143,7 @@ def _obstacle(module: str) -> str | None:
 
 
 def start_method(root: Path) -> Finding:
-    """How multiprocessing's worker processes begin, and how nfold's do."""
+    """How multiprocessing starts worker processes, and how nfold does."""
     theirs = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     with contextlib.suppress(ValueError):
         return starting(theirs, Processes(1).start)
@@ -151,7 +151,7 @@ def start_method(root: Path) -> Finding:
 
 
 def starting(theirs: str, ours: str) -> Finding:
-    """What multiprocessing's start method means beside ours."""
+    """What multiprocessing's start method means; ours: nfold's."""
     value = f"{theirs} (multiprocessing), {ours} (nfold)"
     if theirs == "fork":
         meaning = "fork copies locks that other threads hold: children can hang, and numba's OpenMP dies in them"

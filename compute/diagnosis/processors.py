@@ -1,4 +1,4 @@
-"""The processors: how many, how they share cores and caches, how fast they run. Read from files under a root."""
+"""Checks of the CPUs: how many, how they share cores and caches, how fast they run. Read from files under a root."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from compute import machine
 from compute.diagnosis.finding import Finding, count, in_bytes, unknown
 
 CPU = "sys/devices/system/cpu"
-# In these drivers' active mode "powersave" follows the load; in all others it is the lowest clock there is.
+# With these drivers "powersave" follows the load. With all others it is the lowest clock speed.
 DYNAMIC_POWERSAVE = ("intel_pstate", "amd-pstate-epp", "amd_pstate_epp")
 
 
 def cpus(root: Path) -> Finding:
-    """CPUs that are there, that the affinity mask allows, and that can compute at once."""
+    """How many CPUs are present, allowed by the affinity mask, and usable at once."""
     present = len(numbers(machine.text(root / CPU / "online"))) or os.cpu_count()
     allowed, usable = len(machine.allowed_cpus()), machine.usable_cpus(root)
     value = f"{present or 'unknown'} present, {allowed} allowed, {usable} usable"
@@ -33,7 +33,7 @@ def cpus(root: Path) -> Finding:
 
 
 def quota(root: Path) -> Finding:
-    """The least CPU quota of this process's control groups, and where it stands."""
+    """The smallest CPU quota of this process's control groups, and the folder of that group."""
     if not any(folder.is_dir() for _, folder in machine.groups(root, "cpu")):
         meaning = "whether a control group stops workers for a part of each period cannot be told here"
         return unknown("CPU quota", meaning, "look at what the container was started with (docker run --cpus)")
@@ -50,7 +50,7 @@ def quota(root: Path) -> Finding:
 
 
 def smt(root: Path) -> Finding:
-    """How many hardware threads each physical core has, of those that are allowed."""
+    """How many hardware threads each physical core has, of the allowed ones."""
     siblings = {cpu: _siblings(root, cpu) for cpu in machine.allowed_cpus()}
     if not all(siblings.values()):
         meaning = "two workers may share one core's units and be far from twice as fast"
@@ -93,7 +93,7 @@ def sockets(root: Path) -> Finding:
 
 
 def governor(root: Path) -> Finding:
-    """How the clock is chosen."""
+    """How the clock speed is chosen."""
     folders = [root / CPU / f"cpu{cpu}/cpufreq" for cpu in machine.allowed_cpus()]
     governors = sorted({word for folder in folders if (word := machine.text(folder / "scaling_governor"))})
     if not governors:
@@ -113,7 +113,7 @@ def governor(root: Path) -> Finding:
 
 
 def turbo(root: Path) -> Finding:
-    """Whether a core clocks higher while others rest."""
+    """Whether one busy core clocks higher than all of them together."""
     off, boost = machine.text(root / CPU / "intel_pstate/no_turbo"), machine.text(root / CPU / "cpufreq/boost")
     is_on = {"0": True, "1": False}.get(off) if off else {"1": True, "0": False}.get(boost)
     meaning = "one busy core clocks higher than all of them together: perfect work falls short of N-fold too"
@@ -126,7 +126,7 @@ def turbo(root: Path) -> Finding:
 
 
 def caches(root: Path) -> Finding:
-    """The caches of the first CPU, and who shares the last one."""
+    """The caches of the first CPU, and how many CPUs share the last one."""
     sizes = machine.caches(root)
     if not sizes:
         return unknown("caches", "from which size on workers share the memory's bandwidth cannot be told here")
@@ -145,7 +145,7 @@ def _index(root: Path, name: str) -> str:
 
 
 def numbers(text: str) -> list[int]:
-    """The CPUs of a kernel list such as `0-3,8`; nothing where it is none."""
+    """The CPUs of a kernel's list such as `0-3,8`; empty where the text is no such list."""
     cpus: list[int] = []
     for part in text.split(","):
         low, _, high = part.strip().partition("-")

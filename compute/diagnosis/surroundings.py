@@ -1,4 +1,4 @@
-"""What the processors work in: memory, limits, and who else is there."""
+"""Checks of memory, limits, load, virtualisation and containers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from compute import machine
 from compute.backends.processes import DESCRIPTORS
 from compute.diagnosis.finding import Finding, Level, count, in_bytes, unknown
 
-SCARCE = 0.1  # of the memory: below it the system begins to write pages out
-SMALL_SHM = 1 << 30  # bytes: a few arrays past the caches; Docker's default is 64 MiB (ray#14616, pytorch#58386)
-OTHERS = 0.25  # CPUs in use by others: a desktop at rest stays below
-STOLEN = 0.01  # of the CPU time since boot: more than the intervals of a quiet machine
+SCARCE = 0.1  # of the memory: with less available, the system begins to write pages to disk
+SMALL_SHM = 1 << 30  # bytes: room for a few large arrays; Docker's default is 64 MiB (ray#14616, pytorch#58386)
+OTHERS = 0.25  # CPUs in use by others: an idle desktop uses fewer
+STOLEN = 0.01  # of the CPU time since boot: more would show beside the intervals of a quiet machine
 CONTAINERS = {
     "docker": "Docker",
     "kubepods": "Kubernetes",
@@ -24,7 +24,7 @@ CONTAINERS = {
 
 
 def memory(root: Path) -> Finding:
-    """Bytes there are, and bytes left under every limit."""
+    """How much memory there is, and how much is left under every limit."""
     total, free = machine.memory_total(), machine.memory_available(root)
     value = f"{in_bytes(total)}, {in_bytes(free)} available"
     if free < SCARCE * total:
@@ -56,7 +56,7 @@ def room(size: int, free: int) -> Finding:
 
 
 def descriptors(root: Path) -> Finding:
-    """How many files this process may have open, in workers."""
+    """How many files this process may have open, and for how many workers that is enough."""
     try:
         import resource
     except ImportError:  # Windows
@@ -70,7 +70,7 @@ def open_files(soft: int, hard: int, usable: int, infinity: int = -1) -> Finding
         return Finding("open files", "unlimited", "as many worker processes as there is memory for")
     most = soft // DESCRIPTORS
     value = f"{soft} (hard limit {'unlimited' if hard == infinity else hard})"
-    if most < 2 * usable:  # the rest of the program has files too
+    if most < 2 * usable:  # the rest of the program needs files, too
         meaning = f"a worker process takes up to {DESCRIPTORS}: room for {most} at the most"
         return Finding("open files", value, meaning, f"ulimit -n {max(1024, 4 * usable * DESCRIPTORS)}", "warn")
     return Finding("open files", value, f"room for about {most} worker processes")
@@ -93,7 +93,7 @@ def load(root: Path) -> Finding:
 
 
 def virtual(root: Path) -> Finding:
-    """Whether a hypervisor gives the CPUs out; only x86 says so."""
+    """Whether this is a virtual machine; only x86 tells."""
     flags = re.search(r"^flags\s*:(.*)$", machine.text(root / "proc/cpuinfo"), re.MULTILINE)
     remedy = "measure several times of day; trust ratios within a round more than times"
     if not flags:
@@ -119,7 +119,7 @@ def steal(root: Path) -> Finding:
 
 
 def container(root: Path) -> Finding:
-    """Whether this is a container, by the marks that they leave."""
+    """Whether this is a container, by marks such as /.dockerenv."""
     groups = machine.text(root / "proc/self/cgroup")
     marks = [name for word, name in CONTAINERS.items() if word in groups]
     marks += ["Docker"] if (root / ".dockerenv").exists() else []

@@ -1,4 +1,4 @@
-"""Findings as text: what is so, what it means, what to do; with colours on a terminal, the same words in a pipe."""
+"""Findings as text (value, meaning, remedy) and as JSON. A terminal also gets colours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def show(findings: Sequence[Finding], console: Console) -> None:
 
 
 def _lines(finding: Finding, width: int) -> Iterator[Text]:
-    """What is so, what it means and what to do, folded at the width."""
+    """Value, meaning and remedy, folded at the width."""
     yield from (Text(line, style="bold") for line in textwrap.wrap(finding.value, width))
     yield from (Text(line, style="dim" * (finding.level == "ok")) for line in textwrap.wrap(finding.meaning, width))
     if finding.remedy:
