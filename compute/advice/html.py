@@ -47,3 +47,24 @@ def render(advice: Choice) -> str:
 
 def _picture(advice: Choice) -> Figure:
     """A bar for each candidate, the fastest first, with its interval; the one to use in full colour."""
+    drawn = advice.candidates[:MOST]
+    factor, unit = next(((step, name) for step, name in reversed(STEPS) if drawn[0].seconds >= step), STEPS[0])
+    figure = canvas.figure(8.0, 0.7 + 0.28 * len(drawn), DPI)
+    ax = figure.subplots()
+    for place, c in enumerate(drawn):
+        low, high = (abs(c.seconds - end) / factor for end in c.interval)
+        ax.barh(place, c.seconds / factor, 0.7, color=colour(c.backend), alpha=1.0 if c is advice.use else 0.45)
+        ax.errorbar([c.seconds / factor], [place], xerr=[[low], [high]], color=INK, elinewidth=1, capsize=2)
+        ax.text(0, place, f"  {seconds(c.seconds)}", va="center", fontsize=8)
+    ax.set_yticks(range(len(drawn)), [_name(c) for c in drawn], fontsize=8)
+    ax.set_ylim(len(drawn) - 0.4, -0.6)
+    ax.set_xlim(left=0)
+    ax.set_xlabel(unit, fontsize=8)
+    ax.tick_params(length=0, labelsize=8)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _name(c: Candidate) -> str:
+    name = f"{c.on!r} · {c.variant}"
+    return name if len(name) <= 40 else f"{name[:39]}…"
