@@ -122,7 +122,7 @@ def _everywhere(
     with drawing.stages(True) as tell:
         say = conduct.passing((1 + len(others)) * setting.seconds, tell, place, f"{lesson.number} {lesson.name} · ")
         say("getting ready")
-        return conduct.hold_everywhere(lesson, others, replace(setting, say=say))
+        return conduct.run_everywhere(lesson, others, replace(setting, say=say))
 
 
 def _remark(course: Course) -> None:

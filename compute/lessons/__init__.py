@@ -1,23 +1,25 @@
 """The statements that concurrency in Python is taught with, each as an experiment that runs here.
 
-lesson.py        what a lesson is, and a judgement of it: plain data
-experiment.py    a lesson that was held, and several of them
-rounds.py        several ways of doing the same, timed in interleaved rounds
-opened.py        pools for a lesson, and why some cannot be had here
-own.py           a task of the reader's own
-fresh.py         a Python that has nothing else loaded
-computing.py     the loop of lessons that compare Python with machine code
-footprint.py     what one coroutine, thread, process takes of memory
-handing.py       how lesson 8 hands arrays over, by each way
-child.py         a process beside a lesson, which no way of ending leaves
-elsewhere.py     another interpreter: whether it can hold lessons, and its evidence
-conduct.py       hold lessons, here and in other interpreters
-text.py          what was held as text: pure
-page.py          what was held as one HTML page: pure
-drawn.py         the pictures as PNG: pure
-__main__.py      one lesson, held for another interpreter's nfold
+lesson.py        Lesson, its Evidence, the Judgement of it, Figure and Picture: plain data
+conduct.py       run lessons, here and in other interpreters
+experiment.py    Experiment: a lesson that was run. Course: several of them
+text.py          a Course as text
+page.py          a Course as one HTML page
+drawn.py         the pictures as PNG
+elsewhere.py     another interpreter: whether it can run lessons, and its evidence
+__main__.py      runs one lesson in another interpreter, for the nfold of the first one
 
-A lesson is a module: its code, its measuring, its judgement.
+What lessons measure with:
+rounds.py        several ways of doing the same, timed in interleaved rounds
+opened.py        pools for a lesson, and why some cannot be opened here
+own.py           a task of the reader's own
+fresh.py         a Python process that has nothing else loaded
+computing.py     the loop of lessons that compare Python with machine code
+footprint.py     how much memory one coroutine, thread, process takes
+handing.py       how lesson 8 hands arrays over, in each way
+child.py         a process beside a lesson, which ends with this one
+
+Each lesson is a module: the code that is timed, `measure`, `judge`.
 
 kinds.py         1: what a task is bound by
 waits.py         2: waits overlap

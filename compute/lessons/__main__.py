@@ -1,7 +1,7 @@
-"""python -m compute.lessons NUMBER SECONDS [TASK]: hold a lesson, and print its evidence as a line of JSON.
+"""python -m compute.lessons NUMBER SECONDS [TASK]: run a lesson, and print its evidence as a line of JSON.
 
-For another interpreter that `nfold lessons --python` was told of: it needs none of what shows lessons, such as rich.
-`where` prints what this interpreter is, where all that lessons need can be imported.
+`nfold lessons --python PATH` calls it in that interpreter. It imports nothing that shows lessons, such as rich.
+`where` in place of a number prints what this interpreter is, if all that lessons need can be imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(words: list[str]) -> None:
     else:
         number, seconds, *task = words
         setting = Setting(float(seconds), task=find_task(task[0]) if task else None)
-        held = conduct.hold(find(number), setting)
+        held = conduct.run_lesson(find(number), setting)
         print(
             json.dumps(
                 {

@@ -1,4 +1,4 @@
-"""A process beside this one, for lessons about processes: it never hears Ctrl-C, and no way of ending leaves it."""
+"""A process beside this one, for lessons about processes. It ignores Ctrl-C, and ends however this one ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def started(target: Callable[..., None], *args: Any) -> Iterator[None]:
     """Within it, a process runs target(*args), a function of a module. It is ended when the block is left."""
     process = context().Process(target=_live, args=(os.getpid(), target, args), daemon=True)
     try:
-        with interrupts.put_off(), _starting():  # cut off, a start leaves one that nobody knows of
+        with interrupts.put_off(), _starting():  # a Ctrl-C in the middle would leave a process that is in no table
             process.start()
         yield
     finally:
@@ -43,7 +43,7 @@ def _live(parent: int, target: Callable[..., None], args: tuple[Any, ...]) -> No
 
 @contextmanager
 def manager() -> Iterator[SyncManager]:
-    """multiprocessing.Manager(), whose process leaves also where this one is killed."""
+    """multiprocessing.Manager(), whose process also ends when this one is killed."""
     made = SyncManager(ctx=context())
     try:
         with interrupts.put_off(), _starting():
@@ -51,7 +51,7 @@ def manager() -> Iterator[SyncManager]:
         yield made
     finally:
         with interrupts.put_off():
-            if hasattr(made, "shutdown"):  # there is none before it has started
+            if hasattr(made, "shutdown"):  # it has none before it has started
                 made.shutdown()
 
 
@@ -59,7 +59,7 @@ def manager() -> Iterator[SyncManager]:
 def _starting() -> Iterator[None]:
     host_program.prepare()
     if (chosen := context()).get_start_method() == "forkserver":
-        chosen.set_forkserver_preload(PRELOAD)  # a pool that is opened later has the same server
+        chosen.set_forkserver_preload(PRELOAD)  # pools that are opened later use the same server
         children.check_server()
     with children.with_sigint_blocked(), host_program.able_to_start_processes(), without_main():
         yield

@@ -1,4 +1,4 @@
-"""Hold lessons: measure each in this interpreter, or in others, one after the other."""
+"""Run lessons: measure each in this interpreter, then in others, one after the other. `lesson` is for users."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from compute.lessons.own import as_task
 from compute.scaling import noise
 from compute.scaling.words import listed
 
-SECONDS = 10.0  # that one lesson takes: eleven make two minutes
-ALMOST = 0.95  # of a lesson: more is not told of one that is not over
+SECONDS = 10.0  # for one lesson: eleven take two minutes
+ALMOST = 0.95  # of a lesson: progress shows no more before it is over
 
 
 def lesson(
@@ -30,22 +30,22 @@ def lesson(
     seconds: float = SECONDS,
     progress: bool | Stages | None = None,
 ) -> Experiment:
-    """Hold one lesson, by its number or name: an Experiment, whose str is the report and which a notebook shows.
+    """Run one lesson, by its number or name: an Experiment, whose str is the report and which a notebook shows.
 
     task:     a function of your own without arguments, or a coroutine function, for lesson 1, which says what kind of
               task it is; it is called several times.
     seconds:  about how long it may take.
     progress: called as progress(done, total, label); True: drawn on stderr, as a bar on a terminal and a line in a
               notebook.
-    ValueError or TypeError for a lesson that there is not, and a task that it cannot take; WrongAnswer where what is
-    timed gives something wrong; whatever your task raises.
+    ValueError or TypeError for a lesson that does not exist, or a task that it cannot take; WrongAnswer where timed
+    code returns a wrong value; whatever your task raises.
     """
     chosen = find(which)
     own = None if task is None else as_task(task)
     check_task(own, [chosen])
     seconds = checked_seconds(seconds)
     with drawing.stages(progress) as tell:
-        return hold(chosen, Setting(seconds, passing(seconds, tell, (0, 1)), own))
+        return run_lesson(chosen, Setting(seconds, passing(seconds, tell, (0, 1)), own))
 
 
 def check_task(task: Task | None, lessons: Sequence[Lesson]) -> None:
@@ -57,7 +57,7 @@ def check_task(task: Task | None, lessons: Sequence[Lesson]) -> None:
 
 
 def passing(seconds: float, tell: Stages, place: tuple[int, int], head: str = "") -> Callable[[str], None]:
-    """`say` for a lesson at that place of so many: it tells how much of all is over, by the clock within a lesson."""
+    """`say` for a lesson. place: (lessons before it, all lessons). Within a lesson the clock says how much is over."""
     began, (done, total) = time.perf_counter(), place
 
     def say(text: str) -> None:
@@ -73,7 +73,7 @@ def checked_seconds(seconds: float) -> float:
     return float(seconds)
 
 
-def hold(lesson: Lesson, setting: Setting) -> Experiment:
+def run_lesson(lesson: Lesson, setting: Setting) -> Experiment:
     """Measure a lesson here, with the setting's task if it takes one."""
     if not lesson.takes_task:
         setting = replace(setting, task=None)
@@ -83,7 +83,7 @@ def hold(lesson: Lesson, setting: Setting) -> Experiment:
 
 
 def where() -> dict[str, Any]:
-    """What tells interpreters apart, as it is at this moment."""
+    """Which interpreter this is, and whether it has a GIL now."""
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -92,17 +92,17 @@ def where() -> dict[str, Any]:
     }
 
 
-def hold_everywhere(lesson: Lesson, others: Sequence[Interpreter], setting: Setting) -> list[Experiment]:
-    """A lesson held here, and then in each of the other interpreters."""
-    held = [hold(lesson, setting)]
+def run_everywhere(lesson: Lesson, others: Sequence[Interpreter], setting: Setting) -> list[Experiment]:
+    """Run a lesson here, then in each of the other interpreters."""
+    experiments = [run_lesson(lesson, setting)]
     for other in others:
         setting.say(other.path)
-        held.append(other.hold(lesson, setting))
-    return held
+        experiments.append(other.run(lesson, setting))
+    return experiments
 
 
 def empty_course() -> Course:
-    """A course before its first lesson: what this machine is like, and what a reader must know of it."""
+    """A course before its first lesson: the machine, and a remark where others use its CPUs."""
     busy = noise.about_load()
     remarks = () if busy is None else (f"{busy}: intervals are wide then, so hold lessons again when it is quiet",)
     return Course((), machine.describe(), remarks)

@@ -1,4 +1,4 @@
-"""Lesson 7: coroutines hand over when they say so, threads when they are made to."""
+"""Lesson 7: coroutines hand over where they say so, threads are made to hand over."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import seconds as in_words
 
 RUN = 0.1  # s for which one computes: twenty of Python's switch intervals, and what people notice
-PIECES = 100  # in which the one that hands over does the same
-TICK = 0.001  # s for which the one beside it sleeps, again and again
-SLEEPS = 2000  # of no time at all, in one run
-LONGER = 3.0  # times, for which coroutines are held up beyond what threads are: less could be a busy machine
+PIECES = 100  # parts of the same work, for the one that hands over in between
+TICK = 0.001  # s of each sleep of the one beside it
+SLEEPS = 2000  # of zero seconds, in one run
+LONGER = 3.0  # times as long as threads are held up: if coroutines are held up for less, a busy machine may be why
 ONE_GO, PARTS, THREAD, CALL = (
     "coroutine that does not await",
     "coroutine that awaits between pieces",
@@ -57,7 +57,7 @@ async def sleep_no_time(times):
 
 @noting_crowds
 def measure(setting: Setting) -> Evidence:
-    """Seconds for which somebody else was held up, by who computed; what handing over costs."""
+    """Seconds for which another one was held up, by what computed meanwhile; and what handing over costs."""
     run = min(RUN, setting.seconds / 20)
     n = enough(functools.partial(compute, 0), 1000, run)
     calls = enough(compute_in_one_call_of_c, 1000, run)

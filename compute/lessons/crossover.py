@@ -21,11 +21,11 @@ from compute.scaling.words import percent
 from compute.scaling.words import ratio as in_digits
 
 TASKS = 24  # a lane for each, where lanes are cheap
-LANES_A_CPU, MOST_PROCESSES = 2, 16  # some compute while others wait; each process takes 30 MB and more
-SHARES = 0.0, 0.1, 0.25, 0.5, 1.0  # of a task's time alone, for which it computes
+LANES_A_CPU, MOST_PROCESSES = 2, 16  # so that some compute while others wait; each process takes 30 MB or more
+SHARES = 0.0, 0.1, 0.25, 0.5, 1.0  # of a task's time for which it computes, when it runs alone
 WHOLE, PART = 0.004, 2500  # s of a task alone; of a lesson's time, which that may be: six rounds of all shares then fit
-FASTER = 1.1  # than another way: beyond that it has won
-LANES = "threads", "coroutines"  # many waits at a time, in one interpreter
+FASTER = 1.1  # times as fast as another way: then it has won
+LANES = "threads", "coroutines"  # many of them wait at a time in one interpreter
 
 Speedups = Mapping[str, Sequence[Figure]]
 
@@ -98,7 +98,7 @@ def judge(evidence: Evidence) -> Judgement:
     waits_by_lanes, computes_by_processes = _beaten(versus[0]), is_above(versus[-1], FASTER)
     decided = (waits_by_lanes, computes_by_processes)
     crowd = None if all(decided) else too_crowded(evidence["crowded"])
-    alone = evidence["cpus"] < 2 and not computes_by_processes  # which no quiet hour changes
+    alone = evidence["cpus"] < 2 and not computes_by_processes  # a quiet machine would change nothing about that
     if (crossing := _crossing(shares, versus)) is not None:
         figures.append(Figure("processes win from tasks on that compute", crossing, "%"))
     return Judgement(

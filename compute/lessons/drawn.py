@@ -1,4 +1,4 @@
-"""The pictures of lessons as PNG: bars or lines with their intervals. Pure."""
+"""The pictures of lessons as PNG: bars or lines with their intervals. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: letters that are still read on a phone, where it is half as wide
+WIDTH, HEIGHT = 4.8, 2.7  # inches of one picture: its letters can be read on a phone, where it is half as wide
 TITLE = 64  # letters of a line above a picture
-FEW = 5  # series whose names find room within a picture; those of more stand below it, so many side by side
-ABREAST, ROW = 3, 0.2  # and how many inches a row of them takes
-LETTERS, SHORTEST_LINE = 60, 8  # of the names of all bars, side by side; the longest are folded
-NARROW = 200  # times the least value: a logarithmic axis within that has ticks between powers of ten
+FEW = 5  # series whose names fit into a picture; those of more stand below it
+ABREAST, ROW = 3, 0.2  # names in a row below a picture, and the inches of such a row
+LETTERS, SHORTEST_LINE = 60, 8  # of the names of all bars, side by side; longer names are folded, to no less than 8
+NARROW = 200  # times the least value: a logarithmic axis over a smaller range also has ticks between powers of ten
 
 
 def render(pictures: Sequence[Picture]) -> bytes:
@@ -53,7 +53,7 @@ def _draw(ax: Axes, picture: Picture) -> None:
         ax.set_ylim(bottom=0)
     ax.set_title(canvas.folded(picture.about, TITLE), loc="left", fontsize=9, color=INK)
     ax.set_xlabel(picture.x_label, fontsize=8)
-    told = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # else each tick has it
+    told = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # on a logarithmic axis each tick has it
     ax.set_ylabel(f"{picture.y_label}{told}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
@@ -69,7 +69,7 @@ def _rows_below(picture: Picture) -> int:
 
 
 def _powers(ax: Axes, picture: Picture) -> None:
-    """A logarithmic axis whose ticks are written as everywhere else: matplotlib's own are markup."""
+    """A logarithmic axis. Its ticks are written as figures are elsewhere; matplotlib would write them as markup."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     values = [v for series in picture.series for v in series.values if v is not None and v > 0]
@@ -81,12 +81,12 @@ def _powers(ax: Axes, picture: Picture) -> None:
 
 
 def _power(value: float, unit: str) -> str:
-    """`20`, `10 µs`, `1 GB`: a power of ten, or a few times one, without digits that say nothing."""
+    """`20`, `10 µs`, `1 GB`: 1, 2 or 5 times a power of ten, without zeros behind the point."""
     return value_in_words(value, unit).replace(".00 ", " ").replace(".0 ", " ").removesuffix(" ×")
 
 
 def _unit(picture: Picture) -> tuple[float, str]:
-    """What values are divided by, and the name of what they are then."""
+    """What values are divided by, and the unit that they then have."""
     values = [v for series in picture.series for v in series.values if v]
     if picture.unit == "s" and values and "y" not in picture.logarithmic:
         return next(((step, name) for step, name in reversed(STEPS) if max(values) >= step), STEPS[0])
@@ -117,7 +117,7 @@ def _lines(ax: Axes, picture: Picture, factor: float) -> None:
         if series.name in picture.ideal:
             ax.plot(places, values, "--", color=FAINT, linewidth=1, label=series.name)
             continue
-        style = "o-" if k < len(COLOURS) else "s:"  # whose colour another one has, too
+        style = "o-" if k < len(COLOURS) else "s:"  # one of the first series has the same colour
         ax.plot(places, values, style, color=_colour(series, k), linewidth=1.5, markersize=3, label=series.name)
         if series.intervals:
             _intervals(
@@ -143,5 +143,5 @@ def _intervals(ax: Axes, places: Sequence[float], series: Series, factor: float,
 
 
 def _colour(series: Series, k: int) -> str:
-    """A backend's own colour; the others' by their places."""
+    """A backend's own colour; another series' by its number."""
     return colour(series.name) if series.name in KNOWN else COLOURS[k % len(COLOURS)]

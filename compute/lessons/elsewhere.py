@@ -1,4 +1,4 @@
-"""Lessons in another interpreter: asked first whether it can hold them, then for the evidence of each.
+"""Interpreter: another Python. It is asked first whether it can run lessons, then for the evidence of each.
 
 It runs this very code, with its own libraries, as `python -m compute.lessons`, and prints what it measured.
 """
@@ -24,16 +24,18 @@ from compute.lessons.lesson import Lesson, Setting
 
 OLDEST = 3, 11
 NEEDED = "numpy", "joblib", "cloudpickle", "psutil", "threadpoolctl"
-ANSWERS = 60.0  # s in which it says what it is: importing all that is needed from a cold disk takes ten
-LONGEST = 600.0  # s after which a lesson is ended there, beyond so many times what it is to take: what takes long
-TIMES = 4  # is not known here, and rounds may take three times as long on a busy machine
-LEAVES = 5.0  # s in which it tidies up when it is told to end
+ANSWERS = 60.0  # s for it to say what it is: importing all that is needed from a cold disk takes ten
+# A lesson there is ended after LONGEST seconds plus TIMES what it should take: opening pools may take long, and rounds
+# take up to three times as long on a busy machine.
+LONGEST = 600.0
+TIMES = 4
+LEAVES = 5.0  # s for it to clean up when it is told to end
 
-IS_PYTHON = "nfold asks a Python"  # what any of them prints first, and no other program
+IS_PYTHON = "nfold asks a Python"  # what every Python prints first, and no other program
 MISSING = "it has no "
-LONGEST_LINE = 120  # characters of what another program says
+LONGEST_LINE = 120  # characters that are shown of what another program prints
 
-# Any Python can read this: one that is too old is to say so.
+# Every version of Python can run this, so that one that is too old can say so.
 CHECK = f"""
 import sys
 print({IS_PYTHON!r})
@@ -44,26 +46,26 @@ if missing: sys.exit("{MISSING}" + ", ".join(missing))
 from compute.lessons.__main__ import main
 main(["where"])
 """
-# What tells this interpreter where it is, and would lead another one here. VIRTUAL_ENV is read by what starts Pythons.
+# Variables that lead an interpreter to its libraries: ours would lead the other one here. Launchers read VIRTUAL_ENV.
 OURS = "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"
 
 
 class _Silent(Exception):
-    """It gave no answer; why, in one line."""
+    """It gave no answer. The message says why, in one line."""
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """Another Python that can hold lessons. told: what `conduct.where` says there."""
+    """Another Python that can run lessons. told: what `conduct.where` returns there."""
 
     path: str
     told: Mapping[str, Any]
 
     @classmethod
     def of(cls, path: str) -> Interpreter:
-        """The interpreter of that path, or of that name on PATH; a ValueError with the remedy where it cannot hold any.
+        """The interpreter of that path, or of that name on PATH; a ValueError with the remedy where it cannot run any.
 
-        Nothing of it is run but that question.
+        It only runs the question whether it can.
         """
         if not path.strip():
             raise ValueError("--python needs the path or name of an interpreter, such as python3.13, not an empty one")
@@ -82,8 +84,8 @@ class Interpreter:
             )
             raise ValueError(f"--python {path!r} cannot hold lessons: {why}{remedy}") from None
 
-    def hold(self, lesson: Lesson, setting: Setting) -> Experiment:
-        """Measure a lesson there, which finds the setting's task by its name."""
+    def run(self, lesson: Lesson, setting: Setting) -> Experiment:
+        """Measure a lesson there. The setting's task is found there by its name."""
         words = ["-m", "compute.lessons", str(lesson.number), repr(setting.seconds)]
         if setting.task and lesson.takes_task:
             words.append(setting.task.name)
@@ -112,15 +114,15 @@ def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
 
 
 def _last_words(said: str) -> str:
-    """The line that says why a Python ended: the last one, unless the interpreter itself gave up."""
+    """The line that says why a Python ended: the last one, or that of a fatal error of the interpreter."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return (fatal or lines[-1:] or [""])[0]
 
 
 def _first_words(said: str) -> str:
-    """The line that says why what answers the question as no Python does has ended: other programs add advice to it."""
-    if "import sys" in said:  # our own question, which it took for something else
+    """The line that says why a program ended that is no Python: the first one, as others are often advice."""
+    if "import sys" in said:  # it repeats our question, which it could not run
         return "it is no Python"
     line = next((line.strip() for line in said.splitlines() if line.strip()), "")
     fatal = _last_words(said)
@@ -129,7 +131,7 @@ def _first_words(said: str) -> str:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """Ours, but for what leads to this interpreter's own libraries. The current folder is no place for modules."""
+    """Our environment without what leads to our libraries, and without imports from the current folder."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     others = [
         path
@@ -141,21 +143,21 @@ def _environment(folder: str) -> dict[str, str]:
 
 @contextmanager
 def _our_code() -> Iterator[str]:
-    """A folder with our packages and nothing else: where they are installed, this interpreter's libraries are, too."""
+    """A folder with our packages alone. Where they are installed there may be this interpreter's libraries, too."""
     root = Path(__file__).parents[2]
-    # Its name says whose it is: where this program was killed, `sweep` of another one removes it.
+    # Its name holds our process number, so that `sweep` of a later program removes it if this one was killed.
     with tempfile.TemporaryDirectory(prefix=f"nfold-code-{os.getpid()}-") as folder:
         try:
             for package in ("compute", "kernels"):
                 os.symlink(root / package, Path(folder, package), target_is_directory=True)
-        except OSError:  # Windows gives links to few
+        except OSError:  # Windows allows links to few users
             yield str(root)
         else:
             yield folder
 
 
 def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command; one that has no answer in time is ended with all that it started."""
+    """(exit code, stdout, stderr) of a command. After `timeout` it is ended, with all that it started."""
     with subprocess.Popen(
         command,
         env=environment,
@@ -164,7 +166,7 @@ def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> 
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that all of it can be ended: a script may have started the interpreter
+        start_new_session=True,  # so that all of its group can be ended: a script may have started the interpreter
     ) as process:
         try:
             out, error = process.communicate(timeout=timeout)
@@ -178,9 +180,9 @@ def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> 
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Have it tidy up as after a Ctrl-C, then end whatever is left, also where another Ctrl-C comes meanwhile."""
+    """Let it clean up as after a Ctrl-C, then kill whatever is left, even if another Ctrl-C comes meanwhile."""
     try:
-        _tell_all(process, signal.SIGINT)  # as a terminal does: a script may have started it
+        _tell_all(process, signal.SIGINT)  # to its whole group, as a terminal does
         with suppress(subprocess.TimeoutExpired):
             process.wait(LEAVES)
     finally:

@@ -1,6 +1,6 @@
-"""A lesson that was held: what was measured, in which interpreter, and what that says. Several make a Course.
+"""Experiment: a lesson that was run, with what was measured and in which interpreter. Course: several of them.
 
-Both keep evidence and not sentences; a file of them is judged again when it is read.
+Both keep evidence, and sentences are made from it when they are shown.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ SCHEMA = "nfold-lessons/1"
 class Experiment:
     """A lesson with its evidence, from one interpreter.
 
-    python: what `where` says of that interpreter. seconds: that measuring took. unavailable: why there is no evidence,
-    in one line, where something that the lesson needs is missing there.
+    python:      what `conduct.where` says of that interpreter.
+    seconds:     how long measuring took.
+    unavailable: why there is no evidence, in one line; None where there is some.
     """
 
     lesson: Lesson
@@ -35,7 +36,7 @@ class Experiment:
         return self.lesson.judge(self.evidence)
 
     def as_dict(self) -> dict[str, Any]:
-        """The experiment as JSON has it, its judgement in words for whoever reads it without nfold."""
+        """The experiment for JSON, with its judgement in words for whoever reads it without nfold."""
         lesson, judgement = self.lesson, self.judgement
         return {
             "lesson": lesson.number,
@@ -69,9 +70,9 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Course:
-    """Experiments in their order; of one lesson there may be several, from different interpreters.
+    """Experiments in their order. Those of one lesson are from different interpreters.
 
-    machine: as it was before the first of them. remarks: what a reader must know, in words.
+    machine: compute.machine.describe, before the first of them. remarks: sentences that a reader must know.
     """
 
     experiments: tuple[Experiment, ...]
@@ -111,7 +112,7 @@ class Course:
 
 
 def source(lesson: Lesson) -> str:
-    """The code of a lesson as it is written: what is timed."""
+    """The code of a lesson that is timed, as it is written."""
     return written(lesson.code)
 
 
@@ -131,5 +132,5 @@ def labels(group: Sequence[Experiment]) -> list[str]:
 
 
 def asides(group: Sequence[Experiment]) -> list[str]:
-    """` (3.14.8 without a GIL)` for each; nothing where there is one interpreter."""
+    """` (3.14.8 without a GIL)` for each; "" where there is one interpreter."""
     return [f" ({who})" for who in labels(group)] if len(group) > 1 else [""]

@@ -27,8 +27,8 @@ except ImportError:  # Windows
     resource = None
 
 MADE = {"coroutine": 10_000, "thread": 1000, "process": 4}
-LARGEST = {"coroutine": 10_000, "thread": 300_000, "process": 20_000_000}  # bytes that one may take at the most
-SHARE = 4  # of what limits leave, one part in so many is taken: other programs need threads as well
+LARGEST = {"coroutine": 10_000, "thread": 300_000, "process": 20_000_000}  # bytes that one takes at most
+SHARE = 4  # only a quarter of what limits leave is used: other programs need threads, too
 
 
 async def waiting_coroutines(n, tell):
@@ -57,7 +57,7 @@ def tell(number):
 
 
 def bytes_of_one(kind: str) -> float | None:
-    """Bytes of memory that are in use for one that waits; None where that cannot be seen."""
+    """Bytes of memory that one takes while it waits; None where that cannot be seen."""
     n = _how_many(kind)
     with contextlib.suppress(OSError, RuntimeError, ValueError, psutil.Error):
         if kind == "process":
@@ -84,7 +84,7 @@ def _heard(process: subprocess.Popen[bytes]) -> tuple[int, int]:
 
 
 def _of_processes(n: int) -> float:
-    """What one of several has for itself alone: the libraries' code is in memory once for all."""
+    """Bytes that one of several processes has for itself: the code of libraries is in memory once for all."""
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(fresh_python([tell], "tell(1)", ["os"])) for _ in range(n)]
         for process in waiting:
@@ -94,7 +94,7 @@ def _of_processes(n: int) -> float:
 
 
 def _how_many(kind: str) -> int:
-    """How many of a kind can be made without harm to anybody; at least one."""
+    """How many of a kind can be made without harm to other programs; at least one."""
     room = machine.memory_available() // (SHARE * LARGEST[kind])
     if kind != "coroutine":
         room = min([room, *(left // SHARE for left in _threads_left())])

@@ -1,4 +1,4 @@
-"""Lesson 5: threads where no GIL is held: machine code, an interpreter each, a Python without one."""
+"""Lesson 5: threads without a common GIL: machine code, an interpreter for each thread, a Python without a GIL."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
 
 RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
-FASTER = 1.25  # of two over one: beyond it they did run side by side
-SMALL = 1000  # indices for which all have to give the same
+FASTER = 1.25  # two over one: with more they did run side by side
+SMALL = 1000  # indices: for these all must return the same
 PYTHON, COMPILED, INTERPRETERS = "Python on threads", "machine code on threads", "Python on interpreters"
 WITHOUT_GIL = "python3.14t", "python3.15t", "python3.13t"  # the names that installers give them; the best one first
 
@@ -71,9 +71,9 @@ def measure(setting: Setting) -> Evidence:
 
 
 def _size_and_answer(name: str, one: Pool, two: Pool, variant: str, run: float) -> tuple[int, int]:
-    """How many indices take one worker so many seconds, and what they give.
+    """How many indices take one worker `run` seconds, and the value that they give.
 
-    WrongAnswer where two workers do not give, for a few indices, what the plain body gives.
+    WrongAnswer where two workers return something else than the plain body, for a few indices.
     """
     if (given := steps_by(two, variant, SMALL)) != (right := int(collatz.python(SMALL).sum())):
         raise WrongAnswer(f"{name} gave {given}, not {right}: its time would say nothing")

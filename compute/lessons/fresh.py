@@ -1,4 +1,4 @@
-"""A Python process that runs a few functions and has nothing else loaded: what a process costs by itself."""
+"""A Python process that runs a few functions and has nothing else loaded, to see what a process itself costs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from compute.backends import children, host_program
 from compute.lanes import interrupts
 from compute.lessons.lesson import written
 
-ENDING = 10.0  # s that one has to end once its input has: a few milliseconds, on a machine that is not overrun
+ENDING = (
+    10.0  # s for the process to end after its input has ended: a few milliseconds, on a machine that is not overloaded
+)
 
 
-# Where nobody reads what it writes any more, it ends without a word: it was cut off, and that is no error.
+# When nobody reads its output any more it was cut off on purpose, so it ends without an error message.
 QUIET = "import signal\nif hasattr(signal, 'SIGPIPE'):\n    signal.signal(signal.SIGPIPE, signal.SIG_DFL)"
 
 
@@ -28,8 +30,8 @@ def fresh_python(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A Python of this version that imports modules, defines the functions, and runs the statements of `call`.
 
-    These read standard input and return when it ends: that is how the process is told to leave. Its standard input is a
-    pipe from here, unbuffered, and so is its output where `stdout` is no other file. It does not hear Ctrl-C.
+    The statements read standard input and must return when it ends, which ends the process. Its standard input is an
+    unbuffered pipe from here, and so is its output unless `stdout` is another file. It ignores Ctrl-C.
     """
     text = "\n".join([QUIET, *(f"import {name}" for name in imports), written(functions), call])
     process: subprocess.Popen[bytes] | None = None
@@ -37,7 +39,7 @@ def fresh_python(
     try:
         with children.with_sigint_blocked():
             process = subprocess.Popen(
-                # Neither the folder that it is started in nor other distributions: of both it has no need.
+                # -P and -S: it needs neither the current folder nor installed distributions.
                 [python_executable.find(), "-P", "-S", "-c", text],
                 bufsize=0,
                 stdin=subprocess.PIPE,
@@ -56,6 +58,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
         try:
             process.wait(ENDING)
-        except subprocess.TimeoutExpired:  # a process that the program has forked holds our end of its input
+        except subprocess.TimeoutExpired:  # a process that this program has forked holds our end of its input open
             process.kill()
             process.wait()

@@ -17,13 +17,13 @@ from compute.scaling.words import percent
 from compute.scaling.words import seconds as seconds_in_words
 from kernels import kernel
 
-COUNTS = 1, 2, 4  # threads: more than most have CPUs, so that taking turns at CPUs shows as well
+COUNTS = 1, 2, 4  # threads: four are more than many machines have CPUs, so taking turns at CPUs shows, too
 INTERVALS = 0.0001, 0.005, 0.1  # s of sys.setswitchinterval: Python's own is the middle one
 RUNS = 60  # in a lesson's time: six rounds with six ways, and some for the rest
 SHORTEST = 0.1  # s of a run: twenty switches of the usual interval, so that every thread has its turns
-OF_IT = 0.8  # of the lesson's time, for the rounds
+OF_IT = 0.8  # of the lesson's time goes into rounds
 OBSERVED = 3  # runs of each number of threads, in which lanes note what they wait for
-FASTER = 1.25  # of two threads over one: beyond it they did run side by side
+FASTER = 1.25  # two threads over one: with more they did run side by side
 
 
 @kernel(compiled=False, dtype=int)
@@ -67,7 +67,7 @@ def _switched(interval: float) -> str:
 
 
 def _waited(pool: Pool, n: int) -> dict[str, float | None]:
-    """Of a run, summed over lanes: seconds from start to end, on a CPU, waiting for a CPU; switches."""
+    """Sums over the lanes of a run: seconds from start to end, on a CPU, waiting for a CPU; switches."""
     with pool.observed():
         lanes = [lane for _ in range(OBSERVED) for lane in pool.run(collatz, n).timeline.lanes]
     queued = [lane.queued for lane in lanes if lane.queued is not None]
@@ -81,7 +81,7 @@ def _waited(pool: Pool, n: int) -> dict[str, float | None]:
 
 
 def blocked(waited: Mapping[str, float | None]) -> float:
-    """The share of the lanes' time in which they had no CPU and did not wait for one: they waited for the GIL."""
+    """The share of the lanes' time in which they neither had a CPU nor waited for one, but for the GIL."""
     wall, cpu, queued = waited["wall"] or 0.0, waited["cpu"] or 0.0, waited["queued"] or 0.0
     return max(0.0, wall - cpu - queued) / wall if wall else 0.0
 

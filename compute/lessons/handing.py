@@ -1,4 +1,4 @@
-"""How a lesson hands arrays over: to a thread, a coroutine, a process; what each sees is checked every time."""
+"""The ways in which lesson 8 hands arrays to a thread, a coroutine, a process. What arrives is checked each time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,21 @@ from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import in_bytes
 from kernels import Plan, kernel
 
-COPIES = 8  # of an array in memory at once, at most: the ways' own, and those that are on their way
+COPIES = 8  # of an array are in memory at once, at most: those of the ways, and those that are being sent
 
 THREAD, COROUTINE, PIPE, QUEUE, MANAGER = "thread", "coroutine", "pipe", "Queue", "Manager"
 SHM, FILE, ARENA, COPIED = "shared_memory", "memory map", "nfold, shared array", "nfold, any array"
-WAYS = THREAD, COROUTINE, SHM, FILE, ARENA, PIPE, COPIED, QUEUE, MANAGER  # where time is short, the first are measured
+WAYS = (
+    THREAD,
+    COROUTINE,
+    SHM,
+    FILE,
+    ARENA,
+    PIPE,
+    COPIED,
+    QUEUE,
+    MANAGER,
+)  # in the order in which they are measured while there is time
 IN_SHM = SHM, ARENA, COPIED
 COPYING = COPIED, PIPE, QUEUE, MANAGER
 
@@ -95,12 +105,12 @@ def _serve_process(pipe: Any, queued: Any, managed: Any) -> None:
 
 # ---------------------------------------------------------------- who gives
 
-# (array, what, count): hand `what` over so many times. It is the array itself, or what leads to it.
+# (array, what, count): hand `what` over `count` times. It is the array, or the address of one.
 Batch = Callable[[Array, Any, int], object]
 
 
 def _mark(array: Array, marks: Iterator[int] = itertools.count(1)) -> Places:  # noqa: B008, one count for all
-    """Put something new where the taker looks; what it has to see."""
+    """Write new numbers where the taker looks; returns what it must see."""
     first = next(marks)
     array[0], array[array.size // 2], array[-1] = first, first + 1, first + 2
     return first, first + 1, first + 2
@@ -170,7 +180,7 @@ def _to_a_process() -> Iterator[dict[str, Batch]]:
         try:
             with child.started(_serve_process, there, queued, managed):
                 there.close()
-                with closing(here):  # its end is the other side's
+                with closing(here):  # the other side has its own copy of this end
                     yield {way: partial(batch, way) for way in puts}
         finally:
             queued.close()
@@ -185,7 +195,7 @@ def _to_nfold() -> Iterator[Batch]:
 
 @contextmanager
 def opened() -> Iterator[dict[str, Batch]]:
-    """Takers of every way; all of them have gone when it ends."""
+    """Takers of every way. All of them have ended when the block is left."""
     with _to_nfold() as nfold, _to_a_process() as process, _to_a_thread() as thread, _to_a_coroutine() as coroutine:
         yield {ARENA: nfold, COPIED: nfold, THREAD: thread, COROUTINE: coroutine, **process}
 
@@ -194,7 +204,7 @@ def opened() -> Iterator[dict[str, Batch]]:
 
 
 def home(way: str, heap: Array, stack: ExitStack) -> tuple[Array, Any]:
-    """The array as its giver sees it, and what is handed over: OSError or MemoryError where there is no room."""
+    """The array of the giver, and what is handed over. OSError or MemoryError where there is no room."""
     if way == ARENA:
         array = shared.array(heap)
         return array, array
@@ -202,11 +212,11 @@ def home(way: str, heap: Array, stack: ExitStack) -> tuple[Array, Any]:
         memory = SharedMemory(new_name(), create=True, size=heap.nbytes)
         stack.callback(memory.unlink)
         stack.callback(memory.close)
-        array = np.asarray(memory.buf)[: heap.nbytes].view(np.int64)  # a system may give whole pages
+        array = np.asarray(memory.buf)[: heap.nbytes].view(np.int64)  # some systems round the size up to whole pages
         array[:] = heap
         return array, memory.name
     if way == FILE:
-        # Named as what `host_program.sweep` removes where a program was killed.
+        # By this name `host_program.sweep` removes it if a program was killed.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"nfold-mapped-{os.getpid()}-"))
         path = Path(folder, "array")
         mapped = np.memmap(path, np.int64, "w+", shape=heap.shape)

@@ -15,10 +15,10 @@ from compute.scaling.words import listed
 from compute.scaling.words import ratio as in_digits
 from kernels.definition import numba_is_here
 
-PARTS = 100  # of a lesson's time, of which a serial run is one: there are rounds enough then
-BUDGET = 0.8  # of a lesson's time: opening pools and compiling comes on top
-SLACK = 1.05  # of N: a neighbour that slowed the serial runs makes so much of N-fold, and no machine gave it
-NEAR = 0.9  # of what the machine allows: below it, the loss wants a name
+PARTS = 100  # a serial run takes a hundredth of a lesson's time, so that there are enough rounds
+BUDGET = 0.8  # of a lesson's time: opening pools and compiling take the rest
+SLACK = 1.05  # of N: other programs that slowed the serial runs make N-fold look like up to this
+NEAR = 0.9  # of what the machine allows: if less was reached, the loss is named
 
 
 def scaling_of(variant, n, **how):

@@ -1,4 +1,4 @@
-"""Lesson 1: what a task is bound by, told from its CPU seconds a second."""
+"""Lesson 1: what a task is bound by, from its CPU seconds per second."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from kernels.waiting.server import served
 
 CPU_BOUND, IO_BOUND, MIXED = "CPU-bound", "I/O-bound", "mixed"
 KNOWN = {"squares": CPU_BOUND, "unpack": CPU_BOUND, "sleep": IO_BOUND, "reply": IO_BOUND, "both": MIXED}
-COMPUTES, WAITS = 0.8, 0.1  # of its time on a CPU: more is CPU-bound, less is I/O-bound; `advise` draws the same lines
-WAIT = 0.01  # s until the server replies, which is not far away; `both` and sleep wait for as long
-UNPACKED = 2**23  # bytes: some milliseconds
+COMPUTES, WAITS = 0.8, 0.1  # of its time on a CPU: more is CPU-bound, less is I/O-bound, as in `advise`
+WAIT = 0.01  # s until the server replies, as one in the same town; `both` and sleep wait as long
+UNPACKED = 2**23  # bytes: unpacking them takes some milliseconds
 OWN = 0.4  # of a lesson's time, for the reader's own task
 
 Cost = Mapping[str, float]
@@ -55,7 +55,7 @@ def cpu_and_wall(task):
 
 
 def measure(setting: Setting) -> Evidence:
-    """What each call of each task cost; the reader's own comes first, because it may fail."""
+    """What each call of each task costs. The reader's own task comes first, because it may fail."""
     own = None if setting.task is None else _own(setting.task, setting)
     with served(WAIT) as (port,), socket.create_connection(("127.0.0.1", port)) as server:
         tasks: dict[str, Callable[[], Any]] = {
@@ -69,7 +69,10 @@ def measure(setting: Setting) -> Evidence:
         costs: dict[str, list[Cost]] = {name: [] for name in tasks}
         ways = {name: functools.partial(_note, task, costs[name]) for name, task in tasks.items()}
         in_rounds(ways, setting, 1.0 if own is None else 1.0 - OWN)
-    return {"tasks": {name: noted[1:] for name, noted in costs.items()}, "own": own}  # each first one only warmed up
+    return {
+        "tasks": {name: noted[1:] for name, noted in costs.items()},
+        "own": own,
+    }  # the first call of each only warmed up
 
 
 def _check(given: Mapping[str, object]) -> None:
@@ -81,14 +84,14 @@ def _check(given: Mapping[str, object]) -> None:
 
 
 def _note(task: Callable[[], object], costs: list[Cost]) -> None:
-    """Add what a call costs: seconds on CPUs, on the wall, queueing for a CPU, and those of processes it started."""
+    """Add what a call costs: seconds of CPU, of wall time, of queueing for a CPU, and CPU of processes it started."""
     queued, childrens = usage.queued(), _childrens()
     cpu, wall = cpu_and_wall(task)
     costs.append({"cpu": cpu, "wall": wall, "queued": usage.queued() - queued, "children": _childrens() - childrens})
 
 
 def _childrens() -> float:
-    """CPU seconds of the processes that this one has started, of those that have ended."""
+    """CPU seconds of processes that this one has started and that have ended."""
     try:
         import resource
     except ImportError:  # Windows
@@ -110,15 +113,15 @@ def _own(task: Task, setting: Setting) -> dict[str, Any]:
 
 
 def _plain(f: Callable[[], Any]) -> Callable[[], object]:
-    """A coroutine function as a plain one, on a loop of its own; a Ctrl-C ends it, however long it waits."""
+    """A coroutine function as a plain one, on a loop of its own. A Ctrl-C ends it at once."""
     return lambda: off_the_loop(lambda: [asyncio.run(f())])
 
 
 def computing(name: str, calls: Sequence[Cost]) -> Figure:
-    """The share of its time for which a task had a CPU. Time in which it queued for one, behind others, is not its.
+    """The share of its time for which a task had a CPU. Time in which it queued for one does not count.
 
-    A task that was on a CPU for longer than its time took has threads of its own. What it queued for before its time
-    began, or after, is counted as well, so that it is no more than what was left of its time.
+    A task with threads of its own may use more CPU seconds than its time has. The system's count of queueing includes
+    moments before and after the task, so no more is taken off than the time that was not on a CPU.
     """
     times = [(cost["cpu"], min(cost["wall"], max(cost["wall"] - cost["queued"], cost["cpu"]))) for cost in calls]
     shares = [cpu / own if own > 0 else 1.0 for cpu, own in times]
@@ -126,7 +129,7 @@ def computing(name: str, calls: Sequence[Cost]) -> Figure:
 
 
 def kind(figure: Figure) -> str | None:
-    """What that share says; None where its interval holds one of the lines, or where there is none."""
+    """What that share says; None where its interval contains COMPUTES or WAITS, or where it has none."""
     computes, waits = is_above(figure, COMPUTES), is_above(figure, WAITS)
     if computes:
         return CPU_BOUND
@@ -163,7 +166,7 @@ def _found(kinds: Mapping[str, str | None]) -> str:
 
 
 def _of_own(told: Mapping[str, Any], figure: Figure) -> str:
-    """What the reader's own task is, and what that is good for."""
+    """What the reader's own task is bound by, and which way of running it helps."""
     calls, share = told["calls"], figure.value
     found = kind(figure)
     few = ""

@@ -1,7 +1,7 @@
-"""What a lesson is: a statement that is taught, the code that is timed, and what its figures say here. Plain data.
+"""Lesson: a statement, the code that is timed, `measure` and `judge`. Judgement, Figure, Picture: what comes of it.
 
-Measuring and judging are apart: `measure` runs things and gives numbers, `judge` is a pure function of these. So a
-kept lesson can be judged again, and every judgement is tested on invented numbers.
+`measure` runs the code and returns numbers, the Evidence. `judge` is a pure function of these. So a lesson in a file
+can be judged again, and every judgement is tested on invented numbers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ HOLDS, FAILS, UNTOLD = "holds here", "does not hold here", "cannot be told here"
 class Figure:
     """One number, and what it is of.
 
-    unit: "×" (a ratio), "%" (of one: 0.5 is 50 %), "s", "B", "B/s", "" (a count). interval: of 95 %; None where it was
-    counted, or is known from too few rounds.
+    unit:     "×" (a ratio), "%" (of one: 0.5 is 50 %), "s", "B", "B/s", "" (a count).
+    interval: of 95 %; None where it was counted, or where rounds were too few.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Series:
-    """The values of one line of a picture, or of bars of one colour; None where there is none for a place of x."""
+    """The values of one line of a picture, or of the bars of one colour. None where a place of x has no value."""
 
     name: str
     values: tuple[float | None, ...]
@@ -51,9 +51,11 @@ class Series:
 class Picture:
     """Series over common places. Bars where x are texts, lines where they are numbers.
 
-    about: one sentence of what it shows: its title, and what it says to those who do not see it. unit: of the values,
-    as a Figure's. logarithmic: the axes of powers: "", "x", "y" or "xy". ideal: names of series that nothing reached.
-    x_unit: of places that are numbers, as a Figure's.
+    about:       what it shows, in one sentence: the title, and the text for those who do not see the picture.
+    unit:        of the values, as a Figure's.
+    logarithmic: which axes have a logarithmic scale: "", "x", "y" or "xy".
+    ideal:       names of series that are drawn as a theoretical limit.
+    x_unit:      of the places, where they are numbers; as a Figure's.
     """
 
     about: str
@@ -75,8 +77,9 @@ class Picture:
 class Judgement:
     """What the evidence says of the statement, on this machine and in this interpreter.
 
-    holds: None where it cannot be told; `why` says so then. found: one sentence, with the figures that decide. why:
-    what makes it so, in a sentence or two; where the statement does not hold, what is different here.
+    holds: whether the statement is true here; None where that cannot be told, and `why` says so.
+    found: one sentence, with the figures that decide.
+    why:   the reason, in a sentence or two; where the statement does not hold, what is different here.
     """
 
     holds: bool | None
@@ -92,7 +95,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Task:
-    """Something of the reader's own: a function without arguments, or a coroutine function, and what it is called."""
+    """A task of the reader's own: a function without arguments, or a coroutine function, and its name."""
 
     name: str
     call: Callable[[], Any]
@@ -102,8 +105,9 @@ class Task:
 class Setting:
     """How a lesson is to be measured.
 
-    seconds: about how long it may take. say: called with what is done just now. task: of the reader's own, for lessons
-    that take one.
+    seconds: about how long it may take.
+    say:     called with what is done now.
+    task:    of the reader's own, for lessons that take one.
     """
 
     seconds: float
@@ -115,9 +119,11 @@ class Setting:
 class Lesson:
     """A statement as an experiment.
 
-    name: one word, for the command line. code: the functions that are timed, which are what is shown; together they
-    have under 15 lines. measure: the evidence, from real runs of that code. judge: pure. takes_task: whether a task of
-    the reader's own is measured as well.
+    name:       one word, for the command line.
+    code:       the functions that are timed and shown; together they have under 15 lines.
+    measure:    returns the evidence, from real runs of that code.
+    judge:      a pure function of the evidence.
+    takes_task: whether a task of the reader's own is measured as well.
     """
 
     number: int

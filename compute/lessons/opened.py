@@ -1,4 +1,4 @@
-"""Pools for a lesson, all of which are closed at its end, and why those that cannot be had here cannot."""
+"""`opened`: pools for a lesson, closed at its end, and why some cannot be opened here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task of the reader's own: a function without arguments, as it is or by its name."""
+"""A task of the reader's own: `as_task` of a function, `find_task` by its name on the command line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_task(word: str) -> Task:
         sys.path.insert(0, here)
     try:
         home = importlib.import_module(module)
-    except Exception as error:  # whatever the reader's module does when it is imported
+    except Exception as error:  # the reader's module may raise anything
         raise ValueError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
     if not hasattr(home, name):
         functions = [known for known, value in vars(home).items() if callable(value)]

@@ -1,4 +1,4 @@
-"""Lessons as one HTML page to hand out: statements, verdicts, pictures, figures, code. It runs and fetches nothing."""
+"""A Course as one HTML page: statements, verdicts, pictures, figures, code. It has no scripts and loads nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ th + th, td + td { white-space: nowrap }
 pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--rule); font-size: .85rem }
 img { background: #fff }"""
 CLASSES = {HOLDS: "holds", FAILS: "fails"}
-MEDIAN = "median [95 % interval]"  # what the figures of a single interpreter are
+MEDIAN = "median [95 % interval]"  # the head of the figures where there is one interpreter
 
 
 def render(course: Course) -> str:
@@ -67,7 +67,7 @@ def _word(judgement: Judgement) -> str:
 
 
 def section(experiments: Sequence[Experiment]) -> str:
-    """One lesson, held in one interpreter or in several."""
+    """One lesson, run in one interpreter or in several."""
     lesson = experiments[0].lesson
     parts = [
         f'<section id="lesson-{lesson.number}"><h2>{lesson.number}. {in_html(lesson.title)}</h2>',

@@ -25,7 +25,7 @@ from compute.scaling.words import seconds as in_words
 STAGES = 3
 RUN = 0.05  # s of one run
 ROOM = 64  # items that may wait between two stages, where they do not go one by one
-FEWEST_ITEMS = 2 * STAGES  # so that all stages are at work for a while
+FEWEST_ITEMS = 2 * STAGES  # so that all stages work at the same time for a while
 ONE, LIGHT, WAITING, HEAVY = "light, one by one", "light", "waiting", "heavy"
 KINDS = {ONE: ("light", 1), LIGHT: ("light", ROOM), WAITING: ("wait", ROOM), HEAVY: ("heavy", ROOM)}  # work, room
 COROUTINES, THREADS, PROCESSES = "coroutines", "threads", "processes"
@@ -83,11 +83,11 @@ def as_threads(work: str, n: int, room: int) -> int:
     gets = [_items(n), *(link.get for link in links)]
     puts = [*(link.put for link in links), made.append]
     stages = [threading.Thread(target=stage, args=(WORKS[work], *ends)) for ends in zip(gets, puts, strict=True)]
-    with interrupts.put_off():  # cut off while it starts them, this would leave stages that nobody feeds
+    with interrupts.put_off():  # a Ctrl-C between two starts would leave stages that wait forever
         try:
             for thread in reversed(stages):
                 thread.start()
-        except RuntimeError:  # there is no thread for one of them, and so none for the first: nothing else is coming
+        except RuntimeError:  # no thread could be started for one of them: end those that were
             for link in links:
                 link.put(None)
             raise
@@ -114,12 +114,12 @@ def as_coroutines(work: str, n: int, room: int) -> int:
 
 
 def _items(n: int) -> Callable[[], int | None]:
-    """What gives 0 … n - 1, one a call, and then None."""
+    """A function that returns 0 … n - 1, one a call, and then None."""
     return iter([*range(n), None]).__next__
 
 
 def serve(place, works):
-    """A stage as a process: for each (work, n) that comes down the line, run that stage, until the line is closed."""
+    """A stage as a process: for each (work, n) that arrives on `line`, run that stage, until the line is closed."""
     get = multiprocessing.connection.Connection(0, writable=False).recv
     put = multiprocessing.connection.Connection(1, readable=False).send
     try:
@@ -132,26 +132,26 @@ def serve(place, works):
             stage(works[work], source, made.append if place == "last" else put)
             if place == "last":
                 put(sum(made[:-1]))
-    except (EOFError, OSError):  # the stage before it has ended, or the one after it
+    except (EOFError, OSError):  # a neighbouring stage has ended
         os._exit(0)
 
 
 @contextlib.contextmanager
 def as_processes() -> Iterator[Callable[[str, int], int]]:
-    """What runs n items through the same stages as processes, the output of each a pipe to the next one's input."""
+    """A function that runs n items through the same stages as processes, connected by pipes."""
     works = "{" + ", ".join(f"{name!r}: {name}" for name in WORKS) + "}"
     functions: list[Callable[..., Any]] = [*WORKS.values(), stage, serve]
     imports = ["multiprocessing.connection", "os", "time"]
     with contextlib.ExitStack() as stack:
         processes: list[Any] = []
-        # From the last to the first: they are ended the other way round, and the end of each is the next one's, too.
+        # From the last to the first, as they end in the other order: when one ends, its pipe ends the next one.
         for place in ("last", *["middle"] * (STAGES - 2), "first"):
             output = {"stdout": processes[-1].stdin} if processes else {}
             processes.append(
                 stack.enter_context(fresh_python(functions, f"serve({place!r}, {works})", imports, **output))
             )
             for pipe in output.values():
-                pipe.close()  # ours: the stage before it is to be the only one that writes to it
+                pipe.close()  # our copy, so that only the stage before it can write to it
         first, last = (os.dup(pipe.fileno()) for pipe in (processes[-1].stdin, processes[0].stdout))
         to_first = stack.enter_context(multiprocessing.connection.Connection(first, readable=False))
         from_last = stack.enter_context(multiprocessing.connection.Connection(last, writable=False))
@@ -182,7 +182,7 @@ def measure(setting: Setting) -> Evidence:
             n = counts[kind] = enough(functools.partial(_coroutines_of, work, room), FEWEST_ITEMS, run)
             ways[kind, COROUTINES] = functools.partial(as_coroutines, work, n, room)
             ways[kind, THREADS] = functools.partial(as_threads, work, n, room)
-            if through is not None and room > 1:  # a pipe takes what it has room for
+            if through is not None and room > 1:  # the room in a pipe cannot be chosen
                 ways[kind, PROCESSES] = functools.partial(through, work, n)
         taken = in_rounds(
             {f"{kind}: {way}": do for (kind, way), do in ways.items()},
@@ -201,7 +201,7 @@ def _coroutines_of(work: str, room: int, n: int) -> int:
 
 
 def _sum(n: int) -> int:
-    """What n items add up to, to each of which every stage has added one."""
+    """The sum of n items, to each of which every stage has added one."""
     return n * (n - 1) // 2 + STAGES * n
 
 
@@ -256,7 +256,7 @@ def _why(evidence: Evidence, lost: list[tuple[str, str]], untold: list[tuple[str
 
 
 def _elsewhere(times: Mapping[tuple[str, str], Figure]) -> Iterator[str]:
-    """What becomes of it where stages seldom hand over, and where they wait or compute."""
+    """How the ways compare where stages seldom hand over, and where they wait or compute."""
     for kind, ways, where in (
         (LIGHT, [THREADS], f"with room for {ROOM} items between stages, so that they seldom switch"),
         (WAITING, [THREADS, PROCESSES], "where stages wait"),

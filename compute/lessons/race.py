@@ -20,7 +20,7 @@ from kernels.definition import numba_is_here
 atomics: Any = None  # kernels.vectors.atomics, which needs numba: imported where it is compiled
 
 THREADS = 2
-RUN, LEAST = 0.01, 0.03  # of the lesson's time, and s, of one run: Python lets others in every 5 ms, and may lose some
+RUN, LEAST = 0.01, 0.03  # of the lesson's time, and s at least, for one run: Python switches threads every 5 ms
 PLAIN, CALL, LOCK, ATOMIC = "+=", "through a call", "with a lock", "atomic add, compiled"
 GUARDED = LOCK, ATOMIC
 
@@ -83,7 +83,7 @@ def measure(setting: Setting) -> Evidence:
 
 
 def _counted(add_all: Callable[[Counter, int], None], times: int) -> int:
-    """What the counter holds when every thread has added that often."""
+    """The counter after every thread has added that often."""
     counter = Counter()
     _by_threads(lambda: add_all(counter, times))
     return counter.value
@@ -103,7 +103,7 @@ def _by_threads(work: Callable[[], None]) -> None:
         work()
 
     threads = [threading.Thread(target=begin) for _ in range(THREADS)]
-    with interrupts.put_off():  # they end within moments, and none must be left when this does
+    with interrupts.put_off():  # the threads end within moments, and none may be left behind
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -138,7 +138,7 @@ def judge(evidence: Evidence) -> Judgement:
 
 
 def _share(name: str, evidence: Evidence) -> Figure:
-    """The share of all updates that were lost: counted, so it has no interval."""
+    """The share of all updates that were lost. It was counted, so it has no interval."""
     counts = evidence["lost"][name]
     return Figure(f"{name}: updates lost", sum(counts) / (evidence["updates"][name] * len(counts)), "%")
 

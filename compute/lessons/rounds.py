@@ -1,4 +1,4 @@
-"""Several ways of doing the same, timed: each once a round in shuffled order, and ratios of those rounds."""
+"""Several ways of doing the same, timed: each once a round, in shuffled order; and figures made of the rounds."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from compute.scaling import statistics
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.words import percent
 
-FEWEST = statistics.FEWEST_ROUNDS  # below it a median has no interval
-MOST = 25  # rounds: a lesson wants to be short, and its effects are large
-SECONDS_OF_A_WAY = 0.02  # that one timed call is to take at least, where its size can be chosen
-TIMES, PATIENCE = 3, 30.0  # of the setting's seconds, and s at least, after which a round is not begun any more
+FEWEST = statistics.FEWEST_ROUNDS  # with fewer a median has no interval
+MOST = 25  # rounds: a lesson should be short, and its effects are large
+SECONDS_OF_A_WAY = 0.02  # of one timed call, at least, where its size can be chosen
+TIMES, PATIENCE = 3, 30.0  # times the setting's seconds, and s at least: after that no further round begins
 TRIES = 3  # calls of each size that `enough` tries
-CROWDED = 0.2  # of the time of a thread that computes, in a queue for a CPU: others then decide what speedups say
-LOOK = 0.1  # s for which one is watched: a queue is a few milliseconds long
+CROWDED = 0.2  # of its time a computing thread queues for a CPU: with more, others decide what speedups show
+LOOK = 0.1  # s for which such a thread is watched: a wait in the queue takes a few milliseconds
 
 
 def in_rounds(
@@ -38,11 +38,12 @@ def in_rounds(
 ) -> dict[str, list[float]]:
     """The seconds of each way, by round: `{"threads": [0.1, …], …}`. Each way is called once untimed before.
 
-    share: of the setting's seconds that this may take; FEWEST rounds are made in any case, unless a busy machine takes
-    TIMES as long for them: then they have no intervals, and nothing can be told. answer: what every call has
-    to return, where it is not None; answers: that of each way, where they differ. A WrongAnswer, before anything is
-    told, where one does not. tells: what a call returns are the seconds themselves, such as those of a wait that only
-    it sees.
+    share:   the part of the setting's seconds that this may take. At least FEWEST rounds are made, unless a busy
+             machine takes TIMES as long for them. Figures then have no intervals, and nothing can be told.
+    answer:  what every call must return, if it is not None.
+    answers: that of each way, where they differ.
+    tells:   whether a call returns the seconds itself, such as those of a wait that only it can see.
+    WrongAnswer where a call returns something else.
     """
     deadline = time.perf_counter() + share * setting.seconds
     given_up = time.perf_counter() + max(TIMES * setting.seconds, PATIENCE)
@@ -54,7 +55,7 @@ def in_rounds(
     order, shuffle, latest = list(ways), random.Random(0), 0.0
     was_enabled = gc.isenabled()
     gc.collect()
-    gc.disable()  # a collection in the middle of one way would be its figure
+    gc.disable()  # a collection would count for the way in which it happens
     try:
         for done in range(most):
             began = time.perf_counter()
@@ -87,7 +88,7 @@ def _check(name: str, value: object, answer: Any) -> None:
 
 
 def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
-    """How many times as long `above` took as `below`, from rounds that pair: how much faster `below` is."""
+    """How many times as long `above` took as `below`, from the rounds' own ratios: how much faster `below` is."""
     value, interval = statistics.paired_ratio(above, below)
     return Figure(name, value, "×", interval)
 
@@ -108,10 +109,10 @@ def is_above(figure: Figure, limit: float) -> bool | None:
 
 
 def enough(run: Callable[[int], object], size: int = 1, seconds: float = SECONDS_OF_A_WAY, most: int = 2**40) -> int:
-    """A size from which on run(size) takes about so many seconds: doubled, and in proportion when it is near.
+    """A size at which run(size) takes about so many seconds. Sizes double until it is near, then grow in proportion.
 
-    It is called once untimed before: what a first call imports, compiles or wakes would be taken for work. Of each size
-    the quickest of a few calls counts: one that others held up would be taken for a large one.
+    The first call is not timed, as it may import, compile or wake something. Of each size the quickest of a few calls
+    counts, as others may delay one.
     """
     run(size)
     while True:
@@ -131,9 +132,9 @@ def _seconds_of(run: Callable[[int], object], size: int) -> float:
 
 
 def awaited(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    """What `await coroutine(*args)` gives, on an event loop of its own: in a notebook, too, where one is running.
+    """The value of `await coroutine(*args)` on an event loop of its own, in a notebook as well.
 
-    A Ctrl-C is raised when it has ended, so it is for what is short: cut off, asyncio.run may leave its loop open.
+    A Ctrl-C is raised when it has ended, so it is for short ones. Interrupted, asyncio.run may leave its loop open.
     """
     with interrupts.put_off():
         [value] = off_the_loop(lambda: [asyncio.run(coroutine(*args))])
@@ -141,10 +142,10 @@ def awaited(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> A
 
 
 def crowding() -> float:
-    """The share of its time for which a thread that computes queues for a CPU that others have, at this moment.
+    """The share of its time for which a computing thread now queues for a CPU that others have; 0.0 where unknown.
 
-    Beside many others, more threads get more of the CPUs than one does, side by side or not, and no interval tells.
-    0.0 where the system does not tell.
+    Beside many others, several threads get more of the CPUs than one does, even if they take turns. No interval shows
+    that.
     """
     began, queued = time.perf_counter(), usage.queued()
     while (took := time.perf_counter() - began) < LOOK:
@@ -153,7 +154,7 @@ def crowding() -> float:
 
 
 def noting_crowds(measure: Callable[[Setting], Evidence]) -> Callable[[Setting], Evidence]:
-    """A lesson's `measure` whose evidence has "crowded", too: the worse of two looks, before it and after it."""
+    """A lesson's `measure` that adds "crowded" to the evidence: `crowding` before or after, whichever is more."""
 
     @functools.wraps(measure)
     def measured(setting: Setting) -> Evidence:
@@ -165,7 +166,7 @@ def noting_crowds(measure: Callable[[Setting], Evidence]) -> Callable[[Setting],
 
 
 def too_crowded(share: float) -> str | None:
-    """Why a machine so crowded cannot refute a statement; None where it is not."""
+    """Why measurements on such a crowded machine cannot refute a statement; None where it is not crowded."""
     if share <= CROWDED:
         return None
     return (

@@ -18,11 +18,13 @@ from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture,
 from compute.lessons.rounds import FEWEST, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import words
 
-SIZES = 1_000, 32_000, 1_000_000, 16_000_000, 256_000_000  # bytes: from a message to more than any cache holds
+SIZES = 1_000, 32_000, 1_000_000, 16_000_000, 256_000_000  # bytes: from a message to more than any cache
 SAMPLE = 0.005  # s of one timed call at least, of a lesson of ten seconds
-SETTING_UP = 0.2  # of a lesson's time: an array whose pages the system has to find first may take longer than that
-GROWS = 3.0  # times: a hand-over that takes so much longer for more data depends on how much it is
-TELLING = 1_000_000  # bytes from which on copying is no longer lost in what waking a process takes
+SETTING_UP = (
+    0.2  # of a lesson's time: an array is left out if making it takes longer, as the system has to find its pages
+)
+GROWS = 3.0  # times as long for the largest size as for the least: then handing over depends on the amount of data
+TELLING = 1_000_000  # bytes: copying fewer takes less than waking a process does
 
 
 @noting_crowds
@@ -32,7 +34,7 @@ def measure(setting: Setting) -> Evidence:
         try:
             return _measured(setting, stack)
         except BaseException as error:
-            traceback.clear_frames(error.__traceback__)  # which hold arrays in memory that is about to be unmapped
+            traceback.clear_frames(error.__traceback__)  # they refer to arrays in memory that is about to be unmapped
             raise
 
 
@@ -67,7 +69,7 @@ def _measured(setting: Setting, stack: ExitStack) -> Evidence:
 
 
 class _Trials:
-    """The hand-overs that a lesson has the time for: each way at each size, tried before it is timed."""
+    """The hand-overs that a lesson has time for: each way at each size is tried before it is timed."""
 
     def __init__(self, budget: float) -> None:
         self.ways: dict[str, Callable[[], object]] = {}
@@ -82,18 +84,18 @@ class _Trials:
         return time.perf_counter() - self._began
 
     def too_long(self, way: str, size: int) -> str | None:
-        """Why there is no time for it, if what takes long grows as the size does."""
-        if way not in self._latest or size <= TELLING:  # without these there would be nothing to judge
+        """Why there is no time for it, if its time grows with the size; None where there is."""
+        if way not in self._latest or size <= TELLING:  # these are always measured: the judgement needs them
             return None
         before, setting_up, took = self._latest[way]
         set_up, one = setting_up * size / before, took * size / before
-        rounds = (self._round + one) * (FEWEST + 1)  # one warms up
+        rounds = (self._round + one) * (FEWEST + 1)  # one of them only warms up
         if self.spent + set_up + 2 * one + rounds > self._budget or set_up > SETTING_UP * self._budget:
             return "the lesson has no time for it"
         return None
 
     def add(self, way: str, size: int, batch: Callable[[int], object], setting_up: float, sample: float) -> None:
-        """Try it, and have it timed."""
+        """Try it, and add it to what is timed."""
         batch(1)
         began = time.perf_counter()
         batch(1)
@@ -128,7 +130,7 @@ def judge(evidence: Evidence) -> Judgement:
 
 
 def _sizes(measured: Mapping[str, Mapping[int, Any]]) -> tuple[int, int]:
-    """The least and the largest size at which both a thread and a pipe were measured; 0 where none."""
+    """The smallest and the largest size at which both a thread and a pipe were measured; 0 where there is none."""
     both = measured.get(THREAD, {}).keys() & measured.get(PIPE, {}).keys()
     return min(both, default=0), max(both, default=0)
 

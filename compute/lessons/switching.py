@@ -1,4 +1,4 @@
-"""Lesson 6: what it costs to hand over, and to have somebody to hand over to."""
+"""Lesson 6: what a switch between coroutines, threads, processes costs, and how much memory each takes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ try:
 except ImportError:  # Windows
     resource = None
 
-RUN = 0.03  # s of one run: thousands of switches, beside which the call is nothing
+RUN = 0.03  # s of one run: thousands of switches, so that the call itself does not count
 TOKEN = b"x"
-OF_THE_SYSTEM = 0.1  # the system's switches for a handover: at 1 it makes each of them; below this it makes none
-TWICE = 1.5  # of its switches for a handover: more than one takes
-# How many of each people have, whose memory is told.
+OF_THE_SYSTEM = 0.1  # the system's switches per handover: with fewer, the system has no part in handing over
+TWICE = 1.5  # the system's switches per handover: with more, each handover takes two of them
+# How many of each a program may have: the memory of so many is shown.
 MANY = {"coroutine": 10_000, "thread": 1000, "process": 100}
 
 
@@ -57,7 +57,7 @@ async def hand_over_by_await(turns):
 
 @dataclass(frozen=True)
 class Partner:
-    """Somebody who answers each token; id: of its thread or process, as the system knows it."""
+    """The other side, which answers each token. id: that of its thread or process in the system."""
 
     get: Callable[[], bytes]
     put: Callable[[bytes], Any]
@@ -90,7 +90,7 @@ def a_process() -> Iterator[Partner]:
 
 @noting_crowds
 def measure(setting: Setting) -> Evidence:
-    """Seconds of a switch, by round; the system's switches for one; bytes for one of each."""
+    """Seconds of a switch, by round; how often the system switched for it; how many bytes one of each takes."""
     missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         runs: dict[str, Callable[[int], Any]] = {"coroutines": _two_coroutines}
@@ -128,14 +128,14 @@ def _two_coroutines(turns: int) -> bytes:
 
 
 def _places() -> dict[str, int | None]:
-    """Where two take turns: wherever the system puts them, and both on one CPU, where there are others."""
+    """The CPU that both sides are pinned to, by name: none, and one CPU for both where there are several."""
     cpus = machine.allowed_cpus()
     return {"": None} | ({", on one CPU": cpus[-1]} if len(cpus) > 1 and hasattr(os, "sched_setaffinity") else {})
 
 
 def _with(partner: Partner, cpu: int | None) -> Callable[[int], bytes]:
-    """What hands over to a partner so many times, and is itself where that is."""
-    hand_over(partner.get, partner.put, 1)  # a process has to start
+    """A function that hands over to a partner `turns` times, with both pinned to that CPU."""
+    hand_over(partner.get, partner.put, 1)  # the first one waits until a process has started
     if cpu is not None:
         usage.pin_to(cpu, partner.id)
 
@@ -148,7 +148,7 @@ def _with(partner: Partner, cpu: int | None) -> Callable[[int], bytes]:
 
 
 def _system_switches(run: Callable[[], Any], turns: int, child: int | None) -> float | None:
-    """How often the system switched, for each handover of a run; None where it does not tell."""
+    """How often the system switched threads, per handover of a run; None where it does not tell."""
     if resource is None:
         return None
 

@@ -1,4 +1,4 @@
-"""Lessons as text: statement, whether it holds here, what was found, a picture of characters, the code. Pure."""
+"""A Course as text: statement, whether it holds here, what was found, a picture of characters, the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compute.texts import shown, visible
 BAR = 30  # characters of the longest bar
 PARTS = " ▏▎▍▌▋▊▉█"  # eighths of a character
 STYLES = {HOLDS: "green", FAILS: "bold red"}
-MOST_ROWS = 24  # of a picture: curves with more places are thinned out
+MOST_ROWS = 24  # of a picture: of curves with more places some are left out
 
 
 def render(course: Course, width: int = 80) -> str:
@@ -32,7 +32,7 @@ def render(course: Course, width: int = 80) -> str:
 
 
 def show(experiments: Sequence[Experiment], console: Console) -> None:
-    """Print one lesson, held in one interpreter or in several, to a rich console."""
+    """Print one lesson, run in one interpreter or in several, to a rich console."""
     lesson, several = experiments[0].lesson, len(experiments) > 1
     _fold(console, Text(f"{lesson.number}  {lesson.title}", "bold"))
     _fold(console, Text(lesson.statement), indent=3)
@@ -161,7 +161,7 @@ def _place(picture: Picture, k: int) -> str:
 
 
 def _length(value: float, values: Sequence[float], logarithmic: bool) -> float:
-    """The share of the longest bar; on a logarithmic axis the least value still has a tenth of it."""
+    """A bar's share of the longest one. On a logarithmic axis the least value still has a tenth."""
     most = max(values)
     if not logarithmic:
         return max(value, 0.0) / most if most > 0 else 0.0

@@ -23,10 +23,10 @@ from compute.scaling.words import ratio as in_digits
 from compute.scaling.words import seconds as in_words
 
 WAITS = 100
-WAIT = 0.01  # s of one: a server that is not far away
-PART = 1000  # of a lesson's time, which one wait may be: those one after the other then leave room for six rounds
-PROCESSES = 10  # each is an interpreter of its own, of 30 MB and more: of these, nobody has a hundred
-NEAR = 0.5  # of N-fold: below it, something else than waiting holds the lanes
+WAIT = 0.01  # s of one wait, as for a server in the same town
+PART = 1000  # one wait takes at most a thousandth of a lesson's time: a hundred in a row then fit six times
+PROCESSES = 10  # each is an interpreter of 30 MB or more, so few programs have a hundred
+NEAR = 0.5  # of N-fold: with less, something else than waiting limits the lanes
 SERIAL = "one after the other"
 LANES = {"threads", "coroutines"}  # many in one process
 
@@ -67,7 +67,7 @@ def measure(setting: Setting) -> Evidence:
         "wait": delays[0],
         "lanes": {name: lanes[name] for name in pools},
         "samples": samples,
-        "cpu": {name: used[1:] for name, used in cpu.items()},  # the first one warmed up
+        "cpu": {name: used[1:] for name, used in cpu.items()},  # the first round only warmed up
         "missing": missing,
     }
 
@@ -82,7 +82,7 @@ def judge(evidence: Evidence) -> Judgement:
     near = {name: is_above(figure, NEAR * lanes[name]) for name, figure in overlaps.items()}
     far = [name for name, is_near in near.items() if is_near is False]
     untold = [name for name, is_near in near.items() if is_near is None]
-    is_short = evidence["wait"] < WAIT  # handing over may then take longer than waiting
+    is_short = evidence["wait"] < WAIT  # then handing over may take longer than waiting
     crowd = too_crowded(evidence["crowded"]) if far or untold else None
     took = seconds(f"{WAITS} waits {SERIAL}", samples[SERIAL])
     fast = listed([f"{_of(name, lanes[name])} {in_digits(f.value)}" for name, f in overlaps.items()])
@@ -101,7 +101,7 @@ def _of(name: str, count: int) -> str:
 
 
 def _needed(evidence: Evidence) -> list[Figure]:
-    """CPU seconds for one wait, by the lanes of this process."""
+    """CPU seconds per wait, for lanes of this process."""
     return [
         seconds(f"{_of(name, evidence['lanes'][name])}: CPU for a wait", evidence["cpu"][name], WAITS)
         for name in ("threads", "coroutines")

@@ -102,7 +102,7 @@ def one_line(err: str) -> str:
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(line, told, capsys, monkeypatch):
-    monkeypatch.setattr("compute.lessons.conduct.hold", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("compute.lessons.conduct.run_lesson", lambda *_: pytest.fail("measured"))
     assert main(["lessons", *line.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -122,7 +122,7 @@ def test_an_interpreter_that_cannot_hold_lessons_is_refused_with_what_it_lacks(c
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_the_list_has_every_lesson_and_holds_none(capsys, monkeypatch, columns):
-    monkeypatch.setattr("compute.lessons.conduct.hold", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("compute.lessons.conduct.run_lesson", lambda *_: pytest.fail("measured"))
     monkeypatch.setattr("compute.cli.terminal.width", lambda: columns)
     assert main(["lessons", "--list"]) == 0
     out = capsys.readouterr().out

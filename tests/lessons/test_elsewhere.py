@@ -68,7 +68,7 @@ def script(folder: Path, text: str) -> str:
 def test_a_lesson_is_measured_by_the_other_interpreter(other):
     there = Interpreter.of(other)
     assert os.path.samefile(Path(there.told["path"]).parent, Path(other).parent)
-    held = there.hold(race.LESSON, Setting(1.0))
+    held = there.run(race.LESSON, Setting(1.0))
     assert held.unavailable is None
     assert held.python == there.told
     assert set(held.evidence) == {"gil", "cpus", "updates", "lost", "samples"}
@@ -84,7 +84,7 @@ def test_whatever_interpreters_are_here_hold_lessons_or_say_why_not(minor):
         there = Interpreter.of(path)
     except ValueError as error:
         pytest.skip(str(error))
-    held = there.hold(race.LESSON, Setting(1.0))
+    held = there.run(race.LESSON, Setting(1.0))
     assert held.judgement.word != FAILS
 
 
@@ -267,7 +267,7 @@ def test_the_command_line_refuses_before_it_measures(capsys):
 def test_a_lesson_that_fails_there_was_not_measured(other):
     there = Interpreter.of(other)
     missing = Lesson(99, "none", "", "", (), race.measure, race.judge)
-    held = there.hold(missing, Setting(1.0))
+    held = there.run(missing, Setting(1.0))
     assert held.python == there.told
     assert held.judgement.word == UNTOLD
     assert held.judgement.why.startswith("ValueError: there is no lesson '99'")
@@ -277,7 +277,7 @@ def test_one_that_takes_too_long_is_ended(other, monkeypatch, no_leaks):
     there = Interpreter.of(other)
     monkeypatch.setattr(elsewhere, "LONGEST", 0.1)
     monkeypatch.setattr(elsewhere, "TIMES", 0)
-    held = there.hold(race.LESSON, Setting(100.0))
+    held = there.run(race.LESSON, Setting(100.0))
     assert held.judgement.word == UNTOLD
     assert held.judgement.why == "it has not answered within 0.1 s"
 
@@ -286,7 +286,7 @@ def test_a_long_lesson_has_the_time_that_it_asks_for(other, monkeypatch):
     there, asked = Interpreter.of(other), []
     told = {"evidence": {}, "python": there.told, "seconds": 0.0, "unavailable": "nobody measured"}
     monkeypatch.setattr(elsewhere, "_answer", lambda path, words, timeout: asked.append(timeout) or told)
-    there.hold(race.LESSON, Setting(900.0))
+    there.run(race.LESSON, Setting(900.0))
     assert asked[0] > 900
 
 
@@ -294,7 +294,7 @@ def test_a_task_of_the_current_folder_is_found_there(other, tmp_path, monkeypatc
     (tmp_path / "tasks_of_mine.py").write_text("def work():\n    return sum(range(10_000))\n")
     monkeypatch.chdir(tmp_path)
     task = Task("tasks_of_mine:work", lambda: None)
-    held = Interpreter.of(other).hold(kinds.LESSON, Setting(0.5, task=task))
+    held = Interpreter.of(other).run(kinds.LESSON, Setting(0.5, task=task))
     assert held.unavailable is None
     assert held.evidence["own"]["name"] == "tasks_of_mine:work"
 
@@ -304,7 +304,7 @@ def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        there.hold(race.LESSON, Setting(100.0))
+        there.run(race.LESSON, Setting(100.0))
     timer.join()
 
 

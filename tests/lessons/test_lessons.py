@@ -238,7 +238,7 @@ def test_a_task_goes_to_the_lessons_that_take_one():
     task = as_task(lambda: 1)
     for takes in (True, False):
         lesson = Lesson(7, "x", "X", "X.", (add,), measured_nothing, judged(True), takes_task=takes)
-        assert conduct.hold(lesson, Setting(1.0, task=task)).evidence == {"task": task if takes else None}
+        assert conduct.run_lesson(lesson, Setting(1.0, task=task)).evidence == {"task": task if takes else None}
 
 
 def test_neither_a_first_call_nor_one_that_was_held_up_is_taken_for_work(monkeypatch):

@@ -85,7 +85,7 @@ def test_without_a_compiler_the_atomic_add_is_said_to_be_missing() -> None:
 
 def test_two_real_threads_lose_updates_and_no_guarded_one() -> None:
     for _ in range(TRIES):
-        held = conduct.hold(race.LESSON, Setting(1.0))
+        held = conduct.run_lesson(race.LESSON, Setting(1.0))
         lost = held.evidence["lost"]
         if sum(lost[CALL]):
             break

@@ -115,7 +115,7 @@ def test_what_was_left_out_is_told_with_its_reason() -> None:
 
 
 def test_real_hand_overs_in_their_order() -> None:
-    held = conduct.hold(space.LESSON, Setting(2.0))
+    held = conduct.run_lesson(space.LESSON, Setting(2.0))
     took = {way: {size: median(each) for size, each in by.items()} for way, by in held.evidence["seconds"].items()}
     assert set(took) == set(WAYS)
     assert took[PIPE]["1000000"] > 3 * took[COROUTINE]["1000000"]
@@ -154,7 +154,7 @@ def test_a_ctrl_c_leaves_nothing(no_leaks, after: float) -> None:
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            conduct.hold(space.LESSON, Setting(30.0))
+            conduct.run_lesson(space.LESSON, Setting(30.0))
     finally:
         timer.join()
 
@@ -162,7 +162,7 @@ def test_a_ctrl_c_leaves_nothing(no_leaks, after: float) -> None:
 def test_what_arrives_wrong_is_an_error(no_leaks, monkeypatch) -> None:
     monkeypatch.setattr(handing, "_mark", lambda array: (-1, -2, -3))
     with pytest.raises(WrongAnswer, match=r"arrived where \(-1, -2, -3\) was handed over"):
-        conduct.hold(space.LESSON, Setting(1.0))
+        conduct.run_lesson(space.LESSON, Setting(1.0))
 
 
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
