@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos programs docs clean
+.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos fuzz programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -89,6 +89,11 @@ $(DEV): $(READY)
 # CPUs that have other work as well; its table is kept in bench/results. `tests/chaos.py --runs 100` is the short form.
 chaos: $(DEV)
 	$(BIN)/python tests/chaos.py
+
+# Files and words at random, for whatever reads them: results, benchmarks, cache entries, the command line. Ten minutes;
+# the tests have a short form of it. NFOLD_FUZZ_CASE runs again the case that a failure names.
+fuzz: $(DEV)
+	NFOLD_FUZZ_SECONDS=600 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -o timeout=3600 -rP tests/fuzz
 
 # Real gunicorn, uWSGI, celery, notebooks and schedulers' ways. Ten minutes.
 programs: $(DEV)

@@ -137,14 +137,13 @@ def _opened(path: str) -> int:
 
 def read(path: StrPath, most: int) -> bytes:
     """What a file, a pipe or a device holds. OSError where that is more than `most` bytes, or nobody writes to it."""
-    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as stream:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as stream:
         if _AT_ONCE:
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                (written := select.poll()).register(descriptor, select.POLLIN)
+            if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+                (written := select.poll()).register(stream, select.POLLIN)
                 if not written.poll(1000 * READER):
                     raise OSError(errno.ENXIO, "nobody writes to this pipe")
-            os.set_blocking(descriptor, True)
+            os.set_blocking(stream.fileno(), True)
         data = stream.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {in_bytes(most)}")
