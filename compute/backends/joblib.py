@@ -91,7 +91,7 @@ class LokyPool(Pool):
         """Replace a broken executor by a new one."""
         # If an interrupt cut it off, loky would leave semaphores in /dev/shm, and its threads would print warnings.
         with interrupts.put_off(), host_program.able_to_start_processes():
-            from joblib.externals.loky import ProcessPoolExecutor
+            from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
             self._shut_down()
             self._caller.forget()
@@ -109,6 +109,8 @@ class LokyPool(Pool):
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
                 caller.import_numba()  # while they start
                 arrived |= {task.result() for task in tasks}
+            # loky would register its exit handler once more for each executor: what it looks at stays None.
+            process_executor.process_pool_executor_at_exit = True
             # loky waits for the end of a pipe, which a process that a body forks would hold open.
             for process in list(self._executor._processes.values()):
                 children.tell_by_pidfd(process)

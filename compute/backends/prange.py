@@ -24,6 +24,7 @@ from compute.lanes.loop import (
     source_of,
 )
 from compute.traits import Traits
+from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
 from kernels.definition.kernel_class import checks
 
@@ -107,10 +108,9 @@ class PrangePool(Pool):
             raise ValueError(lack)
         self._set_threads = numba.set_num_threads
         self._lines = line_of(np.arange(self.workers))
-        self._regions: dict[int, tuple[Callable[..., int], Callable[..., None]]] = {}
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        region = self._region(job.kernel)
+        region = _region_of(job.kernel)
         states = np.full(job.lanes, SLICE_OVER)
         for lane in range(job.lanes):
             mark_worker(job, lane)
@@ -125,15 +125,21 @@ class PrangePool(Pool):
             return [run_again(job, failed)]
         return [Outcome(lane) for lane in range(job.lanes)]
 
-    def _region(self, kernel: Kernel) -> Callable[..., Any]:
-        from kernels.compilation.compiler import compiled
 
-        source = source_of(kernel)
-        if id(source) not in self._regions:
-            self._regions[id(source)] = source, make_region(source)
-        checked = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
-        region: Callable[..., Any] = compiled(self._regions[id(source)][1], parallel=True, **checked)
-        return region
+def _region_of(kernel: Kernel) -> Callable[..., Any]:
+    """The compiled region of a kernel: all pools have the same one, as it does not depend on the number of lanes."""
+    from kernels.compilation.compiler import compiled
+
+    source = source_of(kernel)
+    known = _regions.get(id(source))
+    if known is None:  # an entry holds its source, so that no other object gets its id
+        known = _regions[id(source)] = source, make_region(source)
+    checked = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
+    region: Callable[..., Any] = compiled(known[1], parallel=True, **checked)
+    return region
+
+
+_regions: Bounded[int, tuple[Callable[..., int], Callable[..., None]]] = Bounded(MADE)
 
 
 def make_region(lane: Callable[..., int]) -> Callable[..., None]:

@@ -29,7 +29,8 @@ from kernels.definition.kernel_class import checks
 PARENT_CHECK = 0.5  # s between two checks whether the parent lives, on systems that do not signal its death
 
 
-_segments: dict[tuple[int, int], Segment] = {}
+_segments: dict[tuple[int, int], Segment] = {}  # in the order in which messages have named them last
+SEGMENTS = 64  # segments that stay mapped after their message: an arena has some thirty, and each code has one
 _loaded: dict[bytes, Callable[..., int]] = {}
 _patching_digests: list[bytes] = []  # the loaded code that is patching (see carrier.py), if there is one
 _jobs: dict[bytes, Job] = {}  # by the latest messages: a run that is repeated sends the same one
@@ -57,16 +58,15 @@ def _job_in(message: bytes, me: int) -> Job:
 
 
 def _opened(message: bytes, me: int) -> Job:
-    """The job in a message. Jobs are forgotten when a segment is gone, or when there are too many."""
+    """The job in a message. Jobs are forgotten when a segment is released, or when there are too many."""
     began = time.perf_counter_ns()
     digest, where, gone, positions, read_only, items, plain, place, settings = Message(*pickle.loads(message))
     by_value = ByValue(*plain)
     if place is not None and host_program.move_to(place):
         _jobs.clear()  # these jobs assume the old folder
-    if gone or len(_jobs) == JOBS:
+    if len(_jobs) == JOBS:
         _jobs.clear()
-    for serial in gone:
-        _segments.pop(serial, None)
+    _release(gone)
     serials = {ArrayRef(*items[k]).serial for k in positions}
     for k in positions:
         items[k] = ArrayRef(*items[k]).open(_segments)
@@ -129,10 +129,20 @@ def prepare(gone: Sequence[Any], is_patching: bool, place: host_program.Place | 
         _jobs.clear()  # these jobs assume the old folder
     if is_patching:
         _forget_patching()
-    if gone:
-        _jobs.clear()
-    for serial in gone:
-        _segments.pop(serial, None)
+    _release(gone)
+
+
+def _release(gone: Sequence[Any]) -> None:
+    """Unmap segments that are gone, and those that messages have not named for longest.
+
+    A worker that is not sent a run (loky gives tasks to any worker, and a run of few chunks needs few) does not hear
+    what is gone. It would keep a descriptor and a mapping of each, for ever.
+    """
+    unmapped = [_segments.pop(serial, None) for serial in gone]
+    while len(_segments) > SEGMENTS:
+        unmapped.append(_segments.pop(next(iter(_segments))))
+    if unmapped:
+        _jobs.clear()  # they hold arrays in them
 
 
 def _forget_patching() -> None:

@@ -346,12 +346,12 @@ class ArrayRef(NamedTuple):
     dtype: Any
 
     def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
-        """The array, by the process's table of segments, into which its segment is mapped if need be."""
-        if self.serial not in segments:
-            segments[self.serial] = attach_segment(self.address, self.segment_size, self.serial)
-        return np.ndarray(
-            self.shape, self.dtype, np.frombuffer(segments[self.serial], np.uint8), self.offset, self.strides
-        )
+        """The array, by the process's table of segments, into which its segment is mapped if need be; as its last."""
+        segment = segments.pop(self.serial, None)
+        if segment is None:
+            segment = attach_segment(self.address, self.segment_size, self.serial)
+        segments[self.serial] = segment
+        return np.ndarray(self.shape, self.dtype, np.frombuffer(segment, np.uint8), self.offset, self.strides)
 
 
 # What is between an array and its memory: other arrays, and objects of as_strided and sliding_window_view.
