@@ -20,11 +20,13 @@ from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, lane_of, run_lane
 from compute.memory.arena import Arena
+from compute.memory.spool import ROW
 from compute.progress import Tell, Teller, teller_of
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import Plan, surrounded
+from kernels.vectors.memory import SMALL
 
 # For a chunk whose worker dies. After one death it is retried; after three it is assumed to be the cause.
 ATTEMPTS = 3
@@ -211,17 +213,37 @@ def _execute_plan(
 def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     """Put a plan's arrays where the pool's lanes see them, and lay out the control array."""
     arena = pool.arena
+    check_room(kernel, plan, pool.workers, arena)
     if plan.dtype is object:
         plan = pool.packed(kernel, plan)
     inputs = _placed(arena, plan.inputs)
     # Where a worker may die, out must not be an input too: a chunk that is run again would read what it wrote.
-    if plan.out is not None and not (arena.sees(plan.out) and (arena.kind == "heap" or not plan.overwrites_an_input)):
+    target = plan.target
+    if target is not None and not (arena.sees(target) and (arena.kind == "heap" or not plan.overwrites_an_input)):
         out = arena.empty(kernel.output_shape(plan), plan.dtype)
     else:
         out = kernel.allocate(plan, arena.empty)
     words = arena.empty(ControlArray.length(pool.workers, plan.chunks), np.int64)
     ControlArray(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
     return Job(kernel, lane_of(kernel, pool.workers), words, out, guarded(inputs, kernel.inout))
+
+
+def check_room(kernel: Kernel, plan: Plan, lanes: int, arena: Arena) -> None:
+    """MemoryError where a run's arrays do not fit together into what is free, before the first of them is made.
+
+    They are the output, the control array and copies of the inputs that the lanes do not see.
+    """
+    control = 8 * ControlArray.length(lanes, plan.chunks)
+    arrays = [x for x in plan.inputs if isinstance(x, np.ndarray)] if arena.kind != "heap" else []
+    output = kernel.output_bytes(plan)
+    if plan.dtype is object and arena.kind != "heap":
+        output *= ROW  # results come back in rows of words
+    if output + control + sum(x.nbytes for x in arrays) < SMALL:
+        return  # nearly always, and in a microsecond
+    if output and plan.writes_into_out and plan.target is not None and arena.sees(plan.target):
+        output = 0
+    size = output + control + sum(arena.bytes_to_place(x) for x in arrays)
+    arena.check_room(size, "use a smaller size, or a larger grain" if control > size // 2 else "use a smaller size")
 
 
 def _placed(arena: Arena, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

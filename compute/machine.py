@@ -18,8 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path("/")
-UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page
+from kernels.vectors.memory import ROOT as ROOT
+from kernels.vectors.memory import groups as groups
+from kernels.vectors.memory import memory_available as memory_available
+from kernels.vectors.memory import memory_total as memory_total
+from kernels.vectors.memory import text as text
 
 
 def usable_cpus(root: Path = ROOT) -> int:
@@ -63,20 +66,6 @@ def cores(root: Path = ROOT) -> list[list[int]]:
         shared = text(topology / "core_cpus_list") or text(topology / "thread_siblings_list") or str(cpu)
         siblings.setdefault(shared, []).append(cpu)
     return list(siblings.values())
-
-
-def memory_available(root: Path = ROOT) -> int:
-    """Bytes that can still be allocated: what the system has, and what is left under each control group's limit."""
-    left = [_memory()[1]]
-    for version, folder in groups(root, "memory"):
-        limit = text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
-        used = text(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
-        if limit.isdecimal() and used.isdecimal() and int(limit) < UNLIMITED:
-            # The page cache counts as used, but what is not in use of it is given up on demand.
-            name = "inactive_file" if version == 2 else "total_inactive_file"
-            cache = re.search(rf"^{name} (\d+)$", text(folder / "memory.stat"), re.MULTILINE)
-            left.append(int(limit) - int(used) + (int(cache[1]) if cache else 0))
-    return max(0, min(left))
 
 
 def shared_memory_free(folder: Path = Path("/dev/shm")) -> int | None:
@@ -127,39 +116,6 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     }
 
 
-def groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
-    """(version, folder) of this process's control group for a controller, and of each of its ancestors."""
-    mounts = _mounts(root)
-    for line in text(root / "proc/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        version = 2 if number == "0" else 1
-        if version == 1 and controller not in controllers.split(","):
-            continue
-        top, seen_from = mounts.get(controller if version == 1 else "", (None, "/"))
-        if top is None:
-            top = root / "sys/fs/cgroup" / (controller if version == 1 else "")
-        # A container often sees only its own part of the tree, mounted as if it were the root.
-        inside = os.path.relpath(path, seen_from)
-        folder = top if inside.startswith("..") else top / inside
-        while folder != top:
-            yield version, folder
-            folder = folder.parent
-        yield version, top
-
-
-def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
-    """Controller ("" for version 2) -> (where it is mounted, which path of the hierarchy is seen there)."""
-    found: dict[str, tuple[Path, str]] = {}
-    for line in text(root / "proc/self/mountinfo").splitlines():
-        place, _, kind = line.partition(" - ")
-        fields, (system, _, options) = place.split(), (kind.split() + [""] * 3)[:3]
-        if system in ("cgroup", "cgroup2") and len(fields) > 4:
-            for name in options.split(",") if system == "cgroup" else [""]:
-                found.setdefault(name, (root / fields[4].lstrip("/"), fields[3]))
-    return found
-
-
 def _model(cpuinfo: str) -> str | None:
     """What /proc/cpuinfo calls the processor; on 64-bit Arm the numbers of its maker and of its kinds of cores."""
     for name in "model name", "uarch", "cpu":  # x86, RISC-V, POWER
@@ -184,23 +140,6 @@ def caches(root: Path) -> dict[str, int] | None:
     return sizes or None
 
 
-def _memory() -> tuple[int, int]:
-    """Bytes that the system has, and that it can still give."""
-    import psutil
-
-    try:
-        memory = psutil.virtual_memory()
-        return int(memory.total), int(memory.available)
-    except OSError:  # a sandbox without /proc; the system itself counts no cache as available
-        page = os.sysconf("SC_PAGE_SIZE")
-        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-
-
-def memory_total() -> int:
-    """Bytes that the system has."""
-    return _memory()[0]
-
-
 def version(distribution: str) -> str | None:
     import importlib.metadata  # a tenth of numpy's import time, for a report alone
 
@@ -208,11 +147,3 @@ def version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def text(path: Path) -> str:
-    """A small file's text without its last newline, or nothing where it cannot be read."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from compute import checking, dispatch
 from compute.backends import named
+from compute.backends.backend import Backend
 from compute.backends.threads import Threads
 from compute.dispatch import Result, as_kernel
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import inside_a_lane
+from compute.memory.arena import Arena
 from compute.progress import Progress
 from kernels.definition import Kernel
 
@@ -55,7 +57,9 @@ def run(
     if inside_a_lane():
         with InterruptWatch() as watch:
             return execute(dispatch.Nested(), kernel, args, kw, watch)
-    kernel.plan(*args, **kw)
+    plan = kernel.plan(*args, **kw)
+    if isinstance(backend, Backend):  # before its workers start, which may take a second
+        dispatch.check_room(kernel, plan, backend.workers, Arena("heap" if backend.traits.shares_memory else "shared"))
     own = {**({"check": True} if check else {}), **({} if progress is None else {"progress": progress})}
     with backend.open() as pool:
         result: Result = pool.run(kernel, *args, **own, **kw)

@@ -14,10 +14,11 @@ import numpy as np
 
 from compute import machine
 from compute.memory.ownership import Lending
-from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, check_memory, create_segment, segment_of
+from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, create_segment, segment_of
 from compute.memory.spool import Spool
 from kernels.definition import recycled
 from kernels.vectors.caches import empty
+from kernels.vectors.memory import check_memory, memory_available
 
 ALIGNED = 2**12  # bytes from which arrays begin at a cache line: smaller ones gain nothing, and aligning costs 20 us
 SMALL = 2**20  # bytes: a segment up to this size costs more to make than to keep
@@ -86,7 +87,7 @@ class Arena:
             return self.source.empty(shape, dtype)
         if self.kind == "heap" and not self._keeps:
             if size >= ALIGNED:
-                return recycled.empty(shape, dtype, beside, check_memory)
+                return recycled.empty(shape, dtype, beside)
             return np.empty(shape, dtype)
         array: Array = self._root(size)[:size].view(dtype).reshape(shape)
         return array
@@ -103,7 +104,6 @@ class Arena:
             else:
                 if self._keeps and self._is_short_of(size):
                     self._idle.clear()
-                check_memory(size)
                 segment = self._new(size)
             # Every view that numpy makes of this array refers to this very object: it is collected after the last view.
             root = _bytes_of(segment)
@@ -114,12 +114,22 @@ class Arena:
     def _new(self, size: int) -> Segment | HeapBlock:
         if self.kind == "heap":
             return HeapBlock(-(-size // PAGE) * PAGE)
+        check_memory(size)
         return create_segment(size, self.kind, self._folder, self._warned_errnos)
 
     def _is_short_of(self, size: int) -> bool:
         """Whether so much memory is not free: then kept segments are freed."""
         free = machine.shared_memory_free() if self.kind == "shared" else None
-        return size > min(machine.memory_available(), math.inf if free is None else free)
+        return size > min(memory_available(), math.inf if free is None else free)
+
+    def check_room(self, size: int, remedy: str) -> None:
+        """MemoryError where so many bytes are neither free nor kept idle, before any of them is touched."""
+        if self.source is not None:
+            return self.source.check_room(size, remedy)
+        with self._lock:
+            self._collect()
+            idle = sum(map(len, self._idle)) if self._idle else 0
+        check_memory(size, remedy, kept=idle)
 
     def spoil(self) -> None:
         """Overwrite all that is kept and not lent, so that the next run's output holds no answer of an earlier run."""
@@ -175,6 +185,13 @@ class Arena:
     def place(self, array: Array) -> Array:
         """The array itself where every lane can see it, else a copy."""
         return array if self.sees(array) else self.copy(array)
+
+    def bytes_to_place(self, array: Array) -> int:
+        """How much memory `place` takes."""
+        if self.sees(array):
+            return 0
+        lowest, reach = _lowest(array)
+        return min(reach, lowest.nbytes)
 
     def copy(self, array: Array) -> Array:
         """A copy that every lane can see: each element in memory is copied once, however often the array shows it.

@@ -32,9 +32,7 @@ from compute.lanes import interrupts
 from compute.memory import ownership
 from compute.memory.descriptors import File, with_more_files
 from compute.memory.ownership import Lending
-from kernels.definition import recycled
-
-recycled.available = lambda: machine.memory_available()  # which knows the limits of containers
+from kernels.vectors.memory import in_bytes
 
 ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
@@ -199,8 +197,8 @@ def _create(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[i
                 return _create_mapped(size, folder)
             warned_errnos.add(error.errno)
             if error.errno == errno.ENOSPC:
-                free = in_words(machine.shared_memory_free() or 0)
-                why = f"has {free} free and {in_words(size)} are needed"
+                free = in_bytes(machine.shared_memory_free() or 0)
+                why = f"has {free} free and {in_bytes(size)} are needed"
                 remedy = "a larger /dev/shm (docker run --shm-size) avoids it"
             else:
                 _unusable.add(error.errno)  # this does not change while the program runs
@@ -260,7 +258,7 @@ def _create_mapped(size: int, folder: str | None) -> Segment:
         os.unlink(path)
         if error.errno == errno.ENOSPC:
             raise MemoryError(
-                f"{in_words(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
+                f"{in_bytes(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
                 " or point TMPDIR at a larger disk"
             ) from None
         raise
@@ -379,23 +377,3 @@ def home_of(array: Array) -> Segment:
 def reference(array: Array) -> ArrayRef:
     """How another process finds this array. ValueError for one that lies in the heap."""
     return home_of(array).reference(array)
-
-
-def check_memory(size: int) -> None:
-    """MemoryError where `size` bytes are more than there are, before any of it is touched."""
-    if size < 2**24:  # for so little memory the check would cost too much
-        return
-    free = machine.memory_available()
-    if size > free:
-        recycled.give_back()
-        free = machine.memory_available()
-    if size > free:
-        raise MemoryError(f"{in_words(size)} are needed and {in_words(free)} are free; use a smaller size")
-
-
-def in_words(size: float) -> str:
-    """`1.5 GB`: a number of bytes, to three digits."""
-    unit = 0
-    while size >= 1000 and unit < 6:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {['bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'][unit]}"

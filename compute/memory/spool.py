@@ -36,7 +36,8 @@ from compute.lanes.errors import sendable
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import Lending
 from compute.memory.regions import Regions
-from compute.memory.segments import check_memory, in_words, is_open_to_others, new_name, open_by_name
+from compute.memory.segments import is_open_to_others, new_name, open_by_name
+from kernels.vectors.memory import check_memory, in_bytes
 
 LARGE = 2**16  # bytes from which a buffer is kept out of the pickle: below, a copy within it costs less
 MAPPED = 2**20  # bytes of a chunk's results from which they are mapped: below, copying costs less than a mapping
@@ -190,7 +191,7 @@ class Writer:
         header = np.array(sizes, np.int64).tobytes()
         starts, end = _places(len(header) + len(pickled), sizes)
         if end > self._stride:
-            raise MemoryError(f"a chunk's results take {in_words(end)}, and {in_words(self._stride)} are allowed")
+            raise MemoryError(f"a chunk's results take {in_bytes(end)}, and {in_bytes(self._stride)} are allowed")
         pieces: list[Any] = [header, pickled]
         last = len(header) + len(pickled)
         for start, size, buffer in zip(starts, sizes, buffers, strict=True):
@@ -213,7 +214,7 @@ class Writer:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             free = machine.shared_memory_free() if self._address.startswith(("/proc/", "shm:")) else None
-            space = "" if free is None else f" (/dev/shm has {in_words(free)} free)"
+            space = "" if free is None else f" (/dev/shm has {in_bytes(free)} free)"
             raise MemoryError(
                 f"the results of {self._name} do not fit into shared memory{space}; use a larger /dev/shm (docker run"
                 " --shm-size), run on threads, or have the function return less"

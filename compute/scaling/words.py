@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from kernels.vectors.memory import in_bytes as in_bytes
+
 STEPS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LEAST = 0.01  # of a speedup: below it digits say nothing more
@@ -19,15 +21,6 @@ def amount(value: float, unit: str) -> str:
     """`1.93 G iterations`"""
     factor, prefix = next((step for step in PREFIXES if value >= step[0] * 0.9995), (1.0, ""))
     return f"{three_digits(value / factor)} {prefix}{' ' if prefix and len(unit) > 4 else ''}{unit}".replace("  ", " ")
-
-
-def in_bytes(amount: float) -> str:
-    """An amount of memory as people say it: 2.4 PB."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"):
-        if amount < 999.5 or unit == "YB":
-            break
-        amount /= 1000
-    return f"{amount:.3g} {unit}"
 
 
 def ratio(value: float) -> str:

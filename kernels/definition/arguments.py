@@ -137,11 +137,7 @@ def _as_array(value: Any, name: str) -> Any:
         return value
     if kind is np.memmap:
         return value.view(np.ndarray)
-    if isinstance(value, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
-    if isinstance(value, np.ndarray):
-        own = "its own arithmetic" if isinstance(value, np.matrix) else "what it adds to an array"
-        raise ValueError(f"{name} is a {kind.__name__}, and {own} would be lost; pass np.asarray({name})")
+    check_subclass(value, name)
     if hasattr(value, "toarray"):
         raise ValueError(f"{name} is a sparse {kind.__name__}; pass {name}.toarray()")
     if not hasattr(value, "to_numpy"):
@@ -154,6 +150,15 @@ def _as_array(value: Any, name: str) -> Any:
             f" pass {name}.to_numpy(dtype=float)"
         )
     return array
+
+
+def check_subclass(value: Any, name: str) -> None:
+    """ValueError for an array of a subclass that is more than the elements: a mask, a unit, another product."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        own = "its own arithmetic" if isinstance(value, np.matrix) else "what it adds to an array"
+        raise ValueError(f"{name} is a {type(value).__name__}, and {own} would be lost; pass np.asarray({name})")
 
 
 def _is_array_like(value: Any) -> bool:
@@ -206,6 +211,58 @@ def _check_inout(plan: Plan, names: Sequence[str], inout: Sequence[int]) -> None
             if other != k and isinstance(y, np.ndarray) and np.may_share_memory(x, y):
                 shared = "out" if other < 0 else name_at(names, other)
                 raise ValueError(f"{name} is written to, and {shared} shares its memory; pass {name}.copy()")
+
+
+def as_out(out: Any) -> Array | None:
+    """The caller's `out=`, as numpy takes it: an array, alone or in a tuple of one. `checked_out` sees to the rest."""
+    if isinstance(out, tuple) and len(out) == 1:
+        out = out[0]
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
+    return out
+
+
+def checked_out(plan: Plan, shape: tuple[int, ...] | None) -> Array:
+    """The plan's `out`; ValueError or TypeError where it cannot take the result, or something of it would be passed by.
+
+    shape: the result's; None where only the value tells its shape and dtype.
+    """
+    out: Any = as_out(plan.out)
+    if isinstance(out, np.ma.MaskedArray):
+        raise ValueError("out is a masked array, and its mask would not be set; pass out.data, and set out.mask")
+    if type(out).__array_ufunc__ is not np.ndarray.__array_ufunc__:
+        raise ValueError(
+            f"out is a {type(out).__name__}, whose own arithmetic would be passed by; pass np.asarray(out)"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; pass a writeable array, such as out.copy()")
+    if shape is not None:
+        if out.shape != shape:
+            raise ValueError(f"out has shape {out.shape}, and the result has {shape}; use np.empty({shape})")
+        if not np.can_cast(plan.dtype, out.dtype, "same_kind"):
+            dtype = np.dtype(plan.dtype)
+            raise ValueError(f"out has dtype {out.dtype}, which cannot hold {dtype}; use np.empty({shape}, np.{dtype})")
+    if _shares_elements(out):
+        raise ValueError("out's elements share memory, so that one would overwrite another; pass out.copy()")
+    return out  # type: ignore[no-any-return]
+
+
+def _shares_elements(array: Array) -> bool:
+    """Whether two elements of one array lie in the same bytes, as in np.broadcast_to or overlapping windows."""
+    steps = sorted((abs(step), extent) for step, extent in zip(array.strides, array.shape, strict=True) if extent > 1)
+    reach = array.itemsize
+    for step, extent in steps:
+        if step < reach:
+            break
+        reach += step * (extent - 1)
+    else:
+        return False  # each axis steps over all that the ones before it span
+    if not array.size or any(step == 0 for step, _ in steps):
+        return bool(array.size)
+    places = np.zeros(1, np.int64)
+    for step, extent in steps:
+        places = np.add.outer(places, step * np.arange(extent)).ravel()
+    return bool((np.diff(np.sort(places)) < array.itemsize).any())
 
 
 def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int]) -> Callable[..., Plan]:

@@ -20,10 +20,14 @@ import numpy as np
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition.kernel_class import Kernel, Variant, nearest
 from kernels.definition.plan import Plan, as_index
+from kernels.vectors.memory import check_memory
 
 # Chunks at most. The last lane to end is late by one chunk, which is 1/4096 of the work, however long an item takes.
 # 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
 CHUNKS = 4096
+BYTES_PER_PLACE = 16  # of an item: in the list of items and in that of results
+BYTES_PER_ITEM = BYTES_PER_PLACE + 32  # and a number, the smallest of items
+BATCH = 2**20  # items between two looks at the memory that is left
 LONGEST_TIMEOUT = 10**8  # s: three years, which every system's clocks can add
 Errors = Literal["raise", "return"]
 
@@ -252,14 +256,26 @@ def _planner(name: str, cost: Callable[[Any], float] | None, alone: bool) -> Cal
 
 
 def listed(items: Any, name: str) -> list[Any]:
-    """The items as a new list; TypeError where they cannot be iterated."""
+    """The items as a new list; TypeError where they cannot be iterated, MemoryError where so many have no room."""
     if isinstance(items, list):
         return items.copy()
     try:
         iterator = iter(items)
     except TypeError:
         raise TypeError(f"the items for {name} must be iterable, not {short(items)}; pass a list of them") from None
-    return list(iterator)
+    if isinstance(items, range):  # whose length may be beyond what Python counts
+        count = max(0, -((items.start - items.stop) // items.step))
+        check_memory(BYTES_PER_ITEM * count, f"these are {count} items, so use fewer")
+    else:  # they may exist already
+        count = operator.length_hint(iterator)
+        check_memory(BYTES_PER_PLACE * count, f"these are {count} items, so use fewer")
+    values: list[Any] = []
+    while batch := list(itertools.islice(iterator, BATCH)):  # it may be endless
+        values += batch
+        if len(batch) < BATCH:
+            break
+        check_memory(BYTES_PER_ITEM * BATCH, f"there are more than {len(values)} items, so use fewer")
+    return values
 
 
 def _longest_first(plan: Plan, values: list[Any], cost: Callable[[Any], float]) -> np.ndarray[Any, Any]:

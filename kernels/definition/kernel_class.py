@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -20,13 +21,14 @@ import numpy as np
 
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition import refusals
-from kernels.definition.arguments import checked, guarded
+from kernels.definition.arguments import checked, checked_out, guarded
 from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
 from kernels.definition.plan import as_index as as_index
 from kernels.definition.recycled import empty
 from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
+from kernels.vectors.memory import check_ever_fits, with_figures
 
 Body = Callable[..., Any]
 Mode = Literal["python", "compiled", "awaits"]
@@ -158,8 +160,13 @@ class Kernel:
         plan = self._planned(args, kw)
         if not _is_sound(plan):
             raise ValueError(f"{self.name}'s plan {fault_of(plan)}")
+        check_ever_fits(self.output_bytes(plan))
         if plan.shape is not None and not self.reduce and not (plan.shape and plan.shape[0] >= plan.indices):
             self._check_extent(plan)
+        if plan.out is not None:
+            shape = self.output_shape(plan) if plan.value_shape is None else plan.value_shape
+            # Where there is a reduce or a finish, only the value tells its shape and dtype.
+            plan = plan._replace(out=checked_out(plan, None if self.reduce or self.finisher else shape))
         if variant.compiled:
             _check_writes_once(variant.function, self.inputs, self.inout)
         return checked(plan, self.inputs, self.inout, variant.compiled)
@@ -172,6 +179,8 @@ class Kernel:
         """What the planner makes of the arguments; a TypeError that names the kernel where it does not take them."""
         try:
             return (self.variants[self.variant].planner or self.planner)(*args, **kw)
+        except MemoryError as error:
+            raise with_figures(error) from None
         except TypeError:
             takes = inspect.signature(self.planner)
             try:
@@ -195,10 +204,14 @@ class Kernel:
             return (plan.chunks, *(plan.shape or ()))
         return (plan.indices,) if plan.shape is None else plan.shape
 
+    def output_bytes(self, plan: Plan) -> int:
+        """Bytes of that array; a whole number of any size, which may be beyond what numpy can count."""
+        return math.prod(self.output_shape(plan)) * int(np.dtype(plan.dtype).itemsize)
+
     def allocate(self, plan: Plan, empty: Callable[..., Any] = empty) -> np.ndarray[Any, Any]:
         """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
-        if plan.writes_into_out and plan.out is not None:
-            return plan.out if plan.value_shape is None else plan.out.reshape(self.output_shape(plan))
+        if plan.writes_into_out and (target := plan.target) is not None:
+            return target if plan.value_shape is None else target.reshape(self.output_shape(plan))
         # Read and written together, element by element: it helps if both begin at the same place in a cache line.
         beside = next((x for x in plan.inputs if isinstance(x, np.ndarray)), None) if plan.elementwise else None
         out: np.ndarray[Any, Any] = empty(self.output_shape(plan), dtype=plan.dtype, beside=beside)
@@ -213,9 +226,9 @@ class Kernel:
             value = self.finisher(value, plan)
         if plan.value_shape is not None:
             value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
-        if plan.out is not None:
-            if not same_elements(np.asarray(value), plan.out):
-                plan.out[...] = value
+        if (target := plan.target) is not None:
+            if not same_elements(np.asarray(value), target):
+                target[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
 

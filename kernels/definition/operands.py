@@ -9,9 +9,15 @@ result takes: numpy's broadcasting without a copy of what it repeats.
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
+
+from kernels.definition import arguments
+from kernels.definition.arguments import check_subclass
+from kernels.vectors.memory import check_ever_fits, check_memory
 
 Array = np.ndarray[Any, Any]
 
@@ -75,8 +81,7 @@ def as_operand(value: Any, name: str, dtype: np.dtype[Any]) -> Array:
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.aligned:
         return value  # the usual case: every further check costs time when caches are cold
-    if isinstance(value, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
+    check_subclass(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -87,6 +92,7 @@ def as_operand(value: Any, name: str, dtype: np.dtype[Any]) -> Array:
         remedy = {"c": f"pass {name}.real", "O": f"convert it with np.asarray({name}, dtype=float)"}
         advice = remedy.get(array.dtype.kind, "pass an array of a real numeric dtype")
         raise ValueError(f"{name} must hold real numbers, not {array.dtype}; {advice}")
+    check_memory(dtype.itemsize * array.size, f"use a smaller {name}, or one of {dtype}, which needs no copy")
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size and dtype != INT64:
         bits = np.finfo(dtype).nmant + 1
         for extreme in (int(array.max()), int(array.min())):
@@ -116,22 +122,14 @@ def as_scalar(value: Any, name: str, dtype: np.dtype[Any] = FLOAT64) -> Any:
 
 
 def as_out(out: Any, dtype: np.dtype[Any] = FLOAT64) -> Array | None:
-    """The caller's `out=`, as numpy takes it: a writeable array that can hold a dtype, alone or in a tuple of one.
+    """The caller's `out=`, as numpy takes it. `Kernel.plan` sees to its shape, and what it can hold of other dtypes.
 
     What can hold int64 is int64 alone: a narrower dtype would wrap around, and a wider one round, without a word.
     """
-    if isinstance(out, tuple) and len(out) == 1:
-        out = out[0]
-    if out is None:
-        return None
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an array, not {type(out).__name__}; leave it out to get a new one")
-    if out.dtype is not dtype and not np.can_cast(dtype, out.dtype, "equiv" if dtype == INT64 else "same_kind"):
-        as_asked = "" if dtype == FLOAT64 else f", np.{dtype}"
-        raise ValueError(f"out has dtype {out.dtype}, which cannot hold {dtype}; use np.empty(shape{as_asked})")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; pass a writeable array")
-    return out
+    array: Array | None = arguments.as_out(out)
+    if array is not None and dtype == INT64 and array.dtype != INT64:
+        raise ValueError(f"out has dtype {array.dtype}, which cannot hold {dtype}; use np.empty(shape, np.{dtype})")
+    return array
 
 
 def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -142,10 +140,14 @@ def broadcast(shapes: dict[str, tuple[int, ...]], out: tuple[int, ...] | None = 
     try:
         common = np.broadcast_shapes(*shapes.values())
         if out is None:
+            check_ever_fits(8 * math.prod(common))
             return common
         if np.broadcast_shapes(common, out) == out:
             return out
-    except ValueError:
+    except ValueError as error:
+        if "too large" in str(error):  # they match, and numpy cannot count the elements
+            axes = itertools.zip_longest(*(shape[::-1] for shape in shapes.values()), fillvalue=1)
+            check_ever_fits(8 * math.prod(map(max, axes)))
         if out is None:
             raise ValueError(f"shapes do not match: {named_shapes} do not broadcast together") from None
     raise ValueError(f"out has the wrong shape: {named_shapes} do not broadcast to out's {out}")
@@ -159,7 +161,8 @@ def stacked(array: Array, core: int, shape: tuple[int, ...]) -> tuple[Array, Arr
     leading = array.shape[: array.ndim - core]
     if not (leading or shape):
         return array.reshape(1, *array.shape), np.zeros(1, np.intp)  # the usual case, in a tenth of the time
-    count = int(np.prod(leading, dtype=np.intp))
+    count = math.prod(leading)
+    check_memory(8 * (count + math.prod(shape)), "use fewer matrices or rows")
     which = np.broadcast_to(np.arange(count).reshape(leading), shape).ravel()
     return array.reshape(count, *array.shape[array.ndim - core :]), which
 
@@ -190,7 +193,9 @@ def vector(size: int, seed: int = SEED) -> Array:
 def outer_axes(leading: dict[str, tuple[int, ...]], core: tuple[int, ...], out: Array | None) -> tuple[int, ...]:
     """The leading axes of a product: those of the operands broadcast, and out's."""
     if out is None:
-        return broadcast(leading)
+        outer = broadcast(leading)
+        check_ever_fits(8 * math.prod(outer + core))
+        return outer
     if out.shape[out.ndim - len(core) :] != core or out.ndim < len(core):
         expected = (*broadcast(leading), *core)
         raise ValueError(f"out has shape {out.shape}, and the product has {expected}; use np.empty({expected})")

@@ -61,17 +61,27 @@ class Plan(NamedTuple):  # a frozen dataclass would take six times as long to ma
         return chunk * self.step, min((chunk + 1) * self.step, self.indices)
 
     @property
+    def target(self) -> np.ndarray[Any, Any] | None:
+        """`out` as numpy's own array, however its own class is indexed and written to."""
+        if self.out is None or type(self.out) is np.ndarray:
+            return self.out
+        return np.ndarray.view(self.out, np.ndarray)
+
+    @property
     def writes_into_out(self) -> bool:
         """Whether the body may fill the caller's `out` itself: right dtype, aligned, and not one of its own inputs."""
-        if self.out is None or self.out.dtype != np.dtype(self.dtype) or not self.out.flags.aligned:
+        target = self.target
+        if target is None or target.dtype != np.dtype(self.dtype) or not target.flags.aligned:
             return False
-        seen = self.out if self.value_shape is None else self.out.reshape(self.shape or -1)
-        if not np.may_share_memory(seen, self.out) and seen.size:
+        seen = target if self.value_shape is None else target.reshape(self.shape or -1)
+        if seen.ndim == 1 and target.ndim > 1 and not seen.flags.c_contiguous:
+            return False  # bodies that see rows as one row store whole vectors
+        if not np.may_share_memory(seen, target) and seen.size:
             return False  # in the bodies' shape it is a copy
         arrays = [x for x in self.inputs if isinstance(x, np.ndarray)]
         if self.elementwise:
             arrays = [x for x in arrays if not same_elements(x, seen)]
-        return not any(np.may_share_memory(self.out, x) for x in arrays)
+        return not any(np.may_share_memory(target, x) for x in arrays)
 
     @property
     def overwrites_an_input(self) -> bool:

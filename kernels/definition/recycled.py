@@ -24,12 +24,11 @@ import time
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kernels.vectors import caches
+from kernels.vectors import caches, memory
 
 Array = np.ndarray[Any, Any]
 
@@ -38,20 +37,9 @@ LARGE_PAGE = 2 << 20  # bytes of a large page on x86, and on most ARM: larger bl
 LIFETIME = 60.0  # s that unused memory is kept
 SHARE = 4  # unused memory is kept up to this part of what the system could still give
 MOST = 16  # blocks that are kept
-USUAL = 4 << 30  # bytes that are taken for available where the system does not say
 PACE = 1.0  # s between looks at what has ended, what has grown old, and how much memory there is
 
 
-def memory_available() -> int:
-    """Bytes that the system could still give. `compute` puts a function here that knows containers' limits, too."""
-    try:
-        about = Path("/proc/meminfo").read_text()
-        return int(about.partition("MemAvailable:")[2].split(None, 1)[0]) << 10
-    except (OSError, ValueError, IndexError):
-        return USUAL
-
-
-available: Callable[[], int] = memory_available
 clock: Callable[[], float] = time.monotonic
 
 
@@ -108,8 +96,8 @@ class Recycling:
         self._watch: Any = None  # a lock: the thread that looks after all this ends when it is released
         self._watched: Any = None  # a lock that the thread holds
 
-    def empty(self, size: int, check: Callable[[int], None] | None) -> Array:
-        """So many bytes, uninitialised. check: called before memory is taken that was not here already."""
+    def empty(self, size: int) -> Array:
+        """So many bytes, uninitialised; MemoryError where there are not so many."""
         with self._lock:
             self._collect()
             fitting = [block for block in self._unused if size <= block.size <= 2 * size]
@@ -117,8 +105,7 @@ class Recycling:
                 block = min(fitting, key=lambda block: (block.size, -block.unused_since))
                 self._unused.remove(block)
             else:
-                if check is not None:
-                    check(size)
+                memory.check_memory(size)
                 block = Block(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
             root = block.lend()
             end = weakref.ref(root, functools.partial(self._ended.__setitem__, block.serial))
@@ -162,7 +149,7 @@ class Recycling:
     def _room_now(self, now: float) -> float:
         """Bytes that may be kept; asked for once in a while, because the system takes its time to say."""
         if not 0 <= now - self._room_at < PACE:
-            self._room, self._room_at = available() / SHARE, now
+            self._room, self._room_at = memory.memory_available() / SHARE, now
         return self._room
 
     # ---------------------------------------------------------------- the thread that looks after it
@@ -225,6 +212,7 @@ class Recycling:
 
 _recycling = Recycling()
 give_back, unused = _recycling.give_back, _recycling.unused
+memory.reserves.append(give_back)
 atexit.register(_recycling.stop_watching)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -243,25 +231,21 @@ def empty(
     shape: tuple[int, ...],
     dtype: Any = np.float64,
     beside: Array | None = None,
-    check: Callable[[int], None] | None = None,
 ) -> Array:
     """np.empty whose first element begins a cache line; large ones in memory that was in use before, if there is any.
 
     beside: an array that is read while this one is written. Large ones then begin at the same place in a line: numpy's
             own large arrays begin 16 bytes into one, and loads across the ends of lines cost triad 15 % on Zen 5.
-    check: called with the bytes before new memory is taken, to refuse what there is not.
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST or not is_on():
-        if check is not None:
-            check(size)
         return caches.empty(shape, dtype)
     begin = 0 if beside is None else beside.__array_interface__["data"][0] % caches.BYTES_PER_LINE
     if begin % dtype.alignment:
         begin = 0
     try:
-        root = _recycling.empty(begin + size, check)
+        root = _recycling.empty(begin + size)
     except OSError:  # of mmap: numpy's own error says how much it was
         give_back()
         return caches.empty(shape, dtype)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
+from kernels.definition.arguments import as_out
 from kernels.definition.plan import CHUNKS, Plan, refine_grain
 
 Image = np.ndarray[Any, Any]
 
 LARGEST_COUNT = 2**31 - 1  # what an int32 pixel holds
+LARGEST_SIDE = 2**63 - 1  # what a body's int64 holds
 
 PER_PIXEL = 172.5  # iterations: the mean of the example, the whole set, from side 200 on
 # Pixels to a chunk of a small and of a large image; in between, there are CHUNKS chunks. Pixels of the interior take
@@ -50,7 +52,6 @@ def plan_image(
     limit = as_index(max_iter, "max_iter", least=1)
     if limit > LARGEST_COUNT:
         raise ValueError(f"max_iter must be at most {LARGEST_COUNT} (2^31 - 1, an int32 pixel), not {limit}")
-    _check_out(out, (height, columns))
     pixels = height * columns
     return Plan(
         pixels,
@@ -59,14 +60,17 @@ def plan_image(
         value_shape=(height, columns),
         dtype=np.int32,
         grain=min(max(pixels // CHUNKS, FINEST), COARSEST),
-        out=out,
+        out=as_out(out),
     )
 
 
 def _sides(shape: Any) -> tuple[int, int]:
     if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str | bytes) or len(shape) != 2:
         raise ValueError(f"shape must be (height, width), not {shape!r}; a square of side n is (n, n)")
-    return as_index(shape[0], "shape's height"), as_index(shape[1], "shape's width")
+    sides = as_index(shape[0], "shape's height"), as_index(shape[1], "shape's width")
+    if max(sides) > LARGEST_SIDE:
+        raise ValueError(f"shape's sides must be at most {LARGEST_SIDE} (2^63 - 1, an int64), not {max(sides)}")
+    return sides
 
 
 def _point(center: Any) -> complex:
@@ -87,19 +91,6 @@ def _width_of_view(width: Any) -> float:
     if not 0 < number < math.inf:
         raise ValueError(f"width must be a finite number above 0, not {width!r}; the whole set is 3 wide")
     return number
-
-
-def _check_out(out: Any, shape: tuple[int, int]) -> None:
-    if out is None:
-        return
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an array, not {type(out).__name__}")
-    if out.shape != shape:
-        raise ValueError(f"out must have the shape {shape}, not {out.shape}")
-    if not np.can_cast(np.int32, out.dtype, "same_kind"):
-        raise ValueError(f"out must hold int32, not {out.dtype}; make it with np.empty({shape}, np.int32)")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; pass a copy of it")
 
 
 def escape_count(cx: float, cy: float, max_iter: int) -> int:

@@ -27,6 +27,7 @@ from kernels.definition.operands import (
     vector,
 )
 from kernels.definition.plan import Plan, refine_grain
+from kernels.vectors.memory import check_memory
 
 
 def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
@@ -51,6 +52,8 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
         )
     outer = outer_axes({"A": a.shape[:-2], "x": b.shape[:-1]}, (m,), target)
     stack_a, which_a = stacked(a, 2, outer)
+    if not b.flags.c_contiguous:
+        check_memory(8 * b.size)
     stack_x, which_x = stacked(np.ascontiguousarray(b), 1, outer)
     rows = len(which_a) * m
     grain = chunk_elements(rows * n) // max(n, 1)

@@ -20,6 +20,7 @@ from kernels.definition.plan import CHUNKS, Plan
 from kernels.sieve.answers import check_count, check_list, most_primes
 from kernels.sieve.wheel import LAST_PATTERN_PRIME, patterns
 from kernels.vectors.caches import cache_bytes
+from kernels.vectors.memory import check_ever_fits
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +39,10 @@ TURNS_PER_SIEVING_PRIME = 6
 # fewer than 8 chunks of 10^9 numbers.
 MOST_TURNS = 1 << 22
 
+# What every backend keeps of a chunk: a partial result, whether it is done, and its place in the order. At 10^16 these
+# are 2 GB, and the count takes a core two months.
+CHUNK_BYTES = 24
+SMALLER = "use a smaller n, or a later start"
 SLOT_SLACK = 8  # a slot's count, and seven words behind its primes that the compiled body may overwrite
 PLAIN_SIEVE_TO = 1 << 22  # numpy finds sieving primes up to here within 20 ms, less than loading compiled code takes
 
@@ -54,12 +59,14 @@ def plan_count(n: int, start: int = 2) -> Plan:
     n, start = as_window(n, start)
     if n < start:
         return Plan(0, (start, n, *_nothing()), dtype=np.int64)
+    turns, grain = n // 30 - start // 30 + 1, _grain(n, start)
+    check_ever_fits(CHUNK_BYTES * (turns // grain), SMALLER)
     return Plan(
-        n // 30 - start // 30 + 1,
+        turns,
         (start, n, *_shared(n)),
         dtype=np.int64,
         shape=(),
-        grain=_grain(n, start),
+        grain=grain,
         work=float(n - start + 1),
     )
 
@@ -74,6 +81,7 @@ def plan_list(n: int, start: int = 2) -> Plan:
     n, start = as_window(n, start)
     if n < start:
         return Plan(0, (start, n, *_nothing(), 1, np.zeros(1, np.int64)), dtype=np.int64, shape=(0,))
+    check_ever_fits(8 * most_primes(start, n), SMALLER)
     turns, grain = n // 30 - start // 30 + 1, _grain(n, start)
     first = start // 30 * 30
     lows = range(first, n + 1, grain * 30)

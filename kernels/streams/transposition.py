@@ -5,6 +5,7 @@ Its limit is the bandwidth, which is counted as STREAM does (McCalpin, 1995): by
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from kernels.definition.operands import (
     tiles,
 )
 from kernels.definition.plan import Plan, refine_grain
+from kernels.vectors.memory import check_ever_fits, check_memory
 
 
 def plan_transpose(A: Any, out: Any = None) -> Plan:
@@ -50,7 +52,9 @@ def plan_transpose(A: Any, out: Any = None) -> Plan:
     rows = a.shape[0] if a.ndim else 1
     columns = a.shape[-1] if a.ndim > 1 else 1
     middle = a.shape[1:-1]
-    count = int(np.prod(middle, dtype=np.intp))
+    check_ever_fits(8 * a.size)
+    count = math.prod(middle)
+    check_memory(16 * count)
     each = tiles(columns, rows, TALL, WIDE)
     return Plan(
         indices=count * each,

@@ -1,4 +1,4 @@
-"""What compiled bodies stand on. Every module but caches.py imports numba, so only compiled code imports it.
+"""What compiled bodies stand on. Only compiled code imports what imports numba: all but caches.py and memory.py.
 
 operations.py   vector operations under Google Highway's names; begin at its quick reference
 operators.py    + - * / < == & | ~ on vectors
@@ -8,4 +8,5 @@ target.py       which vectors the machine has: the one place where AVX widths ar
 llvm.py         numba's types of vectors, and the pieces of IR that the operations are made of
 atomics.py      atomic words, clocks, a pause
 caches.py       sizes of this machine's caches; arrays that begin with a cache line
+memory.py       how much memory this process may still take, and the refusal of what needs more
 """

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels.vectors.memory import check_memory
+
 BYTES_PER_LINE = 64  # of a cache line, on x86 and most ARM
 FLOATS_PER_LINE = BYTES_PER_LINE // 8  # float64 to a cache line
 _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
@@ -31,9 +33,13 @@ LARGE_BYTES = cache_bytes(3)  # arrays larger than the last-level cache are writ
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[Any, Any]:
-    """np.empty, but the first element begins a cache line; numpy's own large arrays begin 16 bytes into a page."""
+    """np.empty, but the first element begins a cache line; numpy's own large arrays begin 16 bytes into a page.
+
+    MemoryError names what is needed and what there is: the system gives more than it has, and kills who then uses it.
+    """
     shape = (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * np.dtype(dtype).itemsize
+    check_memory(size)
     room = np.empty(size + BYTES_PER_LINE, np.uint8)
     # Reading the address by room.__array_interface__ costs 5 us when caches are cold, by room.ctypes 18 us.
     begin = -ctypes.addressof(ctypes.c_char.from_buffer(room.data)) % BYTES_PER_LINE

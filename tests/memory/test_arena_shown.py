@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from compute import machine, shared
+from compute import shared
 from compute.memory.arena import Arena
 from compute.memory.segments import reference, segment_of
 from kernels import Plan, kernel
+from kernels.vectors import memory
 
 
 @kernel(plan=lambda x: Plan(len(x), (x,)), compiled=False)
@@ -56,7 +57,7 @@ def test_a_copy_has_the_strides_that_numpy_sums_by(shown, kind):
 
 
 def test_what_is_shown_far_more_often_than_it_is_there_needs_no_memory_for_it(pool, monkeypatch):
-    monkeypatch.setattr(machine, "memory_available", lambda: 2**24 + 1)
+    monkeypatch.setattr(memory, "memory_available", lambda: 2**24 + 1)
     array = np.broadcast_to(np.arange(1000.0), (250_000, 1000))  # 2 GB by its shape, 8 kB in memory
     assert pool.run(corner, array).value.tolist() == [0.0, 999.0]
 

@@ -16,9 +16,10 @@ import pytest
 from example_kernels import squares
 from patience import PATIENCE
 
-from compute import Coroutines, Processes, Serial, Threads, machine
+from compute import Coroutines, Processes, Serial, Threads
 from kernels import triad
 from kernels.definition import recycled
+from kernels.vectors import memory
 
 SIZE = 400_000  # float64: 3.2 MB
 
@@ -208,6 +209,7 @@ import os
 import numpy as np
 from kernels import triad
 from kernels.definition import recycled
+from kernels.vectors import memory
 
 def result(k):
     return triad.python(np.full((1, 140_000), k), np.zeros((1, 1)), 1.0)
@@ -304,15 +306,15 @@ def test_unused_memory_is_freed_after_a_minute(clock):
 
 
 def test_unused_memory_is_bounded_by_what_the_system_could_still_give(clock, monkeypatch):
-    monkeypatch.setattr(machine, "memory_available", lambda: 1 << 40)
+    monkeypatch.setattr(memory, "memory_available", lambda: 1 << 40)
     clock.now += 10
     many(1.0, 2 * recycled.MOST)
     assert recycled.unused() <= recycled.MOST * (SIZE * 8 + 2**16)
     assert recycled.unused() >= recycled.MOST * SIZE * 8
-    monkeypatch.setattr(machine, "memory_available", lambda: recycled.SHARE * 3 * (SIZE * 8 + 2**16))
+    monkeypatch.setattr(memory, "memory_available", lambda: recycled.SHARE * 3 * (SIZE * 8 + 2**16))
     clock.now += 10
     assert 0 < recycled.unused() <= 3 * (SIZE * 8 + 2**16)
-    monkeypatch.setattr(machine, "memory_available", lambda: 0)
+    monkeypatch.setattr(memory, "memory_available", lambda: 0)
     clock.now += 10
     assert recycled.unused() == 0
 
@@ -322,7 +324,7 @@ def test_what_is_not_in_use_makes_room_before_memory_is_refused(monkeypatch):
     assert recycled.unused()
     free = iter([10_000_000, 10**12])  # what is free before, and after
 
-    monkeypatch.setattr(machine, "memory_available", lambda: next(free, 10**12))
+    monkeypatch.setattr(memory, "memory_available", lambda: next(free, 10**12))
     with Threads(1).open() as pool:
         assert pool.run(triad, np.ones(SIZE * 20), np.ones(SIZE * 20), 1.0).value[-1] == 2
     assert next(free, None) is None
