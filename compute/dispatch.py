@@ -216,7 +216,7 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     check_room(kernel, plan, pool.workers, arena)
     if plan.dtype is object:
         plan = pool.packed(kernel, plan)
-    inputs = _placed(arena, plan.inputs)
+    inputs = _placed(pool, plan.inputs)
     # Where a worker may die, out must not be an input too: a chunk that is run again would read what it wrote.
     target = plan.target
     if target is not None and not (arena.sees(target) and (arena.kind == "heap" or not plan.overwrites_an_input)):
@@ -246,9 +246,14 @@ def check_room(kernel: Kernel, plan: Plan, lanes: int, arena: Arena) -> None:
     arena.check_room(size, "use a smaller size, or a larger grain" if control > size // 2 else "use a smaller size")
 
 
-def _placed(arena: Arena, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _placed(pool: Lanes, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        arena.place(x) if isinstance(x, np.ndarray) else _placed(arena, x) if type(x) is tuple else x for x in inputs
+        pool.arena.place(x, pool.workers, pool.pins)
+        if isinstance(x, np.ndarray)
+        else _placed(pool, x)
+        if type(x) is tuple
+        else x
+        for x in inputs
     )
 
 

@@ -1,6 +1,7 @@
 """Arrays that every lane can see: arenas, the segments they lie in, and which process these belong to.
 
 arena.py         lends arrays that every lane sees, and keeps their memory for the next run
+copying.py       copies of large arrays, by several threads
 copies.py        one copy of each large array that jobs refer to, until the array changes
 segments.py      shared memory and memory-mapped files that cannot leak; where they are made, mapped and unlinked
 spool.py         files in memory into which workers write results of any size

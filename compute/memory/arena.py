@@ -6,13 +6,14 @@ import itertools
 import math
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
 
 from compute import machine
+from compute.memory.copying import copy_into
 from compute.memory.ownership import Lending
 from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, create_segment, segment_of
 from compute.memory.spool import Spool
@@ -182,9 +183,9 @@ class Arena:
         if former is not None:
             former.close()
 
-    def place(self, array: Array) -> Array:
+    def place(self, array: Array, lanes: int = 1, pins: Sequence[int] = ()) -> Array:
         """The array itself where every lane can see it, else a copy."""
-        return array if self.sees(array) else self.copy(array)
+        return array if self.sees(array) else self.copy(array, lanes, pins)
 
     def bytes_to_place(self, array: Array) -> int:
         """How much memory `place` takes."""
@@ -193,10 +194,11 @@ class Arena:
         lowest, reach = _lowest(array)
         return min(reach, lowest.nbytes)
 
-    def copy(self, array: Array) -> Array:
+    def copy(self, array: Array, lanes: int = 1, pins: Sequence[int] = ()) -> Array:
         """A copy that every lane can see: each element in memory is copied once, however often the array shows it.
 
         Axes that repeat (`np.broadcast_to`), overlap (`sliding_window_view`) or run backwards do so in the copy.
+        lanes, pins: how many threads may copy, and the CPU of each.
         """
         lowest, reach = _lowest(array)
         if reach < lowest.nbytes:
@@ -207,7 +209,7 @@ class Arena:
             contiguous = array.itemsize in strides
             axes = sorted(range(array.ndim), key=lambda axis: -strides[axis] if contiguous else axis)
             placed = self.empty([lowest.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
-            np.copyto(placed, lowest)
+            copy_into(placed, lowest, lanes, pins)
         if placed.shape != array.shape or any(stride < 0 for stride in array.strides):
             return _shown_like(array, placed)
         return placed
@@ -304,7 +306,7 @@ class Shared:
     def array(self, values: Any, dtype: Any = None) -> Array:
         """np.array in shared memory: one copy."""
         with closing(Arena("shared")) as arena:
-            return arena.place(np.asarray(values, dtype))
+            return arena.place(np.asarray(values, dtype), machine.usable_cpus())
 
 
 shared = Shared()
