@@ -16,6 +16,7 @@ ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
 harness.py        what measuring itself costs: the timer's resolution, an empty run, the first touch of memory
 probe.py          how much of the time the GIL was taken
+transfer.py       how much faster runs are whose arrays need not be copied
 build_point.py    from a configuration's runs to its point
 program_points.py from a program's runs to its points
 collecting.py     the evidence of each point, from itself, its neighbours and the rounds

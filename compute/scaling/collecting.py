@@ -35,7 +35,7 @@ def collect_evidence(
             p,
             attainable=p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None,
             contaminated=contaminated,
-            evidence={"waits": None, "has_gil": None}
+            evidence=dict.fromkeys(("waits", "has_gil", "copied", "without_copies"))
             | dict(p.evidence or {})
             | surroundings
             | _own(p, kernel, ceilings),

@@ -26,6 +26,7 @@ from compute.scaling.dataset import Point
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
 from compute.scaling.tables.sheet import most_workers
+from compute.scaling.transfer import without_copies
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.workload import Pace, Work
 from kernels.definition import Kernel, numba_is_here
@@ -366,7 +367,9 @@ class Trial:
         serial = rounds.runs_of(self._baseline(c))
         point = build_point.make_point(c.pool, c.kernel, self.work, rounds.runs_of(number), serial, rounds.ceilings)
         probed = self._probed(c, point) if probe else {}
-        return replace(point, compile=c.compiling, details=dict(point.details or {}) | probed)
+        copies = without_copies(c.pool, c.kernel, self._args(c), self.work.kw, point) if probe else {}
+        details, evidence = dict(point.details or {}) | probed, dict(point.evidence or {}) | copies
+        return replace(point, compile=c.compiling, details=details, evidence=evidence)
 
     def _probed(self, c: _Contender, point: Point) -> dict[str, float]:
         """{"gil": the share of the time in which it was taken}, where lanes waited: from more runs with a probe."""

@@ -288,6 +288,8 @@ EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may b
     "elsewhere_blocked": NUMBER,
     "elsewhere_inflation": NUMBER,
     "waits": NUMBER,
+    "copied": TEXT,
+    "without_copies": NUMBER,
 }
 
 LAW: dict[str, FieldType] = {

@@ -128,6 +128,15 @@ def test_transfer():
         "pass less, give each run more, or use threads"
     )
     assert "use threads" in judge(of(1, transfer=0.55, backend="processes")).sentence
+    copying = {"transfer": 0.81, "processes": 2, "copied": "A, B"}
+    assert judge(of(**copying, without_copies=3.1)).sentence == (
+        "transfer 81 % of core-seconds, in a run of 1.00 s: messages are sent and arrays copied; "
+        "allocate A, B with shared.empty, measured here 3.10× faster"
+    )
+    assert judge(of(**copying)).sentence.endswith("; allocate A, B with shared.empty")
+    assert judge(of(**copying, without_copies=1.04)).sentence.endswith(
+        "; pass less, give each run more, or use threads"
+    )
     assert judge(of(transfer=0.55, seconds=2e-5)).sentence == (
         "transfer 55 % of core-seconds, in a run of 20.0 µs: arrays are made ready; give each run more"
     )

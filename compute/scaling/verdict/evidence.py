@@ -62,6 +62,8 @@ class Evidence:
     free_blocked:   blocked share of the GIL-free variant on the same backend and workers.
     elsewhere_blocked: blocked share of the same variant on as many processes.
     elsewhere_inflation: its CPU inflation there as a share, at least 0.
+    copied:         names of the arguments that are copied for the lanes, where transfer took much.
+    without_copies: how much faster the same runs were, there and then, on arrays that lanes see as they are.
     rounds:         how many were measured.
     contaminated:   how many of them were disturbed from outside.
     traits:         what the backend is; None where only its name is known.
@@ -103,6 +105,8 @@ class Evidence:
     free_blocked: float | None = None
     elsewhere_blocked: float | None = None
     elsewhere_inflation: float | None = None
+    copied: str | None = None
+    without_copies: float | None = None
     rounds: int | None = None
     contaminated: int | None = None
     traits: Traits | None = None
