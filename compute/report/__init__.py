@@ -1,7 +1,32 @@
-"""Reports: pure functions of a Scaling, one file a format: `render(scaling, "text")`, `write(scaling, {"html": path})`.
+"""Reports: pure functions of a Scaling: `render(scaling, "text")`, `write(scaling, {"html": path})`.
 
-Each format is a module here with `render(scaling) -> str | bytes`; it is imported when it is asked for. `formats` lists
-them.
+Formats, each a module with `render(scaling) -> str | bytes` that is imported when it is asked for:
+formats.py     FORMATS: their registry
+text.py        on a terminal or in a pipe
+markdown.py    for GitHub
+csv.py         a row for each point
+json.py        nfold's own
+html.py        one page with everything; its parts are in page/
+plots.py       the speedups as a picture
+
+What they share:
+screen.py      the overview (compute.scaling.tables.screen) as text
+caption.py     the sentences that explain the overview
+bars.py        the ledger as a picture
+slices.py      a timeline as slices of time
+style.py       colours
+canvas.py      makes PNG of matplotlib's figures
+folding.py     folds lines of text
+static_page.py an HTML page without scripts
+page/          the parts of the HTML page
+
+Other documents:
+comparison.py  `nfold compare` and `nfold check`
+document.py    Document: sentences and tables, in text, Markdown and HTML
+notebook.py    what a notebook shows
+lanes.py       a timeline as a picture
+picture.py     a run's value as a picture
+together.py    several results as one
 """
 
 from __future__ import annotations

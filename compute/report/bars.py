@@ -1,4 +1,4 @@
-"""Where the core-seconds of a configuration went, as one stacked bar: the ledger drawn."""
+"""The ledger as a picture: one stacked bar for each configuration. Used by plots.py."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from compute.scaling.tables.breakdown import ENTRIES, shares
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SEEN = 0.002  # of N × T: a thinner slice cannot be seen
-TOLD = 0.18  # of the longest bar: a slice in which its number has room
+SEEN = 0.002  # of N × T: a smaller part cannot be seen
+TOLD = 0.18  # of the longest bar: a part of this size has room for its number
 THICK = 0.62  # of the distance between two bars
 
 
 def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
-    """A bar for each point at its place: whole is workers × time. Negative entries go to the left of 0."""
+    """Draw a bar for each point at its place. The whole is workers × time. Negative entries go to the left of 0."""
     longest = max((sum(map(abs, shares(p).values())) for p in points), default=1.0)
     for p, place in zip(points, places, strict=True):
         right = left = 0.0
@@ -37,7 +37,7 @@ def draw(ax: Axes, points: Sequence[Point], places: Iterable[float]) -> None:
 
 
 def handles(points: Iterable[Point]) -> list[Any]:
-    """The legend: a patch for each entry that is seen in any bar."""
+    """The legend: a patch for each entry that can be seen in any bar."""
     from matplotlib.patches import Patch
 
     seen = {name for p in points for name, part in shares(p).items() if abs(part) >= SEEN}

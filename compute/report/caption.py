@@ -1,4 +1,4 @@
-"""What the cells of the one screen say, and what their marks mean: the same sentence in text, page and notebook."""
+"""The sentences that explain the overview: its cells and its marks. They are the same in text, page and notebook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from compute.scaling.tables.screen import (
 
 NOTHING = "Only one core was measured; there is nothing to compare it with."
 FINE = "Nothing wrong: each way comes close to what this machine allows."
-# Why a line has no mark; nothing is said where work and size differ, so that nothing is known.
+# Why a line has no mark. Nothing is said where work and size differ, because then nothing is known.
 WITHOUT = {
     ALONE: "one core is fastest",
     NOT_SLOWER: "one core is as fast, within noise",
@@ -33,7 +33,7 @@ WITHOUT = {
 
 @dataclass(frozen=True)
 class Caption:
-    """sentence: what a cell says. marks: the meaning of those that there are."""
+    """sentence: what a cell says. marks: what each mark means that is there."""
 
     sentence: str
     marks: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Caption:
 
 
 def caption(seen: Screen, best: str = BEST) -> Caption:
-    """What stands above the picture; best: how the fastest is marked there."""
+    """What stands above the overview. best: the mark of the fastest there."""
     cells = seen.cells
     if not cells:
         return Caption(NOTHING)
@@ -65,17 +65,17 @@ def caption(seen: Screen, best: str = BEST) -> Caption:
 
 
 def other_workers(workers: int, most: int) -> str:
-    """`/4`: behind a speedup with other workers than most cells have."""
+    """`/4`: stands behind a speedup with another number of workers than most cells have."""
     return f"/{workers}" if workers != most else ""
 
 
 def more_reasons(seen: Screen) -> str:
-    """`2 more reasons`, those that are not told; "" where all are."""
+    """`2 more reasons`: those that are not shown; "" where all are."""
     return f"{seen.untold} more reason{'s' * (seen.untold != 1)}" if seen.untold else ""
 
 
 def _fastest(lines: Sequence[Line], best: str) -> str:
-    """What the mark of the fastest means, and why lines are without it; in short where that is one core."""
+    """What the mark of the fastest means, and why lines have none; short where one core is the fastest."""
     starred = any(line.fastest == CELL for line in lines)
     without = {why: mine for why in WITHOUT if (mine := [line for line in lines if line.fastest == why])}
     if starred and list(without) == [ALONE] and all(line.fastest in (CELL, ALONE) for line in lines):
@@ -87,7 +87,7 @@ def _fastest(lines: Sequence[Line], best: str) -> str:
 
 
 def _without(why: str, mine: Sequence[Line], of: int) -> str:
-    """`fewer workers are fastest: threads with 16`; with kernels in brackets where it does not hold for all of them."""
+    """`fewer workers are fastest: threads with 16`; with the kernels in brackets where it is not so for all."""
     if why == FEWER:
         named = [line.fewer + f" ({line.title})" * (of > 1) for line in mine]
         return f"{WITHOUT[why]}: {some(named, 'kernels')}"

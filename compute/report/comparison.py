@@ -1,4 +1,4 @@
-"""Files of results beside each other, as a document: ratios by point, what changed, what is too slow."""
+"""The documents of `nfold compare` and `nfold check`: files of results beside each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.tables.table import heading
 from compute.scaling.words import ratio, seconds
 
-MENTIONED = 3  # points that are named above the tables, which have all
+MENTIONED = 3  # points that are named above the tables, which hold all of them
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 OUTCOMES = {"regression": "Regression", "inconclusive": "Inconclusive", "fine": "Fine"}
 LEAST: dict[Test, str] = {"efficiency": "efficiency", "attainable": "of what was attainable"}
@@ -110,7 +110,7 @@ def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, 
 
 
 def _warnings(files: Compared, letters: Sequence[str]) -> list[Section]:
-    """What each file warns of by itself."""
+    """The warnings of each file."""
     lines = [
         f"{letter}: {warning}"
         for letter, dataset in zip(letters, files.datasets, strict=True)
@@ -120,7 +120,7 @@ def _warnings(files: Compared, letters: Sequence[str]) -> list[Section]:
 
 
 def _about_controls(letter: str, pairs: Sequence[Pair]) -> list[str]:
-    """Whether the machine itself was faster or slower, as the controls beside the runs show it."""
+    """A line where the controls show that the machine itself was faster or slower."""
     moved = [pair.expected[0] for pair in pairs if pair.expected and drifted(pair.expected, SLOWDOWN)]
     if not moved:
         return []
@@ -131,7 +131,7 @@ def _about_controls(letter: str, pairs: Sequence[Pair]) -> list[str]:
 
 
 def _about_processes(letter: str, pairs: Sequence[Pair]) -> list[str]:
-    """Whether the runs of a file are of one process and one moment each, which intervals do not know."""
+    """A line where the runs of a file are of one process and one moment, which no interval shows."""
     if all(is_interleaved(pair) for pair in pairs if pair.problem is None):
         return []
     return [
@@ -141,7 +141,7 @@ def _about_processes(letter: str, pairs: Sequence[Pair]) -> list[str]:
 
 
 def _about_rounds(letter: str, dataset: Dataset) -> list[str]:
-    """Whether others disturbed many rounds of the file."""
+    """A line where others disturbed many rounds of the file."""
     noisy = [p for p in dataset.points if disturbance(p) > 1]
     if not noisy:
         return []
@@ -152,7 +152,7 @@ def _about_rounds(letter: str, dataset: Dataset) -> list[str]:
 
 
 def _tables(files: Compared, letters: Sequence[str]) -> list[Section]:
-    """A table for each kernel and size: in a row the first file's time, and each other's with its ratio."""
+    """A table for each kernel and size. A row has the first file's time, and the time and ratio of each other file."""
     rows: dict[str, dict[tuple[str, str, str], dict[int, Pair]]] = {}
     for number, pairs in enumerate(files.pairs, 1):
         for pair in pairs:
@@ -230,7 +230,7 @@ def with_interval(value: float, interval: Interval | None) -> str:
 
 
 def _change(pair: Pair, by_controls: bool) -> str:
-    """What the interval says: slower, faster, alike where it holds 1; unclear of other work, or where nothing tells."""
+    """slower or faster, as the interval says; alike where it contains 1; unclear where the two cannot be compared."""
     _, interval = _figures(pair, by_controls)
     if interval is None or pair.problem:
         return "unclear"
@@ -249,7 +249,7 @@ def _summary(letter: str, pairs: Sequence[Pair], by_controls: bool) -> str:
 
 
 def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str]:
-    """The points that became slower most of all, and those that became faster."""
+    """The points that became slower by most, and those that became faster by most."""
     for change in ("slower", "faster"):
         found = [(_figures(pair, by_controls), pair) for pair in pairs if _change(pair, by_controls) == change]
         found.sort(key=lambda one: one[0][0] or 1.0, reverse=change == "slower")
@@ -262,7 +262,7 @@ def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str
 
 
 def _counted(judgement: CheckResult) -> str:
-    """`2 of 14 tests beyond doubt, 1 of 14 undecided`; where all are fine, what that means for each kind of test."""
+    """`2 of 14 tests beyond doubt, 1 of 14 undecided`; where all are fine, what was asked of each kind of test."""
     tests = [finding for finding in judgement.findings if finding.outcome != "fine" or finding.value is not None]
     new, many = len(judgement.findings) - len(tests), len(tests)
     bad, unclear = len(judgement.of("regression")), len(judgement.of("inconclusive"))

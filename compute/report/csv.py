@@ -1,4 +1,4 @@
-"""CSV: one row a point, plain numbers in seconds, for a spreadsheet or a data frame."""
+"""CSV: a row for each point, with plain numbers in seconds, for a spreadsheet or a data frame."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PARTS: dict[str, tuple[str, Iterable[str]]] = {  # a field that is an object -> 
     "evidence": ("evidence", EVIDENCE),
     "controls": ("control", [bound + end for bound in ("compute", "memory") for end in ("", "_low", "_high")]),
 }
-LEFT_OUT = ("timeline",)  # a picture and no column
+LEFT_OUT = ("timeline",)  # it would be no use as a column
 LISTS = {"samples": " ", "pinned": " ", "unknown": " ", "notes": "; "}  # a field that is a list -> what stands between
 
 
 def render(scaling: Scaling) -> str:
-    """The points in their order; a pair is two columns, an object a column a key, a list one (separated by blanks).
+    """The points in their order. A pair is two columns, an object a column for each key, a list one column.
 
     A text that a spreadsheet would compute has a ' before it.
     """
@@ -42,7 +42,7 @@ def render(scaling: Scaling) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A number as it is, a text as one."""
+    """A number as it is; a text so that no spreadsheet takes it for a formula."""
     return in_csv(value) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""A few sentences and tables in text, Markdown and HTML: what compares files is shown by it. Pure functions of data."""
+"""Document: sentences and tables, rendered as text, Markdown and HTML. `nfold compare` and `nfold check` use it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ h2 { margin: 2rem 0 0; font-size: 1.1rem }"""
 
 @dataclass(frozen=True)
 class Section:
-    """A title, sentences, and a table under them; folded: what only explains, and may stay closed in Markdown."""
+    """A title, sentences, and a table under them. folded: whether Markdown shows it only at a click."""
 
     title: str = ""
     lines: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """title: what it found, in one line; sections in their order."""
+    """title: the result, in one line. sections: in their order."""
 
     title: str
     sections: tuple[Section, ...] = ()
@@ -67,7 +67,7 @@ def show(document: Document, console: Console) -> None:
 
 
 def _print(console: Console, line: Text) -> None:
-    """The line folded at the console's width, its further lines two to the right."""
+    """Print the line, folded at the console's width; its further lines are indented by two."""
     for k, part in enumerate(line.wrap(Console(width=console.width, file=io.StringIO()), max(console.width - 2, 20))):
         part.rstrip()
         console.print(Text("  ") + part if k else part, soft_wrap=True)
@@ -87,7 +87,7 @@ def _print_sheet(sheet: Sheet, console: Console) -> None:
 
 
 def markdown(document: Document) -> str:
-    """The document as GitHub shows it, fit for a comment."""
+    """The document as Markdown for GitHub, short enough for a comment."""
     document = shown(document)
     parts = [f"### {in_markdown(document.title)}"]
     for section in document.sections:
@@ -102,7 +102,7 @@ def markdown(document: Document) -> str:
 
 
 def html(document: Document) -> str:
-    """The document as one page that fetches nothing and runs no script."""
+    """The document as one HTML page that loads nothing and runs no script."""
     document = shown(document)
     body = []
     for section in document.sections:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def hanging(text: Text, width: int) -> RenderableType:
-    """The text folded at the width, its further lines two to the right."""
+    """The text folded at the width; its further lines are indented by two."""
     lines = text.wrap(Console(width=width, file=io.StringIO()), width - 2)
     for line in lines:
         line.rstrip()
@@ -17,5 +17,5 @@ def hanging(text: Text, width: int) -> RenderableType:
 
 
 def warned(warning: str) -> Text:
-    """A warning, marked as one."""
+    """A warning as text, with the mark of a warning."""
     return Text.assemble(("! ", "bold yellow"), warning)

@@ -1,4 +1,4 @@
-"""The forms in which results are shown, one record each: what knows of a form reads it here."""
+"""FORMATS: the registry of report formats, one record each. The command line, `render` and `write` read it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ FORMATS: dict[str, Format] = {
 
 
 def known(name: str) -> Format:
-    """The format of that name; a ValueError with the nearest for none."""
+    """The format of that name; ValueError, with the nearest name, where there is none."""
     if name not in FORMATS:
         raise ValueError(f"no report is called {name!r}; choose from {', '.join(FORMATS)}{nearest(name, FORMATS)}")
     return FORMATS[name]
 
 
 def by_suffix(*names: str) -> dict[str, str]:
-    """The format that each suffix of these formats asks for."""
+    """The name of a format by each suffix of these formats."""
     return {suffix: name for name in names for suffix in FORMATS[name].suffixes}
 
 
 def format_of(path: Path) -> str:
-    """The name of the format that a file's suffix asks for; a ValueError that names them where it asks for none."""
+    """The name of the format of a file's suffix; ValueError that lists the suffixes where it is none of them."""
     formats, suffix = by_suffix(*FORMATS), path.suffix.lower()
     if suffix not in formats:
         problem = f"{str(path)!r} ends in {suffix!r}" if suffix else f"{str(path)!r} has no suffix"

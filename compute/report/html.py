@@ -1,4 +1,4 @@
-"""One page that holds everything: the one screen, figures to explore, tables, the machine. Nothing is fetched.
+"""One HTML page with everything: the overview, figures to explore, tables, the machine. It loads nothing.
 
 The page works without its scripts, too: the screen, the tables and what is said of them are plain HTML.
 """
@@ -23,7 +23,7 @@ from compute.scaling.words import in_bytes
 from compute.texts import in_html, shown
 
 FLAGGED = ' class="flagged"'
-# The policy makes a promise of it: the browser itself refuses whatever would leave the page, and every script but ours.
+# The Content-Security-Policy enforces this: the browser refuses every request, and every script but ours.
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -85,12 +85,12 @@ def render(scaling: Scaling) -> str:
 
 
 def _packed(text: str) -> str:
-    """The text small, and without any letter that HTML would take for its own; figures.js unpacks it."""
+    """The text compressed, in letters that mean nothing in HTML. figures.js unpacks it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _hash(script: str) -> str:
-    """By which a policy lets one script run."""
+    """The expression by which the policy allows one script: its hash."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
@@ -133,7 +133,7 @@ def _remarks(remarks: tuple[Remark, ...]) -> str:
 
 
 def _command(command: str) -> str:
-    """What measures all of this again; there is no such line where a program measured it."""
+    """The command that measures all of this again; "" where a program measured it."""
     return f'<p class="small command">Measured by:</p><pre class="command">{in_html(command)}</pre>' if command else ""
 
 

@@ -1,4 +1,4 @@
-"""A run as a picture: a row a lane, and above them the caller's; what each did when, in the ledger's colours."""
+"""A kept timeline as a picture: a row for the caller and for each lane, with what each did when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 WIDTH = 8.0  # inches
-MOST_ROWS = 64  # of lanes: a picture of more is as high as a page, and nobody tells them apart
+MOST_ROWS = 64  # of lanes: a picture of more would be higher than a page, with rows too thin to see
 
 
 def render(kept: Mapping[str, Any], spent: Mapping[str, float] | None = None) -> bytes:
@@ -51,10 +51,10 @@ def _figure(drawn: Sequence[Slice]) -> Figure:
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    """The unit in which the longest time is a number from 1 on."""
+    """The unit in which the longest time is at least 1."""
     return next(((step, name) for step, name in reversed(STEPS) if seconds >= step), STEPS[0])
 
 
 def _shade(one: Slice) -> float:
-    """Chunks that follow each other are told apart."""
+    """The shade of a slice: chunks that follow each other have different ones."""
     return 0.75 if one.chunk is not None and one.chunk % 2 else 1.0

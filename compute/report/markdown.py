@@ -1,4 +1,4 @@
-"""Markdown as GitHub shows it, fit for a comment: a table a kernel, what explains it folded beneath."""
+"""Markdown for GitHub, short enough for a comment: a table for each kernel; what explains it opens at a click."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compute.texts import in_markdown, shown
 
 
 def render(scaling: Scaling) -> str:
-    """A table for each kernel and size, with what there is to know under it."""
+    """A table for each kernel and size, with the sentences about it."""
     scaling = shown(scaling)
     parts = [in_markdown(table.heading(scaling)) + "."]
     for group in table.groups(scaling):

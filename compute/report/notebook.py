@@ -1,4 +1,4 @@
-"""What a notebook shows of results: a static picture and tables, in HTML without scripts or a style sheet."""
+"""What a notebook shows of a Scaling, a Timeline and a Result: HTML without scripts or a style sheet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_LANES = 64  # rows of a table
 
 
 def of_scaling(scaling: Scaling) -> str:
-    """The one screen, the speedups as a picture, and each kernel's tables folded beneath."""
+    """The overview, the speedups as a picture, and each kernel's tables, which open at a click."""
     scaling = shown(scaling)
     parts = [f"<p>{in_html(table.heading(scaling))}</p>", _screen(scaling)]
     if any(p.speedup is not None and not p.is_serial for p in scaling.points):
@@ -107,7 +107,7 @@ def of_run(value: Any, took: float, timeline: Timeline) -> str:
 
 
 def _value(value: Any) -> str:
-    """An array as its type and its ends, anything else as its repr, of which the first characters."""
+    """An array as its type and its ends; anything else as the first characters of its repr."""
     import numpy as np
 
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""A matrix of counts as a picture: the Mandelbrot set."""
+"""The value of a run as a picture: a matrix of counts, such as the Mandelbrot set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from compute.scaling import files
 
-COLOURS = "twilight_shifted"  # dark far away, light where counts rise, dark again along the edge of the set
+COLOURS = "twilight_shifted"  # dark far from the set, light where counts rise, dark again along its edge
 
 
 def render(value: Any) -> bytes:
@@ -27,7 +27,7 @@ def render(value: Any) -> bytes:
     shades = np.log1p(np.maximum(counts.astype(np.float64), 0.0))
     outside = counts < counts.max()
     seen = shades[outside]
-    # The darkest shade is the least count that is there, or a deep zoom would be all one colour.
+    # The least count that occurs has the darkest shade. Otherwise a deep zoom would have one colour.
     low, high = (float(seen.min()), float(np.quantile(seen, 0.999))) if seen.size else (0.0, 1.0)
     colours = matplotlib.colormaps[COLOURS](np.clip((shades - low) / ((high - low) or 1.0), 0, 1) * 0.96)
     if seen.size:

@@ -1,4 +1,4 @@
-"""The scaling as a picture: speedup against workers, a panel a kernel, and beside it where the core-seconds went."""
+"""The speedups as a picture: a panel for each kernel, and beside it where the core-seconds went."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
-MOST_ACROSS = 3  # panels; with the ledgers' bars each is wider, and there are 2
+MOST_ACROSS = 3  # panels side by side; 2 where ledgers stand beside them
 PANEL = 3.1  # inches
-BARS = 2.2  # inches more, for the bars
+BARS = 2.2  # inches for the bars of ledgers beside a panel
 LONGEST = 32  # letters of a name; a longer one would leave the panel no room
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
-MOST_TICKS = 12  # of an axis by powers of two
+MOST_TICKS = 12  # of an axis of powers of two
 
 Panel = tuple[str, list[Point]]
 
@@ -52,7 +52,7 @@ def _figure(scaling: Scaling) -> Figure:
 
 
 def _head(figure: Figure, inches: float, text: str, **style: Any) -> None:
-    """A line of the heading, this far below the top, so that it stays near the panels in a tall picture, too."""
+    """Draw a line of the heading, so many inches below the top, which is near the panels in a tall picture, too."""
     width, height = figure.get_size_inches()
     figure.text(0.1 / width, 1 - inches / height, text, ha="left", va="top", **style)
 
@@ -94,7 +94,7 @@ def _top(points: Sequence[Point], least: float) -> float:
 
 
 def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
-    """Small multiples for three worker counts and more: a line a backend, N-fold dotted, the ceiling dashed."""
+    """Panels for three or more worker counts: a line for each backend, N-fold dotted, the ceiling dashed."""
     figure, pairs = _grid(panels, PANEL, 2.6, _line_handles(panels))
     across = _across(panels)
     for number, ((ax, beside), (title, points)) in enumerate(zip(pairs, panels, strict=True)):
@@ -105,7 +105,7 @@ def _lines(panels: Sequence[Panel], counts: Sequence[int]) -> Figure:
         series = _series(points)
         for place, ((backend, _), line) in enumerate(series.items()):
             x, y = [p.workers for p in line], [p.speedup or 0.0 for p in line]
-            # Each line's marks are smaller than the last one's, so that two lines in one place are both seen.
+            # Each line has smaller marks than the one before, so that both of two lines in one place can be seen.
             ax.errorbar(x, y, yerr=_errors(line), color=colour(backend), marker="o",
                         markersize=max(6 - 0.8 * place, 2), linewidth=1.3, elinewidth=1, capsize=2)  # fmt: skip
         _number_axes(ax, counts, points)
@@ -132,7 +132,7 @@ def _bars(ax: Axes, points: Sequence[Point], places: Sequence[float]) -> None:
 
 
 def _ceilings(points: Sequence[Point]) -> dict[int, float]:
-    """What the machine allowed at each N: the median over the points, which each had gauges in their own rounds."""
+    """What the machine allowed at each N: the median over the points, each of which had its own gauges."""
     ceilings: dict[int, list[float]] = {}
     for p in points:
         if p.ceiling is not None:
@@ -154,7 +154,7 @@ def _line_handles(panels: Sequence[Panel]) -> list[Any]:
 
 
 def _entitle(ax: Axes, title: str) -> None:
-    """The kernel's name, and the rest of the title small beneath it."""
+    """Draw the kernel's name, and the rest of the title small beneath it."""
     name, _, rest = title.partition(" · ")
     ax.set_title(_short(name), loc="left", fontsize=10, fontweight="bold", pad=17 if rest else 6)
     ax.annotate(_short(rest, 2 * LONGEST), (0, 1), (0, 6), "axes fraction", "offset points", fontsize=8, color=FAINT)
@@ -165,7 +165,7 @@ def _short(text: str, most: int = LONGEST) -> str:
 
 
 def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> None:
-    """Both axes by powers of two from 8 workers on, so that 1, 2 and 4 are not one blot beside 64."""
+    """Make both axes logarithmic from 8 workers on, so that 1, 2 and 4 are not one blot beside 64."""
     most = counts[-1]
     top = _top(points, most)
     if most >= 8:
@@ -177,7 +177,7 @@ def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> No
         ticks = [2.0**k for k in powers[:: math.ceil(len(powers) / MOST_TICKS)]]
         ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         shown = [n for n in counts if math.log2(n).is_integer() or n == most]
-        # The last count alone, where a power of two stands right before it.
+        # Where a power of two is right before the last count, only the last count has a tick.
         shown = [n for n in shown if n == most or most / n > 1.5]
     else:
         ax.set_ylim(0, top * 1.08)
@@ -189,7 +189,7 @@ def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> No
 
 
 def _rows(panels: Sequence[Panel]) -> Figure:
-    """Small multiples for one or two worker counts: a row a backend and variant, a dot a count, and its interval."""
+    """Panels for one or two worker counts: a row for each backend and variant, a dot and interval for each count."""
     longest = max((_places(list(_series(points)))[-1] for _, points in panels), default=0.0)
     figure, pairs = _grid(panels, 3.9, 0.95 + 0.21 * longest, _row_handles(panels))
     for (ax, beside), (title, points) in zip(pairs, panels, strict=True):
@@ -218,7 +218,7 @@ def _rows(panels: Sequence[Panel]) -> Figure:
 
 
 def _dots(ax: Axes, row: float, line: Sequence[Point]) -> None:
-    """One backend and variant: a dot a worker count, filled for the most; a stroke where the machine's ceiling is."""
+    """Draw one row: a dot for each worker count, filled for the most; a stroke at the machine's ceiling."""
     ax.plot([0, max(p.speedup or 0.0 for p in line)], [row, row], color=RULE, linewidth=1, zorder=0)
     for p in line:
         filled = colour(p.backend) if p is line[-1] else "white"
@@ -294,7 +294,7 @@ def _grid(
 
 
 def _legend_columns(handles: Sequence[Any], width: float) -> int:
-    """As many as fit, and no fewer in the last line than must be."""
+    """How many names stand in a line of the legend: as many as fit, in lines of about equal length."""
     most = max(2, int(width / 1.2))  # inches for a name and its mark
     return max(1, math.ceil(len(handles) / math.ceil(len(handles) / most))) if handles else 1
 

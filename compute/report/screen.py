@@ -1,4 +1,4 @@
-"""The one screen as text: laid out for a width, colours where there are any, the same words and marks in a pipe."""
+"""The overview as text, laid out for a width. A pipe gets the same words and marks without colours."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from compute.scaling.words import listed, ratio
 from compute.texts import shown
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-CURVE = 8  # characters of a curve: more worker counts are thinned out
+CURVE = 8  # characters of a curve: of more worker counts some are left out
 TITLE = 20  # characters of a kernel's name: a longer one stands on a line of its own
-FEW = 3  # worker counts from which on there is a curve
+FEW = 3  # worker counts: with fewer there is no curve
 ALONE = "one core"  # the head of the serial times
 NAME = 14  # characters of a way's head; a name from outside may be longer
-SENTENCES = 5  # under the picture: of what matters no more is read
-WARNINGS, LINES = 3, 2  # that are told, one of them in any case, and how much of each
+SENTENCES = 5  # under the overview: readers do not read more
+WARNINGS, LINES = 3, 2  # that are shown (at least one is), and the lines of each
 MORE = " …"
 DETAILS = "--details"
 
@@ -67,7 +67,7 @@ class _Layout:
 
 
 def _fit(seen: Screen, width: int, curves: bool) -> _Layout:
-    """The widest layout that fits; where none does, without the ways that say least, down to one."""
+    """The widest layout that fits. Where none does, the ways that say least are left out, down to one."""
     has_curves = curves and any(len(cell.curve) >= FEW for cell in seen.cells)
     ways = tuple(range(len(seen.ways)))
     while True:
@@ -84,7 +84,7 @@ def _fit(seen: Screen, width: int, curves: bool) -> _Layout:
 
 
 def _weight(seen: Screen, way: int) -> tuple[int, int, bool]:
-    """How much a column says: where it is the fastest, how many cells, and whether it is a plain one or the first."""
+    """How much a column says: how often it is the fastest, how many cells it has, whether it is plain or the first."""
     cells = [cell for line in seen.lines if (cell := line.cells[way])]
     return sum(cell.mark == BEST for cell in cells), len(cells), seen.ways[way].is_plain or way == 0
 
@@ -117,7 +117,7 @@ def _parts(seen: Screen, lay: _Layout, way: int) -> tuple[int, int, int]:
 
 
 def _head(way: Way) -> tuple[str, str]:
-    """The lines of a column's head: a backend, and under it a variant that does not go without saying."""
+    """The lines of a column's head: the backend, and under it the variant where it is not the plain one."""
     return _short(way.backend), "" if way.is_plain else _short(f"·{way.variant}")
 
 
@@ -126,7 +126,7 @@ def _short(name: str) -> str:
 
 
 def _speedup(cell: Cell, workers: int) -> str:
-    """`1.96`; `3.4/4` with other workers than most cells have."""
+    """`1.96`; `3.4/4` with another number of workers than most cells have."""
     return cell.words[0] + other_workers(cell.point.workers, workers)
 
 
@@ -178,7 +178,7 @@ def _curves(line: Line, seen: Screen, lay: _Layout, widths: Sequence[int], names
 
 
 def _curve(cell: Cell) -> str:
-    """Speedup by workers, both as their logarithms: N-fold climbs evenly to the top. "" for fewer counts than FEW."""
+    """Speedup by workers, both on logarithmic scales, so that N-fold climbs evenly. "" for fewer counts than FEW."""
     if len(cell.curve) < FEW:
         return ""
     known, most = dict(cell.curve), max(n for n, _ in cell.curve)
@@ -205,7 +205,7 @@ def _reading(seen: Screen) -> str:
 
 
 def _under(seen: Screen, lay: _Layout, warnings: Sequence[str], width: int) -> Iterable[Text]:
-    """What stands under the picture: reasons, as many warnings as there is room for, and where the rest is."""
+    """What stands under the overview: reasons, as many warnings as have room, and where the rest is."""
     for reason in seen.reasons:
         yield Text.assemble((f"{reason.letter} ", "bold"), (f"{reason.where}: ", "bold"), reason.text)
     if seen.judged and not seen.reasons:

@@ -1,4 +1,4 @@
-"""What each lane did when, as slices of time: from a kept timeline, for whoever draws it. Pure functions."""
+"""A kept timeline as slices of time: what the caller and each lane did when. lanes.py and page/figures.py draw them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compute.scaling.kept_timeline import lanes_of, spans_of
 
 SEEN = 1e-5  # of the run: a shorter slice cannot be seen in any picture
 CALLER = "caller"
-# The ledger's entries that a slice can be of, and what somebody does meanwhile.
+# The entries of the ledger that a slice can belong to, and what the lane or the caller does meanwhile.
 DOING = {
     "useful": "computes", "waiting": "waits for what is outside", "blocked": "blocked", "runqueue": "waits for a CPU",
     "idle": "idle", "startup": "start-up", "transfer": "transfer", "serial": "the caller alone",
@@ -48,7 +48,7 @@ def slices(kept: Mapping[str, Any], spent: Mapping[str, float] | None = None) ->
 
 
 def _outside(spent: Mapping[str, float]) -> float:
-    """The part of the time off the CPU, queues apart, that was waiting for what is outside."""
+    """The part of the time off the CPU, without queueing for one, in which lanes waited for what is outside."""
     waits, blocks = (max(0.0, spent.get(name, 0.0)) for name in ("waiting", "blocked"))
     return waits / (waits + blocks) if waits > 0 else 0.0
 

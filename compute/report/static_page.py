@@ -1,4 +1,4 @@
-"""A page that runs no script and fetches nothing: what documents and lessons have in common in HTML."""
+"""`static_page`: an HTML page that runs no script and loads nothing, for documents and lessons."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Colours that every picture and page shares: a backend or a ledger's entry looks the same everywhere."""
+"""The colours of all pictures and pages: a backend, or an entry of the ledger, has the same one everywhere."""
 
 from __future__ import annotations
 
 INK, FAINT, RULE = "#222222", "#767676", "#e3e3e3"
-# Okabe & Ito's colours, told apart by colour-blind readers; their yellow is left out, too pale on white.
+# Okabe & Ito's colours, which colour-blind readers can tell apart, without their yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 KNOWN = (
     "threads",
@@ -14,21 +14,21 @@ KNOWN = (
     "interpreters",
     "dask",
 )  # each has its own colour
-# Useful work is calm, waiting is warm, getting data and people together is cool, what is not known is pale.
+# Useful work is green, waiting is warm, start-up and transfer are cool, what is not known is pale.
 ENTRY_COLOURS = {
     "useful": "#9db4c6", "inflation": "#7a5195", "waiting": "#b7d7a8", "blocked": "#c1272d", "runqueue": "#f28e2b",
     "idle": "#f7d774", "startup": "#2a7f8e", "transfer": "#86c7b5", "serial": "#4d4d4d", "unexplained": "#d9d9d9",
 }  # fmt: skip
-DARK = {"inflation", "blocked", "startup", "serial"}  # white words on these
+DARK = {"inflation", "blocked", "startup", "serial"}  # words on these are white
 
 
 def colour(backend: str) -> str:
-    """The backend's own colour; one of the user's own gets one by its name."""
+    """The colour of a backend; one that is not ours gets a colour by its name."""
     return COLOURS[place(backend)]
 
 
 def place(backend: str) -> int:
-    """Of its colour in COLOURS."""
+    """The index of a backend's colour in COLOURS."""
     return (KNOWN.index(backend) if backend in KNOWN else sum(map(ord, backend))) % len(COLOURS)
 
 

@@ -1,4 +1,4 @@
-"""The report on a terminal: the one screen, then tables; colours where there are any, the same words in a pipe."""
+"""The report as text: the overview, then tables. A pipe gets the same words without colours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from compute.scaling.tables.sheet import Row, Sheet, fit
 from compute.texts import shown
 
 BAR = 12  # characters of a whole bar
-BARS = "of N-fold"  # its head; it is there where the terminal has room
+BARS = "of N-fold"  # the head of the column of bars, which is there if the terminal has room
 
 
 def render(scaling: Scaling, width: int = 80, details: bool | None = True) -> str:
-    """The report as text without colours; a file has room for the tables."""
+    """The report as text without colours, with the tables."""
     text = io.StringIO()
     show(scaling, Console(file=text, width=width, force_terminal=False, color_system=None), details)
     return text.getvalue()
@@ -82,7 +82,7 @@ def _print_details(group: table.Group, console: Console) -> None:
 
 
 def _remark(remark: Remark, width: int) -> RenderableType:
-    """Its name stands out; what is said of it does not."""
+    """A remark: what it is of is bold, the rest is plain."""
     name = f"{remark.of}: ", "bold yellow" if remark.trouble else "bold"
     return hanging(Text.assemble(name, remark.text), width)
 
@@ -124,7 +124,7 @@ def _detail_style(row: Row, column: str) -> str:
 
 
 def _bar(p: Point) -> Text:
-    """Efficiency as a bar: whole is N-fold."""
+    """Efficiency as a bar. A whole bar is N-fold."""
     if p.efficiency is None or table.is_baseline(p):
         return Text("")
     full = round(min(p.efficiency, 1.0) * BAR)

@@ -1,4 +1,4 @@
-"""The results of several files as one: where rows would look alike, they say which file they come from."""
+"""Several files of results as one Scaling. Kernels that several of them hold say which file they come from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def together(results: Mapping[Path, Scaling]) -> Scaling:
         parts.append(part.of_file(names[path], {k for k, n in holders.items() if n > 1 or elsewhere}))
     whole = reduce(Scaling.__add__, parts)
     kernels = [p.kernel for scaling in files.values() for p in scaling.points]
-    beside = sorted(range(len(kernels)), key=lambda k: kernels.index(kernels[k]))  # a kernel's tables in a row
+    beside = sorted(
+        range(len(kernels)), key=lambda k: kernels.index(kernels[k])
+    )  # the tables of one kernel stand together
     return replace(whole, points=tuple(whole.points[k] for k in beside))
 
 

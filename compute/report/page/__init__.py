@@ -1,7 +1,7 @@
-"""The parts of the page: its figures as data, its first screen, and the files that a browser reads.
+"""The parts of the HTML page: its figures as data, its overview, and the files that a browser reads.
 
 figures.py   what every figure shows, as plain data; page.js draws it
-heat.py      the one screen as a table, coloured
+heat.py      the overview as a coloured table
 colours.py   the colours of style.py as variables, light and dark
 page.css, tables.js, figures.js, page.js, library.js: see README.md beside them
 """

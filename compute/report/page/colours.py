@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute.report.style import COLOURS, DARK, ENTRY_COLOURS, SHARES
 
-# What would be lost on a dark page is lighter there; the rest is as everywhere.
+# Colours that would be too dark on a dark page are lighter there.
 ON_DARK = {"#000000": "#e8e8e8", "#0072B2": "#2b86c8", "#4d4d4d": "#e0e2e6", "#7a5195": "#b98fe0", "#c1272d": "#e5575c",
            "#d9d9d9": "#82807c", "#2a7f8e": "#2e8a9a", "#D55E00": "#e8792b", "#009E73": "#2bb58c"}  # fmt: skip
 PAPER = {"page": "#ffffff", "ink": "#1c1e21", "faint": "#5f6368", "rule": "#dcdfe3", "card": "#f6f7f9",
@@ -31,7 +31,7 @@ def _lines(shades: dict[str, str], instead: dict[str, str]) -> str:
 
 
 def named(shades: dict[str, str], instead: dict[str, str]) -> dict[str, str]:
-    """Every colour by its variable's name; on-ENTRY is that of words on an entry's."""
+    """Every colour by the name of its variable. on-ENTRY is the colour of words on that entry's."""
     return {
         **shades,
         **{f"way-{k}": instead.get(colour, colour) for k, colour in enumerate(COLOURS)},

@@ -1,4 +1,4 @@
-"""What the figures of the page show, as plain data, a kernel at a time. page.js draws it with Observable Plot.
+"""The figures of the page as plain data, for each kernel. page.js draws them with Observable Plot.
 
 Numbers have as many digits as a picture shows, so that the page stays small. Texts are texts: nothing here is HTML.
 """
@@ -20,9 +20,9 @@ from compute.scaling.tables.table import Group
 from compute.traits import SERIAL
 
 DIGITS = 4  # of a number in a figure
-MOST_SAMPLES = 60  # dots of one configuration: more are one on the other, and make the page large
+MOST_SAMPLES = 60  # dots of one configuration: more would lie on each other, and make the page large
 STEPS = 24  # points of a law's curve
-GRID = 100_000  # a run's times are whole numbers of so many parts of it
+GRID = 100_000  # a run's times are kept as whole numbers of this part of the run
 
 
 def legend() -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _run(kept: Mapping[str, Any], spent: Mapping[str, float] | None) -> dict[str
 
 
 def _baseline(p: Point, points: Iterable[Point]) -> Point | None:
-    """What the point is compared with; None where it is with nothing."""
+    """The point that it is compared with; None where there is none."""
     wanted = p.size, p.variant, SERIAL if p.baseline == SERIAL else p.backend, 1
     same = (q for q in points if p.baseline and (q.size, q.variant, q.backend, q.workers) == wanted)
     return next(same, None)
@@ -154,7 +154,7 @@ def _disturbed(points: Sequence[Point], conditions: Iterable[Mapping[str, Any]])
 
 
 def _rounded(value: Any) -> Any:
-    """The same data; of numbers the first DIGITS digits."""
+    """The same data with numbers of DIGITS digits."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The one screen as a table whose cells are coloured by what was reached: all of it is words as well."""
+"""The overview as an HTML table. Cells are coloured by what was reached, and every colour is also given as text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from compute.scaling.tables.table import Group, speedup
 from compute.texts import in_html
 
 STAR = "★"
-HEARD = {BEST: (STAR, "fastest"), AS_FAST: (AS_FAST, "as fast")}  # a mark: as it is seen and as it is heard
+HEARD = {BEST: (STAR, "fastest"), AS_FAST: (AS_FAST, "as fast")}  # a mark, and what a screen reader says for it
 
 
 def heat(dataset: Dataset, groups: list[Group]) -> str:
-    """A line a kernel, a column a way of running it, and what it says in sentences; a name leads to its section."""
+    """The overview: a line for each kernel, which links to its section, a column for each way, and its sentences."""
     seen = screen(dataset)
     if not seen.cells:
         return f"<p>{in_html(NOTHING)}</p>"
@@ -78,7 +78,7 @@ def _scale(seen: Screen) -> str:
 
 
 def _steps() -> list[str]:
-    """`90 % and more`, `80–90 %` …, `under 50 %`: what the colours stand for."""
+    """`90 % and more`, `80–90 %` …, `under 60 %`: what the colours stand for."""
     least = [f"{least * 100:.0f}" for least, _ in SHARES]
     between = [f"{low}–{high} %" for high, low in pairwise(least[:-1])]
     return [f"{least[0]} % and more", *between, f"under {least[-2]} %"]
