@@ -1,4 +1,7 @@
-"""The command line: words in, the rooms below at work, tables out. Only this room prints."""
+"""The command line. A module for each command or two; `main` in commands.py runs them and turns errors into exit codes.
+
+Here and in terminal.py is what prints, but for progress (compute.drawing).
+"""
 
 from compute.cli import advising as advising
 from compute.cli import command as command

@@ -1,4 +1,4 @@
-"""nfold advise and nfold doctor: which way is fastest here, and what on this machine stands between N and N-fold."""
+"""nfold advise: which way is fastest here. nfold doctor: what on this machine keeps N workers from N-fold."""
 
 from __future__ import annotations
 

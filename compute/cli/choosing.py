@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-ROUNDS = 10  # that are to fit, by the forecast: eight are wanted, and an interval needs six
-BESIDES = 2  # rounds more: the check of every answer, and the runs that make warm again before the timed ones
-MEASURING = 0.8  # of the time that is left once pools are open; the rest is for sizes, loading, arrays and comparing
-OPENING = 0.1  # of the budget, which opening the pools takes: 3 s with two CPUs, 7 s with 64
-EFFICIENT, MOST = 0.5, 4.0  # of N-fold, and at all: the speedup that is counted on. Few memories give 4
-SHORT = 0.03  # s: where serial runs would be shorter than that, some worker counts are left out
-SHORTEST, LONGEST = 1e-3, 1.0  # s of a serial run: no budget makes it shorter; beyond this, more rounds say more
-COUNTS = 4  # worker counts at the most: a curve shows its bend with four, and each costs pools and rounds
+ROUNDS = 10  # are planned: eight are wanted, and an interval needs six
+BESIDES = 2  # more rounds' time: for checking every answer, and for warming up again before timed runs
+MEASURING = 0.8  # of the time that is left once pools are open; the rest is for sizes, loading, arrays, comparing
+OPENING = 0.1  # of the budget, for opening the pools: 3 s with two CPUs, 7 s with 64
+EFFICIENT, MOST = 0.5, 4.0  # the assumed speedup: half of N-fold, and at most 4, as few machines' memory allows more
+SHORT = 0.03  # s: if serial runs would be shorter, some worker counts are left out
+SHORTEST, LONGEST = 1e-3, 1.0  # s of a serial run: no shorter in any budget; longer runs say less than more rounds
+COUNTS = 4  # worker counts at most: four show how a curve bends, and each costs pools and rounds
 TOUCHING = 2.0  # s that the first touch of one kernel's arrays may take
-PART = 1 / 8  # of the memory that is free, for one kernel's arrays: others, copies and references need theirs
-PART_SHARED = 1 / 4  # of shared memory, where only arrays are
-MOST_MEMORY = 2**30  # bytes of one kernel's arrays: far beyond any cache, and long beside what a message takes there
+PART = 1 / 8  # of the free memory, for one kernel's arrays: other kernels, copies and reference values need some, too
+PART_SHARED = 1 / 4  # of the free shared memory, which holds nothing but arrays
+MOST_MEMORY = 2**30  # bytes of one kernel's arrays: larger than any cache, and slow beside a message
 
 # One of each kind: two that compute (integers that stay in a cache, and floating point with an image to fill), one that
 # reads memory faster than it computes, one whose output is as large as its input.
@@ -30,7 +30,10 @@ ONE_OF_EACH = ("count_primes", "mandelbrot", "matvec", "transpose")
 
 @dataclass(frozen=True)
 class Way:
-    """A backend that runs a row; takes_turns: whether N of its lanes take as long as one; once: at one count alone."""
+    """A backend that runs a row.
+
+    takes_turns: whether N of its lanes take as long as one. once: whether it runs at one worker count only.
+    """
 
     backend: str
     takes_turns: bool = False
@@ -39,7 +42,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel in one variant, and who runs it beside the baseline."""
+    """A kernel in one variant, and the backends that run it, beside Serial."""
 
     kernel: str
     variant: str
@@ -48,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Room:
-    """What there is for arrays: bytes that are free, of them shared (None: not known), s of a byte's first touch."""
+    """Room for arrays: free bytes, of memory and of shared memory (None: not known); s of a byte's first touch."""
 
     free: float
     shared: float | None
@@ -56,7 +59,7 @@ class Room:
 
 
 def choose_kernels(names: Iterable[str], everything: bool = False) -> list[str]:
-    """One of each kind, or all. Where there is none of those that are known by kind, all."""
+    """The kernels of one for each kind, as far as they are there; else, or if `everything`, all."""
     names = list(names)
     return [name for name in names if everything or name in ONE_OF_EACH] or names
 
@@ -75,7 +78,7 @@ def spread_counts(cpus: int, most: int) -> list[int]:
 
 
 def round_length(rows: Sequence[Row], counts: Sequence[int]) -> float:
-    """How long a round takes, in serial runs, where lanes get as much faster as they are trusted to."""
+    """How long a round takes, in serial runs, with the assumed speedups."""
     return sum(
         1 + sum(_relative(way, count) for way in row.ways for count in counts if not way.once or count == max(counts))
         for row in rows
@@ -93,7 +96,7 @@ def run_length(left: float, rows: Sequence[Row], counts: Sequence[int]) -> float
 
 
 def choose_counts(cpus: int, budget: float, rows: Sequence[Row]) -> list[int]:
-    """As many worker counts as leave runs that are not SHORT, COUNTS at the most; 1 and the number of CPUs always."""
+    """1, the number of CPUs, and more counts up to COUNTS, as long as runs are not SHORT."""
     for most in range(COUNTS, 2, -1):
         counts = spread_counts(cpus, most)
         if run_length((1 - OPENING) * budget, rows, counts) >= SHORT:
@@ -102,7 +105,7 @@ def choose_counts(cpus: int, budget: float, rows: Sequence[Row]) -> list[int]:
 
 
 def about_counts(cpus: int, counts: Sequence[int]) -> list[str]:
-    """A line where there are worker counts that are not measured."""
+    """A line about worker counts that are left out; none where all are measured."""
     missing = [count for count in all_counts(cpus) if count not in counts]
     if not missing:
         return []
@@ -111,7 +114,7 @@ def about_counts(cpus: int, counts: Sequence[int]) -> list[str]:
 
 
 def choose_memory(room: Room) -> float:
-    """Bytes that one kernel's arrays may take: a part of what is free, and no more than can be touched in time."""
+    """Bytes that one kernel's arrays may take: a part of the free memory, and no more than can be touched in time."""
     shared = room.free if room.shared is None else room.shared
     touched = TOUCHING / room.touch if room.touch > 0 else MOST_MEMORY
     return min(MOST_MEMORY, PART * room.free, PART_SHARED * shared, touched)

@@ -1,4 +1,4 @@
-"""nfold command: how far any program scales with the number of workers that it is told."""
+"""nfold command: how far any program scales with its number of workers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from compute.cli.commands import WorkersWords, app, asked, refusing
 from compute.cli.outputs import Outputs, writes_files
 
 if TYPE_CHECKING:
+    from compute.drawing import Stages
     from compute.scaling.results import Scaling
 
 
@@ -73,7 +74,7 @@ def command(
         report.ready(wanted)
     from compute.cli.ending import deliver, measured
 
-    def measure(tell: Callable[[float, float, str], None]) -> Scaling:
+    def measure(tell: Stages) -> Scaling:
         return scale_command(
             program,
             env=env or (),
@@ -91,7 +92,7 @@ def command(
 
 @contextlib.contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let whoever ends this process end the measurement as Ctrl-C does: the program ended, what there is shown."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C: the measured program is ended, and results so far are shown."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     former = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
     ours = [number for number, handler in former.items() if handler == signal.SIG_DFL]

@@ -1,4 +1,4 @@
-"""The command line: words in, the rooms below at work, tables out. It and compute.cli.terminal alone print."""
+"""The Typer application: `nfold`, scale, run, report, list. `main` turns exceptions into a line and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nfold compare` and `nfold check`: files of results beside each other, and a gate for continuous integration."""
+"""nfold compare: files of results beside each other. nfold check: a gate for continuous integration."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def check(
         unprinted = _deliver(comparison.judged(found, judgement), wanted)
     except Refusal:
         raise
-    except Exception as error:  # a fault of nfold's own must not look like a regression
+    except Exception as error:  # an error of nfold must not look like a regression
         terminal.explain(error)
         return BAD_USE
     code = {"fine": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE}[judgement.outcome]
@@ -219,7 +219,7 @@ def _slowdown(word: str) -> float:
 
 
 def _least(option: str, word: str | None) -> float | None:
-    """The share that a least efficiency is: 0.9, or 90%."""
+    """The share that --min-efficiency or --min-attainable names: 0.9, or 90%."""
     if word is None:
         return None
     share = _share(word)
@@ -238,7 +238,7 @@ def _share(word: str) -> float:
 
 
 def _wanted(markdown: Path | None, html: Path | None, more: Sequence[Path]) -> list[tuple[str, Path]]:
-    """(form, file) of what is to be written, each of which can be."""
+    """(format, path) of each file that is asked for; ValueError where one cannot be written."""
     from compute.scaling.files import check_outputs
 
     wanted = [(form, path) for form, path in (("markdown", markdown), ("html", html)) if path is not None]
@@ -251,7 +251,7 @@ def _wanted(markdown: Path | None, html: Path | None, more: Sequence[Path]) -> l
 
 
 def _deliver(document: Document, wanted: Sequence[tuple[str, Path]]) -> int:
-    """Print the document, then write it in each form. The exit code: 0, or 1 where one could not be."""
+    """Print the document, then write it in each format. The exit code: 0, or 1 where one could not be written."""
     from compute.report import document as forms
     from compute.scaling import files
 

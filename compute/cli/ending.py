@@ -9,16 +9,15 @@ from pathlib import Path
 
 from compute import drawing
 from compute.cli import terminal
+from compute.drawing import Stages
 from compute.scaling.files import StrPath
 from compute.scaling.results import CutShort, Scaling
 
-CUT = 130  # the exit code of what a Ctrl-C ended
-KEPT = {"json": "Results", "html": "Page", "png": "Picture"}  # what a written file is called; others by their format
-
-Progress = Callable[[float, float, str], None]
+CUT = 130  # the exit code of a command that a Ctrl-C ended
+KEPT = {"json": "Results", "html": "Page", "png": "Picture"}  # what files are called; others by their format
 
 
-def measured(measure: Callable[[Progress], Scaling], asked: Sequence[str]) -> tuple[Scaling, bool]:
+def measured(measure: Callable[[Stages], Scaling], asked: Sequence[str]) -> tuple[Scaling, bool]:
     """What `measure(progress)` found, and whether a Ctrl-C cut it short; KeyboardInterrupt where nothing was found.
 
     asked: the words of the command line, by which the results tell how to measure them again.
@@ -66,7 +65,7 @@ def deliver(
 
 
 def where(kept: Mapping[str, StrPath], results: Sequence[StrPath]) -> str:
-    """A line for what was not printed: the command that shows tables of these results, and each file that was kept."""
+    """The lines at the end: the command that shows tables of these results, and each file that was written."""
     lines = [f"Tables:  {shlex.join(['nfold', 'report', *map(str, results), '--details'])}"] if results else []
     lines += [f"{KEPT.get(form, form) + ':':8} {path}" for form, path in kept.items()]
     return "\n".join(lines)

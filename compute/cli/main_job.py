@@ -24,6 +24,7 @@ from compute.backends.processes import Processes
 from compute.backends.serial import Serial
 from compute.cli import choosing
 from compute.cli.choosing import Room, Row, Way
+from compute.drawing import Stages
 from compute.lanes.loop import be_a_lane
 from compute.memory.arena import shared
 from compute.scaling.calibration import calibrate, size_for
@@ -34,22 +35,20 @@ from compute.scaling.statistics import two_digits
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.plan import Plan
 
-LOADING = 3.0  # s that loading the kernels takes where all is compiled, on a machine that has other work as well
-SHOWING = 0.04  # of the budget, for importing what the report needs, and for its picture
-SMALL = 16  # a size at which compiling is all that takes time
-ALIKE = 7  # kernels compile side by side; beyond that more processes only take memory
+LOADING = 3.0  # s: loading the kernels takes no longer where all is compiled, even beside other work
+SHOWING = 0.04  # of the budget, for importing what the report needs and drawing its picture
+SMALL = 16  # a size that is compiled and takes no time to run
+MOST_COMPILERS = 7  # processes: there are as many kernels to compile side by side; more would only take memory
 VECTORS = 8  # that a matrix is multiplied with: one pass over a matrix that fits into memory is over in a few ms
 
-Progress = Callable[[float, float, str], None]
-
-# Compiled code runs side by side anywhere: the question is who does it best. The GIL is one row against another:
-# threads take turns at it, processes have one each.
+# Compiled code runs side by side on every backend, so all are compared. For Python code threads, which take turns at
+# one GIL, are compared with processes, which have one each.
 ON = {"nogil": ("threads", "prange", "processes", "joblib"), "python": ("threads", "processes")}
-# One loop on one thread keeps work that computes at one core; one kernel is enough to see it.
+# Coroutines keep work that computes on one core. One kernel is enough to show it.
 ON_ONE_LOOP = "mandelbrot", "nogil", "coroutines"
 
 
-def survey(budget: float, progress: Progress, everything: bool = False) -> Scaling:
+def survey(budget: float, progress: Stages, everything: bool = False) -> Scaling:
     """Measure one kernel of each kind, or everything; takes about `budget` seconds, and compiling takes extra.
 
     What comes before and after is in these seconds: loading code that is compiled, and showing the report.
@@ -59,12 +58,12 @@ def survey(budget: float, progress: Progress, everything: bool = False) -> Scali
     names = [name for name, kernel in kernels.REGISTRY.items() if kernel.bound != "wait"]
     names = choosing.choose_kernels(names, everything)
     compile_side_by_side([name for name in names if "nogil" in kernels.REGISTRY[name].variants])
-    loading = min(time.perf_counter() - began, LOADING)  # what was longer was compiling
+    loading = min(time.perf_counter() - began, LOADING)  # anything beyond that was compiling
     began = time.perf_counter() - loading
     rows = _rows(names)
     counts = choosing.choose_counts(machine.usable_cpus(), budget, rows)
 
-    sizes: dict[Row, tuple[int, float]] = {}  # and the seconds that a run was to take with it
+    sizes: dict[Row, tuple[int, float]] = {}  # size, and the seconds that a run should take with it
 
     def works(left: float, costs: Mapping[str, float]) -> list[Work]:
         seconds = choosing.run_length(left, rows, counts)
@@ -89,7 +88,7 @@ def survey(budget: float, progress: Progress, everything: bool = False) -> Scali
 
 
 def _rows(names: Sequence[str]) -> list[Row]:
-    """Each kernel in each variant, with who is to run it."""
+    """Each kernel in each variant, with the backends that run it."""
     rows = []
     for variant, on in ON.items():
         for name in names:
@@ -101,14 +100,14 @@ def _rows(names: Sequence[str]) -> list[Row]:
 
 
 def _way(name: str, variant: str) -> Way:
-    """What is to be known of a backend before it runs a variant, as its traits say."""
+    """The Way of a backend that runs a variant, from its traits."""
     traits = backends.named(name).traits
     turns = traits.shares_gil and variant == "python" and machine.has_gil()
     return Way(name, takes_turns=turns or traits.shares_thread, once=traits.shares_thread)
 
 
 def _backends(rows: Sequence[Row], counts: Sequence[int]) -> list[Backend]:
-    """Those of all rows, with each number of workers that they are to have."""
+    """The backends of all rows, with each number of workers."""
     ways = {way.backend: way for row in rows for way in row.ways}
     return [
         backends.named(name).with_workers(count)
@@ -118,13 +117,13 @@ def _backends(rows: Sequence[Row], counts: Sequence[int]) -> list[Backend]:
 
 
 def _example_of(name: str) -> Kernel:
-    """The kernel with what it is to compute at each size."""
+    """The kernel, with examples of its own for the main job."""
     kernel = kernels.REGISTRY[name]
     return replace(kernel, example=_with_vectors(kernel)) if name == "matvec" else kernel
 
 
 def _work(kernel: Kernel, row: Row, size: int) -> Work:
-    """The kernel at that size, its arrays and its result in shared memory."""
+    """The Work of a kernel at that size, with its arrays and its result in shared memory."""
     args = tuple(shared.array(x) if isinstance(x, np.ndarray) else x for x in kernel.example(size))
     out = _result(kernel.held_to(row.variant), args) if "out" in _inputs(kernel) else None
     kw = {} if out is None else {"out": out}
@@ -153,9 +152,9 @@ def _result(kernel: Kernel, args: tuple[Any, ...]) -> Any:
 
 
 def compile_side_by_side(names: Sequence[str]) -> None:
-    """Have every kernel's compiled code in the cache, whatever the backend: each CPU compiles the next of them."""
+    """Compile what is not in the cache of these kernels, for all backends, side by side on the CPUs."""
     if numba_is_here():
-        with Processes(min(machine.usable_cpus(), ALIKE, len(names))).open() as pool:
+        with Processes(min(machine.usable_cpus(), MOST_COMPILERS, len(names))).open() as pool:
             pool.run(compiling, names)
 
 
@@ -163,10 +162,10 @@ def compile_side_by_side(names: Sequence[str]) -> None:
 def compiling(lo: int, hi: int, out: Any, names: tuple[str, ...]) -> None:
     """Compile or load the kernels lo .. hi, as lanes call them one by one and as a parallel region does."""
     if multiprocessing.parent_process() is not None:
-        # numba makes a lock for its threads, whose name would outlive this worker under any other start method.
+        # numba makes a named lock for its threads, which would outlive this worker under any other start method.
         with contextlib.suppress(ValueError):
             multiprocessing.set_start_method("fork", force=True)
-    was_inside = be_a_lane(False)  # what is warmed in a lane is what runs serially there, on every pool
+    was_inside = be_a_lane(False)  # in a lane, the serial version would be warmed
     try:
         for name in names[lo:hi]:
             of = kernels.REGISTRY[name].held_to("nogil")

@@ -1,4 +1,4 @@
-"""The files that a command is asked to write: an option for each format, and -o FILE, whose suffix says which."""
+"""The files that a command writes: an option for each format, and -o FILE, where the suffix says which format."""
 
 from __future__ import annotations
 

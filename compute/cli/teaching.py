@@ -1,4 +1,4 @@
-"""nfold lessons: every taught statement as an experiment."""
+"""nfold lessons: run lessons, show them, and write them to files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def lessons(
         report.ready({"html": html, "json": json, "png": png})
         others = [Interpreter.of(path) for path in dict.fromkeys(python or ())]
     course = conduct.empty_course()
-    with ended_as_by_ctrl_c():  # another interpreter would go on by itself
+    with ended_as_by_ctrl_c():  # otherwise another interpreter would go on
         held, code = _held(chosen, others, setting)
     if not held:
         return code
@@ -85,7 +85,7 @@ def lessons(
 
 
 def _held(chosen: Sequence[Lesson], others: Sequence[Interpreter], setting: Setting) -> tuple[list[Experiment], int]:
-    """The lessons that could be held, each shown when it is over, and the exit code.
+    """Run the lessons and show each when it is over. Returns those that were run, and the exit code.
 
     An error in one does not cost the others. A Ctrl-C ends them; it is raised where none is finished.
     """

@@ -1,4 +1,4 @@
-"""Where the command line prints: tables, what a run gave, a progress bar where there is somebody to see it.
+"""What the command line prints to: consoles for reports and results, and lines on stderr; also where they are closed.
 
 What it prints is made visible on the way: `say` and `complain` for lines, compute.report and its like for tables.
 """
@@ -19,15 +19,15 @@ from typing import Any, TextIO
 
 from compute.texts import as_text, cut, lines
 
-PAGE = 100  # characters, where there is no terminal
-SCREEN = 80  # of the one screen there
+PAGE = 100  # characters of a line where there is no terminal
+SCREEN = 80  # characters of the overview there
 
 
 _is_closed = False  # whether the shell closed standard output, and nobody has been told that what was printed is lost
 
 
 def ready() -> None:
-    """Make sure that there is somewhere to print to, and that no character can be too much for it.
+    """Make sure that standard streams are open, and that they can take every character.
 
     What the shell closed (>&-) goes nowhere: its number would be the next file's that is opened, and what libraries
     print would go there. `flush` says that standard output is lost; nobody is there to be told of standard error.
@@ -41,13 +41,14 @@ def ready() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for as long as the program runs
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without × still gets its table
+            stream.reconfigure(errors="replace")  # a terminal that cannot show × still gets the table
         with suppress(OSError, ValueError):  # no file is behind it
-            os.set_blocking(stream.fileno(), True)  # of another program that shares it: a full pipe would lose the rest
+            # Another program may have set a shared pipe to non-blocking. A full one would then lose the rest.
+            os.set_blocking(stream.fileno(), True)
 
 
 def _occupy(number: int) -> None:
-    """Have a standard descriptor that is closed lead nowhere, for what this program starts as well."""
+    """Point a closed standard descriptor at /dev/null, for this program and for those that it starts."""
     try:
         os.fstat(number)
     except OSError:
@@ -63,12 +64,12 @@ def say(text: str) -> None:
 
 
 def complain(message: str, head: str = "nfold: ") -> None:
-    """Say on stderr, in one line, what went wrong or what is to be known."""
+    """Print one line on stderr: what went wrong, or a warning."""
     _say_aside(head + cut(" ".join(line.strip() for line in message.split("\n"))))
 
 
 def explain(error: BaseException) -> None:
-    """Print an error's traceback on stderr, as the interpreter would, but whatever is in it as a text."""
+    """Print an error's traceback on stderr as the interpreter would, with control characters made visible."""
     told = "".join(traceback.format_exception(error)).rstrip("\n")
     _say_aside("\n".join(map(cut, told.split("\n"))))
 
@@ -76,7 +77,7 @@ def explain(error: BaseException) -> None:
 def _say_aside(text: str) -> None:
     try:
         print(lines(text), file=sys.stderr, flush=True)
-    except OSError:  # nobody listens
+    except OSError:  # stderr is closed
         _give_up(sys.stderr)
 
 
@@ -85,7 +86,7 @@ def deliver(
     keep: Callable[[], object] | None = None,
     conclude: Callable[[], object] | None = None,
 ) -> int:
-    """Show what was found, then keep it in files, whatever showing it met, then conclude with what came of that.
+    """Call show, keep and conclude in this order, each even if the one before failed.
 
     The exit code: 0, or 1 where one failed. What could not be shown or written is a line on stderr each; a reader that
     has left, as head does, is no complaint. A Ctrl-C meanwhile is raised when all is done, a second one at once.
@@ -103,11 +104,11 @@ def deliver(
 
 
 def _printed(show: Callable[[], object]) -> int:
-    """Call what prints: 0, or 1 where that failed."""
+    """Call what prints. 0, or 1 where that failed."""
     try:
         show()
         return flush()
-    except SystemExit:  # rich's answer to a reader that has left
+    except SystemExit:  # how rich answers a closed pipe
         return 1
     except OSError as error:
         return unprinted(error)
@@ -151,7 +152,7 @@ def _unhurried() -> Iterator[None]:
 
 
 def flush() -> int:
-    """Have everything printed: 0, or 1 where that cannot be."""
+    """Flush standard output: 0, or 1 where that fails."""
     global _is_closed
     try:
         if _is_closed:
@@ -164,7 +165,7 @@ def flush() -> int:
 
 
 def unprinted(error: OSError) -> int:
-    """Say that printing failed, unless the reader has left, and give it up; returns the exit code 1."""
+    """Say that printing failed, unless the reader closed the pipe, and print no more. The exit code, 1."""
     if not isinstance(error, BrokenPipeError):
         complain(f"cannot print: {error.strerror}; choose another place for the output")
     _give_up(sys.stdout)
@@ -172,7 +173,7 @@ def unprinted(error: OSError) -> int:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Print nothing more there; the interpreter's own flush at exit must not complain either."""
+    """Print nothing more there. The interpreter's flush at exit must not fail, either."""
     with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
@@ -185,14 +186,14 @@ def show(scaling: Any, details: bool | None = None) -> None:
 
 
 def console() -> Any:
-    """Where tables go: as wide as the terminal, or as a page where there is none."""
+    """The console for tables: as wide as the terminal, or PAGE where there is none."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else PAGE)
 
 
 def width() -> int:
-    """The console's, for lines that need no rich, which takes a while to import."""
+    """The width of `console`, for lines that need no rich, which takes a while to import."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PAGE
 
 

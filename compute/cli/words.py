@@ -1,4 +1,4 @@
-"""What the command line's words mean: checked values, or a ValueError that names the word and the remedy.
+"""Parse the words of the command line: checked values, or a ValueError that names the word and the remedy.
 
 Everything here is decided before a worker starts and before a large array is made.
 """
@@ -23,11 +23,11 @@ from compute.scaling.workload import Work, grow_work
 from kernels.definition import Kernel, nearest
 
 LARGEST_SIZE = 2**63 - 1  # an index is an int64
-WORKERS_A_CPU = 32  # beyond this a run measures the scheduler alone, and processes fill the memory
+WORKERS_A_CPU = 32  # with more, a run only measures the scheduler, and processes fill the memory
 MODES = "strong", "weak"
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 DTYPES = "float64", "float32", "complex128", "int64"
-PROBES = 256, 512  # sizes that cost microseconds; far enough apart to tell n from n² from n³
+PROBES = 256, 512  # sizes that take microseconds, far enough apart to tell n, n² and n³ apart
 
 
 def kernel(word: str) -> Kernel:
@@ -41,12 +41,12 @@ def kernel(word: str) -> Kernel:
             )
         return kernels.REGISTRY[word]
     if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # workers are given this path too
+        sys.path.insert(0, here)  # workers get this path, too
     try:
         return kernels.find(word)
     except ValueError:
         raise
-    except Exception as error:  # whatever the user's module does when it is imported
+    except Exception as error:  # the user's module may raise anything
         raise ValueError(f"cannot import {word.partition(':')[0]!r}: {type(error).__name__}: {error}") from error
 
 
@@ -62,7 +62,7 @@ def size(word: str, least: int = 1) -> int:
     """A whole number written 1000, 1_000 or 1e9."""
     text = word.strip()
     parts = re.fullmatch(r"([+-]?)[0-9](?:_?[0-9])*(?:\.[0-9]+)?(?:[eE]\+?([0-9]+))?", text)
-    huge = parts and (len(text) > 40 or len(parts[2] or "") > 3)  # too large to be worked out at all
+    huge = parts and (len(text) > 40 or len(parts[2] or "") > 3)  # too large to calculate
     number = Decimal(0 if huge or not parts else text)
     if not parts or number != number.to_integral_value():
         raise ValueError(f"SIZE must be a whole number such as 1000, 1_000 or 1e9, not {text!r}")
