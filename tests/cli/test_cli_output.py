@@ -113,13 +113,40 @@ def test_every_file_that_could_not_be_written_is_a_line(capsys):
         "run mandelbrot 8 --variant python --on serial --png /dev/full",
         "advise triad 16 --on serial --budget 100ms --json /dev/full",
         "doctor --json /dev/full",
+        "run mandelbrot 8 --variant python --on serial --trace /dev/full",
+        "command --workers 1 --budget 1ms --html /dev/full -- true {workers}",
+        "compare a.json b.json --markdown /dev/full",
+        "report a.json b.json -o full.txt",
     ],
 )
 def test_every_command_shows_before_it_keeps(line, capsys):
+    points = Scaling.from_json("a.json").points
+    Scaling((*points, replace(points[1], workers=3, speedup=2.9))).to_json("b.json")
+    os.symlink("/dev/full", "full.txt")
     assert main(line.split()) == 1
     out, err = capsys.readouterr()
     assert len(out.splitlines()) > 3
+    told(err, f"cannot write '{'full.txt' if 'txt' in line else '/dev/full'}': No space left on device; it needs ")
+
+
+@full
+def test_a_check_shows_before_it_keeps_and_its_code_is_its_own(capsys):
+    points = Scaling.from_json("a.json").points
+    Scaling((*points, replace(points[1], workers=3, speedup=2.9))).to_json("b.json")
+    assert main(["check", "a.json", "b.json", "--same-machine", "--html", "/dev/full"]) == 3  # a point is new
+    out, err = capsys.readouterr()
+    assert "Inconclusive" in out
     told(err, "cannot write '/dev/full': No space left on device; it needs ")
+
+
+@full
+@pytest.mark.slow
+def test_lessons_are_shown_before_they_are_kept(capsys):
+    assert main(["lessons", "1", "--budget", "100ms", "--json", "/dev/full", "--png", "a.png"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) > 3
+    told(err, "cannot write '/dev/full': No space left on device; it needs ")
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_file_that_may_not_grow_keeps_the_old_one_and_leaves_no_other():
