@@ -155,3 +155,8 @@ def test_only_the_name_of_a_remark_stands_out():
     told = shown(explained(a_scaling(kernels=["primes"])), 200, force_terminal=True, color_system="standard")
     line = next(line for line in told.splitlines() if "threads · python: " in line)
     assert re.match(r"\x1b\[1;33mthreads · python: \x1b\[0m[0-9]", line)
+
+
+@pytest.mark.parametrize("width", range(1, 9))
+def test_a_terminal_of_a_few_columns_gets_a_report(width):
+    assert text.render(explained(a_scaling()), width)
