@@ -214,6 +214,7 @@ def scale(
         counts = words.worker_counts(workers)
         variants = words.variants(variant, found)
         seconds = words.budget(budget)
+        words.scaling_mode(mode)
         report.ready(wanted)
         if number is None:  # to each its own: a size that suits Python is over in microseconds where it is compiled
             sizes = {name: calibrate(found, seconds / 200, name) for name in variants}

@@ -173,11 +173,16 @@ def _in_dtype(of: Kernel, args: tuple[Any, ...], word: str) -> tuple[Any, ...]:
     return given
 
 
+def scaling_mode(word: str) -> str:
+    """One of MODES."""
+    if word not in MODES:
+        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {word!r}{nearest(word, list(MODES))}")
+    return word
+
+
 def work(of: Kernel, number: int, variants: list[str], counts: list[int], mode: str) -> Work:
     """What `nfold scale` is to measure: the example of a size, or one that grows with the workers."""
-    if mode not in MODES:
-        raise ValueError(f"--mode must be {' or '.join(MODES)}, not {mode!r}{nearest(mode, list(MODES))}")
-    if mode == "strong":
+    if scaling_mode(mode) == "strong":
         return Work(of, operands(of, number), variants=variants, size=number)
     operands(of, calibration.size_for(of, sum(counts) * of.cost(number)))  # all of them are held at once
     return grow_work(of, number, counts, variants)

@@ -375,3 +375,12 @@ def test_without_a_size_each_variant_is_measured_at_its_own(tmp_path, capsys):
     assert main(words(line)) == 0
     sizes = {point["variant"]: point["size"] for point in json.loads(kept.read_text())["points"]}
     assert sizes["nogil"] > 4 * sizes["python"]
+
+
+@pytest.mark.parametrize(
+    "option", ["--mode=weekly", "--budget=0", "--on=thread", "--workers=0", "--variant=c", "--csv=no/x"]
+)
+def test_scale_refuses_before_it_looks_for_a_size(option, monkeypatch, capsys):
+    monkeypatch.setattr("compute.scaling.calibration.calibrate", lambda *_: pytest.fail("it measured"))
+    assert main(["scale", "triad", option]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
