@@ -27,11 +27,11 @@ from typing import Any
 
 from compute import python_executable
 from compute.lanes import interrupts
+from compute.memory.segments import SHARED_MEMORY
 
 SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
 LISTENER = len("/listener-12345678") + 4
-ROOTS = "/tmp", "/var/tmp", "/dev/shm"  # where a socket's folder can be if TMPDIR is too long
-SHARED_MEMORY = Path("/dev/shm")
+ROOTS = "/tmp", "/var/tmp", SHARED_MEMORY  # where a socket's folder can be if TMPDIR is too long
 # These names contain the number of the process that made them: loky's semaphores, shared memory and files that must
 # keep their names, and folders of multiprocessing's sockets that we have made. A folder that multiprocessing made
 # itself is marked by a file nfold-owner-PID in it.
@@ -171,7 +171,7 @@ def sweep() -> list[str]:
     from shutil import rmtree
 
     removed = []
-    places = [(SHARED_MEMORY, IN_MEMORY), *((Path(root), IN_FOLDERS) for root in {tempfile.gettempdir(), *ROOTS})]
+    places = [(Path(SHARED_MEMORY), IN_MEMORY), *((Path(root), IN_FOLDERS) for root in {tempfile.gettempdir(), *ROOTS})]
     for folder, pattern in places:
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):

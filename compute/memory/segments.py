@@ -1,8 +1,8 @@
 """Segments: memory in multiprocessing.shared_memory or in a memory-mapped file that other processes can map too.
 
 - A segment is reserved in full before it is touched. A full /dev/shm is then an error, and not a SIGBUS.
-- On Linux other processes open it through its owner's descriptor (/proc/PID/fd). So its name is unlinked as soon as it
-  exists (`_from_descriptor`), and nothing is left behind however the owner dies.
+- On Linux other processes open it through its owner's descriptor (/proc/PID/fd). So it has no name (`open_nameless`),
+  and nothing is left behind however the owner dies, also while it is being reserved.
 - Elsewhere, and in a process that has changed its user (Linux then closes /proc/PID/fd to others), it keeps its name
   until its last view is gone (`_free_name`).
 - A view keeps its segment mapped, so no view ever points to unmapped memory.
@@ -38,6 +38,7 @@ ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
 Key = TypeVar("Key")
 
+SHARED_MEMORY = "/dev/shm"  # where Linux has it, as a file system
 NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only for a moment
 _serials = itertools.count(1)
 
@@ -91,7 +92,7 @@ class Segment(mmap.mmap):
     user: int  # the effective user of the process when it was made
     lending: Lending
     unused_since = 0.0  # by `recycled.clock`, where it waits to be lent again
-    is_nameless = False  # whether its name was unlinked: then its pages are freed when it ends
+    is_nameless = False  # then its pages are freed when it ends
 
     def __del__(self, is_at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         # Not a weakref.finalize: mmap calls those only after it has closed its descriptor, which may be the one in use.
@@ -221,26 +222,26 @@ def _of_the_caller() -> int:
 
 
 def _create_shared(size: int) -> Segment:
-    name = new_name()
     if is_open_to_others():
-        # Its name lasts for a moment. SharedMemory would start a process, the resource tracker, to watch over it.
-        from _posixshmem import shm_unlink  # type: ignore[import-not-found]
+        # SharedMemory would start a process, the resource tracker, to watch over a name.
+        return _from_descriptor(open_nameless(SHARED_MEMORY), size)
+    from multiprocessing.shared_memory import SharedMemory
 
-        descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
-        unlink: Callable[[], None] = partial(shm_unlink, f"/{name}")
-    else:
-        from multiprocessing.shared_memory import SharedMemory
+    python_executable.use_for_children()
+    name = new_name()
+    memory = SharedMemory(name, create=True, size=size)
+    # _fd is a private attribute of SharedMemory, but there is no other way to reserve memory before it is touched.
+    descriptor = os.dup(memory._fd)  # type: ignore[attr-defined]
+    memory.close()
+    return _from_descriptor(descriptor, size, f"shm:{name}", memory.unlink)
 
-        python_executable.use_for_children()
-        memory = SharedMemory(name, create=True, size=size)
-        # _fd is a private attribute of SharedMemory, but there is no other way to reserve memory before it is touched.
-        descriptor, unlink = os.dup(memory._fd), memory.unlink  # type: ignore[attr-defined]
-        memory.close()
-    try:
-        return _from_descriptor(descriptor, size, f"shm:{name}", unlink)
-    except BaseException:
-        unlink()
-        raise
+
+def open_nameless(folder: str | None) -> int:
+    """A descriptor of a new, empty file in a folder, in which it has no name: whoever is killed leaves nothing."""
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 def new_name() -> str:
@@ -251,39 +252,39 @@ def new_name() -> str:
 def _create_mapped(size: int, folder: str | None) -> Segment:
     import tempfile
 
-    descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
     try:
+        if is_open_to_others():
+            return _from_descriptor(open_nameless(folder), size)
+        descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
         return _from_descriptor(descriptor, size, path, lambda: os.unlink(path))
     except OSError as error:
-        os.unlink(path)
         if error.errno == errno.ENOSPC:
             raise MemoryError(
-                f"{in_bytes(size)} are needed and {os.path.dirname(path)} has not that much free; use a smaller size,"
-                " or point TMPDIR at a larger disk"
+                f"{in_bytes(size)} are needed and {folder or tempfile.gettempdir()} has not that much free; use a"
+                " smaller size, or point TMPDIR at a larger disk"
             ) from None
         raise
 
 
-def _from_descriptor(descriptor: int, size: int, name: str, unlink: Callable[[], None]) -> Segment:
-    """A segment of an open descriptor. It takes over the descriptor, and unlinks the name: at once, or at its end."""
+def _from_descriptor(descriptor: int, size: int, name: str = "", unlink: Callable[[], None] | None = None) -> Segment:
+    """A segment of an open descriptor, which it takes over. If it has a name, that is unlinked at the segment's end."""
     owner = os.getpid()
     serial = (owner, next(_serials))
-    nameless = is_open_to_others()
     file = File(descriptor)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
         else:
             os.ftruncate(descriptor, size)
-        segment = Segment.over(file, size, "" if nameless else name, serial)
-        if nameless and not UNTRACKED:
+        segment = Segment.over(file, size, name, serial)
+        if unlink is None and not UNTRACKED:
             file.leave_to_mapping()
-        if nameless:
-            unlink()
     except BaseException:
         file.close()
+        if unlink is not None:
+            unlink()
         raise
-    if nameless:
+    if unlink is None:
         segment.is_nameless = True
     else:
         weakref.finalize(segment, _free_name, owner, file, unlink)
@@ -326,7 +327,7 @@ def open_by_name(name: str, flags: int = 0) -> int:
     SharedMemory would register the name with the resource tracker, which all of a parent's workers share. Unregistering
     it would remove the owner's entry as well (cpython#82300), and the owner's unlink would then be an error.
     """
-    from _posixshmem import shm_open
+    from _posixshmem import shm_open  # type: ignore[import-not-found]
 
     descriptor: int = shm_open(f"/{name}", os.O_RDWR | flags, mode=0o600)
     return descriptor

@@ -36,7 +36,7 @@ from compute.lanes.errors import sendable
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import Lending
 from compute.memory.regions import Regions
-from compute.memory.segments import is_open_to_others, new_name, open_by_name
+from compute.memory.segments import SHARED_MEMORY, is_open_to_others, open_nameless
 from kernels.vectors.memory import check_memory, in_bytes
 
 LARGE = 2**16  # bytes from which a buffer is kept out of the pickle: below, a copy within it costs less
@@ -296,19 +296,18 @@ def _dumped(values: Any, dumps: Callable[..., bytes]) -> tuple[bytes, list[memor
 
 def _new_file(in_memory: bool, folder: str | None) -> tuple[int, str, str | None, int]:
     """A new empty file, its address for others, its path where it keeps one, and its largest size."""
-    if in_memory and is_open_to_others():
-        from _posixshmem import shm_unlink  # type: ignore[import-not-found]
-
-        name = new_name()
-        with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk is used
-            descriptor = open_by_name(name, os.O_CREAT | os.O_EXCL)
-            shm_unlink(f"/{name}")
-            return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, LARGEST_IN_MEMORY
-    descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
     if not is_open_to_others():
+        descriptor, path = tempfile.mkstemp(prefix=f"nfold-mapped-{os.getpid()}-", dir=folder)
         return descriptor, path, path, LARGEST_ON_DISK
-    os.unlink(path)
-    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, LARGEST_ON_DISK
+    if in_memory:
+        with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk is used
+            return _nameless(SHARED_MEMORY, LARGEST_IN_MEMORY)
+    return _nameless(folder, LARGEST_ON_DISK)
+
+
+def _nameless(folder: str | None, largest: int) -> tuple[int, str, None, int]:
+    descriptor = open_nameless(folder)
+    return descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", None, largest
 
 
 def _open(address: str) -> int:
