@@ -1,16 +1,67 @@
 """python -m compute: the same as nfold."""
 
+import os
 import sys
+import threading
+
+# Bytes of address space that importing numpy takes: in all, and for each thread of its BLAS.
+SPACE, SPACE_PER_THREAD = 70_000_000, 36_000_000
 
 
 def main() -> int:
     """The command line, told by sys.argv; its exit code. A Ctrl-C while it is being imported is one of its own."""
+    if "numpy" not in sys.modules and (lacking := _lacking()):
+        print(f"nfold: {lacking}", file=sys.stderr)
+        return 2
     try:
         from compute.cli import main as command_line
+        from compute.cli.terminal import warn_in_lines
     except KeyboardInterrupt:
         print("nfold: interrupted", file=sys.stderr)
         return 130
+    warn_in_lines()
     return command_line()
+
+
+def _lacking() -> str:
+    """What importing numpy would lack, in a line with the remedy: it says so at length, and ends the program."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    threads = min(int(asked), cpus) if asked.isdecimal() and int(asked) else cpus
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY and space < SPACE + SPACE_PER_THREAD * threads:
+        needed = (SPACE + SPACE_PER_THREAD * threads) // 10**6
+        return (
+            f"`ulimit -v` allows {space // 10**6} MB of address space, and numpy needs about {needed} MB with {threads}"
+            " threads; raise it, or set OPENBLAS_NUM_THREADS=1"
+        )
+    if not _threads_can_start(threads - 1):
+        return (
+            "no more threads can be started, and numpy needs some as it is imported; raise `ulimit -u` or the"
+            " container's limit of processes, or set OPENBLAS_NUM_THREADS=1"
+        )
+    return ""
+
+
+def _threads_can_start(count: int) -> bool:
+    """Whether so many threads can be beside each other."""
+    ended, started = threading.Event(), list[threading.Thread]()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=ended.wait)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        ended.set()
+        for thread in started:
+            thread.join()
+    return True
 
 
 if __name__ == "__main__":  # a spawned worker imports this module too, under another name

@@ -21,6 +21,7 @@ ambient.py        carries the caller's errstate and decimal context to workers
 items.py          sends the items of each(f) to workers, and brings the results back
 children.py       child processes: whether they are alive, Ctrl-C, the fork server, forks
 host_program.py   makes the current program able to start workers
+tasks.py          whether the system lets this user start the processes and threads that a pool needs
 output.py         flushes what workers print
 """
 

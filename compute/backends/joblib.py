@@ -10,9 +10,11 @@ import contextlib
 import contextvars
 import math
 import os
+import re
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,10 +22,12 @@ from typing import Any, Literal
 from compute.backends import caller, children, host_program, remote
 from compute.backends.backend import Backend, Pool
 from compute.backends.caller import Caller
+from compute.backends.tasks import A_WORKER, blas_threads, check_address_space, check_tasks
 from compute.lanes import interrupts
 from compute.lanes.control import N_TICKETS, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.arena import Arena
+from compute.memory.descriptors import LimitReached
 from compute.memory.segments import ArenaKind
 from compute.traits import PROCESSES, Traits
 from kernels.definition import Kernel, nearest
@@ -33,6 +37,7 @@ ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
 FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing left to do, but may have to wait for a CPU
 # s that a worker's first task lasts, and its first with a kernel, so that loky gives a task to the other workers, too.
 ARRIVAL = 0.01
+LOKYS_OWN = 4  # tasks beside the workers: its two threads here, its resource tracker, and what starts a process
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,15 +95,20 @@ class LokyPool(Pool):
     def repair(self) -> None:
         """Replace a broken executor by a new one."""
         # If an interrupt cut it off, loky would leave semaphores in /dev/shm, and its threads would print warnings.
+        remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
+        check_address_space("run on threads")
+        check_tasks(LOKYS_OWN + (A_WORKER + blas_threads()) * self.workers, remedy)
         with interrupts.put_off(), host_program.able_to_start_processes():
-            from joblib.externals.loky import ProcessPoolExecutor, process_executor
+            with warnings.catch_warnings():  # joblib says at its import what is said below, with a remedy
+                warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
+                from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
             self._shut_down()
             self._caller.forget()
             try:
                 self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
             except OSError as error:
-                raise OSError(
+                raise LimitReached(
                     error.errno,
                     f"loky's semaphores cannot be made ({error.strerror}), as where /dev/shm is read-only or full; use"
                     f" Processes({self.workers}), which needs none",
@@ -225,8 +235,9 @@ def _arrive() -> int:
 
 
 def _exit_codes(error: BaseException) -> str:
-    """`SIGKILL(-9)` from loky's message."""
-    return str(error).partition("exit codes of the workers are")[2].strip(" {}.\n") or "killed"
+    """`SIGKILL(-9)` from loky's message, whose further lines are about what it may have printed."""
+    told = re.search(r"exit codes of the workers are \{([^}]+)\}", str(error))
+    return told[1] if told else "killed"
 
 
 def _kill(pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import errno
 import threading
 import time
 import weakref
@@ -15,6 +16,7 @@ from compute.backends.backend import LOOK, RESTING
 from compute.lanes import spin, usage
 from compute.lanes.control import Words
 from compute.lanes.loop import Job, Outcome
+from compute.memory.descriptors import LimitReached
 
 Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
 
@@ -43,7 +45,14 @@ class LaneThread:
         self.thread = threading.Thread(
             target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
         )
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:
+            raise LimitReached(
+                errno.EAGAIN,
+                f"lane {number} cannot start its thread; raise `ulimit -u` or the container's limit of processes,"
+                " or use fewer workers",
+            ) from None
 
     def give(self, job: Job) -> None:
         """Have it run a job next."""

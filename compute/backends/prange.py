@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from compute import machine
+from compute.backends import tasks
 from compute.backends.backend import Backend, Pool
 from compute.lanes.control import DETAILED, STOP, ControlArray, line_of
 from compute.lanes.loop import (
@@ -106,6 +107,8 @@ class PrangePool(Pool):
             )
         if lack := self.backend.lacks():
             raise ValueError(lack)
+        if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False) is False:
+            tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
         self._set_threads = numba.set_num_threads
         self._lines = line_of(np.arange(self.workers))
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute.backends import caller, children
+from compute.backends import caller, children, tasks
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
 from compute.backends.worker import Tally, Worker, start_server
@@ -125,6 +125,9 @@ class ProcessPool(Pool):
         if os.name == "posix":
             with interrupts.put_off():
                 with_more_files(lambda: _check_descriptors(DESCRIPTORS * (len(missing) + 1)))
+        remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
+        tasks.check_address_space("run on threads")
+        tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * len(missing), remedy)
         if self.backend.start == "forkserver":
             children.check_server()
             start_server()

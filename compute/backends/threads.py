@@ -16,6 +16,7 @@ from compute.backends.lane_thread import LaneThreads
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
+from compute.memory.descriptors import LimitReached
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,8 +37,12 @@ class ThreadPool(Pool):
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         self._threads = LaneThreads(self._spin)
         with interrupts.put_off():  # an interrupt could leave a thread that is in no list
-            for lane in range(1, self.workers):
-                self._threads.add(lane, run_lane)
+            try:
+                for lane in range(1, self.workers):
+                    self._threads.add(lane, run_lane)
+            except LimitReached:
+                self.stop()
+                raise
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         if self._cpus and self._threads.have_sleepers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import sys
@@ -21,6 +22,7 @@ from compute.backends.caller import outcome_of
 from compute.lanes import spin, usage
 from compute.lanes.control import WORDS_PER_LINE, Words
 from compute.lanes.loop import Job, Outcome
+from compute.memory.descriptors import LimitReached
 from compute.memory.ownership import in_children, own_forks
 from compute.memory.segments import ArrayRef
 from kernels.definition import numba_is_here
@@ -118,9 +120,15 @@ class Worker:
                 ):
                     self.process.start()
                 break
-            except (OSError, EOFError):
+            except (OSError, EOFError) as error:
                 self.pipe.close()
                 if attempt == STARTS or context.get_start_method() != "forkserver":
+                    if isinstance(error, EOFError):  # the server's end, and nothing in it says so
+                        raise LimitReached(
+                            errno.EAGAIN,
+                            f"the fork server of worker processes ended {STARTS} times as it started one; see what it"
+                            " printed above, and `ulimit -a` for what it may have lacked",
+                        ) from None
                     raise
                 children.renew_server()
             finally:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compute.cli import terminal
+from compute.cli import limits, terminal
 from compute.cli.outputs import Outputs, writes_files
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(limits.reached(error) or str(error)) from error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def _failed(error: BaseException, words: list[str]) -> int:
     """Say what went wrong, in a line where it is about what the user asked for; the exit code."""
     if isinstance(error, OSError) and {"-h", "--help"} & set(words):  # which the parser prints itself
         return terminal.unprinted(error)
-    if isinstance(error, Refusal | MemoryError):
+    if isinstance(error, Refusal):
         return _complain(str(error))
     if hasattr(error, "format_message"):  # the parser's
         return _complain(f"{error.format_message()} (nfold --help shows what there is)")
@@ -99,6 +99,8 @@ def _failed(error: BaseException, words: list[str]) -> int:
 
     if isinstance(error, Unavailable):
         return _complain(str(error))
+    if limit := limits.reached(error):
+        return _complain(limit)
     if isinstance(error, WorkerDied | WrongAnswer | ProgramFailed):  # they say it all
         return _complain(str(error), code=1)
     terminal.explain(error)  # a kernel's own error, with its chunk and its traceback

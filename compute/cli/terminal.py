@@ -13,10 +13,13 @@ import sys
 import textwrap
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
+import kernels
 from compute.texts import as_text, cut, lines
 
 PAGE = 100  # characters of a line where there is no terminal
@@ -56,6 +59,19 @@ def _occupy(number: int) -> None:
         os.dup2(nowhere, number)
         if nowhere != number:
             os.close(nowhere)
+
+
+def warn_in_lines() -> None:
+    """From now on, show this package's own warnings as lines: a user of the command line has not called its code."""
+    former, ours = warnings.showwarning, (str(Path(__file__).parents[1]), str(Path(kernels.__file__).parent))
+
+    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+        if file is None and (filename.startswith(ours) or "site-packages" in filename):
+            complain(str(message))
+        else:
+            former(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def say(text: str) -> None:

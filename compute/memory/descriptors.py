@@ -13,6 +13,13 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
+class LimitReached(OSError):
+    """A limit of the system (files, processes, memory) is reached; the text says which, and how to raise it."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def with_more_files(opens: Callable[[], Value]) -> Value:
     """Call `opens`. If too many files are open, raise the soft limit as far as the system allows, and call it again."""
     try:
@@ -27,7 +34,7 @@ def with_more_files(opens: Callable[[], Value]) -> Value:
         except OSError as again:
             if again.errno != errno.EMFILE:
                 raise
-            raise OSError(
+            raise LimitReached(
                 errno.EMFILE,
                 "Too many open files: workers take some, and a result in shared memory one as long as it is held; raise"
                 " `ulimit -n`, use fewer workers, or keep copies of results (value.copy())",

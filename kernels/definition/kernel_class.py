@@ -390,6 +390,11 @@ def find(path: str) -> Kernel:
         home: Any = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise ValueError(f"cannot import {module!r} for kernel {path!r}: {error}") from error
+    except SystemExit as error:  # a program, and no module
+        raise ValueError(
+            f"cannot import {module!r} for kernel {path!r}: it calls sys.exit({error.code!r}) when it is imported; put"
+            ' that under `if __name__ == "__main__":`'
+        ) from error
     named = getattr(home, name, None)
     if isinstance(named, Kernel):
         return named

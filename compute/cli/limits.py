@@ -1,0 +1,46 @@
+"""Errors that say in somebody's words that a limit of the system is reached, in a line with the remedy."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from compute.memory.descriptors import LimitReached
+from kernels.vectors.memory import with_figures
+
+FEWER = "raise `ulimit -u` or the container's limit of processes, or use fewer workers"
+BY_ERRNO = {
+    errno.EMFILE: "too many files are open; raise `ulimit -n`, or use fewer workers",
+    errno.ENFILE: "too many files are open on this system; use fewer workers",
+    errno.EAGAIN: f"no more processes can be started; {FEWER}",
+}
+THREADS = f"no more threads can be started; {FEWER}"
+MEMORY = "memory is too small for what is to be loaded: {}; raise `ulimit -v`, or give the container more"
+UNLOADED = "failed to map", "cannot allocate memory", "memory protection"  # the dynamic linker's words for it
+
+
+def reached(error: BaseException) -> str | None:
+    """The line, where that is what an error is about, or one that it came from; None for a kernel's own error."""
+    chain = list(_chain(error))
+    if any(getattr(one, "__notes__", None) for one in chain):  # it came from a body, whose place the notes name
+        return str(with_figures(error)) if isinstance(error, MemoryError) else None
+    for one in chain:
+        if isinstance(one, LimitReached):
+            return str(one)
+        if isinstance(one, MemoryError):
+            return str(with_figures(one))
+        if isinstance(one, RuntimeError) and "start new thread" in str(one):
+            return THREADS
+        if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in UNLOADED):
+            return MEMORY.format(" ".join(str(one).split()))
+        if isinstance(one, OSError) and one.errno in BY_ERRNO:
+            return BY_ERRNO[one.errno]
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    met: set[int] = set()
+    while error is not None and id(error) not in met:
+        met.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
