@@ -27,6 +27,7 @@ from typing import Any
 
 from compute import python_executable
 from compute.lanes import interrupts
+from compute.memory.descriptors import LimitReached
 from compute.memory.segments import SHARED_MEMORY
 
 SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
@@ -40,8 +41,24 @@ IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code)-(\d+)-\w+|pymp-\w+")
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 
+FOLDER_GONE = "the current folder was removed; change to one that exists (cd, or os.chdir)"
+
+
+def is_folder_gone() -> bool:
+    """Whether this process's current folder was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    except OSError:  # one that it may not read
+        return False
+    return False
+
+
 def prepare() -> None:
-    """Called before workers are started."""
+    """Called before workers are started. LimitReached where multiprocessing cannot start any."""
+    if is_folder_gone():
+        raise LimitReached(errno.ENOENT, f"workers begin in the current folder, and {FOLDER_GONE}")
     # A TimeoutError that a signal's handler raises would be taken for the system's: for a closed stream, or for the
     # death of the resource tracker, of which users would be warned.
     with interrupts.put_off():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+from compute.backends.host_program import FOLDER_GONE, is_folder_gone
 from compute.memory.descriptors import LimitReached
 from kernels.vectors.memory import with_figures
 
@@ -33,6 +34,8 @@ def reached(error: BaseException) -> str | None:
             return THREADS
         if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in UNLOADED):
             return MEMORY.format(" ".join(str(one).split()))
+        if isinstance(one, FileNotFoundError) and one.filename is None and is_folder_gone():
+            return FOLDER_GONE
         if isinstance(one, OSError) and one.errno in BY_ERRNO:
             return BY_ERRNO[one.errno]
     return None

@@ -84,6 +84,9 @@ REACHED = [
     pytest.param(limited("-v 300000"), on("processes"), "and `ulimit -v` allows 307 MB", id="no space for workers"),
     pytest.param(limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's"),
     pytest.param(limited("-v 300000"), "run count_primes 1e4", "raise `ulimit -v`", id="no space for numba"),
+    pytest.param(GONE, on("processes"), "the current folder was removed; change to one", id="no folder for processes"),
+    pytest.param(GONE, on("joblib"), "the current folder was removed; change to one", id="no folder for joblib"),
+    pytest.param(GONE, "run nowhere:task 4", "the current folder was removed; change to one", id="no folder to import"),
 ]
 
 
@@ -98,7 +101,7 @@ def test_a_limit_that_is_reached_is_a_line_with_the_remedy(prefix, words, told, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["threads", "prange", "processes", "joblib", "coroutines"])
-@pytest.mark.parametrize("prefix", [limited("-n 256"), limited("-v 4000000"), GONE], ids=["files", "space", "gone"])
+@pytest.mark.parametrize("prefix", [limited("-n 256"), limited("-v 4000000")], ids=["files", "space"])
 def test_what_fits_under_a_limit_runs_as_ever(prefix, backend, no_leaks):
     code, out, complaint = nfold(on(backend) if backend != "coroutines" else "run read 2 --on coroutines", prefix)
     assert (code, complaint) == (0, "")
