@@ -9,9 +9,11 @@ from peer_rounds import FEWEST_ROUNDS, Row, Run
 from rich.box import SIMPLE
 from rich.table import Table
 
-from compute.report.markdown import escaped  # the same signs as in its own tables
 from compute.scaling.words import seconds, three_digits
-from compute.texts import shown
+from compute.texts import (
+    in_markdown,  # the same signs as in its own tables
+    shown,
+)
 
 COLUMNS = ("work", "cores", "ratio", "95 % interval", "goal", "met", "nfold", "peer's", "peer", "rounds")
 NUMBERS = {"cores", "ratio", "95 % interval", "goal", "nfold", "peer's", "rounds"}
@@ -99,14 +101,14 @@ def summary(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row], told: dict[str, Any], skipped: Sequence[str]) -> str:
     """The whole page: machine, method, a table for each part, what was skipped."""
-    lines = ["# Kernels beside their peers", "", about(told), "", METHOD, "", escaped(summary(rows)), ""]
+    lines = ["# Kernels beside their peers", "", about(told), "", METHOD, "", in_markdown(summary(rows)), ""]
     for part, found in parts(rows):
         rule = ["---:" if name in NUMBERS else "---" for name in COLUMNS]
         lines += [f"## {title(part, found)}", "", _line(COLUMNS), _line(rule)]
-        lines += [_line([escaped(cell) for cell in cells(row)]) for row in found]
+        lines += [_line([in_markdown(cell) for cell in cells(row)]) for row in found]
         lines += ["", NOTES[part].replace("<", "\\<"), ""]
     if skipped:
-        lines += ["## Skipped", "", *(f"- {escaped(reason)}" for reason in skipped), ""]
+        lines += ["## Skipped", "", *(f"- {in_markdown(reason)}" for reason in skipped), ""]
     return "\n".join(lines)
 
 
