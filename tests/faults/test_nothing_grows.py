@@ -61,9 +61,10 @@ def sizes(k):
     assert pool.run(plus, np.zeros(20_000 + 512 * (k % 1000))).value[-1] == 1.0
 
 def few_chunks_after_many(k):
-    x = np.ones(20_000 + 4096 * (k % 100))
-    pool.run(chunks, 2 * pool.workers, x)
-    pool.run(chunks, 1, x[2048:].copy())
+    size = 40_000 + 4096 * (k % 500)  # each larger than the one before, whose memory could be used again
+    pool.run(chunks, 2 * pool.workers, np.ones(size))
+    for more in (1024, 2048):  # the second one tells that the memory of the first run is gone, and not to all
+        pool.run(chunks, 1, np.ones(size + more))
 
 def functions(k):
     assert pool.map(lambda x: x + k, range(4)) == [k, k + 1, k + 2, k + 3]
