@@ -114,7 +114,8 @@ def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]
     Anything else is not opened at all: opening could block (a pipe) or do something (a device).
     """
     name, is_right = (path, stat.S_ISDIR) if folder is None else (path.name, stat.S_ISREG)
-    _check(path, os.stat(name, dir_fd=folder, follow_symlinks=False), is_right)
+    if not is_right(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise OSError(f"{path} is something else")
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # it may have been replaced since
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
