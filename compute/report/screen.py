@@ -131,11 +131,12 @@ def _speedup(cell: Cell, workers: int) -> str:
 
 
 def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
-    widths, names = _widths(seen, lay), _names(seen)
+    widths, names, alone = _widths(seen, lay), _names(seen), _alone(seen)
+    parts = {way: _parts(seen, lay, way) for way in lay.ways}
     for row in range(2):
         heads = [_head(seen.ways[way])[row] for way in lay.ways]
         if row == 0 or any(heads):
-            first = f"{'':{names}}" + (f"  {ALONE if row == 0 else '':>{_alone(seen)}}" if lay.alone else "")
+            first = f"{'':{names}}" + (f"  {ALONE if row == 0 else '':>{alone}}" if lay.alone else "")
             cells = (" " * (width - 1 - cell_len(head)) + f"{head} " for head, width in zip(heads, widths, strict=True))
             yield Text(first + "".join(" " * lay.outer + cell for cell in cells), style="bold")
     for line in seen.lines:
@@ -144,20 +145,20 @@ def _picture(seen: Screen, lay: _Layout) -> Iterable[Text]:
         text = Text.assemble((line.title if cell_len(line.title) <= names else "", "bold"))
         text.append(" " * (names - text.cell_len))
         if lay.alone:
-            text.append(f"  {line.alone_in_words:>{_alone(seen)}}", style="dim")
+            text.append(f"  {line.alone_in_words:>{alone}}", style="dim")
         for way, width in zip(lay.ways, widths, strict=True):
             text.append(" " * lay.outer)
-            text.append_text(_cell(line.cells[way], seen, lay, way, width))
+            text.append_text(_cell(line.cells[way], seen, parts[way], width))
         yield text
-        if lay.curves == "below" and (below := _curves(line, seen, lay, widths, names)):
+        if lay.curves == "below" and (below := _curves(line, lay, widths, names + (2 + alone) * lay.alone)):
             yield Text(below)
 
 
-def _cell(cell: Cell | None, seen: Screen, lay: _Layout, way: int, width: int) -> Text:
+def _cell(cell: Cell | None, seen: Screen, parts: tuple[int, int, int], width: int) -> Text:
     """A cell as wide as its column: `*1.96  99%a`."""
     if cell is None:
         return Text(" " * width)
-    speedup, share, curve = _parts(seen, lay, way)
+    speedup, share, curve = parts
     marked = cell.mark + _speedup(cell, seen.workers)
     body = f"{marked:>{speedup}}{cell.words[1]:>{share}}{cell.letter or ' '}"
     text = Text(" " * (width - len(body) - curve))
@@ -168,9 +169,9 @@ def _cell(cell: Cell | None, seen: Screen, lay: _Layout, way: int, width: int) -
     return text
 
 
-def _curves(line: Line, seen: Screen, lay: _Layout, widths: Sequence[int], names: int) -> str:
-    """The line of curves under a line of figures."""
-    text = " " * (names + (2 + _alone(seen)) * lay.alone)
+def _curves(line: Line, lay: _Layout, widths: Sequence[int], left: int) -> str:
+    """The line of curves under a line of figures; left: blanks before the first one."""
+    text = " " * left
     for way, width in zip(lay.ways, widths, strict=True):
         cell = line.cells[way]
         text += " " * lay.outer + f"{_curve(cell) if cell else '':>{width - 1}} "
