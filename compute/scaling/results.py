@@ -69,6 +69,8 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
     dataset = schema.from_data(data, path)
     points = judged(dataset.points, path)
     for number, law in enumerate(dataset.laws, 1):
+        if unnamed := [name for name in schema.OF_LAW if law.get(name) is None]:
+            raise ValueError(f"{path}: 'laws' {number} has no {unnamed[0]!r}; measure again")
         try:
             tell_law(law), tell_assumption(law)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -292,6 +292,7 @@ EVIDENCE: dict[str, FieldType] = {  # what a point's `evidence` keeps; any may b
     "without_copies": NUMBER,
 }
 
+OF_LAW = "kernel", "variant", "backend"  # what a law is of
 LAW: dict[str, FieldType] = {
     "kernel": TEXT,
     "size": COUNT,

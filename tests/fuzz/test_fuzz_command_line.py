@@ -67,7 +67,7 @@ def options() -> dict[str, list[str]]:
 
 def a_line(known: dict[str, list[str]], case: Case) -> list[str]:
     """A command with words and options that may be its own, and any values."""
-    name = case.choice((*COMMANDS, *COMMANDS, "", "scal", "--", case.choice(TEXTS)))
+    name = case.choice((*COMMANDS, *COMMANDS, "", "scal", case.choice(TEXTS)))
     kinds = KERNELS, AMOUNTS, FILES, NAMES, TEXTS
     words = [case.choice(case.choice(kinds)) for _ in range(case.choice((0, 1, 2, 2, 3)))]
     if case.random() < 0.5 and name in ("scale", "run", "advise", "show"):

@@ -105,3 +105,14 @@ def test_a_law_that_cannot_be_told_is_refused_in_a_line(changed, error):
     data["laws"][0] |= changed
     with pytest.raises(ValueError, match=error):
         results.from_data(data, "a.json")
+
+
+@pytest.mark.parametrize("name", ["kernel", "variant", "backend"])
+@pytest.mark.parametrize("is_null", [True, False])
+def test_a_law_of_nothing_is_refused_in_a_line(name, is_null):
+    data = with_laws()
+    data["laws"][0][name] = None
+    if not is_null:
+        del data["laws"][0][name]
+    with pytest.raises(ValueError, match=f"a.json: 'laws' 1 has no '{name}'; measure again"):
+        results.from_data(data, "a.json")
