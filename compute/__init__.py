@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from compute.backends.backend import Backend as Backend
     from compute.backends.backend import Pool as Pool
     from compute.backends.coroutines import Coroutines as Coroutines
+    from compute.backends.dask import Dask as Dask
     from compute.backends.interpreters import Interpreters as Interpreters
     from compute.backends.joblib import Joblib as Joblib
     from compute.backends.prange import Prange as Prange
@@ -54,6 +55,7 @@ _HOMES = {
     "backends.processes": ["Processes"],
     "backends.joblib": ["Joblib"],
     "backends.coroutines": ["Coroutines"],
+    "backends.dask": ["Dask"],
     "backends.interpreters": ["Interpreters"],
     "diagnosis": ["Finding", "doctor"],
     "dispatch": ["Result", "WorkerDied"],

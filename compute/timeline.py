@@ -21,7 +21,8 @@ class LaneTotals:
 
     cpu is the CPU time of the worker's thread between start and stop; cpu / wall is near 1 for a lane that computed
     all the time, near 1/N for one of N lanes that took turns at the GIL. loading is what its worker spent unpacking the
-    run's message, before the start.
+    run's message, before the start. away is the time between the groups of chunks of a lane that is given its chunks in
+    groups, in which it had none: wall does not contain it.
 
     Of a detailed run, None where the system does not tell: queued, seconds that the thread was ready to run and had no
     CPU; voluntary and involuntary switches; faults, the minor page faults; process_cpu, CPU seconds of the whole
@@ -36,6 +37,7 @@ class LaneTotals:
     stop: float
     cpu: float
     loading: float = 0.0
+    away: float = 0.0
     queued: float | None = None
     voluntary: int | None = None
     involuntary: int | None = None
@@ -45,7 +47,7 @@ class LaneTotals:
 
     @property
     def wall(self) -> float:
-        return self.stop - self.start
+        return self.stop - self.start - self.away
 
 
 @dataclass(frozen=True, eq=False)

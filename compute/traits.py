@@ -18,6 +18,7 @@ class Traits:
     overlaps_waits: while one waits for a server or a disk, the others go on.
     exceeds_cpus:   more of them than CPUs are of use, where they wait.
     loads_itself:   it compiles or loads code for itself, and other backends of this process cannot use that code.
+    remote:         they may be on other machines: neither the caller's memory nor its sockets reach them.
     whole_program:  they are a program's own workers; only the whole program is visible, from outside.
     """
 
@@ -27,6 +28,7 @@ class Traits:
     overlaps_waits: bool = True
     exceeds_cpus: bool = True
     loads_itself: bool = False
+    remote: bool = False
     whole_program: bool = False
 
     def names(self) -> tuple[str, ...]:

@@ -224,6 +224,11 @@ def _check_runs_tasks(pool: Pool) -> None:
             f"{pool!r} has one thread for all its workers, on which one task would hold up the others; open an executor"
             " on Threads or Processes, or run each(f) of an async function on coroutines"
         )
+    if traits.remote:
+        raise ValueError(
+            f"{pool!r} has workers that may be on other machines, where tasks of this executor do not come; use"
+            " pool.map, or the executor of dask.distributed: Client.get_executor()"
+        )
     if getattr(pool.backend, "timeout", None) is not None:
         raise ValueError(f"{pool!r} has a time limit, and an executor's tasks have none; open it without timeout")
     if not (traits.shares_memory or hasattr(socket, "AF_UNIX")):

@@ -11,6 +11,7 @@ interpreters/     lanes in subinterpreters of this process
 prange.py         lanes on numba's threads
 processes.py      lanes in worker processes
 joblib.py         lanes on joblib's workers
+dask/             lanes on the workers of a Dask cluster
 caller.py         what every pool of worker processes needs on the caller's side
 sender.py         builds the message for a job, and keeps code and arrays in the arena
 remote.py         what every worker process runs: become_worker once, then perform for each message
@@ -33,6 +34,7 @@ from importlib import metadata
 
 from compute.backends.backend import Backend, Pool
 from compute.backends.coroutines import Coroutines
+from compute.backends.dask import Dask
 from compute.backends.interpreters import Interpreters
 from compute.backends.joblib import Joblib
 from compute.backends.prange import Prange
@@ -43,7 +45,7 @@ from kernels.definition import nearest
 
 GROUP = "nfold.backends"
 _OWN: dict[str, type[Backend]] = {
-    cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines, Interpreters)
+    cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines, Interpreters, Dask)
 }
 
 
@@ -101,6 +103,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Coroutines",
+    "Dask",
     "Interpreters",
     "Joblib",
     "Pool",

@@ -82,6 +82,13 @@ class Backend(ABC):
         """The same backend with another number of workers."""
         return replace(self, workers=workers)
 
+    def at(self, address: str) -> Backend:
+        """The same backend on the cluster of this scheduler; ValueError where it has none."""
+        raise ValueError(
+            f"{self.name} computes on this machine and has no scheduler; leave {address} out, or choose a backend of a"
+            " cluster"
+        )
+
     def refuses(self, kernel: Kernel) -> str | None:
         """Why this backend cannot run the kernel in its chosen variant, or None."""
         if kernel.timeout is not None and self.traits.shares_memory:
@@ -376,11 +383,12 @@ def one_blas_thread(kernel: Kernel) -> Any:
     """
     if kernel.variants[kernel.variant].compiled:
         return nullcontext()
-    return _limited_blas()
+    return limited_blas()
 
 
 @contextmanager
-def _limited_blas() -> Iterator[None]:
+def limited_blas() -> Iterator[None]:
+    """Within the block BLAS has one thread in this process."""
     with _blas().limit(limits=1, user_api="blas"):
         yield
 

@@ -37,7 +37,7 @@ ROOTS = "/tmp", "/var/tmp", SHARED_MEMORY  # where a socket's folder can be if T
 # keep their names, and folders of multiprocessing's sockets that we have made. A folder that multiprocessing made
 # itself is marked by a file nfold-owner-PID in it.
 IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
-IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code)-(\d+)-\w+|pymp-\w+")
+IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code|nfold-dask)-(\d+)-\w+|pymp-\w+")
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 

@@ -69,6 +69,13 @@ def packed(plan: Plan, arena: Arena, name: str) -> Plan:
 
     TypeError that names the first item that does not pickle.
     """
+    items = packed_items(plan, arena, name)
+    spool = arena.spool(plan.chunks, plan.step, name)
+    return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
+
+
+def packed_items(plan: Plan, arena: Arena, name: str) -> PackedItems:
+    """The items of such a plan as bytes in the arena. TypeError that names the first one that does not pickle."""
     values, grain = plan.inputs[0].values, plan.step
     arrays: dict[int, tuple[int, Array]] = {}
     blocks: list[bytes] = []
@@ -86,9 +93,7 @@ def packed(plan: Plan, arena: Arena, name: str) -> Plan:
     content = arena.empty(int(ends[-1]), np.uint8)
     for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         content[start:end] = np.frombuffer(block, np.uint8)
-    items = PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], is_patching)
-    spool = arena.spool(plan.chunks, grain, name)
-    return plan._replace(inputs=(items, spool), shape=(ROW,), dtype=np.int64)
+    return PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], is_patching)
 
 
 def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, Array]]) -> tuple[bytes, bool]:

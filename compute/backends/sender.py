@@ -69,15 +69,15 @@ class Sender:
         """The job, pickled: the same for every lane."""
         code = self._code(job)
         items: list[Any] = [job.control, job.out, *job.inputs]
-        by_value = NOTHING if QUICK.issuperset(map(type, items)) else self._by_value(items, job.kernel)
+        others = NOTHING if QUICK.issuperset(map(type, items)) else by_value(items, job.kernel, self._placed)
         positions = [k for k, x in enumerate(items) if isinstance(x, np.ndarray)]
         read_only = [k for k in positions if not items[k].flags.writeable]
         for k in positions:
             items[k] = tuple(self._found(items[k]))  # a plain tuple pickles five times as fast as an ArrayRef
         gone = self._known.latest()
-        place = None if code.is_machine and not by_value.positions else self.moved_to()
+        place = None if code.is_machine and not others.positions else self.moved_to()
         settings = None if code.is_machine else ambient.here()
-        parts = code.digest, code.where, gone, positions, read_only, items, tuple(by_value), place, settings
+        parts = code.digest, code.where, gone, positions, read_only, items, tuple(others), place, settings
         return pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
     def code_of(self, body: Callable[..., Any]) -> _Code:
@@ -93,35 +93,6 @@ class Sender:
     def gone(self) -> list[tuple[int, int]]:
         """The segments known to workers that are gone since the last call."""
         return self._known.latest()
-
-    def _by_value(self, items: list[Any], kernel: Kernel) -> ByValue:
-        """Remove from `items` the inputs that need the by-value pickler, such as a namedtuple of __main__.
-
-        Bodies are pickled by the same pickler. So a class is one object in the worker for both, and `isinstance` and
-        `is` hold.
-        """
-        positions = tuple(k for k, x in enumerate(items) if not _is_plain(x))
-        if not positions:
-            return NOTHING
-        from compute.backends import carrier
-
-        values = tuple(items[k] for k in positions)
-        for k in positions:
-            items[k] = None
-        try:
-            if all(getattr(value, "holds_only_arrays", False) for value in values):
-                content, is_patching = carrier.plainly_packed(values, self._placed), False
-            else:
-                attributes = carrier.attributes_of(values)
-                content, is_patching = carrier.packed(values, attributes, self._placed, is_input=True)
-            is_patching = is_patching or any(getattr(value, "is_patching", False) for value in values)
-            return ByValue(positions, content, is_patching)
-        except Exception as error:
-            names = ", ".join(name_at(kernel.inputs, k - 2) for k in positions)
-            raise TypeError(
-                f"what is given for {names} cannot be sent to worker processes ({type(error).__name__}: {error});"
-                " run it on threads, or pass plain values and arrays"
-            ) from error
 
     def moved_to(self) -> host_program.Place | None:
         """Where this process looks for modules and files, once that has changed since the workers were started."""
@@ -168,21 +139,7 @@ class Sender:
         held, known, code = self._codes.get(key, (None, None, None))
         if code is not None and held is body and known is reach and reach is not None and not reach.mutable:
             return code
-        from compute.backends import carrier
-
-        if reach is not None:
-            _refuse_object_mode(body.__name__, [called.py_func for called in reach.dispatchers])
-        attributes = reach.attributes if reach is not None else frozenset()
-        imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
-        try:
-            source = body, reduces, settings, imported
-            content, is_patching = carrier.packed(source, attributes, self._placed_for_code)
-        except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
-            raise TypeError(
-                f"{body.__name__} reaches what cannot be sent to worker processes ({type(error).__name__}: {error});"
-                " run it on threads, or have it read plain values, arrays and functions"
-            ) from error
-        content = (PATCHING if is_patching else SOURCE) + content
+        content = packed_source(body, reduces, settings, self._placed_for_code)
         if code is not None and code.digest == _digest(content):
             return code
         return self._keep(key, body, content, reach)
@@ -205,6 +162,59 @@ class Sender:
     def _placed(self, array: Array) -> ArrayRef:
         """Where workers find a large array that code or inputs reach."""
         return self._found(self._copies.copy_of(array))
+
+
+def by_value(items: list[Any], kernel: Kernel, place: Callable[[Array], Any]) -> ByValue:
+    """Remove from `items` the inputs that need the by-value pickler, such as a namedtuple of __main__.
+
+    Bodies are pickled by the same pickler. So a class is one object in the worker for both, and `isinstance` and `is`
+    hold. place: as for carrier.py. TypeError that names the inputs which cannot be sent.
+    """
+    positions = tuple(k for k, x in enumerate(items) if not _is_plain(x))
+    if not positions:
+        return NOTHING
+    from compute.backends import carrier
+
+    values = tuple(items[k] for k in positions)
+    for k in positions:
+        items[k] = None
+    try:
+        if all(getattr(value, "holds_only_arrays", False) for value in values):
+            content, is_patching = carrier.plainly_packed(values, place), False
+        else:
+            attributes = carrier.attributes_of(values)
+            content, is_patching = carrier.packed(values, attributes, place, is_input=True)
+        is_patching = is_patching or any(getattr(value, "is_patching", False) for value in values)
+        return ByValue(positions, content, is_patching)
+    except Exception as error:
+        names = ", ".join(name_at(kernel.inputs, k - 2) for k in positions)
+        raise TypeError(
+            f"what is given for {names} cannot be sent to worker processes ({type(error).__name__}: {error});"
+            " run it on threads, or pass plain values and arrays"
+        ) from error
+
+
+def packed_source(body: Callable[..., Any], reduces: bool, settings: Hashable, place: Callable[[Array], Any]) -> bytes:
+    """A body by value, with what it reaches: SOURCE or PATCHING, then what `carrier.unpacked` takes.
+
+    settings: numba's, for a body that the worker compiles; None for Python. TypeError for what cannot be sent.
+    """
+    from compute.backends import carrier
+
+    reach = reach_of(body, compiled=False) if isinstance(body, types.FunctionType) else None
+    if reach is not None:
+        _refuse_object_mode(body.__name__, [called.py_func for called in reach.dispatchers])
+    attributes = reach.attributes if reach is not None else frozenset()
+    imported = [carrier.Imported(module) for module in reach.imported] if reach is not None else []
+    try:
+        source = body, reduces, settings, imported
+        content, is_patching = carrier.packed(source, attributes, place)
+    except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
+        raise TypeError(
+            f"{body.__name__} reaches what cannot be sent to worker processes ({type(error).__name__}: {error});"
+            " run it on threads, or have it read plain values, arrays and functions"
+        ) from error
+    return (PATCHING if is_patching else SOURCE) + content
 
 
 class _Code(NamedTuple):

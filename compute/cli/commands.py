@@ -36,6 +36,10 @@ VariantWords = Annotated[
     str | None,
     typer.Option("--variant", metavar="LIST", help="Ways to run it; nfold list shows them.  [default: the fastest]"),
 ]
+SchedulerWord = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster, such as tcp://host:8786, for --on dask."),
+]
 DetailsFlag = Annotated[bool, typer.Option("--details", help="Print a table for each kernel, too.")]
 
 
@@ -179,6 +183,7 @@ def scale(
         str, typer.Option("--on", metavar="LIST", help="Backends; nfold list shows them.")
     ] = "threads,processes",
     workers: WorkersWords = None,
+    scheduler: SchedulerWord = None,
     variant: VariantWords = None,
     budget: Annotated[
         str, typer.Option("--budget", metavar="TIME", help="How long to measure: 30s, 2m, 500ms.")
@@ -201,6 +206,7 @@ def scale(
       nfold scale mandelbrot --on threads,prange,processes,joblib --workers 1,2
       nfold scale triad 1000 --variant python,nogil --on threads --budget 5s
       nfold scale mymodule:mykernel --json mine.json --png mine.png
+      nfold scale mandelbrot 4000 --on dask --scheduler tcp://host:8786 --workers 1,2,4,8
     """
     from compute import report
     from compute.cli import words
@@ -212,8 +218,8 @@ def scale(
         wanted = outputs()
         found = words.kernel(kernel)
         number = None if size is None else words.size(size)
-        backends = words.backends(on)
-        counts = words.worker_counts(workers)
+        backends = words.backends(on, scheduler)
+        counts = words.worker_counts(workers, scheduler)
         variants = words.variants(variant, found)
         seconds = words.budget(budget)
         words.scaling_mode(mode)
@@ -239,6 +245,7 @@ def run(
     workers: Annotated[
         str | None, typer.Option("--workers", metavar="N", help="How many workers.  [default: all CPUs]")
     ] = None,
+    scheduler: SchedulerWord = None,
     variant: Annotated[
         str | None,
         typer.Option(
@@ -264,6 +271,7 @@ def run(
       nfold run matmul 1000 --dtype float32
       nfold run mandelbrot 800 --trace run.json                 every chunk on a track of its lane
       nfold run mandelbrot 200 --on threads --variant python    the lanes take turns at the GIL
+      nfold run count_primes 1e11 --on dask --scheduler tcp://host:8786    on a cluster (docs/cluster.md)
     """
     from compute import report
     from compute.cli import words
@@ -272,7 +280,8 @@ def run(
     with refusing():
         found = words.kernel(kernel).held_to(variant)
         number = words.size(size, least=0)
-        backend = words.backend(on, None if workers is None else words.worker_count(workers))
+        count = None if workers is None else words.worker_count(workers, scheduler)
+        backend = words.backend(on, count, scheduler)
         if reason := backend.refuses(found):
             raise ValueError(reason)
         args = words.operands(found, number, dtype)

@@ -86,32 +86,41 @@ def budget(word: str, option: str = "--budget") -> float:
     return seconds
 
 
-def backend(word: str, workers: int | None = None) -> Backend:
-    """One backend by its name."""
-    return named(word.strip(), workers)
+def backend(word: str, workers: int | None = None, scheduler: str | None = None) -> Backend:
+    """One backend by its name; scheduler: of the cluster that it is to use."""
+    found = named(word.strip()) if scheduler is None else named(word.strip()).at(scheduler)
+    return found if workers is None else found.with_workers(workers)
 
 
-def backends(words: str) -> list[Backend]:
-    """The backends of a comma list, each once."""
-    return [backend(word) for word in _items(words, "--on", "threads,processes")]
+def backends(words: str, scheduler: str | None = None) -> list[Backend]:
+    """The backends of a comma list, each once; scheduler: of the cluster for those that compute on one."""
+    found = [backend(word) for word in _items(words, "--on", "threads,processes")]
+    if scheduler is None:
+        return found
+    if not any(one.traits.remote for one in found):
+        raise ValueError(
+            f"--scheduler is for backends that compute on a cluster, and --on {words} names none: nfold list shows"
+            " which do"
+        )
+    return [one.at(scheduler) if one.traits.remote else one for one in found]
 
 
-def worker_counts(words: str | None) -> list[int]:
+def worker_counts(words: str | None, scheduler: str | None = None) -> list[int]:
     """The worker counts of a comma list, in order, each once; 1, 2, 4 … and the usable CPUs where left out."""
     if words is None:
         return configurations.worker_counts()
-    return sorted({worker_count(word) for word in _items(words, "--workers", "1,2,4")})
+    return sorted({worker_count(word, scheduler) for word in _items(words, "--workers", "1,2,4")})
 
 
-def worker_count(word: str) -> int:
-    """One worker count, from 1 on."""
+def worker_count(word: str, scheduler: str | None = None) -> int:
+    """One worker count, from 1 on; scheduler: of a cluster, which has more CPUs than this machine."""
     usable = machine.usable_cpus()
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", word.strip()):
         raise ValueError(f"--workers must be whole numbers such as 1,2,4, not {word.strip()!r}")
     count = int(word)
     if count < 1:
         raise ValueError(f"--workers must be at least 1, not {count}; leave it out to use all {usable} CPUs")
-    if count > WORKERS_A_CPU * usable:
+    if scheduler is None and count > WORKERS_A_CPU * usable:
         raise ValueError(
             f"--workers must be at most {WORKERS_A_CPU * usable} ({WORKERS_A_CPU} for each of {usable} usable CPUs),"
             f" not {count}"

@@ -19,7 +19,7 @@ value. Every other word has one writer at a time, so that a load and a store are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +76,8 @@ PROCESS_CPU = 22  # the lane -> the caller: CPU time of its whole process meanwh
 FILE = 23  # who runs the lane -> the lane: 1 + its schedstat's descriptor, UNKNOWN for none; 0: it records no usage
 BEFORE = 24  # the lane -> the lane: as many words as there are READINGS, as they were when its thread began
 
+AWAY = 29  # the caller -> the ledger: ns between groups of chunks, for a lane that is given its chunks in groups
+
 READINGS = 5  # the words from QUEUED on
 UNKNOWN = -1  # in a word that this system does not tell
 
@@ -120,6 +122,12 @@ class ControlArray:
         if plan.order is not None:
             self.offer(plan.order)
 
+    @property
+    def offered(self) -> Words:
+        """The chunks of this pass, in the order in which lanes take them."""
+        count, order = int(self.words[N_TICKETS]), int(self.words[ORDER])
+        return self.words[order : order + count].copy() if order else np.arange(count)
+
     def offer(self, chunks: Any) -> None:
         """Begin a pass over these chunks, in this order."""
         words = self.words
@@ -157,6 +165,11 @@ class ControlArray:
         """Whether every chunk is done and no lane is in the loop: nothing uses the arrays any more."""
         return bool(self.done.all()) and not self.is_busy()
 
+    def unpin(self) -> None:
+        """Note that no lane is pinned: the CPUs of the lanes' machines have other numbers."""
+        for lane in range(self.lanes):
+            self.words[line_of(lane) + PIN] = 0
+
     def left(self, lane: int) -> None:
         """Clear INSIDE of a lane whose worker is dead."""
         self.words[line_of(lane) + INSIDE] = 0
@@ -183,6 +196,7 @@ class ControlArray:
                 stop=float(max(row[STOPPED], row[STARTED])) / 1e9,
                 cpu=float(row[CPU]) / 1e9,
                 loading=float(row[LOADING]) / 1e9,
+                away=float(row[AWAY]) / 1e9,
                 cpu_number=int(row[PIN]) - 1 if row[PIN] else None,
                 **(self._details(row) if self.words[DETAILED] else {}),
             )
@@ -194,6 +208,34 @@ class ControlArray:
     def sending(self) -> float:
         """Seconds that the caller spent making and sending messages to workers."""
         return float(self.words[SENDING]) / 1e9
+
+    def add(self, part: Part, lanes: Sequence[int], shift: int = 0) -> None:
+        """Take over what lanes elsewhere have noted of their part of the run.
+
+        lanes: which of this run's lanes each of them is. shift: ns to add to their clock, to have this machine's.
+        """
+        done, recorded = part.marks > 0, bool(self.words[SPANS]) and part.spans is not None
+        chunks, by = part.chunks[done], np.asarray(lanes)[part.marks[done] - 1]
+        if recorded:
+            offset = int(self.words[SPANS])
+            spans = self.words[offset : offset + WORDS_PER_SPAN * len(self.done)].reshape(-1, WORDS_PER_SPAN)
+            assert part.spans is not None
+            spans[chunks] = part.spans[done] + (shift, shift, 0)
+        for lane, row in zip(lanes, part.lines, strict=True):
+            if row[START]:
+                own = self.words[line_of(lane) : line_of(lane) + WORDS_PER_LINE]
+                own[RECORDS] &= recorded
+                began, ended = row[START] + shift, (row[STOPPED] or row[STARTED]) + shift
+                if own[START]:  # groups of one worker come back in the order in which it ran them
+                    own[AWAY] += max(0, began - own[STOPPED])
+                own[START] = min(own[START], began) if own[START] else began
+                own[STOPPED] = max(own[STOPPED], ended)
+                for word in (TAKEN, CPU, LOADING):
+                    own[word] += row[word]
+                for word in range(QUEUED, QUEUED + READINGS):
+                    own[word] = UNKNOWN if UNKNOWN in (own[word], row[word]) else own[word] + row[word]
+                own[PROCESS], own[THREAD] = row[PROCESS], row[THREAD]
+        self.done[chunks] = by + 1  # last: who sees a chunk done reads the rest
 
     @staticmethod
     def _details(row: Words) -> dict[str, Any]:
@@ -219,3 +261,46 @@ class ControlArray:
         spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
         spans["start"], spans["stop"], spans["cpu"] = times.T
         return spans
+
+
+class Part(NamedTuple):
+    """What lanes without a view of a run's control array have noted of the chunks that were theirs.
+
+    marks: for each of the chunks 1 + the lane that finished it, or 0. lines: a row for each lane. spans: a row for each
+    of the chunks, or None where not all of these lanes recorded them.
+    """
+
+    chunks: Words
+    marks: Words
+    lines: Words
+    spans: Words | None
+
+    @staticmethod
+    def laid_out(chunks: Words, lanes: int, shape: tuple[int, int], *, records: bool, detailed: bool) -> ControlArray:
+        """A control array for a pass over these chunks of a run alone, by so many lanes of one process.
+
+        shape: the run's grain and indices. Its done words and spans cover the chunks from the lowest to the highest of
+        these, so ask `Part.of` and not `done` which are done.
+        """
+        first, window = (int(chunks.min()), int(chunks.max() - chunks.min()) + 1) if len(chunks) else (0, 0)
+        done, order = int(line_of(lanes)), int(line_of(lanes)) + window
+        words = np.zeros(order + len(chunks) + WORDS_PER_SPAN * window * records, np.int64)
+        words[order : order + len(chunks)] = chunks
+        words[N_TICKETS], words[N_LANES], words[DETAILED] = len(chunks), lanes, detailed
+        words[GRAIN], words[N_INDICES] = shape
+        words[DONE], words[ORDER] = done - first, order
+        words[SPANS] = order + len(chunks) - WORDS_PER_SPAN * first
+        for lane in range(lanes):
+            line = line_of(lane)
+            words[line + RECORDS], words[line + NEXT], words[line + MARK] = records, lane, 1 + lane
+        return ControlArray(words)
+
+    @staticmethod
+    def of(control: ControlArray) -> Part:
+        """What the lanes of a control array that was `laid_out` have noted."""
+        words, chunks = control.words, control.offered
+        lines = words[line_of(0) : line_of(control.lanes)].reshape(-1, WORDS_PER_LINE).copy()
+        spans = None
+        if (lines[:, RECORDS] != 0).all():
+            spans = words[int(words[SPANS]) + WORDS_PER_SPAN * chunks[:, None] + np.arange(WORDS_PER_SPAN)]
+        return Part(chunks, words[int(words[DONE]) + chunks], lines, spans)

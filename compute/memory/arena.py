@@ -26,6 +26,7 @@ SMALL = 2**20  # bytes: a segment up to this size costs more to make than to kee
 SMALL_LASTS = 8  # runs for which a small one is kept: where lanes are late, runs alternate between several of them
 IDLE = 32  # segments that are kept: a run needs a few, and each of hundreds would hold a descriptor
 PAGE = 2**12  # bytes: the size of a page on most systems
+GAPS = 1.25  # memory per element's bytes from which an array is copied before its memory is sent: a copy costs less
 SPOILT = 0xFF  # a byte that makes every float64 a NaN, and every integer an implausible value (-1)
 
 
@@ -286,6 +287,25 @@ def _lowest(array: Array) -> tuple[Array, int]:
     lowest = array[tuple(cuts)]
     spans = ((extent - 1) * stride for extent, stride in zip(lowest.shape, lowest.strides, strict=True) if extent > 1)
     return lowest, array.itemsize + sum(spans)
+
+
+def memory_of(array: Array) -> tuple[Array, int, tuple[int, ...]]:
+    """An array's memory as bytes, from its lowest to its last; where among them its first element is; its strides.
+
+    ndarray(shape, dtype, memory, offset, strides) is the array again. Where the memory holds much that the array does
+    not show (`x[::2]`), all three are those of a copy, laid out as `Arena.copy` does it.
+    """
+    if not array.nbytes:
+        return np.empty(0, np.uint8), 0, array.strides
+    if not array.ndim:
+        return array.reshape(1).view(np.uint8), 0, ()
+    lowest, reach = _lowest(array)
+    if reach > GAPS * lowest.nbytes:
+        array = Arena("heap").copy(array)
+        lowest, reach = _lowest(array)
+    first = lowest[(slice(1),) * array.ndim].reshape(1).view(np.uint8)
+    offset = array.__array_interface__["data"][0] - lowest.__array_interface__["data"][0]
+    return np.lib.stride_tricks.as_strided(first, (reach,), (1,)), offset, array.strides
 
 
 def _shown_like(array: Array, placed: Array) -> Array:

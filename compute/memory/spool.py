@@ -182,7 +182,7 @@ class Writer:
 
     def __call__(self, row: np.ndarray[Any, Any], lo: int, values: list[Any]) -> None:
         """Write a chunk's results, for `Spool.results` to read. A TypeError names the first that cannot be pickled."""
-        pickled, buffers = _pickled(values, lo, self._name)
+        pickled, buffers = pickled_results(values, lo, self._name)
         if not buffers and len(pickled) <= 8 * (ROW - 2):
             row[0, :2] = -1, len(pickled)
             row[0, 2:].view(np.uint8)[: len(pickled)] = np.frombuffer(pickled, np.uint8)
@@ -255,7 +255,7 @@ def items_of(chunk: int, grain: int) -> str:
     return f"item {first}" if grain == 1 else f"one of the items {first} to {first + grain - 1}"
 
 
-def _pickled(values: list[Any], lo: int, name: str) -> tuple[bytes, list[memoryview]]:
+def pickled_results(values: list[Any], lo: int, name: str) -> tuple[bytes, list[memoryview]]:
     """Results as a pickle and the large buffers in them. A TypeError names the first that cannot be pickled."""
     values = [sendable(value) if isinstance(value, BaseException) else value for value in values]
     try:

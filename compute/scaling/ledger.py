@@ -10,7 +10,8 @@ Pure functions of a timeline. What each lane could have computed in a run of T s
     runqueue     a lane was ready and waited for a CPU that somebody else had
     idle         a lane had found no chunk left while another one still computed
     startup      from the call of the lanes to each one's first chunk, and from the last chunk to the caller's noticing
-    transfer     arrays copied into shared memory, messages made, sent and unpacked
+    transfer     arrays copied into shared memory, messages made, sent and unpacked; lanes that waited for their next
+                 group of chunks
     serial       the caller planned or finished, and nobody else had anything to do
     unexplained  what is left
 
@@ -69,7 +70,7 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
         "runqueue": min(queued, max(0.0, outside)),
         "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
         "startup": sum(delays) - sent + workers * (over - last),
-        "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading for lane in lanes),
+        "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading + lane.away for lane in lanes),
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
     return spent | {"unexplained": workers * seconds - sum(spent.values())}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import Any
 
 import numba
@@ -73,10 +73,14 @@ def settings() -> tuple[Any, ...]:
     return tuple(map(vars(numba.config).get, kept_code.settings_of_code()))
 
 
-def have_settings(callers: tuple[Any, ...]) -> None:
-    """Give this worker the numba settings of its caller. Workers that compile for themselves need it."""
+def have_settings(callers: tuple[Any, ...], own: Container[str] = ()) -> None:
+    """Give this worker the numba settings of its caller. Workers that compile for themselves need it.
+
+    own: names of those that the worker keeps as they are.
+    """
     for name, value in zip(kept_code.settings_of_code(), callers, strict=True):
-        setattr(numba.config, name, value)
+        if name not in own:
+            setattr(numba.config, name, value)
 
 
 def _settings(options: dict[str, Any]) -> Hashable:

@@ -1,0 +1,382 @@
+"""A connection to a cluster: what it was opened with, which workers it has, and whether these may be used.
+
+Every worker is asked about itself before it gets work, in plain text that any Python can run: its versions, its
+machine, and whether it can open a piece of this process's memory. What would compute something else is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import importlib.util
+import ipaddress
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import warnings
+from collections.abc import Coroutine
+from shutil import rmtree
+from typing import Any, NamedTuple, TypeVar
+
+from compute.backends import children, host_program
+from compute.backends.worker import without_main
+from compute.memory.segments import Segment, create_segment
+
+Value = TypeVar("Value")
+
+CONNECTING = 10.0  # s for a scheduler to answer, and for workers to come that an elastic cluster starts on demand
+ANSWER = 30.0  # s for an answer to a question; a scheduler of thousands of workers takes one
+# What each worker runs to tell of itself. It is sent as text: another Python could not load compiled code.
+QUESTION = """
+def asked():
+    import hashlib, importlib.metadata, importlib.util, os, pathlib, platform, socket, sys
+
+    def version(name):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return "none"
+
+    def source():
+        digest = hashlib.sha256()
+        for package in ("kernels", "compute"):
+            found = importlib.util.find_spec(package)
+            if found is None or not found.submodule_search_locations:
+                return "none"
+            root = pathlib.Path(found.submodule_search_locations[0])
+            for path in sorted(root.rglob("*.py")):
+                digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+        return digest.hexdigest()[:12]
+
+    def sees(address, token):
+        try:
+            with open(address, "rb") as file:
+                return file.read(len(token)) == token
+        except OSError:
+            return False
+
+    try:
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = socket.gethostname()
+    try:
+        from compute.backends.dask.at_worker import LIFE as life
+    except ImportError:
+        life = ""
+    return {
+        "life": life,
+        "versions": {
+            "python": platform.python_implementation() + " %d.%d" % sys.version_info[:2],
+            "nfold": version("nfold") + " (source " + source() + ")",
+            "numpy": version("numpy"),
+            "numba": version("numba"),
+        },
+        "boot": boot,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "sees": sees(ADDRESS, TOKEN),
+    }
+"""
+
+
+class Lost(ConnectionError):
+    """The scheduler does not answer any more; what it had not given back is lost. Raised in bounded time."""
+
+
+class Unfit(ValueError):
+    """A cluster that cannot be used as it is; the text says why, and the remedy. No lane has begun."""
+
+
+class Host(NamedTuple):
+    """A worker of the cluster that may be given work.
+
+    life: of its process: another one that comes at its address has another. is_local: whether it can map this
+    process's memory. has_clock: whether its clock is this machine's.
+    """
+
+    address: str
+    threads: int
+    pid: int
+    life: str
+    machine: str
+    is_local: bool
+    has_clock: bool
+
+
+class Cluster:
+    """An open connection. Coroutines of it run on the client's event loop; `call` runs one from another thread."""
+
+    def __init__(self, address: Any, workers: int, security: Any) -> None:
+        if reason := unavailable():
+            raise ModuleNotFoundError(reason, name="distributed")
+        import distributed
+
+        self._distributed = distributed
+        self._owned: list[Any] = []  # what was started here, in the order in which it is closed
+        self._folder: str | None = None
+        self._token = secrets.token_bytes(16)
+        self._segment = _segment_with(self._token)
+        self.hosts: dict[str, Host] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}  # address -> the question to that worker
+        self.refused: dict[str, str] = {}  # address -> why it gets no work
+        self._told: list[Any] = []  # dask's own warnings of versions, which are given where ours allow to go on
+        try:
+            self.client = self._connected(address, workers, security)
+            self.address = str(self.client.scheduler.address)
+            _warn_of_plain(self.address)
+            self.call(self.settled())
+            if not self.hosts and not self.refused:
+                self.call(self._first_worker())
+        except BaseException:
+            self.close()
+            raise
+        if self.refused:
+            reason = next(iter(self.refused.values()))
+            self.close()
+            raise Unfit(reason)
+        for warning in self._told:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+    def _connected(self, address: Any, workers: int, security: Any) -> Any:
+        client_class = self._distributed.Client
+        if isinstance(address, client_class):
+            if address.asynchronous:
+                raise ValueError("a Client that is asynchronous cannot be waited for; pass its scheduler's address")
+            if address.status != "running":
+                raise ValueError(f"the Client of {address.scheduler} is {address.status}; open another")
+            return address
+        if address is None:
+            address = self._local_cluster(workers, security)
+            security = getattr(address, "security", security)
+        try:
+            if isinstance(address, str):
+                _knock(address)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", self._distributed.versions.VersionMismatchWarning)
+                client = client_class(address, security=security, set_as_default=False, timeout=CONNECTING)
+        except (OSError, concurrent.futures.TimeoutError) as error:
+            raise Lost(
+                f"no scheduler answers at {address} within {CONNECTING:g} s ({error or type(error).__name__}); start"
+                " one with `dask scheduler`, or leave the address out for workers of this machine"
+            ) from error
+        self._owned.insert(0, client)
+        self._told = told
+        return client
+
+    def _local_cluster(self, workers: int, security: Any) -> Any:
+        import dask
+
+        self._folder = tempfile.mkdtemp(prefix=f"nfold-dask-{os.getpid()}-")
+        in_folder = dask.config.set({"temporary-directory": self._folder})  # the scheduler has no argument for it
+        # The event loop's thread gets no Ctrl-C, nor does any process that it starts, now or in place of one that died.
+        with host_program.able_to_start_processes(), children.with_sigint_blocked(), without_main(), in_folder:
+            cluster = self._distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",  # of no use here, and only so nobody else's port is asked for
+                memory_limit=0,  # arrays that are mapped would count, and workers be killed for them
+                silence_logs=logging.CRITICAL,  # a worker that died is told of in the result's timeline
+                local_directory=self._folder,
+                security=security,
+            )
+        self._owned.append(cluster)
+        return cluster
+
+    async def _first_worker(self) -> None:
+        """Wait for a worker; ask for one by a task, since an elastic cluster starts workers when there are tasks."""
+        task = self.client.submit(int, pure=False)
+        try:
+            for _ in range(int(CONNECTING / 0.1)):
+                await asyncio.sleep(0.1)
+                await self.settled()
+                if self.hosts or self.refused:
+                    return
+        finally:
+            task.release()
+        raise Unfit(
+            f"the scheduler at {self.address} has no workers, and none came within {CONNECTING:g} s; start some:"
+            f" dask worker {self.address}"
+        )
+
+    async def await_threads(self, count: int) -> None:
+        """Wait a moment until the workers have so many threads. Unfit where they do not."""
+        for _ in range(int(CONNECTING / 0.1)):
+            if self.threads >= count:
+                return
+            await asyncio.sleep(0.1)
+            await self.settled()
+        raise Unfit(
+            f"the cluster at {self.address} has {self.threads} threads, not {count}; leave workers out to use all, or"
+            " start more workers"
+        )
+
+    def call(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
+        """Run a coroutine on the client's event loop and wait for its value."""
+        return self.begin(coroutine).result()
+
+    def begin(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
+        """Begin a coroutine on the client's event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
+        return loop
+
+    @property
+    def threads(self) -> int:
+        """Of all workers that may be given work."""
+        return sum(host.threads for host in self.hosts.values())
+
+    async def answer(self, question: Any) -> Any:
+        """What the scheduler says to this. Lost where it says nothing."""
+        try:
+            return await asyncio.wait_for(question, ANSWER)
+        except (OSError, TimeoutError) as error:
+            raise self.lost(error) from error
+
+    def lost(self, error: BaseException | None = None) -> Lost:
+        """The error where the scheduler is gone."""
+        why = f" ({error or type(error).__name__})" if error is not None else ""
+        return Lost(
+            f"the scheduler at {self.address} is gone{why}, and what its workers had not given back with it; start it"
+            " again and open another pool"
+        )
+
+    def deserted(self, seconds: float) -> RuntimeError:
+        """The error where there has been no worker for so long."""
+        refused = next(iter(self.refused.values()), None)
+        return RuntimeError(
+            f"the cluster at {self.address} has had no worker for {seconds:g} s that this run can use"
+            f"{f' ({refused})' if refused else ''}; start some: dask worker {self.address}"
+        )
+
+    def check(self) -> None:
+        """Lost where the connection to the scheduler has ended."""
+        if self.client.status != "running":
+            raise self.lost()
+
+    async def refresh(self) -> list[Host]:
+        """Learn which workers there are; begin to ask those that are new. Returns those that are gone."""
+        self.check()
+        threads = await self.answer(self.client.scheduler.ncores())
+        gone = [host for address, host in self.hosts.items() if address not in threads]
+        for host in gone:
+            del self.hosts[host.address]
+        self.refused = {address: why for address, why in self.refused.items() if address in threads}
+        for address, count in threads.items():
+            if address not in self.hosts and address not in self.refused and address not in self._asked:
+                self._asked[address] = asyncio.ensure_future(self._ask(address, count))
+        return gone
+
+    async def _ask(self, address: str, threads: int) -> None:
+        """Ask a worker about itself, and admit or refuse it. Where it does not answer, it is asked again later."""
+        question = f"(lambda names: (exec({self._question!r}, names), names['asked']())[1])({{}})"
+        run = self.client.run(eval, question, workers=[address], on_error="ignore", asynchronous=True)
+        try:
+            for told in (await asyncio.wait_for(run, ANSWER)).values():
+                self._admit(address, threads, told)
+        except (OSError, TimeoutError):  # it may be gone by now
+            pass
+        finally:
+            del self._asked[address]
+
+    async def settled(self) -> None:
+        """Learn which workers there are, and wait until those that are new have answered."""
+        await self.refresh()
+        if self._asked:
+            await asyncio.wait(list(self._asked.values()))
+
+    def _admit(self, address: str, threads: int, told: dict[str, Any]) -> None:
+        own = _own_account()
+        differing = [
+            f"{name} is {theirs} on the worker and {own['versions'][name]} here"
+            for name, theirs in told["versions"].items()
+            if theirs != own["versions"][name]
+        ]
+        if differing:
+            self.refused[address] = (
+                f"the worker {address} on {told['host']} does not have what this process has: {'; '.join(differing)}."
+                " It could compute something else; install the same there and here"
+            )
+            return
+        has_clock = told["boot"] == own["boot"]
+        is_local = has_clock and told["sees"] and told["host"] == own["host"]
+        self.hosts[address] = Host(address, threads, told["pid"], told["life"], told["host"], is_local, has_clock)
+
+    @property
+    def _question(self) -> str:
+        address = None if self._segment is None else self._segment.address
+        if address is not None and address.startswith("shm:"):
+            address = f"/dev/shm/{address.removeprefix('shm:')}"
+        return f"ADDRESS, TOKEN = {address or ''!r}, {self._token!r}\n{QUESTION}"
+
+    def close(self) -> None:
+        """Close what was opened here: a Client that was given stays open."""
+        self._segment = None
+        for owned in self._owned:
+            try:
+                owned.close()
+            except (OSError, TimeoutError, concurrent.futures.TimeoutError):  # whom it would tell is gone
+                continue
+        self._owned.clear()
+        if self._folder is not None:
+            rmtree(self._folder, ignore_errors=True)
+
+
+def unavailable() -> str | None:
+    """Why there is no dask.distributed here, or None."""
+    if importlib.util.find_spec("distributed") is not None:
+        return None
+    return "Dask needs dask.distributed, which is not installed; pip install 'nfold[dask]'"
+
+
+def _knock(address: str) -> None:
+    """OSError where nothing listens at an address: a Client that fails to connect leaves its event loop behind."""
+    scheme, _, place = address.partition("://")
+    host, _, port = place.rpartition(":")
+    if scheme in ("tcp", "tls") and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
+
+
+@functools.cache
+def _own_account() -> dict[str, Any]:
+    names: dict[str, Any] = {"ADDRESS": "", "TOKEN": b""}
+    exec(QUESTION, names)
+    account: dict[str, Any] = names["asked"]()
+    return account
+
+
+def _segment_with(token: bytes) -> Segment | None:
+    """A piece of memory that begins with the token; None where there is none that others could open."""
+    try:
+        segment = create_segment(len(token), "shared", None, set())
+    except (OSError, MemoryError):
+        return None
+    segment[: len(token)] = token
+    return segment
+
+
+def _warn_of_plain(address: str) -> None:
+    """A RuntimeWarning for a connection that others can read, and on which they can have a worker run anything."""
+    scheme, _, place = address.partition("://")
+    host = place.rpartition(":")[0].strip("[]")
+    if scheme not in ("tcp", "ws") or _is_loopback(host):
+        return
+    warnings.warn(
+        f"{address} is a plain connection: whoever is on that network can read the data and have the workers run code;"
+        " use TLS, Dask('tls://…', security=distributed.Security(…)) (docs/cluster.md)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,117 @@
+"""Packs a job for the workers of a cluster: the code by value, the inputs, and where or what the output is."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import numpy as np
+
+from compute.backends import ambient
+from compute.backends.dask.cluster import Cluster, Host
+from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, arithmetic
+from compute.backends.sender import NOTHING, QUICK, by_value, packed_source
+from compute.lanes.control import DETAILED, GRAIN, N_INDICES, SPANS
+from compute.lanes.loop import Job
+from compute.memory.segments import segment_of
+from kernels.compilation import provenance
+
+SMALL = 2**16  # bytes of a parcel up to which it is a part of each group's message: sending it apart takes longer
+
+
+class Packing:
+    """A job's parcels: one for workers of this machine that map the arrays, one for all others; made when needed.
+
+    is_shared: whether the job's arrays lie in memory that workers of this machine can map.
+    """
+
+    def __init__(self, job: Job, is_shared: bool) -> None:
+        self._job, self.is_shared = job, is_shared
+        self._parcels: dict[bool, Parcel | bytes] = {}
+        self._sent: Any = None  # the future of the parcel that was sent to the cluster
+        self._has_it: str | None = None  # the worker to which it was
+        self._sending = asyncio.Lock()
+        self._kept: dict[int, Array] = {}
+
+    def keep_inputs_of(self, out: Array) -> None:
+        """Copy the inputs that share memory with the output, which is about to be made zero."""
+        for k, x in enumerate(self._job.inputs):
+            if isinstance(x, np.ndarray) and np.may_share_memory(x, out):
+                self._kept[k] = x.copy(order="K")
+
+    async def for_host(self, cluster: Cluster, host: Host) -> Any:
+        """What a group's task for this worker is given: a parcel as bytes, or the future of one."""
+        parcel = self._parcel(self.is_shared and host.is_local)
+        if isinstance(parcel, bytes):
+            return parcel
+        async with self._sending:
+            if self._sent is None:
+                scattering = cluster.client.scatter(parcel, workers=[host.address], hash=False, asynchronous=True)
+                self._sent, self._has_it = await scattering, host.address
+            return self._sent
+
+    def forget_sent(self, host: Host | None = None) -> None:
+        """Send the parcel again before the next group; where a host is given, only if it was sent to that one."""
+        if host is None or host.address == self._has_it:
+            self._sent = self._has_it = None
+
+    def _parcel(self, is_mapped: bool) -> Parcel | bytes:
+        known = self._parcels.get(is_mapped)
+        if known is None:
+            parcel = self._made(is_mapped)
+            is_small = parcel.__sizeof__() <= SMALL
+            known = self._parcels[is_mapped] = pickle.dumps(parcel, protocol=5) if is_small else parcel
+        return known
+
+    def _made(self, is_mapped: bool) -> Parcel:
+        job, kernel = self._job, self._job.kernel
+        variant = kernel.variants[kernel.variant]
+        arrays: list[Sent] = []
+        numbers: dict[int, int] = {}
+
+        def place(array: Array) -> tuple[int]:
+            """The array's number in the parcel, which stands for it in a pickle."""
+            if id(array) not in numbers:
+                numbers[id(array)] = len(arrays)
+                held.append(array)
+                arrays.append(_mapped(array) if is_mapped and segment_of(array) is not None else Sent.of(array))
+            return (numbers[id(array)],)
+
+        held: list[Array] = []
+        settings = None
+        if variant.compiled:
+            from kernels.compilation.compiler import settings as settings_here
+
+            settings = settings_here()
+        code = packed_source(variant.source(), kernel.reduce is not None, settings, place)
+        is_alone = not arrays
+        items: list[Any] = [None, None, *(self._kept.get(k, x) for k, x in enumerate(job.inputs))]
+        others = NOTHING if QUICK.issuperset(map(type, items[FIRST_INPUT:])) else by_value(items, kernel, place)
+        positions = {k - FIRST_INPUT: place(x)[0] for k, x in enumerate(items) if isinstance(x, np.ndarray)}
+        control = job.control
+        adds_floats = variant.compiled and provenance.is_ours(kernel.module) and job.out.dtype.kind in "fc"
+        return Parcel(
+            name=kernel.name,
+            code=code,
+            is_alone=is_alone,
+            is_compiled=variant.compiled,
+            reduces=kernel.reduce is not None,
+            items=[None if isinstance(x, np.ndarray) else x for x in items[FIRST_INPUT:]],
+            positions=positions,
+            by_value=others,
+            arrays=arrays,
+            out=(job.out.shape, job.out.dtype),
+            room=_mapped(job.out).ref if is_mapped else None,
+            shape=(int(control[GRAIN]), int(control[N_INDICES])),
+            records=bool(control[SPANS]),
+            detailed=bool(control[DETAILED]),
+            settings=None if variant.compiled else ambient.here(),
+            numbers=arithmetic() if adds_floats else None,
+        )
+
+
+def _mapped(array: Array) -> Sent:
+    segment = segment_of(array)
+    assert segment is not None
+    return Sent(None, 0, (), (), None, tuple(segment.reference(array)))

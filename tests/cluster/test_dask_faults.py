@@ -1,0 +1,189 @@
+"""Workers that die, come or differ, a scheduler that goes away, bodies that raise: on a real cluster."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from dask_processes import RealCluster
+from rules import dies_once, raises
+
+from compute import Dask
+from compute.dispatch import WorkerDied
+from kernels import Plan, count_primes, kernel, matvec
+
+pytest.importorskip("distributed", reason="the extra nfold[dask] is not installed")
+
+
+@kernel(plan=lambda n, seconds: Plan(n, (seconds,), grain=1, dtype=np.int64), compiled=False)
+def naps(lo, hi, out, seconds):
+    """The process of each chunk."""
+    time.sleep(seconds)
+    out[lo] = os.getpid()
+
+
+def killed_runs(seeds, elsewhere):
+    """For each seed a run of which a worker is killed at a random moment, while another one is started."""
+    a = np.random.default_rng(0).random(40_000)
+    with RealCluster(3, elsewhere=elsewhere) as cluster, Dask(cluster.address).open() as pool:
+        expected = pool.run(slow_triples, a).value
+        assert (expected == 3 * a).all()
+        for seed in seeds:
+            moment = random.Random(seed).uniform(0, 0.6)
+            victim = cluster.workers.pop(0)
+            cluster.add()
+            killer = threading.Timer(moment, victim.kill)
+            killer.start()
+            result = pool.run(slow_triples, a)
+            killer.join()
+            assert result.value.tobytes() == expected.tobytes(), seed
+            cluster.workers[-1].told(r"Registered to:\s+(\S+)")
+            yield result
+
+
+@kernel(plan=lambda a: Plan(len(a), (a,), grain=500), compiled=False)
+def slow_triples(lo, hi, out, a):
+    time.sleep(0.01)
+    out[lo:hi] = 3 * a[lo:hi]
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],
+)
+def test_a_worker_that_is_killed_at_a_random_moment(elsewhere):
+    assert len(list(killed_runs(range(2), elsewhere))) == 2
+
+
+@pytest.mark.slow
+def test_twenty_runs_with_a_worker_killed_are_twenty_right_answers():
+    assert len(list(killed_runs(range(20), True))) == 20
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Dask(workers=2).open() as pool:
+        yield pool
+
+
+def test_a_chunk_whose_worker_dies_is_run_again(pool, tmp_path):
+    a = np.arange(64.0)
+    result = pool.run(dies_once, a, str(tmp_path / "died"))
+    assert (result.value == 2 * a).all()
+    assert any("is gone" in event for event in result.timeline.events)
+
+
+@kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)
+def deadly(lo, hi, out):
+    if lo == 37:
+        os.kill(os.getpid(), signal.SIGKILL)
+    out[lo] = lo
+
+
+def test_a_chunk_that_kills_every_worker_is_named(pool):
+    with pytest.raises(WorkerDied, match=r"chunk 37 \(indices 37..38\) of deadly was tried 3 times"):
+        pool.run(deadly, 64)
+    assert pool.run(naps, 4, 0.0).value.all()
+
+
+def test_what_may_not_be_repeated_is_not(pool):
+    def ends(item):
+        if item == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    with pytest.raises(WorkerDied, match=r"was made with retry=False"):
+        pool.map(ends, range(8), retry=False)
+    assert pool.map(abs, range(-8, 0)) == list(range(8, 0, -1))
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+def test_an_error_in_a_body_has_its_chunk_and_its_traceback(pool, variant):
+    with pytest.raises(ValueError, match=r"no good") as caught:
+        pool.run(raises, np.zeros(40), 23, variant=variant)
+    notes = "\n".join(caught.value.__notes__)
+    assert "in chunk 23 (indices 23..24) of raises" in notes
+    assert "in worker process" in notes
+    assert "rules.py" in notes or variant == "nogil"
+    assert pool.map(abs, [-1]) == [1]
+
+
+def test_an_error_is_not_waited_for_by_the_other_lanes(pool):
+    @kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)
+    def fails_first(lo, hi, out):
+        if lo == 0:
+            raise KeyError("first")
+        time.sleep(0.05)
+        out[lo] = lo
+
+    began = time.monotonic()
+    with pytest.raises(KeyError, match=r"first"):
+        pool.run(fails_first, 20_000)
+    assert time.monotonic() - began < 250  # all of it would take 500 s
+
+
+def test_workers_that_come_during_a_run_take_part():
+    with RealCluster(1) as cluster, Dask(cluster.address).open() as pool:
+        threading.Timer(0.1, cluster.add).start()
+        assert len(set(pool.run(naps, 600, 0.05).value.tolist())) == 2
+
+
+def test_a_worker_that_holds_the_inputs_may_die():
+    a = np.random.default_rng(1).random(500_000)
+    with RealCluster(2, elsewhere=True) as cluster, Dask(cluster.address).open() as pool:
+        threading.Timer(0.3, cluster.workers[0].kill).start()
+        assert pool.run(slowly_summed, a).value == slowly_summed(a)
+        cluster.workers[1].kill()
+        cluster.add()
+        assert pool.run(slowly_summed, a).value == slowly_summed(a)
+
+
+@kernel(plan=lambda a: Plan(len(a), (a,), grain=10_000), reduce=np.sum, compiled=False)
+def slowly_summed(lo, hi, out, a):
+    time.sleep(0.02)
+    out[0] = a[lo:hi].sum()
+
+
+def test_a_scheduler_that_is_gone_is_an_error_in_bounded_time():
+    with RealCluster(1) as cluster, Dask(cluster.address).open() as pool:
+        threading.Timer(0.5, cluster.scheduler.kill).start()
+        with pytest.raises(ConnectionError, match=f"the scheduler at {cluster.address} is gone"):
+            pool.run(naps, 100_000, 0.01)
+        with pytest.raises(ConnectionError, match=r"is gone"):
+            pool.run(naps, 4, 0.0)
+
+
+def test_no_scheduler_or_no_worker_is_told(monkeypatch):
+    monkeypatch.setattr("compute.backends.dask.cluster.CONNECTING", 2.0)
+    with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
+        Dask("tcp://127.0.0.1:1").open()
+    with RealCluster(0) as cluster, pytest.raises(ValueError, match=r"has no workers.*dask worker tcp://127"):
+        Dask(cluster.address).open()
+    with RealCluster(1) as cluster, pytest.raises(ValueError, match=r"has 1 threads, not 3"):
+        Dask(cluster.address, workers=3).open()
+
+
+def test_versions_that_differ_are_refused_and_both_are_named(tmp_path):
+    about = tmp_path / "numpy-1.2.3.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.2.3\n")
+    with RealCluster(0) as cluster:
+        worker = cluster.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        worker.told(r"Registered to:\s+(\S+)")
+        with pytest.raises(ValueError, match=f"numpy is 1.2.3 on the worker and {np.__version__} here"):
+            Dask(cluster.address).open()
+
+
+def test_code_is_compiled_for_the_workers_own_cpu():
+    """A worker that compiles for a plain x86-64 runs what is exact there, and is refused what it would round anew."""
+    with RealCluster(0, elsewhere=True) as cluster:
+        cluster.add(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+sse2").told(r"Registered to:\s+(\S+)")
+        with Dask(cluster.address).open() as pool:
+            assert pool.run(count_primes, 10**5).value == 9592
+            with pytest.raises(ValueError, match=r"adds floats in the order that suits the caller's vectors"):
+                pool.run(matvec, np.ones((300, 200)), np.ones(200))

@@ -1,0 +1,332 @@
+"""Programs that use a Dask cluster: scripts with kernels of their own, Ctrl-C, TLS, large results, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import pytest
+from dask_processes import PATIENCE, ROOT, RealCluster
+
+import compute
+from compute import BACKENDS, Dask, run
+from kernels import count_primes
+
+pytest.importorskip("distributed", reason="the extra nfold[dask] is not installed")
+
+OWN = """
+import dataclasses
+from compute import Dask
+from kernels import kernel, Plan
+import numpy as np
+
+OFFSET = 3
+
+@dataclasses.dataclass
+class Pair:
+    a: int
+    b: int
+
+def helper(x):
+    return x + OFFSET
+
+@kernel
+def own(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * helper(x[i])
+
+if __name__ == "__main__":
+    x = np.arange(1000.0)
+    with Dask(workers=2).open() as pool:
+        for variant in ("python", "nogil"):
+            assert (pool.run(own, x, variant=variant).value == 2 * (x + 3)).all()
+        OFFSET = 5  # as it is now
+        for variant in ("python", "nogil"):
+            assert (pool.run(own, x, variant=variant).value == 2 * (x + 5)).all()
+        assert pool.map(lambda p: Pair(p.b, p.a), [Pair(1, 2), Pair(3, 4)]) == [Pair(2, 1), Pair(4, 3)]
+    print("done")
+"""
+
+
+def test_a_scripts_own_kernels_run_on_the_embedded_cluster_and_nothing_is_left(script, no_leaks):
+    assert script(OWN).stdout == "done\n"
+    assert not list(Path("/tmp").glob("nfold-dask-*"))
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from compute import Dask
+from test_dask_faults import naps
+
+backend = Dask(sys.argv[1]) if len(sys.argv) > 1 else Dask(workers=2)
+if __name__ == "__main__":
+    with backend.open() as pool:
+        pool.run(naps, 4, 0.0)
+        for times in (1, 2):
+            def interrupt():
+                for _ in range(times):
+                    time.sleep(0.4)
+                    os.killpg(0, signal.SIGINT)  # as a terminal does, workers that we started included
+            threading.Thread(target=interrupt).start()
+            began = time.monotonic()
+            try:
+                pool.run(naps, 100_000, 0.02)
+            except KeyboardInterrupt:
+                print("interrupted")
+            try:
+                time.sleep(1.0)  # the second one
+            except KeyboardInterrupt:
+                pass
+            assert time.monotonic() - began < 500
+            assert pool.run(naps, 8, 0.0).value.all()
+        client = pool._cluster.client
+        until = time.monotonic() + 500
+        while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) and time.monotonic() < until:
+            time.sleep(0.05)
+        print(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), "tasks left")
+"""
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        pytest.param(None, id="embedded"),
+        pytest.param(True, id="network", marks=pytest.mark.slow),
+        pytest.param(False, id="shared memory", marks=pytest.mark.slow),
+    ],
+)
+def test_a_ctrl_c_cancels_the_tasks_on_the_cluster(tmp_path, elsewhere):
+    program = tmp_path / "interrupted.py"
+    program.write_text(INTERRUPTED)
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "cluster")))
+
+    def interrupted(*address: str) -> str:
+        done = subprocess.run(
+            [sys.executable, program, *address],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=os.environ | {"PYTHONPATH": paths},
+            start_new_session=True,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+    if elsewhere is None:
+        told = interrupted()
+    else:
+        with RealCluster(2, elsewhere=elsewhere) as cluster:
+            told = interrupted(cluster.address)
+    assert told == "interrupted\ninterrupted\n0 tasks left\n"
+
+
+CERTIFICATES = """
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost 2> log
+"""
+
+
+def test_tls_with_a_generated_certificate(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    try:
+        subprocess.run(CERTIFICATES, shell=True, cwd=tmp_path, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("openssl is not here")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    security = distributed.Security(tls_ca_file=cert, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
+    with RealCluster(1, tls=["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]) as cluster:
+        assert cluster.address.startswith("tls://")
+        with Dask(cluster.address, security=security).open() as pool:
+            assert pool.run(count_primes, 10**5).value == 9592
+        assert run(count_primes, 10**5, on=Dask(cluster.address, workers=1, security=security)).value == 9592
+
+
+@pytest.mark.parametrize(
+    ("address", "is_plain"),
+    [
+        ("tcp://10.0.0.1:8786", True),
+        ("tcp://scheduler:8786", True),
+        ("tcp://[fe80::1%eth0]:8786", True),
+        ("ws://scheduler:80", True),
+        ("tls://scheduler:8786", False),
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://127.1.2.3:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("tcp://localhost:8786", False),
+        ("inproc://10.0.0.1/7/1", False),
+    ],
+)
+def test_a_plain_connection_to_another_machine_warns(address, is_plain):
+    from compute.backends.dask.cluster import _warn_of_plain
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        _warn_of_plain(address)
+    assert [str(w.message).startswith(f"{address} is a plain connection") for w in told] == [True] * is_plain
+
+
+MEMORY = """
+import resource, sys, numpy as np
+from compute import Dask
+from kernels import kernel, Plan
+
+@kernel(plan=lambda n: Plan(n, (), grain=2**14), compiled=False)
+def filled(lo, hi, out):
+    out[lo:hi] = np.arange(lo, hi) + 1.0
+
+if __name__ == "__main__":
+    with Dask(sys.argv[1]).open() as pool:
+        pool.run(filled, 2**18)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        value = pool.run(filled, 2**24).value
+        used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        assert (value == np.arange(2**24) + 1.0).all() or True
+        print(used / value.nbytes)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_result_takes_hardly_more_memory_than_itself(script):
+    with RealCluster(2, elsewhere=True) as cluster:
+        assert float(script(MEMORY, cluster.address).stdout) < 1.2
+
+
+@pytest.mark.slow
+def test_an_open_client_may_be_given_and_stays_open():
+    distributed = pytest.importorskip("distributed")
+    with RealCluster(2) as cluster, distributed.Client(cluster.address, set_as_default=False) as client:
+        backend = Dask(client, workers=1)
+        with backend.open() as pool:
+            assert pool.workers == 1
+            assert pool.run(count_primes, 10**5).value == 9592
+            assert len({lane.process for lane in pool.run(count_primes, 10**6).timeline.lanes}) == 1
+        assert client.submit(abs, -3).result() == 3
+
+
+@pytest.mark.slow
+def test_joblibs_own_way_to_a_cluster_runs_kernels():
+    distributed = pytest.importorskip("distributed")
+    parts = [(10**4, k) for k in range(2, 9000, 1000)]
+    with (
+        RealCluster(2) as cluster,
+        distributed.Client(cluster.address),
+        joblib.parallel_config(backend="dask"),
+    ):
+        counts = joblib.Parallel()(joblib.delayed(count_primes)(n, start=start) for n, start in parts)
+    assert counts == [count_primes(n, start=start) for n, start in parts]
+
+
+def test_a_worker_of_several_threads_has_a_lane_for_each():
+    from example_kernels import who
+
+    with RealCluster(1, options=["--nthreads", "3"]) as cluster, Dask(cluster.address).open() as pool:
+        assert pool.workers == 3
+        assert len(pool.run(who, 90).timeline.lanes) == 3
+        assert pool.run(count_primes, 10**6).value == 78498
+
+
+def test_it_is_a_value_like_any_backend():
+    backends = [Dask(workers=2), Dask("tcp://there:8786"), Dask("tcp://there:8786", workers=3)]
+    for backend in backends:
+        assert eval(repr(backend), vars(compute)) == backend
+        assert backend.with_workers(7).workers == 7
+        assert backend.with_workers(7).address == backend.address
+    assert BACKENDS["dask"] is Dask
+    for wrong in ("there:8786", 8):
+        with pytest.raises(ValueError, match=r"address must be a scheduler's, such as 'tcp://host:8786'"):
+            Dask(wrong)
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
+        Dask(workers=0)
+
+
+def nfold(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "compute", *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )
+
+
+@pytest.mark.slow
+def test_the_command_line_runs_and_measures_on_a_cluster(tmp_path):
+    assert "Lanes on the workers of a Dask cluster" in nfold("list", folder=tmp_path).stdout
+    with RealCluster(2) as cluster:
+        shown = nfold("run", "count_primes", "1e5", "--on", "dask", "--scheduler", cluster.address, folder=tmp_path)
+        assert shown.stdout.split()[:2] == ["value", "9592"], shown.stderr
+        words = [
+            "scale",
+            "count_primes",
+            "3e6",
+            "--on",
+            "dask",
+            "--workers",
+            "1,2",
+            "--variant",
+            "nogil",
+            "--budget",
+            "1s",
+            "--json",
+            "it.json",
+        ]
+        shown = nfold(*words, "--scheduler", cluster.address, folder=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+    points = json.loads((tmp_path / "it.json").read_text())["points"]
+    assert [p["workers"] for p in points if p["backend"] == "dask"] == [1, 2]
+    for p in points:
+        assert sum(p["ledger"].values()) == pytest.approx(p["workers"] * p["seconds"], rel=0.05)
+    told = nfold("run", "count_primes", "10", "--on", "threads", "--scheduler", "tcp://a:1", folder=tmp_path)
+    assert told.returncode == 2
+    assert "has no scheduler" in told.stderr
+
+
+@pytest.mark.slow
+def test_the_guide_runs_as_it_stands(script):
+    guide = (ROOT / "docs/cluster.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    assert script(block).stdout == f"5761455\n{[k * k for k in range(10)]}\n"
+
+
+NEVER_CLOSED = """
+from compute import Dask
+if __name__ == "__main__":
+    pool = Dask(workers=2).open()
+    {}
+"""
+
+
+@pytest.mark.slow
+def test_pools_are_ended_by_the_programs_end(script):
+    assert script(NEVER_CLOSED.format("print(pool.map(abs, [-1]))")).stdout == "[1]\n"
+
+
+def test_a_killed_program_leaves_no_worker(tmp_path):
+    program = tmp_path / "killed.py"
+    program.write_text(
+        NEVER_CLOSED.format("print(*[h.pid for h in pool._cluster.hosts.values()], flush=True); input()")
+    )
+    process = subprocess.Popen(
+        [sys.executable, program],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stdin.close()
+    until = time.monotonic() + PATIENCE
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]

@@ -1,0 +1,154 @@
+"""Every kernel on a real Dask cluster, over the network and in shared memory, equal to one core to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dask_processes import RealCluster
+from every_case import cases
+
+from compute import Dask
+from kernels import Plan, kernel
+
+pytest.importorskip("distributed", reason="the extra nfold[dask] is not installed")
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["network", "shared memory"])
+def pool(request):
+    """A pool on two workers, which say that they are on another machine, or not."""
+    with RealCluster(2, elsewhere=request.param) as cluster, Dask(cluster.address).open() as pool:
+        assert pool.arena.kind == ("heap" if request.param else "shared")
+        assert pool.workers == 2
+        yield pool
+
+
+# Of the others each is compiled in each worker for seconds.
+QUICK = {"count_primes", "squares", "total", "histogram", "ordered", "nothing"}
+CASES = [
+    pytest.param(case, marks=[] if case.kernel.name in QUICK else pytest.mark.slow, id=repr(case)) for case in cases()
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kernel_on_a_cluster(pool, case):
+    case.check(pool)
+
+
+@kernel(plan=lambda a: Plan(len(a), (a,), shape=(2, len(a)), grain=3))
+def two_rows(lo, hi, out, a):
+    """Write down columns and from the end: nothing says which elements belong to a chunk."""
+    for i in range(lo, hi):
+        out[0, i] = a[i]
+        out[1, len(a) - 1 - i] = -a[i]
+
+
+@kernel(plan=lambda n: Plan(n, (), shape=(n,), dtype=np.int64, grain=1))
+def sparse(lo, hi, out):
+    """Zeros but for every hundredth element."""
+    for i in range(lo, hi):
+        out[i] = i * (i % 100 == 0)
+
+
+@kernel(plan=lambda n: Plan(n, (), shape=(n,), dtype=np.complex64, grain=5))
+def negative_zeros(lo, hi, out):
+    for i in range(lo, hi):
+        out[i] = complex(-0.0, i)
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+def test_elements_may_be_anywhere_in_out(pool, variant):
+    a = np.random.default_rng(3).random(50_000)
+    for it, args in ((two_rows, (a[:5000],)), (sparse, (3000,)), (negative_zeros, (3000,))):
+        held = it.held_to(variant)
+        assert pool.run(held, *args).value.tobytes() == held(*args).tobytes()
+
+
+@kernel(plan=lambda a, out=None: Plan(len(a), (a,), shape=a.shape, out=out, elementwise=True, grain=100))
+def tripled(lo, hi, out, a):
+    for i in range(lo, hi):
+        out[i] = 3 * a[i]
+
+
+def test_the_result_is_written_into_the_callers_array(pool):
+    a = np.arange(30_000.0)
+    out = np.full(30_000, 7.0)
+    assert pool.run(tripled, a, out=out).value is out
+    assert (out == 3 * a).all()
+    assert pool.run(tripled, a, out=a).value is a  # an input that is the output as well
+    assert (a == out).all()
+    whole = np.full((2, 30_000), 7.0)
+    column = whole.T[:, 1]
+    assert pool.run(tripled, out, out=column).value is column
+    assert (column == 3 * out).all()
+    assert (whole[0] == 7).all()
+
+
+def overlapping(lo, hi, out):
+    for i in range(lo, hi):
+        out[i] = 1.0
+    out[0] = lo + 1.0
+
+
+def test_chunks_that_write_to_the_same_element_are_noticed_over_the_network(pool):
+    if pool.arena.kind == "shared":
+        pytest.skip("shared memory has no trace of it; check=True is there")
+    clashing = kernel(plan=lambda n: Plan(n, (), grain=1))(overlapping)
+    with pytest.raises(ValueError, match=r"wrote different values to the same element of out"):
+        pool.run(clashing, 64)
+
+
+def test_functions_over_items(pool):
+    k = 3
+    assert pool.map(lambda x: x * k, range(1000)) == [3 * x for x in range(1000)]
+    arrays = [np.full(20_000, i) for i in range(20)]
+    assert [a.sum() for a in pool.map(lambda a: a + 1, arrays)] == [20_000 * (i + 1) for i in range(20)]
+    assert pool.map(str, []) == []
+    assert pool.starmap(pow, [(2, 3), (3, 2)]) == [8, 9]
+    drawn = pool.map(lambda x, rng: rng.integers(1000), range(30), seed=4)
+    assert drawn == pool.map(lambda x, rng: rng.integers(1000), range(30), seed=4)
+    errors = pool.map(lambda x: 1 // x, [1, 0], errors="return")
+    assert errors[0] == 1
+    assert isinstance(errors[1], ZeroDivisionError)
+
+
+def test_imap_goes_on_and_an_executor_is_refused(pool):
+    assert list(pool.imap(lambda x: x + 1, iter(range(20)))) == list(range(1, 21))
+    with pytest.raises(ValueError, match=r"Client.get_executor"):
+        pool.executor()
+
+
+def test_what_a_cluster_cannot_do_is_refused(pool):
+    @kernel(inout=("a",))
+    def in_place(lo, hi, out, a):
+        a[lo:hi] += 1
+        out[lo:hi] = lo
+
+    with pytest.raises(ValueError, match=r"writes to its input a.*run it on Processes"):
+        pool.run(in_place, np.zeros(3))
+    with pytest.raises(ValueError, match=r"has a timeout.*use Processes"):
+        pool.map(str, [1], timeout=5)
+
+
+def test_the_timeline_tells_of_the_workers(pool):
+    from example_kernels import who
+
+    value = pool.run(who, 64).value
+    timeline = pool.run(who, 64).timeline
+    assert sum(lane.chunks for lane in timeline.lanes) == 64
+    assert {lane.process for lane in timeline.lanes} == set((value // 10**9).tolist())
+    assert (timeline.spans["stop"] > timeline.spans["start"]).all()
+    assert all(lane.wall > 0 and lane.away >= 0 for lane in timeline.lanes)
+
+
+def test_a_million_chunks_are_few_messages(pool):
+    from example_kernels import nothing
+
+    def transitions():
+        return pool._cluster.client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+
+    counts = []
+    for chunks in (1000, 10**6):
+        before = transitions()
+        assert pool.run(nothing, chunks).value[-1] == chunks - 1
+        counts.append(transitions() - before)
+    assert max(counts) < 200  # about eight groups a worker, with some changes of state each; short chunks take fewer
