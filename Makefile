@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-peers proof proof-programs chaos fuzz programs docs clean
+.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-cluster bench-peers proof proof-programs chaos fuzz programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -55,6 +55,10 @@ bench-dispatch: $(DEV)
 # Functions over items and waits, beside multiprocessing, concurrent.futures and joblib. Three minutes.
 bench-items: $(DEV)
 	$(BIN)/python bench/items.py
+
+# A Dask cluster on this machine's loopback, beside Processes. Two minutes.
+bench-cluster: $(DEV)
+	$(BIN)/python bench/cluster.py
 
 # Does the verdict name what was planted in programs?
 proof-programs: $(DEV)
