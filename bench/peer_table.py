@@ -9,7 +9,7 @@ from peer_rounds import FEWEST_ROUNDS, Row, Run
 from rich.box import SIMPLE
 from rich.table import Table
 
-from compute.scaling.words import seconds, three_digits
+from compute.scaling.formatting import seconds, three_digits
 from compute.texts import (
     in_markdown,  # the same signs as in its own tables
     shown,

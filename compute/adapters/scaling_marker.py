@@ -29,10 +29,10 @@ from compute.scaling.comparing import gate
 from compute.scaling.configurations import Unavailable, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.derive import Baselines
+from compute.scaling.formatting import percent, ratio
 from compute.scaling.imported import POINTS
 from compute.scaling.results import Scaling
 from compute.scaling.rounds import Work, scale_all
-from compute.scaling.words import percent, ratio
 from compute.texts import cut, visible
 from kernels import each
 from kernels.definition import Kernel, as_index, nearest

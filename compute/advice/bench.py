@@ -14,8 +14,8 @@ from compute.backends.backend import Pool
 from compute.differences import difference
 from compute.scaling import verify
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import seconds as in_words
 from compute.scaling.measure import garbage_set_aside, no_garbage_collection
-from compute.scaling.words import seconds as in_words
 from compute.traits import SERIAL
 from kernels.definition import Kernel
 

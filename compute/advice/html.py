@@ -17,7 +17,7 @@ from compute.advice.text import (
 from compute.report import canvas
 from compute.report.notebook import html_table, image
 from compute.report.style import INK, colour
-from compute.scaling.words import STEPS, seconds
+from compute.scaling.formatting import STEPS, seconds
 from compute.texts import in_html, shown
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from compute import machine
 from compute.advice.decision import Candidate
 from compute.scaling import noise, statistics
 from compute.scaling.collecting import about_interpreter
-from compute.scaling.words import seconds
+from compute.scaling.formatting import seconds
 
 LONG = 0.25  # of the budget: what takes longer is mentioned
 

@@ -21,7 +21,7 @@ from compute.backends.backend import Backend, Pool, one_blas_thread
 from compute.backends.serial import Serial
 from compute.drawing import Stages
 from compute.scaling import calibration, statistics, verify
-from compute.scaling.words import seconds as in_words
+from compute.scaling.formatting import seconds as in_words
 from compute.traits import SERIAL
 from kernels.definition import Kernel, numba_is_here
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from compute.advice.choice import Choice
 from compute.advice.decision import Candidate, Crossing, simplest
-from compute.scaling.words import STEPS, listed, ratio, seconds, three_digits
+from compute.scaling.formatting import STEPS, listed, ratio, seconds, three_digits
 from compute.texts import shown
 from compute.traits import SERIAL
 

@@ -9,7 +9,7 @@ from typing import Any
 from compute import backends
 from compute.backends.backend import Backend
 from compute.lanes import usage
-from compute.scaling.words import percent
+from compute.scaling.formatting import percent
 from kernels.definition import Kernel
 from kernels.definition.plan import surrounded
 

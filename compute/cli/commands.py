@@ -275,7 +275,7 @@ def run(
     """
     from compute import report
     from compute.cli import words
-    from compute.scaling import words as worded
+    from compute.scaling import formatting as worded
 
     with refusing():
         found = words.kernel(kernel).held_to(variant)

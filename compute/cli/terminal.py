@@ -223,7 +223,7 @@ def tell(result: Any, about: str) -> None:
     """Print what a run gave, what each lane did, and the line about it."""
     import numpy as np
 
-    from compute.scaling import words as worded
+    from compute.scaling import formatting as worded
 
     value = result.value
     if isinstance(value, np.ndarray):

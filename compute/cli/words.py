@@ -18,7 +18,7 @@ import kernels
 from compute import machine
 from compute.backends import Backend, named
 from compute.scaling import calibration, configurations
-from compute.scaling.words import in_bytes
+from compute.scaling.formatting import in_bytes
 from compute.scaling.workload import Work, grow_work
 from kernels.definition import Kernel, nearest
 

@@ -17,7 +17,7 @@ from compute.lessons.experiment import Course, Experiment
 from compute.lessons.lesson import Lesson, Setting, Task
 from compute.lessons.own import as_task
 from compute.scaling import noise
-from compute.scaling.words import listed
+from compute.scaling.formatting import listed
 
 SECONDS = 10.0  # for one lesson: eleven take two minutes
 ALMOST = 0.95  # of a lesson: progress shows no more before it is over

@@ -14,8 +14,8 @@ from compute import machine
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import statistics
+from compute.scaling.formatting import seconds as in_words
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import seconds as in_words
 
 RUN = 0.1  # s for which one computes: twenty of Python's switch intervals, and what people notice
 PIECES = 100  # parts of the same work, for the one that hands over in between

@@ -17,8 +17,8 @@ from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
 from compute.lessons.rounds import enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
-from compute.scaling.words import percent
-from compute.scaling.words import ratio as in_digits
+from compute.scaling.formatting import percent
+from compute.scaling.formatting import ratio as in_digits
 
 TASKS = 24  # a lane for each, where lanes are cheap
 LANES_A_CPU, MOST_PROCESSES = 2, 16  # so that some compute while others wait; each process takes 30 MB or more

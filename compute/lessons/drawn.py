@@ -9,7 +9,7 @@ from compute.lessons.lesson import Picture, Series
 from compute.lessons.text import value_in_words
 from compute.report import canvas
 from compute.report.style import COLOURS, FAINT, INK, KNOWN, colour
-from compute.scaling.words import STEPS
+from compute.scaling.formatting import STEPS
 from compute.texts import shown
 
 if TYPE_CHECKING:

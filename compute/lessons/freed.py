@@ -15,9 +15,9 @@ from compute.backends.threads import Threads
 from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
+from compute.scaling.formatting import listed
+from compute.scaling.formatting import ratio as in_digits
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import listed
-from compute.scaling.words import ratio as in_digits
 
 RUN = 0.15  # s of one run with one worker: thirty of Python's switch intervals
 FASTER = 1.25  # two over one: with more they did run side by side

@@ -13,8 +13,8 @@ from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened
 from compute.lessons.rounds import CROWDED, enough, in_rounds, is_above, noting_crowds, ratio, too_crowded
-from compute.scaling.words import percent
-from compute.scaling.words import seconds as seconds_in_words
+from compute.scaling.formatting import percent
+from compute.scaling.formatting import seconds as seconds_in_words
 from kernels import kernel
 
 COUNTS = 1, 2, 4  # threads: four are more than many machines have CPUs, so taking turns at CPUs shows, too

@@ -24,8 +24,8 @@ from compute.backends.processes import Processes
 from compute.lessons import child
 from compute.memory.arena import shared
 from compute.memory.segments import new_name
+from compute.scaling.formatting import in_bytes
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import in_bytes
 from kernels import Plan, kernel
 
 COPIES = 8  # of an array are in memory at once, at most: those of the ways, and those that are being sent

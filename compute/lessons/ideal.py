@@ -10,9 +10,9 @@ from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, is_above
 from compute.scaling.configurations import worker_counts
+from compute.scaling.formatting import listed
+from compute.scaling.formatting import ratio as in_digits
 from compute.scaling.rounds import scale
-from compute.scaling.words import listed
-from compute.scaling.words import ratio as in_digits
 from kernels.definition import numba_is_here
 
 PARTS = 100  # a serial run takes a hundredth of a lesson's time, so that there are enough rounds

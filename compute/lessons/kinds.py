@@ -16,8 +16,8 @@ from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting, Task
 from compute.lessons.rounds import in_rounds, is_above
 from compute.scaling import statistics
+from compute.scaling.formatting import listed, percent
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import listed, percent
 from kernels.waiting.server import served
 
 CPU_BOUND, IO_BOUND, MIXED = "CPU-bound", "I/O-bound", "mixed"

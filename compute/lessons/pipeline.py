@@ -18,9 +18,9 @@ from compute.lanes import interrupts
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
-from compute.scaling.words import listed
-from compute.scaling.words import ratio as in_digits
-from compute.scaling.words import seconds as in_words
+from compute.scaling.formatting import listed
+from compute.scaling.formatting import ratio as in_digits
+from compute.scaling.formatting import seconds as in_words
 
 STAGES = 3
 RUN = 0.05  # s of one run

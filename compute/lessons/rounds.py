@@ -14,8 +14,8 @@ from compute.lanes import interrupts, usage
 from compute.lanes.awaiting import off_the_loop
 from compute.lessons.lesson import Evidence, Figure, Setting
 from compute.scaling import statistics
+from compute.scaling.formatting import percent
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import percent
 
 FEWEST = statistics.FEWEST_ROUNDS  # with fewer a median has no interval
 MOST = 25  # rounds: a lesson should be short, and its effects are large

@@ -16,7 +16,7 @@ from compute.lessons import handing
 from compute.lessons.handing import ARENA, COPYING, PIPE, THREAD, WAYS
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import FEWEST, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
-from compute.scaling import words
+from compute.scaling import formatting
 
 SIZES = 1_000, 32_000, 1_000_000, 16_000_000, 256_000_000  # bytes: from a message to more than any cache
 SAMPLE = 0.005  # s of one timed call at least, of a lesson of ten seconds
@@ -49,7 +49,7 @@ def _measured(setting: Setting, stack: ExitStack) -> Evidence:
         for way in WAYS:
             if any(way == gone["way"] for gone in left):
                 continue
-            setting.say(f"{way} · {words.in_bytes(size)}")
+            setting.say(f"{way} · {formatting.in_bytes(size)}")
             try:
                 why = handing.obstacle(way, size) or trials.too_long(way, size)
                 if why is None:
@@ -101,7 +101,7 @@ class _Trials:
         batch(1)
         took = time.perf_counter() - began
         count = max(1, int(sample / took))
-        name = f"{way} · {words.in_bytes(size)}"
+        name = f"{way} · {formatting.in_bytes(size)}"
         self.ways[name], self.known[way, size] = partial(batch, count), (name, count)
         self._round += took * count
         self._latest[way] = size, setting_up, took
@@ -137,22 +137,22 @@ def _sizes(measured: Mapping[str, Mapping[int, Any]]) -> tuple[int, int]:
 
 def _figures(way: str, by: Mapping[int, Any]) -> Iterator[Figure]:
     for size in dict.fromkeys((min(by), max(by))):
-        yield seconds(f"{way}: {words.in_bytes(size)}", by[size])
+        yield seconds(f"{way}: {formatting.in_bytes(size)}", by[size])
     if way in COPYING:
         size = max(by)
         one = seconds(way, by[size])
         ends = one.interval and (size / one.interval[1], size / one.interval[0])
-        yield Figure(f"{way}: rate at {words.in_bytes(size)}", size / one.value, "B/s", ends)
+        yield Figure(f"{way}: rate at {formatting.in_bytes(size)}", size / one.value, "B/s", ends)
 
 
 def _found(measured: Mapping[str, Mapping[int, Any]], size: int) -> str:
     if not size:
         return "hand-overs could not be compared"
-    told = {way: words.seconds(seconds(way, by[size]).value) for way, by in measured.items() if size in by}
+    told = {way: formatting.seconds(seconds(way, by[size]).value) for way, by in measured.items() if size in by}
     parts = [f"{told[THREAD]} to reach a thread", f"{told[PIPE]} to reach a process through a pipe"]
     if ARENA in told:
         parts.append(f"{told[ARENA]} where they lie in nfold's shared memory")
-    return f"{words.in_bytes(size)} take {words.listed(parts)}"
+    return f"{formatting.in_bytes(size)} take {formatting.listed(parts)}"
 
 
 def _why(holds: bool | None, thread: bool | None) -> str:
@@ -175,7 +175,8 @@ def _left_out(evidence: Evidence) -> str:
     for gone in evidence["left"]:
         reasons.setdefault((gone["why"], gone["size"]), []).append(gone["way"])
     return "".join(
-        f". Left out from {words.in_bytes(size)} on: {'all' if len(ways) == len(WAYS) else words.listed(ways)} ({why})"
+        f". Left out from {formatting.in_bytes(size)} on:"
+        f" {'all' if len(ways) == len(WAYS) else formatting.listed(ways)} ({why})"
         for (why, size), ways in reasons.items()
     )
 

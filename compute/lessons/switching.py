@@ -20,8 +20,8 @@ from compute.lessons.footprint import bytes_of_one
 from compute.lessons.fresh import fresh_python
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import awaited, enough, in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
-from compute.scaling.words import listed, three_digits
-from compute.scaling.words import seconds as in_words
+from compute.scaling.formatting import listed, three_digits
+from compute.scaling.formatting import seconds as in_words
 
 resource: Any
 try:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from compute.lessons.experiment import Course, Experiment, labels, source
 from compute.lessons.lesson import FAILS, HOLDS, Figure, Picture
-from compute.scaling import words
+from compute.scaling import formatting
 from compute.texts import shown, visible
 
 BAR = 30  # characters of the longest bar
@@ -111,14 +111,14 @@ def value_in_words(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "–"
     if unit == "s":
-        return words.seconds(value)
+        return formatting.seconds(value)
     if unit == "×":
-        return f"{words.ratio(value)} ×"
+        return f"{formatting.ratio(value)} ×"
     if unit == "%":
-        return f"{words.share(value)} %"
+        return f"{formatting.share(value)} %"
     if unit in ("B", "B/s"):
-        return words.in_bytes(value) + unit[1:]
-    number = f"{value:,.0f}" if value == int(value) else words.three_digits(value)
+        return formatting.in_bytes(value) + unit[1:]
+    number = f"{value:,.0f}" if value == int(value) else formatting.three_digits(value)
     return f"{number} {unit}".rstrip()
 
 

@@ -18,9 +18,9 @@ from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture,
 from compute.lessons.opened import opened
 from compute.lessons.rounds import in_rounds, is_above, noting_crowds, ratio, seconds, too_crowded
 from compute.scaling import statistics
-from compute.scaling.words import listed
-from compute.scaling.words import ratio as in_digits
-from compute.scaling.words import seconds as in_words
+from compute.scaling.formatting import listed
+from compute.scaling.formatting import ratio as in_digits
+from compute.scaling.formatting import seconds as in_words
 
 WAITS = 100
 WAIT = 0.01  # s of one wait, as for a server in the same town

@@ -23,10 +23,10 @@ from compute.scaling.comparing.gate import (
 )
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset
+from compute.scaling.formatting import ratio, seconds
 from compute.scaling.statistics import Interval
 from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 from compute.scaling.tables.table import heading
-from compute.scaling.words import ratio, seconds
 
 MENTIONED = 3  # points that are named above the tables, which hold all of them
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

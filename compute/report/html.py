@@ -15,11 +15,11 @@ from typing import Any
 from compute.report.page import asset, colours, script
 from compute.report.page.figures import figures, legend
 from compute.report.page.heat import heat
+from compute.scaling.formatting import in_bytes
 from compute.scaling.results import Scaling
 from compute.scaling.tables import notes, table
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import WORDS, Sheet
-from compute.scaling.words import in_bytes
 from compute.texts import in_html, shown
 
 FLAGGED = ' class="flagged"'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compute.report import canvas
 from compute.report.slices import DOING, Slice, slices
 from compute.report.style import ENTRY_COLOURS, FAINT
-from compute.scaling.words import STEPS
+from compute.scaling.formatting import STEPS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,12 +10,12 @@ from compute.report import lanes, plots
 from compute.report.caption import FINE, caption, more_reasons, other_workers
 from compute.report.style import share_colour
 from compute.scaling.dataset import Dataset
+from compute.scaling.formatting import seconds
 from compute.scaling.kept_timeline import keep
 from compute.scaling.tables import table
 from compute.scaling.tables.reasons import OTHER
 from compute.scaling.tables.screen import Cell, Screen, screen
 from compute.scaling.tables.sheet import WORDS, Sheet
-from compute.scaling.words import seconds
 from compute.texts import as_text, in_html, shown
 from compute.timeline import LaneTotals, Timeline
 

@@ -13,9 +13,9 @@ import numpy as np
 from compute.report import bars, canvas
 from compute.report.style import FAINT, INK, RULE, colour
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import ratio
 from compute.scaling.results import Scaling
 from compute.scaling.tables.table import groups, heading
-from compute.scaling.words import ratio
 from compute.texts import shown
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from rich.text import Text
 from compute.report.caption import FINE, caption, more_reasons, other_workers
 from compute.report.folding import hanging, warned
 from compute.report.style import share_colour
+from compute.scaling.formatting import listed, ratio
 from compute.scaling.results import Scaling
 from compute.scaling.tables import table
 from compute.scaling.tables.screen import BEST, Cell, Line, Screen, Way, screen
-from compute.scaling.words import listed, ratio
 from compute.texts import shown
 
 BLOCKS = "▁▂▃▄▅▆▇█"

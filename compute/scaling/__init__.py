@@ -38,5 +38,5 @@ tables/           the cells and sentences of every report
 results.py        Scaling: a Dataset that shows itself, and goes to JSON and back
 imported.py       `read`: a results file of nfold or of pytest-benchmark as a Scaling
 files.py          files that are whole or absent
-words.py          figures as text, with units that suit a reader
+formatting.py     figures as text, with units that suit a reader
 """

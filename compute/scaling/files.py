@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from compute.scaling.words import in_bytes
+from compute.scaling.formatting import in_bytes
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # opening a pipe otherwise waits for its other end, for ever
 StrPath = str | os.PathLike[str]

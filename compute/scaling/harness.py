@@ -21,7 +21,7 @@ from compute.backends.backend import Backend, Pool
 from compute.backends.serial import Serial
 from compute.memory.arena import Arena
 from compute.memory.segments import ArenaKind
-from compute.scaling import words
+from compute.scaling import formatting
 from compute.scaling.dataset import Point
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
@@ -116,14 +116,14 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
     """A line for each reason why a measured time is too short to be trusted; none where it is long enough."""
     if overhead > MOST_OVERHEAD * seconds:
         yield (
-            f"{what}: the run itself takes {words.percent(overhead / seconds)} of {words.seconds(seconds)} without"
-            f" computing anything; take a size that runs for {words.seconds(overhead / MOST_OVERHEAD)} or longer"
+            f"{what}: the run itself takes {formatting.percent(overhead / seconds)} of {formatting.seconds(seconds)}"
+            f" without computing anything; take a size that runs for {formatting.seconds(overhead / MOST_OVERHEAD)} or longer"
         )
     if seconds < FINER * resolution:
         yield (
-            f"{what}: {words.seconds(seconds)} is under {FINER} steps of the timer, which are"
-            f" {words.seconds(resolution)} each; take a size that runs for {words.seconds(FINER * resolution)} or"
-            " longer"
+            f"{what}: {formatting.seconds(seconds)} is under {FINER} steps of the timer, which are"
+            f" {formatting.seconds(resolution)} each;"
+            f" take a size that runs for {formatting.seconds(FINER * resolution)} or longer"
         )
 
 
@@ -140,9 +140,9 @@ def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[
         spent = p.ledger["startup"] + p.ledger["transfer"] if p.ledger and p.workers == 1 else 0.0
         part = max(cost, spent) / p.seconds
         if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
-            here = f", and {words.seconds(spent)} beside this work" * (spent > cost)
-            told = f"{p.backend} {p.workers}, {words.seconds(cost)} of {words.seconds(p.seconds)}{here}"
-            worst[p.backend] = part, f"{told} ({words.percent(part)}, {p.kernel} · {p.variant})"
+            here = f", and {formatting.seconds(spent)} beside this work" * (spent > cost)
+            told = f"{p.backend} {p.workers}, {formatting.seconds(cost)} of {formatting.seconds(p.seconds)}{here}"
+            worst[p.backend] = part, f"{told} ({formatting.percent(part)}, {p.kernel} · {p.variant})"
     if worst:
         told = "; ".join(text for _, text in worst.values())
         yield f"an empty run takes a good part of some times: {told}; a larger budget makes runs longer"

@@ -15,8 +15,8 @@ from compute.scaling import ledger, statistics
 from compute.scaling.build_point import WAITING, middle_rounds
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import listed, percent, seconds
 from compute.scaling.verdict.phrases import counted
-from compute.scaling.words import listed, percent, seconds
 from compute.traits import PROGRAM
 
 BACKEND = "program"

@@ -36,11 +36,11 @@ from compute.scaling import (
     statistics,
 )
 from compute.scaling.ceiling import AWAKE, Bound, Ceilings, Gauge
+from compute.scaling.formatting import percent, seconds
 from compute.scaling.measure import GAUGE_SHARE, garbage_set_aside
 from compute.scaling.results import CutShort, Scaling
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.verify import WrongAnswer
-from compute.scaling.words import percent, seconds
 from compute.scaling.workload import Pace
 
 BUDGET = 60.0  # seconds: a program starts anew each time, so its runs are longer than a kernel's

@@ -23,9 +23,9 @@ from compute.scaling import ceiling, harness, statistics
 from compute.scaling.collecting import about_interpreter, look_across
 from compute.scaling.configurations import Unavailable, about_one_cpu, about_workers, configurations, limits
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import listed
 from compute.scaling.measure import Trial, garbage_set_aside
 from compute.scaling.results import CutShort, Scaling
-from compute.scaling.words import listed
 from compute.scaling.workload import Pace, Work, check_repeatable, grow_work
 from kernels.definition import Kernel, as_index
 

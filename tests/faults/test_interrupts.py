@@ -202,7 +202,7 @@ def interrupted(call, *args):
         return True
 
 backend = eval(sys.argv[1])
-sys.unraisablehook = lambda lost: print(lost.exc_type.__name__, lost.object.__qualname__)
+sys.unraisablehook = lambda lost: print(lost.exc_type.__name__, getattr(lost.object, "__qualname__", ""))
 hears = signal.getsignal(signal.SIGINT)
 signal.signal(signal.SIGALRM, lambda *_: Dying() and None)
 with backend.open() as pool:

@@ -7,7 +7,7 @@ from example_points import FINE, TROUBLED, a_point, a_scaling, explained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.scaling import words
+from compute.scaling import formatting
 from compute.scaling.derive import compare_points
 from compute.scaling.results import Scaling
 from compute.scaling.tables import breakdown, notes, table
@@ -22,13 +22,13 @@ from compute.scaling.tables.screen import screen
     ],
 )  # fmt: skip
 def test_seconds_are_told_in_the_unit_that_reads_best(seconds, told):
-    assert words.seconds(seconds) == told
+    assert formatting.seconds(seconds) == told
 
 
 @settings(max_examples=100)
 @given(st.floats(1e-9, 999))
 def test_a_time_as_told_is_within_half_a_percent(seconds):
-    number, unit = words.seconds(seconds).split()
+    number, unit = formatting.seconds(seconds).split()
     factor = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
     assert float(number) * factor == pytest.approx(seconds, rel=0.006)
     assert len(number) <= 4
@@ -44,14 +44,14 @@ def test_a_time_as_told_is_within_half_a_percent(seconds):
     ],
 )
 def test_rates_have_a_prefix(value, unit, told):
-    assert words.amount(value, unit) == told
+    assert formatting.amount(value, unit) == told
 
 
 @pytest.mark.parametrize(
     ("value", "told"), [(1.934, "1.93"), (12.34, "12.3"), (128.2, "128"), (0.0421, "0.04"), (0.0021, "<0.01")]
 )
 def test_ratios(value, told):
-    assert words.ratio(value) == told
+    assert formatting.ratio(value) == told
 
 
 def test_a_group_a_kernel_serial_first_and_fastest_variant_first():

@@ -23,8 +23,8 @@ from compute.scaling.comparing import reached
 from compute.scaling.comparing.pairs import Pair
 from compute.scaling.dataset import Dataset, Point
 from compute.scaling.derive import Baselines
+from compute.scaling.formatting import listed
 from compute.scaling.statistics import MOST_ROUNDS, Interval
-from compute.scaling.words import listed
 
 Outcome = Literal["fine", "regression", "inconclusive"]
 Test = Literal["time", "efficiency", "attainable"]

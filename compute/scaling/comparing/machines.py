@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compute.scaling.words import in_bytes
+from compute.scaling.formatting import in_bytes
 
 # What tells two machines apart. The system's version does not: an update may be what is to be judged.
 MACHINE = ("model", "cpus", "cpus_present", "cores", "quota")

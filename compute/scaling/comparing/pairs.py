@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from compute.scaling import statistics
 from compute.scaling.comparing.controls import expected_ratio
 from compute.scaling.dataset import Dataset, Point
+from compute.scaling.formatting import amount, listed
 from compute.scaling.statistics import FEWEST_ROUNDS, Interval
-from compute.scaling.words import amount, listed
 
 Configuration = tuple[str, str, str, int, str]
 Work = tuple[int | None, str | None]  # size and arguments

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import percent, share
 from compute.scaling.laws.prospects import tell_assumption, tell_law
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
-from compute.scaling.words import percent, share
 
 ENTRIES = {  # of the ledger, and their names in a report
     "useful": "useful", "inflation": "inflation", "waiting": "waiting", "blocked": "blocked", "runqueue": "run queue",

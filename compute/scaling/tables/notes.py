@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute.scaling.dataset import Dataset, Point
+from compute.scaling.formatting import amount, listed, percent, seconds
 from compute.scaling.statistics import FEWEST_ROUNDS
 from compute.scaling.tables.sheet import most_workers
 from compute.scaling.verdict import causes
 from compute.scaling.verdict.judgement import headline
 from compute.scaling.verdict.phrases import counted, disturbed, every
 from compute.scaling.verdict.point_verdict import verdict_of
-from compute.scaling.words import amount, listed, percent, seconds
 
 BUSY = 0.8  # of the time: the waits of a lane that was on a CPU for this long are not mentioned
 NEAR = 0.2  # of 1/N: a lane whose CPU share is this close to 1/N counts as one of N that took turns

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import listed, ratio
 from compute.scaling.verdict.judgement import Verdict
 from compute.scaling.verdict.point_verdict import verdict_of
-from compute.scaling.words import listed, ratio
 
 MOST = 5  # reasons that are shown: more would not be read
 FASTEST = 4  # times: the weight of a reason at a kernel's fastest way

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from compute.scaling import statistics
 from compute.scaling.dataset import Dataset, Point
+from compute.scaling.formatting import percent, ratio, seconds
 from compute.scaling.tables.reasons import Reason, Reasons, find_reasons, reached
 from compute.scaling.tables.table import parts, tell_apart
-from compute.scaling.words import percent, ratio, seconds
 from compute.texts import shown
 
 USUAL = "nogil"  # the variant whose name a column leaves out: compiled, and it holds no GIL

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from compute.scaling.dataset import Dataset, Point
+from compute.scaling.formatting import percent, ratio, seconds
 from compute.scaling.tables import breakdown, notes, sheet
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet
-from compute.scaling.words import percent, ratio, seconds
 from compute.texts import shown
 
 CEILING = ("allowed", "attainable")  # columns that are left out where no ceiling was measured

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from compute.scaling.dataset import Point
+from compute.scaling.formatting import listed, percent, ratio
 from compute.scaling.statistics import MOST_ROUNDS
 from compute.scaling.verdict import phrases, program_phrases
 from compute.scaling.verdict.causes import (
@@ -26,7 +27,6 @@ from compute.scaling.verdict.causes import (
     name_of,
 )
 from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
-from compute.scaling.words import listed, percent, ratio
 from compute.traits import SERIAL
 
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from compute.scaling.formatting import listed, percent, ratio, seconds
 from compute.scaling.verdict.evidence import NEAR, TAKEN, TICKETS, Evidence
-from compute.scaling.words import listed, percent, ratio, seconds
 
 LEAST_FIGURE = 0.01  # of the core-seconds: a smaller figure is left out
 WORTH_A_WORD = 1.1  # times faster: two measurements differ by less than this anyway

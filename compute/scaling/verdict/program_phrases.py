@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from compute.scaling.formatting import percent, ratio, seconds
 from compute.scaling.verdict.evidence import Evidence
 from compute.scaling.verdict.phrases import counted, figures, memory
-from compute.scaling.words import percent, ratio, seconds
 
 MORE = 1.25  # CPUs wanted for each worker: a program's own housekeeping takes less than a quarter of one
 ALIKE = (
