@@ -6,8 +6,10 @@ It asserts a share of what the machine allowed (min_attainable of the ceiling), 
 2. The whole interval is below it: the test fails.
 3. The interval contains it: more is measured, once. If it still does, the test passes if the figure itself reaches the
    share, and fails as inconclusive if not.
-4. Other programs disturbed many rounds, which may explain a low figure: the test is skipped, and says so.
-5. There are too few rounds, no ceiling, or a backend was not measured: the test fails as inconclusive.
+4. Other programs disturbed many rounds, so that the figure may be too low or too high: the test is skipped, and says
+   so, also where there are too few rounds for an interval.
+5. There are too few rounds, which nobody disturbed, no ceiling, or a backend was not measured: the test fails as
+   inconclusive.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ MEASUREMENTS = 2
 
 @dataclass(frozen=True)
 class Asked:
-    """What the marker asks for. on, workers: as for `scale`. least: of what the machine allowed. budget: seconds."""
+    """The marker's arguments.
+
+    on, workers: as for `scale`. least: the share of the ceiling that must be reached. budget: seconds.
+    """
 
     on: tuple[Backend | str, ...] = ("threads", "processes")
     workers: tuple[int, ...] | None = None
