@@ -117,7 +117,8 @@ def warn(what: str, seconds: float, *, resolution: float, overhead: float) -> It
     if overhead > MOST_OVERHEAD * seconds:
         yield (
             f"{what}: the run itself takes {formatting.percent(overhead / seconds)} of {formatting.seconds(seconds)}"
-            f" without computing anything; take a size that runs for {formatting.seconds(overhead / MOST_OVERHEAD)} or longer"
+            " without computing anything;"
+            f" take a size that runs for {formatting.seconds(overhead / MOST_OVERHEAD)} or longer"
         )
     if seconds < FINER * resolution:
         yield (
