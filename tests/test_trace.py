@@ -44,7 +44,8 @@ def validated(data):
 
 @pytest.mark.parametrize("on", [Serial(), Threads(2), Processes(2), Coroutines(2)], ids=repr)
 def test_a_run_as_a_trace(on):
-    result = run(mandelbrot, (300, 300), on=on, variant="python")
+    # Every row takes long enough to be noted, on however fast a Python.
+    result = run(mandelbrot, (300, 300), width=0.5, max_iter=100, on=on, variant="python")
     timeline = result.timeline
     assert len(timeline.spans)
     tracks = validated(timeline.to_trace())

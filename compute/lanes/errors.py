@@ -18,6 +18,9 @@ def sendable(error: BaseException) -> BaseException:
 
     if note is not None:
         error.add_note(note)
+    # Where tblib is installed for pickles (dask does that), a pickle has every frame in it, and a deep one fails.
+    for one in _chain_of(error):
+        one.__traceback__ = None
     try:
         is_error = isinstance(pickle.loads(cloudpickle.dumps(error)), BaseException)
     except BaseException:  # a pickle may call anything, sys.exit too
@@ -27,6 +30,17 @@ def sendable(error: BaseException) -> BaseException:
         if note is not None:
             error.add_note(note)
     return error
+
+
+def _chain_of(error: BaseException) -> list[BaseException]:
+    """The error, and those that it was raised from or during."""
+    chain, more = dict[int, BaseException](), [error]
+    while more:
+        one = more.pop()
+        if id(one) not in chain:
+            chain[id(one)] = one
+            more += [other for other in (one.__cause__, one.__context__) if other is not None]
+    return list(chain.values())
 
 
 def _text_of(error: BaseException) -> str:

@@ -148,7 +148,9 @@ def looked_up(lo, hi, out, n=0):
 def placed(monkeypatch):
     """The sizes of the arrays that are copied into an arena while a test runs."""
     sizes, copy = [], Arena.copy
-    monkeypatch.setattr(Arena, "copy", lambda arena, array: sizes.append(array.nbytes) or copy(arena, array))
+    monkeypatch.setattr(
+        Arena, "copy", lambda arena, array, *how: sizes.append(array.nbytes) or copy(arena, array, *how)
+    )
     return sizes
 
 

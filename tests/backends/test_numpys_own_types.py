@@ -197,13 +197,15 @@ def test_an_operand_is_read_as_by_numpy_or_refused(pool, array, refusal):
     for of_kernel, args, right in calls:
         for variant in of_kernel.variants if pool is None else [of_kernel.variant]:
             held = of_kernel.held_to(variant)
-            if refusal:
+            if refusal and not (refusal == "complex" and of_kernel in (transpose, triad)):  # which compute it
                 with pytest.raises(ValueError, match=re.escape(refusal)) as refused:
                     held(*args) if pool is None else pool.run(held, *args)
                 assert "\n" not in str(refused.value)
             else:
                 value = held(*args) if pool is None else pool.run(held, *args).value
-                np.testing.assert_allclose(value, right(np.asarray(array, float)), rtol=1e-12)
+                np.testing.assert_allclose(
+                    value, right(array.astype(complex if array.dtype.kind == "c" else float)), rtol=1e-12
+                )
 
 
 def test_an_out_that_overlaps_what_is_read_gets_the_right_values(pool):

@@ -182,7 +182,10 @@ def _lane_there(
         error: BaseException = pickle.loads(ctypes.string_at(address, length))
         if str(error).startswith("memoryview: invalid"):
             error.add_note("out is a memoryview there, which takes numbers of its own kind; make it one by int(…)")
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: the two, and the arrays above, would wait for the collector
     if state == FAILED:
         raise CompiledLaneFailed
     return int(state)
