@@ -125,9 +125,9 @@ class Leaks:
 
     def found(self) -> dict[str, Any]:
         """What is there in addition, once everything that is on its way out has had the time to go."""
-        gc.collect()
         deadline = time.monotonic() + GONE
         while True:
+            gc.collect()  # each time: a thread that ends late may leave a cycle
             now = descriptors()
             extra: dict[str, Any] = {
                 "processes": {pid: _command(pid) for pid in children() - self.children},
