@@ -132,7 +132,7 @@ print("done")
 
 # How often each is done before it is counted, and then. A worker keeps the latest 64 segments, and loky skips workers.
 SEVERAL = {"functions": (90, 60), "results": (40, 40), "shared_arrays": (40, 40), "errors": (40, 40)}
-SEVERAL |= {"tasks": (10, 20), "iterators": (10, 20)}
+SEVERAL |= {"tasks": (10, 20), "iterators": (90, 20)}
 CASES = {
     "Serial()": {"functions": (90, 60), "pools": (10, 60)},
     "Threads(2)": SEVERAL
