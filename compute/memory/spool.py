@@ -100,10 +100,7 @@ class Spool:
             except MemoryError:
                 raise
             except Exception as error:  # raised by a class of the user's
-                raise TypeError(
-                    f"the result of {items_of(chunk, self._grain)} of {self._name} cannot be unpickled here"
-                    f" ({type(error).__name__}: {error}); return plain values and arrays, or run on threads"
-                ) from error
+                raise unreadable_results(chunk, self._grain, self._name, error) from error
         return lists
 
     def _read(self, base: int, buffers: int, length: int) -> Any:
@@ -247,6 +244,14 @@ def _places(first: int, sizes: Sequence[int]) -> tuple[list[int], int]:
         starts.append(start)
         end = start + size
     return starts, end
+
+
+def unreadable_results(chunk: int, grain: int, name: str, error: Exception) -> TypeError:
+    """What to raise where a chunk's results cannot be unpickled: it names the items. name: of the kernel."""
+    return TypeError(
+        f"the result of {items_of(chunk, grain)} of {name} cannot be unpickled here"
+        f" ({type(error).__name__}: {error}); return plain values and arrays, or run on threads"
+    )
 
 
 def items_of(chunk: int, grain: int) -> str:

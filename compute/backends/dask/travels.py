@@ -20,7 +20,7 @@ from compute.backends.sender import ByValue
 from compute.lanes.control import Part
 from compute.memory.arena import memory_of
 from compute.memory.segments import ArrayRef, Segment
-from compute.memory.spool import items_of, pickled_results
+from compute.memory.spool import pickled_results, unreadable_results
 from kernels.vectors.caches import BYTES_PER_LINE
 
 Array = np.ndarray[Any, Any]
@@ -172,10 +172,7 @@ class Returned:
             except MemoryError:
                 raise
             except Exception as error:  # raised by a class of the user's
-                raise TypeError(
-                    f"the result of {items_of(chunk, self._grain)} of {self._name} cannot be unpickled here"
-                    f" ({type(error).__name__}: {error}); return plain values and arrays, or run on threads"
-                ) from error
+                raise unreadable_results(chunk, self._grain, self._name, error) from error
         return lists
 
 
