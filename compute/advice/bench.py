@@ -15,7 +15,7 @@ from compute.differences import difference
 from compute.scaling import verify
 from compute.scaling.dataset import Point
 from compute.scaling.formatting import seconds as in_words
-from compute.scaling.measure import garbage_set_aside, no_garbage_collection
+from compute.scaling.garbage import garbage_set_aside, no_garbage_collection
 from compute.traits import SERIAL
 from kernels.definition import Kernel
 

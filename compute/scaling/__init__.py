@@ -15,6 +15,7 @@ calibration.py    how long a run would take, and which size takes that long
 ceiling.py        two gauges, and what this machine allowed at that moment
 noise.py          what disturbed a round from outside
 harness.py        what measuring itself costs: the timer's resolution, an empty run, the first touch of memory
+garbage.py        the garbage collector, kept out of what is timed
 probe.py          how much of the time the GIL was taken
 transfer.py       how much faster runs are whose arrays need not be copied
 build_point.py    from a configuration's runs to its point

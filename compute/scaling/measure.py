@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from compute.scaling import build_point, calibration, collecting, derive, laws, 
 from compute.scaling.build_point import Run
 from compute.scaling.ceiling import AWAKE, Bound, Ceilings, Gauge, pins
 from compute.scaling.dataset import Point
+from compute.scaling.garbage import garbage_set_aside, no_garbage_collection
 from compute.scaling.noise import Conditions
 from compute.scaling.probe import Probe
 from compute.scaling.tables.sheet import most_workers
@@ -381,29 +381,3 @@ class Trial:
             while time.perf_counter() < until:
                 self._run(c)
         return {} if probe.taken is None else {"gil": probe.taken}
-
-
-@contextmanager
-def garbage_set_aside() -> Iterator[None]:
-    """Collect once, and exempt what exists now from later collections: with numba loaded each takes 0.1 s."""
-    frozen_by_others = gc.get_freeze_count()
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        if not frozen_by_others:
-            gc.unfreeze()
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Collect now, and not while something is timed."""
-    gc.collect()
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

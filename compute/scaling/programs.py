@@ -37,7 +37,8 @@ from compute.scaling import (
 )
 from compute.scaling.ceiling import AWAKE, Bound, Ceilings, Gauge
 from compute.scaling.formatting import percent, seconds
-from compute.scaling.measure import GAUGE_SHARE, garbage_set_aside
+from compute.scaling.garbage import garbage_set_aside
+from compute.scaling.measure import GAUGE_SHARE
 from compute.scaling.results import CutShort, Scaling
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.verify import WrongAnswer

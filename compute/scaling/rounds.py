@@ -24,7 +24,8 @@ from compute.scaling.collecting import about_interpreter, look_across
 from compute.scaling.configurations import Unavailable, about_one_cpu, about_workers, configurations, limits
 from compute.scaling.dataset import Point
 from compute.scaling.formatting import listed
-from compute.scaling.measure import Trial, garbage_set_aside
+from compute.scaling.garbage import garbage_set_aside
+from compute.scaling.measure import Trial
 from compute.scaling.results import CutShort, Scaling
 from compute.scaling.workload import Pace, Work, check_repeatable, grow_work
 from kernels.definition import Kernel, as_index
