@@ -65,6 +65,7 @@ class Dask(Backend):
         return f"Dask({', '.join(given)})"
 
     def at(self, address: str) -> Dask:
+        """The same on the cluster of another scheduler, with all its threads."""
         return Dask(address, None, self.security)
 
     def with_workers(self, workers: int) -> Self:
@@ -91,6 +92,12 @@ class Dask(Backend):
 
 
 class DaskPool(Pool):
+    """A connection to a cluster: each run's chunks go in groups to its workers, and results come back to the caller.
+
+    workers: threads of the cluster that are used, at least 1; where all are, it changes as workers come and go.
+    From a run: ConnectionError where the scheduler is gone, RuntimeError where there was no worker for too long.
+    """
+
     backend: Dask
 
     def start(self) -> None:
