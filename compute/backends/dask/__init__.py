@@ -101,6 +101,8 @@ class DaskPool(Pool):
     backend: Dask
 
     def start(self) -> None:
+        if reason := self.backend.lacks():
+            raise ValueError(reason)
         children.check_may_start(self.backend)
         host_program.prepare()
         self._pass: Pass | None = None

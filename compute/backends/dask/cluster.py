@@ -110,8 +110,6 @@ class Cluster:
     """An open connection. Coroutines of it run on the client's event loop; `call` runs one from another thread."""
 
     def __init__(self, address: Any, workers: int, security: Any) -> None:
-        if reason := unavailable():
-            raise ModuleNotFoundError(reason, name="distributed")
         import distributed
 
         self._distributed = distributed
