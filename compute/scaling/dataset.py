@@ -201,7 +201,7 @@ class Dataset:
 
         Where both have a point of one configuration, such as a common serial run, what the other has of that kernel is
         told apart by a number in the place of a file's name: a speedup compares runs of one measurement. The very same
-        point is there once.
+        point is there once, and so are its laws and conditions.
         """
         mine, files = {p.configuration: p for p in self.points}, {p.file for p in self.points}
         other = replace(other, points=tuple(p for p in other.points if p != mine.get(p.configuration)))
@@ -214,8 +214,8 @@ class Dataset:
             self,
             points=self.points + other.points,
             warnings=tuple(warnings),
-            laws=self.laws + other.laws,
-            conditions=self.conditions + other.conditions,
+            laws=self.laws + tuple(law for law in other.laws if law not in self.laws),
+            conditions=self.conditions + tuple(met for met in other.conditions if met not in self.conditions),
             harness=self.harness or other.harness,
             command=self.command if self.command == other.command else "",
         )

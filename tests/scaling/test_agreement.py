@@ -211,6 +211,14 @@ def test_datasets_with_a_common_serial_run_are_told_apart_and_read_back():
     assert [p.speedup for p in read] == [p.speedup for d in (one, two, three) for p in d.points]
 
 
+def test_a_dataset_that_is_added_twice_is_there_once():
+    one, two = a_main_job(), a_main_job(noise=0.01)
+    read = results.from_data(json.loads((one + two).as_json()), "a.json")
+    for added, of in ((one + one, one), (one + two + read, one + two), (one + two + two, None)):
+        found = results.from_data(json.loads(added.as_json()), "b.json")
+        assert of is None or (found.points, len(found.conditions)) == (of.points, len(of.conditions))
+
+
 def test_datasets_that_have_nothing_in_common_are_added_as_they_are():
     one, other = a_main_job(), a_main_job(kernels=["dot"])
     added = one + other
