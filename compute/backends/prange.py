@@ -27,7 +27,7 @@ from compute.lanes.loop import (
 from compute.traits import Traits
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
-from kernels.definition.kernel_class import checks
+from kernels.definition.variant import checks
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 

@@ -24,7 +24,7 @@ from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
-from kernels.definition.kernel_class import checks
+from kernels.definition.variant import checks
 
 PARENT_CHECK = 0.5  # s between two checks whether the parent lives, on systems that do not signal its death
 

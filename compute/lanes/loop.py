@@ -47,7 +47,7 @@ from compute.machine import has_gil
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.bodies import nothing_returned
-from kernels.definition.kernel_class import checks
+from kernels.definition.variant import checks
 
 SPAN_FLOOR = 100_000  # ns: a span costs two clock reads, about 0.4 us, which is under 0.5 % of chunks this long
 TRIAL = 8  # chunks after which a lane knows whether its chunks are long enough to be recorded

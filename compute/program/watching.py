@@ -13,12 +13,14 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from compute.program.families import read
 
 PERIOD = 0.01  # s between looks, at least: of a thread that lives for 50 ms, that misses a tenth on average
 SHARE = 0.01  # of one CPU, which looking may take at most: a look that takes long is followed by a longer pause
 SLICE = 0.025  # s: a thread's CPU time is brought up to date at each tick, of 1 to 10 ms
+HALF = 0.5  # of a slice: who is at work for less of it began or ended in it
 WORK = 0.9  # of the CPU time: the rest is of shells, launchers and threads that only watch over others
 
 Ticks = tuple[int, int]  # ns on a CPU, ns waiting for one
@@ -32,6 +34,9 @@ class Watched:
     threads:      how many of them, the busiest first, did nine tenths of the work.
     one:          for how long one thread at most had a CPU or wanted one; within it, nobody: for how long none did.
     first, last:  how much of that was at the beginning and at the end, without a break.
+    late:         how much of `last` was the work of a thread that had worked beside others before: a worker that ended
+                  after the others. A process's main thread that has others beside it is not one: what it does alone is
+                  taken for a step of the program's.
     cost:         CPU seconds that looking took.
     """
 
@@ -42,7 +47,25 @@ class Watched:
     nobody: float | None
     first: float | None
     last: float | None
+    late: float | None
     cost: float
+
+
+class Slice(NamedTuple):
+    """A part of the run: seconds, threads that had or wanted a CPU on average, and which did for half of it."""
+
+    seconds: float
+    wanted: float
+    at_work: frozenset[int]
+
+    @property
+    def alone(self) -> float:
+        """For how long one thread at most was at work."""
+        return self.seconds * min(max(2.0 - self.wanted, 0.0), 1.0)
+
+    @property
+    def nobody(self) -> float:
+        return self.seconds * min(max(1.0 - self.wanted, 0.0), 1.0)
 
 
 @dataclass
@@ -53,7 +76,8 @@ class Watch:
     pause: float = PERIOD
     _threads: dict[int, Ticks] = field(default_factory=dict)  # what each that may still live had at the last look
     _over: list[Ticks] = field(default_factory=list)
-    _slices: list[tuple[float, float]] = field(default_factory=list)  # seconds, and threads that had or wanted a CPU
+    _leaders: set[int] = field(default_factory=set)  # main threads of processes that have others
+    _slices: list[Slice] = field(default_factory=list)
     _sliced: float = 0.0  # seconds that are in slices
     _wanted: dict[int, int] = field(default_factory=dict)  # ns of this slice for which each had or wanted one
     _cost: float = 0.0
@@ -65,7 +89,12 @@ class Watch:
         """
         began = time.thread_time()
         now = time.perf_counter() if ended is None else ended
-        seen = {thread: ticks for pid in processes() for thread, ticks in _threads_of(pid)}
+        seen: dict[int, Ticks] = {}
+        for pid in processes():
+            threads = dict(_threads_of(pid))
+            seen |= threads
+            if len(threads) > 1:
+                self._leaders.add(pid)
         for thread, ticks in self._threads.items():
             if thread not in seen or seen[thread] < ticks:  # the number may be another thread's by now
                 self._over.append(ticks)
@@ -84,8 +113,9 @@ class Watch:
         seconds = now - self.began - self._sliced
         if seconds > 0 and (at_once or seconds >= SLICE):
             # A wait is counted when it is over: then a thread seems to have wanted more than one CPU.
-            wanted = sum(min(ns / 1e9 / seconds, 1.0) for ns in self._wanted.values())
-            self._slices.append((seconds, wanted))
+            wanted = {thread: min(ns / 1e9 / seconds, 1.0) for thread, ns in self._wanted.items()}
+            at_work = frozenset(thread for thread, part in wanted.items() if part >= HALF)
+            self._slices.append(Slice(seconds, sum(wanted.values()), at_work))
             self._sliced += seconds
             self._wanted.clear()
 
@@ -96,26 +126,30 @@ class Watch:
         shares = itertools.accumulate(sorted((on_cpu for on_cpu, _ in threads), reverse=True))
         # Slices much longer than a phase of the program say nothing of it, and a single one nothing at all.
         told = len(self._slices) > 2
-        alone = [(seconds, seconds * min(max(2.0 - wanted, 0.0), 1.0)) for seconds, wanted in self._slices]
-        nobody = sum(seconds * min(max(1.0 - wanted, 0.0), 1.0) for seconds, wanted in self._slices)
         return Watched(
             cpu=cpu / 1e9,
             queued=sum(waited for _, waited in threads) / 1e9,
             threads=1 + sum(share < WORK * cpu for share in shares),
-            one=sum(part for _, part in alone) if told else None,
-            nobody=nobody if told else None,
-            first=_unbroken(alone) if told else None,
-            last=_unbroken(alone[::-1]) if told else None,
+            one=sum(part.alone for part in self._slices) if told else None,
+            nobody=sum(part.nobody for part in self._slices) if told else None,
+            first=sum(part.alone for part in _unbroken(self._slices)) if told else None,
+            last=sum(part.alone for part in _unbroken(self._slices[::-1])) if told else None,
+            late=self._late() if told else None,
             cost=self._cost,
         )
+
+    def _late(self) -> float:
+        """Seconds at the end for which one worker alone was at work."""
+        beside = set().union(*(part.at_work for part in self._slices if len(part.at_work) > 1)) - self._leaders
+        return sum(part.alone for part in _unbroken(self._slices[::-1]) if part.at_work and part.at_work <= beside)
 
     def _all(self) -> list[Ticks]:
         return [*self._over, *self._threads.values()]
 
 
-def _unbroken(alone: Iterable[tuple[float, float]]) -> float:
-    """Seconds from the first slice on in which one thread at most was at work; alone: (seconds, of them so) a slice."""
-    return sum(part for _, part in itertools.takewhile(lambda of: of[1] >= of[0] / 2, alone))
+def _unbroken(slices: Iterable[Slice]) -> list[Slice]:
+    """Those from the first on in which one thread at most was at work, most of the time."""
+    return list(itertools.takewhile(lambda part: part.alone >= part.seconds * HALF, slices))
 
 
 def _threads_of(pid: int) -> Iterable[tuple[int, Ticks]]:

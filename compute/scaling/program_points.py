@@ -115,7 +115,8 @@ def _details(runs: Sequence[Finished], alone: Sequence[Finished]) -> dict[str, f
     user, in_the_system: CPU; system: that in the system beyond the run with one worker. faults, voluntary, involuntary.
     used, used_alone: CPUs at work on average, and with one worker. covered: share of its CPU time that looking saw.
     threads, threads_alone: how many did nine tenths of the work. wanted: threads that had a CPU or queued for one.
-    one, nobody, first, last: how long one thread at most was at work, and as in Watched. seconds_alone: of one worker.
+    one, nobody, first, last, late: how long one thread at most was at work, and as in Watched.
+    seconds_alone: of one worker.
     """
     seen: dict[str, Callable[[Finished], float | None]] = {
         "user": lambda run: run.user,
@@ -126,7 +127,7 @@ def _details(runs: Sequence[Finished], alone: Sequence[Finished]) -> dict[str, f
         "used": lambda run: run.cpu / run.seconds,
         "covered": lambda run: None if run.watched is None else _coverage(run),
         "wanted": lambda run: (run.cpu + run.watched.queued) / run.seconds if run.watched else None,
-        **{name: _as_watched(name) for name in ("threads", "one", "nobody", "first", "last")},
+        **{name: _as_watched(name) for name in ("threads", "one", "nobody", "first", "last", "late")},
     }
     details = _medians(runs, seen)
     of_one = _medians(alone, {name: seen[name] for name in ("used", "threads")} | {"seconds": lambda run: run.seconds})

@@ -2,7 +2,8 @@
 
 decorator.py      @kernel: a kernel of a body
 each.py           each(f): a kernel of any Python function of one item
-kernel_class.py   Kernel and Variant, the classes behind these two; find, which looks a kernel up by its path
+kernel_class.py   Kernel, the class behind these two; find, which looks a kernel up by its path
+variant.py        Variant: one way to run a body; whether there is a compiler for it
 module_names.py   module:name as a user writes it, and what is there in place of a wrong one
 plan.py           Plan: what one call of a kernel will do
 bodies.py         what may be a body
@@ -18,10 +19,10 @@ written.py        functions as they are written: file, line, text
 
 from kernels.definition.decorator import kernel as kernel
 from kernels.definition.kernel_class import Kernel as Kernel
-from kernels.definition.kernel_class import Variant as Variant
 from kernels.definition.kernel_class import find as find
 from kernels.definition.kernel_class import nearest as nearest
-from kernels.definition.kernel_class import numba_is_here as numba_is_here
-from kernels.definition.kernel_class import where_numba_is as where_numba_is
 from kernels.definition.plan import Plan as Plan
 from kernels.definition.plan import as_index as as_index
+from kernels.definition.variant import Variant as Variant
+from kernels.definition.variant import numba_is_here as numba_is_here
+from kernels.definition.variant import where_numba_is as where_numba_is

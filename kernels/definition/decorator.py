@@ -9,9 +9,10 @@ from typing import Any, TypedDict, Unpack, overload
 
 from kernels.definition.arguments import plan_from_arguments, random_operands
 from kernels.definition.bodies import Body, names_of, places_of, plain
-from kernels.definition.kernel_class import Kernel, Variant, nearest
+from kernels.definition.kernel_class import Kernel, nearest
 from kernels.definition.plan import Plan, as_index
 from kernels.definition.rows import check_row
+from kernels.definition.variant import Variant
 
 
 class Options(TypedDict, total=False):

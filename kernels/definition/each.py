@@ -18,8 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.definition.kernel_class import Kernel, Variant, nearest
+from kernels.definition.kernel_class import Kernel, nearest
 from kernels.definition.plan import Plan, as_index
+from kernels.definition.variant import Variant
 from kernels.vectors.memory import check_memory
 
 # Chunks at most. The last lane to end is late by one chunk, which is 1/4096 of the work, however long an item takes.

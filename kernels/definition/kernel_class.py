@@ -1,4 +1,4 @@
-"""Kernel and Variant: the classes behind `@kernel` and `each`. `find` looks a kernel up by `module:name`.
+"""Kernel: the class behind `@kernel` and `each`. `find` looks a kernel up by `module:name`.
 
 A kernel is plan -> body -> finish. It says *what* to compute over the indices 0 .. n. A backend decides who computes
 which of them.
@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition import refusals
 from kernels.definition.arguments import checked, checked_out, guarded
 from kernels.definition.bodies import nothing_returned, plain
@@ -27,68 +23,9 @@ from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
 from kernels.definition.plan import as_index as as_index
 from kernels.definition.recycled import empty
-from kernels.definition.rows import check_row, keeps_to_its_row, writes_at_every_index
+from kernels.definition.rows import check_row, writes_at_every_index
+from kernels.definition.variant import Body, Mode, Variant, awaited, numba_is_here, where_numba_is
 from kernels.vectors.memory import check_ever_fits, with_figures
-
-Body = Callable[..., Any]
-Mode = Literal["python", "compiled", "awaits"]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to run a body: a function and a mode.
-
-    mode: "python" (the interpreter runs it, with whatever lock that interpreter has), "compiled" (numba; it releases
-    the GIL) or "awaits" (a coroutine function: it hands over while it waits).
-
-    A function whose module needs numba to be imported is given as "package.module:name". A variant may have a planner
-    of its own, with the kernel's arguments, where another grain suits it.
-    """
-
-    function: Body | str
-    mode: Mode = "python"
-    planner: Callable[..., Plan] | None = None
-
-    @property
-    def compiled(self) -> bool:
-        return self.mode == "compiled"
-
-    def source(self) -> Body:
-        """The Python function of the body."""
-        if isinstance(self.function, str):
-            module, _, name = self.function.partition(":")
-            body: Body = getattr(importlib.import_module(module), name)
-            return body
-        return self.function
-
-    def load(self, reduces: bool = False) -> Body:
-        """The function to call, compiled where it is to be; reduces: whether the kernel has a `reduce`."""
-        if not self.compiled:
-            return prepare_body(self.source())
-        from kernels.compilation.compiler import compiled
-
-        machine_code: Body = compiled(self.source(), **checks(self.source(), reduces))
-        return machine_code
-
-
-def awaited(body: Body) -> Body:
-    """A coroutine function as a plain function, which runs the coroutine to its end."""
-
-    def waits(*args: Any) -> Any:
-        import asyncio
-        from concurrent.futures import ThreadPoolExecutor
-
-        if asyncio._get_running_loop() is None:
-            return asyncio.run(body(*args))
-        with ThreadPoolExecutor(1) as thread:  # loops do not nest
-            return thread.submit(asyncio.run, body(*args)).result()
-
-    return waits
-
-
-def checks(body: Body, reduces: bool) -> dict[str, bool]:
-    """numba's options for a body: bounds are checked where a reducing one may write beyond its row of the output."""
-    return {"boundscheck": True} if reduces and not keeps_to_its_row(body) else {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -353,21 +290,6 @@ def _found(path: str, chosen: str | None) -> Kernel:
 
 def _rebuilt(kind: type[Kernel], state: dict[str, Any]) -> Kernel:
     return kind(**state)
-
-
-@functools.cache
-def numba_is_here() -> bool:
-    """Whether bodies can be compiled: numba is installed, and NUMBA_DISABLE_JIT has not switched it off."""
-    if importlib.util.find_spec("numba") is None:
-        return False
-    if config := getattr(sys.modules.get("numba"), "config", None):
-        return not config.DISABLE_JIT
-    return os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
-
-
-def where_numba_is() -> str:
-    """Of a compiler that is not here, in words: what keeps it away."""
-    return "not installed" if importlib.util.find_spec("numba") is None else "switched off by NUMBA_DISABLE_JIT"
 
 
 def nearest(word: str, words: Mapping[str, Any] | list[str]) -> str:

@@ -97,6 +97,52 @@ def test_phases_with_one_thread_at_work_are_seen(python_once):
     assert 0.15 < watched.nobody < 0.8 * phases.seconds
 
 
+@linux
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="workers are beside each other on two CPUs")
+@pytest.mark.parametrize(("parts", "late"), [((4, 12), True), ((4, 4), False)])
+def test_a_worker_that_ends_after_the_others_is_told_from_a_step_of_the_parent(python_once, parts, late):
+    """As two forked workers of unlike shares, and as two of like shares whose parent works on."""
+    workers = f"for times in {parts}:\n if not os.fork():\n  for _ in range(times): exec({SPIN!r})\n  os._exit(0)\n"
+    step = "" if late else f"for _ in range(8):\n exec({SPIN!r})\n"
+    watched = python_once(f"import os\n{workers}os.wait(); os.wait()\n{step}").watched
+    assert watched.last > 0
+    assert watched.late <= watched.last
+    assert (watched.late > watched.last / 2) == late
+
+
+def _look_at(monkeypatch, shares):
+    """What is seen of a run in which each process's threads were at work so: a row a look, of 30 ms each."""
+    used, clock = {}, [100.0]
+    watch = Watch(clock[0])
+    monkeypatch.setattr("compute.program.watching._threads_of", lambda pid: used[pid].items())
+    for row in shares:
+        clock[0] += 0.03
+        for pid, threads in row.items():
+            for thread, share in threads.items():
+                of = used.setdefault(pid, {})
+                of[thread] = (of.get(thread, (0, 0))[0] + int(share * 0.03e9), 0)
+        watch.look(lambda: list(used), clock[0])
+    return watch.result()
+
+
+BESIDE = {1: {1: 1.0, 2: 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("shares", "late"),
+    [
+        ([BESIDE, BESIDE, {1: {1: 0.0, 2: 1.0}}], 0.03),  # a thread that ends later
+        ([BESIDE, BESIDE, {1: {1: 1.0, 2: 0.0}}], 0.0),  # the main thread of several: a step of the program's
+        ([{1: {1: 1.0}, 5: {5: 1.0}}, {1: {1: 1.0}, 5: {5: 1.0}}, {1: {1: 0.0}, 5: {5: 1.0}}], 0.03),  # processes
+        ([{1: {1: 0.0, 2: 1.0, 3: 1.0}}, {1: {1: 0.0, 2: 1.0, 3: 1.0}}, {1: {4: 1.0}}], 0.0),  # one that begins then
+        ([{1: {1: 0.0, 2: 1.0}}] * 4, 0.0),  # it has never been beside another
+        ([BESIDE, {1: {1: 0.0, 2: 1.0}}, BESIDE, BESIDE], 0.0),  # not at the end
+    ],
+)
+def test_who_is_late(monkeypatch, shares, late):
+    assert _look_at(monkeypatch, shares).late == pytest.approx(late, abs=1e-6)
+
+
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(run_once, tmp_path):
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; trap '' TERM; sh -c 'echo $$ >> {pids}; trap \"\" TERM; sleep 300 & sleep 300'; true"

@@ -30,8 +30,9 @@ def eight_cpus(monkeypatch):
     monkeypatch.setattr("compute.machine.cpu_quotas", lambda *_: [])
 
 
-def a_run(seconds, cpu, *, queued=0.0, threads=1, one=None, nobody=0.0, seen=1.0, system=0.0, left=(), first=0.0):
-    watched = Watched(cpu * seen, queued, threads, one, nobody, first, 0.0, cost=0.001 * seconds)
+def a_run(seconds, cpu, *, queued=0.0, threads=1, one=None, seen=1.0, system=0.0, left=(), **alone):
+    alone = {"nobody": 0.0, "first": 0.0, "last": 0.0, "late": 0.0} | alone
+    watched = Watched(cpu * seen, queued, threads, one, **alone, cost=0.001 * seconds)
     return Finished(seconds, cpu - system, system, faults=100, voluntary=5, involuntary=50, watched=watched, left=left)
 
 
@@ -72,6 +73,22 @@ def test_a_serial_fraction_is_named_with_its_size_and_place():
         " one worker's time"
     )
     assert "no number of workers makes it more than 3.33× as fast" in p.verdict
+
+
+def test_a_worker_that_ends_after_the_others_is_imbalance_and_no_serial_fraction():
+    p = judged(ALONE, a_run(0.65, 1.0, threads=2, one=0.30, last=0.28, late=0.28))
+    assert p.cause == "imbalance"
+    assert p.verdict.startswith("one worker was at work for 280 ms of 650 ms after the others had ended")
+    assert p.verdict.endswith("share the work out in more parts, each to whoever is free")
+    assert "serial fraction" not in p.verdict
+
+
+def test_of_time_alone_only_what_no_late_worker_took_is_a_serial_fraction():
+    p = judged(ALONE, a_run(0.70, 1.0, threads=2, one=0.40, first=0.29, last=0.10, late=0.10))
+    assert p.cause == "serial fraction"
+    assert p.verdict.startswith(
+        "one thread at most at work for 300 ms of 700 ms (290 ms of it at the beginning): a serial fraction of 30 % of"
+    )
 
 
 @pytest.mark.parametrize("used", [1.0, 2.0])

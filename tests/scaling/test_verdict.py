@@ -117,7 +117,7 @@ def test_the_headline():
 
 SEEN = (  # of a whole program
     "user", "in_the_system", "system", "used", "used_alone", "threads", "threads_alone", "wanted", "one", "nobody",
-    "first", "last", "seconds_alone", "beside_memory",
+    "first", "last", "late", "seconds_alone", "beside_memory",
 )  # fmt: skip
 NUMBERS = st.none() | st.just(0.0) | st.floats(1e-9, 1e3)
 ANY = {

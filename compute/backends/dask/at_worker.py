@@ -41,7 +41,7 @@ from kernels.compilation import kept_code
 from kernels.compilation.bounded import Bounded
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
-from kernels.definition.kernel_class import checks
+from kernels.definition.variant import checks
 
 OF_THE_CPU = "CPU_NAME", "CPU_FEATURES"  # numba's settings: of what a worker's own CPU can do, the caller knows nothing
 PATIENCE = 0.005  # s between two looks whether a run's group has left the worker

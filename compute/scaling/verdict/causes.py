@@ -4,55 +4,32 @@ Each cause whose evidence fits claims a part of the ledger's lost core-seconds, 
 The most specific cause stands first. The last ones take what is left, as losses of unknown cause. So no core-second is
 counted twice, and the largest loss is the one to look at.
 
-A further cause is a record here, its phrase in phrases.py, and a planted case in bench/planted.py.
+A further cause is a record here, its phrase in phrases.py, a rule in claims.py where none of these fits, and a planted
+case in bench/planted.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from compute.scaling.verdict import phrases, program_phrases
-from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, TICKETS, Evidence
-from compute.scaling.verdict.phrases import LEAST_FIGURE, Phrase, always, lost
-
-SHORT = 5e-3  # seconds of a run: starting two lanes took 0.45 ms of core-seconds, over 5 % of a shorter run
-INNER = 0.2  # of the lanes' CPU: the caller and the interpreter's own threads take a few hundredths
+from compute.scaling.verdict.claims import (
+    Claims,
+    claim_first_touch,
+    claim_gil,
+    claim_nested,
+    claim_noise,
+    claim_quota,
+    everything,
+    has_small_chunks,
+    where,
+)
+from compute.scaling.verdict.evidence import EXPLAINS, STOPPED, Evidence
+from compute.scaling.verdict.phrases import Phrase, always, lost
 
 UNKNOWN, NONE, INCONCLUSIVE = "unknown", "none", "inconclusive"  # codes that no cause of its own stands for
 NAMES = {NONE: "the machine itself", INCONCLUSIVE: "too uncertain to tell"}  # of those that are no record
-
-
-class Claims:
-    """What no cause has claimed yet of the entries that one cause may claim, in the order of its record."""
-
-    def __init__(self, unclaimed: dict[str, float], entries: tuple[str, ...]) -> None:
-        self._unclaimed, self._entries = unclaimed, entries
-
-    def left(self, *entries: str) -> float:
-        """The share of the core-seconds that these entries still hold."""
-        return sum(self._unclaimed.get(entry, 0.0) for entry in entries)
-
-    def take(self, *entries: str, most: float = math.inf) -> float:
-        """The share that these entries (all of the cause's, where none is named) still hold, up to `most`; it is gone.
-
-        ValueError for an entry that the cause's record does not name.
-        """
-        if not set(entries) <= set(self._entries):
-            raise ValueError(f"a cause may claim {self._entries}, as its record says, not {entries}")
-        taken = 0.0
-        for entry in entries or self._entries:
-            part = min(self._unclaimed.get(entry, 0.0), most - taken)
-            if entry in self._unclaimed:
-                self._unclaimed[entry] = max(0.0, self._unclaimed[entry] - part)
-            taken += part
-        return taken
-
-    def take_waits(self, e: Evidence) -> float:
-        """Waits for a CPU, and as much idle time of each other lane: it may have waited for the one that queued."""
-        waited = self.take("runqueue", *e.hides_queues)
-        return waited + self.take("idle", most=(e.workers - 1) * waited)
 
 
 @dataclass(frozen=True)
@@ -113,61 +90,10 @@ def _cut(unclaimed: dict[str, float], entry: str, part: float) -> None:
         unclaimed[entry] = max(0.0, unclaimed[entry] - part)
 
 
-def where(holds: Callable[[Evidence], object]) -> Callable[[Evidence, Claims], float]:
-    """A claim to all that is left of the cause's entries, where the evidence says so."""
-    return lambda e, claims: claims.take() if holds(e) else 0.0
-
-
-def everything(e: Evidence, claims: Claims) -> float:
-    """A claim to all that is left of the cause's entries."""
-    return claims.take()
-
-
-def _claim_quota(e: Evidence, claims: Claims) -> float:
-    return claims.take(most=e.stopped) if e.stopped >= STOPPED else 0.0
-
-
-def _claim_nested(e: Evidence, claims: Claims) -> float:
-    if not e.nested or e.nested < INNER * e.lanes_cpu:
-        return 0.0
-    return claims.take("runqueue", "inflation", *([] if e.waits_for_gil else ["blocked"]))
-
-
-def _claim_noise(e: Evidence, claims: Claims) -> float:
-    outside, took = e.outside / e.workers, 0.0
-    if outside >= EXPLAINS * claims.left("runqueue", *e.hides_queues):
-        took += claims.take_waits(e)
-    # A lane queues for its first chunk, too. In a very short run that queued for nothing else, starting takes long even
-    # without others.
-    is_short = e.seconds < SHORT and "runqueue" not in e.unknown and e.share("runqueue") < LEAST_FIGURE
-    if outside >= EXPLAINS * claims.left("startup") and not is_short:
-        took += claims.take("startup", most=max(0.0, outside - took))
-    # Time stolen from a CPU is neither CPU time of its lane nor time in a queue, so it looks like blocking. Some
-    # systems count it as CPU time.
-    took += claims.take("blocked") if e.never_slept else 0.0
-    return took + claims.take("blocked", "inflation", "unexplained", most=e.steal or 0.0)
-
-
-def _claim_gil(e: Evidence, claims: Claims) -> float:
-    if not e.waits_for_gil:
-        return 0.0
-    # A lane in Python needs the GIL for its first chunk, too. A compiled one needs it only to enter the loop.
-    starting = not e.compiled and e.share("startup") >= LEAST_FIGURE
-    return claims.take("blocked", *(["startup"] if starting else []))
-
-
-def _claim_first_touch(e: Evidence, claims: Claims) -> float:
-    return claims.take(most=e.faulting / e.budget) if e.budget > 0 and e.faulting > 0 else 0.0
-
-
-def _has_small_chunks(e: Evidence) -> bool:
-    return bool(e.chunk_seconds and e.ticket_seconds and e.chunk_seconds < TICKETS * e.ticket_seconds)
-
-
 QUOTA = Cause(
     "quota",
     ("runqueue", "blocked", "unexplained", "inflation", "idle"),
-    _claim_quota,
+    claim_quota,
     phrases.stopped,
     phrases.more_quota,
     name="the CPU quota",
@@ -212,7 +138,7 @@ WANTS_MORE = Cause(
 NESTED = Cause(
     "nested threads",
     ("runqueue", "inflation", "blocked"),
-    _claim_nested,
+    claim_nested,
     phrases.nested,
     always("limit them to one a lane (threadpoolctl, or OMP_NUM_THREADS=1), or use fewer workers"),
     name="threads inside the lanes",
@@ -230,7 +156,7 @@ OVERSUBSCRIPTION = Cause(
 NOISE = Cause(
     "noise",
     ("runqueue", "idle", "startup", "blocked", "inflation", "unexplained"),
-    _claim_noise,
+    claim_noise,
     phrases.noise,
     phrases.QUIET,
     name="disturbed from outside",
@@ -238,7 +164,7 @@ NOISE = Cause(
     limit=phrases.noise_allows,
     needs_rounds=False,
 )
-GIL = Cause("gil", ("blocked", "startup"), _claim_gil, phrases.gil, phrases.release_it, name="the GIL")
+GIL = Cause("gil", ("blocked", "startup"), claim_gil, phrases.gil, phrases.release_it, name="the GIL")
 TURNS = Cause(
     "lock",
     ("blocked",),
@@ -246,6 +172,14 @@ TURNS = Cause(
     program_phrases.turns,
     always("use processes, or hold the lock for less"),
     name="a lock, or waiting for data",
+)
+LATE = Cause(
+    "imbalance",
+    ("blocked",),
+    lambda e, claims: claims.take(most=program_phrases.late_share(e)),
+    program_phrases.late,
+    always("share the work out in more parts, each to whoever is free"),
+    name="waiting for the last worker (imbalance)",
 )
 SERIAL_FRACTION = Cause(
     "serial fraction",
@@ -283,7 +217,7 @@ BLOCKED = Cause(
 FIRST_TOUCH = Cause(
     "first touch",
     ("inflation",),
-    _claim_first_touch,
+    claim_first_touch,
     phrases.first_touch,
     phrases.FRESH,
     name="the first touch of fresh memory",
@@ -291,7 +225,7 @@ FIRST_TOUCH = Cause(
 SMALL_CHUNKS = Cause(
     "small chunks",
     ("inflation", "unexplained"),
-    where(_has_small_chunks),
+    where(has_small_chunks),
     phrases.small_chunks,
     phrases.larger_grain,
     name="too little work for each chunk",
@@ -402,7 +336,8 @@ CAUSES = (
     NOISE,  # before what takes blocked: time that the hypervisor stole looks blocked
     GIL,  # before LOCK: it has a probe and controls of its own
     TURNS,  # of a program, which cannot be probed
-    SERIAL_FRACTION,  # after TURNS: lanes that take turns have one thread at work, too
+    LATE,  # after TURNS: lanes that take turns have one thread at work, too
+    SERIAL_FRACTION,
     BLOCKED_OR_IDLE,  # what is left of a program's blocked entry
     LOCK,  # what the GIL cannot have blocked
     BLOCKED,  # what is left of blocked

@@ -82,11 +82,20 @@ def takes_turns(e: Evidence) -> bool:
 
 
 def alone_share(e: Evidence) -> float:
-    """The part of the core-seconds that was lost because one of its threads at most was at work."""
-    one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
-    if one is None or e.workers == 1 or not e.budget > 0 or queues_together(e):
+    """The part of the core-seconds that was lost because one of its threads at most was at work, as a step of it."""
+    return _lost_beside(e, max(0.0, (seen(e, "one") or 0.0) - (seen(e, "nobody") or 0.0) - (seen(e, "late") or 0.0)))
+
+
+def late_share(e: Evidence) -> float:
+    """The part of the core-seconds that was lost because one of its workers was at work when the others had ended."""
+    return _lost_beside(e, seen(e, "late") or 0.0)
+
+
+def _lost_beside(e: Evidence, alone: float) -> float:
+    """What all workers but one lost, where one thread alone was at work for so many seconds."""
+    if seen(e, "one") is None or e.workers == 1 or not e.budget > 0 or queues_together(e):
         return 0.0
-    return max(0.0, one - nobody) * (e.workers - 1) / e.budget
+    return alone * (e.workers - 1) / e.budget
 
 
 def queues_together(e: Evidence) -> bool:
@@ -102,9 +111,9 @@ def queues_together(e: Evidence) -> bool:
 
 
 def serial_fraction(e: Evidence) -> float | None:
-    """The part of its time with one worker for which one thread at most is at work with several."""
+    """The part of its time with one worker for which one thread at most is at work with several, as a step of it."""
     one, whole = seen(e, "one"), seen(e, "seconds_alone")
-    return min(one / whole, 1.0) if one is not None and whole else None
+    return min(max(0.0, one - (seen(e, "late") or 0.0)) / whole, 1.0) if one is not None and whole else None
 
 
 def too_few(e: Evidence) -> str:
@@ -154,14 +163,23 @@ def turns(e: Evidence) -> str:
 
 def serial(e: Evidence) -> str:
     """`one thread at most at work for 310 ms of 650 ms: a serial fraction of 30 %`"""
-    one = seen(e, "one") or 0.0
-    ends = {"beginning": seen(e, "first") or 0.0, "end": seen(e, "last") or 0.0}
+    late = seen(e, "late") or 0.0
+    one = max(0.0, (seen(e, "one") or 0.0) - late)
+    ends = {"beginning": seen(e, "first") or 0.0, "end": max(0.0, (seen(e, "last") or 0.0) - late)}
     apart = sum(ends.values()) <= one  # else it was so all the time
     where = [f"{seconds(part)} of it at the {end}" for end, part in ends.items() if apart and part >= one / 5 > 0]
     at = f" ({', '.join(where)})" if where else ""
     text = f"one thread at most at work for {seconds(one)} of {seconds(e.seconds)}{at}"
     fraction = serial_fraction(e)
     return text if fraction is None else f"{text}: a serial fraction of {percent(fraction)} of one worker's time"
+
+
+def late(e: Evidence) -> str:
+    """`one worker was at work for 53 ms of 572 ms after the others had ended`"""
+    return (
+        f"one worker was at work for {seconds(seen(e, 'late') or 0.0)} of {seconds(e.seconds)} after the others had"
+        " ended: an uneven share, a slower CPU, or a last step of its own"
+    )
 
 
 def less_serial(e: Evidence) -> str:
