@@ -9,6 +9,8 @@ import os
 import sys
 from multiprocessing import spawn
 
+from kernels.texts import visible
+
 
 def find() -> str:
     """The path of a Python of this version and environment. RuntimeError with the remedy where there is none."""
@@ -20,9 +22,10 @@ def find() -> str:
     candidates += [os.path.join(prefix, "bin", f"python{version}") for prefix in (sys.prefix, sys.exec_prefix)]
     executable = next((path for path in candidates if os.access(path, os.X_OK)), None)
     if executable is None and (not configured[0] or "uwsgi" in sys.modules):
+        named = visible(configured[0]) or "sys.executable, which is empty,"
         raise RuntimeError(
-            f"worker processes need a Python; {configured[0] or 'sys.executable, which is empty,'} is none, and there"
-            f" is no python{version} in {os.path.join(sys.prefix, 'bin')}; set sys.executable to the path of one"
+            f"worker processes need a Python; {named} is none, and there is no python{version} in"
+            f" {visible(os.path.join(sys.prefix, 'bin'))}; set sys.executable to the path of one"
         )
     return executable or configured[0]  # a Python by another name
 

@@ -1,7 +1,7 @@
 """Text from outside, made safe for whatever shows it: a terminal, Markdown, a page, a spreadsheet, JSON.
 
-Such text is names of files and machines, contents of results files, messages of errors. Here alone it is escaped; for
-pictures, compute.report.canvas keeps matplotlib from typesetting it.
+Such text is names of files and machines, contents of results files, messages of errors. Here and in kernels.texts
+alone it is escaped; for pictures, compute.report.canvas keeps matplotlib from typesetting it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
+
+from kernels.texts import visible as visible
 
 T = TypeVar("T")
 LINE_END = r"\n *"
@@ -30,24 +34,26 @@ MARKDOWN = re.compile(
 ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
-def visible(text: str) -> str:
-    r"""The text with characters that a terminal would obey or lose as escapes: `\x1b`, `\n`, `\u202e`, `\udc80`.
-
-    These are control characters, line breaks, marks that reorder or hide the text beside them, and surrogates, as they
-    come from file names that are not valid text. `str.isprintable` decides, as it does for repr.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def cut(text: str) -> str:
     """The text, or its beginning where it is longer than LONGEST; two that differ stay different."""
     if len(text) <= LONGEST:
         return text
-    rest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    end = f"… ({len(text):,} characters, {rest})"
+    end = f"… ({len(text):,} characters, {_digest(text)})"
     return text[: LONGEST - len(end)] + end
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def short(text: str, most: int) -> str:
+    """The text, or its beginning and its `mark` where it is longer than `most` characters."""
+    return text if len(text) <= most else text[: most - len(mark(text))] + mark(text)
+
+
+def mark(text: str) -> str:
+    """`…3f9a`: what ends a name that is cut, so that two which begin alike stay different."""
+    return f"…{_digest(text)[:4]}"
 
 
 def as_text(value: Any, words: Callable[[Any], str] = str) -> str:
@@ -81,24 +87,52 @@ def in_csv(text: str) -> str:
 def shown(data: T) -> T:
     """The data with every text in it `visible` and `cut`: in tuples, lists, mappings and dataclasses, at any depth.
 
+    Texts in it that would look alike are told apart by a digest: a control character, say, and what stands for it.
     Where nothing is to be escaped, it is the same object.
     """
-    return _shown(data)  # type: ignore[no-any-return]
+    texts = dict.fromkeys(_texts_in(data))
+    forms = {text: cut(visible(cut(text))) for text in texts}  # what is escaped may be longer
+    looks = {text: _look(form) for text, form in forms.items()}
+    times = Counter(looks.values())
+    for text, look in looks.items():
+        if times[look] > 1 and text != look:
+            forms[text] += f" ({_digest(text)})"
+    return _shown(data, forms)  # type: ignore[no-any-return]
 
 
-def _shown(data: Any) -> Any:
+def _look(text: str) -> str:
+    """What two texts have in common that nobody can tell apart: how letters are put together, and blanks at an end."""
+    return text if text.isascii() and text.strip() == text else unicodedata.normalize("NFC", text).strip()
+
+
+def _texts_in(data: Any) -> Iterator[str]:
     if isinstance(data, str):
-        return cut(visible(cut(data)))  # what is escaped may be longer
+        yield data
+        return
+    parts: Iterable[Any] = ()
     if isinstance(data, Mapping):
-        escaped: Any = {_shown(key): _shown(value) for key, value in data.items()}
+        parts = (*data, *data.values())
+    elif isinstance(data, tuple | list):
+        parts = data
+    elif is_dataclass(data) and not isinstance(data, type):
+        parts = (getattr(data, f.name) for f in fields(data))
+    for part in parts:
+        yield from _texts_in(part)
+
+
+def _shown(data: Any, forms: Mapping[str, str]) -> Any:
+    if isinstance(data, str):
+        return data if forms[data] == data else forms[data]
+    if isinstance(data, Mapping):
+        escaped: Any = {_shown(key, forms): _shown(value, forms) for key, value in data.items()}
         same = all(a is b and data[a] is escaped[a] for a, b in zip(data, escaped, strict=False))
         return data if same else escaped
     if isinstance(data, tuple | list):
-        items = [_shown(item) for item in data]
+        items = [_shown(item, forms) for item in data]
         return data if all(a is b for a, b in zip(data, items, strict=True)) else type(data)(items)
     if is_dataclass(data) and not isinstance(data, type):
         parts = {f.name: getattr(data, f.name) for f in fields(data)}
-        changed = {name: now for name, part in parts.items() if (now := _shown(part)) is not part}
+        changed = {name: now for name, part in parts.items() if (now := _shown(part, forms)) is not part}
         return replace(data, **changed) if changed else data
     return data
 

@@ -12,6 +12,7 @@ escape_time/   mandelbrot
 matrix/        matmul, matvec
 streams/       transpose, triad
 waiting/       fetch, read
+texts.py       text from outside, made visible in messages
 """
 
 from kernels.definition import Kernel, find, kernel

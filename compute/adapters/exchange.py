@@ -32,6 +32,7 @@ from compute.memory.arena import Arena
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import in_children
 from kernels.definition.each import each_of
+from kernels.texts import visible
 
 LEAVE = b""
 RUNS_WITHOUT_WORKER = 3  # runs in a row in which no worker connected
@@ -56,7 +57,7 @@ def serve_on_processes(pool: Pool, queue: TaskQueue, between_runs: BetweenRuns) 
     if between_runs.runs_without_worker == RUNS_WITHOUT_WORKER:
         between_runs.runs_without_worker = 0
         raise RuntimeError(
-            f"the workers of {pool!r} do not reach the socket {listener.address}, by which tasks come to them"
+            f"the workers of {pool!r} do not reach the socket {visible(listener.address)}, by which tasks come to them"
         )
 
 

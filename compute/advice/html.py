@@ -18,7 +18,7 @@ from compute.report import canvas
 from compute.report.notebook import html_table, image
 from compute.report.style import INK, colour
 from compute.scaling.formatting import STEPS, seconds
-from compute.texts import in_html, shown
+from compute.texts import in_html, short, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,5 +66,4 @@ def _picture(advice: Choice) -> Figure:
 
 
 def _name(c: Candidate) -> str:
-    name = f"{c.on!r} · {c.variant}"
-    return name if len(name) <= 40 else f"{name[:39]}…"
+    return short(f"{c.on!r} · {c.variant}", 40)

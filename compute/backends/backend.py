@@ -23,6 +23,7 @@ from compute.progress import Progress
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan, as_index
 from kernels.definition.each import each_of
+from kernels.texts import visible
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -85,8 +86,8 @@ class Backend(ABC):
     def at(self, address: str) -> Backend:
         """The same backend on the cluster of this scheduler; ValueError where it has none."""
         raise ValueError(
-            f"{self.name} computes on this machine and has no scheduler; leave {address} out, or choose a backend of a"
-            " cluster"
+            f"{self.name} computes on this machine and has no scheduler; leave {visible(address)} out, or choose a"
+            " backend of a cluster"
         )
 
     def refuses(self, kernel: Kernel) -> str | None:

@@ -35,6 +35,7 @@ from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import COMPUTED, MISSING, attribute_of, builtins_of
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
+from kernels.texts import visible
 
 LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy in the message costs less
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.ndarray)
@@ -332,9 +333,9 @@ def _warn_of(path: str, value: Any, error: Exception) -> None:
     if (path, id(value)) not in _warned_of:
         _warned_of.add((path, id(value)))
         warnings.warn(
-            f"{path}, a {type(value).__name__}, cannot be sent to worker processes ({type(error).__name__}: {error}):"
-            " each has its own, as an import makes it, and sees nothing that was set since; run on threads, or have the"
-            " body read plain values",
+            f"{visible(path)}, a {type(value).__name__}, cannot be sent to worker processes"
+            f" ({type(error).__name__}: {error}): each has its own, as an import makes it, and sees nothing that was"
+            " set since; run on threads, or have the body read plain values",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -29,6 +29,7 @@ from compute import python_executable
 from compute.lanes import interrupts
 from compute.memory.descriptors import LimitReached
 from compute.memory.segments import SHARED_MEMORY
+from kernels.texts import visible
 
 SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
 LISTENER = len("/listener-12345678") + 4
@@ -136,8 +137,8 @@ def socket_folder() -> None:
             util.Finalize(None, rmtree, (config["tempdir"], True), exitpriority=-100)
             return
     raise OSError(
-        f"the folder for temporary files, {tempfile.gettempdir()}, has too long a path for a socket, and none of"
-        f" {', '.join(ROOTS)} can be written to; set TMPDIR to a shorter one, or use start='spawn'"
+        f"the folder for temporary files, {visible(tempfile.gettempdir())}, has too long a path for a socket, and none"
+        f" of {', '.join(ROOTS)} can be written to; set TMPDIR to a shorter one, or use start='spawn'"
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from compute.backends import caller
 from compute.lessons.experiment import Experiment
 from compute.lessons.lesson import Lesson, Setting
+from compute.texts import visible
 
 OLDEST = 3, 11
 NEEDED = "numpy", "joblib", "cloudpickle", "psutil", "threadpoolctl"
@@ -70,7 +71,9 @@ class Interpreter:
         if not path.strip():
             raise ValueError("--python needs the path or name of an interpreter, such as python3.13, not an empty one")
         if os.path.isdir(path) and not shutil.which(path):
-            raise ValueError(f"--python {path!r} is a folder; name the program in it, such as {path}/bin/python")
+            raise ValueError(
+                f"--python {path!r} is a folder; name the program in it, such as {visible(path)}/bin/python"
+            )
         try:
             return cls(path, _answer(path, ("-c", CHECK), ANSWERS))
         except OSError as error:

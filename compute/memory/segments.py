@@ -32,6 +32,7 @@ from compute.lanes import interrupts
 from compute.memory import ownership
 from compute.memory.descriptors import File, with_more_files
 from compute.memory.ownership import Lending
+from kernels.texts import visible
 from kernels.vectors.memory import in_bytes
 
 ArenaKind = Literal["heap", "shared", "mapped"]
@@ -205,8 +206,8 @@ def _create(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[i
                 _unusable.add(error.errno)  # this does not change while the program runs
                 why, remedy = f"cannot be used ({error.strerror})", "a /dev/shm that can be written to avoids it"
             warnings.warn(
-                f"shared memory {why}: using a memory-mapped file in {folder or tempfile.gettempdir()} instead;"
-                f" {remedy}",
+                f"shared memory {why}: using a memory-mapped file in {visible(folder or tempfile.gettempdir())}"
+                f" instead; {remedy}",
                 RuntimeWarning,
                 stacklevel=_of_the_caller(),
             )
@@ -260,8 +261,8 @@ def _create_mapped(size: int, folder: str | None) -> Segment:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise MemoryError(
-                f"{in_bytes(size)} are needed and {folder or tempfile.gettempdir()} has not that much free; use a"
-                " smaller size, or point TMPDIR at a larger disk"
+                f"{in_bytes(size)} are needed and {visible(folder or tempfile.gettempdir())} has not that much free;"
+                " use a smaller size, or point TMPDIR at a larger disk"
             ) from None
         raise
 
@@ -313,7 +314,7 @@ def _attach(address: str, size: int, serial: tuple[int, int]) -> Segment:
             raise PermissionError(
                 error.errno,
                 f"a worker (user {ownership.user()}) may not see the memory of the process that it works for"
-                f" ({address}); where that process gives up privileges, open pools after it has done so",
+                f" ({visible(address)}); where that process gives up privileges, open pools after it has done so",
             ) from None
     try:
         return Segment.over(File(descriptor), size, address, serial)

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from compute.texts import short, visible
+
 PLACE = "{workers}"
 LONGEST = 60  # characters of a command's name in a report
 LINE = 300  # characters of a command in an error
@@ -42,7 +44,7 @@ class Command:
     def line_at(self, workers: int) -> str:
         """The same with the number of workers in it, for an error: its end is left out where it is long."""
         line = self.line.replace(PLACE, str(workers))
-        return line if len(line) <= LINE else line[: LINE - 1] + "…"
+        return visible(line if len(line) <= LINE else line[: LINE - 1] + "…")
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ class Command:
         text = " ".join(map(_quoted, (_base(self.words[0]), *self.words[1:])))
         if len(text) > LONGEST:
             text = " ".join(map(_quoted, map(_base, self.words)))
-        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        return short(text, LONGEST)
 
     @property
     def told_by(self) -> str:

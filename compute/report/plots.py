@@ -16,7 +16,7 @@ from compute.scaling.dataset import Point
 from compute.scaling.formatting import ratio
 from compute.scaling.results import Scaling
 from compute.scaling.tables.table import groups, heading
-from compute.texts import shown
+from compute.texts import short, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +161,7 @@ def _entitle(ax: Axes, title: str) -> None:
 
 
 def _short(text: str, most: int = LONGEST) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return short(text, most)
 
 
 def _number_axes(ax: Axes, counts: Sequence[int], points: Sequence[Point]) -> None:

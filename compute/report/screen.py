@@ -18,7 +18,7 @@ from compute.scaling.formatting import listed, ratio
 from compute.scaling.results import Scaling
 from compute.scaling.tables import table
 from compute.scaling.tables.screen import BEST, Cell, Line, Screen, Way, screen
-from compute.texts import shown
+from compute.texts import mark, shown
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE = 8  # characters of a curve: of more worker counts some are left out
@@ -122,7 +122,7 @@ def _head(way: Way) -> tuple[str, str]:
 
 
 def _short(name: str) -> str:
-    return name if cell_len(name) <= NAME else f"{set_cell_size(name, NAME - 1)}…"
+    return name if cell_len(name) <= NAME else set_cell_size(name, NAME - len(mark(name))) + mark(name)
 
 
 def _speedup(cell: Cell, workers: int) -> str:

@@ -16,7 +16,7 @@ from compute.scaling.dataset import Point
 from compute.scaling.files import StrPath
 from compute.scaling.results import Scaling, from_data, judged
 from compute.scaling.schema import COUNT, MACHINE, NUMBER, OR_NULL, REQUIRED, TEXT, TIMES, FieldType, read_object
-from compute.texts import visible
+from compute.texts import cut, visible
 from compute.traits import SERIAL
 
 NOT_INTERLEAVED = (
@@ -33,12 +33,13 @@ def read(path: StrPath, *, every: bool = False) -> Scaling:
     every: a benchmark that names no kernel is a point of its own, called by its full name, to be compared with itself
            in another file; else it is left out, with a warning.
     """
-    data, name = read_object(path), visible(str(path))
-    return from_benchmarks(data, name, every=every) if "benchmarks" in data else from_data(data, name)
+    data = read_object(path)
+    return from_benchmarks(data, path, every=every) if "benchmarks" in data else from_data(data, path)
 
 
 def from_benchmarks(data: Mapping[str, Any], path: StrPath, *, every: bool = False) -> Scaling:
     """A Scaling from pytest-benchmark's JSON object; path is for errors."""
+    path = visible(str(path))
     benchmarks = data["benchmarks"]
     if not (isinstance(benchmarks, list) and all(isinstance(benchmark, dict) for benchmark in benchmarks)):
         raise ValueError(f"{path}: 'benchmarks' must be a list of objects; run pytest --benchmark-json={path} again")
@@ -103,8 +104,13 @@ def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | N
     kept = info.get(POINTS) if isinstance(info, dict) else None
     if not isinstance(kept, list) or not kept:
         return None
-    where = f"{path}: {benchmark.get('name')}"
+    where = f"{path}: {_name(benchmark)}"
     return list(judged([schema.read_point(item, f"{where}: point {n}") for n, item in enumerate(kept, 1)], where))
+
+
+def _name(benchmark: Mapping[str, Any]) -> str:
+    """What an error calls it."""
+    return visible(cut(str(benchmark.get("name"))))
 
 
 def _unnamed(benchmark: Mapping[str, Any], path: StrPath) -> Point:
@@ -131,22 +137,22 @@ def _point(benchmark: Mapping[str, Any], path: StrPath) -> Point | None:
     for name, (want, holds) in asked.items():
         if not holds(info.get(name)) and not (name == "size" and info.get(name) is None):
             raise ValueError(
-                f"{path}: extra_info[{name!r}] of {benchmark.get('name')} must be {want}, not {info.get(name)!r}; use"
+                f"{path}: extra_info[{name!r}] of {_name(benchmark)} must be {want}, not {info.get(name)!r}; use"
                 " nfold's `scaling` fixture, which fills it"
             )
     values: dict[str, Any] = {name: info.get(name) for name in asked}
     if not TIMES[1](samples):
-        raise ValueError(f"{path}: {benchmark.get('name')} holds no times; run pytest --benchmark-json={path} again")
+        raise ValueError(f"{path}: {_name(benchmark)} holds no times; run pytest --benchmark-json={path} again")
     for name, follows in (("rounds", len(samples)), ("min", min(samples)), ("max", max(samples))):
         says = stats.get(name) if stats.get("data") else None
         if says is not None and not (NUMBER[1](says) and math.isclose(says, follows, rel_tol=agreement.NEAR)):
             raise ValueError(
-                f"{path}: {benchmark.get('name')} has {name} {says!r}, and its data make it {follows}; run pytest"
+                f"{path}: {_name(benchmark)} has {name} {says!r}, and its data make it {follows}; run pytest"
                 f" --benchmark-json={path} again"
             )
     point = Point(**values, seconds=statistics.median(samples), samples=tuple(samples))
     if problem := agreement.of_point(point):
-        raise ValueError(f"{path}: {benchmark.get('name')}: {problem}; run pytest --benchmark-json={path} again")
+        raise ValueError(f"{path}: {_name(benchmark)}: {problem}; run pytest --benchmark-json={path} again")
     return point
 
 

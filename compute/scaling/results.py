@@ -47,10 +47,11 @@ class Scaling(Dataset):
     @classmethod
     def from_json(cls, path: files.StrPath) -> Scaling:
         """Read what to_json wrote. ValueError, in one line, that names the file, what is wrong and the remedy."""
-        data, name = schema.read_object(path), texts.visible(str(path))
+        data = schema.read_object(path)
         if "benchmarks" in data:
+            name = texts.visible(str(path))
             raise ValueError(f"{name} is pytest-benchmark's, not nfold's own; read it with `nfold report {name}`")
-        return from_data(data, name)
+        return from_data(data, path)
 
 
 class CutShort(KeyboardInterrupt):
@@ -66,6 +67,7 @@ def from_data(data: Mapping[str, Any], path: files.StrPath) -> Scaling:
 
     The cause and the verdict that the file holds are kept where it holds no evidence: files of before it was kept.
     """
+    path = texts.visible(str(path))
     dataset = schema.from_data(data, path)
     points = judged(dataset.points, path)
     for number, law in enumerate(dataset.laws, 1):

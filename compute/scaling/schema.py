@@ -24,6 +24,7 @@ SHORTEST, LONGEST = 1e-12, 1e12  # s: no clock is finer, and no program runs for
 
 def from_data(data: Mapping[str, Any], path: files.StrPath) -> Dataset:
     """The dataset of a JSON object of schema "nfold/1"; path is for errors."""
+    path = texts.visible(str(path))
     schema = data.get("schema")
     if schema != SCHEMA:
         problem = f"has schema {schema!r}, not {SCHEMA!r}" if schema else f"has no schema (nfold writes {SCHEMA!r})"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from kernels.compilation import our_files, provenance
+from kernels.texts import visible
 
 # Pruning deletes only files that match this: NFOLD_CACHE_DIR may be a folder with other files.
 ENTRY = "*-" + "[0-9a-f]" * 32 + ".nbc"
@@ -115,7 +116,7 @@ def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]
     """
     name, is_right = (path, stat.S_ISDIR) if folder is None else (path.name, stat.S_ISREG)
     if not is_right(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-        raise OSError(f"{path} is something else")
+        raise OSError(f"{visible(str(path))} is something else")
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # it may have been replaced since
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
@@ -128,11 +129,11 @@ def _private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]
 def _check(path: Path, status: os.stat_result, is_right: Callable[[int], bool]) -> None:
     """An OSError for what is of another kind, such as a link; a PermissionError for what others can write."""
     if not is_right(status.st_mode):
-        raise OSError(f"{path} is something else")
+        raise OSError(f"{visible(str(path))} is something else")
     if status.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
+        raise PermissionError(f"{visible(str(path))} belongs to user {status.st_uid}, not to {os.geteuid()}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o})")
+        raise PermissionError(f"{visible(str(path))} can be written by others (mode {stat.S_IMODE(status.st_mode):o})")
 
 
 @contextmanager
@@ -148,7 +149,7 @@ def _folder_of(path: Path) -> Iterator[int | None]:
         if isinstance(error, PermissionError) and error.errno is None:
             _warn(str(error), path.parent)
         elif path.parent.is_symlink():
-            _warn(f"{path.parent} is a symbolic link", path.parent)
+            _warn(f"{visible(str(path.parent))} is a symbolic link", path.parent)
         raise
 
 
@@ -167,7 +168,8 @@ def _warn(what: str, folder: Path) -> None:
     if not _is_silent:
         warnings.warn(
             f"no compiled code is kept or read: {what}; whoever can write there could run code as you."
-            f" Give yourself a folder of your own (chmod go-w {folder}, or set NFOLD_CACHE_DIR to another)",
+            f" Give yourself a folder of your own (chmod go-w {visible(str(folder))}, or set NFOLD_CACHE_DIR to"
+            " another)",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -25,6 +25,7 @@ from kernels.definition.plan import as_index as as_index
 from kernels.definition.recycled import empty
 from kernels.definition.rows import check_row, writes_at_every_index
 from kernels.definition.variant import Body, Mode, Variant, awaited, numba_is_here, where_numba_is
+from kernels.texts import visible
 from kernels.vectors.memory import check_ever_fits, with_figures
 
 
@@ -327,7 +328,7 @@ def find(path: str) -> Kernel:
     made = {k for k, v in vars(home).items() if isinstance(v, Kernel)}
     names = sorted(made | functions_of(home))
     raise ValueError(
-        f"{path} is a class, and a kernel is made of a function"
+        f"{visible(path)} is a class, and a kernel is made of a function"
         if isinstance(named, type)
-        else f"{module} has no kernel {name!r}; it has {listed(sorted(made) or names)}{nearest(name, names)}"
+        else f"{visible(module)} has no kernel {name!r}; it has {listed(sorted(made) or names)}{nearest(name, names)}"
     )

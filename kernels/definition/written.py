@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kernels.texts import visible
+
 
 class Written(NamedTuple):
     """A function's text, with its decorators, as far to the left as it goes. line: of the file, from 1 on."""
@@ -26,7 +28,7 @@ def written(function: Callable[..., Any]) -> Written:
         path = inspect.getsourcefile(plain) or inspect.getfile(plain)
         text = textwrap.dedent("".join(lines)).rstrip()
         if isinstance(plain, types.FunctionType) and not _defines(text, plain.__code__.co_name):
-            raise OSError(f"{path} has another text by now")
+            raise OSError(f"{visible(path)} has another text by now")
     except (OSError, TypeError, IndentationError):  # no text, or one that has become another
         raise ValueError(f"{_name(function)} has no text to show: {_why_none(plain)}") from None
     return Written(path, max(first, 1), text)

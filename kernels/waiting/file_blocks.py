@@ -15,6 +15,7 @@ import numpy as np
 
 from kernels.definition import as_index, kernel
 from kernels.definition.plan import Plan
+from kernels.texts import visible
 
 Array = np.ndarray[Any, Any]
 BLOCK = 2**20  # bytes: large enough that the time of a request is small against reading
@@ -47,7 +48,7 @@ def plan_read(path: Any, blocks: Any = None, block: Any = BLOCK) -> Plan:
         there = -(-os.fstat(file.fileno()).st_size // size)
     count = there if blocks is None else as_index(blocks, "blocks")
     if count > there:
-        raise ValueError(f"{os.fsdecode(name)} has {there} blocks of {size} bytes, not {count}")
+        raise ValueError(f"{visible(os.fsdecode(name))} has {there} blocks of {size} bytes, not {count}")
     way = _way_of(name)
     grain = max(1, -(-count // CHUNKS))
     return Plan(count, (os.path.abspath(name), size, way), dtype=np.int64, grain=grain, work=float(count * size))
@@ -64,8 +65,8 @@ def _way_of(path: bytes) -> int:
     if hasattr(os, "posix_fadvise"):
         return ADVISED
     raise ValueError(
-        f"{os.fsdecode(path)} can be read only through the page cache on this system, which would time memory and not"
-        " the disk; take a file on a disk"
+        f"{visible(os.fsdecode(path))} can be read only through the page cache on this system, which would time"
+        " memory and not the disk; take a file on a disk"
     )
 
 

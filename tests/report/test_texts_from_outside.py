@@ -137,3 +137,40 @@ def test_pictures_are_the_same_whatever_the_readers_matplotlib_says(tmp_path, mo
     with matplotlib.rc_context({"text.parse_math": True, "font.size": 30, "axes.edgecolor": "red"}):
         assert report.render(a_scaling(), "png") == before
     assert canvas.folded("one two three", 7) == "one two\nthree"
+
+
+ALIKE = [  # that nobody can tell apart once the one is escaped, put together, or stripped
+    ("k\x1b", r"k\x1b"),
+    ("a\nb", r"a\nb"),
+    ("e\u0301", "\u00e9"),
+    ("k ", "k"),
+    ("\u202ek", r"\u202ek"),
+]
+
+
+@pytest.mark.parametrize("names", ALIKE, ids=repr)
+def test_names_that_look_alike_stay_different(names):
+    one, other = texts.shown(names)
+    assert texts._look(one) != texts._look(other)
+    assert names[1] in (one, other)
+    assert texts.shown((one, other)) == (one, other)  # shown again, they are the same
+    assert len(texts.shown(dict.fromkeys(names, 1))) == 2
+    assert texts.shown(names[:1]) == (texts.visible(names[0]),)  # alone, it is like nothing else
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "html"])
+@pytest.mark.parametrize("names", ALIKE[:2], ids=repr)
+def test_kernels_that_look_alike_have_a_row_each(names, form):
+    points = compare_points([p for name in names for p in (a_point(kernel=name), a_point("threads", 2, kernel=name))])
+    shown = [p.kernel for p in texts.shown(Scaling(points)).points]
+    content = str(report.render(Scaling(points), form))
+    digest = shown[0].rpartition(" ")[2]
+    assert len(set(shown)) == 2
+    assert digest.strip("()") in content
+
+
+def test_names_that_are_cut_stay_different():
+    one, other = "k" * 99 + "1", "k" * 99 + "2"
+    assert texts.short(one, 20) != texts.short(other, 20)
+    assert len(texts.short(one, 20)) == 20
+    assert texts.short("k" * 20, 20) == "k" * 20

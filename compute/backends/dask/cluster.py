@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 from compute.backends import children, host_program
 from compute.backends.worker import without_main
 from compute.memory.segments import Segment, create_segment
+from kernels.texts import visible
 
 Value = TypeVar("Value")
 
@@ -157,8 +158,9 @@ class Cluster:
                 client = client_class(address, security=security, set_as_default=False, timeout=CONNECTING)
         except (OSError, concurrent.futures.TimeoutError) as error:
             raise Lost(
-                f"no scheduler answers at {address} within {CONNECTING:g} s ({error or type(error).__name__}); start"
-                " one with `dask scheduler`, or leave the address out for workers of this machine"
+                f"no scheduler answers at {visible(str(address))} within {CONNECTING:g} s"
+                f" ({error or type(error).__name__}); start one with `dask scheduler`, or leave the address out for"
+                " workers of this machine"
             ) from error
         self._owned.insert(0, client)
         self._told = told
@@ -366,8 +368,8 @@ def _warn_of_plain(address: str) -> None:
     if scheme not in ("tcp", "ws") or _is_loopback(host):
         return
     warnings.warn(
-        f"{address} is a plain connection: whoever is on that network can read the data and have the workers run code;"
-        " use TLS, Dask('tls://…', security=distributed.Security(…)) (docs/cluster.md)",
+        f"{visible(address)} is a plain connection: whoever is on that network can read the data and have the workers"
+        " run code; use TLS, Dask('tls://…', security=distributed.Security(…)) (docs/cluster.md)",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -31,6 +31,7 @@ from kernels.compilation.parts import (
     runs_code_for_attributes,
 )
 from kernels.compilation.reach import reach_of
+from kernels.texts import visible
 
 REMEDY = "run it on Threads or Processes"
 
@@ -153,8 +154,8 @@ class _Description:
 
     def _refuse(self, path: str, what: str) -> Any:
         raise CannotBeThere(
-            f"{self.whose} reads {path}, which is {what}, and a subinterpreter cannot have it; pass what is needed of"
-            f" it as an input, or {REMEDY}"
+            f"{self.whose} reads {visible(path)}, which is {what}, and a subinterpreter cannot have it; pass what is"
+            f" needed of it as an input, or {REMEDY}"
         )
 
     def _number(self, value: Any) -> int:
@@ -221,6 +222,6 @@ def _check_imports(described: _Description) -> None:
     for module, path in described.modules.items():
         if why := obstacle(module):
             raise CannotBeThere(
-                f"{described.whose} needs {module} ({path}), which cannot be imported in a subinterpreter ({why});"
-                f" take a compiled variant, or {REMEDY}"
+                f"{described.whose} needs {module} ({visible(path)}), which cannot be imported in a subinterpreter"
+                f" ({why}); take a compiled variant, or {REMEDY}"
             )
