@@ -66,7 +66,7 @@ class Lanes(Protocol):
         """Write the results of a chunk of a kernel over items, in place of its lane."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # values may be arrays, which have no single answer
 class Result:
     """A run's value, its seconds from call to value, and its timeline. It pickles, if its value does."""
 

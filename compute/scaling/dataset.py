@@ -196,13 +196,15 @@ class Dataset:
             conditions=tuple(map(marked, self.conditions)),
         )
 
-    def __add__(self: D, other: Dataset) -> D:
+    def __add__(self: D, other: Any) -> D:
         """The points of both, with this one's machine; a warning where the other's was another.
 
         Where both have a point of one configuration, such as a common serial run, what the other has of that kernel is
         told apart by a number in the place of a file's name: a speedup compares runs of one measurement. The very same
         point is there once, and so are its laws and conditions.
         """
+        if not isinstance(other, Dataset):
+            return NotImplemented
         mine, files = {p.configuration: p for p in self.points}, {p.file for p in self.points}
         other = replace(other, points=tuple(p for p in other.points if p != mine.get(p.configuration)))
         if shared := {p.kernel for p in other.points if p.configuration in mine}:
@@ -219,3 +221,7 @@ class Dataset:
             harness=self.harness or other.harness,
             command=self.command if self.command == other.command else "",
         )
+
+    def __radd__(self: D, other: Any) -> D:
+        """So that sum([a, b]) adds results: it begins with 0."""
+        return self if type(other) is int and other == 0 else NotImplemented

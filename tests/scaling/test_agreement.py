@@ -224,3 +224,12 @@ def test_datasets_that_have_nothing_in_common_are_added_as_they_are():
     added = one + other
     assert added.points == one.points + other.points
     assert results.from_data(json.loads(added.as_json()), "a.json").points
+
+
+def test_results_add_up_and_nothing_else_is_added_to_them():
+    one, two = a_main_job(), a_main_job(noise=0.01)
+    assert sum([one, two]).points == (one + two).points
+    for other in (1, None, "a.json", one.points, True):
+        for add in (lambda x: one + x, lambda x: x + one):
+            with pytest.raises(TypeError, match=r"unsupported operand|can only concatenate"):
+                add(other)
