@@ -22,7 +22,8 @@ class LaneTotals:
     cpu is the CPU time of the worker's thread between start and stop; cpu / wall is near 1 for a lane that computed
     all the time, near 1/N for one of N lanes that took turns at the GIL. loading is what its worker spent unpacking the
     run's message, before the start. away is the time between the groups of chunks of a lane that is given its chunks in
-    groups, in which it had none: wall does not contain it.
+    groups, in which it had none: wall does not contain it. It is below 0 where two workers of a cluster were one lane
+    at the same time: wall is then the time of both.
 
     Of a detailed run, None where the system does not tell: queued, seconds that the thread was ready to run and had no
     CPU; voluntary and involuntary switches; faults, the minor page faults; process_cpu, CPU seconds of the whole

@@ -44,7 +44,7 @@ class CoroutinePool(Pool):
                 if not isinstance(job.lane, AwaitingLane):
                     return off_the_loop(lambda: _on_a_loop(job))
                 with _noted(job):
-                    ended = run_together([_lane(job, me) for me in range(job.lanes)], job.control, line_of(0))
+                    ended = run_together([_lane(job, me) for me in range(job.lanes)], job.control)
                 # A lane that was stopped before it began returns only its state.
                 return [outcome if isinstance(outcome, Outcome) else Outcome(me) for me, outcome in enumerate(ended)]
             finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +67,7 @@ class AwaitingLane:
         is_noting = control[line + FILE] != 0
         if is_noting:
             self._begin(control, line)
-        state: int = run_together([self.steps(control, line, out, inputs)], control, line)[0]
+        state: int = run_together([self.steps(control, line, out, inputs)], control)[0]
         if is_noting:
             self._end(control, line)
         return state
@@ -83,6 +84,7 @@ class AwaitingLane:
         if control[line + START] == 0:
             control[line + START] = began
         control[line + STARTED] = began
+        entered = _clock.enter()
         self._store(control, line + INSIDE, 1)
         try:
             while self._load(control, STOP) == 0:
@@ -107,18 +109,16 @@ class AwaitingLane:
                 raise
             return TOLD_TO_STOP
         finally:
+            control[line + CPU] += _clock.leave(entered)
             control[line + STOPPED] = time.perf_counter_ns()
             self._store(control, line + INSIDE, 0)
 
 
-def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
-    """Run the lanes on one event loop of their own; return what they return. The first that raises ends all.
-
-    The thread's CPU time is added to this line.
-    """
+def run_together(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:
+    """Run the lanes on one event loop of their own; return what they return. The first that raises ends all."""
     # If a Ctrl-C comes just before a task begins, asyncio loses the task and then waits for it for ever.
     with interrupts.put_off(ControlArray(control).stop):
-        return off_the_loop(lambda: _run(lanes, control, line))
+        return off_the_loop(lambda: _run(lanes, control))
 
 
 def off_the_loop(do: Callable[[], list[Value]]) -> list[Value]:
@@ -130,8 +130,7 @@ def off_the_loop(do: Callable[[], list[Value]]) -> list[Value]:
         return thread.submit(contextvars.copy_context().run, do).result()
 
 
-def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -> list[Any]:
-    began = time.thread_time_ns()
+def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(_run_until_stopped(lanes, control))
@@ -141,7 +140,37 @@ def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words, line: int) -
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
-        control[line + CPU] += time.thread_time_ns() - began
+
+
+class _SharedClock(threading.local):
+    """The CPU time of the lanes on this thread: at each moment all that are in their loop have equal shares of it.
+
+    So no lane has more than its wall time, and together they have what the thread used while any was in its loop.
+    """
+
+    def __init__(self) -> None:
+        self._lanes, self._at, self._share = 0, 0, 0.0
+
+    def _settle(self) -> None:
+        now = time.thread_time_ns()
+        if self._lanes > 0:
+            self._share += (now - self._at) / self._lanes
+        self._at = now
+
+    def enter(self) -> float:
+        """A lane begins; what `leave` needs at its end."""
+        self._settle()
+        self._lanes += 1
+        return self._share
+
+    def leave(self, entered: float) -> int:
+        """A lane ends. Its share of the CPU time since it began, in ns."""
+        self._settle()
+        self._lanes -= 1
+        return int(self._share - entered)
+
+
+_clock = _SharedClock()
 
 
 async def _run_until_stopped(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:

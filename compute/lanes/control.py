@@ -226,10 +226,11 @@ class ControlArray:
                 own = self.words[line_of(lane) : line_of(lane) + WORDS_PER_LINE]
                 own[RECORDS] &= recorded
                 began, ended = row[START] + shift, (row[STOPPED] or row[STARTED]) + shift
-                if own[START]:  # groups of one worker come back in the order in which it ran them
-                    own[AWAY] += max(0, began - own[STOPPED])
+                # Groups are at work one after the other, but for two workers that are one lane of the run at times.
+                inside = own[STOPPED] - own[START] - own[AWAY] + ended - began
                 own[START] = min(own[START], began) if own[START] else began
                 own[STOPPED] = max(own[STOPPED], ended)
+                own[AWAY] = own[STOPPED] - own[START] - inside
                 for word in (TAKEN, CPU, LOADING):
                     own[word] += row[word]
                 for word in range(QUEUED, QUEUED + READINGS):
@@ -260,6 +261,8 @@ class ControlArray:
         spans = np.empty(chunks, SPAN)
         spans["chunk"], spans["lane"] = np.arange(chunks), self.done - 1
         spans["start"], spans["stop"], spans["cpu"] = times.T
+        # A lane reads one clock after the other, and what runs between (a collection) is in one of them alone.
+        spans["cpu"] = np.minimum(spans["cpu"], spans["stop"] - spans["start"])
         return spans
 
 

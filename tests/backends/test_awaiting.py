@@ -217,3 +217,19 @@ def test_the_caller_is_no_lane_afterwards():
     run(each(doubled), range(3), on=Coroutines(2))
     assert run(each(os.getppid), [], on=Processes(1)).value == []
     assert run(each(lambda x: os.getpid()), [1], on=Processes(1)).value != [os.getpid()]
+
+
+@everywhere
+def test_no_lane_has_more_cpu_time_than_there_was_time(pool_of, backend):
+    """Making an event loop takes longer than a short lane, and several lanes share the CPU time of one thread."""
+    pool = pool_of(backend)
+    for items in (range(1), range(8), range(50)):
+        result = pool.run(each(doubled), items)
+        assert all(0 <= lane.cpu <= lane.wall for lane in result.timeline.lanes)
+    lanes = pool.run(each(computes), range(6)).timeline.lanes
+    assert all(0 < lane.cpu <= lane.wall for lane in lanes if lane.chunks)
+
+
+async def computes(x):
+    await asyncio.sleep(0.001)
+    return sum(k * k for k in range(20_000))

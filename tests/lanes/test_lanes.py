@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.dispatch import place
-from compute.lanes.control import ControlArray, line_of
+from compute.lanes.control import CPU, DONE, RECORDS, SPANS, START, STOPPED, ControlArray, Part, line_of
 from compute.lanes.loop import EXHAUSTED, SLICE_OVER, inside_a_lane, lane_of, run_lane
 from compute.memory.arena import Arena
 from kernels import Plan
@@ -120,3 +120,39 @@ def test_only_a_lane_is_inside_a_lane():
     assert not inside_a_lane()
     run_lane(a_job(fails.python, 3, 1), 0)
     assert not inside_a_lane()
+
+
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(
+    ("groups", "wall", "away"),
+    [
+        ([(1, 3, 2), (4, 6, 2)], 4, 1),  # one after the other
+        ([(1, 3, 2), (1, 3, 2)], 4, -2),  # of two workers at the same time
+        ([(2, 4, 2), (1, 3, 2)], 4, -1),
+        ([(5, 6, 1), (1, 2, 1)], 2, 3),  # that come back in another order
+    ],
+)
+def test_a_lane_of_groups_has_the_time_of_them_all(groups, wall, away):
+    """A worker that comes during a run on a cluster may be a lane that another one is, too: 192 % of one CPU."""
+    control = a_job(nothing, 1).control
+    lane = ControlArray(control)
+    for began, ended, cpu in groups:
+        part = Part.laid_out(np.array([0]), 1, (1, 1), records=False, detailed=False)
+        words = part.words[line_of(0) :]
+        words[START], words[STOPPED], words[CPU] = began * SECOND, ended * SECOND, cpu * SECOND
+        part.words[int(part.words[DONE])] = 1
+        lane.add(Part.of(part), [0])
+    (found,) = lane.totals()
+    assert (found.wall, found.away, found.cpu) == (wall, away, sum(cpu for _, _, cpu in groups))
+    assert found.cpu <= found.wall
+
+
+def test_a_chunk_has_no_more_cpu_time_than_there_was_time():
+    control = a_job(nothing, 1).control
+    control[line_of(0) + RECORDS] = control[line_of(1) + RECORDS] = 1
+    at = int(control[SPANS])
+    control[at : at + 3] = SECOND, 2 * SECOND, 1.92 * SECOND
+    (span,) = ControlArray(control).spans()
+    assert span["cpu"] == span["stop"] - span["start"] == 1
