@@ -21,7 +21,7 @@ import numpy as np
 from compute.backends import caller, children, tasks
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
-from compute.backends.worker import Tally, Worker, start_server
+from compute.backends.worker import PRELOAD, Tally, Worker, failed_import, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import N_TICKETS, ControlArray
@@ -32,16 +32,6 @@ from compute.traits import PROCESSES
 from kernels.definition import nearest, numba_is_here
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
-
-# What every worker needs. The fork server imports it once, and its children start with it.
-PRELOAD = [
-    "numba",
-    "kernels.compilation.compiler",
-    "kernels.vectors.atomics",
-    "compute.lanes.native_usage",
-    "compute.backends.processes",
-    "threadpoolctl",
-]
 
 BACKLOG = 1  # unanswered jobs with which a worker is given another: with more, a slow worker's queue would grow
 DYING = 1.0  # s from the end of a worker's pipe to its own end: the system takes microseconds
@@ -148,7 +138,7 @@ class ProcessPool(Pool):
             missing = list(codes)
             if not missing:
                 return
-        raise WorkerDied(
+        raise failed_import() or WorkerDied(
             f"worker processes died {ATTEMPTS} times before they were ready ({', '.join(set(codes.values()))});"
             " what they printed is above"
         )

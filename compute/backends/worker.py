@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
+from compute import python_executable
 from compute.backends import children, host_program, output, remote
 from compute.backends.caller import outcome_of
 from compute.lanes import spin, usage
@@ -26,6 +29,7 @@ from compute.memory.descriptors import LimitReached
 from compute.memory.ownership import in_children, own_forks
 from compute.memory.segments import ArrayRef
 from kernels.definition import numba_is_here
+from kernels.texts import visible
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -124,7 +128,7 @@ class Worker:
                 self.pipe.close()
                 if attempt == STARTS or context.get_start_method() != "forkserver":
                     if isinstance(error, EOFError):  # the server's end, and nothing in it says so
-                        raise LimitReached(
+                        raise failed_import() or LimitReached(
                             errno.EAGAIN,
                             f"the fork server of worker processes ended {STARTS} times as it started one; see what it"
                             " printed above, and `ulimit -a` for what it may have lacked",
@@ -239,6 +243,45 @@ def _uncover_main() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_uncover_main)
+
+
+# What every worker needs. The fork server imports it once, and its children start with it.
+PRELOAD = [
+    "numba",
+    "kernels.compilation.compiler",
+    "kernels.vectors.atomics",
+    "compute.lanes.native_usage",
+    "compute.backends.processes",
+    "threadpoolctl",
+]
+# Imports what a worker does, and says as JSON which module cannot be imported, and why.
+IMPORTING = """
+import importlib, json, sys
+sys.path[:] = json.loads(sys.argv[1])
+for module in sys.argv[2:]:
+    try:
+        importlib.import_module(module)
+    except BaseException as error:
+        print(json.dumps([module, f"{type(error).__name__}: {error}"]))
+        break
+"""
+IMPORTED = 120.0  # s for all of these imports
+
+
+def failed_import() -> ImportError | None:
+    """Why workers that end before they are ready cannot import what they need; None where another Python can."""
+    modules = PRELOAD if numba_is_here() else PRELOAD[-2:-1]
+    words = [python_executable.find(), "-c", IMPORTING, json.dumps(sys.path), *modules]
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORTED).stdout
+        if said:
+            module, why = json.loads(said.splitlines()[-1])
+            return ImportError(
+                f"worker processes cannot import {module} ({visible(why)}); see that no file of yours has the name of a"
+                " module that it needs, or run on threads",
+                name=module,
+            )
+    return None
 
 
 def _adopt_environment(environment: dict[str, str]) -> None:

@@ -52,10 +52,10 @@ class Refusal(Exception):
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Until the measuring begins, a ValueError or TypeError is about what the user asked for."""
+    """Until the measuring begins, such an error is about what the user asked for, or about what is here for it."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         raise Refusal(limits.reached(error) or str(error)) from error
 
 

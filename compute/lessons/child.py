@@ -10,8 +10,8 @@ from multiprocessing.managers import SyncManager
 from typing import Any
 
 from compute.backends import children, host_program, remote
-from compute.backends.processes import PRELOAD, Processes
-from compute.backends.worker import without_main
+from compute.backends.processes import Processes
+from compute.backends.worker import PRELOAD, without_main
 from compute.lanes import interrupts
 
 

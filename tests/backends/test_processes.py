@@ -164,3 +164,25 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do(monkeypatch):
         for _ in range(4):  # the other one does all there is, until the first owes too many answers
             assert pool.run(nothing, 9).value.tolist() == list(range(9))
         assert not psutil.pid_exists(hung)
+
+
+BREAKS = """
+import sys
+from compute import Processes
+
+try:
+    Processes(1).open()
+except ImportError as error:
+    print(error.name, "|", error)
+"""
+
+
+@pytest.mark.parametrize("broken", ["raise AttributeError('not\\x1b[31m today')", "def (", "import sys; sys.exit(3)"])
+def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken):
+    (tmp_path / "threadpoolctl.py").write_text(broken)
+    done = script(BREAKS, quiet=False)
+    assert done.stdout.startswith("threadpoolctl | worker processes cannot import threadpoolctl ("), done.stderr
+    assert done.stdout.count("\n") == 1
+    assert "ulimit" not in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()
+    assert {"raise": "AttributeError", "def (": "SyntaxError", "impor": "SystemExit"}[broken[:5]] in done.stdout
