@@ -67,6 +67,27 @@ def dtype_of(operands: tuple[Any, ...], own: tuple[np.dtype[Any], ...]) -> np.dt
     return next((dtype for dtype in own if dtype == common), FLOAT64)
 
 
+def refuse_truth_values(**operands: Any) -> None:
+    """ValueError where all operands are bool: numpy joins such products with `and` and `or`, and a kernel here counts.
+
+    Beside numbers they are 0 and 1, as in numpy.
+    """
+    if all(map(_is_of_truth_values, operands.values())):
+        raise ValueError(
+            f"{' and '.join(operands)} hold truth values, which numpy joins with and/or, and which would be counted"
+            f" here; pass numbers, such as {next(iter(operands))}.astype(float)"
+        )
+
+
+def _is_of_truth_values(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        try:
+            value = np.asarray(value)
+        except ValueError:  # `as_operand` says what is wrong with it
+            return False
+    return value.dtype.kind == "b" if isinstance(value, np.ndarray | np.generic) else isinstance(value, bool)
+
+
 def as_float64(value: Any, name: str) -> Array:
     """The operand as a float64 array, as `as_operand` makes it."""
     return as_operand(value, name, FLOAT64)

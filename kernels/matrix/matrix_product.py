@@ -24,6 +24,7 @@ from kernels.definition.operands import (
     dtype_of,
     for_blas,
     outer_axes,
+    refuse_truth_values,
     square,
     stacked,
     tile_at,
@@ -126,6 +127,7 @@ Tile = Callable[[int, int, int, int], tuple[int, int]]
 
 
 def _plan_matmul(A: Any, B: Any, out: Any, tile_float64: Tile, tile_float32: Tile) -> Plan:
+    refuse_truth_values(A=A, B=B)
     dtype = dtype_of((A, B), (FLOAT32,))
     a, b, target = as_operand(A, "A", dtype), as_operand(B, "B", dtype), as_out(out, dtype)
     if a.ndim == 0 or b.ndim == 0:

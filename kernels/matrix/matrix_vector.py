@@ -22,6 +22,7 @@ from kernels.definition.operands import (
     dtype_of,
     for_blas,
     outer_axes,
+    refuse_truth_values,
     square,
     stacked,
     vector,
@@ -38,6 +39,7 @@ def plan_matvec(A: Any, x: Any, out: Any = None) -> Plan:
     Error: each element within n·eps·(|A| · |x|). Work is cut by rows: one long row stays on one worker.
     Raises ValueError for shapes that do not match and operands that the dtype does not hold.
     """
+    refuse_truth_values(A=A, x=x)
     dtype = dtype_of((A, x), (FLOAT32,))
     a, b, target = as_operand(A, "A", dtype), as_operand(x, "x", dtype), as_out(out, dtype)
     if a.ndim < 2:

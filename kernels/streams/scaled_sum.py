@@ -22,6 +22,7 @@ from kernels.definition.operands import (
     broadcast,
     chunk_elements,
     dtype_of,
+    refuse_truth_values,
     square,
     stacked,
 )
@@ -39,6 +40,7 @@ def plan_triad(a: Any, b: Any, s: Any, out: Any = None) -> Plan:
     out: an array for the result, as in numpy; it may be a or b or overlap them.
     Raises ValueError for shapes that do not match and operands that the dtype does not hold.
     """
+    refuse_truth_values(a=a, b=b, s=s)
     dtype = dtype_of((a, b, s), (FLOAT32, COMPLEX128))
     if dtype.kind == "c" and dtype_of((a, b), (COMPLEX128,)) != COMPLEX128:
         dtype = FLOAT64  # which refuses the complex s

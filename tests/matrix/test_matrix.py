@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import matmul, matvec
+from kernels import matmul, matvec, triad
 from kernels.definition import operands
 from kernels.definition.arguments import guarded
 from kernels.matrix import matrix_product
@@ -198,7 +198,6 @@ def test_answers_are_the_same_on_a_cpu_with_less(features, lanes):
 @pytest.mark.parametrize(
     "dtype",
     [
-        bool,
         np.int8,
         np.uint8,
         np.int16,
@@ -216,6 +215,24 @@ def test_any_dtype_that_float64_holds(dtype):
     value = matmul(A, B)
     assert value.dtype == (np.float32 if dtype is np.float32 else np.float64)
     np.testing.assert_allclose(value, A.astype(float) @ B.astype(float), rtol=1e-6 if dtype is np.float32 else 1e-15)
+
+
+def test_truth_values_count_beside_numbers_and_are_refused_alone():
+    A, B = numbers((6, 7)) > 0, numbers((7, 3))
+    np.testing.assert_allclose(matmul(A, B), A @ B, rtol=1e-15)
+    np.testing.assert_allclose(matvec(A, B[:, 0]), A @ B[:, 0], rtol=1e-14)
+    np.testing.assert_array_equal(triad(A, A, 2.0), A + 2.0 * A)
+    np.testing.assert_array_equal(triad(A, A, 1), A + 1 * A)
+    calls = [
+        (lambda: matmul(A, A.T), "A and B"),
+        (lambda: matmul(A.tolist(), A.T.tolist()), "A and B"),
+        (lambda: matvec(A, A[0]), "A and x"),
+        (lambda: triad(A, A, True), "a and b and s"),
+        (lambda: triad(A, A, np.True_), "a and b and s"),
+    ]
+    for call, names in calls:
+        with pytest.raises(ValueError, match=f"{names} hold truth values, .*pass numbers"):
+            call()
 
 
 @every_variant
