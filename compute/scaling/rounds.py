@@ -105,6 +105,7 @@ def scale_all(
     ValueError, before a worker starts, for works that would give two points of one configuration.
     CutShort for a Ctrl-C after the first of these rounds.
     """
+    budget_given = budget
     asked, most = limits(budget, rounds)
     budget, chosen = asked, configurations(on, workers)
     for work in () if callable(works) else works:
@@ -155,7 +156,8 @@ def scale_all(
         trials = [trial for trial in trials if trial.rounds]
         with suppress(KeyboardInterrupt), interrupts.put_off():  # a second Ctrl-C changes nothing
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
-    ended = _about_budget(trials, asked, most if rounds else None, ready) if is_whole else []
+    given = budget_given if chooser is None else None  # a chooser's is what is left of another one
+    ended = _about_budget(trials, given, most if rounds else None, ready) if is_whole else []
     found = _as_scaling(trials, look_across(measured), costs, [*known, *warnings], ended)
     if cut:
         raise CutShort(found)
@@ -244,16 +246,18 @@ def _measure(trials: Sequence[Trial], most: int, pace: Pace, overtime: float) ->
 
 def _opened(chosen: Sequence[Backend], stack: ExitStack, tell: Stages) -> tuple[list[Pool], list[str]]:
     """The pools that this system can open, and a warning for each that it cannot: no numba, no /dev/shm …"""
-    pools, missing = [], []
+    pools = []
+    missing: dict[str, list[str]] = {}  # the backends by why they cannot be opened: it is often the same for all counts
     for backend in chosen:
         tell(0, 1, f"opening {backend!r}")
         try:
             pools.append(stack.enter_context(backend.open()))
         except (ValueError, ImportError, OSError) as error:
-            missing.append(f"{backend!r}: {error}")
+            missing.setdefault(str(error), []).append(repr(backend))
+    reasons = [f"{listed(names)}: {reason}" for reason, names in missing.items()]
     if len(pools) == 1 < len(chosen):
-        raise Unavailable(missing[0])
-    return pools, [f"left out {reason}" for reason in missing]
+        raise Unavailable(reasons[0])
+    return pools, [f"left out {reason}" for reason in reasons]
 
 
 def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:
@@ -262,8 +266,11 @@ def _only_size(args: tuple[Any, ...], kw: Mapping[str, Any]) -> int:
     return as_index(args[0], "size", least=1)
 
 
-def _about_budget(trials: Sequence[Trial], budget: float, asked: int | None, ready: float) -> list[str]:
-    """A warning where the budget ended the rounds before there were as many as asked for, or as an interval needs."""
+def _about_budget(trials: Sequence[Trial], budget: float | None, asked: int | None, ready: float) -> list[str]:
+    """A warning where the budget ended the rounds before there were as many as asked for, or as an interval needs.
+
+    budget: seconds; None where the caller has not given this number.
+    """
     wanted = asked or statistics.FEWEST_ROUNDS
     short: dict[int, list[str]] = {}
     for trial in trials:
@@ -272,7 +279,7 @@ def _about_budget(trials: Sequence[Trial], budget: float, asked: int | None, rea
     if not short:
         return []
     rounds = ", ".join(f"{n} round{'s' * (n > 1)} of {', '.join(labels)}" for n, labels in sorted(short.items()))
-    text = f"stopped at the budget of {budget:.3g} s after {rounds}"
+    text = f"stopped at the budget{'' if budget is None else f' of {budget:.3g} s'} after {rounds}"
     if min(short) < statistics.FEWEST_ROUNDS <= wanted:
         enough = ready + statistics.FEWEST_ROUNDS * sum(trial.round for trial in trials)
         text += f"; an interval needs {statistics.FEWEST_ROUNDS}, in about {statistics.two_digits(enough * 1.1)} s"

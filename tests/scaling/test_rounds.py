@@ -347,7 +347,7 @@ def test_a_part_of_the_budget_is_for_measuring_however_long_the_pools_took(monke
 
     scaling = scale_all(choose, on=[TWO], budget=1.1)  # of which opening takes 1 s, and a round 1.5
     assert left[0] == pytest.approx(0.33)
-    assert scaling.warnings[0].startswith("stopped at the budget of 1.1 s after 1 round of squares · nogil;")
+    assert scaling.warnings[0].startswith("stopped at the budget after 1 round of squares · nogil;")
 
 
 def test_the_budget_of_several_works_is_told_once():
@@ -540,3 +540,19 @@ def test_an_answer_that_stands_there_from_the_run_before_is_none(monkeypatch):
     work = Work(takes_out, (10,), {"out": out}, scratch=out)
     with pytest.raises(WrongAnswer, match="does not give what Serial"):
         scale_all([work], on=[TWO], rounds=1)
+
+
+@dataclass(frozen=True, repr=False)
+class Absent(Backend):
+    name = "absent"
+
+    def open(self):
+        raise ValueError("needs what is not here")
+
+
+def test_backends_that_lack_the_same_are_left_out_in_one_warning():
+    with contextlib.ExitStack() as stack:
+        chosen = [Serial(), Threads(1), Absent(2), Absent(4)]
+        pools, warnings = rounds._opened(chosen, stack, lambda *_: None)
+    assert len(pools) == 2
+    assert warnings == ["left out Absent(2) and Absent(4): needs what is not here"]

@@ -182,7 +182,9 @@ def test_at_most_five_reasons_are_told_the_fastest_ones_first():
     seen = screen(Scaling(tuple(made)))
     assert len(seen.reasons) == MOST
     assert seen.untold == 2
-    assert str(seen.reasons[0]) == "threads, quota: the CPU quota; mend it."
+    noise, quota = map(str, seen.reasons[:2])
+    assert noise == "joblib, noise: disturbed from outside; mend it."  # which makes the others doubtful
+    assert quota == "threads, quota: the CPU quota; mend it."
     assert [reason.letter for reason in seen.reasons] == list("abcde")
     assert sum(c.letter == OTHER for c in seen.cells) == 2
 

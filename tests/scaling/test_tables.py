@@ -363,3 +363,13 @@ def test_what_all_projections_assume_is_said_once_and_laws_are_in_the_tables_ord
         str(next(iter(breakdown.laws(points, found[:1]))))
         == "prange · nogil: Projected: 3. Assumed: much. Or not. More."
     )
+
+
+def test_no_law_is_told_of_points_that_were_disturbed():
+    points = [a_point("threads", n, contaminated=disturbed) for n, disturbed in ((1, 0), (2, 3))]
+    others = [a_point("prange", n, contaminated=2) for n in (1, 2)]
+    about = {"kernel": points[0].kernel, "variant": "nogil", "sentences": ["Amdahl: 1 %."]}
+    told = breakdown.laws([*points, *others], [{**about, "backend": "threads"}, {**about, "backend": "prange"}])
+    disturbed, law = map(str, told)
+    assert disturbed.startswith("threads · nogil: No law is told: half of the rounds or more were disturbed")
+    assert law == "prange · nogil: Amdahl: 1 %."

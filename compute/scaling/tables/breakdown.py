@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compute.scaling.dataset import Point
-from compute.scaling.formatting import percent, share
+from compute.scaling.formatting import listed, percent, share
 from compute.scaling.laws.prospects import tell_assumption, tell_law
 from compute.scaling.tables.notes import Remark
 from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
@@ -86,6 +86,11 @@ def _factor_cells(p: Point) -> dict[str, str]:
 def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterable[Remark]:
     """What the laws say of these points' configurations, in their order; what holds for all of them is said once."""
     mine = [law for law in fitted if _place(law, points) is not None]
+    disturbed = [law for law in mine if _is_disturbed(law, points)]
+    if disturbed:
+        where = listed([f"{law['backend']} · {law['variant']}" for law in disturbed])
+        yield Remark(where, "No law is told: half of the rounds or more were disturbed, and it would be one of that.")
+    mine = [law for law in mine if law not in disturbed]
     mine.sort(key=lambda law: _place(law, points) or 0)
     assumptions = {tell_assumption(law) for law in mine}
     assumed = assumptions.pop() if len(mine) > 1 and len(assumptions) == 1 else ""
@@ -99,6 +104,11 @@ def laws(points: Sequence[Point], fitted: Iterable[Mapping[str, Any]]) -> Iterab
             yield Remark(f"{law['backend']} · {law['variant']}", " ".join(own))
     if assumed:
         yield Remark("Assumed", assumed)
+
+
+def _is_disturbed(law: Mapping[str, Any], points: Sequence[Point]) -> bool:
+    """Whether others disturbed half of the rounds or more of a point that a law is fitted to."""
+    return any(p.is_of(law) and 2 * (p.contaminated or 0) >= len(p.samples) > 0 for p in points)
 
 
 def _place(law: Mapping[str, Any], points: Sequence[Point]) -> int | None:

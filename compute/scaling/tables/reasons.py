@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from compute.scaling.dataset import Point
 from compute.scaling.formatting import listed, ratio
+from compute.scaling.verdict.causes import NOISE
 from compute.scaling.verdict.judgement import Verdict
 from compute.scaling.verdict.point_verdict import verdict_of
 
@@ -64,14 +65,20 @@ def find_reasons(
 ) -> Reasons:
     """The reasons of these points, which are a row for each kernel and a column for each way. best: the fastest cells.
 
-    The reason that costs most of N-fold in all cells together comes first. The fastest cells count FASTEST times.
+    The reason that costs most of N-fold in all cells together comes first. The fastest cells count FASTEST times. What
+    disturbed the measurement comes before all others, which it makes doubtful.
     """
     groups: dict[str, list[_Cell]] = {}
     for line, row in enumerate(points):
         for way, p in enumerate(row):
             if p and (verdict := verdict_of(p)) and not verdict.is_fine:
                 groups.setdefault(verdict.name, []).append(_Cell((line, way), p, verdict))
-    ranked = sorted(groups.values(), key=lambda held: -sum(h.lost * (FASTEST if h.place in best else 1) for h in held))
+
+    def rank(held: Sequence[_Cell]) -> tuple[bool, float]:
+        lost = sum(h.lost * (FASTEST if h.place in best else 1) for h in held)
+        return held[0].verdict.cause != NOISE.code, -lost
+
+    ranked = sorted(groups.values(), key=rank)
     letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
     there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
     told = [
