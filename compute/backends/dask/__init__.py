@@ -151,8 +151,9 @@ class DaskPool(Pool):
             finally:
                 self._pass = None
                 self._count()
-                if is_over:  # so that nothing of the caller's is held
+                if is_over:  # so that nothing of the caller's is held, here or on the cluster
                     self._latest = None, None
+                    self._cluster.loop.call_soon_threadsafe(prepared.packing.forget_sent)
                 if pass_.gave_up:
                     self._make_arena()  # lanes that still run may write to memory of this one
 

@@ -47,13 +47,14 @@ class Packing:
             return parcel
         async with self._sending:
             if self._sent is None:
-                scattering = cluster.client.scatter(parcel, workers=[host.address], hash=False, asynchronous=True)
-                self._sent, self._has_it = await scattering, host.address
+                self._sent, self._has_it = await _scattered(cluster, parcel, host), host.address
             return self._sent
 
     def forget_sent(self, host: Host | None = None) -> None:
         """Send the parcel again before the next group; where a host is given, only if it was sent to that one."""
         if host is None or host.address == self._has_it:
+            if self._sent is not None:  # now, though a traceback holds it: it would keep the inputs on the cluster
+                self._sent.release()
             self._sent = self._has_it = None
 
     def _parcel(self, is_mapped: bool) -> Parcel | bytes:
@@ -109,6 +110,23 @@ class Packing:
             settings=None if variant.compiled else ambient.here(),
             numbers=arithmetic() if adds_floats else None,
         )
+
+
+async def _scattered(cluster: Cluster, parcel: Parcel, host: Host) -> Any:
+    """The future of a parcel that a worker has. Where the run is cut short meanwhile, it is released as it arrives."""
+    sending = asyncio.ensure_future(
+        cluster.client.scatter(parcel, workers=[host.address], hash=False, asynchronous=True)
+    )
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        sending.add_done_callback(_release)
+        raise
+
+
+def _release(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled() and sent.exception() is None:
+        sent.result().release()
 
 
 def _mapped(array: Array) -> Sent:
