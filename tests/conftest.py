@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import sampling
 from leaks import Leaks
 from patience import PATIENCE
 from warm_python import WarmPython
@@ -31,6 +32,10 @@ hypothesis.settings.register_profile("nfold", deadline=None)
 hypothesis.settings.load_profile("nfold")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(sampling)
 
 
 def pytest_collection_modifyitems(items):

@@ -159,10 +159,11 @@ def table(backends: list) -> list[tuple]:
     Prange compiles the whole lane loop anew for every layout of the inputs, seconds each; what a layout does to a body
     shows on the others.
     """
+    made = cases()
     return [
         (backend, case)
         for backend in backends
-        for case in cases()
+        for case in made
         if case.is_contiguous or not isinstance(backend, Prange)
     ]
 

@@ -75,6 +75,7 @@ def test_a_task_whose_worker_is_killed_is_done_again(processes, tmp_path):
         assert [task.result(PATIENCE) for task in tasks] == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_where_all_workers_die_together_one_task_is_to_blame(tmp_path):
     with Joblib(2).open() as pool, pool.executor() as executor:
         killer = executor.submit(os._exit, 3)

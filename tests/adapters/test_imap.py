@@ -14,6 +14,8 @@ import pytest
 
 from compute import Coroutines, Joblib, Processes, Serial, Threads
 
+pytestmark = pytest.mark.sampled
+
 BACKENDS = [Serial(), Threads(2), Coroutines(2), Processes(2), Joblib(2)]
 
 

@@ -280,6 +280,7 @@ def test_idle_workers_are_closed_when_their_time_is_over():
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_idle_workers_are_no_more_than_the_cpus():
     for n_jobs in (2, 3, 4):
         Parallel(n_jobs=n_jobs)(delayed(process)() for _ in range(4))

@@ -111,11 +111,15 @@ def _cases() -> Iterator[Any]:
             yield pytest.param(name, {}, marks=pytest.mark.skip("this release of joblib has no such test"), id=name)
             continue
         marks = [mark for mark in known[name].pytestmark if mark.name == "skipif"]
+        quick = False
         for chosen in itertools.product(*(_with_nfold(*mark) for mark in _parametrized(known[name]))):
             arguments = {key: value for part in chosen for key, value in part.items()}
             if "nfold" in [arguments.get(parameter) for parameter in PARAMETERS]:
                 told = "-".join(getattr(value, "__name__", str(value)) for value in arguments.values())
-                yield pytest.param(name, arguments, marks=[*marks, *_lack(arguments)], id=f"{name}[{told}]")
+                lack = _lack(arguments)
+                more = [pytest.mark.slow] if quick else []  # of each of theirs, `make test` runs one
+                quick = quick or not lack
+                yield pytest.param(name, arguments, marks=[*marks, *lack, *more], id=f"{name}[{told}]")
 
 
 def _lack(arguments: dict[str, Any]) -> list[Any]:

@@ -184,8 +184,8 @@ def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
     [
         ([*BENCHMARK, "-p", "xdist.plugin", "-n", "2"], "SKIPPED"),
         ([*BENCHMARK, "--benchmark-disable"], "PASSED"),
-        ([*BENCHMARK, "--benchmark-skip"], "SKIPPED"),
-        (["-p", "no:benchmark"], "PASSED"),
+        pytest.param([*BENCHMARK, "--benchmark-skip"], "SKIPPED", marks=pytest.mark.slow),
+        pytest.param(["-p", "no:benchmark"], "PASSED", marks=pytest.mark.slow),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else value,
 )

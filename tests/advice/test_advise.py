@@ -54,6 +54,7 @@ def test_smaller_arguments_are_known_where_these_are_like_the_kernel_s_example()
     assert asked.size_alike(kernels.count_primes, (0,), {}) is None
 
 
+@pytest.mark.slow
 def test_end_to_end():
     size = 3_000_000
     # With a budget that a slow machine compiles within; the most rounds of each size end it long before.
@@ -142,9 +143,9 @@ def advised(kernel, size, budget, on=("threads",)):
 @pytest.mark.parametrize(
     ("kernel", "size"),
     [
-        (example_kernels.pairs, 4000),
+        pytest.param(example_kernels.pairs, 4000, marks=pytest.mark.slow),
         (example_kernels.pairs, 3_000_000),  # hours
-        (example_kernels.at_once, 10_000_000),
+        pytest.param(example_kernels.at_once, 10_000_000, marks=pytest.mark.slow),
         (example_kernels.at_once, 10**13),
         (example_kernels.hardly_grows, 100_000_000),
         (example_kernels.squares, 300_000),

@@ -13,6 +13,8 @@ import pytest
 from compute import Coroutines, Joblib, Processes, Serial, Threads, run
 from kernels import each
 
+pytestmark = pytest.mark.sampled
+
 BACKENDS = [Serial(), Coroutines(3), Threads(3), Processes(2), Joblib(2), Joblib(2, kind="threading")]
 everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
 at_once = pytest.mark.parametrize("backend", BACKENDS[1:], ids=repr)

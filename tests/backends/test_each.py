@@ -20,6 +20,8 @@ from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, 
 from kernels import each
 from kernels.definition.each import CHUNKS, rng_of
 
+pytestmark = pytest.mark.sampled
+
 BACKENDS = [
     Serial(),
     Threads(2),

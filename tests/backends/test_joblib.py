@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from example_kernels import squares, who
 
 from compute import Joblib
@@ -12,6 +13,7 @@ LEAK = 3e8  # bytes by which a worker may grow before loky replaces it
 LOOKS_EVERY = 1.0  # s
 
 
+@pytest.mark.slow
 def test_a_worker_that_maps_large_arrays_is_not_replaced(no_leaks):
     with Joblib(1, arrays="memmap").open() as pool:  # a small /dev/shm would not hold them
         x = pool.arena.empty(int(0.55 * LEAK / 8))  # with as much output: more than loky's limit

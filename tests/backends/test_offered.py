@@ -96,6 +96,7 @@ def test_it_is_listed_run_and_measured(folder):
         assert "in-turn" in (folder / file).read_text()
 
 
+@pytest.mark.slow
 def test_it_is_advised_on(folder):
     text = (
         "from compute import advise\nfrom kernels import count_primes\n"
@@ -110,8 +111,13 @@ def test_it_is_advised_on(folder):
     ("entry", "name", "told"),
     [
         ("in_turn:InTurn", "in-trun", "whose `name` is 'in-trun'"),
-        ("nowhere:InTurn", "in-turn", "cannot be loaded (ModuleNotFoundError: No module named 'nowhere')"),
-        ("in_turn:InTurnPool", "in-turn", "it must be a class of compute.Backend"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("nowhere:InTurn", "in-turn", "cannot be loaded (ModuleNotFoundError: No module named 'nowhere')"),
+                ("in_turn:InTurnPool", "in-turn", "it must be a class of compute.Backend"),
+            )
+        ),
     ],
 )
 def test_one_that_is_none_is_named_when_it_is_asked_for(tmp_path, entry, name, told):

@@ -46,11 +46,12 @@ print("after")
 BACKENDS = ["Processes(2)", "Processes(1, start='spawn')", "Joblib(2)"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [BACKENDS[0], *(pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS[1:])])
 def test_what_bodies_print_into_a_file_is_there_each_once(warm_python, backend):
     check(warm_python, backend)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_forks_do_not_print_again_what_their_parent_had_in_its_buffers(script, tmp_path):
     # The warm Python has threads of numba's, and nobody forks a process with threads.

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from every_case import BACKENDS
 from example_kernels import squares, total
+from sampling import one_of_each
 
 
-@pytest.fixture(scope="module", params=BACKENDS, ids=repr)
+@pytest.fixture(scope="module", params=one_of_each(BACKENDS), ids=repr)
 def pool(request):
     with request.param.open() as pool:
         yield pool

@@ -15,6 +15,7 @@ import pytest
 from every_case import BACKENDS, FORK, INTERPRETERS
 from example_kernels import Awkward, Told, fails, fails_deep, meeting, nothing, spin, squares, who
 from patience import PATIENCE
+from sampling import one_of_each
 
 from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
@@ -22,7 +23,7 @@ from compute.lanes.control import INSIDE, SPANS_BOUND, line_of
 from kernels import kernel, mandelbrot
 
 
-@pytest.fixture(scope="module", params=BACKENDS, ids=repr)
+@pytest.fixture(scope="module", params=one_of_each(BACKENDS), ids=repr)
 def pool(request):
     with request.param.open() as pool:
         yield pool

@@ -5,6 +5,7 @@ from pathlib import Path
 import every_case
 import pytest
 from every_case import BACKENDS, FORK, INTERPRETERS, cases, table
+from sampling import sampled
 from test_table_prange import TABLE as PRANGE_TABLE
 
 import compute
@@ -13,7 +14,7 @@ from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial,
 TABLE = table([backend for backend in BACKENDS if not isinstance(backend, Prange)])
 
 
-@pytest.mark.parametrize(("backend", "case"), TABLE, ids=repr)
+@pytest.mark.parametrize(("backend", "case"), sampled(TABLE, lambda case: case.kernel.chosen), ids=repr)
 def test_every_kernel_on_every_backend(pool_of, backend, case):
     case.check(pool_of(backend))
 

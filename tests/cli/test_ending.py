@@ -244,7 +244,7 @@ def begun(*argv: str, **options) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("whole_group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_real_ctrl_c_keeps_what_a_real_job_has_measured(whole_group, no_leaks):
     Path("mine.py").write_text(MODULE)
     line = "scale mine:slow 16 --on threads,processes --workers 1,2 --budget 10m --json a.json --csv a.csv"

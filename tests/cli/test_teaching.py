@@ -167,6 +167,7 @@ def test_two_interpreters_stand_side_by_side(capsys):
     assert out.count(f"{here['python']['python']}, ") >= 2  # of one version, so told apart by their paths
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_elsewhere_is_a_lesson_that_was_not_measured_there(capsys):
     Path("mine.py").write_text("import sys\ndef work():\n    assert 'compute.cli' in sys.modules, 'not\\x1b there'\n")
     assert main(["lessons", *SHORT, "--python", sys.executable, "--task", "mine:work", "--html", "a.html"]) == 0

@@ -114,6 +114,7 @@ def test_whatever_a_result_depends_on_is_compiled_anew_when_it_changes(user):
     assert len(entries(cache)) == made  # and the first entry is still the right one
 
 
+@pytest.mark.slow
 def test_eight_cold_processes_on_one_empty_cache(user):
     folder, cache, run_user = user
     assert run_user(folder, cache, EIGHT).splitlines() == ["1.0"] * 8
@@ -348,10 +349,10 @@ def test_code_of_other_processes_is_not_linked_to_functions_of_this_one(script, 
     A process that was started and one that was forked get their first numbers in two ways.
     """
     cache = str(tmp_path / "symbols")
-    for order in ([1], [2], [2, 4, 1, 3]):
+    for order in ([1], [2, 4, 1, 3]):
         done = script(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR=cache)
         assert done.stdout.strip() == str([10 * value for value in order])
-    for order in ([3, 1], [4, 2], [1, 2, 3, 4], [4, 3, 2, 1]):
+    for order in ([3, 1], [4, 3, 2, 1]):
         said = warm_python.run(SYMBOLS, *map(str, order), NFOLD_CACHE_DIR=cache)
         assert said.strip() == str([10 * value for value in order])
 

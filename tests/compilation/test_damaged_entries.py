@@ -149,7 +149,7 @@ def test_a_refused_write_leaves_no_file(script, tmp_path):
 
 
 @pytest.mark.skipif(refused() is not None, reason=str(refused()))
-@pytest.mark.parametrize("size", ["4k", "20k"])
+@pytest.mark.parametrize("size", ["4k", pytest.param("20k", marks=pytest.mark.slow)])
 def test_a_full_disk_leaves_no_file(tmp_path, size):
     command = in_private([f"mount -t tmpfs -o size={size} tmpfs /mnt"], sys.executable, "-c", REFUSED.format(""))
     done = subprocess.run(

@@ -72,6 +72,7 @@ def test_a_global_that_was_set(pools):
         everywhere(pools, m.body, x * rate)
 
 
+@pytest.mark.slow
 def test_a_global_that_was_set_on_numbas_threads(prange):
     m = module("set_global_prange", "RATE = 2.0" + BODY.format("x[i] * RATE"))
     for rate in (2.0, 3.0):
@@ -127,6 +128,7 @@ def test_a_helper_that_was_written_anew(pools):
     everywhere(pools, m.body, x + 5)
 
 
+@pytest.mark.slow
 def test_a_helper_of_numbas_whose_global_was_set_and_whose_options_changed(pools):
     text = "RATE = 2.0\n@njit\ndef h(v):\n    return v * RATE" + BODY.format("h(x[i])")
     m = module("set_compiled_helper", text)
@@ -159,7 +161,14 @@ def test_a_closure_that_was_changed(pools):
         everywhere(pools, body, x * rate)
 
 
-@pytest.mark.parametrize("size", [8, 30_000, 200_000], ids=["small", "frozen", "where it lies"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(8, id="small", marks=pytest.mark.slow),
+        pytest.param(30_000, id="frozen", marks=pytest.mark.slow),
+        pytest.param(200_000, id="where it lies"),
+    ],
+)
 def test_a_global_array_that_was_changed_in_place(pools, size):
     m = module("changed_array", BODY.format("x[i] * TABLE[-1]"))
     m.TABLE = np.ones(size)

@@ -221,8 +221,11 @@ UNKEYED = {
 }
 
 
-@pytest.mark.parametrize("what", UNKEYED)
-def test_what_cannot_be_told_by_value_is_not_kept(warm_python, what):
+EXTENDS = "an overload of a function", "a jitable", "an intrinsic"
+
+
+@pytest.mark.parametrize("whats", [[what for what in UNKEYED if what not in EXTENDS], *([what] for what in EXTENDS)])
+def test_what_cannot_be_told_by_value_is_not_kept(warm_python, whats):
     """In a process of its own: an overload is there for good, and nothing is kept beside it."""
     warm_python.run(f"""
 import math, textwrap
@@ -233,10 +236,10 @@ from kernels.compilation.reach import reach_of
 {inspect.getsource(made)}
 plain = made("def f(x): return x + 1")
 assert not reach_of(plain, True).unkeyed
-function = made({UNKEYED[what]!r})
-assert reach_of(function, True).unkeyed
-extends = {what!r} in ("an overload of a function", "a jitable", "an intrinsic")
-assert bool(reach_of(made("def f(x): return x + 2"), True).unkeyed) is extends  # for everything, from then on
+for what, text in {[(what, UNKEYED[what]) for what in whats]!r}:
+    assert reach_of(made(text), True).unkeyed, what
+    extends = what in {EXTENDS!r}
+    assert bool(reach_of(made("def f(x): return x + 2"), True).unkeyed) is extends, what  # for everything, from then on
 """)
 
 

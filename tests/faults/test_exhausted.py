@@ -67,25 +67,32 @@ def on(backend):
     return f"run count_primes 1e4 --workers 2 --variant {variant} --on {backend}"
 
 
+slow = pytest.mark.slow
 THREADS = "raise `ulimit -u`"
 REACHED = [
     pytest.param(with_tasks(1), on("threads"), THREADS, id="no thread at all", marks=NO_TASKS),
     pytest.param(with_tasks(1), "doctor", THREADS, id="none for doctor", marks=NO_TASKS),
-    pytest.param([*with_tasks(1), "env", "OPENBLAS_NUM_THREADS=1"], on("threads"), THREADS, id="none", marks=NO_TASKS),
+    pytest.param(
+        [*with_tasks(1), "env", "OPENBLAS_NUM_THREADS=1"], on("threads"), THREADS, id="none", marks=[NO_TASKS, slow]
+    ),
     pytest.param(with_tasks(4), on("processes"), THREADS, id="none for processes", marks=NO_TASKS),
-    pytest.param(with_tasks(4), on("joblib"), THREADS, id="none for joblib", marks=NO_TASKS),
-    pytest.param(with_tasks(9), on("joblib"), THREADS, id="few for joblib", marks=[NO_TASKS, pytest.mark.slow]),
+    pytest.param(with_tasks(4), on("joblib"), THREADS, id="none for joblib", marks=[NO_TASKS, slow]),
+    pytest.param(with_tasks(9), on("joblib"), THREADS, id="few for joblib", marks=[NO_TASKS, slow]),
     pytest.param(with_tasks(5), f"scale {on('processes')[4:]} --budget 1s", THREADS, id="scale", marks=NO_TASKS),
-    pytest.param(with_tasks(2), on("prange"), THREADS, id="none for prange", marks=[NO_TASKS, pytest.mark.slow]),
+    pytest.param(with_tasks(2), on("prange"), THREADS, id="none for prange", marks=[NO_TASKS, slow]),
     pytest.param(limited("-n 20"), on("processes"), "raise `ulimit -n`", id="files of processes"),
-    pytest.param(limited("-n 20"), on("joblib"), "raise `ulimit -n`", id="files of joblib"),
-    pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=pytest.mark.slow),
+    pytest.param(limited("-n 20"), on("joblib"), "raise `ulimit -n`", id="files of joblib", marks=slow),
+    pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=slow),
     pytest.param(limited("-v 100000"), "list", "`ulimit -v` allows 102 MB", id="no space for numpy"),
     pytest.param(limited("-v 300000"), on("processes"), "and `ulimit -v` allows 307 MB", id="no space for workers"),
-    pytest.param(limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's"),
+    pytest.param(
+        limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's", marks=slow
+    ),
     pytest.param(limited("-v 300000"), "run count_primes 1e4", "raise `ulimit -v`", id="no space for numba"),
     pytest.param(GONE, on("processes"), "the current folder was removed; change to one", id="no folder for processes"),
-    pytest.param(GONE, on("joblib"), "the current folder was removed; change to one", id="no folder for joblib"),
+    pytest.param(
+        GONE, on("joblib"), "the current folder was removed; change to one", id="no folder for joblib", marks=slow
+    ),
     pytest.param(GONE, "run nowhere:task 4", "the current folder was removed; change to one", id="no folder to import"),
 ]
 

@@ -110,23 +110,24 @@ def is_alive(pid):
         return False
 
 
+slow = pytest.mark.slow
 ONCE, TWICE = -1.0, 0.003  # s after which the second comes
 
 
 @pytest.mark.parametrize(
     ("backend", "times", "again"),
     [
-        ("Threads(2)", 10, ONCE),
+        pytest.param("Threads(2)", 10, ONCE, marks=slow),
         ("Threads(2)", 5, TWICE),
-        ("Processes(2)", 10, ONCE),
+        pytest.param("Processes(2)", 10, ONCE, marks=slow),
         ("Processes(2)", 4, TWICE),
-        ("Processes(2, start='spawn')", 1, TWICE),
-        ("Serial()", 2, ONCE),
-        pytest.param("Prange(2)", 3, ONCE, marks=pytest.mark.slow),
-        ("Prange(2)", 3, TWICE),
-        ("Coroutines(2)", 3, TWICE),
+        pytest.param("Processes(2, start='spawn')", 1, TWICE, marks=slow),
+        pytest.param("Serial()", 2, ONCE, marks=slow),
+        pytest.param("Prange(2)", 3, ONCE, marks=slow),
+        pytest.param("Prange(2)", 3, TWICE, marks=slow),
+        pytest.param("Coroutines(2)", 3, TWICE, marks=slow),
         ("Joblib(2)", 1, TWICE),
-        ("Joblib(2, kind='threading')", 4, TWICE),
+        pytest.param("Joblib(2, kind='threading')", 4, TWICE, marks=slow),
         *((repr(backend), 4, TWICE) for backend in INTERPRETERS),
     ],
 )
@@ -138,13 +139,11 @@ def test_interrupts_at_random_moments(warm_python, no_leaks, backend, times, aga
     ("backend", "interrupts"),
     [
         ("Threads(2)", 1),
-        ("Threads(2)", 2),
-        ("Prange(2)", 1),
-        ("Processes(2)", 1),
         ("Processes(2)", 2),
         ("Joblib(2)", 1),
-        *(pytest.param(backend, 2, marks=pytest.mark.slow) for backend in ("Prange(2)", "Joblib(2)")),
-        *(pytest.param("Processes(2, start='fork')", times, marks=pytest.mark.slow) for times in (1, 2)),
+        *(pytest.param(backend, 1, marks=slow) for backend in ("Prange(2)", "Processes(2)")),
+        *(pytest.param(backend, 2, marks=slow) for backend in ("Threads(2)", "Prange(2)", "Joblib(2)")),
+        *(pytest.param("Processes(2, start='fork')", times, marks=slow) for times in (1, 2)),
     ],
 )
 def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, backend, interrupts):
@@ -164,7 +163,9 @@ def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, b
     assert wait_until_gone(in_session(script.pid)) == []
 
 
-@pytest.mark.parametrize("backend", ["Processes(2)", "Processes(2, start='spawn')", "Joblib(2)"])
+@pytest.mark.parametrize(
+    "backend", ["Processes(2)", pytest.param("Processes(2, start='spawn')", marks=slow), "Joblib(2)"]
+)
 def test_an_interrupt_while_a_pool_opens(warm_python, no_leaks, backend):
     script = warm_python.start(OPENING, backend)
     script.await_line("opening")
@@ -222,13 +223,11 @@ assert signal.getsignal(signal.SIGINT) is hears
 @pytest.mark.parametrize(
     "backend",
     [
-        "Serial()",
+        *(pytest.param(backend, marks=slow) for backend in ("Serial()", "Prange(2)", "Coroutines(2)")),
+        pytest.param("Joblib(2, kind='threading')", marks=slow),
         "Threads(2)",
-        "Prange(2)",
-        "Coroutines(2)",
         "Processes(2)",
         "Joblib(2)",
-        "Joblib(2, kind='threading')",
         *map(repr, INTERPRETERS),
     ],
 )
@@ -353,6 +352,9 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Coroutines(1)", "Processes(2)", "Joblib(2)"])
+@pytest.mark.parametrize(
+    "backend",
+    ["Threads(2)", "Processes(2)", *(pytest.param(b, marks=slow) for b in ("Serial()", "Coroutines(1)", "Joblib(2)"))],
+)
 def test_one_ctrl_c_is_enough_under_asyncio_run(warm_python, no_leaks, backend):
     assert warm_python.run(UNDER_ASYNCIO, backend) == "done\n"

@@ -48,11 +48,12 @@ with eval(sys.argv[1]).open() as pool:
 """
 
 
-@pytest.mark.parametrize("backend", ["Processes(2)", "Joblib(2)"])
+@pytest.mark.parametrize("backend", ["Processes(2)", pytest.param("Joblib(2)", marks=pytest.mark.slow)])
 def test_more_results_are_kept_than_the_soft_limit_allows(warm_python, no_leaks, backend):
     assert warm_python.run(KEPT, backend, "4096") == "True\n"
 
 
+@pytest.mark.slow
 def test_at_the_hard_limit_the_remedy_is_named(warm_python, no_leaks):
     told, whether_all = warm_python.run(KEPT, "Processes(2)", "256").splitlines()
     assert "Too many open files" in told

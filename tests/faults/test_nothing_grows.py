@@ -150,8 +150,12 @@ if Interpreters(2).lacks() is None:
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counted by what Linux tells of a process")
 
 
+# Of one that shares memory, and of one whose workers are processes; the others take half a minute.
+QUICK = "Threads(2)", "Processes(2)"
+
+
 @linux
-@pytest.mark.parametrize("backend", CASES)
+@pytest.mark.parametrize("backend", [pytest.param(b, marks=() if b in QUICK else pytest.mark.slow) for b in CASES])
 def test_nothing_grows(warm_python, no_leaks, backend):
     assert warm_python.run(GROWS, backend, json.dumps(CASES[backend])) == "done\n"
 

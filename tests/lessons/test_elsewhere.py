@@ -141,6 +141,7 @@ def test_nothing_is_left_of_the_folder_with_our_code(other, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_both_stand_side_by_side(other, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["lessons", "9", "--python", other, "--budget", "0.5s", "--json", "it.json", "--html", "it.html"]) == 0
@@ -264,6 +265,7 @@ def test_the_command_line_refuses_before_it_measures(capsys):
 # ---------------------------------------------------------------- what fails there, and what is cut off
 
 
+@pytest.mark.slow
 def test_a_lesson_that_fails_there_was_not_measured(other):
     there = Interpreter.of(other)
     missing = Lesson(99, "none", "", "", (), race.measure, race.judge)
@@ -290,6 +292,7 @@ def test_a_long_lesson_has_the_time_that_it_asks_for(other, monkeypatch):
     assert asked[0] > 900
 
 
+@pytest.mark.slow
 def test_a_task_of_the_current_folder_is_found_there(other, tmp_path, monkeypatch):
     (tmp_path / "tasks_of_mine.py").write_text("def work():\n    return sum(range(10_000))\n")
     monkeypatch.chdir(tmp_path)
@@ -309,7 +312,7 @@ def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_command_that_is_ended_leaves_no_lesson_and_no_folder(other, tmp_path, number):
     command = [sys.executable, "-m", "compute", "lessons", "9", "--budget", "1s", "--python", other]
     env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}

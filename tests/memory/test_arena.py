@@ -315,7 +315,9 @@ raise SystemExit("so there")
 NAMED = "import compute.memory.segments\ncompute.memory.segments.NAMELESS = False  # as where there is no /proc"
 
 
-@pytest.mark.parametrize("system", ["", NAMED], ids=["nameless", "named"])
+@pytest.mark.parametrize(
+    "system", [pytest.param("", id="nameless"), pytest.param(NAMED, id="named", marks=pytest.mark.slow)]
+)
 def test_nothing_is_said_at_exit(warm_python, no_leaks, system):
     assert warm_python.run(system + QUIET_EXIT) == ""
 

@@ -46,8 +46,8 @@ def measured(name):
     ("name", "cause", "told"),
     [
         ("serial_part", "serial fraction", "a serial fraction of"),
-        pytest.param("turns", "lock", "threads take turns", marks=with_a_gil),
-        ("even", "none", "nothing wrong"),
+        pytest.param("turns", "lock", "threads take turns", marks=[with_a_gil, slow]),
+        pytest.param("even", "none", "nothing wrong", marks=slow),
         # Twelve runs of half a second each; `make proof-programs` plants all of them as well.
         pytest.param("deaf", "workers ignored", "at work with 1 worker and with 2, in the same time", marks=slow),
         pytest.param("crowd", "oversubscription", "at work with 1 worker already", marks=slow),

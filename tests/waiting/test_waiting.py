@@ -18,6 +18,8 @@ from compute import Coroutines, Joblib, Processes, Serial, Threads, run
 from kernels import fetch, read
 from kernels.waiting import requests, server
 
+pytestmark = pytest.mark.sampled
+
 BACKENDS = [Serial(), Threads(3), Coroutines(3), Processes(2), Joblib(2)]
 everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
 both = pytest.mark.parametrize("variant", ["python", "awaits"])
