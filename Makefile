@@ -14,7 +14,7 @@ test: $(DEV)
 
 # With what is marked slow. Before an issue or a release is done.
 test-all: $(DEV)
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --hypothesis-profile=thorough
 
 # What says most in a minute: pure functions, reports, documents.
 test-fast: $(DEV)

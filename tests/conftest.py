@@ -28,8 +28,9 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # An example that takes long on a busy machine is no failure: what ends a hang is the suite's own limit.
-hypothesis.settings.register_profile("nfold", deadline=None)
-hypothesis.settings.load_profile("nfold")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)  # make test-all
+hypothesis.settings.load_profile("quick")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -142,7 +142,6 @@ def test_curves_cross_in_between_by_cost_not_by_size():
     assert decision.crossing([100, 700], [4, 2], [3, 3], SQUARE) == Crossing(500, "measured")
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.floats(1e-5, 1e-1), st.floats(1.2, 60), st.integers(200, 10**7))
 def test_a_crossing_is_found_within_the_digits_that_it_is_told_in(overhead, speedup, at):
     # serial = a·n and ours = overhead + serial / speedup cross at n = `at`; sizes a factor of 4 apart.

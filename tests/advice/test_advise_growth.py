@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.advice import growth
@@ -15,7 +15,6 @@ def compiled(name: str) -> bool:
     return name != "python"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.floats(0, 4), st.floats(1e-3, 1))
 def test_a_power_is_told_by_times_at_several_sizes(p, first):
     times = {float(n): first * (n / 100) ** p for n in (100, 200, 400, 800)}

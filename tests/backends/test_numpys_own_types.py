@@ -128,7 +128,9 @@ LAYOUTS = "columns first", "not contiguous", "backwards"
 FAMILIES = "matmul", "matvec", "transpose"
 
 
-@pytest.fixture(scope="module", params=["called", Threads(2), Processes(2)], ids=repr)
+@pytest.fixture(
+    scope="module", params=["called", pytest.param(Threads(2), marks=pytest.mark.slow), Processes(2)], ids=repr
+)
 def pool(request):
     if request.param == "called":
         yield None

@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 from compiler import needs_compiler
 from example_kernels import histogram, ordered, squares, total
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import REGISTRY, Plan, find, kernel, mandelbrot, matmul, matvec, triad
 from kernels.definition import as_index, nearest
 
-few = settings(max_examples=60, deadline=None)
 
-
-@few
 @given(indices=st.integers(0, 10**6), grain=st.none() | st.integers(1, 10**4))
 def test_the_chunks_cover_every_index_once_and_in_order(indices, grain):
     plan = Plan(indices, grain=grain)
@@ -34,14 +31,12 @@ def test_the_chunks_cover_every_index_once_and_in_order(indices, grain):
     assert (plan.chunks - 1) * plan.step < max(indices, 1)
 
 
-@few
 @given(indices=st.integers(0, 10**12))
 def test_a_plan_without_a_grain_has_at_most_256_chunks(indices):
     assert Plan(indices).chunks <= 256
     assert Plan(indices).chunks == min(indices, Plan(indices).chunks)
 
 
-@few
 @given(
     values=st.lists(st.integers(-(10**6), 10**6), max_size=300), grain=st.integers(1, 40), seed=st.integers(0, 10**6)
 )

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
@@ -77,7 +77,6 @@ def test_variants_are_equal_to_the_bit(max_iter):
     width=st.floats(1e-16, 1e3),
     max_iter=st.integers(1, 80),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_view(shape, center, width, max_iter):
     expected = by_the_definition(shape, center, width, max_iter)
     assert np.array_equal(mandelbrot(shape, center, width, max_iter), expected)

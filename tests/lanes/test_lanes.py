@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from example_kernels import fails, nothing, ordered, spin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.dispatch import place
@@ -80,7 +80,6 @@ def test_an_error_stops_the_other_lanes_and_names_its_chunk(variant):
     assert ControlArray(job.control).done.sum() == 7
 
 
-@settings(max_examples=40, deadline=None)
 @given(chunks=st.integers(1, 60), lanes=st.integers(1, 5), data=st.data())
 def test_a_second_pass_runs_exactly_the_chunks_that_it_is_offered(chunks, lanes, data):
     job = a_job(nothing.python, chunks, workers=lanes)
@@ -97,7 +96,6 @@ def test_a_second_pass_runs_exactly_the_chunks_that_it_is_offered(chunks, lanes,
     assert (job.out == -1).sum() == chunks - len(chosen)
 
 
-@settings(max_examples=40, deadline=None)
 @given(lanes=st.integers(1, 9), chunks=st.integers(1, 5000))
 def test_words_of_different_lanes_do_not_overlap(lanes, chunks):
     words = np.full(ControlArray.length(lanes, chunks), -1, np.int64)

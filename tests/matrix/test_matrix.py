@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import matmul, matvec, triad
@@ -18,7 +18,6 @@ from kernels.matrix import matrix_product
 EPS = np.finfo(float).eps
 VARIANTS = ["python", "nogil", "blas"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-few = settings(max_examples=40, deadline=None)
 
 sides = st.integers(0, 9)
 MATMUL_SHAPES = [
@@ -82,7 +81,6 @@ def test_matvec_takes_numpys_shapes(variant, a, x):
     matvec.check(value, A, v)
 
 
-@few
 @given(n=sides, k=sides, m=sides, stack=st.sampled_from([(), (1,), (3,), (2, 3)]), variant=st.sampled_from(VARIANTS))
 def test_products_of_small_integers_are_exact(n, k, m, stack, variant):
     rng = np.random.default_rng(n * 100 + k * 10 + m)

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import matvec
 from kernels.definition.operands import MOST_CHUNKS, stacked
 
 
-@settings(deadline=None, max_examples=60)
 @given(rows=st.integers(1, 11), columns=st.integers(0, 70), gap=st.integers(0, 3), seed=st.integers(0, 9))
 def test_a_row_gives_the_same_bits_alone_and_among_others(rows, columns, gap, seed):
     """Rows are summed in groups: where a chunk begins, and who copied the matrix, must not show."""
@@ -31,7 +30,6 @@ def test_what_fills_no_vector_is_added_once(variant):
         np.testing.assert_array_equal(matvec.held_to(variant)(A, x), (A * x).sum(axis=1))
 
 
-@settings(deadline=None, max_examples=60)
 @given(rows=st.integers(1, 10**6), columns=st.integers(0, 10**6))
 def test_chunks_hold_whole_groups_of_rows_unless_rows_are_long(rows, columns):
     plan = matvec.plan(np.broadcast_to(1.0, (rows, columns)), np.empty(columns))
@@ -39,7 +37,6 @@ def test_chunks_hold_whole_groups_of_rows_unless_rows_are_long(rows, columns):
     assert plan.chunks <= 2 * MOST_CHUNKS or plan.grain == 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(shape=st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple), step=st.sampled_from([-1, 1, 2]))
 def test_a_lone_operand_is_seen_as_a_stack_of_one(shape, step):
     array = np.arange(np.prod(shape) * 2.0).reshape(*shape, 2)[..., ::step]

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from example_kernels import doubled, mark, squares, total
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
@@ -25,7 +25,6 @@ POINT = np.dtype([("x", np.float32), ("tag", "S3"), ("at", np.int64, (2,))])
 # What an arena hands out.
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     shape=np_st.array_shapes(min_dims=0, min_side=0, max_side=6),
     dtype=st.sampled_from([np.float64, np.int8, np.complex128, np.bool_, "S5", "U2", "M8[ns]", ">f4", POINT]),

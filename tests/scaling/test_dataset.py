@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 from example_points import a_point, a_scaling
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling import dataset, results, schema
@@ -51,7 +51,6 @@ def with_ledger(p, lost):
     return p if lost is None else replace(p, ledger={"useful": (1 - lost) * whole, "unexplained": lost * whole})
 
 
-@settings(max_examples=40)
 @given(
     st.lists(A_POINT, min_size=1, max_size=4, unique_by=lambda p: (p.kernel, p.size, p.variant, p.backend, p.workers)),
     st.none() | st.floats(-1, 1),
@@ -158,7 +157,6 @@ def test_a_file_that_is_cut_off_is_told_so(tmp_path, share):
         Scaling.from_json(path)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, len(WHOLE.rstrip()) - 1))
 def test_a_file_cut_off_anywhere_is_an_error_in_one_line(tmp_path_factory, end):
     path = tmp_path_factory.mktemp("cut") / "a.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling import statistics
@@ -59,7 +59,6 @@ def test_six_carry_997_per_thousand_and_no_more():
     assert statistics.median_interval([1.0] * 6, 0.997) is None
 
 
-@settings(max_examples=50)
 @given(TIMES, TIMES)
 def test_the_ratio_is_in_its_interval_and_turns_over(above, below):
     ratio, (low, high) = statistics.ratio_over_pairs(above, below)

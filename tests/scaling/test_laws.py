@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exact_laws import COUNTS, MANY, ROUNDS, amdahl_times, exactly, gustafson_times, only, threads, usl_times
 from example_points import a_point
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling import laws
@@ -16,7 +16,6 @@ from compute.scaling.laws.models import FALLING, FLAT, NOT_IDENTIFIABLE, RISING
 # Exact data
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(1e-6, 1e3), st.sets(st.integers(1, 512), min_size=2, max_size=8))
 def test_exact_amdahl_comes_back(sigma, seconds, counts):
     n = np.array(sorted(counts), np.float64)
@@ -24,7 +23,6 @@ def test_exact_amdahl_comes_back(sigma, seconds, counts):
     assert [x[0] for x in found] == pytest.approx([sigma, seconds], rel=1e-6, abs=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(1e-6, 1e3), st.sets(st.integers(1, 512), min_size=2, max_size=8))
 def test_exact_gustafson_comes_back(sigma, seconds, counts):
     n = np.array(sorted(counts), np.float64)
@@ -32,7 +30,6 @@ def test_exact_gustafson_comes_back(sigma, seconds, counts):
     assert [x[0] for x in found] == pytest.approx([sigma, seconds], rel=1e-6, abs=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1.5), st.floats(0, 0.1), st.floats(1e-3, 1e6), st.sets(st.integers(1, 64), min_size=5, max_size=8))
 def test_exact_usl_comes_back(alpha, beta, gamma, counts):
     n = np.array(sorted(counts), np.float64)
@@ -58,7 +55,6 @@ def test_the_rise_is_what_the_trend_costs_at_the_most_workers():
     assert rise == pytest.approx(0.028 * 15 / (1 + (0.03 + 0.002 * 16) * 15))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=4, max_size=4), min_size=6, max_size=6))
 def test_non_negative_least_squares_is_optimal(rows):
     data = np.array(rows) + np.eye(6, 4)[:, [1, 2, 3, 0]] * 0.5

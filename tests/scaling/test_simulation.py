@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling.laws import simulation
@@ -93,7 +93,6 @@ def test_thousands_of_lanes():
     assert runs[0].speedup == pytest.approx(4, rel=0.01)
 
 
-@settings(max_examples=80, deadline=None)
 @given(CHUNKS, st.integers(1, 50), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.5, 8))
 def test_never_below_its_bounds_and_never_lazy(chunks, workers, ticket, contended, share, roof):
     run = replay(chunks, workers, ticket=ticket, contended=contended, memory_share=share, roof=roof)
@@ -105,7 +104,6 @@ def test_never_below_its_bounds_and_never_lazy(chunks, workers, ticket, contende
     assert run.speedup <= min(simulation.bounds(chunks, workers, **way).values()) / near
 
 
-@settings(max_examples=60, deadline=None)
 @given(CHUNKS, st.integers(1, 50))
 def test_with_free_tickets_it_is_graham_s_list_schedule(chunks, workers):
     free_at = [0.0] * workers

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling import statistics
@@ -54,7 +54,6 @@ def test_ranks_hold_at_least_the_level_and_the_next_ones_inwards_do_not(n):
     assert 0 <= inwards < 1
 
 
-@settings(max_examples=50)
 @given(TIMES)
 def test_interval_holds_the_median(samples):
     interval = statistics.median_interval(samples)
@@ -64,7 +63,6 @@ def test_interval_holds_the_median(samples):
 PAIRS = st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=6, max_size=30)
 
 
-@settings(max_examples=50)
 @given(PAIRS)
 def test_paired_ratio_is_the_median_of_the_rounds_own(pairs):
     above, below = zip(*pairs, strict=True)
@@ -74,7 +72,6 @@ def test_paired_ratio_is_the_median_of_the_rounds_own(pairs):
     assert min(ratios) <= low <= ratio <= high <= max(ratios)
 
 
-@settings(max_examples=50)
 @given(PAIRS)
 def test_ratio_of_medians_is_between_the_extremes_and_turns_over(pairs):
     above, below = zip(*pairs, strict=True)

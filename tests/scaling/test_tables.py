@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from example_points import FINE, TROUBLED, a_point, a_scaling, explained
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling import formatting
@@ -25,7 +25,6 @@ def test_seconds_are_told_in_the_unit_that_reads_best(seconds, told):
     assert formatting.seconds(seconds) == told
 
 
-@settings(max_examples=100)
 @given(st.floats(1e-9, 999))
 def test_a_time_as_told_is_within_half_a_percent(seconds):
     number, unit = formatting.seconds(seconds).split()

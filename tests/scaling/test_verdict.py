@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 from evidences import PYTHON, cause, of, told
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.scaling.ledger import ENTRIES
@@ -136,7 +136,6 @@ ANY = {
 }
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.fixed_dictionaries(
         {f.name: ANY.get(f.name, NUMBERS) for f in fields(Evidence) if f.name not in ("kernel", "variant")}
@@ -153,7 +152,6 @@ def test_any_evidence_gives_a_sentence_and_no_core_second_is_lost_twice(known):
     assert all(share > 0 for share in verdict.losses.values())
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.fixed_dictionaries({entry: st.floats(0, 0.1) for entry in ENTRIES if entry not in ("useful", "waiting")}),
     st.integers(2, 16),

@@ -30,7 +30,6 @@ from kernels.sieve.windows import LARGEST, count_primes, primes, sieving_primes
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-few = settings(max_examples=60, deadline=None)
 slow = pytest.mark.skipif(not os.environ.get("NFOLD_SLOW_TESTS"), reason="slow; set NFOLD_SLOW_TESTS=1 to run it")
 
 # Ends of windows in which 32-bit, float64 or signed 64-bit arithmetic would go wrong.
@@ -88,7 +87,6 @@ def test_windows_where_arithmetic_could_overflow(edge):
     assert count_primes(n, start=start) == len(right)
 
 
-@few
 @given(st.integers(0, LARGEST // 30), st.integers(167, 2**32 - 1), st.booleans())
 @example(LARGEST // 30, 167, True)
 def test_floats_divide_wheel_turns_exactly(turn, p, at_a_multiple):
@@ -105,7 +103,6 @@ def test_the_definition_agrees_in_such_windows(edge):
 
 
 @every_variant
-@few
 @given(st.integers(0, 20_000), st.integers(0, 600))
 @example(0, 0)
 @example(0, 1)
@@ -122,7 +119,6 @@ def test_small_windows(variant, start, width):
     assert count_primes.held_to(variant)(start + width, start=start) == len(right)
 
 
-@few
 @given(st.integers(0, 10**10), st.integers(0, 40_000))
 def test_both_variants_and_both_kernels_agree(start, width):
     listed = primes.nogil(start + width, start=start)
@@ -269,7 +265,6 @@ def test_lucy_counts():
 
 
 @given(st.integers(0, 5_000))
-@few
 def test_lucy_counts_small_numbers(n):
     assert count_up_to(n) == len(naive(2, n))
 
@@ -287,7 +282,6 @@ def test_bounds_hold_at_powers_of_ten(k):
     assert right <= most_primes(0, 10**k) <= right * 1.3 + 10
 
 
-@few
 @given(st.integers(0, 10**7), st.integers(0, 10**6))
 def test_bounds_hold_in_windows(low, width):
     assert count_primes(low + width, start=low) <= most_primes(low, low + width)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
@@ -12,7 +12,6 @@ from kernels.vectors.caches import LARGE_BYTES
 
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-few = settings(max_examples=40, deadline=None)
 
 shapes = np_st.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9)
 SIDES = [1, 7, 8, 9, 63, 64, 65, 255, 256, 257, 300]
@@ -22,7 +21,6 @@ def numbers(shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape)
 
 
-@few
 @given(shape=shapes, variant=st.sampled_from(VARIANTS))
 def test_transpose_reverses_the_axes(shape, variant):
     A = numbers(shape)
@@ -85,7 +83,6 @@ def test_transpose_onto_itself(variant):
     np.testing.assert_array_equal(same, expected)
 
 
-@few
 @given(
     shapes=np_st.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=7, min_side=0),
     s=st.floats(-1e3, 1e3) | st.integers(-9, 9),
