@@ -39,9 +39,29 @@ def pytest_configure(config):
     config.pluginmanager.register(sampling)
 
 
+# The files that take longest, which are begun first: whoever begins one last is waited for by all others.
+LONGEST = (
+    "faults/test_interrupts.py",
+    "scaling/test_programs.py",
+    "adapters/test_joblib_own_cases.py",
+    "cluster/test_dask_table.py",
+    "compilation/test_compilation.py",
+    "documents/test_readme.py",
+    "backends/test_each.py",
+    "backends/test_table.py",
+    "cli/test_cli.py",
+    "lessons/test_elsewhere.py",
+    "adapters/test_scaling_marker.py",
+    "faults/test_deaths.py",
+    "faults/test_nothing_grows.py",
+    "documents/test_example_notebook.py",
+    "memory/test_arena.py",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """In each file, the cases of one backend follow each other: `pool_of` opens each pool once."""
-    places = {}
+    """The longest files first. In each, the cases of one backend follow each other: `pool_of` opens each pool once."""
+    places = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
 
     def place(item):
         backend = item.callspec.params.get("backend") if hasattr(item, "callspec") else None

@@ -52,6 +52,7 @@ def slow_triples(lo, hi, out, a):
     out[lo:hi] = 3 * a[lo:hi]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "elsewhere",
     [pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],
@@ -127,12 +128,14 @@ def test_an_error_is_not_waited_for_by_the_other_lanes(pool):
     assert time.monotonic() - began < 250  # all of it would take 500 s
 
 
+@pytest.mark.slow
 def test_workers_that_come_during_a_run_take_part():
     with RealCluster(1) as cluster, Dask(cluster.address).open() as pool:
         threading.Timer(0.1, cluster.add).start()
         assert len(set(pool.run(naps, 600, 0.05).value.tolist())) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_holds_the_inputs_may_die():
     a = np.random.default_rng(1).random(500_000)
     with RealCluster(2, elsewhere=True) as cluster, Dask(cluster.address).open() as pool:
@@ -168,6 +171,7 @@ def test_no_scheduler_or_no_worker_is_told(monkeypatch):
         Dask(cluster.address, workers=3).open()
 
 
+@pytest.mark.slow
 def test_versions_that_differ_are_refused_and_both_are_named(tmp_path):
     about = tmp_path / "numpy-1.2.3.dist-info"
     about.mkdir()
@@ -179,6 +183,7 @@ def test_versions_that_differ_are_refused_and_both_are_named(tmp_path):
             Dask(cluster.address).open()
 
 
+@pytest.mark.slow
 def test_code_is_compiled_for_the_workers_own_cpu():
     """A worker that compiles for a plain x86-64 runs what is exact there, and is refused what it would round anew."""
     with RealCluster(0, elsewhere=True) as cluster:

@@ -225,6 +225,7 @@ def test_joblibs_own_way_to_a_cluster_runs_kernels():
     assert counts == [count_primes(n, start=start) for n, start in parts]
 
 
+@pytest.mark.slow
 def test_a_worker_of_several_threads_has_a_lane_for_each():
     from example_kernels import who
 

@@ -13,7 +13,10 @@ from kernels import Plan, kernel
 pytest.importorskip("distributed", reason="the extra nfold[dask] is not installed")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["network", "shared memory"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],
+)
 def pool(request):
     """A pool on two workers, which say that they are on another machine, or not."""
     with RealCluster(2, elsewhere=request.param) as cluster, Dask(cluster.address).open() as pool:

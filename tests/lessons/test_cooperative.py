@@ -93,5 +93,6 @@ def test_a_short_real_run(no_leaks: None) -> None:
     assert cooperative.judge(told).word in (HOLDS, UNTOLD)
 
 
+@pytest.mark.slow
 def test_on_one_cpu_it_is_held_as_well() -> None:
     assert held_on_one_cpu(cooperative.LESSON).found.startswith("a coroutine that computes for ")

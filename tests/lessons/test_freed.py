@@ -102,6 +102,7 @@ def test_a_short_real_run() -> None:
         assert judgement.word == UNTOLD
 
 
+@pytest.mark.slow
 def test_on_one_cpu_it_cannot_be_told() -> None:
     judgement = held_on_one_cpu(freed.LESSON)
     if hasattr(os, "sched_setaffinity"):

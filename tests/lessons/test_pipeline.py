@@ -141,5 +141,6 @@ def test_a_short_real_run(no_leaks: None) -> None:
     assert pipeline.judge(told).found
 
 
+@pytest.mark.slow
 def test_on_one_cpu_it_is_held_as_well() -> None:
     assert "where they compute, threads" in held_on_one_cpu(pipeline.LESSON).why

@@ -126,6 +126,7 @@ def test_real_hand_overs_in_their_order() -> None:
     assert held.judgement.word != FAILS
 
 
+@pytest.mark.slow
 def test_one_cpu_is_enough_for_a_judgement() -> None:
     assert held_on_one_cpu(space.LESSON).word != FAILS
 

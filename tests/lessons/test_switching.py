@@ -142,6 +142,7 @@ def test_limits_leave_room_for_other_programs(tmp_path: Any) -> None:
     assert 40 in list(footprint._threads_left(tmp_path))
 
 
+@pytest.mark.slow
 def test_on_one_cpu_it_is_held_as_well() -> None:
     judgement = held_on_one_cpu(switching.LESSON)
     assert judgement.word in (HOLDS, UNTOLD)

@@ -25,7 +25,9 @@ def mappings():
         return sum(" /dev/shm/#" in line for line in maps)  # what never had a name has a number
 
 
-@pytest.mark.parametrize("backend", [Processes(2), Joblib(2), Joblib(2, arrays="memmap")], ids=repr)
+@pytest.mark.parametrize(
+    "backend", [Processes(2), pytest.param(Joblib(2), marks=pytest.mark.slow), Joblib(2, arrays="memmap")], ids=repr
+)
 def test_a_result_that_is_held_is_not_written_to_again(no_leaks, backend):
     with backend.open() as pool:
         held = [pool.map(filled, [k, -k]) for k in range(5)]

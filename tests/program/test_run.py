@@ -56,12 +56,12 @@ def test_it_has_nothing_to_read_and_no_terminal(run_once):
         run_once("sh", "-c", "read x < /dev/tty")
 
 
-def test_a_gigabyte_of_output_is_thrown_away_or_counted_and_takes_no_memory(run_once):
+def test_much_output_is_thrown_away_or_counted_and_takes_no_memory(run_once):
     before = psutil.Process().memory_info().rss
-    assert run_once("head", "-c", "1000000000", "/dev/zero").printed is None
-    size, digest = run_once("head", "-c", "300000000", "/dev/zero", keep_output=True).printed
-    assert size == 300_000_000
-    assert run_once("head", "-c", "300000001", "/dev/zero", keep_output=True).printed[1] != digest
+    assert run_once("head", "-c", "300000000", "/dev/zero").printed is None
+    size, digest = run_once("head", "-c", "150000000", "/dev/zero", keep_output=True).printed
+    assert size == 150_000_000
+    assert run_once("head", "-c", "150000001", "/dev/zero", keep_output=True).printed[1] != digest
     with pytest.raises(ProgramFailed, match="exit code 4: the end"):
         run_once("sh", "-c", "head -c 300000000 /dev/zero >&2; echo >&2; echo the end >&2; exit 4")
     assert psutil.Process().memory_info().rss < before + 100_000_000
