@@ -66,7 +66,7 @@ RIGHT = "True\nended\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals are POSIX's")
-@pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)"])
+@pytest.mark.parametrize("backend", [pytest.param("Serial()", marks=pytest.mark.slow), "Threads(2)", "Processes(2)"])
 def test_a_bar_is_drawn_on_a_terminal_and_removed(backend):
     out, drawn, code = on_a_terminal(backend, "{}")
     assert (out, code) == (RIGHT, 0)
@@ -82,7 +82,7 @@ def test_a_terminal_that_cannot_take_back_what_it_drew_gets_nothing():
     assert on_a_terminal("Serial()", "{}", TERM="dumb") == (RIGHT, "", 0)
 
 
-@pytest.mark.parametrize("backend", ["Serial()", "Processes(2)"])
+@pytest.mark.parametrize("backend", [pytest.param("Serial()", marks=pytest.mark.slow), "Processes(2)"])
 def test_nothing_is_printed_into_a_pipe_nor_with_closed_streams(script, backend):
     assert script(SCRIPT, backend, "{}").stdout == RIGHT  # and nothing on stderr
     assert script("import sys\nsys.stderr.close()\n" + SCRIPT, backend, "{}").stdout == RIGHT

@@ -292,26 +292,20 @@ if "+fma" in sys.argv[2]:  # doubling is exact, so 2·x·y + cy may be one instr
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 processors")
-def test_other_machines_and_widths_give_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+    ("cpu", "features", "lanes"), [OTHERS[0], *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS[1:])]
+)
+def test_other_machines_and_widths_give_the_same_bits(tmp_path, cpu, features, lanes):
     views = [*VIEWS, ((29, 71), -1.7548 + 0j, 0.03, 1000), ((29, 71), -2 + 0j, 1e-15, 300), ((1, 5000), 0.3j, 1.0, 200)]
     expected = [hashlib.sha256(mandelbrot(*view)).hexdigest() for view in views]
-    runs = []
-    for cpu, features, lanes in OTHERS:
-        settings = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
-        if "+fma" in features:
-            settings["NFOLD_CACHE_DIR"] = str(tmp_path)  # to be compiled now, and looked at
-        command = [sys.executable, "-c", OTHER_MACHINE, str(lanes), features]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        process.stdin.write("".join(f"{view!r}\n" for view in views))
-        process.stdin.close()
-        runs.append((cpu, process))
-    for cpu, process in runs:
-        with process:
-            assert process.stdout.read().split() == expected, cpu
-        assert process.returncode == 0, cpu
+    settings = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
+    if "+fma" in features:
+        settings["NFOLD_CACHE_DIR"] = str(tmp_path)  # to be compiled now, and looked at
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_MACHINE, str(lanes), features],
+        env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)},
+        input="".join(f"{view!r}\n" for view in views),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.stdout.split(), done.returncode) == (expected, 0)

@@ -182,7 +182,7 @@ print(LANES)
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86's instruction sets")
-@pytest.mark.parametrize(("features", "lanes"), [("", "2"), ("+avx", "4")])
+@pytest.mark.parametrize(("features", "lanes"), [("", "2"), pytest.param("+avx", "4", marks=pytest.mark.slow)])
 def test_answers_are_the_same_on_a_cpu_with_less(features, lanes):
     done = subprocess.run(
         [sys.executable, "-c", ON_ANOTHER_CPU],
