@@ -74,7 +74,7 @@ def told(error: str, *words: str) -> None:
 
 
 @full
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [FORMS[0], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_a_full_disk_costs_one_file_and_one_line(form):
     others = [f"--{other}={other}.out" for other in FORMS if other != form]
     done = nfold("report", "a.json", f"--{form}", "/dev/full", *others)

@@ -46,17 +46,16 @@ def closing(streams: str, *argv: str) -> subprocess.CompletedProcess[str]:
     ("line", "code"),
     [
         ("list", 1),
-        ("show triad", 1),
         ("report a.json --details", 1),
-        ("--help", 1),
-        ("--version", 1),
-        ("lessons --list", 1),
         ("doctor", 1),
-        ("compare a.json b.json", 1),
         ("check a.json b.json --same-machine", 3),
         ("run triad 8 --variant python --on serial", 1),
         ("command --workers 1 --budget 1ms -- true {workers}", 1),
         ("report none.json", 2),
+        *(
+            pytest.param(line, 1, marks=pytest.mark.slow)
+            for line in ("show triad", "--help", "--version", "lessons --list", "compare a.json b.json")
+        ),
     ],
 )
 def test_a_command_whose_output_is_closed_says_so_in_one_line(line, code):
@@ -78,7 +77,9 @@ def test_errors_do_not_go_to_the_output_where_theirs_is_closed(line, code):
     assert "nfold:" not in done.stdout
 
 
-@pytest.mark.parametrize("streams", ["0", "01", "02", "12", "012"])
+@pytest.mark.parametrize(
+    "streams", ["12", "012", *(pytest.param(closed, marks=pytest.mark.slow) for closed in ("0", "01", "02"))]
+)
 def test_files_are_written_and_nothing_else_goes_to_them(streams):
     done = closing(streams, "report", "a.json", "--csv", "c.csv", "--json", "d.json")
     lost = "1" in streams

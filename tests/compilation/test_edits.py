@@ -22,6 +22,7 @@ def test_programs_that_compute_something_else_have_another_key(seed):
     assert len(values) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_code_from_the_cache_computes_what_was_written(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("NFOLD_CACHE_DIR", str(tmp_path))

@@ -108,7 +108,9 @@ def test_it_is_one_line_with_the_place(body, x, says):
         made(x)
 
 
-@pytest.mark.parametrize("backend", [Threads(2), Prange(2), Processes(2)], ids=repr)
+@pytest.mark.parametrize(
+    "backend", [Threads(2), pytest.param(Prange(2), marks=pytest.mark.slow), Processes(2)], ids=repr
+)
 def test_it_is_the_same_on_every_backend(backend):
     with pytest.raises(NotCompiled, match="misspelt is not compiled: the name y is not defined"):
         run(kernel(misspelt), np.ones(5), on=backend)

@@ -114,7 +114,10 @@ print(cloudpickle.__file__, value.tolist(), provenance.is_installed(tool))
 """
 
 
-@pytest.mark.parametrize(("name", "installed"), [("site-packages", True), ("dist-packages", True), ("mine", False)])
+@pytest.mark.parametrize(
+    ("name", "installed"),
+    [("site-packages", True), pytest.param("dist-packages", True, marks=pytest.mark.slow), ("mine", False)],
+)
 def test_packages_that_lie_elsewhere(tmp_path, name, installed):
     """As `pip install --user` or `--target` and Debian put them; Python bodies could not be sent to processes there."""
     folder = tmp_path / name

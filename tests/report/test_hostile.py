@@ -22,6 +22,11 @@ from compute.scaling.results import Scaling
 
 HERE = ["text", "markdown", "csv", "json"]
 every = pytest.mark.parametrize("text", CORPUS.values(), ids=CORPUS)
+# To draw one takes a third of a second: one of six is drawn, and all by test-all.
+some = pytest.mark.parametrize(
+    "text",
+    [pytest.param(CORPUS[name], id=name, marks=pytest.mark.slow if k % 6 else ()) for k, name in enumerate(CORPUS)],
+)
 
 
 def unseen(content: str) -> set[str]:
@@ -143,7 +148,7 @@ def test_a_page_runs_and_links_nothing(text):
     assert f"{texts.visible(text)}b · {texts.visible(text)}v" in ways
 
 
-@every
+@some
 def test_a_picture_is_drawn_with_the_text_as_it_is(text, monkeypatch):
     drawn = []
     from matplotlib.text import Text
