@@ -108,7 +108,9 @@ def interrupted(number, count):
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_an_interrupt_shows_and_keeps_what_was_measured(number):
     code, out, err = interrupted(number, 7)  # two checks, two rounds and one run
     assert (code, err) == (130, "nfold: interrupted\n")
