@@ -54,7 +54,6 @@ LONGEST = (
     "adapters/test_scaling_marker.py",
     "faults/test_deaths.py",
     "faults/test_nothing_grows.py",
-    "documents/test_example_notebook.py",
     "memory/test_arena.py",
 )
 

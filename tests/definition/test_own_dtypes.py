@@ -123,8 +123,8 @@ CASES = [
     pytest.param(matmul, (numbers("f4", 150, 90), numbers("f4", 90, 150, seed=1)), marks=pytest.mark.slow),
     (matvec, (numbers("f4", 1000, 211), numbers("f4", 211, seed=1))),
     (transpose, (numbers("i8", 300, 211),)),
-    (transpose, (numbers("c16", 300, 211),)),
-    (triad, (numbers("f4", 90_000), numbers("f4", 90_000, seed=1), 0.1)),
+    pytest.param(transpose, (numbers("c16", 300, 211),), marks=pytest.mark.slow),
+    pytest.param(triad, (numbers("f4", 90_000), numbers("f4", 90_000, seed=1), 0.1), marks=pytest.mark.slow),
     (triad, (numbers("c16", 90_000), numbers("c16", 90_000, seed=1), 0.1 - 2j)),
 ]
 

@@ -15,6 +15,7 @@ from compute.lessons.lesson import FAILS, HOLDS, UNTOLD
 
 pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -e '.[test]'")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install -e '.[test]'")
+pytestmark = pytest.mark.slow  # the lessons' own tests hold each of them
 PATH = Path(__file__).parents[2] / "examples" / "lessons.ipynb"
 NOTEBOOK = json.loads(PATH.read_text())
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]

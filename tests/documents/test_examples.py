@@ -48,6 +48,7 @@ def test_heat_is_the_same_as_on_one_core(tmp_path):
     assert same == "the same on one core: True"
 
 
+@pytest.mark.slow
 def test_the_gil_is_shown_on_every_backend(tmp_path):
     head, *rows = printed("gil", folder=tmp_path).splitlines()
     assert head.split()[:3] == ["variant", "backend", "time"]
@@ -75,7 +76,7 @@ def test_the_shared_table_is_measured_changed_and_measured_again(tmp_path):
     assert after == "scores: mean 0.00, standard deviation 1.00"
 
 
-@pytest.mark.parametrize("least", ["0", "1000"])
+@pytest.mark.parametrize("least", [pytest.param("0", marks=pytest.mark.slow), "1000"])
 def test_the_gate_opens_and_shuts(tmp_path, least):
     done = run("gate", "--least", least, "--budget", "0.5", "--json", "it.json", folder=tmp_path)
     assert done.stderr == ""

@@ -62,7 +62,9 @@ def test_powers_of_ten(variant, k):
     assert len(primes.held_to(variant)(10**k)) == right
 
 
-@pytest.mark.parametrize("k", [8, 9, 10, pytest.param(11, marks=slow), pytest.param(12, marks=slow)])
+@pytest.mark.parametrize(
+    "k", [8, 9, pytest.param(10, marks=pytest.mark.slow), pytest.param(11, marks=slow), pytest.param(12, marks=slow)]
+)
 def test_larger_powers_of_ten(k):
     assert count_primes(10**k) == PRIMES_UP_TO_POWER_OF_TEN[k]
 

@@ -22,7 +22,7 @@ def packing(lanes):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
-@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("lanes", [1, 4, 8, *(pytest.param(lanes, marks=pytest.mark.slow) for lanes in (2, 16, 32))])
 def test_wanted_lanes_stand_one_behind_the_other(lanes, dtype):
     a = np.random.default_rng(lanes).permutation(96).astype(dtype)
     for threshold in (-1, 10, 48, 90, 96):

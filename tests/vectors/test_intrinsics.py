@@ -27,7 +27,7 @@ from kernels.vectors.operations import (
 )
 from kernels.vectors.target import compress_instruction, has_fma, vector_registers, vector_width
 
-WIDTHS = [1, 2, 3, 4, 8, 16, 32, 64]
+WIDTHS = [1, 3, 4, 64, *(pytest.param(lanes, marks=pytest.mark.slow) for lanes in (2, 8, 16, 32))]
 
 # Each is one line of a body, and the same line in numpy.
 A = np.array(
