@@ -16,7 +16,7 @@ test: $(DEV)
 test-all: $(DEV)
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --hypothesis-profile=thorough
 
-# What says most in a minute: pure functions, reports, documents.
+# What says most in under a minute: pure functions, reports, documents.
 test-fast: $(DEV)
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow' --ignore tests/scaling/test_programs.py \
 		tests/scaling tests/report tests/advice/test_advise_words.py tests/documents/test_documents.py
