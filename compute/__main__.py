@@ -6,6 +6,9 @@ import threading
 
 # Bytes of address space that importing numpy takes: in all, and for each thread of its BLAS.
 SPACE, SPACE_PER_THREAD = 70_000_000, 36_000_000
+# ... and for each heap: a free-threaded Python gives one to every thread, and a thread that finds no room for it hangs.
+SPACE_PER_HEAP = 100_000_000
+PYTHON = 50_000_000  # of which the interpreter alone, as it starts
 
 
 def main() -> int:
@@ -33,11 +36,15 @@ def _lacking() -> str:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     threads = min(int(asked), cpus) if asked.isdecimal() and int(asked) else cpus
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if space != resource.RLIM_INFINITY and space < SPACE + SPACE_PER_THREAD * threads:
-        needed = (SPACE + SPACE_PER_THREAD * threads) // 10**6
+    is_free_threaded = "t" in getattr(sys, "abiflags", "")
+    needed = SPACE + (SPACE_PER_THREAD + SPACE_PER_HEAP * is_free_threaded) * threads
+    if is_free_threaded:  # it has mapped 1 GB at once where that is allowed, and what it needs else comes on top
+        needed += max(0, _mapped() - PYTHON)
+    if space != resource.RLIM_INFINITY and space < needed:
+        who = "numpy in a free-threaded Python needs" if is_free_threaded else "numpy needs"
         return (
-            f"`ulimit -v` allows {space // 10**6} MB of address space, and numpy needs about {needed} MB with {threads}"
-            " threads; raise it, or set OPENBLAS_NUM_THREADS=1"
+            f"{who} about {needed // 10**6} MB of address space with {threads} threads, and `ulimit -v` allows"
+            f" {space // 10**6} MB; raise `ulimit -v`, or set OPENBLAS_NUM_THREADS=1"
         )
     if not _threads_can_start(threads - 1):
         return (
@@ -45,6 +52,15 @@ def _lacking() -> str:
             " container's limit of processes, or set OPENBLAS_NUM_THREADS=1"
         )
     return ""
+
+
+def _mapped() -> int:
+    """Bytes of address space that this process has taken; 0 where nobody tells."""
+    try:
+        with open("/proc/self/statm") as pages:
+            return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _threads_can_start(count: int) -> bool:

@@ -23,6 +23,8 @@ from compute.lanes import interrupts
 from compute.lanes.control import ControlArray, Words
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Job, Outcome, be_a_lane, inside_a_lane
+from compute.memory import address_space
+from compute.memory.descriptors import LimitReached
 from compute.memory.ownership import Owner
 
 Tell = Callable[[int, int], object]
@@ -84,8 +86,8 @@ class Teller:
         try:
             # A thread whose start is interrupted is alive all the same. RuntimeError: no more threads can be started,
             # as at the interpreter's end.
-            with interrupts.put_off(), suppress(RuntimeError):
-                thread.start()
+            with interrupts.put_off(), suppress(RuntimeError, LimitReached):
+                address_space.start(thread)
             return lanes(job)
         finally:
             self._is_over = True  # an assignment, not a call: a Ctrl-C inside a call would leave the thread running

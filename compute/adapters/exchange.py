@@ -28,6 +28,7 @@ from compute.backends.sender import Sender
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts
 from compute.lanes.loop import be_a_lane
+from compute.memory import address_space
 from compute.memory.arena import Arena
 from compute.memory.descriptors import with_more_files
 from compute.memory.ownership import in_children
@@ -68,7 +69,9 @@ class BetweenRuns:
         self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         # One helper thread for all runs: Python 3.12.0 and 3.12.1 start no thread once the program's end has begun.
         with interrupts.put_off():
-            threading.Thread(target=_run_jobs, args=(self._jobs,), name="nfold-exchange", daemon=True).start()
+            address_space.start(
+                threading.Thread(target=_run_jobs, args=(self._jobs,), name="nfold-exchange", daemon=True)
+            )
         self.arena = Arena(kind)
         self.sender = Sender(self.arena)
         # Tasks that were running when all workers died. One of them caused it, so they are retried one at a time.

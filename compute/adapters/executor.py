@@ -23,6 +23,7 @@ from compute.backends.backend import Backend, Pool
 from compute.dispatch import WorkerDied
 from compute.lanes import interrupts
 from compute.lanes.loop import inside_a_lane
+from compute.memory import address_space
 from compute.memory.ownership import Owner
 from kernels.definition.each import each_of
 
@@ -132,7 +133,7 @@ class Service:
         pool.executors.append(self)
         _services.add(self)
         with interrupts.put_off():  # a thread whose start is interrupted is alive all the same
-            self._thread.start()
+            address_space.start(self._thread)
 
     def put(self, task: Task) -> None:
         self._owner.check()

@@ -26,6 +26,7 @@ from compute.backends.tasks import A_WORKER, blas_threads, check_address_space, 
 from compute.lanes import interrupts
 from compute.lanes.control import N_TICKETS, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
+from compute.memory.address_space import check_room
 from compute.memory.arena import Arena
 from compute.memory.descriptors import LimitReached
 from compute.memory.segments import ArenaKind
@@ -37,6 +38,7 @@ ARRAYS: dict[str, ArenaKind] = {"shared": "shared", "memmap": "mapped"}
 FEEDER = 60.0  # s for the thread of loky's queue to end: it has nothing left to do, but may have to wait for a CPU
 # s that a worker's first task lasts, and its first with a kernel, so that loky gives a task to the other workers, too.
 ARRIVAL = 0.01
+LOKYS_THREADS = 2  # of this process, which it starts itself
 LOKYS_OWN = 4  # tasks beside the workers: its two threads here, its resource tracker, and what starts a process
 
 
@@ -97,6 +99,7 @@ class LokyPool(Pool):
         # If an interrupt cut it off, loky would leave semaphores in /dev/shm, and its threads would print warnings.
         remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
         check_address_space("run on threads")
+        check_room(LOKYS_THREADS, "run on threads")
         check_tasks(LOKYS_OWN + (A_WORKER + blas_threads()) * self.workers, remedy)
         with interrupts.put_off(), host_program.able_to_start_processes():
             with warnings.catch_warnings():  # joblib says at its import what is said below, with a remedy

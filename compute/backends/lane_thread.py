@@ -16,6 +16,7 @@ from compute.backends.backend import LOOK, RESTING
 from compute.lanes import spin, usage
 from compute.lanes.control import Words
 from compute.lanes.loop import Job, Outcome
+from compute.memory import address_space
 from compute.memory.descriptors import LimitReached
 
 Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
@@ -46,7 +47,7 @@ class LaneThread:
             target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
         )
         try:
-            self.thread.start()
+            address_space.start(self.thread)
         except RuntimeError:
             raise LimitReached(
                 errno.EAGAIN,

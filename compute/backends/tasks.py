@@ -11,6 +11,8 @@ import os
 import threading
 
 from compute.lanes import interrupts
+from compute.memory import address_space
+from compute.memory.address_space import IS_FREE_THREADED
 from compute.memory.descriptors import LimitReached
 from kernels.definition import numba_is_here
 from kernels.vectors.memory import in_bytes
@@ -18,6 +20,7 @@ from kernels.vectors.memory import in_bytes
 MOST_TRIED = 256  # threads that are started to see whether they can be: 10 ms
 A_WORKER = 3  # tasks: the process, the thread that watches its parent, and one of its body's own
 SPACE = 400_000_000  # bytes of address space for numba, with what it compiles; 340 MB were measured for numba alone
+SPACE_OF_PYTHON = 400_000_000  # for a free-threaded Python with numpy: threads' heaps are most of it
 
 
 def blas_threads() -> int:
@@ -34,7 +37,7 @@ def check_tasks(count: int, remedy: str) -> None:
     ended, started = threading.Event(), list[threading.Thread]()
     with interrupts.put_off():
         try:
-            for _ in range(min(count, MOST_TRIED)):
+            for _ in range(min(count, MOST_TRIED, _most_that_fit())):
                 thread = threading.Thread(target=ended.wait, name="nfold-trial")
                 thread.start()
                 started.append(thread)
@@ -50,16 +53,24 @@ def check_tasks(count: int, remedy: str) -> None:
                 thread.join()
 
 
+def _most_that_fit() -> int:
+    """How many threads may be tried: half of the address space is left to what is started then."""
+    room = address_space.room_for_threads()
+    return MOST_TRIED if room is None else room // 2
+
+
 def check_address_space(remedy: str) -> None:
-    """LimitReached where `ulimit -v` leaves a worker process too little to load numba."""
-    if os.name != "posix" or not numba_is_here():
+    """LimitReached where `ulimit -v` leaves a worker process too little for numba, and for threads' heaps."""
+    needs = {"numba": SPACE * numba_is_here(), "a free-threaded Python": SPACE_OF_PYTHON * IS_FREE_THREADED}
+    if os.name != "posix" or not any(needs.values()):
         return
     import resource
 
-    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if soft != resource.RLIM_INFINITY and soft < SPACE:
+    soft, needed = resource.getrlimit(resource.RLIMIT_AS)[0], sum(needs.values())
+    if soft != resource.RLIM_INFINITY and soft < needed:
         raise LimitReached(
             errno.ENOMEM,
-            f"a worker process needs {in_bytes(SPACE)} of address space for numba, and `ulimit -v` allows"
-            f" {in_bytes(soft)}; raise it, or {remedy}",
+            f"a worker process needs {in_bytes(needed)} of address space for"
+            f" {' and '.join(name for name, size in needs.items() if size)}, and `ulimit -v` allows {in_bytes(soft)};"
+            f" raise it, or {remedy}",
         )

@@ -19,6 +19,7 @@ import psutil
 
 from compute import machine
 from compute.lessons.fresh import fresh_python
+from compute.memory.address_space import room_for_threads
 
 resource: Any
 try:
@@ -107,6 +108,8 @@ def _threads_left(root: Path = machine.ROOT) -> Iterator[int]:
         limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
         if limit != resource.RLIM_INFINITY:
             yield limit
+    if (room := room_for_threads()) is not None:
+        yield room
     for _, folder in machine.groups(root, "pids"):
         most, now = machine.text(folder / "pids.max"), machine.text(folder / "pids.current")
         if most.isdecimal() and now.isdecimal():

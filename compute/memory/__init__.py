@@ -7,5 +7,6 @@ segments.py      shared memory and memory-mapped files that cannot leak; where t
 spool.py         files in memory into which workers write results of any size
 regions.py       the parts of a spool's file that a worker keeps mapped, because it writes to them repeatedly
 descriptors.py   whether a descriptor number still refers to its file; how many files may be open
+address_space.py whether the address space that `ulimit -v` allows holds more threads
 ownership.py     which process owns pools and arrays, because a fork copies them
 """

@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from compute.lanes import interrupts
+from compute.memory import address_space
 from compute.program.command import Command
 from compute.program.families import LONGEST, Family, Keeper, name_of
 from compute.program.watching import Watch, Watched, can_watch
@@ -145,7 +146,7 @@ class _Run:
         self.family.program = self._process.pid
         self.keeper.watch_over(self._process.pid)
         self._waiter = threading.Thread(target=self._await_end, args=(self._process.pid,), daemon=True)
-        self._waiter.start()
+        address_space.start(self._waiter)
 
     def _await_end(self, pid: int) -> None:
         if hasattr(os, "waitid"):  # not on macOS before Python 3.13

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from compute.lanes.usage import RUSAGE_THREAD, rusage
 from compute.machine import has_gil
+from compute.memory import address_space
 
 PERIOD = 0.002  # s between looks: one costs 20 to 40 us, so they take 1 to 2 % of a CPU, and no timed run is probed
 FEWEST_LOOKS = 5  # with these, one probe in nine hundred takes a true share of 0.05 or 0.95 for one beyond a half
@@ -60,7 +61,7 @@ class Probe:
 
     def __enter__(self) -> Probe:
         if has_gil() and RUSAGE_THREAD is not None:
-            self._thread.start()
+            address_space.start(self._thread)
             self._ready.wait()  # else a call that never gives the GIL up is over before the first look
         return self
 

@@ -20,6 +20,7 @@ import numpy as np
 from compute import machine
 from compute.drawing import Stages
 from compute.lanes import interrupts
+from compute.memory import address_space
 from compute.program.command import Command, check_program, command
 from compute.program.families import Keeper, keeping
 from compute.program.run import Finished, ProgramFailed, run
@@ -330,7 +331,7 @@ def _busy(gauge: Gauge) -> Iterator[None]:
 
     worker = threading.Thread(target=work)
     try:
-        worker.start()
+        address_space.start(worker)
         at_work.wait()
         yield
     finally:

@@ -17,6 +17,7 @@ ROOT = Path("/")
 UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page
 SMALL = 2**24  # bytes for which nobody is asked: asking takes as long as writing a megabyte
 LARGE = 2**30  # bytes of a plan for which nobody is asked before its arrays are made
+OWN_LIMITS = ("RLIMIT_AS", 0), ("RLIMIT_DATA", 5)
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 reserves: list[Callable[[], None]] = []  # each frees memory that is kept only because nobody else needs it
@@ -117,15 +118,26 @@ def _limits(root: Path) -> Iterator[tuple[int, int]]:
             name = "inactive_file" if version == 2 else "total_inactive_file"
             cache = re.search(rf"^{name} (\d+)$", text(folder / "memory.stat"), re.MULTILINE)
             yield int(limit), int(used) - (int(cache[1]) if cache else 0)
-    pages = text(root / "proc/self/statm").split()  # all that is mapped is the first, what is written to the sixth
+    yield from _own_limits(root).values()
+
+
+def address_space_left(root: Path = ROOT) -> int | None:
+    """Bytes that `ulimit -v` lets this process map in addition; None where it sets no limit, or nobody tells."""
+    limit, used = _own_limits(root).get("RLIMIT_AS", (None, 0))
+    return None if limit is None else max(0, limit - used)
+
+
+def _own_limits(root: Path) -> dict[str, tuple[int, int]]:
+    """(limit, how much of it is used) in bytes, by name, of the limits that this process itself has."""
     try:
         import resource
     except ImportError:  # Windows
-        return
-    for kind, at in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
-        soft = resource.getrlimit(kind)[0]
-        if soft != resource.RLIM_INFINITY and len(pages) > at:
-            yield soft, int(pages[at]) * resource.getpagesize()
+        return {}
+    # Of the numbers of pages, all that is mapped is the first, what is written to the sixth.
+    limits = [(name, resource.getrlimit(getattr(resource, name))[0], at) for name, at in OWN_LIMITS]
+    limits = [one for one in limits if one[1] != resource.RLIM_INFINITY]
+    pages = text(root / "proc/self/statm").split() if limits else []
+    return {name: (limit, int(pages[at]) * resource.getpagesize()) for name, limit, at in limits if len(pages) > at}
 
 
 @functools.lru_cache(maxsize=16)  # runs of large arrays ask every time, and finding the folders takes most of it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import mmap
 import os
 import stat
@@ -79,11 +80,13 @@ def check_read(value: Any, path: Any, blocks: Any = None, block: Any = BLOCK) ->
 
 
 def _example(size: int) -> tuple[Any, ...]:
-    """A large file that every installation has, and so many blocks of it."""
-    import llvmlite.binding
-
-    folder = os.path.dirname(llvmlite.binding.__file__)
-    largest = max((os.path.join(folder, name) for name in os.listdir(folder)), key=os.path.getsize)
+    """A large file that every installation has, and so many blocks of it: LLVM's library, or numpy's without numba."""
+    numpy = os.path.dirname(np.__file__)
+    folders = [os.path.join(numpy, "_core"), os.path.join(os.path.dirname(numpy), "numpy.libs")]
+    if (llvmlite := importlib.util.find_spec("llvmlite")) and llvmlite.origin:
+        folders.append(os.path.join(os.path.dirname(llvmlite.origin), "binding"))
+    there = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
+    largest = max(there, key=os.path.getsize)
     return largest, min(as_index(size, "size"), os.path.getsize(largest) // BLOCK)
 
 

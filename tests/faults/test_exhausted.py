@@ -11,10 +11,12 @@ from pathlib import Path
 
 import private_mounts
 import pytest
+from compiler import needs_compiler
 from patience import PATIENCE
 
 from compute import Joblib
 from compute.dispatch import WorkerDied
+from compute.memory.address_space import IS_FREE_THREADED
 from kernels import kernel
 from kernels.definition.plan import Plan
 
@@ -47,6 +49,7 @@ def why_not_with_tasks():
 
 
 NO_TASKS = pytest.mark.skipif(bool(why_not_with_tasks()), reason=str(why_not_with_tasks()))
+FREE_THREADED = pytest.mark.skipif(not IS_FREE_THREADED, reason="this Python's threads share a heap")
 GONE = ["bash", "-c", 'there=$(mktemp -d); cd "$there"; rmdir "$there"; exec "$@"', "bash"]
 
 
@@ -84,6 +87,7 @@ REACHED = [
     pytest.param(limited("-n 20"), on("joblib"), "raise `ulimit -n`", id="files of joblib", marks=slow),
     pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=slow),
     pytest.param(limited("-v 100000"), "list", "`ulimit -v` allows 102 MB", id="no space for numpy"),
+    pytest.param(limited("-v 1100000"), "list", "raise `ulimit -v`", id="no space beside heaps", marks=FREE_THREADED),
     pytest.param(limited("-v 300000"), on("processes"), "and `ulimit -v` allows 307 MB", id="no space for workers"),
     pytest.param(
         limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's", marks=slow
@@ -107,7 +111,9 @@ def test_a_limit_that_is_reached_is_a_line_with_the_remedy(prefix, words, told, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["threads", "prange", "processes", "joblib", "coroutines"])
+@pytest.mark.parametrize(
+    "backend", ["threads", pytest.param("prange", marks=needs_compiler), "processes", "joblib", "coroutines"]
+)
 @pytest.mark.parametrize("prefix", [limited("-n 256"), limited("-v 4000000")], ids=["files", "space"])
 def test_what_fits_under_a_limit_runs_as_ever(prefix, backend, no_leaks):
     code, out, complaint = nfold(on(backend) if backend != "coroutines" else "run read 2 --on coroutines", prefix)
