@@ -205,7 +205,8 @@ def _execute_plan(
     written = ControlArray(job.control.copy())  # a copy: the arena lends the original to the next run
 
     def timeline() -> Timeline:
-        return Timeline(written.spans(), written.totals(), sections, tuple(events), dispatched, written.sending)
+        spans, lanes = written.spans(), written.totals()
+        return Timeline(spans, lanes, sections, tuple(events), dispatched, written.sending, written.pickling)
 
     return Result(value, planning + last - began, timeline)
 

@@ -25,6 +25,11 @@ class LaneTotals:
     groups, in which it had none: wall does not contain it. It is below 0 where two workers of a cluster were one lane
     at the same time: wall is then the time of both.
 
+    Of an observed lane that a scheduler gives its chunks in groups, between the call of the lanes and the caller's
+    having their results: lull, seconds for which other lanes of its groups still computed; and of the rest without a
+    chunk, packing, in which messages were packed or unpacked, and carrying, in which they were on the network. packing
+    is None for every other lane.
+
     Of a detailed run, None where the system does not tell: queued, seconds that the thread was ready to run and had no
     CPU; voluntary and involuntary switches; faults, the minor page faults; process_cpu, CPU seconds of the whole
     process meanwhile; cpu_number, the CPU that it was pinned to (None where it was not).
@@ -39,6 +44,9 @@ class LaneTotals:
     cpu: float
     loading: float = 0.0
     away: float = 0.0
+    lull: float = 0.0
+    packing: float | None = None
+    carrying: float = 0.0
     queued: float | None = None
     voluntary: int | None = None
     involuntary: int | None = None
@@ -61,6 +69,7 @@ class Timeline:
     sections: seconds of the caller by section: plan, transfer, dispatch (the lanes' time as the caller saw it), finish.
     events:   faults that were repaired (a worker's death), a sentence each, in order.
     dispatched: when the dispatch section began, on the lanes' clock; sending: how much of it went into messages.
+    pickling: how much of the transfer section went into pickles for a cluster.
     """
 
     spans: np.ndarray[Any, Any]
@@ -69,6 +78,7 @@ class Timeline:
     events: tuple[str, ...] = ()
     dispatched: float = 0.0
     sending: float = 0.0
+    pickling: float = 0.0
 
     @property
     def cpu(self) -> float:

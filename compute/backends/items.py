@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,26 +23,75 @@ from kernels.definition.plan import Plan
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """The items of some chunks, as bytes.
+
+    chunks: which, in ascending order; None for all. content: their blocks, one after the other. ends: where each begins
+    and ends in it. arrays: the large ones that no other chunk's block refers to, by number.
+    """
+
+    chunks: Array | None
+    content: Array
+    ends: Array
+    arrays: Mapping[int, Any]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.content.nbytes + self.ends.nbytes + sum(array.nbytes for array in self.arrays.values()))
+
+    def __sizeof__(self) -> int:
+        return self.nbytes
+
+
 class PackedItems:
     """Items as bytes, a block for each chunk: stands for `Items` in workers.
 
-    arrays: the large ones that blocks refer to. is_patching: whether a block is, as carrier.py explains.
+    arrays: the large ones that blocks refer to, by number. is_patching: whether a block is, as carrier.py explains.
+    users: for each of the arrays, the chunk whose block refers to it, or None for several; for the caller alone.
     """
 
     holds_only_arrays = True
 
     def __init__(
-        self, name: str, content: Array, ends: Array, grain: int, arrays: list[Array], is_patching: bool
-    ) -> None:
-        self._name, self._content, self._ends, self._grain, self._arrays = name, content, ends, grain, arrays
-        self.is_patching = is_patching
+        self, name: str, blocks: Blocks | None, grain: int, arrays: Mapping[int, Array], is_patching: bool,
+        users: Mapping[int, int | None] | None = None,
+    ) -> None:  # fmt: skip
+        self._name, self._blocks, self._grain, self._arrays = name, blocks, grain, arrays
+        self.is_patching, self._users = is_patching, users or {}
 
     def __reduce__(self) -> Any:
-        return PackedItems, (self._name, self._content, self._ends, self._grain, self._arrays, self.is_patching)
+        return PackedItems, (self._name, self._blocks, self._grain, self._arrays, self.is_patching)
+
+    def without_blocks(self) -> PackedItems:
+        """What all chunks need: for a worker that gets blocks later."""
+        shared = {number: array for number, array in self._arrays.items() if self._users[number] is None}
+        return PackedItems(self._name, None, self._grain, shared, self.is_patching)
+
+    def blocks_of(self, chunks: Array) -> Blocks:
+        """What these chunks need beyond `without_blocks`."""
+        assert self._blocks is not None
+        chunks = np.sort(chunks)
+        starts, stops = self._blocks.ends[chunks], self._blocks.ends[chunks + 1]
+        content = self._blocks.content
+        if int(chunks[-1]) - int(chunks[0]) == len(chunks) - 1:
+            content = content[int(starts[0]) : int(stops[-1])]
+        else:
+            content = np.concatenate([content[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)])
+        ends = np.concatenate([[0], np.cumsum(stops - starts)])
+        wanted = set(chunks.tolist())
+        own = {number: self._arrays[number] for number, user in self._users.items() if user in wanted}
+        return Blocks(chunks, content, ends, own)
+
+    def with_blocks(self, blocks: Blocks) -> PackedItems:
+        """The items of these blocks' chunks, in a worker."""
+        return PackedItems(self._name, blocks, self._grain, {**self._arrays, **blocks.arrays}, self.is_patching)
 
     def __getitem__(self, part: slice) -> list[Any]:
-        chunk = part.start // self._grain
-        block = self._content[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
+        blocks, chunk = self._blocks, part.start // self._grain
+        assert blocks is not None
+        k = chunk if blocks.chunks is None else int(np.searchsorted(blocks.chunks, chunk))
+        block = blocks.content[int(blocks.ends[k]) : int(blocks.ends[k + 1])]
         try:
             items: list[Any] = _ItemsUnpickler(io.BytesIO(block.tobytes()), self._arrays).load()
         except MemoryError:
@@ -54,7 +105,7 @@ class PackedItems:
 
 
 class _ItemsUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, arrays: list[Array]) -> None:
+    def __init__(self, file: io.BytesIO, arrays: Mapping[int, Array]) -> None:
         super().__init__(file)
         self._arrays = arrays
 
@@ -78,6 +129,7 @@ def packed_items(plan: Plan, arena: Arena, name: str) -> PackedItems:
     """The items of such a plan as bytes in the arena. TypeError that names the first one that does not pickle."""
     values, grain = plan.inputs[0].values, plan.step
     arrays: dict[int, tuple[int, Array]] = {}
+    users: dict[int, int | None] = {}
     blocks: list[bytes] = []
     is_patching = False
     for lo in range(0, len(values), grain):
@@ -85,7 +137,7 @@ def packed_items(plan: Plan, arena: Arena, name: str) -> PackedItems:
         if ATOMS.issuperset(map(type, block)):  # then Python's own pickler is enough
             blocks.append(pickle.dumps(block, protocol=5))
         else:
-            pickled, is_block_patching = _pickled(block, lo, name, arrays)
+            pickled, is_block_patching = _pickled(block, lo, name, arrays, users, lo // grain)
             blocks.append(pickled)
             is_patching |= is_block_patching
     ends = np.zeros(len(blocks) + 1, np.int64)
@@ -93,15 +145,18 @@ def packed_items(plan: Plan, arena: Arena, name: str) -> PackedItems:
     content = arena.empty(int(ends[-1]), np.uint8)
     for block, start, end in zip(blocks, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         content[start:end] = np.frombuffer(block, np.uint8)
-    return PackedItems(name, content, ends, grain, [array for _, array in arrays.values()], is_patching)
+    return PackedItems(name, Blocks(None, content, ends, {}), grain, dict(arrays.values()), is_patching, users)
 
 
-def _pickled(block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, Array]]) -> tuple[bytes, bool]:
+def _pickled(
+    block: list[Any], lo: int, name: str, arrays: dict[int, tuple[int, Array]], users: dict[int, int | None], chunk: int
+) -> tuple[bytes, bool]:
     from compute.backends import carrier
 
     def place(array: Array) -> Any:
         """The array's number among the arrays, which stands for it in the pickle."""
         number, _ = arrays.setdefault(id(array), (len(arrays), array))
+        users[number] = chunk if users.setdefault(number, chunk) == chunk else None
         return (number,)
 
     try:

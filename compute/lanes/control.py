@@ -50,6 +50,7 @@ ORDER = HEADER + 7  # the caller -> lanes: the offset of the order; 0 where tick
 SPANS = HEADER + 8  # the caller -> lanes, the caller: the offset of the spans; 0 where there is no room for them
 DETAILED = HEADER + 9  # the caller -> who runs a lane: whether lanes record the system's figures of their threads
 SENDING = HEADER + 10  # the caller -> the caller, for the ledger: ns that it took to make and send messages
+PICKLING = HEADER + 11  # the caller -> the ledger: ns of its transfer section that went into pickles for a cluster
 
 # A lane's line, from line_of(lane) on: words that it writes for each chunk, and what belongs to them.
 CURRENT = 0  # the lane; the caller sets it to 0 before a further pass -> the caller, after a death: 1 + its chunk, or 0
@@ -76,7 +77,11 @@ PROCESS_CPU = 22  # the lane -> the caller: CPU time of its whole process meanwh
 FILE = 23  # who runs the lane -> the lane: 1 + its schedstat's descriptor, UNKNOWN for none; 0: it records no usage
 BEFORE = 24  # the lane -> the lane: as many words as there are READINGS, as they were when its thread began
 
-AWAY = 29  # the caller -> the ledger: ns between groups of chunks, for a lane that is given its chunks in groups
+# Of a lane that a scheduler gives its chunks in groups, from the call of the lanes until the caller has their results.
+LULL = 15  # the caller -> the ledger: ns for which it had done its part of a group, and other lanes had not
+AWAY = 29  # the caller -> the ledger: ns between groups
+PACKING = 30  # the caller -> the ledger: 1 + ns without a chunk while messages were packed or unpacked; 0 if not known
+CARRYING = 31  # the caller -> the ledger: ns without a chunk while messages were on the network
 
 READINGS = 5  # the words from QUEUED on
 UNKNOWN = -1  # in a word that this system does not tell
@@ -197,6 +202,9 @@ class ControlArray:
                 cpu=float(row[CPU]) / 1e9,
                 loading=float(row[LOADING]) / 1e9,
                 away=float(row[AWAY]) / 1e9,
+                lull=float(row[LULL]) / 1e9,
+                packing=float(row[PACKING] - 1) / 1e9 if row[PACKING] else None,
+                carrying=float(row[CARRYING]) / 1e9,
                 cpu_number=int(row[PIN]) - 1 if row[PIN] else None,
                 **(self._details(row) if self.words[DETAILED] else {}),
             )
@@ -208,6 +216,11 @@ class ControlArray:
     def sending(self) -> float:
         """Seconds that the caller spent making and sending messages to workers."""
         return float(self.words[SENDING]) / 1e9
+
+    @property
+    def pickling(self) -> float:
+        """Seconds of the caller's transfer section that went into pickles for a cluster."""
+        return float(self.words[PICKLING]) / 1e9
 
     def add(self, part: Part, lanes: Sequence[int], shift: int = 0) -> None:
         """Take over what lanes elsewhere have noted of their part of the run.

@@ -14,10 +14,11 @@ KNOWN = (
     "interpreters",
     "dask",
 )  # each has its own colour
-# Useful work is green, waiting is warm, start-up and transfer are cool, what is not known is pale.
+# Useful work is green, waiting is warm, start-up, transfer and messages are cool, what is not known is pale.
 ENTRY_COLOURS = {
     "useful": "#9db4c6", "inflation": "#7a5195", "waiting": "#b7d7a8", "blocked": "#c1272d", "runqueue": "#f28e2b",
-    "idle": "#f7d774", "startup": "#2a7f8e", "transfer": "#86c7b5", "serial": "#4d4d4d", "unexplained": "#d9d9d9",
+    "idle": "#f7d774", "startup": "#2a7f8e", "transfer": "#86c7b5", "serialisation": "#32b375", "network": "#bdc8fe",
+    "scheduler": "#a450fc", "serial": "#4d4d4d", "unexplained": "#d9d9d9",
 }  # fmt: skip
 DARK = {"inflation", "blocked", "startup", "serial"}  # words on these are white
 

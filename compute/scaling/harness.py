@@ -23,6 +23,7 @@ from compute.memory.arena import Arena
 from compute.memory.segments import ArenaKind
 from compute.scaling import formatting
 from compute.scaling.dataset import Point
+from compute.scaling.ledger import DISPATCHING
 from compute.scaling.statistics import median
 from kernels import Plan, kernel
 
@@ -138,7 +139,7 @@ def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[
     for p in points:
         if not (cost := costs.get(_named(p), 0.0)):
             continue
-        spent = p.ledger["startup"] + p.ledger["transfer"] if p.ledger and p.workers == 1 else 0.0
+        spent = sum(p.ledger.get(entry, 0.0) for entry in DISPATCHING) if p.ledger and p.workers == 1 else 0.0
         part = max(cost, spent) / p.seconds
         if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
             here = f", and {formatting.seconds(spent)} beside this work" * (spent > cost)

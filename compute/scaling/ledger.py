@@ -12,6 +12,10 @@ Pure functions of a timeline. What each lane could have computed in a run of T s
     startup      from the call of the lanes to each one's first chunk, and from the last chunk to the caller's noticing
     transfer     arrays copied into shared memory, messages made, sent and unpacked; lanes that waited for their next
                  group of chunks
+    serialisation, network, scheduler
+                 of a cluster, what start-up and transfer are elsewhere. A lane had no group of chunks, because messages
+                 were packed or unpacked; because they were on the network; because of everything else between two
+                 groups, which is the scheduler's work and that of dask's own loops
     serial       the caller planned or finished, and nobody else had anything to do
     unexplained  what is left
 
@@ -33,9 +37,13 @@ ENTRIES = (
     "idle",
     "startup",
     "transfer",
+    "serialisation",
+    "network",
+    "scheduler",
     "serial",
     "unexplained",
 )
+DISPATCHING = ("startup", "transfer", "serialisation", "network", "scheduler")  # what a run costs that computes nothing
 
 
 def entries(timeline: Timeline, seconds: float, workers: int, useful: float, waits: float = 0.0) -> dict[str, float]:
@@ -52,8 +60,11 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
     began = timeline.dispatched
     over = began + section.get("dispatch", 0.0)
     last = min(max((lane.stop for lane in lanes), default=over), over)
+    plain = [lane for lane in lanes if lane.packing is None]
+    grouped = _between_groups([lane for lane in lanes if lane.packing is not None], began, over - last)
+    pickling = min(timeline.pickling, section.get("transfer", 0.0))
     # How long each lane took to start; a lane that never started counts until all was done.
-    delays = [max(0.0, lane.start - began - lane.loading) for lane in lanes]
+    delays = [max(0.0, lane.start - began - lane.loading) for lane in plain]
     delays += [max(0.0, last - began)] * (workers - len(lanes))
     # The caller may still be sending to one worker when another has begun: that one waited for less than all of it.
     sent = sum(min(delay, timeline.sending) for delay in delays)
@@ -68,12 +79,33 @@ def entries(timeline: Timeline, seconds: float, workers: int, useful: float, wai
         "waiting": waiting,
         "blocked": off - waiting,
         "runqueue": min(queued, max(0.0, outside)),
-        "idle": sum(max(0.0, last - lane.stop) for lane in lanes),
-        "startup": sum(delays) - sent + workers * (over - last),
-        "transfer": workers * section.get("transfer", 0.0) + sent + sum(lane.loading + lane.away for lane in lanes),
+        "idle": sum(max(0.0, last - lane.stop) for lane in lanes) + grouped["idle"],
+        "startup": sum(delays) - sent + (workers - len(lanes) + len(plain)) * (over - last),
+        "transfer": workers * (section.get("transfer", 0.0) - pickling)
+        + sent
+        + sum(lane.loading + lane.away for lane in plain),
+        "serialisation": workers * pickling + grouped["serialisation"],
+        "network": grouped["network"],
+        "scheduler": grouped["scheduler"],
         "serial": workers * (section.get("plan", 0.0) + section.get("finish", 0.0)),
     }
     return spent | {"unexplained": workers * seconds - sum(spent.values())}
+
+
+def _between_groups(lanes: Sequence[LaneTotals], began: float, late: float) -> dict[str, float]:
+    """The time without a chunk of lanes that a scheduler gives groups, by entry: before, between and after these.
+
+    late: seconds from the end of the last chunk until the caller had all results.
+    """
+    spent = dict.fromkeys(("idle", "serialisation", "network", "scheduler"), 0.0)
+    for lane in lanes:
+        left = max(0.0, lane.start - began) + lane.away + late
+        for entry, seconds in (("idle", lane.lull), ("serialisation", lane.packing or 0.0), ("network", lane.carrying)):
+            part = min(seconds, left)
+            spent[entry] += part
+            left -= part
+        spent["scheduler"] += left
+    return spent
 
 
 def waited(timeline: Timeline) -> float:

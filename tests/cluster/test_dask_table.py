@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import struct
+import sys
+
 import numpy as np
 import pytest
 from dask_processes import RealCluster
@@ -143,15 +149,51 @@ def test_the_timeline_tells_of_the_workers(pool):
     assert all(lane.wall > 0 and lane.away >= 0 for lane in timeline.lanes)
 
 
-def test_a_million_chunks_are_few_messages(pool):
+def test_a_million_chunks_are_as_many_messages_as_a_thousand(pool):
     from example_kernels import nothing
 
-    def transitions():
-        return pool._cluster.client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+    def seen():
+        """What the scheduler has counted: changes of a task's state, and the tasks of this kernel that it knows of."""
+
+        def ask(dask_scheduler):
+            keys = {key for key, *_ in dask_scheduler.transition_log if str(key).startswith("nfold-nothing")}
+            return dask_scheduler.transition_counter, len(keys)
+
+        return np.array(pool._cluster.client.run_on_scheduler(ask))
 
     counts = []
     for chunks in (1000, 10**6):
-        before = transitions()
+        before = seen()
         assert pool.run(nothing, chunks).value[-1] == chunks - 1
-        counts.append(transitions() - before)
-    assert max(counts) < 200  # about eight groups a worker, with some changes of state each; short chunks take fewer
+        counts.append(seen() - before)
+    (few, groups), (many, as_many) = counts
+    most = 16 + 1 if pool.arena.kind == "heap" else 8  # a large output comes back in sixteen parts at least
+    assert groups == 8
+    assert as_many <= most
+    assert many <= few * most / 8 * 1.25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no system else tells")
+@pytest.mark.parametrize("kind", [bytes, np.frombuffer], ids=["bytes", "arrays"])
+def test_each_item_is_sent_to_one_worker_and_what_all_share_to_each(pool, kind):
+    if pool.arena.kind == "shared":
+        pytest.skip("nothing is sent")
+
+    def received():
+        """Bytes that have come in over the connections of this process that are open."""
+        size = 0
+        for file in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(file))) as one:
+                [more] = struct.unpack_from("Q", one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 128)
+                size += more
+        return size
+
+    rng = np.random.default_rng(0)
+    own = [kind(rng.bytes(100_000)) for _ in range(64)]
+    shared = rng.random(50_000)
+    before = sum(pool._cluster.client.run(received).values())
+    found = pool.map(lambda item: (bytes(item[0][:8]), float(item[1].sum())), [(item, shared) for item in own])
+    came = sum(pool._cluster.client.run(received).values()) - before
+    assert found == [(bytes(item[:8]), float(shared.sum())) for item in own]
+    least = 64 * 100_000 + 2 * 400_000
+    assert least <= came < 1.1 * least

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,9 @@ def test_every_core_second_is_accounted_for():
         "idle": 2.0,  # the first computed until 107, the second had left at 105
         "startup": 1.0 + 0.5 + 2 * 1.0,  # both ways: from 100 to the lanes' starts, and from 107 to 108
         "transfer": 0.5,
+        "serialisation": 0.0,
+        "network": 0.0,
+        "scheduler": 0.0,
         "serial": 1.5,
         "unexplained": 0.0,
     }
@@ -59,6 +63,31 @@ def test_messages_are_transfer_and_not_start_up():
     assert found["transfer"] == 0.25 + 1.0 + 1.5
     assert found["startup"] == 0.5
     assert sum(found.values()) == 9.0
+
+
+def test_a_lane_that_gets_groups_of_chunks_by_messages():
+    groups = {"queued": 0.0, "away": 2.0, "loading": 0.25}
+    two = timeline(
+        lane(0, 102.0, 107.0, 3.0, lull=0.0, packing=1.0, carrying=0.5, **groups),
+        lane(1, 103.0, 106.0, 1.0, lull=0.5, packing=2.5, carrying=9.0, **groups),  # of 6.0 without a chunk
+    )
+    two = replace(two, pickling=0.125)
+    found = ledger.entries(two, 9.0, 2, useful=4.0)
+    assert found == {
+        "useful": 4.0,
+        "inflation": 0.0,
+        "waiting": 0.0,
+        "blocked": 0.0,
+        "runqueue": 0.0,
+        "idle": 1.0 + 0.5,
+        "startup": 0.0,
+        "transfer": 2 * 0.125,
+        "serialisation": 2 * 0.125 + 1.0 + 2.5,
+        "network": 0.5 + 3.0,
+        "scheduler": 5.0 - 1.5,  # 2 before, 2 between and 1 after the groups
+        "serial": 1.5,
+        "unexplained": 0.0,
+    }
 
 
 def test_a_worker_that_never_came_was_on_its_way():
@@ -107,9 +136,15 @@ def test_time_that_no_section_covers_is_unexplained():
 seconds = st.floats(0, 100)
 
 
-@given(st.lists(st.tuples(seconds, seconds, seconds, seconds), max_size=4), seconds, seconds, st.integers(1, 6))
+@given(
+    st.lists(st.tuples(seconds, seconds, seconds, seconds, st.none() | seconds), max_size=4),
+    seconds, seconds, st.integers(1, 6),
+)  # fmt: skip
 def test_it_sums_whatever_the_clocks_said(lanes, useful, wall, workers):
-    made = [lane(k, 100 + start, 100 + start + long, cpu, queued=q) for k, (start, long, cpu, q) in enumerate(lanes)]
+    made = [
+        lane(k, 100 + start, 100 + start + long, cpu, queued=q, packing=packing, carrying=q, lull=cpu, away=q)
+        for k, (start, long, cpu, q, packing) in enumerate(lanes)
+    ]
     found = ledger.entries(timeline(*made), wall, workers, useful)
     assert tuple(found) == ledger.ENTRIES
     assert sum(found.values()) == pytest.approx(workers * wall, abs=1e-6)

@@ -142,6 +142,37 @@ def test_transfer():
     )
 
 
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (
+            "serialisation",
+            "in a run of 1.00 s: messages are packed and unpacked; "
+            "pass arrays, which are sent as they are, in place of other objects, or give each run more",
+        ),
+        (
+            "network",
+            "in a run of 1.00 s: workers wait for data, or the caller for results; compute more with each byte, "
+            "return less (reduce=), use fewer workers, or some that share this memory",
+        ),
+        (
+            "scheduler",
+            "in a run of 1.00 s: chunks are on their way through it; give each run more, or use fewer workers",
+        ),
+    ],
+)
+def test_what_a_cluster_s_messages_took(entry, sentence):
+    others = dict.fromkeys(("serialisation", "network", "scheduler", "transfer", "startup"), 0.05)
+    assert told(judge(of(4, backend="dask", **others | {entry: 0.4}))) == (
+        entry,
+        f"{entry} 40 % of core-seconds, {sentence}",
+        {
+            {"startup": "start-up"}.get(name, name): pytest.approx(share)
+            for name, share in (others | {entry: 0.4}).items()
+        },
+    )
+
+
 def test_a_serial_section_costs_what_the_others_wait():
     verdict = judge(of(4, serial=0.4))
     assert verdict.sentence == (

@@ -319,6 +319,18 @@ def test_shares_are_of_the_whole_and_what_is_unknown_is_not_nothing():
     assert sheet.note.endswith(breakdown.UNKNOWN_NOTE)
 
 
+def test_the_lines_of_a_cluster_are_shown_where_there_is_one():
+    former = {"useful": 1.5, "idle": 0.5}  # of a file from before there were such lines
+    on_a_cluster = former | {"serialisation": 0.0, "network": 1.0, "scheduler": 1.0}
+    (sheet,) = breakdown.sheets([a_point("threads", 2, ledger=former), a_point("dask", 2, ledger=on_a_cluster)])
+    columns = sheet.columns.index("serialisation"), sheet.columns.index("scheduler") + 1
+    assert sheet.columns[slice(*columns)] == ("serialisation", "network", "scheduler")
+    assert [row.cells[slice(*columns)] for row in sheet.rows] == [("0", "0", "0"), ("0", "25", "25")]
+    assert sheet.note.endswith(breakdown.NOTES["scheduler"])
+    (sheet,) = breakdown.sheets([a_point("threads", 2, ledger=former)])
+    assert not {"serialisation", "network", "scheduler", "waiting"}.intersection(sheet.columns)
+
+
 def test_no_ledger_no_sheet_and_a_ledger_of_nothing_is_no_division_by_it():
     assert list(breakdown.sheets([a_point()])) == []
     assert breakdown.shares(a_point(ledger={"useful": 0.0})) == {}

@@ -5,12 +5,14 @@ packing.py     packs a job: code by value, inputs, where the output is
 travels.py     the messages, and how large outputs are cut into pieces and put together
 pass_over.py   one pass of a run: groups for workers that come and go
 at_worker.py   what a worker runs
+journal.py     what lanes without a chunk waited for: messages, or the scheduler
 
 docs/cluster.md is for users, and compute/backends/README.md says what is different from other backends.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from compute import machine
 from compute.backends import children, host_program
 from compute.backends.backend import Backend, Pool
 from compute.lanes import interrupts
-from compute.lanes.control import ControlArray
+from compute.lanes.control import PICKLING, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.arena import Arena
 from compute.traits import Traits
@@ -106,6 +108,7 @@ class DaskPool(Pool):
         children.check_may_start(self.backend)
         host_program.prepare()
         self._pass: Pass | None = None
+        self._pickling = 0  # ns that pickling the items of the run that is about to begin took
         self._hurries = 0  # how often the run that is under way was told to end
         self._latest: tuple[Any, Prepared | None] = None, None  # the latest job's control array, and what is prepared
         with ExitStack() as stack:
@@ -145,7 +148,10 @@ class DaskPool(Pool):
                 outcomes = self._cluster.call(pass_.drive())
                 is_done = bool(ControlArray(job.control).done.all())
                 if is_done and prepared.merge is not None:
-                    prepared.merge.finish()
+                    with prepared.journal.packing():
+                        prepared.merge.finish()
+                if self.detailed:
+                    prepared.journal.write(job.control)
                 is_over = is_done or not any(outcome.death for outcome in outcomes)
                 return outcomes
             finally:
@@ -159,21 +165,25 @@ class DaskPool(Pool):
 
     def _prepared(self, job: Job) -> Prepared:
         """What the passes of a job have in common: made at its first one."""
+        from compute.backends.dask.journal import Journal
         from compute.backends.dask.packing import Packing
         from compute.backends.dask.pass_over import Prepared
         from compute.backends.dask.travels import Merge, Returned
 
         prepared = self._latest[1]
         if prepared is None or self._latest[0] is not job.control:
+            journal = Journal()
             self._cluster.call(self._cluster.settled())
-            packing = Packing(job, self.arena.kind == "shared")
+            packing = Packing(job, self.arena.kind == "shared", journal)
             is_by_rows = job.kernel.reduce is not None or any(type(x) is Returned for x in job.inputs)
             is_sent = not all(host.is_local for host in self._cluster.hosts.values())
             merge = None
             if is_sent and not is_by_rows and len(ControlArray(job.control).offered):
-                packing.keep_inputs_of(job.out)
-                merge = Merge(job.out)
-            prepared = Prepared(packing, merge, set())
+                with journal.packing():
+                    packing.keep_inputs_of(job.out)
+                    merge = Merge(job.out)
+            prepared = Prepared(packing, merge, set(), journal)
+            job.control[PICKLING], self._pickling = self._pickling, 0
             self._latest = job.control, prepared
         return prepared
 
@@ -189,11 +199,16 @@ class DaskPool(Pool):
         from compute.backends import items
         from compute.backends.dask.travels import Returned
 
+        began = time.perf_counter_ns()
         packed = items.packed_items(plan, self.arena, kernel.name)
+        self._pickling = time.perf_counter_ns() - began
         return plan._replace(inputs=(packed, Returned(plan.step, kernel.name)), shape=(), dtype="int8")
 
     def unpacked(self, job: Job) -> Any:
-        return job.inputs[1].lists(len(job.out))
+        began = time.perf_counter_ns()
+        lists = job.inputs[1].lists(len(job.out))
+        job.control[PICKLING] += time.perf_counter_ns() - began
+        return lists
 
     def stop(self) -> None:
         self._latest = None, None

@@ -15,8 +15,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from compute.backends import ambient, output
 from compute.backends.backend import limited_blas
@@ -31,6 +33,7 @@ from compute.backends.dask.travels import (
     pieces_of,
     zeros,
 )
+from compute.backends.items import Blocks, PackedItems
 from compute.backends.remote import pickled_outcome
 from compute.backends.sender import PATCHING
 from compute.lanes import usage
@@ -55,8 +58,10 @@ _parcels: Bounded[str, Parcel] = Bounded(8)  # of small ones, which each message
 _lanes: Bounded[tuple[bytes, bool], Callable[..., int]] = Bounded(64)  # code that reaches no arrays, by its digest
 
 
-def run_group(parcel: Parcel | bytes, group: Group) -> Reply | None:
+def run_group(parcel: Parcel | bytes, group: Group, blocks: Blocks | bytes | None) -> Reply | None:
     """Run the chunks of a group on this worker's threads. None, and nothing is run, where it was for another process.
+
+    blocks: the items of these chunks, where the parcel does not have them.
 
     The reply is complete whatever happens in the bodies: an error in one of them is in it, with its chunk.
     """
@@ -65,12 +70,14 @@ def run_group(parcel: Parcel | bytes, group: Group) -> Reply | None:
         return None
     try:
         with _entering(group.run) as enter, _turn:
+            began = time.perf_counter_ns()
             if isinstance(parcel, bytes):
                 known = _parcels.get(group.run)
                 if known is None:
                     known = _parcels[group.run] = pickle.loads(parcel)
                 parcel = known
-            return _run(parcel, group, arrived, enter)
+            items = pickle.loads(blocks) if isinstance(blocks, bytes) else blocks
+            return _run(parcel, group, items, (arrived, began), enter)
     except BaseException as error:
         return Reply(pickled_outcome(Outcome(0, error)), None, (), None, (arrived, arrived, time.perf_counter_ns()))
 
@@ -119,16 +126,21 @@ class _Opened:
     segments: dict[tuple[int, int], Segment]
 
 
-def _run(parcel: Parcel, group: Group, arrived: int, enter: Callable[[ControlArray], None]) -> Reply:
-    began = time.perf_counter_ns()
+def _run(
+    parcel: Parcel,
+    group: Group,
+    blocks: Blocks | None,
+    clock: tuple[int, int],
+    enter: Callable[[ControlArray], None],
+) -> Reply:
     chunks = group.listed()
     control = Part.laid_out(chunks, group.lanes, parcel.shape, records=parcel.records, detailed=parcel.detailed)
     enter(control)
     opened = parcel.opened = parcel.opened or _opened(parcel)
-    inputs, returned = _inputs(parcel, opened)
+    inputs, returned = _inputs(parcel, opened, blocks)
     out = zeros(*parcel.out) if parcel.room is None else ArrayRef(*parcel.room).open(opened.segments)
     job = Job(None, _lane(parcel, opened, group.lanes), control.words, out, inputs)
-    control.words[line_of(0) + LOADING] = time.perf_counter_ns() - began
+    control.words[line_of(0) + LOADING] = time.perf_counter_ns() - clock[1]
     outcomes = _run_lanes(job, parcel.is_compiled)
     output.flush()
     failed = next((outcome for outcome in outcomes if outcome.error is not None), None)
@@ -136,12 +148,33 @@ def _run(parcel: Parcel, group: Group, arrived: int, enter: Callable[[ControlArr
     pieces: tuple[tuple[int, Array], ...] = ()
     if failed is None and parcel.room is None and returned is None:
         pieces = ((0, out[part.chunks[part.marks > 0]]),) if parcel.reduces else tuple(pieces_of(out))
+    marks = part.marks.astype(np.min_scalar_type(group.lanes))
     return Reply(
         b"" if failed is None else pickled_outcome(failed),
-        part,
+        part._replace(chunks=marks[:0], marks=marks),  # the caller knows the chunks
         pieces,
         None if returned is None else returned.results,
-        (arrived, began, time.perf_counter_ns()),
+        (*clock, time.perf_counter_ns()),
+        _carried() if parcel.detailed else (),
+    )
+
+
+def _carried() -> tuple[tuple[int, int], ...]:
+    """When dask had the inputs of the task on this thread brought, by the clock of perf_counter_ns: as it notes it."""
+    from distributed import get_worker
+    from distributed.metrics import time as clock
+
+    worker = get_worker()
+    noted = worker.state.tasks[worker.get_current_task()].startstops
+    # Of what it had brought by another worker, it notes the scheduler's time.
+    ahead = {"transfer": worker.scheduler_delay, "disk-read": 0.0}
+    now, here = clock(), time.perf_counter_ns()
+
+    def ago(action: str, at: float) -> int:
+        return here - int(1e9 * (now + ahead[action] - at))
+
+    return tuple(
+        (ago(action, one["start"]), ago(action, one["stop"])) for one in noted if (action := one["action"]) in ahead
     )
 
 
@@ -177,12 +210,15 @@ def _opened(parcel: Parcel) -> _Opened:
     return _Opened(arrays, tuple(inputs), {}, segments)
 
 
-def _inputs(parcel: Parcel, opened: _Opened) -> tuple[tuple[Any, ...], Returned | None]:
+def _inputs(parcel: Parcel, opened: _Opened, blocks: Blocks | None) -> tuple[tuple[Any, ...], Returned | None]:
     """The inputs for a group, and the one that collects results. What a body may change is made anew for each group."""
     inputs = list(opened.inputs)
     if parcel.by_value.positions:
         values = guarded(_unpacked(parcel.by_value.content, opened.arrays, parcel.name), ())
         for k, value in zip(parcel.by_value.positions, values, strict=True):
+            if blocks is not None and isinstance(value, PackedItems):
+                own = {number: sent.open({}) for number, sent in blocks.arrays.items()}
+                value = value.with_blocks(replace(blocks, arrays=own))
             inputs[k - FIRST_INPUT] = value
     return tuple(inputs), next((x for x in inputs if type(x) is Returned), None)
 

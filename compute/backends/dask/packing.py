@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from compute.backends import ambient
 from compute.backends.dask.cluster import Cluster, Host
+from compute.backends.dask.journal import Journal
 from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, arithmetic
+from compute.backends.items import Blocks, PackedItems
 from compute.backends.sender import NOTHING, QUICK, by_value, packed_source
 from compute.lanes.control import DETAILED, GRAIN, N_INDICES, SPANS
 from compute.lanes.loop import Job
@@ -26,13 +29,14 @@ class Packing:
     is_shared: whether the job's arrays lie in memory that workers of this machine can map.
     """
 
-    def __init__(self, job: Job, is_shared: bool) -> None:
-        self._job, self.is_shared = job, is_shared
+    def __init__(self, job: Job, is_shared: bool, journal: Journal) -> None:
+        self._job, self.is_shared, self._journal = job, is_shared, journal
         self._parcels: dict[bool, Parcel | bytes] = {}
         self._sent: Any = None  # the future of the parcel that was sent to the cluster
         self._has_it: str | None = None  # the worker to which it was
         self._sending = asyncio.Lock()
         self._kept: dict[int, Array] = {}
+        self._items = next((x for x in job.inputs if isinstance(x, PackedItems)), None)
 
     def keep_inputs_of(self, out: Array) -> None:
         """Copy the inputs that share memory with the output, which is about to be made zero."""
@@ -47,8 +51,21 @@ class Packing:
             return parcel
         async with self._sending:
             if self._sent is None:
-                self._sent, self._has_it = await _scattered(cluster, parcel, host), host.address
+                with self._journal.carrying():
+                    self._sent, self._has_it = await _scattered(cluster, parcel, host), host.address
             return self._sent
+
+    async def blocks_for(self, cluster: Cluster, host: Host, chunks: Array) -> Any:
+        """What a group's task is given of a function's items: as bytes, or a future. None where the parcel has all."""
+        if self._items is None or (self.is_shared and host.is_local) or not len(chunks):
+            return None
+        with self._journal.packing():
+            blocks = self._items.blocks_of(chunks)
+            blocks = replace(blocks, arrays={number: Sent.of(array) for number, array in blocks.arrays.items()})
+            if blocks.nbytes <= SMALL:
+                return pickle.dumps(blocks, protocol=5)
+        with self._journal.carrying(host.address):
+            return await _scattered(cluster, blocks, host)
 
     def forget_sent(self, host: Host | None = None) -> None:
         """Send the parcel again before the next group; where a host is given, only if it was sent to that one."""
@@ -60,9 +77,10 @@ class Packing:
     def _parcel(self, is_mapped: bool) -> Parcel | bytes:
         known = self._parcels.get(is_mapped)
         if known is None:
-            parcel = self._made(is_mapped)
-            is_small = parcel.__sizeof__() <= SMALL
-            known = self._parcels[is_mapped] = pickle.dumps(parcel, protocol=5) if is_small else parcel
+            with self._journal.packing():
+                parcel = self._made(is_mapped)
+                is_small = parcel.__sizeof__() <= SMALL
+                known = self._parcels[is_mapped] = pickle.dumps(parcel, protocol=5) if is_small else parcel
         return known
 
     def _made(self, is_mapped: bool) -> Parcel:
@@ -87,7 +105,10 @@ class Packing:
             settings = settings_here()
         code = packed_source(variant.source(), kernel.reduce is not None, settings, place)
         is_alone = not arrays
-        items: list[Any] = [None, None, *(self._kept.get(k, x) for k, x in enumerate(job.inputs))]
+        inputs = [self._kept.get(k, x) for k, x in enumerate(job.inputs)]
+        if not is_mapped:  # items go with the groups
+            inputs = [x.without_blocks() if isinstance(x, PackedItems) else x for x in inputs]
+        items: list[Any] = [None, None, *inputs]
         others = NOTHING if QUICK.issuperset(map(type, items[FIRST_INPUT:])) else by_value(items, kernel, place)
         positions = {k - FIRST_INPUT: place(x)[0] for k, x in enumerate(items) if isinstance(x, np.ndarray)}
         control = job.control
@@ -112,10 +133,10 @@ class Packing:
         )
 
 
-async def _scattered(cluster: Cluster, parcel: Parcel, host: Host) -> Any:
-    """The future of a parcel that a worker has. Where the run is cut short meanwhile, it is released as it arrives."""
+async def _scattered(cluster: Cluster, value: Parcel | Blocks, host: Host) -> Any:
+    """The future of a value that a worker has. Where the run is cut short meanwhile, it is released as it arrives."""
     sending = asyncio.ensure_future(
-        cluster.client.scatter(parcel, workers=[host.address], hash=False, asynchronous=True)
+        cluster.client.scatter(value, workers=[host.address], hash=False, asynchronous=True)
     )
     try:
         return await asyncio.shield(sending)

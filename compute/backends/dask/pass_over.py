@@ -1,7 +1,8 @@
 """One pass of a run over a cluster: chunks are cut into groups, and each worker is kept supplied with two of them.
 
-- A worker is given a part of what is left that shrinks as the run goes on. So there are about eight groups a worker,
-  however many chunks there are, and no worker is long without one at the end.
+- A worker is given a part of what is left that shrinks as the run goes on. So there are about four groups a worker,
+  however many chunks there are, and no worker is long without one at the end. There are more only where workers come
+  or die during the run, or where a large output has to come back in pieces.
 - A group is bound to its worker, and a second one waits there for the first to end. So a worker that comes during the
   run gets work at once, and of one that dies at most two groups are lost.
 - Which of these two has killed it cannot be known: the first may have ended, and its reply be lost. So both are cut
@@ -15,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import secrets
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,16 +30,19 @@ import numpy as np
 from compute.backends.caller import outcome_of
 from compute.backends.dask.at_worker import run_group, stop_run
 from compute.backends.dask.cluster import Cluster, Host, Lost
+from compute.backends.dask.journal import Journal
 from compute.backends.dask.packing import Packing
 from compute.backends.dask.travels import Array, Group, Merge, Reply, Returned
 from compute.lanes.control import STOP, ControlArray
 from compute.lanes.loop import Job, Outcome
 
 AHEAD = 2  # groups that a worker has: one that runs, and one that waits for it to end
-FIRST, LAST = 3, 16  # a group is 1/3 of a worker's share of what is left, and never less than 1/16 of its share of all
-WORTH = 10_000_000  # ns that a group takes at least, once it is known how fast a worker is: a message takes about 2 ms
+# A group is half of what is left of a worker's share, and never less than 1/8 of the share: so there are four of them.
+# Halves are factoring: Hummel, Schonberg and Flynn, CACM 35(8), 1992.
+LAST = 8
 LARGEST = 16  # parts of the output, of which at least so many are sent: what is under way takes memory of the caller's
 SMALL = 2**20  # bytes of a reply from which the caller takes one at a time
+MESSAGE = 2**16  # bytes of a reply from which bringing it counts as the network's: less takes the scheduler longer
 LOOK = 0.25  # s between looks which workers there are
 ALONE = 60.0  # s without a worker after which a run is given up; a nanny starts one within seconds
 SPLIT = 8  # parts into which a group is cut whose worker has died
@@ -63,13 +68,14 @@ class Prepared(NamedTuple):
     packing: Packing
     merge: Merge | None
     killers: set[int]
+    journal: Journal
 
 
 class Pass:
     """One pass. `drive` is run on the event loop; `stop` may be called by any thread."""
 
     def __init__(self, cluster: Cluster, job: Job, prepared: Prepared, most: int) -> None:
-        packing, merge, killers = prepared
+        packing, merge, killers, self._journal = prepared
         self._cluster, self._job, self._packing, self._merge = cluster, job, packing, merge
         self._is_by_rows = job.kernel.reduce is not None or any(type(x) is Returned for x in job.inputs)
         self._most = most  # threads that may be used; 0 for all
@@ -91,7 +97,7 @@ class Pass:
         self._gathering = asyncio.Semaphore(1)
         self._stops = self._failures = 0
         self._strange: list[Host] = []  # workers in whose place another one has come, at the same address
-        self._speeds: dict[str, float] = {}  # address -> chunks in a ns, of its latest group
+        self._given: Counter[str] = Counter()  # address -> how many chunks it was given
         self._shifts: dict[str, tuple[int, int]] = {}  # address -> the least time under way, and the shift of its clock
 
     def stop(self) -> None:
@@ -185,9 +191,12 @@ class Pass:
         """The chunks of the next group for a worker, which has this share of the threads."""
         left, all_ = sum(map(len, self._left)), len(self._chunks)
         most = max(1, all_ // LARGEST) if self._merge is not None and self._job.out.nbytes > SMALL else all_
-        worth = int(self._speeds.get(host.address, 0.0) * WORTH)
-        size = min(most, max(1, int(left * share / FIRST), int(all_ * share / LAST), worth))
+        own = share * all_ - self._given[host.address]  # none is left of a worker that was faster than others
+        # Of a worker that has come late no more than its share of what is left. Rounded up: rounded down, a few chunks
+        # would be left for groups of their own.
+        size = min(most, math.ceil(max(share * all_ / LAST, min(own / 2, share * left))))
         chunks = self._left.popleft()
+        self._given[host.address] += min(size, len(chunks))
         if len(chunks) > size:
             self._left.appendleft(chunks[size:])
         return chunks[:size]
@@ -200,13 +209,22 @@ class Pass:
         self._tasks[task] = asyncio.ensure_future(self._reply_of(task))
 
     async def _reply_of(self, task: _Task) -> Reply | None:
-        client, loop = self._cluster.client, asyncio.get_running_loop()
         parcel = await self._packing.for_host(self._cluster, task.host)
+        blocks = await self._packing.blocks_for(self._cluster, task.host, task.chunks)
+        try:
+            return await self._answer(task, parcel, blocks)
+        finally:
+            if blocks is not None and not isinstance(blocks, bytes):  # now, though a traceback may hold it
+                blocks.release()
+
+    async def _answer(self, task: _Task, parcel: Any, blocks: Any) -> Reply | None:
+        client, loop = self._cluster.client, asyncio.get_running_loop()
         task.sent = time.perf_counter_ns()
         task.future = client.submit(
             run_group,
             parcel,
             task.group,
+            blocks,
             key=f"nfold-{self._run}-{task.group.number}",
             workers=[task.host.address],
             pure=False,
@@ -219,14 +237,18 @@ class Pass:
         task.future.add_done_callback(done)
         await task.is_done.wait()
         is_large = self._job.out.nbytes > SMALL
+        began = time.perf_counter_ns()
         async with self._gathering if is_large else contextlib.nullcontext():
-            replies: list[Reply | None] = await client.gather([task.future], asynchronous=True)
+            [reply] = await client.gather([task.future], asynchronous=True)
+        if reply is not None and reply.nbytes > MESSAGE:
+            self._journal.carried(task.host.address, began, time.perf_counter_ns())
         task.future.release()
-        return replies[0]
+        return reply  # type: ignore[no-any-return]
 
     def _take_done(self) -> None:
-        for task in [task for task, reply in self._tasks.items() if reply.done()]:
-            self._take(task, self._tasks.pop(task))
+        with self._journal.packing():
+            for task in [task for task, reply in self._tasks.items() if reply.done()]:
+                self._take(task, self._tasks.pop(task))
 
     def _take(self, task: _Task, result: asyncio.Task[Reply | None]) -> None:
         """Put what a group has given back into the caller's arrays."""
@@ -247,7 +269,8 @@ class Pass:
             self._end = self._end or Outcome(lanes[0], failed.error, failed.chunk)
             return
         assert reply.part is not None
-        job, done = self._job, reply.part.chunks[reply.part.marks > 0]
+        part = reply.part._replace(chunks=task.chunks)
+        job, done = self._job, task.chunks[part.marks > 0]
         if reply.results is not None:
             returned = next(x for x in job.inputs if type(x) is Returned)
             returned.results.update(reply.results)
@@ -259,11 +282,11 @@ class Pass:
                     first = int(task.chunks[0])
                     self._end = Outcome(lanes[0], _overlap(job.kernel.name), first)
                     return
-        _, began, ended = reply.clock
-        self._speeds[task.host.address] = len(done) / max(1, ended - began)
-        self._control.add(reply.part, lanes, self._shift(task, reply, received))
+        shift = self._shift(task, reply, received)
+        self._control.add(part, lanes, shift)
+        self._journal.add(task.host.address, lanes, reply, shift)
         if len(done) < len(task.chunks) and not job.control[STOP]:  # it was told to stop, and nobody else was
-            self._left.append(task.chunks[reply.part.marks == 0])
+            self._left.append(task.chunks[part.marks == 0])
 
     def _lane(self, host: Host, thread: int) -> int:
         """Which of the run's lanes a worker's thread is. Workers that came during the run share those of others."""

@@ -44,6 +44,11 @@ class Sent(NamedTuple):
         memory, offset, strides = memory_of(array)
         return cls(memory, offset, array.shape, strides, array.dtype)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that are sent."""
+        return 0 if self.memory is None else int(self.memory.nbytes)
+
     def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
         """The array, read-only."""
         if self.ref is not None:
@@ -101,7 +106,7 @@ class Parcel:
     @property
     def nbytes(self) -> int:
         """How many bytes of arrays are in it."""
-        return sum(sent.memory.nbytes for sent in self.arrays if sent.ref is None)
+        return sum(sent.nbytes for sent in self.arrays)
 
     def __sizeof__(self) -> int:  # dask decides by it what it keeps in memory
         return len(self.code) + len(self.by_value.content) + self.nbytes
@@ -131,10 +136,11 @@ class Group(NamedTuple):
 class Reply(NamedTuple):
     """What a group's task gives back.
 
-    outcome: of remote.pickled_outcome, b"" where no body has raised. part: what the lanes have noted. pieces: of the
-    output, each with the byte at which it begins; for a kernel that reduces, a single one: the rows of the chunks that
-    are done. results: of a function over items, by chunk. clock: ns of the worker's clock, as the task arrived, got its
-    threads and ended.
+    outcome: of remote.pickled_outcome, b"" where no body has raised. part: what the lanes have noted, without the
+    chunks, which the caller knows. pieces: of the output, each with the byte at which it begins; for a kernel that
+    reduces, a single one: the rows of the chunks that are done. results: of a function over items, by chunk. clock: ns
+    of the worker's clock, as the task arrived, got its threads and ended. carried: from, to, by the same clock: when
+    dask had its inputs brought from elsewhere.
     """
 
     outcome: bytes
@@ -142,6 +148,16 @@ class Reply(NamedTuple):
     pieces: tuple[tuple[int, Array], ...]
     results: dict[int, Any] | None
     clock: tuple[int, int, int]
+    carried: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes are in it, but for a few."""
+        arrays = [x for x in self.part or () if x is not None] + [piece for _, piece in self.pieces]
+        size = sum(int(array.nbytes) for array in arrays)
+        for pickled, buffers in (self.results or {}).values():
+            size += len(pickled) + sum(int(buffer.nbytes) for buffer in buffers)
+        return size
 
 
 class Returned:

@@ -18,7 +18,10 @@ from compute.scaling.dataset import Point
 from compute.scaling.derive import ONE_WORKER
 from compute.scaling.laws import fitting, models, simulation
 from compute.scaling.laws.models import NOT_IDENTIFIABLE, Timings
+from compute.scaling.ledger import DISPATCHING
 from compute.traits import SERIAL
+
+STARTING = [entry for entry in DISPATCHING if entry != "transfer"]  # that is among the sections, which are counted once
 
 FURTHER = (2, 4, 8, 16, 32, 64)  # times the most workers measured
 
@@ -120,7 +123,7 @@ class _PointsByWorkers:
 def _is_mostly_overhead(p: Point) -> bool:
     """Whether a run took longer to dispatch than to compute. A law of it would be one of dispatching."""
     spent = p.ledger or {}
-    return sum(spent.get(name, 0.0) for name in ("startup", "transfer", "serial")) > spent.get("useful", math.inf)
+    return sum(spent.get(name, 0.0) for name in (*DISPATCHING, "serial")) > spent.get("useful", math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +154,7 @@ class _Replays:
             "contended": contended,
             "memory_share": (last.memory_share or 0.0) if roof else 0.0,
             "roof": roof or math.inf,
-            "startup": max((last.ledger or {}).get("startup", 0.0), 0.0) / last.workers,
+            "startup": sum(max((last.ledger or {}).get(name, 0.0), 0.0) for name in STARTING) / last.workers,
             "serial": sum((last.sections or {}).get(name, 0.0) for name in ("plan", "transfer", "finish")),
         }
         return cls(recorded[point_key(source)], source.workers, ticket, slowed_by)

@@ -13,11 +13,12 @@ from compute.scaling.tables.sheet import KEYS, Row, Sheet, keyed
 
 ENTRIES = {  # of the ledger, and their names in a report
     "useful": "useful", "inflation": "inflation", "waiting": "waiting", "blocked": "blocked", "runqueue": "run queue",
-    "idle": "idle", "startup": "start-up", "transfer": "transfer", "serial": "serial", "unexplained": "unexplained",
+    "idle": "idle", "startup": "start-up", "transfer": "transfer", "serialisation": "serialisation",
+    "network": "network", "scheduler": "scheduler", "serial": "serial", "unexplained": "unexplained",
 }  # fmt: skip
 SHORT_ENTRIES = {
     "run queue": "queue", "workers": "N", "unexplained": "unex.", "inflation": "infl.", "transfer": "trans.",
-    "start-up": "start",
+    "start-up": "start", "serialisation": "seri.", "network": "net.", "scheduler": "sched.",
 }  # fmt: skip
 LEDGER = "Core-seconds, in % of workers × time"
 LEDGER_NOTE = (
@@ -25,7 +26,13 @@ LEDGER_NOTE = (
     " lock or data; run queue: for a CPU; idle: for the others' last chunks; start-up: for its first chunk, and until"
     " the caller sees that all are done; transfer: arrays move; serial: the caller works alone; unexplained: the rest."
 )
-WAITING_NOTE = " waiting: a lane waits for what is outside, as the serial run does."
+NOTES = {  # of entries that most ledgers have nothing in, and that are left out then
+    "waiting": " waiting: a lane waits for what is outside, as the serial run does.",
+    "serialisation": " serialisation: a lane has no chunk while messages are packed or unpacked",
+    "network": "; network: while they are on their way",
+    "scheduler": "; scheduler: for whatever else it takes a cluster to hand out a group of chunks.",
+}
+CLUSTER = "serialisation", "network", "scheduler"  # shown together
 UNKNOWN_NOTE = " unknown: this system does not tell; it is within its neighbours."
 FACTORS = {
     "global": "global", "parallel": "parallel", "load_balance": "load balance", "communication": "communication",
@@ -44,9 +51,11 @@ def sheets(points: Sequence[Point]) -> Iterable[Sheet]:
     """The ledger and the efficiencies, where there are any."""
     split = [p for p in points if p.ledger]
     if split:
-        waits = any((p.ledger or {}).get("waiting") for p in split)
-        note = LEDGER_NOTE + WAITING_NOTE * waits + UNKNOWN_NOTE * any(p.unknown for p in split)
-        titles = (title for name, title in ENTRIES.items() if waits or name != "waiting")
+        seen = {name for name in NOTES if any((p.ledger or {}).get(name) for p in split)}
+        seen |= set(CLUSTER) if seen.intersection(CLUSTER) else set()
+        note = LEDGER_NOTE + "".join(text for name, text in NOTES.items() if name in seen)
+        note += UNKNOWN_NOTE * any(p.unknown for p in split)
+        titles = (title for name, title in ENTRIES.items() if name in seen or name not in NOTES)
         columns = (*KEYS, *titles)
         yield Sheet(LEDGER, columns, tuple(_rows(split, lambda p: _ledger_cells(p, columns))), SHORT_ENTRIES, note)
     factored = [p for p in points if p.efficiencies]

@@ -281,6 +281,30 @@ TRANSFER = Cause(
     phrases.pass_less,
     name="getting data to the workers and back",
 )
+SERIALISATION = Cause(
+    "serialisation",
+    ("serialisation",),
+    everything,
+    phrases.serialisation,
+    always("pass arrays, which are sent as they are, in place of other objects, or give each run more"),
+    name="packing and unpacking messages",
+)
+NETWORK = Cause(
+    "network",
+    ("network",),
+    everything,
+    phrases.network,
+    always("compute more with each byte, return less (reduce=), use fewer workers, or some that share this memory"),
+    name="data on its way over the network",
+)
+SCHEDULER = Cause(
+    "scheduler",
+    ("scheduler",),
+    everything,
+    phrases.scheduler,
+    always("give each run more, or use fewer workers"),
+    name="waiting for the cluster's scheduler",
+)
 SERIAL_SECTION = Cause(
     "serial section",
     ("serial",),
@@ -348,6 +372,9 @@ CAUSES = (
     IMBALANCE,  # from here on an entry of the ledger is the cause itself
     START_UP,
     TRANSFER,
+    SERIALISATION,
+    NETWORK,
+    SCHEDULER,
     SERIAL_SECTION,
     PROGRAM_INFLATED,  # what is left of inflation
     INFLATED,

@@ -263,6 +263,18 @@ def transfer(e: Evidence) -> str:
     return lost("transfer", f", in a run of {seconds(e.seconds)}: {why}")(e)
 
 
+def serialisation(e: Evidence) -> str:
+    return lost("serialisation", f", in a run of {seconds(e.seconds)}: messages are packed and unpacked")(e)
+
+
+def network(e: Evidence) -> str:
+    return lost("network", f", in a run of {seconds(e.seconds)}: workers wait for data, or the caller for results")(e)
+
+
+def scheduler(e: Evidence) -> str:
+    return lost("scheduler", f", in a run of {seconds(e.seconds)}: chunks are on their way through it")(e)
+
+
 def pass_less(e: Evidence) -> str:
     if e.copied and e.sends and (e.without_copies is None or e.without_copies >= WORTH_A_WORD):
         gain = "" if e.without_copies is None else f", measured here {ratio(e.without_copies)}× faster"
