@@ -32,7 +32,7 @@ def pool(request):
 
 
 # Of the others each is compiled in each worker for seconds.
-QUICK = {"count_primes", "squares", "total", "histogram", "ordered", "nothing"}
+QUICK = {"squares", "total", "histogram", "ordered", "nothing"}
 CASES = [
     pytest.param(case, marks=[] if case.kernel.name in QUICK else pytest.mark.slow, id=repr(case)) for case in cases()
 ]
@@ -64,7 +64,7 @@ def negative_zeros(lo, hi, out):
         out[i] = complex(-0.0, i)
 
 
-@pytest.mark.parametrize("variant", ["python", "nogil"])
+@pytest.mark.parametrize("variant", ["python", pytest.param("nogil", marks=pytest.mark.slow)])
 def test_elements_may_be_anywhere_in_out(pool, variant):
     a = np.random.default_rng(3).random(50_000)
     for it, args in ((two_rows, (a[:5000],)), (sparse, (3000,)), (negative_zeros, (3000,))):
