@@ -51,7 +51,17 @@ def test_the_readme_shows_python_before_a_newcomer_scrolls():
     assert above.count("\n") < 40
 
 
-@pytest.mark.parametrize(("page", "number", "block"), SCRIPTS, ids=[f"{page}-{number}" for page, number, _ in SCRIPTS])
+# What these compile or measure takes five seconds each.
+LONG = ("docs/kernels.md", 0), ("docs/pools.md", 0), ("docs/scaling.md", 0)
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "block"),
+    [
+        pytest.param(*script, id=f"{script[0]}-{script[1]}", marks=pytest.mark.slow if script[:2] in LONG else ())
+        for script in SCRIPTS
+    ],
+)
 def test_a_snippet_runs_as_it_stands(warm_python, page, number, block, tmp_path):
     """As a script in an empty folder; one that defines tests is run by pytest."""
     if not re.search(r"^def test_", block, re.MULTILINE):
