@@ -64,6 +64,9 @@ CANNOT_APPLY = {
     "test_memmapping_leaks": "asks for memory-mapped files, and arrays go through shared memory",
     "test_nested_parallel_warnings": "has an answer for each pair; ours are in test_joblib_backend.py",
 }
+# Several calls, each with workers of its own: seconds.
+LONG = "test_error_capture", "test_initializer_context", "test_initializer_parallel", "test_njobs_converted_to_int"
+LONG += "test_parallel_as_context_manager", "test_parallel_unordered_generator_returns_fastest_first"
 # What a backend's name is paired with in joblib's own tables: whether a nested call warns, or the next call fails.
 PAIRED = {"error": False}
 
@@ -111,13 +114,13 @@ def _cases() -> Iterator[Any]:
             yield pytest.param(name, {}, marks=pytest.mark.skip("this release of joblib has no such test"), id=name)
             continue
         marks = [mark for mark in known[name].pytestmark if mark.name == "skipif"]
-        quick = False
+        quick = name in LONG
         for chosen in itertools.product(*(_with_nfold(*mark) for mark in _parametrized(known[name]))):
             arguments = {key: value for part in chosen for key, value in part.items()}
             if "nfold" in [arguments.get(parameter) for parameter in PARAMETERS]:
                 told = "-".join(getattr(value, "__name__", str(value)) for value in arguments.values())
                 lack = _lack(arguments)
-                more = [pytest.mark.slow] if quick else []  # of each of theirs, `make test` runs one
+                more = [pytest.mark.slow] if quick else []  # of each of the others, `make test` runs one
                 quick = quick or not lack
                 yield pytest.param(name, arguments, marks=[*marks, *lack, *more], id=f"{name}[{told}]")
 

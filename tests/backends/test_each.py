@@ -33,6 +33,7 @@ BACKENDS = [
 ]
 PROCESSES = [backend for backend in BACKENDS if not backend.traits.shares_memory]
 everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+slow = pytest.mark.slow
 on_processes = pytest.mark.parametrize("backend", PROCESSES, ids=repr)
 
 factor = 3
@@ -412,7 +413,7 @@ def dies(x):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@on_processes
+@pytest.mark.parametrize("backend", [b if b != Joblib(2) else pytest.param(b, marks=slow) for b in PROCESSES], ids=repr)
 def test_an_item_that_kills_every_worker_is_an_error(pool_of, backend):
     with pytest.raises(WorkerDied, match=r"chunk 1 \(indices 1\.\.2\) of <lambda> was tried 3 times"):
         pool_of(backend).map(lambda x: dies(x) if x else x, [0, 1, 0])

@@ -117,7 +117,7 @@ print("same")
 """
 
 
-@pytest.mark.parametrize("backend", PROCESSES, ids=repr)
+@pytest.mark.parametrize("backend", [PROCESSES[0], pytest.param(PROCESSES[1], marks=pytest.mark.slow)], ids=repr)
 def test_what_is_defined_in_the_script_is_given_as_to_threads(warm_python, no_leaks, backend):
     assert warm_python.run(IN_MAIN, repr(backend)) == "same\n"
 

@@ -139,7 +139,9 @@ def pool(request):
             yield pool
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "call", [pytest.param(call, marks=pytest.mark.slow if call in ("mandelbrot", "matvec") else ()) for call in CALLS]
+)
 def test_an_out_is_filled_and_returned_as_by_numpy_or_refused(pool, call):
     of_kernel, args, right = CALLS[call]
     wrong = []

@@ -139,6 +139,7 @@ def test_an_interrupt_before_a_round_is_over_shows_nothing():
     assert not Path("cut.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_on_one_cpu_two_workers_share_it():
     cpu = str(min(os.sched_getaffinity(0)))

@@ -98,6 +98,7 @@ def test_real_sizes_are_as_long_as_they_are_to_be_and_fit_their_memory():
     assert sum(x.nbytes for x in work.args) < 2**24
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_in_worker_processes_that_leave_nothing(no_leaks):
     with Processes(2).open() as pool:
         result = pool.run(main_job.compiling, ["triad", "transpose"])

@@ -176,6 +176,7 @@ def test_a_task_that_fails_elsewhere_is_a_lesson_that_was_not_measured_there(cap
     assert "\x1b" not in Path("a.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_costs_its_lesson_and_no_other(capsys, monkeypatch):
     assert main(["lessons", "1", "2", "--budget", "200ms", "--task", "mine:fails", "--json", "a.json"]) == 1
     out, err = capsys.readouterr()

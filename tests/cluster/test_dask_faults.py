@@ -86,6 +86,7 @@ def deadly(lo, hi, out):
     out[lo] = lo
 
 
+@pytest.mark.slow
 def test_a_chunk_that_kills_every_worker_is_named(pool):
     with pytest.raises(WorkerDied, match=r"chunk 37 \(indices 37..38\) of deadly was tried 3 times"):
         pool.run(deadly, 64)

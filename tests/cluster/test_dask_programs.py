@@ -57,6 +57,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_scripts_own_kernels_run_on_the_embedded_cluster_and_nothing_is_left(script, no_leaks):
     assert script(OWN).stdout == "done\n"
     folders = Path(tempfile.gettempdir()).glob("nfold-dask-*")

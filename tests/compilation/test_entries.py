@@ -236,6 +236,7 @@ for on in (Processes(2), Threads(2), Joblib(2)):
 """
 
 
+@pytest.mark.slow
 def test_one_warning_for_a_whole_program(tmp_path, script):
     cache = tmp_path / "cache"
     cache.mkdir()

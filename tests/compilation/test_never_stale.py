@@ -164,9 +164,9 @@ def test_a_closure_that_was_changed(pools):
 @pytest.mark.parametrize(
     "size",
     [
-        pytest.param(8, id="small", marks=pytest.mark.slow),
+        pytest.param(8, id="small"),
         pytest.param(30_000, id="frozen", marks=pytest.mark.slow),
-        pytest.param(200_000, id="where it lies"),
+        pytest.param(200_000, id="where it lies", marks=pytest.mark.slow),
     ],
 )
 def test_a_global_array_that_was_changed_in_place(pools, size):
@@ -226,6 +226,7 @@ def test_code_that_cannot_leave_the_process_is_compiled_where_it_runs(pools):
     everywhere(here, m.body, x)
 
 
+@pytest.mark.slow
 def test_compiled_functions_as_inputs_are_not_taken_for_each_other(pools):
     text = "from kernels import Plan\n@njit\ndef one(v):\n    return v + 1\n@njit\ndef two(v):\n    return v * 2\n"
     body = BODY.replace("@kernel", "@kernel(plan=lambda x, f: Plan(len(x), (x, f)))").replace("x):", "x, f):")
@@ -270,7 +271,10 @@ FREEZING = {
 }
 
 
-@pytest.mark.parametrize("what", FREEZING)
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=pytest.mark.slow if what in ("stencil", "guvectorize") else ()) for what in FREEZING],
+)
 def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what):
     made, call = FREEZING[what]
     m = module(f"freezes_{what}", "import numba\nRATE = 2.0\n" + made + BODY.format(call))

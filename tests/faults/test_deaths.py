@@ -63,6 +63,7 @@ with Processes(2, start="fork", timeout=0.6).open() as pool:
 """
 
 
+@pytest.mark.slow
 def test_deaths_of_forked_workers(script, no_leaks):
     assert "chunk 5 (indices 40..48) of risky was tried 3 times" in script(FORK).stdout
 
@@ -122,7 +123,7 @@ def test_workers_killed_while_they_have_nothing_to_do(patient):
     check_idle_deaths(patient)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_runs_with_kills_at_random_moments(count):
     others = children()
     with Processes(2).open() as pool:  # one kill, and two now and then: chaos.py has more of them

@@ -150,8 +150,7 @@ if Interpreters(2).lacks() is None:
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counted by what Linux tells of a process")
 
 
-# Of one that shares memory, and of one whose workers are processes; the others take half a minute.
-QUICK = "Threads(2)", "Processes(2)"
+QUICK = ("Processes(2)",)  # the others take half a minute
 
 
 @linux

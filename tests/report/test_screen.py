@@ -1,6 +1,7 @@
 """The one screen as text: what it must contain, at every width, with and without colours."""
 
 import io
+import itertools
 import re
 from dataclasses import replace
 
@@ -33,9 +34,20 @@ def line_of(told, kernel):
     return next(line for line in told.splitlines() if line.startswith(f"{kernel} "))
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
-@pytest.mark.parametrize("counts", [(1,), (1, 2), SEVEN, ALL_64], ids=len)
-@pytest.mark.parametrize("kernels", [["triad"], ["count_primes", "triad"], LONG, FORTY], ids=len)
+WIDTHS = [60, 80, 100, 200]
+COUNTS = [(1,), (1, 2), SEVEN, ALL_64]
+KERNELS = [["triad"], ["count_primes", "triad"], LONG, FORTY]
+
+
+@pytest.mark.parametrize(
+    ("kernels", "counts", "width"),
+    [
+        # One of four, so that each is met by each of another kind.
+        pytest.param(KERNELS[k], COUNTS[c], WIDTHS[w], marks=pytest.mark.slow if (k + c + w) % 4 else ())
+        for k, c, w in itertools.product(range(4), repeat=3)
+    ],
+    ids=lambda given: given if isinstance(given, int) else len(given),
+)
 def test_it_fits_and_holds_every_kernel(width, counts, kernels):
     scaling = a_main_job(kernels=kernels, counts=counts)
     told = shown(scaling, width)

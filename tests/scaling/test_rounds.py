@@ -389,6 +389,7 @@ def test_weak_scaling_counts_the_cost_where_nothing_else_says_how_work_grows():
     assert [p.work for p in counted.points] == [99, 199]  # from 2 on, as its plan says
 
 
+@pytest.mark.slow
 def test_a_real_variant_that_fails_where_the_work_has_grown_takes_nothing_from_others():
     def too_large(lo, hi, out, n):
         if n > 100:
