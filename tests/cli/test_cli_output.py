@@ -329,17 +329,22 @@ def test_nor_does_what_a_pipe_leads_to(encoding):
     [
         ("report", f"{EVIL}.json"),
         ("report", f"{EVIL}.txt"),
-        ("scale", EVIL),
         ("scale", f"{EVIL}:k"),
-        ("scale", "triad", EVIL),
-        ("scale", "triad", "--on", EVIL),
-        ("scale", "triad", "--workers", EVIL),
-        ("scale", "triad", "--variant", EVIL),
-        ("scale", "triad", "--budget", EVIL),
-        ("scale", "triad", "--mode", EVIL),
-        ("scale", "triad", "--json", f"{EVIL}/x"),
         ("run", "triad", "16", f"--{RED}"),
         (EVIL,),
+        *(
+            pytest.param(argv, marks=pytest.mark.slow)
+            for argv in (
+                ("scale", EVIL),
+                ("scale", "triad", EVIL),
+                ("scale", "triad", "--on", EVIL),
+                ("scale", "triad", "--workers", EVIL),
+                ("scale", "triad", "--variant", EVIL),
+                ("scale", "triad", "--budget", EVIL),
+                ("scale", "triad", "--mode", EVIL),
+                ("scale", "triad", "--json", f"{EVIL}/x"),
+            )
+        ),
     ],
 )
 def test_an_error_shows_what_the_user_wrote_in_one_line(argv):

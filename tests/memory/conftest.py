@@ -5,7 +5,7 @@ import pytest
 import compute.memory.arena
 from compute import Joblib, Processes
 
-PROCESSES = [Processes(2), Joblib(2), Joblib(2, arrays="memmap")]
+PROCESSES = [Processes(2), Joblib(2), pytest.param(Joblib(2, arrays="memmap"), marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=PROCESSES, ids=repr)

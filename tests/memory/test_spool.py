@@ -26,7 +26,9 @@ def mappings():
 
 
 @pytest.mark.parametrize(
-    "backend", [Processes(2), pytest.param(Joblib(2), marks=pytest.mark.slow), Joblib(2, arrays="memmap")], ids=repr
+    "backend",
+    [Processes(2), *(pytest.param(Joblib(2, arrays=a), marks=pytest.mark.slow) for a in ("shared", "memmap"))],
+    ids=repr,
 )
 def test_a_result_that_is_held_is_not_written_to_again(no_leaks, backend):
     with backend.open() as pool:
