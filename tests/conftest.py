@@ -169,11 +169,10 @@ if importlib.util.find_spec("numba") is None:  # as on a free-threaded 3.13: wha
         "numba's threads, and numba is not",
     )
 
-    def pytest_collection_modifyitems(items):
-        for item in items:
-            if any("numba" in str(mark.args) for mark in item.iter_markers("filterwarnings")):
-                item.own_markers = [mark for mark in item.own_markers if mark.name != "filterwarnings"]
-                item.add_marker(pytest.mark.skip(reason="it names a warning of numba's"))
+    def pytest_itemcollected(item):
+        if any("numba" in str(mark.args) for mark in item.iter_markers("filterwarnings")):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "filterwarnings"]
+            item.add_marker(pytest.mark.skip(reason="it names a warning of numba's"))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(collector):
@@ -187,4 +186,6 @@ if importlib.util.find_spec("numba") is None:  # as on a free-threaded 3.13: wha
         report = yield
         if report.failed and any(words in str(report.longrepr) for words in NEEDS):
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it needs numba's compiler")
+            for name in ("last_exc", "last_value", "last_traceback"):  # they would keep the test's arrays
+                vars(sys).pop(name, None)
         return report

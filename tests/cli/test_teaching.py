@@ -164,7 +164,8 @@ def test_two_interpreters_stand_side_by_side(capsys):
     assert here["python"] == there["python"]
     assert here["evidence"] != there["evidence"]
     assert there["evidence"]["own"]["name"] == "mine:nap"
-    assert out.count(f"{here['python']['python']}, ") >= 2  # of one version, so told apart by their paths
+    name = here["python"]["python"] + ("" if here["python"]["gil"] else " without a GIL")
+    assert out.count(f"{name}, ") >= 2  # of one version, so told apart by their paths
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiler import needs_compiler
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,7 @@ def test_the_gil_is_shown_on_every_backend(tmp_path):
     assert longest == ["17,647", "1,723,519"]  # both in OEIS A006877
 
 
+@needs_compiler
 def test_pi_is_the_same_on_every_backend(tmp_path):
     lines = printed("pi", folder=tmp_path).splitlines()
     assert [line.split()[0] for line in lines] == ["Serial()", "Threads(2)", "Processes(2)"]
@@ -76,6 +78,7 @@ def test_the_shared_table_is_measured_changed_and_measured_again(tmp_path):
     assert after == "scores: mean 0.00, standard deviation 1.00"
 
 
+@needs_compiler
 @pytest.mark.parametrize("least", [pytest.param("0", marks=pytest.mark.slow), "1000"])
 def test_the_gate_opens_and_shuts(tmp_path, least):
     done = run("gate", "--least", least, "--budget", "0.5", "--json", "it.json", folder=tmp_path)

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 from chaos import chaotic_run, kill_at_random
+from compiler import needs_compiler
 from example_kernels import nothing, squares
 from fault_kernels import POINTS, WAYS, begun, busy, risky
 from leaks import children
@@ -146,5 +147,9 @@ def test_a_slow_chunk_is_no_hung_one():
         result = pool.run(risky, 8, {}, 0, 0.25)
         check(result, 8, deaths=0)
         assert result.timeline.events == ()
-        # compiled: many short chunks for longer than the timeout
+
+
+@needs_compiler
+def test_many_short_chunks_of_compiled_code_are_no_hung_one():
+    with Processes(2, timeout=0.8).open() as pool:  # they take longer than that together
         assert pool.run(busy, 3600, 500_000, variant="nogil").timeline.events == ()

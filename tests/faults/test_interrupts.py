@@ -18,6 +18,7 @@ AT_RANDOM = """
 import os, random, signal, sys, threading, time
 from compute import *
 from fault_kernels import busy
+from kernels.definition import numba_is_here
 
 backend, times, seed, again = eval(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 rng = random.Random(seed)
@@ -50,7 +51,7 @@ def once(pool, moment):
             caught += 1
     return caught
 
-variants = ["nogil"] if isinstance(backend, Prange) else ["python", "nogil"]
+variants = ["nogil"] if isinstance(backend, Prange) else ["python"] + ["nogil"] * numba_is_here()
 with backend.open() as pool:
     for variant in variants:
         pool.warm(busy, 10, 1000, variant=variant)
