@@ -196,7 +196,8 @@ def test_a_sum_of_rows_and_of_truth_values_is_wider_too():
 def test_another_reduction_that_overflows_is_named():
     made = kernel(full, dtype=np.int32, reduce=lambda parts: sum(parts), grain=1)
     with pytest.raises(
-        CheckFailed, match=r"full \(nogil\)'s reduce overflows int32: it gives .* 206158430208; use reduce=sum"
+        CheckFailed,
+        match=rf"full \({made.variant}\)'s reduce overflows int32: it gives .* 206158430208; use reduce=sum",
     ):
         run(made, np.zeros(256), on=Serial(), check=True)
 

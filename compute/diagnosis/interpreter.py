@@ -52,6 +52,8 @@ def switch_interval(root: Path) -> Finding:
     """How long a thread keeps the GIL while another waits for it."""
     seconds = sys.getswitchinterval()
     value = f"{1000 * seconds:.4g} ms"
+    if not machine.has_gil():
+        return Finding("switch interval", value, "how long a thread keeps a GIL, and there is none to wait for")
     meaning = "how long a thread keeps the GIL while another waits: the caller hears of its workers that late"
     if abs(seconds - SWITCH) <= SWITCH / 100:
         return Finding("switch interval", value, meaning)

@@ -18,6 +18,7 @@ from kernels.definition import numba_is_here
 PARTS = 100  # a serial run takes a hundredth of a lesson's time, so that there are enough rounds
 BUDGET = 0.8  # of a lesson's time: opening pools and compiling take the rest
 SLACK = 1.05  # of N: other programs that slowed the serial runs make N-fold look like up to this
+TOO_FEW = "there were too few rounds for intervals"
 NEAR = 0.9  # of what the machine allows: if less was reached, the loss is named
 
 
@@ -79,7 +80,7 @@ def judge(evidence: Evidence) -> Judgement:
         _found(widest, ceilings.get(most)),
         _why(evidence, widest, beyond),
         tuple(figures),
-        (_picture(points, ceilings),),
+        (_picture(points, ceilings, evidence["variant"]),),
     )
 
 
@@ -100,7 +101,9 @@ def _why(evidence: Evidence, points: Sequence[Mapping[str, Any]], beyond: Sequen
     if True in beyond:
         return "more than N is no merit of N CPUs: something slowed the serial runs, or the CPUs are not alike"
     if None in beyond:
-        return "there were too few rounds for intervals; measure for longer"
+        has_intervals = all(p["interval"] for p in evidence["points"] if p["workers"] > 1)
+        untold = "the rounds do not tell whether that is more than N" if has_intervals else TOO_FEW
+        return f"{untold}; measure for longer"
     most, ceiling = points[0]["workers"], points[0]["ceiling"]
     if evidence["variant"] == "python":
         threads = "take turns at the GIL" if evidence["gil"] else "have no GIL to wait for"
@@ -124,7 +127,7 @@ def _narrow(evidence: Evidence) -> str:
     return "others use the CPUs as well, or all of them at once run at a lower clock"
 
 
-def _picture(points: Sequence[Mapping[str, Any]], ceilings: Mapping[int, float]) -> Picture:
+def _picture(points: Sequence[Mapping[str, Any]], ceilings: Mapping[int, float], variant: str) -> Picture:
     counts = sorted({p["workers"] for p in points})
     by_place = {(p["backend"], p["workers"]): _figure(p) for p in points}
     series = []
@@ -136,7 +139,8 @@ def _picture(points: Sequence[Mapping[str, Any]], ceilings: Mapping[int, float])
         series.append(Series("allowed", (1.0, *(ceilings.get(count) for count in counts))))
     series.append(Series("ideal", (1.0, *map(float, counts))))
     return Picture(
-        "Speedup of a compiled loop by lanes, what this machine allows, and the ideal",
+        f"Speedup of a {'loop in Python' if variant == 'python' else 'compiled loop'} by lanes,"
+        f"{' what this machine allows,' if ceilings else ''} and the ideal",
         ("1", *map(str, counts)),
         tuple(series),
         "lanes",

@@ -289,10 +289,13 @@ def test_another_interpreter_that_does_not_tell_its_gil_is_unknown(monkeypatch):
     assert interpreter.gil(Path("/")).level == "unknown"
 
 
-def test_a_changed_switch_interval_is_noted(monkeypatch):
+@pytest.mark.parametrize(("gil", "level"), [(True, "note"), (False, "ok")])
+def test_a_changed_switch_interval_is_noted_where_there_is_a_gil(gil, level, monkeypatch):
     monkeypatch.setattr(sys, "getswitchinterval", lambda: 0.1)
+    monkeypatch.setattr(machine, "has_gil", lambda: gil)
     found = interpreter.switch_interval(Path("/"))
-    assert (found.level, found.value) == ("note", "100 ms")
+    assert (found.level, found.value) == (level, "100 ms")
+    assert ("none to wait for" in found.meaning) != gil
 
 
 def test_what_cannot_be_looked_at_is_unknown_and_hides_nothing_else(monkeypatch):
