@@ -44,6 +44,7 @@ from compute.scaling.results import CutShort, Scaling
 from compute.scaling.verdict.judgement import judge_points
 from compute.scaling.verify import WrongAnswer
 from compute.scaling.workload import Pace
+from kernels.definition import numba_is_here, where_numba_is
 
 BUDGET = 60.0  # seconds: a program starts anew each time, so its runs are longer than a kernel's
 TIMEOUT = 600.0  # seconds: a run that takes longer is taken to hang
@@ -296,6 +297,8 @@ class _ProgramTrial:
                 f"stopped at the budget of {self.pace.budget:.3g} s after {_rounds(len(self.rounds))};"
                 f" an interval needs {statistics.FEWEST_ROUNDS}, in about {enough} s"
             )
+        if not numba_is_here():
+            yield f"numba's compiler is {where_numba_is()}: what this machine allows is not measured"
         if not can_watch():
             yield (
                 "this system has no /proc that tells of threads: how long they waited for a CPU, and how many were at"

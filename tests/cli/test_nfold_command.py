@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,6 +155,15 @@ def test_on_one_cpu_two_workers_share_it():
     one = json.loads(Path("one.json").read_text())
     assert one["machine"]["cpus"] == 1
     assert one["points"][1]["ceiling"] == (1.0 if numba_is_here() else None)
+
+
+def test_without_a_compiler_a_line_says_what_is_missing(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    process = nfold_command("--workers", "1", "--budget", "100ms", "--env", "N", "--", "true")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    line = " ".join(out.split())
+    assert re.search(r"numba's compiler is (not installed|switched off by NUMBA_DISABLE_JIT): what this machine", line)
 
 
 def test_a_reader_that_leaves_is_no_error():
