@@ -9,7 +9,7 @@ import pytest
 import rules
 from rules import EVERYWHERE, variants_on
 
-from compute import CheckFailed, Processes, Serial, Threads, run, scale
+from compute import CheckFailed, Coroutines, Prange, Processes, Serial, Threads, run, scale
 from compute.differences import difference
 from kernels import REGISTRY, Plan, kernel
 
@@ -138,7 +138,11 @@ def test_variants_that_differ_are_named():
     assert run(factorials, 20, on=Serial(), check=True).value[19] == 121645100408832000
 
 
-@pytest.mark.parametrize("backend", EVERYWHERE, ids=repr)
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(b, marks=pytest.mark.slow if b in (Prange(2), Coroutines(2)) else ()) for b in EVERYWHERE],
+    ids=repr,
+)
 def test_what_is_right_passes_on_every_backend(backend):
     x = np.arange(60.0)
     with backend.open() as pool:
@@ -150,7 +154,7 @@ def test_what_is_right_passes_on_every_backend(backend):
 
 
 # With bounds checked, each of these is compiled once more, for seconds; other tests show that they are right.
-LARGE = "count_primes", "primes", "mandelbrot", "matmul"
+LARGE = "count_primes", "primes", "mandelbrot", "matmul", "matvec"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def same(value, expected):
 
 
 @pytest.mark.parametrize("variant", ["python", "nogil"])
-@pytest.mark.parametrize("dtype", COPIED)
+@pytest.mark.parametrize("dtype", [*COPIED[:2], *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in COPIED[2:])])
 def test_transpose_moves_every_bit(variant, dtype):
     for shape in [(9, 70), (64, 64), (72, 65), (3, 5, 4), (7,)]:
         A = numbers(dtype, *shape)
