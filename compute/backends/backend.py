@@ -136,6 +136,11 @@ class Pool(ABC):
     def workers(self) -> int:
         return self.backend.workers
 
+    @property
+    def cpus_elsewhere(self) -> int | None:
+        """How many CPUs there are for its lanes, where these are on other machines; None where they are on this one."""
+        return None
+
     def run(
         self,
         kernel: Kernel,

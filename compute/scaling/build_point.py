@@ -19,6 +19,7 @@ from compute.scaling.workload import Work
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 
+ELSEWHERE = dict.fromkeys(("quota", "steal", "others"))  # what disturbed this machine says nothing of others
 WAITING = 0.2  # of the serial time: a lane whose CPU is stolen looks as if it waited, but mostly for less than this
 
 
@@ -50,6 +51,9 @@ def make_point(
     accounts = [_account(runs[k], pool.workers, serial[k], waits > 0) for k in middle]
     middle_timeline = runs[middle[0]].timeline
     share = memory_share(kernel, plan, statistics.median([run.seconds for run in serial]), _bandwidth(ceilings))
+    cpus = pool.cpus_elsewhere
+    if cpus is not None:
+        ceilings = Ceilings({})  # this machine's say nothing of others
     return Point(
         kernel=kernel.name,
         size=work.size_of(plan.indices),
@@ -77,7 +81,9 @@ def make_point(
         pinned=_pinned(timelines),
         mode=work.mode,
         traits=pool.backend.traits.names(),
-        evidence={"has_gil": any(run.has_gil for run in runs)} | ({"waits": waits} if waits else {}),
+        evidence={"has_gil": any(run.has_gil for run in runs)}
+        | ({"waits": waits} if waits else {})
+        | ({} if cpus is None else ELSEWHERE | {"cpus": cpus, "cpus_shared": cpus}),
         timeline=kept_timeline.keep(middle_timeline, runs[middle[0]].seconds),
         controls=ceilings.controls(pool.workers),
     )

@@ -36,13 +36,19 @@ def collect_evidence(
             attainable=p.speedup / p.ceiling if p.speedup is not None and p.ceiling else None,
             contaminated=contaminated,
             evidence=dict.fromkeys(("waits", "has_gil", "copied", "without_copies"))
-            | dict(p.evidence or {})
             | surroundings
-            | _own(p, kernel, ceilings),
+            | dict(p.evidence or {})
+            | _own(p, kernel, Ceilings({}) if _is_elsewhere(p) else ceilings),
         )
         for p in points
     ]
-    return tuple(_with_evidence(p, **_neighbours(p, alone), throttled=_throttled(stopped, p, alone)) for p in alone)
+    throttled = [
+        None if _is_elsewhere(p) else _throttled(stopped, q, alone) for p, q in zip(points, alone, strict=True)
+    ]
+    return tuple(
+        _with_evidence(p, **_neighbours(p, alone), throttled=seconds)
+        for p, seconds in zip(alone, throttled, strict=True)
+    )
 
 
 def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -56,6 +62,11 @@ def look_across(points: Sequence[Point]) -> tuple[Point, ...]:
         else p
         for p in points
     )
+
+
+def _is_elsewhere(p: Point) -> bool:
+    """Whether the lanes of a point without evidence were on other machines, of which it then knows the CPUs."""
+    return (p.evidence or {}).get("cpus") is not None
 
 
 def _with_evidence(p: Point, **more: Any) -> Point:

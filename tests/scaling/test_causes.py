@@ -8,6 +8,7 @@ from evidences import of
 from example_points import a_point
 
 from compute.scaling import results
+from compute.scaling.build_point import ELSEWHERE
 from compute.scaling.ceiling import Ceilings
 from compute.scaling.collecting import collect_evidence, look_across
 from compute.scaling.derive import compare_points
@@ -33,6 +34,18 @@ def two(waited, entry="runqueue"):
 
 def judged(points, rounds, ceilings=Ceilings({}, 2)):  # noqa: B008 (it is frozen)
     return judge_points(collect_evidence(points, mandelbrot, ceilings, rounds))
+
+
+def test_of_lanes_on_other_machines_this_one_tells_nothing():
+    serial, dask = two(0.6)
+    cpus = {"cpus": 64, "cpus_shared": 64}
+    dask = replace(dask, backend="dask", workers=64, ceiling=None, evidence=ELSEWHERE | cpus)
+    busy = Conditions(1.8, steal=0.5, others=2.0, throttled=0.45, load=8.0, running=9, marked="other processes")
+    here, there = collect_evidence([serial, dask], mandelbrot, Ceilings({("compute", 1): [1.0]}, 2), [busy] * 6)
+    assert (here.evidence["others"], here.evidence["steal"]) == (2.0, 0.5)
+    unknown = "quota", "others", "steal", "throttled", "ceiling_compute", "ceiling_memory"
+    assert [there.evidence[name] for name in unknown] == [None] * len(unknown)
+    assert (there.evidence["cpus"], there.evidence["cpus_shared"], there.attainable) == (64, 64, None)
 
 
 def test_what_a_quota_stopped_in_a_round_falls_on_those_who_waited():

@@ -1,6 +1,7 @@
 """A cluster that runs dask.distributed: a call becomes a task for each of some groups of chunks.
 
 cluster.py     the connection: which workers there are, and whether they may be used
+hosts.py       a worker: what it is asked of itself, and what is known of it
 packing.py     packs a job: code by value, inputs, where the output is
 travels.py     the messages, and how large outputs are cut into pieces and put together
 pass_over.py   one pass of a run: groups for workers that come and go
@@ -133,6 +134,12 @@ class DaskPool(Pool):
     @property
     def workers(self) -> int:
         return self._threads
+
+    @property
+    def cpus_elsewhere(self) -> int | None:
+        from compute.backends.dask.hosts import cpus_elsewhere
+
+        return cpus_elsewhere(self._cluster.hosts.values())
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         from compute.backends.dask.pass_over import Pass

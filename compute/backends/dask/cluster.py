@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 import importlib.util
 import ipaddress
 import logging
@@ -19,9 +18,10 @@ import tempfile
 import warnings
 from collections.abc import Coroutine
 from shutil import rmtree
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from compute.backends import children, host_program
+from compute.backends.dask.hosts import QUESTION, Host, host_of, own_account
 from compute.backends.worker import without_main
 from compute.memory.segments import Segment, create_segment
 from kernels.texts import visible
@@ -30,57 +30,6 @@ Value = TypeVar("Value")
 
 CONNECTING = 10.0  # s for a scheduler to answer, and for workers to come that an elastic cluster starts on demand
 ANSWER = 30.0  # s for an answer to a question; a scheduler of thousands of workers takes one
-# What each worker runs to tell of itself. It is sent as text: another Python could not load compiled code.
-QUESTION = """
-def asked():
-    import hashlib, importlib.metadata, importlib.util, os, pathlib, platform, socket, sys
-
-    def version(name):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return "none"
-
-    def source():
-        digest = hashlib.sha256()
-        for package in ("kernels", "compute"):
-            found = importlib.util.find_spec(package)
-            if found is None or not found.submodule_search_locations:
-                return "none"
-            root = pathlib.Path(found.submodule_search_locations[0])
-            for path in sorted(root.rglob("*.py")):
-                digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-        return digest.hexdigest()[:12]
-
-    def sees(address, token):
-        try:
-            with open(address, "rb") as file:
-                return file.read(len(token)) == token
-        except OSError:
-            return False
-
-    try:
-        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = socket.gethostname()
-    try:
-        from compute.backends.dask.at_worker import LIFE as life
-    except ImportError:
-        life = ""
-    return {
-        "life": life,
-        "versions": {
-            "python": platform.python_implementation() + " %d.%d" % sys.version_info[:2],
-            "nfold": version("nfold") + " (source " + source() + ")",
-            "numpy": version("numpy"),
-            "numba": version("numba"),
-        },
-        "boot": boot,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "sees": sees(ADDRESS, TOKEN),
-    }
-"""
 
 
 class Lost(ConnectionError):
@@ -89,22 +38,6 @@ class Lost(ConnectionError):
 
 class Unfit(ValueError):
     """A cluster that cannot be used as it is; the text says why, and the remedy. No lane has begun."""
-
-
-class Host(NamedTuple):
-    """A worker of the cluster that may be given work.
-
-    life: of its process: another one that comes at its address has another. is_local: whether it can map this
-    process's memory. has_clock: whether its clock is this machine's.
-    """
-
-    address: str
-    threads: int
-    pid: int
-    life: str
-    machine: str
-    is_local: bool
-    has_clock: bool
 
 
 class Cluster:
@@ -179,6 +112,7 @@ class Cluster:
                 processes=True,
                 dashboard_address="127.0.0.1:0",  # of no use here, and only so nobody else's port is asked for
                 memory_limit=0,  # arrays that are mapped would count, and workers be killed for them
+                scheduler_kwargs={"dashboard": False},  # which takes a second to import where bokeh is installed
                 silence_logs=logging.CRITICAL,  # a worker that died is told of in the result's timeline
                 local_directory=self._folder,
                 security=security,
@@ -292,7 +226,7 @@ class Cluster:
             await asyncio.wait(list(self._asked.values()))
 
     def _admit(self, address: str, threads: int, told: dict[str, Any]) -> None:
-        own = _own_account()
+        own = own_account()
         differing = [
             f"{name} is {theirs} on the worker and {own['versions'][name]} here"
             for name, theirs in told["versions"].items()
@@ -304,9 +238,7 @@ class Cluster:
                 " It could compute something else; install the same there and here"
             )
             return
-        has_clock = told["boot"] == own["boot"]
-        is_local = has_clock and told["sees"] and told["host"] == own["host"]
-        self.hosts[address] = Host(address, threads, told["pid"], told["life"], told["host"], is_local, has_clock)
+        self.hosts[address] = host_of(address, threads, told)
 
     @property
     def _question(self) -> str:
@@ -341,14 +273,6 @@ def _knock(address: str) -> None:
     host, _, port = place.rpartition(":")
     if scheme in ("tcp", "tls") and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
-
-
-@functools.cache
-def _own_account() -> dict[str, Any]:
-    names: dict[str, Any] = {"ADDRESS": "", "TOKEN": b""}
-    exec(QUESTION, names)
-    account: dict[str, Any] = names["asked"]()
-    return account
 
 
 def _segment_with(token: bytes) -> Segment | None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from compute.backends import ambient
-from compute.backends.dask.cluster import Cluster, Host
+from compute.backends.dask.cluster import Cluster
+from compute.backends.dask.hosts import Host
 from compute.backends.dask.journal import Journal
 from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, arithmetic
 from compute.backends.items import Blocks, PackedItems

@@ -18,7 +18,6 @@ import contextlib
 import itertools
 import math
 import secrets
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -29,7 +28,8 @@ import numpy as np
 
 from compute.backends.caller import outcome_of
 from compute.backends.dask.at_worker import run_group, stop_run
-from compute.backends.dask.cluster import Cluster, Host, Lost
+from compute.backends.dask.cluster import Cluster, Lost
+from compute.backends.dask.hosts import Host, end_process
 from compute.backends.dask.journal import Journal
 from compute.backends.dask.packing import Packing
 from compute.backends.dask.travels import Array, Group, Merge, Reply, Returned
@@ -46,7 +46,6 @@ MESSAGE = 2**16  # bytes of a reply from which bringing it counts as the network
 LOOK = 0.25  # s between looks which workers there are
 ALONE = 60.0  # s without a worker after which a run is given up; a nanny starts one within seconds
 SPLIT = 8  # parts into which a group is cut whose worker has died
-DYING = 5.0  # s for a worker's process to end that the cluster has lost, before it is ended
 
 
 @dataclass(eq=False)
@@ -318,8 +317,9 @@ class Pass:
             self._packing.forget_sent()  # it is sent again
             self._failures += 1
             if self._failures > MOST_FAILURES:
+                why = "it was cancelled" if error is None else f"{type(error).__name__}: {error}"
                 raise RuntimeError(
-                    f"a group of chunks of {self._job.kernel.name} failed on {task.host.address} again and again"
+                    f"a group of chunks of {self._job.kernel.name} failed on {task.host.address} again and again: {why}"
                 ) from error
         self._left.appendleft(task.chunks)
 
@@ -329,7 +329,7 @@ class Pass:
         for task in tasks:
             self._tasks.pop(task).cancel()
         if host.is_local:
-            await _end_process(host)
+            await end_process(host)
         self._packing.forget_sent(host)
         lane = self._lane(host, 0)
         cause = f"the worker {host.address} on {host.machine} is gone"
@@ -387,19 +387,3 @@ def _overlap(name: str) -> ValueError:
         f"two chunks of {name} wrote different values to the same element of out, so the result depends on which comes"
         " last; run(…, check=True) says which"
     )
-
-
-async def _end_process(host: Host) -> None:
-    """End the process of a worker that maps this process's memory, if it runs though the cluster has lost it.
-
-    What it wrote later would be written to arrays of another run.
-    """
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(host.pid)
-        for _ in range(int(DYING / 0.05)):
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                return
-            await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
