@@ -30,6 +30,7 @@ statistics.py     medians and ratios with intervals; how many rounds would make 
 verdict/          from evidence to the cause that took most of the gap, in a sentence
 comparing/        two files beside each other, and whether the second is a regression
 laws/             Karp-Flatt, Amdahl, Gustafson, USL; projections, and a replay that they are held against
+beyond.py         up to how many workers of a cluster a kernel pays, from what was measured of both
 
 Data and sentences. These files load nothing that measures:
 dataset.py        Point and Dataset: plain data
