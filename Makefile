@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 
-.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-cluster bench-peers proof proof-programs chaos fuzz programs docs clean
+.PHONY: report test test-all test-fast test-free-threaded check bench speedup bench-dispatch bench-items bench-cluster cluster bench-peers proof proof-programs chaos fuzz programs docs clean
 report: $(READY)
 	$(BIN)/nfold
 
@@ -56,7 +56,13 @@ bench-dispatch: $(DEV)
 bench-items: $(DEV)
 	$(BIN)/python bench/items.py
 
-# A Dask cluster on this machine's loopback, beside Processes. Two minutes.
+# A Dask cluster for real. Forty runs in each of which a worker is killed; then several hosts, as network namespaces with
+# slowed links: as root on Linux, elsewhere it says why not. Tables in bench/results. Six minutes.
+cluster: $(DEV)
+	$(BIN)/python tests/cluster/killed_workers.py
+	$(BIN)/python tests/cluster/hosts.py
+
+# A Dask cluster on this machine's loopback, beside Processes, and how many workers would pay. Two minutes.
 bench-cluster: $(DEV)
 	$(BIN)/python bench/cluster.py
 

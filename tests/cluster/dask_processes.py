@@ -19,11 +19,14 @@ ELSEWHERE = "import socket\nsocket.gethostname = lambda: 'elsewhere'\n"  # prelo
 
 
 class Daemon:
-    """One of Dask's programs, ended with SIGKILL at the end; its words are kept."""
+    """One of Dask's programs, ended with SIGKILL at the end; its words are kept.
 
-    def __init__(self, *words: str, **env: str) -> None:
+    within: a command that runs the rest of its line in other surroundings, in place of itself.
+    """
+
+    def __init__(self, *words: str, within: Sequence[str] = (), **env: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *words],
+            [*within, sys.executable, "-m", "dask", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

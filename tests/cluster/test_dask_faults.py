@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
 
 import numpy as np
 import pytest
-from dask_processes import RealCluster
+from dask_processes import PATIENCE, RealCluster
+from killed_workers import killed_runs
 from rules import dies_once, raises
 
 from compute import Dask
@@ -27,43 +27,20 @@ def naps(lo, hi, out, seconds):
     out[lo] = os.getpid()
 
 
-def killed_runs(seeds, elsewhere):
-    """For each seed a run of which a worker is killed at a random moment, while another one is started."""
-    a = np.random.default_rng(0).random(40_000)
-    with RealCluster(3, elsewhere=elsewhere) as cluster, Dask(cluster.address).open() as pool:
-        expected = pool.run(slow_triples, a).value
-        assert (expected == 3 * a).all()
-        for seed in seeds:
-            moment = random.Random(seed).uniform(0, 0.6)
-            victim = cluster.workers.pop(0)
-            cluster.add()
-            killer = threading.Timer(moment, victim.kill)
-            killer.start()
-            result = pool.run(slow_triples, a)
-            killer.join()
-            assert result.value.tobytes() == expected.tobytes(), seed
-            cluster.workers[-1].told(r"Registered to:\s+(\S+)")
-            yield result
-
-
-@kernel(plan=lambda a: Plan(len(a), (a,), grain=500), compiled=False)
-def slow_triples(lo, hi, out, a):
-    time.sleep(0.01)
-    out[lo:hi] = 3 * a[lo:hi]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "elsewhere",
     [pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],
 )
 def test_a_worker_that_is_killed_at_a_random_moment(elsewhere):
-    assert len(list(killed_runs(range(2), elsewhere))) == 2
+    assert len(list(killed_runs(range(2), elsewhere=elsewhere))) == 2
 
 
 @pytest.mark.slow
 def test_twenty_runs_with_a_worker_killed_are_twenty_right_answers():
-    assert len(list(killed_runs(range(20), True))) == 20
+    runs = list(killed_runs(range(20), elsewhere=True))
+    assert len(runs) == 20
+    assert sum(run.noticed for run in runs) > 10  # the others' worker had no group at that moment
 
 
 @pytest.fixture(scope="module")
@@ -137,14 +114,37 @@ def test_workers_that_come_during_a_run_take_part():
 
 
 @pytest.mark.slow
-def test_a_worker_that_holds_the_inputs_may_die():
+def test_the_worker_that_holds_the_inputs_may_die():
+    """The inputs are sent to one worker, from which the others have them: that one is killed while they are there."""
     a = np.random.default_rng(1).random(500_000)
     with RealCluster(2, elsewhere=True) as cluster, Dask(cluster.address).open() as pool:
-        threading.Timer(0.3, cluster.workers[0].kill).start()
-        assert pool.run(slowly_summed, a).value == slowly_summed(a)
-        cluster.workers[1].kill()
-        cluster.add()
-        assert pool.run(slowly_summed, a).value == slowly_summed(a)
+        held = []
+
+        def kill_the_holder():
+            until = time.monotonic() + PATIENCE
+            while not held and time.monotonic() < until:
+                held.extend(
+                    pool._cluster.client.run_on_scheduler(
+                        lambda dask_scheduler: [
+                            worker.address
+                            for key, task in dask_scheduler.tasks.items()
+                            if str(key).startswith("Parcel")
+                            for worker in task.who_has
+                        ]
+                    )
+                )
+            next(worker for worker in cluster.workers if worker.process.pid == pids[held[0]]).kill()
+
+        for _ in range(2):
+            cluster.add().told(r"Registered to:\s+(\S+)")  # so that there are two, or three
+            pids = pool._cluster.client.run(os.getpid)
+            killer = threading.Thread(target=kill_the_holder)
+            killer.start()
+            result = pool.run(slowly_summed, a)
+            killer.join()
+            assert result.value == slowly_summed(a)
+            assert any("is gone" in event for event in result.timeline.events)
+            held.clear()
 
 
 @kernel(plan=lambda a: Plan(len(a), (a,), grain=10_000), reduce=np.sum, compiled=False)
