@@ -28,19 +28,11 @@ def naps(lo, hi, out, seconds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "elsewhere",
-    [pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],
-)
-def test_a_worker_that_is_killed_at_a_random_moment(elsewhere):
-    assert len(list(killed_runs(range(2), elsewhere=elsewhere))) == 2
-
-
-@pytest.mark.slow
-def test_twenty_runs_with_a_worker_killed_are_twenty_right_answers():
-    runs = list(killed_runs(range(20), elsewhere=True))
-    assert len(runs) == 20
-    assert sum(run.noticed for run in runs) > 10  # the others' worker had no group at that moment
+@pytest.mark.parametrize(("elsewhere", "runs"), [(True, 20), (False, 4)], ids=["network", "shared memory"])
+def test_runs_with_a_worker_killed_at_a_random_moment_are_right(elsewhere, runs):
+    found = list(killed_runs(range(runs), elsewhere=elsewhere))
+    assert len(found) == runs
+    assert sum(run.noticed for run in found) >= runs // 2  # the others' worker had no group at that moment
 
 
 @pytest.fixture(scope="module")

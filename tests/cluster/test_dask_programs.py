@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,8 @@ import time
 import warnings
 from pathlib import Path
 
-import joblib
 import pytest
-from dask_processes import PATIENCE, ROOT, RealCluster
+from dask_processes import PATIENCE, ROOT, Daemon, RealCluster
 
 import compute
 from compute import BACKENDS, Dask, run
@@ -131,24 +131,44 @@ def test_a_ctrl_c_cancels_the_tasks_on_the_cluster(tmp_path, elsewhere):
     assert told == "interrupted\ninterrupted\n0 tasks left\n"
 
 
-CERTIFICATES = """
-openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost 2> log
-"""
-
-
-def test_tls_with_a_generated_certificate(tmp_path):
+def test_tls_as_the_guide_has_it(tmp_path, monkeypatch):
+    """The guide's commands, as they stand there; only the machine's name is another, and the ports are free ones."""
     distributed = pytest.importorskip("distributed")
+    section = (ROOT / "docs/cluster.md").read_text().partition("## Who else may listen: TLS")[2]
+    certificate, scheduler, worker = re.search(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1].splitlines()
+    code = re.search(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
     try:
-        subprocess.run(CERTIFICATES, shell=True, cwd=tmp_path, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        subprocess.run(certificate, shell=True, check=True, capture_output=True)
+    except subprocess.CalledProcessError:
         pytest.skip("openssl is not here")
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    security = distributed.Security(tls_ca_file=cert, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
-    with RealCluster(1, tls=["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]) as cluster:
-        assert cluster.address.startswith("tls://")
-        with Dask(cluster.address, security=security).open() as pool:
-            assert pool.run(count_primes, 10**5).value == 9592
-        assert run(count_primes, 10**5, on=Dask(cluster.address, workers=1, security=security)).value == 9592
+    began = []
+    try:
+        assert scheduler.startswith("dask scheduler --host tls://0.0.0.0 ")
+        began.append(Daemon(*shlex.split(scheduler)[1:], "--port", "0", "--no-dashboard"))
+        port = began[0].told(r"Scheduler at:\s+tls://\S+:(\d+)")
+        assert worker.startswith("dask worker tls://scheduler:8786 ")
+        where = f"tls://127.0.0.1:{port}"
+        began.append(Daemon(*shlex.split(worker.replace("tls://scheduler:8786", where))[1:], "--no-dashboard"))
+        began[1].told(r"Registered to:\s+(\S+)")
+        names = {"distributed": distributed, "run": run, "count_primes": count_primes, "Dask": Dask}
+        exec(code.replace("run(", "result = run(").replace("tls://scheduler:8786", where), names)
+        assert names["result"].value == 50847534
+        monkeypatch.setattr("compute.backends.dask.cluster.CONNECTING", 2.0)
+        with pytest.raises(ConnectionError, match="no scheduler answers"):
+            Dask(f"tcp://127.0.0.1:{port}").open()
+        told = {
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "cert.pem",
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": "cert.pem",
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": "key.pem",
+        }
+        for name in told:
+            assert f"`{name}`" in section
+        words = ["run", "count_primes", "1e5", "--on", "dask", "--scheduler", where]
+        assert nfold(*words, folder=tmp_path, **told).stdout.split()[:2] == ["value", "9592"]
+    finally:
+        for daemon in reversed(began):
+            daemon.kill()
 
 
 @pytest.mark.parametrize(
@@ -224,17 +244,48 @@ def test_an_open_client_may_be_given_and_stays_open():
         assert client.submit(abs, -3).result() == 3
 
 
+JOBLIB = """
+import distributed, joblib, numpy as np, sys
+import compute
+from compute import Processes, Threads, run
+from kernels import count_primes, each, kernel
+
+@kernel
+def own(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * x[i]
+
+def on(backend, n):
+    with backend.open() as pool:
+        return pool.run(count_primes, n).value, pool.map(abs, [-n])
+
+def squared(x):
+    return x * x
+
+if __name__ == "__main__":
+    x = np.random.default_rng(0).random(1000)
+    with distributed.Client(sys.argv[1]), joblib.parallel_config(backend="dask"):
+        parallel, late = joblib.Parallel(), joblib.delayed
+        parts = [(10**4, start) for start in range(2, 9000, 1000)]
+        counts = parallel(late(count_primes)(n, start=a) for n, a in parts)
+        assert counts == [count_primes(n, start=a) for n, a in parts]
+        for variant in ("python", "nogil"):
+            body = own.held_to(variant)
+            assert all((y == k * 2 * x).all() for k, y in enumerate(parallel(late(body)(k * x) for k in range(4))))
+        squares = parallel(late(each(squared))(range(k)) for k in range(4))
+        assert squares == [[i * i for i in range(k)] for k in range(4)]
+        for backend in (Threads(2), Processes(2)):
+            assert parallel(late(on)(backend, 10**4) for _ in range(4)) == [(1229, [10**4])] * 4
+    print("done")
+"""
+
+
 @pytest.mark.slow
-def test_joblibs_own_way_to_a_cluster_runs_kernels():
-    distributed = pytest.importorskip("distributed")
-    parts = [(10**4, k) for k in range(2, 9000, 1000)]
-    with (
-        RealCluster(2) as cluster,
-        distributed.Client(cluster.address),
-        joblib.parallel_config(backend="dask"),
-    ):
-        counts = joblib.Parallel()(joblib.delayed(count_primes)(n, start=start) for n, start in parts)
-    assert counts == [count_primes(n, start=start) for n, start in parts]
+@pytest.mark.parametrize("options", [["--no-nanny"], ["--nanny"]], ids=" ".join)
+def test_joblibs_own_way_to_a_cluster_runs_kernels_and_pools(script, options):
+    pytest.importorskip("distributed")
+    with RealCluster(2, options=options) as cluster:
+        assert script(JOBLIB, cluster.address).stdout == "done\n"
 
 
 @pytest.mark.slow
@@ -275,14 +326,14 @@ def test_it_is_a_value_like_any_backend():
         Dask(workers=0)
 
 
-def nfold(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def nfold(*words: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "compute", *words],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | env,
     )
 
 

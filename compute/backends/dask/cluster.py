@@ -85,7 +85,7 @@ class Cluster:
             security = getattr(address, "security", security)
         try:
             if isinstance(address, str):
-                _knock(address)
+                _knock(address, security)
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", self._distributed.versions.VersionMismatchWarning)
                 client = client_class(address, security=security, set_as_default=False, timeout=CONNECTING)
@@ -267,12 +267,26 @@ def unavailable() -> str | None:
     return "Dask needs dask.distributed, which is not installed; pip install 'nfold[dask]'"
 
 
-def _knock(address: str) -> None:
-    """OSError where nothing listens at an address: a Client that fails to connect leaves its event loop behind."""
+def _knock(address: str, security: Any) -> None:
+    """OSError where no scheduler answers at an address: a Client that fails to connect leaves its event loop behind."""
+    from distributed import Security
+    from distributed.comm import connect
+
     scheme, _, place = address.partition("://")
     host, _, port = place.rpartition(":")
-    if scheme in ("tcp", "tls") and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
+    if scheme not in ("tcp", "tls") or not port.isdecimal():
+        return
+    # Dask would try again and again where nobody listens.
+    socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
+    if security is None or isinstance(security, dict):
+        security = Security(**(security or {}))
+
+    async def knock() -> None:
+        (await connect(address, timeout=CONNECTING, **security.get_connection_args("client"))).abort()
+
+    if isinstance(security, Security):
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop that runs
+            thread.submit(asyncio.run, asyncio.wait_for(knock(), CONNECTING)).result()
 
 
 def _segment_with(token: bytes) -> Segment | None:
