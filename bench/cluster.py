@@ -1,33 +1,51 @@
-"""What a Dask cluster costs beside worker processes of this machine: `make bench-cluster`.
+"""What a Dask cluster costs beside worker processes of this machine, and how far it would reach: `make bench-cluster`.
 
 What a call costs that computes next to nothing; how much the scheduler does for a thousand and for a million chunks;
 what large inputs and outputs cost over the network and in shared memory; and how much of the speed of `Processes` is
-left for a kernel of one second a worker. In interleaved rounds, on this machine's loopback: a real network adds its
-own time to each message and each megabyte. Prints the table and keeps it in bench/results/.
+left for kernels of one second a worker. In interleaved rounds, on this machine's loopback: a real network adds its own
+time to each message and each megabyte. With what was measured, the simulation (compute.scaling.beyond) says up to how
+many workers of a cluster each kernel pays. Two minutes. Prints the tables and keeps them in bench/results/.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from kept import keep
 from peer_table import about
 
-from compute import Dask, Processes, machine
-from kernels import Plan, count_primes, kernel
+from compute import Dask, Processes, Serial, machine
+from compute.scaling import beyond
+from compute.scaling.formatting import amount, seconds, three_digits
+from compute.scaling.statistics import median_interval, paired_ratio
+from kernels import Kernel, Plan, count_primes, kernel, mandelbrot, matmul, triad
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
-from dask_processes import RealCluster
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS / "cluster"), str(TESTS)]
+from dask_processes import RealCluster  # noqa: E402
+from fault_kernels import busy  # noqa: E402
 
-ROUNDS = 9
+ROUNDS = 7  # 6 carry an interval
 WORKERS = 2
-SECOND = 4_000_000_000  # count_primes of it takes about a second on each of two workers
 LARGE = 64 * 2**20  # bytes
+LONGER = {"a minute": 60, "an hour": 3600}  # of one core, of a kernel with as many more chunks
+TASKS = 300  # to learn what the scheduler and the caller do for one
+OVERHEAD, SHARE = 0.05, 0.9  # goals: seconds of a call, and of the speed of processes
+NETWORKS = {  # bits a second and seconds of a round trip
+    "this machine's loopback": (0.0, 0.0),
+    "10 Gbit/s, 0.1 ms": (1e10, 1e-4),
+    "1 Gbit/s, 1 ms": (1e9, 1e-3),
+    "100 Mbit/s, 10 ms": (1e8, 1e-2),
+}
+PROCESSES, MAPPED, NETWORK = "processes", "dask, shared memory", "dask, network"
 
 
 @kernel(plan=lambda n: Plan(n, (), grain=1))
@@ -35,21 +53,52 @@ def nothing(lo, hi, out):
     out[lo] = lo
 
 
-@kernel(plan=lambda x: Plan(len(x), (x,), shape=x.shape, grain=2**14))
-def copied(lo, hi, out, x):
+@kernel(plan=lambda x: Plan(len(x), (x,), grain=2**14), reduce=np.sum)
+def read(lo, hi, out, x):
+    part = 0.0
     for i in range(lo, hi):
-        out[i] = x[i]
+        part += x[i]
+    out[0] = part
 
 
-def medians(pools: dict[str, Any], work: Any, *args: Any, rounds: int = ROUNDS) -> dict[str, float]:
-    """The median seconds of a run on each pool, over interleaved rounds; every pool is warm."""
-    seconds: dict[str, list[float]] = {name: [] for name in pools}
-    for number in range(rounds + 1):
+@kernel(plan=lambda n: Plan(n, (), grain=2**14))
+def written(lo, hi, out):
+    for i in range(lo, hi):
+        out[i] = i + 1.0
+
+
+class Case(NamedTuple):
+    """A kernel that takes about a second on each of two workers, and its arguments."""
+
+    name: str
+    kernel: Kernel
+    args: tuple[Any, ...]
+
+
+def cases() -> list[Case]:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 3000, 3000))
+    return [
+        Case("count_primes of 4e9", count_primes, (4_000_000_000,)),
+        Case("mandelbrot 2000 × 2000, 12,000 iterations", mandelbrot, ((2000, 2000), -0.75 + 0j, 3.0, 12_000)),
+        Case("matmul 3000 × 3000", matmul, (a, b)),
+    ]
+
+
+def rounds(pools: Mapping[str, Any], work: Any, *args: Any, count: int = ROUNDS) -> dict[str, list[float]]:
+    """Seconds of runs on each pool, in interleaved rounds after one that is not counted; every value is the same."""
+    taken: dict[str, list[float]] = {name: [] for name in pools}
+    first: Any = None
+    for number in range(count + 1):
         for name, pool in pools.items():
             result = pool.run(work, *args)
+            if first is None:
+                first = np.asarray(result.value).copy()
+            assert np.asarray(result.value).tobytes() == first.tobytes(), (name, work)
             if number:
-                seconds[name].append(result.seconds)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                taken[name].append(result.seconds)
+            del result
+    return taken
 
 
 def transitions(pool: Any) -> int:
@@ -58,33 +107,150 @@ def transitions(pool: Any) -> int:
     return count
 
 
+def seconds_of_a_task(pool: Any) -> float:
+    """Of the caller, the scheduler and the workers, for a task that does nothing, of which there are many at once."""
+    client, hosts = pool._cluster.client, list(pool._cluster.hosts)
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        futures = [client.submit(int, pure=False, workers=[hosts[k % len(hosts)]]) for k in range(TASKS)]
+        for future in futures:
+            future.result()
+        best = min(best, (time.perf_counter() - began) / TASKS)
+    return best
+
+
+def small_calls(pools: Mapping[str, Any]) -> Iterator[str]:
+    for name, taken in rounds(pools, nothing, 2, count=5 * ROUNDS).items():
+        low, high = median_interval(taken) or (0.0, 0.0)
+        goal = "" if name == PROCESSES else f"   goal: under {seconds(OVERHEAD)}, {_met(high < OVERHEAD)}"
+        yield f"{name:24} {seconds(statistics.median(taken)):>9} [{seconds(low)}, {seconds(high)}]{goal}"
+
+
+def many_chunks(pool: Any) -> Iterator[str]:
+    """The same second of computing in a thousand and in a million chunks; the fewest of some runs."""
+    work, counts = busy.held_to("nogil"), []
+    for chunks in (10**3, 10**6):
+        pool.warm(work, chunks, 1)
+        found = []
+        for _ in range(5):
+            before = transitions(pool)
+            pool.run(work, chunks, 10**9 // chunks)
+            found.append(transitions(pool) - before)
+        counts.append(min(found))
+        yield f"{chunks:24,} chunks {min(found):9,} (at most {max(found):,})"
+    yield f"goal: no more for the second, {_met(counts[1] <= counts[0])}"
+
+
+def beside_processes(pools: Mapping[str, Any], case: Case) -> tuple[list[str], dict[str, list[float]]]:
+    """Lines of a table, and the seconds."""
+    taken = rounds(pools, case.kernel, *case.args)
+    lines = []
+    for name, own in taken.items():
+        ratio, interval = paired_ratio(taken[PROCESSES], own)
+        told = f"{name:24} {statistics.median(own):7.3f} s"
+        if name != PROCESSES:
+            assert interval is not None
+            met = "yes" if interval[0] >= SHARE else "no" if interval[1] < SHARE else "not told by these rounds"
+            told += f"   {ratio:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] of the speed of processes   {met}"
+        lines.append(told)
+    return lines, taken
+
+
+def work_of(case: Case) -> beyond.Work:
+    """Its chunks on one core, and the bytes that travel."""
+    plan = case.kernel.plan(*case.args)
+    with Serial().open() as pool:
+        pool.warm(case.kernel, *case.args)
+        result = pool.run(case.kernel, *case.args)
+    spans = result.timeline.spans
+    chunks = spans["cpu"] if len(spans) else np.full(plan.chunks, result.timeline.cpu / plan.chunks)
+    inputs = sum(x.nbytes for x in plan.inputs if isinstance(x, np.ndarray))
+    return beyond.Work(chunks, inputs, 8 * plan.chunks if case.kernel.reduce else np.asarray(result.value).nbytes)
+
+
+def longer(work: beyond.Work, alone: float, span: float) -> tuple[beyond.Work, float]:
+    """Work with chunks like these that takes one core so many seconds, and how long this machine takes for it."""
+    times = max(1, round(span / float(np.sum(work.chunks))))
+    return work._replace(chunks=np.tile(work.chunks, times), results=work.results * times), alone * times
+
+
+def reaches(measured: beyond.Cluster, works: Mapping[str, tuple[beyond.Work, float]]) -> Iterator[str]:
+    """A line for each network and each kernel."""
+    for name, (rate, round_trip) in NETWORKS.items():
+        bandwidth = min(measured.bandwidth, rate / 8) if rate else measured.bandwidth
+        cluster = measured._replace(bandwidth=bandwidth, round_trip=round_trip)
+        yield f"{name}: {amount(bandwidth, 'B/s')}"
+        for title, (work, here) in works.items():
+            found = beyond.reach(work, cluster, here)
+            runs = [beyond.predict(work, cluster, workers) for workers in (4, 16, 64, 256, 1024)]
+            curve = ", ".join(f"{three_digits(run.speedup)}× at {run.workers}" for run in runs)
+            yield f"    {title}: {beyond.tell(found)} ({curve})"
+
+
 def main() -> None:
     x = np.random.default_rng(0).random(LARGE // 8)
+    lines: list[str] = []
+
+    def tell(*told: str) -> None:
+        lines.extend(told)
+        print(*told, sep="\n", flush=True)
+
+    told = machine.describe()
     with ExitStack() as stack:
         there = stack.enter_context(RealCluster(WORKERS, elsewhere=True))
         here = stack.enter_context(RealCluster(WORKERS))
         pools = {
-            "processes": stack.enter_context(Processes(WORKERS).open()),
-            "dask, shared memory": stack.enter_context(Dask(here.address).open()),
-            "dask, network": stack.enter_context(Dask(there.address).open()),
+            PROCESSES: stack.enter_context(Processes(WORKERS).open()),
+            MAPPED: stack.enter_context(Dask(here.address).open()),
+            NETWORK: stack.enter_context(Dask(there.address).open()),
         }
-        lines = ["A call of two chunks"]
-        lines += [f"{name:24} {1e3 * value:9.2f} ms" for name, value in medians(pools, nothing, 2).items()]
-        lines += ["", "Scheduler's transitions of a call, by its chunks"]
-        remote = pools["dask, network"]
-        for chunks in (10**3, 10**6):
-            before = transitions(remote)
-            remote.run(nothing, chunks)
-            lines.append(f"{chunks:24,} {transitions(remote) - before:9,}")
-        lines += ["", f"{LARGE >> 20} MiB of input and as much of output"]
-        lines += [f"{name:24} {1e3 * value:9.1f} ms" for name, value in medians(pools, copied, x, rounds=5).items()]
-        lines += ["", "count_primes of 4e9"]
-        seconds = medians(pools, count_primes, SECOND, rounds=3)
-        for name, value in seconds.items():
-            lines.append(f"{name:24} {value:9.2f} s   {seconds['processes'] / value:5.2f} of the speed of processes")
-    print(*lines, sep="\n")
-    told = machine.describe()
-    keep("cluster", [about(told), "", "```", *lines, "```"], told)
+        remote = pools[NETWORK]
+        tell("A call of two chunks", *small_calls(pools))
+        tell(
+            "", "Changes of a task's state on the scheduler, of a call that computes for a second", *many_chunks(remote)
+        )
+        own = seconds_of_a_task(remote)
+        tell("", f"A task that does nothing, of {TASKS} at once: {seconds(own)}")
+        sides = {name: rounds(pools, *of) for name, of in (("input", (read, x)), ("output", (written, len(x))))}
+        for name, taken in sides.items():
+            tell("", f"{LARGE >> 20} MiB of {name}")
+            tell(*(f"{pool:24} {seconds(statistics.median(each)):>9}" for pool, each in taken.items()))
+        works = {}
+        for case in cases():
+            table, taken = beside_processes(pools, case)
+            tell("", f"{case.name}; goal: {SHARE} of the speed of processes", *table)
+            works[case.name] = work, alone = work_of(case), statistics.median(taken[PROCESSES])
+            if case.kernel is count_primes:
+                works |= {f"{case.kernel.name}, {name}": longer(work, alone, span) for name, span in LONGER.items()}
+        y = x.reshape(1024, -1)
+        case = Case("triad of 64 MiB", triad, (y, y, 3.0))
+        works[case.name] = (
+            work_of(case),
+            statistics.median(rounds({PROCESSES: pools[PROCESSES]}, triad, *case.args)[PROCESSES]),
+        )
+        call = statistics.median(rounds({NETWORK: remote}, nothing, 2, count=5 * ROUNDS)[NETWORK])
+    bytes_a_second = [_bandwidth(sides["input"], WORKERS), _bandwidth(sides["output"], 1)]
+    measured = beyond.Cluster(call, own, min(bytes_a_second))
+    tell(
+        "",
+        "Simulated: up to how many workers with one core like this one's it pays, by network",
+        *reaches(measured, works),
+    )
+    tell("Assumed, with each network's own rate and way; figures of the loopback:")
+    tell(*(f"    {sentence}" for sentence in beyond.assumptions(measured)))
+    head = f"distributed {version('distributed')}; {WORKERS} workers of one thread each; medians, 95 % intervals in []."
+    keep("cluster", [about(told), head, "", "```", *lines, "```", ""], told)
+
+
+def _bandwidth(taken: Mapping[str, Sequence[float]], copies: int) -> float:
+    """Bytes a second over loopback, from what that takes beyond shared memory."""
+    beyond_memory = statistics.median(taken[NETWORK]) - statistics.median(taken[MAPPED])
+    return copies * LARGE / max(beyond_memory, 1e-3)
+
+
+def _met(is_so: bool) -> str:
+    return "met" if is_so else "not met"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ do for a group is the ticket, which they hand out one at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from compute.backends.dask.pass_over import AHEAD, FIRST, LAST
+from compute.backends.dask.pass_over import AHEAD, LAST
 from compute.scaling.formatting import amount, percent, seconds
 from compute.scaling.laws.simulation import Replay, replay
 
@@ -89,10 +90,15 @@ class Reach(NamedTuple):
 
 def groups(chunks: int, workers: int) -> list[int]:
     """How many chunks each group has, in the order in which they are given out; as pass_over.py cuts them."""
-    sizes, left = [], chunks
+    sizes: list[int] = []
+    share, given, left = chunks / workers, 0, chunks
     while left:
-        sizes.append(min(left, max(1, int(left / workers / FIRST), int(chunks / workers / LAST))))
-        left -= sizes[-1]
+        size = math.ceil(max(share / LAST, (share - given) / 2))
+        given += size
+        for _ in range(workers):
+            if left:
+                sizes.append(min(size, left))
+                left -= sizes[-1]
     return sizes
 
 

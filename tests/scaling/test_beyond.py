@@ -19,8 +19,8 @@ def test_groups_are_cut_as_the_backend_cuts_them(chunks, workers):
     sizes = groups(chunks, workers)
     assert sum(sizes) == chunks
     assert all(size > 0 for size in sizes)
-    assert sizes == sorted(sizes, reverse=True) or chunks < 20 * workers
-    assert len(sizes) <= 16 * workers + 1
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) <= 4 * workers
 
 
 def test_where_nothing_costs_all_workers_are_used():
