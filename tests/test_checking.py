@@ -154,7 +154,7 @@ def test_what_is_right_passes_on_every_backend(backend):
 
 
 # With bounds checked, each of these is compiled once more, for seconds; other tests show that they are right.
-LARGE = "count_primes", "primes", "mandelbrot", "matmul", "matvec"
+LARGE = "count_primes", "primes", "mandelbrot", "matmul", "matvec", "transpose"
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,15 @@ EVERYWHERE = """[
 ]"""
 
 
-def test_a_script_s_own_kernels_run_on_every_backend(script, no_leaks):
-    done = script(SCRIPT, EVERYWHERE)
-    assert done.stdout.splitlines() == ["once", *(repr(backend) for backend in eval(EVERYWHERE))]
+FAMILIES = '[Processes(2, start="fork"), Threads(2), Processes(2), Joblib(2)]'
+
+
+@pytest.mark.parametrize(
+    "backends", [pytest.param(FAMILIES, id="families"), pytest.param(EVERYWHERE, id="all", marks=pytest.mark.slow)]
+)
+def test_a_script_s_own_kernels_run_on_every_backend(script, no_leaks, backends):
+    done = script(SCRIPT, backends)
+    assert done.stdout.splitlines() == ["once", *(repr(backend) for backend in eval(backends))]
 
 
 def test_a_kernel_can_be_made_anew_in_every_round():

@@ -97,7 +97,7 @@ def test_triad_past_the_caches(monkeypatch, dtype, into):
     assert 3 * out.nbytes > scaled_sum_compiled.LARGE_BYTES
 
 
-@pytest.mark.parametrize("variant", ["python", "nogil", "blas"])
+@pytest.mark.parametrize("variant", ["python", pytest.param("nogil", marks=pytest.mark.slow), "blas"])
 def test_products_in_float32(variant):
     """Whole numbers that float32 holds, so that every order of sums gives the same."""
     rng = np.random.default_rng(5)

@@ -108,6 +108,7 @@ def test_without_one_of_the_lanes_the_other_is_compared() -> None:
     assert judgement.why == "there are no threads to compare with: can't start new thread"
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     told = lesson("crossover", seconds=2.0).evidence
     samples = {name: [min(rounds) for rounds in by_share] for name, by_share in told["samples"].items()}

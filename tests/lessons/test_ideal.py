@@ -123,6 +123,7 @@ def test_without_numba_it_says_what_is_missing(gil: bool, said: str) -> None:
     assert judgement.pictures[0].about == "Speedup of a loop in Python by lanes, and the ideal"
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     told = lesson("ideal", seconds=2.0).evidence
     assert (told["points"] == []) == (machine.usable_cpus() == 1)

@@ -62,6 +62,7 @@ def test_pages_that_nobody_holds_serve_the_next_run_and_are_freed_at_the_end(no_
     assert mappings() == before
 
 
+@pytest.mark.slow
 def test_pages_are_freed_after_a_run_that_needs_none(no_leaks):
     with Processes(1).open() as pool:
         (worker,) = pool.map(lambda _: os.getpid(), [0])
@@ -106,6 +107,7 @@ def test_a_fork_keeps_what_its_parent_drops(warm_python, no_leaks):
     assert warm_python.run(FORKED) == "done\n"
 
 
+@pytest.mark.slow
 def test_more_than_one_chunk_of_every_size(no_leaks):
     def made(k):
         return os.urandom(1) * (10**k), np.arange(10.0**k)
