@@ -181,6 +181,7 @@ print(LANES)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86's instruction sets")
 @pytest.mark.parametrize(("features", "lanes"), [("", "2"), pytest.param("+avx", "4", marks=pytest.mark.slow)])
 def test_answers_are_the_same_on_a_cpu_with_less(features, lanes):
