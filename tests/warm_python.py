@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import linecache
 import os
 import select
 import signal
@@ -45,11 +46,12 @@ class Script:
         self.pid = int(self._told.readline())
 
     def await_line(self, line: str) -> None:
-        """Return when it has said so."""
+        """Return when it has said so; AssertionError where it ends without a word of it."""
         deadline = time.monotonic() + PATIENCE
         while line not in self.stdout.splitlines():
             assert time.monotonic() < deadline, f"never said {line!r}, but {self.stdout}"
-            time.sleep(0.002)
+            if select.select([self._told], [], [], 0.002)[0] and line not in self.stdout.splitlines():
+                raise AssertionError(f"ended with {self.ended()} and never said {line!r}: {self.stdout}{self.stderr}")
 
     def ended(self) -> int:
         """Wait for its end: its exit code, or minus its signal. If none comes, it tells where it is, and is killed."""
@@ -64,7 +66,8 @@ class Script:
     def kill(self) -> None:
         """End it and all of its session, unless it has ended."""
         if self.code is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.killpg(self.pid, signal.SIGKILL)
             self.code = int(self._told.readline())
 
     @property
@@ -158,6 +161,7 @@ def _next_script() -> Any:
             pid = os.fork()
         if not pid:
             _become(job)
+            linecache.cache["script"] = len(job["text"]), None, job["text"].splitlines(keepends=True), "script"
             return compile(job["text"], "script", "exec", dont_inherit=True)
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
