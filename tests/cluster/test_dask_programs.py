@@ -389,6 +389,15 @@ def test_pools_are_ended_by_the_programs_end(script):
     assert script(NEVER_CLOSED.format("print(pool.map(abs, [-1]))")).stdout == "[1]\n"
 
 
+def test_workers_that_a_pool_started_are_ended_at_once_and_none_comes_in_their_place():
+    with Dask(workers=2).open() as pool:
+        pool.map(abs, [-1])
+        [cluster] = [owned for owned in pool._cluster._owned if hasattr(owned, "workers")]
+        processes = [nanny.process.process for nanny in cluster.workers.values()]
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
+    assert not cluster.workers
+
+
 def test_a_killed_program_leaves_no_worker(tmp_path):
     program = tmp_path / "killed.py"
     program.write_text(
