@@ -13,6 +13,7 @@ import typer
 
 from compute.cli import terminal
 from compute.cli.commands import Refusal, app, refusing
+from compute.cli.limits import reached
 from compute.report.formats import by_suffix
 from kernels.definition import nearest
 
@@ -141,6 +142,8 @@ def check(
     except Refusal:
         raise
     except Exception as error:  # an error of nfold must not look like a regression
+        if limit := reached(error):
+            raise Refusal(limit) from error
         terminal.explain(error)
         return BAD_USE
     code = {"fine": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE}[judgement.outcome]

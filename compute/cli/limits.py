@@ -13,6 +13,7 @@ FEWER = "raise `ulimit -u` or the container's limit of processes, or use fewer w
 BY_ERRNO = {
     errno.EMFILE: "too many files are open; raise `ulimit -n`, or use fewer workers",
     errno.ENFILE: "too many files are open on this system; use fewer workers",
+    errno.EFBIG: "a file would be larger than `ulimit -f` allows; raise it",
     errno.EAGAIN: f"no more processes can be started; {FEWER}",
 }
 THREADS = f"no more threads can be started; {FEWER}"
@@ -46,4 +47,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in met:
         met.add(id(error))
         yield error
+        if isinstance(error, BaseExceptionGroup):
+            for one in error.exceptions:
+                yield from _chain(one)
         error = error.__cause__ or error.__context__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compute.cli import terminal
+from compute.cli import limits, terminal
 from compute.cli.command import ended_as_by_ctrl_c
 from compute.cli.commands import app, refusing
 from compute.cli.ending import CUT
@@ -98,9 +98,12 @@ def _held(chosen: Sequence[Lesson], others: Sequence[Interpreter], setting: Sett
             try:
                 experiments = _everywhere(lesson, others, setting, (done, len(chosen)))
             except Exception as error:
-                terminal.explain(error)
-                terminal.complain(f"lesson {lesson.number} ({lesson.name}) was given up")
-                code = 1
+                limit = limits.reached(error)
+                if limit is None:
+                    terminal.explain(error)
+                given_up = f"lesson {lesson.number} ({lesson.name}) was given up"
+                terminal.complain(given_up if limit is None else f"{given_up}: {limit}")
+                code = 1 if limit is None else 2
                 continue
             held += experiments
             code = terminal.deliver(lambda: text.show(experiments, terminal.console())) or code  # noqa: B023, at once

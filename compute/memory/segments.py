@@ -30,7 +30,7 @@ import numpy as np
 from compute import machine, python_executable
 from compute.lanes import interrupts
 from compute.memory import ownership
-from compute.memory.descriptors import File, with_more_files
+from compute.memory.descriptors import File, LimitReached, with_more_files
 from compute.memory.ownership import Lending
 from kernels.texts import visible
 from kernels.vectors.memory import in_bytes
@@ -273,10 +273,7 @@ def _from_descriptor(descriptor: int, size: int, name: str = "", unlink: Callabl
     serial = (owner, next(_serials))
     file = File(descriptor)
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
-        else:
-            os.ftruncate(descriptor, size)
+        _reserve(descriptor, size)
         segment = Segment.over(file, size, name, serial)
         if unlink is None and not UNTRACKED:
             file.leave_to_mapping()
@@ -290,6 +287,23 @@ def _from_descriptor(descriptor: int, size: int, name: str = "", unlink: Callabl
     else:
         weakref.finalize(segment, _free_name, owner, file, unlink)
     return segment
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Make a file so long. OSError where the disk has not so much, LimitReached where this user may not."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.ftruncate(descriptor, size)
+    except OSError as error:
+        if error.errno == errno.EFBIG:  # a file in memory is one, too
+            raise LimitReached(
+                errno.EFBIG,
+                f"{in_bytes(size)} of shared memory are needed, which counts as a file, and `ulimit -f` allows no file"
+                " of that size; raise it, or run on threads",
+            ) from None
+        raise
 
 
 def _free_name(owner: int, file: File, unlink: Callable[[], None]) -> None:

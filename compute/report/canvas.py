@@ -7,9 +7,11 @@ is made while `png` draws. Its own folding of lines measures them as formulas al
 from __future__ import annotations
 
 import io
+import logging
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from compute.report.style import FAINT, INK, RULE
@@ -31,15 +33,28 @@ FONT = {
 
 def png(draw: Callable[[], Figure]) -> bytes:
     """The picture that `draw` makes, as a PNG: the same whatever the reader's own matplotlibrc says."""
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     data = io.BytesIO()
-    with style.context(["default", FONT]), warnings.catch_warnings():
-        # A letter that the font lacks is a box, and labels that leave the panels no room overlap: all is drawn anyway.
-        warnings.simplefilter("ignore", UserWarning)
-        FigureCanvasAgg(draw()).print_figure(data, format="png", facecolor="white")
+    with without_advice():
+        from matplotlib import style
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        with style.context(["default", FONT]), warnings.catch_warnings():
+            # A letter that the font lacks is a box, and labels that leave no room overlap: all is drawn anyway.
+            warnings.simplefilter("ignore", UserWarning)
+            FigureCanvasAgg(draw()).print_figure(data, format="png", facecolor="white")
     return data.getvalue()
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Keep matplotlib's log from standard error meanwhile: that it has no folder for its cache, and its name, raw."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def figure(width: float, height: float, dpi: int, layout: Any = "constrained") -> Figure:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compute.report import canvas
 from compute.scaling import files
 
 COLOURS = "twilight_shifted"  # dark far from the set, light where counts rise, dark again along its edge
@@ -18,8 +19,9 @@ def render(value: Any) -> bytes:
     For the Mandelbrot set: its points never escape, so theirs is the largest count. ValueError for what is no matrix of
     real numbers.
     """
-    import matplotlib
-    from matplotlib.image import imsave
+    with canvas.without_advice():
+        import matplotlib
+        from matplotlib.image import imsave
 
     counts = np.asarray(value)
     if counts.ndim != 2 or not counts.size or counts.dtype.kind not in "iuf":

@@ -17,6 +17,7 @@ from compute.scaling.formatting import in_bytes
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # opening a pipe otherwise waits for its other end, for ever
 StrPath = str | os.PathLike[str]
+PART = 2**20  # bytes that are read at once
 READER = 30.0  # s that a pipe waits for somebody to read it, and one that is read for somebody to write
 STANDARD = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may
@@ -144,10 +145,12 @@ def read(path: StrPath, most: int) -> bytes:
                 if not written.poll(1000 * READER):
                     raise OSError(errno.ENXIO, "nobody writes to this pipe")
             os.set_blocking(stream.fileno(), True)
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"it has more than {in_bytes(most)}")
-    return data
+        data = bytearray()
+        while part := stream.read(PART):  # read(most) would first take so much memory
+            data += part
+            if len(data) > most:
+                raise OSError(errno.EFBIG, f"it has more than {in_bytes(most)}")
+    return bytes(data)
 
 
 def _replace(target: Path, data: bytes) -> None:

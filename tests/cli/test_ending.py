@@ -284,3 +284,18 @@ def test_an_end_of_file_that_a_kernel_meets_is_no_ctrl_c():
     assert (job.returncode, out) == (1, "")
     assert "EOFError: of mine" in err
     assert "interrupted" not in err
+
+
+def test_a_limit_among_what_could_not_be_written_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    FOUND.to_json("a.json")
+
+    def unloadable(*_):
+        raise ImportError("libfreetype.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(plots, "render", unloadable)
+    assert main(["report", "a.json", "-o", "o.csv", "-o", "o.png"]) == 2
+    assert Path("o.csv").exists()
+    said = capsys.readouterr().err
+    assert said.startswith("nfold: memory is too small for what is to be loaded: libfreetype.so")
+    assert said.count("\n") == 1

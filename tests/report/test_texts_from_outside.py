@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -174,3 +175,11 @@ def test_names_that_are_cut_stay_different():
     assert texts.short(one, 20) != texts.short(other, 20)
     assert len(texts.short(one, 20)) == 20
     assert texts.short("k" * 20, 20) == "k" * 20
+
+
+def test_matplotlib_s_own_advice_about_folders_is_not_printed(capfd):
+    log = logging.getLogger("matplotlib.font_manager")
+    with canvas.without_advice():
+        log.warning("Matplotlib created a temporary cache directory, as \x1b[31m is no writable directory")
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("matplotlib").level == logging.NOTSET

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tracemalloc
 
 import pytest
 
@@ -86,3 +87,13 @@ def test_a_pipe_is_written_to_not_replaced(tmp_path):
     finally:
         os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_reading_takes_as_much_memory_as_there_is_to_read(tmp_path):
+    (tmp_path / "small").write_bytes(b"x" * 10)
+    tracemalloc.start()
+    try:
+        assert files.read(tmp_path / "small", 2**27) == b"x" * 10
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
