@@ -121,7 +121,7 @@ def test_products_in_float32(variant):
 CASES = [
     # Its lane loop takes as long to compile as all the others'.
     pytest.param(matmul, (numbers("f4", 150, 90), numbers("f4", 90, 150, seed=1)), marks=pytest.mark.slow),
-    (matvec, (numbers("f4", 1000, 211), numbers("f4", 211, seed=1))),
+    pytest.param(matvec, (numbers("f4", 1000, 211), numbers("f4", 211, seed=1)), marks=pytest.mark.slow),
     (transpose, (numbers("i8", 300, 211),)),
     pytest.param(transpose, (numbers("c16", 300, 211),), marks=pytest.mark.slow),
     pytest.param(triad, (numbers("f4", 90_000), numbers("f4", 90_000, seed=1), 0.1), marks=pytest.mark.slow),

@@ -22,7 +22,9 @@ def documented():
     return names
 
 
-@pytest.mark.parametrize(("name", "variant"), [("noise", "nogil"), ("noise_in_python", "python")])
+@pytest.mark.parametrize(
+    ("name", "variant"), [("noise", "nogil"), pytest.param("noise_in_python", "python", marks=pytest.mark.slow)]
+)
 def test_a_chunk_s_random_numbers_are_the_same_everywhere(documented, name, variant):
     made, x = documented[name], np.zeros(3000)
     first = run(made, 7, x, on=Serial(), variant=variant).value

@@ -117,6 +117,7 @@ def test_actionlint_finds_nothing():
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_guide_s_gate_runs_as_it_stands(tmp_path):
     """With this nfold on both sides, and a second of budget."""
     for side in "base", "head":

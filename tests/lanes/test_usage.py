@@ -19,7 +19,7 @@ from kernels import Plan, count_primes
 ON = [
     Serial(),
     Threads(2),
-    Prange(2),
+    pytest.param(Prange(2), marks=pytest.mark.slow),
     Processes(2),
     Joblib(2),
     Joblib(2, kind="threading"),

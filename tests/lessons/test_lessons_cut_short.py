@@ -15,8 +15,18 @@ from compute.lessons.lesson import Setting
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, 5, 6, 7, 10, 11])
-@pytest.mark.parametrize(("begun", "after"), [("warming", 0.001), ("round 2", 0.02)])
+NUMBERS = 1, 2, 4, 5, 6, 7, 10, 11
+MOMENTS = ("warming", 0.001), ("round 2", 0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "begun", "after"),
+    [  # at one of the two moments each, in turn; at both in test-all
+        pytest.param(number, *moment, marks=pytest.mark.slow if (k + m) % 2 else ())
+        for k, number in enumerate(NUMBERS)
+        for m, moment in enumerate(MOMENTS)
+    ],
+)
 def test_a_lesson_cut_short_leaves_nothing(number: int, begun: str, after: float, no_leaks: None) -> None:
     def interrupt(*_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
