@@ -79,7 +79,8 @@ def test_the_shared_table_is_measured_changed_and_measured_again(tmp_path):
 
 
 @needs_compiler
-@pytest.mark.parametrize("least", [pytest.param("0", marks=pytest.mark.slow), "1000"])
+@pytest.mark.slow
+@pytest.mark.parametrize("least", ["0", "1000"])
 def test_the_gate_opens_and_shuts(tmp_path, least):
     done = run("gate", "--least", least, "--budget", "0.5", "--json", "it.json", folder=tmp_path)
     assert done.stderr == ""
