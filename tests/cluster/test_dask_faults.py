@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -154,10 +156,28 @@ def test_a_scheduler_that_is_gone_is_an_error_in_bounded_time():
             pool.run(naps, 4, 0.0)
 
 
+def answer_as_a_web_server(listening):
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
 def test_no_scheduler_or_no_worker_is_told(monkeypatch):
     monkeypatch.setattr("compute.backends.dask.cluster.CONNECTING", 2.0)
     with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
         Dask("tcp://127.0.0.1:1").open()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        backend = Dask(f"tcp://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://.* within 2 s \(TimeoutError\)"):
+            backend.open()
+        other = threading.Thread(target=answer_as_a_web_server, args=(listening,))
+        other.start()
+        with pytest.raises(ConnectionError, match=r"no scheduler answers .*what answers there is another program"):
+            backend.open()
+        listening.shutdown(socket.SHUT_RDWR)
+        other.join()
     with RealCluster(0) as cluster, pytest.raises(ValueError, match=r"has no workers.*dask worker tcp://127"):
         Dask(cluster.address).open()
     with RealCluster(1) as cluster, pytest.raises(ValueError, match=r"has 1 threads, not 3"):

@@ -319,7 +319,16 @@ def test_it_is_a_value_like_any_backend():
         assert backend.with_workers(7).workers == 7
         assert backend.with_workers(7).address == backend.address
     assert BACKENDS["dask"] is Dask
-    for wrong in ("there:8786", 8):
+    for wrong in (
+        "there:8786",
+        8,
+        "tcp://there",
+        "tcp://there:",
+        "tls://there:70000",
+        "tcp://there:0",
+        "tcp://8786",
+        "://",
+    ):
         with pytest.raises(ValueError, match=r"address must be a scheduler's, such as 'tcp://host:8786'"):
             Dask(wrong)
     with pytest.raises(ValueError, match="workers must be at least 1, not 0"):

@@ -54,7 +54,7 @@ class Dask(Backend):
     def __init__(self, address: Any = None, workers: int | None = None, security: Any = None) -> None:
         if isinstance(address, int):
             raise ValueError(f"address must be a scheduler's, such as 'tcp://host:8786', not {address!r}; say workers=")
-        if isinstance(address, str) and "://" not in address:
+        if isinstance(address, str) and not _is_address(address):
             raise ValueError(f"address must be a scheduler's, such as 'tcp://host:8786', not {address!r}")
         count = machine.usable_cpus() if workers is None else as_index(workers, "workers", least=1)
         object.__setattr__(self, "workers", ALL if workers is None and address is not None else count)
@@ -92,6 +92,15 @@ class Dask(Backend):
 
     def open(self) -> DaskPool:
         return DaskPool(self)
+
+
+def _is_address(text: str) -> bool:
+    """Whether this has a scheme and, where that needs one, a port."""
+    scheme, found, place = text.partition("://")
+    port = place.rpartition(":")[2]
+    return bool(scheme and found and place) and (
+        scheme not in ("tcp", "tls") or (port.isdecimal() and 0 < int(port) < 2**16 and ":" in place)
+    )
 
 
 class DaskPool(Pool):

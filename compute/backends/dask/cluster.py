@@ -92,7 +92,7 @@ class Cluster:
         except (OSError, concurrent.futures.TimeoutError) as error:
             raise Lost(
                 f"no scheduler answers at {visible(str(address))} within {CONNECTING:g} s"
-                f" ({error or type(error).__name__}); start one with `dask scheduler`, or leave the address out for"
+                f" ({_said(error)}); start one with `dask scheduler`, or leave the address out for"
                 " workers of this machine"
             ) from error
         self._owned.insert(0, client)
@@ -175,7 +175,7 @@ class Cluster:
 
     def lost(self, error: BaseException | None = None) -> Lost:
         """The error where the scheduler is gone."""
-        why = f" ({error or type(error).__name__})" if error is not None else ""
+        why = f" ({_said(error)})" if error is not None else ""
         return Lost(
             f"the scheduler at {self.address} is gone{why}, and what its workers had not given back with it; start it"
             " again and open another pool"
@@ -298,7 +298,18 @@ def _knock(address: str, security: Any) -> None:
 
     if isinstance(security, Security):
         with concurrent.futures.ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop that runs
-            thread.submit(asyncio.run, asyncio.wait_for(knock(), CONNECTING)).result()
+            knocking = thread.submit(asyncio.run, asyncio.wait_for(knock(), CONNECTING))
+            try:
+                knocking.result()
+            except (OSError, concurrent.futures.TimeoutError):
+                raise
+            except Exception as error:  # dask reads what another program answers as lengths and such
+                raise ConnectionError("what answers there is another program") from error
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; of one that says nothing, what it is."""
+    return str(error) or type(error).__name__
 
 
 def _segment_with(token: bytes) -> Segment | None:
