@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -124,6 +125,19 @@ def test_imap_goes_on_and_an_executor_is_refused(pool):
     assert list(pool.imap(lambda x: x + 1, iter(range(20)))) == list(range(1, 21))
     with pytest.raises(ValueError, match=r"Client.get_executor"):
         pool.executor()
+
+
+@kernel(plan=lambda x: Plan(8, (x,), grain=1), compiled=False)
+def takes_anything(lo, hi, out, x):
+    out[lo] = lo
+
+
+def test_what_cannot_be_sent_is_told_as_elsewhere(pool):
+    with pytest.raises(TypeError, match=r"^what is given for x cannot be sent to worker processes"):
+        pool.run(takes_anything, threading.Lock())
+    with pytest.raises(TypeError, match=r"^item 1 of str, .* cannot be sent to worker processes"):
+        pool.map(str, [1, threading.Lock()])
+    assert pool.run(takes_anything, 1.0).value.tolist() == list(range(8))
 
 
 def test_what_a_cluster_cannot_do_is_refused(pool):

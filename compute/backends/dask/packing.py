@@ -45,6 +45,10 @@ class Packing:
             if isinstance(x, np.ndarray) and np.may_share_memory(x, out):
                 self._kept[k] = x.copy(order="K")
 
+    def prepare(self, host: Host) -> None:
+        """Make the parcel that this worker is given, if nobody has. TypeError where something cannot be sent."""
+        self._parcel(self.is_shared and host.is_local)
+
     async def for_host(self, cluster: Cluster, host: Host) -> Any:
         """What a group's task for this worker is given: a parcel as bytes, or the future of one."""
         parcel = self._parcel(self.is_shared and host.is_local)

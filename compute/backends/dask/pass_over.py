@@ -201,6 +201,7 @@ class Pass:
         return chunks[:size]
 
     def _send(self, chunks: Array, host: Host, lanes: int, is_suspect: bool = False) -> None:
+        self._packing.prepare(host)  # raises here what would be no better on another worker
         is_range = len(chunks) and int(chunks[-1]) - int(chunks[0]) == len(chunks) - 1 and (np.diff(chunks) == 1).all()
         sent = (int(chunks[0]), int(chunks[-1]) + 1) if is_range else chunks
         group = Group(self._run, next(self._numbers), sent, lanes, host.life)
