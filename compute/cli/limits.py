@@ -13,7 +13,6 @@ FEWER = "raise `ulimit -u` or the container's limit of processes, or use fewer w
 BY_ERRNO = {
     errno.EMFILE: "too many files are open; raise `ulimit -n`, or use fewer workers",
     errno.ENFILE: "too many files are open on this system; use fewer workers",
-    errno.EFBIG: "a file would be larger than `ulimit -f` allows; raise it",
     errno.EAGAIN: f"no more processes can be started; {FEWER}",
 }
 THREADS = f"no more threads can be started; {FEWER}"

@@ -140,17 +140,23 @@ def read(path: StrPath, most: int) -> bytes:
     """What a file, a pipe or a device holds. OSError where that is more than `most` bytes, or nobody writes to it."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as stream:
         if _AT_ONCE:
-            if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
-                (written := select.poll()).register(stream, select.POLLIN)
-                if not written.poll(1000 * READER):
-                    raise OSError(errno.ENXIO, "nobody writes to this pipe")
             os.set_blocking(stream.fileno(), True)
         data = bytearray()
-        while part := stream.read(PART):  # read(most) would first take so much memory
+        while part := _part(stream.fileno()):  # reading `most` at once would first take so much memory
             data += part
             if len(data) > most:
                 raise OSError(errno.EFBIG, f"it has more than {in_bytes(most)}")
     return bytes(data)
+
+
+def _part(descriptor: int) -> bytes:
+    """What comes next from an open file; nothing at its end. OSError where nothing comes for READER seconds."""
+    if _AT_ONCE:
+        (written := select.poll()).register(descriptor, select.POLLIN)
+        if not written.poll(1000 * READER):
+            is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+            raise OSError(errno.ENXIO, "nobody writes to this pipe" if is_pipe else "nothing comes from it")
+    return os.read(descriptor, PART)
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -109,3 +109,20 @@ def test_what_is_there_twice_among_many_is_named(capsys):
     Path("b.json").write_text("{" + ",".join(f'"k{n % (10**5 - 1)}": 1' for n in range(10**5)) + "}")
     assert main(["report", "b.json"]) == 2
     assert "an object in it has 'k0' twice" in capsys.readouterr().err
+
+
+def test_a_writer_that_stops_in_the_middle_is_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(files, "READER", 0.3)
+    begun = threading.Event()
+
+    def write():
+        with open("pipe", "wb", buffering=0) as pipe:
+            pipe.write(b'{"schema":')
+            begun.wait(PATIENCE)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert main(["report", "pipe"]) == 2
+    begun.set()
+    writer.join()
+    assert capsys.readouterr().err.startswith("nfold: cannot read 'pipe': nobody writes to this pipe")
