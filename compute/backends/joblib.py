@@ -161,7 +161,7 @@ class LokyPool(Pool):
         from concurrent.futures import wait
 
         was_hung = False
-        while running := wait(tasks, self._caller.patience).not_done:
+        while running := wait(tasks, self._caller.patience or interrupts.WAKES).not_done:
             for lane in self._caller.hung(job, [lane for lane, task in enumerate(tasks) if task in running]):
                 was_hung = True
                 _kill(ControlArray(job.control).process(lane))

@@ -14,7 +14,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from compute.lanes import interrupts, ordering
@@ -127,7 +127,10 @@ def off_the_loop(do: Callable[[], list[Value]]) -> list[Value]:
     if asyncio._get_running_loop() is None:
         return do()
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(contextvars.copy_context().run, do).result()
+        done = thread.submit(contextvars.copy_context().run, do)
+        while not wait([done], interrupts.WAKES).done:
+            pass
+        return done.result()
 
 
 def _run(lanes: Sequence[Coroutine[Any, Any, Any]], control: Words) -> list[Any]:

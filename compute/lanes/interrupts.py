@@ -25,6 +25,9 @@ from typing import Any
 from kernels.compilation import signal_guard
 
 Handler = Callable[[int, FrameType | None], Any]
+# s after which the main thread wakes from a lock that others hold for long. A lock of a free-threaded Python spins
+# before it sleeps, and a signal that comes meanwhile is noticed when something wakes it.
+WAKES = 0.1
 SIGNALS = range(1, min(NSIG, 32))  # real-time signals, from 32 on, are not used for timeouts, and would double the cost
 
 
