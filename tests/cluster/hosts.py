@@ -171,7 +171,8 @@ def main() -> None:
         "",
         *table(["link", "round trip", "a call", "inputs to all workers"], links),
         "",
-        "Cases whose value has the bits of one core, of every case in tests/every_case.py:",
+        "Cases whose value has the bits of one core, of all in tests/every_case.py but `fetch`, which asks a server of"
+        " the caller's own machine:",
         "",
         *table(
             ["kernel", *held],

@@ -49,7 +49,7 @@ def refused() -> str | None:
     if os.geteuid():
         return "only root may make network namespaces"
     if missing := [name for name in ("ip", "tc", "unshare") if not shutil.which(name)]:
-        return f"{', '.join(missing)} is not installed (Debian's iproute2 and util-linux)"
+        return f"{', '.join(missing)}: not installed (Debian's iproute2 and util-linux)"
     tried = f"{PREFIX}-{os.getpid()}-try"
     for words in (("netns", "add", tried), ("link", "add", f"nf{os.getpid()}t", "type", "bridge")):
         done = subprocess.run(["ip", *words], capture_output=True, text=True)
