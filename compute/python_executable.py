@@ -12,8 +12,22 @@ from multiprocessing import spawn
 from kernels.texts import visible
 
 
+class NoPython(RuntimeError, OSError):
+    """There is no Python that could be started: in a line, with the remedy."""
+
+
 def find() -> str:
-    """The path of a Python of this version and environment. RuntimeError with the remedy where there is none."""
+    """The path of a Python of this version and environment. NoPython where there is none that this user may execute."""
+    found = _find()
+    if os.name == "posix" and os.path.isabs(found) and not os.access(found, os.X_OK):
+        raise NoPython(
+            f"worker processes need a Python, and this user may not execute {visible(found)}; let it (chmod), or set"
+            " sys.executable to the path of another"
+        )
+    return found
+
+
+def _find() -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     configured = [os.fsdecode(path or "") for path in (sys.executable, spawn.get_executable())]
     candidates = [path for path in configured if os.path.basename(path).lower().startswith(("python", "pypy"))]
@@ -23,7 +37,7 @@ def find() -> str:
     executable = next((path for path in candidates if os.access(path, os.X_OK)), None)
     if executable is None and (not configured[0] or "uwsgi" in sys.modules):
         named = visible(configured[0]) or "sys.executable, which is empty,"
-        raise RuntimeError(
+        raise NoPython(
             f"worker processes need a Python; {named} is none, and there is no python{version} in"
             f" {visible(os.path.join(sys.prefix, 'bin'))}; set sys.executable to the path of one"
         )

@@ -14,7 +14,7 @@ import pytest
 from compiler import needs_compiler
 from patience import PATIENCE
 
-from compute import Joblib
+from compute import Joblib, Processes, python_executable
 from compute.dispatch import WorkerDied
 from compute.memory.address_space import IS_FREE_THREADED
 from kernels import kernel
@@ -174,3 +174,14 @@ def test_a_read_only_shared_memory_is_told_in_a_line(backend, code, told, no_lea
     assert done[0] == code
     assert done[2].startswith(told)
     assert done[2].count("\n") == 1
+
+
+@pytest.mark.parametrize("backend", [Processes(1), Processes(1, start="spawn"), Joblib(1)], ids=repr)
+def test_a_python_that_may_not_be_executed_is_named(tmp_path, monkeypatch, backend, no_leaks):
+    python = tmp_path / "python\x1b[31m"
+    python.touch(0o644)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(python_executable.NoPython) as told:
+        backend.open()
+    assert str(told.value).startswith("worker processes need a Python, and this user may not execute ")
+    assert str(told.value).isprintable()
