@@ -159,11 +159,10 @@ def test_nothing_grows(warm_python, no_leaks, backend):
     assert warm_python.run(GROWS, backend, json.dumps(CASES[backend])) == "done\n"
 
 
-# Their sizes come again after 500 times for few_chunks_after_many: only then is the memory there that they need.
 MANY = {
-    "Processes(2)": {"few_chunks_after_many": (600, 4500), "sizes": (300, 1500), "results": (300, 1500)},
-    "Joblib(2)": {"sizes": (300, 9000), "few_chunks_after_many": (600, 2000), "results": (300, 1500)},
-    "Joblib(2, arrays='memmap')": {"few_chunks_after_many": (600, 1500)},
+    "Processes(2)": {"few_chunks_after_many": (300, 4500), "sizes": (300, 1500), "results": (300, 1500)},
+    "Joblib(2)": {"sizes": (300, 9000), "few_chunks_after_many": (300, 2000), "results": (300, 1500)},
+    "Joblib(2, arrays='memmap')": {"few_chunks_after_many": (300, 1500)},
     "Prange(2)": {"pools": (10, 200)},
     "Threads(2)": {"pools": (10, 500), "functions": (300, 3000), "errors": (300, 3000), "iterators": (300, 1000)},
 }
@@ -175,6 +174,8 @@ MANY = {
 def test_nothing_grows_in_a_long_session_with_few_descriptors(script, no_leaks, backend, case):
     """9,000 runs of changing sizes were once too many for 1,024 descriptors, and 200 pools took 380 MB."""
     limited = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))"
-    bounded = "times = min(times, 60)"  # what may be left, whatever the number of times
+    # What may be left, whatever the number of times: loky skips workers, so the 64 segments that each of two keeps
+    # mapped may come late. A leak of one a run is five times as much and more.
+    bounded = "times = min(times, 300)"
     text = GROWS.replace("\n", f"\n{limited}\n", 1).replace("    grown = {", f"    {bounded}\n    grown = {{")
     assert script(text, backend, json.dumps({case: MANY[backend][case]})).stdout == "done\n"
