@@ -49,6 +49,8 @@ def why_not_with_tasks():
 
 
 NO_TASKS = pytest.mark.skipif(bool(why_not_with_tasks()), reason=str(why_not_with_tasks()))
+# What is too little for a worker with numba is too little for the command line of a Python with a heap for each thread.
+NO_WORKER = "raise `ulimit -v`" if IS_FREE_THREADED else "given up: a worker process needs"
 FREE_THREADED = pytest.mark.skipif(not IS_FREE_THREADED, reason="this Python's threads share a heap")
 GONE = ["bash", "-c", 'there=$(mktemp -d); cd "$there"; rmdir "$there"; exec "$@"', "bash"]
 
@@ -93,7 +95,7 @@ REACHED = [
         limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's", marks=slow
     ),
     pytest.param(limited("-v 300000"), "run count_primes 1e4", "raise `ulimit -v`", id="no space for numba"),
-    pytest.param(limited("-v 300000"), "lessons 8 --budget 1s", "given up: a worker process needs", id="for a lesson"),
+    pytest.param(limited("-v 300000"), "lessons 8 --budget 1s", NO_WORKER, id="for a lesson"),
     pytest.param(
         limited("-f 1"), "run primes 3e6 --on processes --workers 2", "and `ulimit -f` allows", id="no file so large"
     ),
