@@ -12,6 +12,7 @@ the counter begins at a random number here, and again in every forked child.
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import json
 import os
@@ -24,6 +25,10 @@ import numba
 from numba.core import bytecode, codegen, compiler, funcdesc, types
 from numba.core.environment import Environment, lookup_environment
 from numba.core.typing import signature as signature_of
+
+from kernels.compilation import signal_guard
+from kernels.compilation.linking import image_of
+from kernels.compilation.native_code import ARRAY_CODES, CODES, RESULTS, SCALAR_CODES, packed, words_of
 
 _RETURNED = ("none", "boolean", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
              "float64", "complex64", "complex128")  # fmt: skip
@@ -49,7 +54,7 @@ def portable(result: Any) -> bytes | None:
         result.lifted
         or result.objectmode
         or result.library.has_dynamic_globals
-        or str(result.signature.return_type) not in _RETURNED
+        or (returns := _name_of(result.signature.return_type)) is None
         or any(environment.consts for environment in environments)
         or _calls_back(result.library)
         or names is None
@@ -58,7 +63,7 @@ def portable(result: Any) -> bytes | None:
     _, _, (object_code, bitcode) = result.library.serialize_using_object_code()
     header: dict[str, Any] = {
         "library": result.library.name,
-        "returns": str(result.signature.return_type),
+        "returns": returns,
         "function": names,
         "environments": [environment.env_name for environment in environments],
         "reload": [f"{function.__module__}:{function.__qualname__}" for function in result.reload_init],
@@ -67,6 +72,11 @@ def portable(result: Any) -> bytes | None:
     content: bytes = json.dumps(header).encode() + b"\n" + object_code + bitcode
     _known[result.library] = content
     return content
+
+
+def _name_of(kind: Any) -> str | None:
+    """numba's name for a type that can be returned; its text is another for some."""
+    return next((name for name in _RETURNED if getattr(types, name) == kind), None)
 
 
 def _calls_back(library: Any) -> bool:
@@ -96,6 +106,14 @@ def _listed(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes, bytes]:
+    """What `portable` gave: the header, the object code and the bitcode."""
+    line, _, code = content.partition(b"\n")
+    header: dict[str, Any] = json.loads(line)
+    length = header["lengths"][0]
+    return header, code[:length], code[length:]
+
+
 def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], target: Any) -> Any:
     """The compile result from its bytes, for these types of arguments.
 
@@ -103,9 +121,7 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
     anything: whoever has them from a file has checked them (kept_code.py).
     """
     content = bytes(content)
-    line, _, code = content.partition(b"\n")
-    header = json.loads(line)
-    object_code, bitcode = code[: header["lengths"][0]], code[header["lengths"][0] :]
+    header, object_code, bitcode = _parts(content)
     target.refresh()  # which makes numba's own functions known to LLVM
     if missing := _missing_symbols(bitcode):
         raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
@@ -137,9 +153,70 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
 
 def exported(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes | None:
     """The code of a dispatcher for arguments like these, compiled if need be. None as for `portable`."""
+    return portable(_compiled_for(dispatcher, arguments))
+
+
+def _compiled_for(dispatcher: Any, arguments: tuple[Any, ...]) -> Any:
+    if takes_more(dispatcher.py_func):
+        named = dispatcher.py_func.__code__.co_argcount
+        arguments = (*arguments[:named], arguments[named:])
     signature = tuple(map(dispatcher.typeof_pyval, arguments))
-    dispatcher.compile(signature)
-    return portable(dispatcher.overloads[signature])
+    with signal_guard.postponed():
+        dispatcher.compile(signature)
+    return dispatcher.overloads[signature]
+
+
+def takes_more(function: Any) -> bool:
+    """Whether its last arguments are `*inputs`, of which numba makes one tuple."""
+    return bool(function.__code__.co_flags & inspect.CO_VARARGS)
+
+
+def without_numba(result: Any, takes_more: bool) -> tuple[tuple[str, ...], bytes] | None:
+    """A compile result for processes without numba: the types of its arguments, and the bytes that NativeCode takes.
+
+    takes_more: as `takes_more` says. None where the code needs numba or Python, or takes what native_code.py does not
+    lay flat.
+    """
+    kinds = tuple(result.signature.args)
+    given = (*kinds[:-1], *kinds[-1]) if takes_more else kinds
+    words, codes = tuple(map(_word, given)), "".join(map(_flat_codes, kinds))
+    flat = [str(kind) for kind in result.target_context.get_arg_packer(kinds).argument_types]
+    returns = _name_of(result.signature.return_type)
+    content = portable(result)
+    # The codes are what a caller gives, and what numba takes: where these differ, it takes something else.
+    if content is None or returns not in RESULTS or codes != "".join(CODES.get(kind, "P") for kind in flat):
+        return None
+    image = image_of(_parts(content)[1], result.fndesc.llvm_func_name)
+    return None if image is None else (words, packed(image, words, codes, returns))
+
+
+def exported_without_numba(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes | None:
+    """The code of a dispatcher for arguments like these, as NativeCode takes it. None as for `without_numba`."""
+    words = words_of(arguments)
+    if words is None:
+        return None
+    made = without_numba(_compiled_for(dispatcher, arguments), takes_more(dispatcher.py_func))
+    return made[1] if made is not None and made[0] == words else None
+
+
+def _word(kind: Any) -> str:
+    """A type of numba's in native_code.py's words."""
+    known: Any = types
+    if isinstance(kind, known.BaseTuple):
+        return f"({','.join(map(_word, kind))})"
+    if type(kind) is known.Array:
+        return f"array({kind.dtype},{kind.ndim},{kind.layout},{kind.mutable},{kind.aligned})"
+    return str(kind)
+
+
+def _flat_codes(kind: Any) -> str:
+    """The codes of an argument of this type, laid flat as native_code.py does it; "?" where it does not."""
+    known: Any = types
+    if isinstance(kind, known.BaseTuple):
+        return "".join(map(_flat_codes, kind))
+    if type(kind) is known.Array:
+        return ARRAY_CODES + "q" * int(2 * kind.ndim)
+    return SCALAR_CODES.get(str(kind), "?")
 
 
 def imported(content: bytes, arguments: tuple[Any, ...]) -> Any:
