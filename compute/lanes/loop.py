@@ -44,7 +44,9 @@ from compute.lanes.control import (
     line_of,
 )
 from compute.machine import has_gil
+from kernels.compilation import ready
 from kernels.compilation.bounded import MADE, Bounded
+from kernels.compilation.native_code import NativeCode
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.bodies import nothing_returned
 from kernels.definition.variant import checks
@@ -241,15 +243,29 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
 
 
 @functools.cache
-@interrupts.put_off()
 def shared_counter() -> Callable[..., Any]:
-    from kernels.compilation.compiler import compiled
+    """take(control, line) for Python's lanes that have a counter in common; see `_ticket`."""
+    made: Any = counter_code()
+    take: Callable[..., Any] = made.for_one_array() if isinstance(made, NativeCode) else made
+    return take
 
-    # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
-    # anew, since the lane loop compiles the function that `_ticket` remembers, with the GIL released.
-    take = _ticket.__wrapped__()
-    made: Callable[..., Any] = compiled(take, nogil=False)
-    made(np.zeros(TICKET + 1, np.int64), 0)  # has it loaded now: in a lane, that would look like a slow chunk
+
+@functools.cache
+@interrupts.put_off()
+def counter_code() -> Any:
+    """The same as machine code: numba's dispatcher, or a NativeCode."""
+    ready_as = f"{__name__}:take"
+
+    def make() -> Any:
+        from kernels.compilation.compiler import compiled
+
+        # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
+        # anew, since the lane loop compiles the function that `_ticket` remembers, with the GIL released.
+        return compiled(_ticket.__wrapped__(), ready_as, nogil=False)
+
+    like = np.zeros(TICKET + 1, np.int64), 0
+    made = ready.function(ready_as, make, like, holds_gil=True)
+    made(*like)  # has it loaded now: in a lane, that would look like a slow chunk
     return made
 
 
@@ -275,11 +291,23 @@ def _compiler() -> Callable[..., Any]:
     return compiled
 
 
-def lane_of(kernel: Kernel, lanes: int) -> Callable[..., int]:
-    """The lane function of a kernel's chosen variant, as all that its body reaches is now."""
+def _by_numba(kernel: Kernel, ready_as: str = "") -> Any:
+    variant = kernel.variants[kernel.variant]
+    options = checks(variant.source(), True) if kernel.reduce is not None else {}
+    return _compiler()(source_of(kernel), ready_as if variant.is_ours else "", **options)
+
+
+def lane_of(kernel: Kernel, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    """The lane function of a kernel's chosen variant, as all that its body reaches is now.
+
+    arguments: control, line, out, inputs and until, or such as they are. A compiled lane takes these types alone.
+    """
     variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
     if variant.compiled:
-        lane: Callable[..., int] = _compiler()(source_of(kernel), **(checks(variant.source(), True) if reduces else {}))
+        name = f"lane {variant.function}{' reduces' * reduces}" if variant.is_ours else ""
+        lane: Callable[..., int] = (
+            ready.function(name, lambda: _by_numba(kernel, name), arguments) if name else _by_numba(kernel)
+        )
         return lane
     body = variant.load()
     key = id(body), reduces, lanes == 1

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from compute import machine
 from compute.lanes import interrupts
 from compute.lanes.control import DONE, INSIDE, N_CHUNKS, N_LANES, Words, line_of
+from kernels.compilation import ready
 from kernels.definition import numba_is_here
 
 SPIN = 50_000  # ns: about as long as sleeping and waking take, so that at worst the wait costs twice as much
@@ -49,25 +52,39 @@ def _libc() -> Any:
 
 def until_over(control: Words, limit: int) -> bool:
     """Spin until a run is over (see ControlArray.is_over), or for `limit` ns. Returns whether it is over."""
-    return bool(limit and _compiled()[0](control, limit))
+    return bool(limit and _compiled("over")(control, limit))
 
 
 def until_rung(bell: Words, heard: int, limit: int) -> None:
     """Spin until the bell has been rung (bell[0] += 1) more often than was heard, or for `limit` ns."""
     if limit:
-        _compiled()[1](bell, heard, limit)
+        _compiled("rung")(bell, heard, limit)
 
 
 def add(words: Words, index: int, value: int) -> int:
     """Add atomically to a word; return what was there before. Needs numba."""
-    before: int = _compiled()[2](words, index, value)
+    before: int = _compiled("added")(words, index, value)
     return before
 
 
 @functools.cache
 @interrupts.put_off()
-def _compiled() -> tuple[Callable[..., Any], ...]:
-    from kernels.compilation.compiler import compiled
+def _compiled(name: str) -> Callable[..., Any]:
+    """One of the loops in machine code."""
+
+    def make() -> Any:
+        from kernels.compilation.compiler import compiled
+
+        return compiled(_loops()[name], ready_as)
+
+    ready_as, numbers = f"{__name__}:{name}", {"over": 1, "rung": 2, "added": 2}[name]
+    made: Callable[..., Any] = ready.function(ready_as, make, (np.zeros(1, np.int64), *numbers * (0,)))
+    return made
+
+
+@functools.cache
+def _loops() -> dict[str, Callable[..., Any]]:
+    """The loops to compile."""
     from kernels.vectors import atomics
 
     def over(control: Any, limit: Any) -> Any:
@@ -95,4 +112,4 @@ def _compiled() -> tuple[Callable[..., Any], ...]:
     def added(words: Any, index: Any, value: Any) -> Any:
         return atomics.fetch_add(words, index, value)
 
-    return compiled(over), compiled(rung), compiled(added)
+    return {"over": over, "rung": rung, "added": added}

@@ -8,6 +8,9 @@ provenance.py       where an object comes from: this library, numba, Python, an 
 our_files.py        a hash of this library's own files, which is a part of every key
 machine_code.py     a compile result as bytes, for another process or for the disk, and back
 kept_code.py        the cache's files
+linking.py          machine code laid out as an image that needs neither numba nor LLVM
+native_code.py      images loaded and called
+ready.py            this library's kernels as images on disk, for processes without numba
 jitted_inputs.py    `@njit` functions among a kernel's inputs: compiled again where they are stale
 jitted_in_lanes.py  `@njit` functions that a Python body calls: the same, and without threads of their own in a lane
 signal_guard.py     postpones exceptions of signal handlers while numba compiles

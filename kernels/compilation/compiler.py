@@ -24,7 +24,7 @@ import numba
 from numba.core.caching import NullCache
 from numba.core.dispatcher import LiftedCode
 
-from kernels.compilation import kept_code, machine_code, provenance, signal_guard
+from kernels.compilation import kept_code, machine_code, provenance, ready, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
@@ -35,10 +35,11 @@ OPTIONS = {"nogil": True, "error_model": "numpy"}
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Any:
+def compiled(function: Callable[..., Any], ready_as: str = "", **options: Any) -> Any:
     """numba's compiled form of a function as it is now: GIL released, no fast-math, nothing fused.
 
-    options are numba's, in place of these. It is not compiled before it is called.
+    options are numba's, in place of these. It is not compiled before it is called. ready_as: of a function of ours, the
+    name under which ready.py finds it in processes without numba.
     """
     if not isinstance(function, types.FunctionType):  # numba's own already
         return function
@@ -47,7 +48,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         return known
     with provenance.numbas_lock():
         reach = reach_of(function, compiled=True)
-        dispatcher = _made_for(function, reach, options, (reach.key, settings))
+        dispatcher = _made_for(function, reach, options, (reach.key, settings), ready_as)
     _latest[id(function), settings] = function, reach, dispatcher
     return dispatcher
 
@@ -106,11 +107,14 @@ def _still_or_again(function: types.FunctionType, settings: Hashable) -> Any:
 _latest: Bounded[Hashable, tuple[types.FunctionType, Any, Any]] = Bounded(MADE)
 
 
-def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any], key: Hashable) -> Any:
+def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any], key: Hashable, ready_as: str) -> Any:
     if (known := _made.get(key)) is None:
         own = {"boundscheck": True} if options.get("boundscheck") else {}
         twins = _Twins(own, reach.attributes)
-        known = _made[key] = reach, twins.root(function, options, reach.key if not reach.unkeyed else None)
+        dispatcher = twins.root(function, options, reach.key if not reach.unkeyed else None)
+        if ready_as and not reach.unkeyed:
+            dispatcher._cache.be_ready(ready_as, function)
+        known = _made[key] = reach, dispatcher
     return known[1]
 
 
@@ -300,6 +304,11 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
 
     def __init__(self, name: str, key: str, options: Hashable) -> None:
         self._name, self._key, self._options = name, key, options
+        self._ready_as, self._takes_more = "", False
+
+    def be_ready(self, name: str, function: types.FunctionType) -> None:
+        """Keep it for processes without numba, too, under this name."""
+        self._ready_as, self._takes_more = name, machine_code.takes_more(function)
 
     def _path(self, signature: Any, target: Any) -> Any:
         return kept_code.path_of(self._name, self._key, self._options, signature, target)
@@ -311,9 +320,11 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
         if not content:
             return None
         try:
-            return machine_code.restored(content, sig, target_context)
+            result = machine_code.restored(content, sig, target_context)
         except Exception:  # what this process cannot use costs a compilation, never a run
             return None
+        self._keep_ready(result)
+        return result
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled signature for other processes, where it can be kept."""
@@ -321,3 +332,8 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
         content = path and machine_code.portable(data)
         if path and content:
             kept_code.write(path, content)
+            self._keep_ready(data)
+
+    def _keep_ready(self, result: Any) -> None:
+        if self._ready_as:
+            ready.keep(self._ready_as, result, self._takes_more)

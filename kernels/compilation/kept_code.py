@@ -16,7 +16,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator
@@ -205,6 +204,8 @@ def read(path: Path) -> bytes | None:
 
 def write(path: Path, content: bytes) -> None:
     """Keep the content under this name, with one rename, and prune its folder; do without where the disk refuses."""
+    import tempfile  # which takes longer to import than to read an entry
+
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _folder_of(path):

@@ -18,6 +18,7 @@ import pickle
 import platform
 import struct
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -85,15 +86,24 @@ class NativeCode:
             raise TypeError(f"machine code for {self.words} was called with {words_of(arguments)}")
         return self._run(flat(arguments))
 
-    def bound(self, first: np.ndarray[Any, Any]) -> Callable[..., Any]:
-        """The function with its first argument fixed; the others are whole numbers.
+    def for_one_array(self) -> Callable[..., Any]:
+        """The function for calls that give it the same array again and again, which is looked at once; and int64s.
 
-        Whoever has it keeps that array, and neither resizes nor reshapes it.
+        Nobody may resize or reshape the array meanwhile. It is not kept alive.
         """
-        if words_of((first,)) != self.words[:1] or set(self.words[1:]) > {"int64"}:
-            raise TypeError(f"machine code for {self.words} cannot be called with {words_of((first,))} and numbers")
-        begin, run = flat((first,)), self._run
-        return lambda *numbers: run([*begin, *map(int, numbers)])
+        latest: tuple[Any, list[Any]] = (lambda: None), []
+
+        def call(first: np.ndarray[Any, Any], *numbers: int) -> Any:
+            nonlocal latest
+            of, begin = latest
+            if of() is not first:
+                if words_of((first, *numbers)) != self.words:
+                    return self(first, *numbers)  # which says what is wrong
+                begin = flat((first,))
+                latest = weakref.ref(first), begin
+            return self._run([*begin, *map(int, numbers)])
+
+        return call
 
     def _run(self, values: list[Any]) -> Any:
         result, error = ctypes.c_int64(), ctypes.c_void_p()

@@ -108,6 +108,16 @@ def is_our_code(function: types.FunctionType) -> bool:
     return is_ours(function.__module__) and file == function.__code__.co_filename
 
 
+def is_as_written(function: Any, name: str) -> bool:
+    """Whether it is the function of this name as this library's files have it: nobody has put another in its place."""
+    return (
+        isinstance(function, types.FunctionType)
+        and is_our_code(function)
+        and function.__code__.co_qualname == name
+        and not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+    )
+
+
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
     folders = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]

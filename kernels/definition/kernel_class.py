@@ -67,7 +67,7 @@ class Kernel:
     def _run(self, plan: Plan) -> Any:
         out = self.allocate(plan)
         plan = plan._replace(inputs=guarded(plan.inputs, self.inout))
-        body = self.body()
+        body = self.body(self._chunk_arguments(0, out, plan)) if plan.chunks else self.body()
         try:
             for chunk in range(plan.chunks):
                 self.run_chunk(body, chunk, out, plan)
@@ -77,10 +77,10 @@ class Kernel:
             raise
         return self.finish(out, plan)
 
-    def body(self) -> Body:
-        """The chosen variant's body, as any thread can call it."""
+    def body(self, arguments: tuple[Any, ...] | None = None) -> Body:
+        """The chosen variant's body, as any thread can call it. arguments: as for `Variant.load`."""
         variant = self.variants[self.variant]
-        loaded = variant.load(self.reduce is not None)
+        loaded = variant.load(self.reduce is not None, arguments)
         return awaited(loaded) if variant.mode == "awaits" else loaded
 
     def written_body(self, variant: str) -> Body:
@@ -89,8 +89,10 @@ class Kernel:
 
     def run_chunk(self, body: Body, chunk: int, out: Any, plan: Plan) -> None:
         """Run one chunk of a plan on this thread, with a body that `body` gave."""
-        lo, hi = plan.bounds(chunk)
-        nothing_returned(body(lo, hi, out[chunk : chunk + 1] if self.reduce else out, *plan.inputs))
+        nothing_returned(body(*self._chunk_arguments(chunk, out, plan)))
+
+    def _chunk_arguments(self, chunk: int, out: Any, plan: Plan) -> tuple[Any, ...]:
+        return *plan.bounds(chunk), out[chunk : chunk + 1] if self.reduce else out, *plan.inputs
 
     def plan(self, *args: Any, **kw: Any) -> Plan:
         """Check the caller's arguments and say what there is to do."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kernels.compilation import provenance, ready
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.plan import Plan
 from kernels.definition.rows import keeps_to_its_row
@@ -46,14 +47,37 @@ class Variant:
             return body
         return self.function
 
-    def load(self, reduces: bool = False) -> Body:
-        """The function to call, compiled where it is to be; reduces: whether the kernel has a `reduce`."""
+    def load(self, reduces: bool = False, arguments: tuple[Any, ...] | None = None) -> Body:
+        """The function to call, compiled where it is to be.
+
+        reduces: whether the kernel has a `reduce`. arguments: where they are given, it takes such as these alone, and
+        may be machine code that needs no numba.
+        """
         if not self.compiled:
             return prepare_body(self.source())
+        if arguments is None or not self.is_ours:
+            return self._by_numba(reduces)
+        made: Body = ready.function(self._ready_as(reduces), lambda: self._by_numba(reduces), arguments)
+        return made
+
+    def _by_numba(self, reduces: bool) -> Body:
         from kernels.compilation.compiler import compiled
 
-        machine_code: Body = compiled(self.source(), **checks(self.source(), reduces))
+        body = self.source()
+        machine_code: Body = compiled(body, self._ready_as(reduces) if self.is_ours else "", **checks(body, reduces))
         return machine_code
+
+    def _ready_as(self, reduces: bool) -> str:
+        return f"body {self.function}{' reduces' * reduces}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a body in this library's files, given by its name, and still as it is written there."""
+        if not isinstance(self.function, str):
+            return False
+        module, _, name = self.function.partition(":")
+        home = sys.modules.get(module)
+        return provenance.is_ours(module) and (home is None or provenance.is_as_written(vars(home).get(name), name))
 
 
 def awaited(body: Body) -> Body:
@@ -71,7 +95,7 @@ def awaited(body: Body) -> Body:
     return waits
 
 
-def checks(body: Body, reduces: bool) -> dict[str, bool]:
+def checks(body: Body, reduces: bool) -> dict[str, Any]:
     """numba's options for a body: bounds are checked where a reducing one may write beyond its row of the output."""
     return {"boundscheck": True} if reduces and not keeps_to_its_row(body) else {}
 

@@ -411,7 +411,7 @@ body.nogil(x)
 alone, known = compiler.compiled(body.variants["nogil"].source()), provenance.registrations()
 run(body, x, on=Serial())
 assert provenance.registrations() > known
-print(alone in [cell.cell_contents for cell in lane_of(body.nogil, 1).py_func.__closure__])
+print(alone in [cell.cell_contents for cell in lane_of(body.nogil, 1, ()).py_func.__closure__])
 """
 
 

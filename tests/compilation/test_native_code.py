@@ -209,6 +209,26 @@ def test_the_gil_is_let_go_and_kept_as_asked():
     assert NativeCode(native.content, holds_gil=True)(words) == 1
 
 
+def test_an_array_that_comes_again_and_again_is_looked_at_once():
+    def added(words, at, more):
+        words[at] += more
+        return words[at]
+
+    add = without_numba(compiled(added), np.zeros(3, np.int64), 0, 0).for_one_array()
+    one, other = np.zeros(3, np.int64), np.zeros(4, np.int64)
+    assert [add(one, 1, 2), add(one, 1, 3), add(other, 3, np.int64(7)), add(one, 2, -1), add(other, 3, 1)] == [
+        2,
+        5,
+        7,
+        -1,
+        8,
+    ]
+    del one  # another may get its address
+    assert [add(np.zeros(5, np.int64), 4, k) for k in range(9)] == list(range(9))
+    with pytest.raises(TypeError, match="was called with"):
+        add(np.zeros(3), 1, 2)
+
+
 def test_many_threads_may_load_and_call_it_at_once():
     def doubled(x):
         return 2 * x

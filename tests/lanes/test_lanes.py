@@ -57,7 +57,7 @@ def test_a_lane_that_is_told_to_stop_stops(variant):
 @variants
 def test_a_lane_comes_back_when_its_slice_is_over_and_goes_on(variant):
     job = a_job(spin.held_to(variant), 12, 200_000, workers=1)
-    lane, states = lane_of(job.kernel, 1), []
+    lane, states = lane_of(job.kernel, 1, ()), []
     while not states or states[-1] == SLICE_OVER:
         states.append(lane(job.control, line_of(0), job.out, job.inputs, 0))
     assert states == [SLICE_OVER] * 12 + [EXHAUSTED]

@@ -104,7 +104,7 @@ def _taker(job: Job) -> Any:
     """The compiled function that takes a ticket of this run; None where lanes take them in turn."""
     if job.lanes == 1 or not numba_is_here():
         return None
-    return tuple(native.entry_of("the lane loop", loop.shared_counter(), (job.control, 0)))
+    return tuple(native.entry_of("the lane loop", loop.counter_code(), (job.control, 0)))
 
 
 def _kind_of(value: Any) -> Kind:
