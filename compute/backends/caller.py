@@ -15,11 +15,9 @@ from collections.abc import Iterable
 
 from compute.backends import children, host_program
 from compute.backends.sender import Sender
-from compute.lanes import interrupts
 from compute.lanes.control import SENDING, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.arena import Arena
-from kernels.definition import numba_is_here
 
 LOADING_TIME = 60.0  # s that a worker may take to load a kernel: a cold compilation on a busy machine takes ten
 
@@ -102,13 +100,6 @@ def check_timeout(timeout: float | None) -> None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}; leave it out to wait for ever")
-
-
-def import_numba() -> None:
-    """Import the compiler in this process, where there is numba. Best called while workers start."""
-    if numba_is_here():
-        with interrupts.put_off():
-            import kernels.compilation.compiler  # noqa: F401
 
 
 def describe_exit(code: int | None) -> str:

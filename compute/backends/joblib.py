@@ -120,7 +120,6 @@ class LokyPool(Pool):
             while len(arrived) < self.workers:  # until each has had a task: loky gives them to any worker that is free
                 with children.with_sigint_blocked():
                     tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
-                caller.import_numba()  # while they start
                 arrived |= {task.result() for task in tasks}
             # loky would register its exit handler once more for each executor: what it looks at stays None.
             process_executor.process_pool_executor_at_exit = True
@@ -212,7 +211,7 @@ class LokyPool(Pool):
 
 
 def _settle(parent: int) -> None:
-    """Called first in each loky worker: become one of ours, with numba loaded.
+    """Called first in each loky worker: become one of ours.
 
     loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is not a leak:
     the caller's arrays are mapped. So this check is switched off.
@@ -221,8 +220,6 @@ def _settle(parent: int) -> None:
 
     process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
     remote.become_worker(parent)
-    with contextlib.suppress(ImportError):
-        import numba  # noqa: F401
 
 
 def _perform_and_stay(message: bytes, lane: int) -> bytes:

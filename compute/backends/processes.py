@@ -42,8 +42,8 @@ DESCRIPTORS = 8  # descriptors that starting a worker takes at the most: its pip
 class Processes(Backend):
     """Lanes in worker processes. `Processes(4)`, `Processes(2, start="spawn", timeout=10)`
 
-    start:   how workers come to be: "forkserver" (from a clean server that has numba loaded; the default where the
-             system has it), "spawn" (each from nothing), or "fork" (copies of this process; not once it has threads).
+    start:   how workers come to be: "forkserver" (from a clean server; the default where the system has it), "spawn"
+             (each from nothing), or "fork" (copies of this process; not once it has threads).
     timeout: seconds that one chunk may take before its worker counts as hung, is killed, and the chunk is run again.
     """
 
@@ -121,8 +121,6 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             children.check_server()
             start_server()
-        # The fork server imports numba at the same time, so the first run waits only once.
-        caller.import_numba()
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # Workers may spin if there is a CPU for each of them beside the caller's, which is at work meanwhile.

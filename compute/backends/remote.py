@@ -16,13 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 from compute.backends import ambient, children, host_program, output
-from compute.backends.sender import CODES, MACHINE, PATCHING, ByValue, Message
+from compute.backends.sender import CODES, MACHINE, NATIVE, PATCHING, ByValue, Message
 from compute.lanes.control import LOADING, N_LANES, N_TICKETS, line_of
 from compute.lanes.errors import sendable
 from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
 from kernels.compilation.jitted_in_lanes import prepare_body
+from kernels.compilation.native_code import NativeCode
 from kernels.definition.arguments import guarded
 from kernels.definition.variant import checks
 
@@ -89,7 +90,7 @@ def _opened(message: bytes, me: int) -> Job:
         if code[:1] == PATCHING:
             _forget_patching()
             _patching_digests.append(digest)
-        if code[:1] != MACHINE:
+        if code[:1] not in (NATIVE, MACHINE):
             _make_room()
         _loaded[digest] = _load(code, int(control[N_LANES]), (control, 0, out, tuple(inputs), FOREVER))
     lane = _loaded[digest] if settings is None else ambient.within(settings, _loaded[digest])
@@ -161,6 +162,8 @@ def _make_room() -> None:
 
 def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
     """The lane function of a code that was sent."""
+    if content[:1] == NATIVE:
+        return NativeCode(content[1:])
     if content[:1] == MACHINE:
         from kernels.compilation.machine_code import imported
 

@@ -17,6 +17,7 @@ from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, EndWatcher, home_of
 from kernels.compilation import provenance
 from kernels.compilation.bounded import Bounded
+from kernels.compilation.native_code import NativeCode
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel
 from kernels.definition.arguments import name_at
@@ -120,14 +121,18 @@ class Sender:
             key: Hashable = id(job.lane), _layouts((job.control, job.out, *job.inputs), by_identity)
             if (known := self._codes.get(key)) and known[0] is job.lane:
                 return known[2]
+            if isinstance(job.lane, NativeCode):
+                return self._keep(key, job.lane, NATIVE + job.lane.content, by_identity)
             from kernels.compilation.compiler import settings
-            from kernels.compilation.machine_code import exported
+            from kernels.compilation.machine_code import exported, exported_without_numba
 
             _refuse_object_mode(kernel.name, [variant.source()])
             if any(provenance.is_dispatcher(value) for value in by_identity):  # a type that no other process has
                 return self._source(variant.source(), kernel.reduce is not None, settings())
-            content = exported(job.lane, (job.control, 0, job.out, job.inputs, FOREVER))
-            if content is not None:
+            arguments = job.control, 0, job.out, job.inputs, FOREVER
+            if (content := exported_without_numba(job.lane, arguments)) is not None:
+                return self._keep(key, job.lane, NATIVE + content, by_identity)
+            if (content := exported(job.lane, arguments)) is not None:
                 return self._keep(key, job.lane, MACHINE + content, by_identity)
             return self._source(variant.source(), kernel.reduce is not None, settings())
         return self._source(variant.source(), kernel.reduce is not None, None)
@@ -147,7 +152,7 @@ class Sender:
     def _keep(self, key: Hashable, function: Any, content: bytes, reach: Any = None) -> _Code:
         array = self._arena.empty(len(content), np.uint8)
         array[:] = np.frombuffer(content, np.uint8)
-        code = _Code(_digest(content), array, tuple(self._found(array)), content[:1] == MACHINE)
+        code = _Code(_digest(content), array, tuple(self._found(array)), content[:1] in (MACHINE, NATIVE))
         self._codes[key] = function, reach, code
         return code
 
@@ -226,8 +231,9 @@ class _Code(NamedTuple):
     is_machine: bool
 
 
-# The first byte of a code: machine code; a body by value; a body by value that is patching (see carrier.py).
-MACHINE, SOURCE, PATCHING = b"M", b"S", b"A"
+# The first byte of a code: machine code that needs no numba, or that does; a body by value, or one that is patching
+# (see carrier.py).
+NATIVE, MACHINE, SOURCE, PATCHING = b"N", b"M", b"S", b"A"
 # Codes that are kept: a session that edits its kernels would otherwise fill the arena. A forgotten one is sent again.
 CODES = 64
 

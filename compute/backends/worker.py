@@ -245,15 +245,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_uncover_main)
 
 
-# What every worker needs. The fork server imports it once, and its children start with it.
-PRELOAD = [
-    "numba",
-    "kernels.compilation.compiler",
-    "kernels.vectors.atomics",
-    "compute.lanes.native_usage",
-    "compute.backends.processes",
-    "threadpoolctl",
-]
+# What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to
+# them needs no numba, which would take most of the time of opening a pool, and most of each worker's memory.
+PRELOAD = ["compute.backends.processes", "compute.backends.carrier", "threadpoolctl"]
 # Imports what a worker does, and says as JSON which module cannot be imported, and why.
 IMPORTING = """
 import importlib, json, sys
@@ -270,8 +264,7 @@ IMPORTED = 120.0  # s for all of these imports
 
 def failed_import() -> ImportError | None:
     """Why workers that end before they are ready cannot import what they need; None where another Python can."""
-    modules = PRELOAD if numba_is_here() else PRELOAD[-2:-1]
-    words = [python_executable.find(), "-c", IMPORTING, json.dumps(sys.path), *modules]
+    words = [python_executable.find(), "-c", IMPORTING, json.dumps(sys.path), *PRELOAD]
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORTED).stdout
         if said:

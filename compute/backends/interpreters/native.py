@@ -14,8 +14,8 @@ import numpy as np
 from compute.backends.backend import Refused
 from compute.lanes import interrupts
 from kernels.compilation.bounded import MADE, Bounded
+from kernels.compilation.native_code import CODES, NativeCode, flat
 
-CODES = {"i64": "q", "i32": "i", "i16": "h", "i8": "b", "double": "d", "float": "f"}  # by LLVM's words for the types
 # Functions that need Python, and the GIL of whatever interpreter they find: print, objmode, BLAS by way of scipy,
 # random numbers. A name of C's, of LLVM's or of numba's own runtime is none of these.
 HARMLESS = "attempt_nocopy|sdiv|srem|udiv|urem|frexp|ldexp|gamma"  # of numba's functions in C: they only compute
@@ -38,8 +38,11 @@ class Entry(NamedTuple):
 def entry_of(name: str, dispatcher: Any, arguments: tuple[Any, ...]) -> Entry:
     """The entry of a compiled function for these arguments, which the caller keeps until it has returned.
 
+    dispatcher: numba's, or a NativeCode.
     CannotBeCalled where its code needs Python, or where an argument is more than numbers and arrays.
     """
+    if isinstance(dispatcher, NativeCode):
+        return Entry(dispatcher.address, dispatcher.codes, flat(arguments))
     kinds = tuple(map(dispatcher.typeof_pyval, arguments))
     key = id(dispatcher), kinds
     if (known := _known.get(key)) is None or known[0] is not dispatcher:
