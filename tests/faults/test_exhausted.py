@@ -94,7 +94,9 @@ REACHED = [
     pytest.param(
         limited("-v 300000"), on("joblib"), "and `ulimit -v` allows 307 MB", id="none for joblib's", marks=slow
     ),
-    pytest.param(limited("-v 300000"), "run count_primes 1e4", "raise `ulimit -v`", id="no space for numba"),
+    pytest.param(
+        limited("-v 300000"), "run count_primes 1e4 --on prange", "raise `ulimit -v`", id="no space for numba"
+    ),
     pytest.param(limited("-v 300000"), "lessons 8 --budget 1s", NO_WORKER, id="for a lesson"),
     pytest.param(
         limited("-f 1"), "run primes 3e6 --on processes --workers 2", "and `ulimit -f` allows", id="no file so large"
