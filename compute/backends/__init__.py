@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from importlib import metadata
+from typing import TYPE_CHECKING
 
 from compute.backends.backend import Backend, Pool
 from compute.backends.coroutines import Coroutines
@@ -42,6 +42,9 @@ from compute.backends.processes import Processes
 from compute.backends.serial import Serial
 from compute.backends.threads import Threads
 from kernels.definition import nearest
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 GROUP = "nfold.backends"
 _OWN: dict[str, type[Backend]] = {
@@ -79,6 +82,8 @@ class _Registry(Mapping[str, type[Backend]]):
 @functools.cache
 def _offered() -> dict[str, metadata.EntryPoint]:
     """The entry points of other distributions, without those under a name of ours."""
+    from importlib import metadata  # which would be a tenth of what a worker imports
+
     return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in _OWN}
 
 
