@@ -195,7 +195,8 @@ def exported_without_numba(dispatcher: Any, arguments: tuple[Any, ...]) -> bytes
     words = words_of(arguments)
     if words is None:
         return None
-    made = without_numba(_compiled_for(dispatcher, arguments), takes_more(dispatcher.py_func))
+    with signal_guard.postponed():  # LLVM is asked, under a lock of llvmlite's
+        made = without_numba(_compiled_for(dispatcher, arguments), takes_more(dispatcher.py_func))
     return made[1] if made is not None and made[0] == words else None
 
 
