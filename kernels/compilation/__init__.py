@@ -13,6 +13,7 @@ native_code.py      images loaded and called
 ready.py            this library's kernels as images on disk, for processes without numba
 jitted_inputs.py    `@njit` functions among a kernel's inputs: compiled again where they are stale
 jitted_in_lanes.py  `@njit` functions that a Python body calls: the same, and without threads of their own in a lane
+our_values.py       what compiled code has read of this library's modules, in words that another process can compare
 signal_guard.py     postpones exceptions of signal handlers while numba compiles
 bounded.py          dictionaries with a largest size
 """

@@ -29,6 +29,7 @@ from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
 from kernels.compilation.reach import reach_of
+from kernels.compilation.reach_snapshot import Reach
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 # Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
@@ -113,7 +114,7 @@ def _made_for(function: types.FunctionType, reach: Any, options: dict[str, Any],
         twins = _Twins(own, reach.attributes)
         dispatcher = twins.root(function, options, reach.key if not reach.unkeyed else None)
         if ready_as and not reach.unkeyed:
-            dispatcher._cache.be_ready(ready_as, function)
+            dispatcher._cache.be_ready(ready_as, function, reach)
         known = _made[key] = reach, dispatcher
     return known[1]
 
@@ -198,6 +199,7 @@ class _Twins:
     def __init__(self, shared: dict[str, Any], attributes: frozenset[str]) -> None:
         self._shared, self._attributes = shared, attributes
         self._helpers: dict[int, Any] = {}
+        self._keys: dict[int, str] = {}  # of what helpers reached, where these are shared
         self._originals: list[Any] = []  # whose ids are the keys above
         self._with_defaults: list[types.FunctionType] = []  # whose defaults are being made
 
@@ -239,7 +241,7 @@ class _Twins:
             if not self._shared and (known := _still_or_again(value, _settings({}))) is not None:
                 return known
             if provenance.name_of_ours(value) and self is not _ours and not self._shared:
-                return _ours._for_numba(value)
+                return _ours.of_ours(value)
             dispatcher = self._twin(value, numba.njit(**OPTIONS | NO_WRAPPERS | self._shared), value)
             reach = reach_of(value, compiled=True) if self is _ours else None
             if reach is not None and not reach.unkeyed:
@@ -252,6 +254,15 @@ class _Twins:
         if isinstance(value, tuple):
             return with_items(value, [self._for_numba(item) for item in value])
         return value
+
+    def of_ours(self, helper: types.FunctionType) -> Any:
+        """A helper of this library's, compiled: the same for every kernel, until a constant of ours is set."""
+        key = reach_of(helper, compiled=True).key
+        if self._keys.setdefault(id(helper), key) != key:
+            for known in (self._helpers, self._originals, self._keys):
+                known.clear()
+            self._keys[id(helper)] = key
+        return self._for_numba(helper)
 
     def _defaults(self, function: types.FunctionType) -> tuple[Any, Any]:
         """A function's defaults in their compiled forms, because numba's signature of the function refers to them."""
@@ -296,7 +307,7 @@ class _Twins:
         return twin
 
 
-_ours = _Twins({}, frozenset())  # this library's helpers, which never change: every kernel shares them
+_ours = _Twins({}, frozenset())  # this library's helpers: every kernel shares them
 
 
 class CodeOnDisk(NullCache):  # type: ignore[misc]
@@ -304,11 +315,11 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
 
     def __init__(self, name: str, key: str, options: Hashable) -> None:
         self._name, self._key, self._options = name, key, options
-        self._ready_as, self._takes_more = "", False
+        self._ready_as, self._takes_more, self._reach = "", False, Reach()
 
-    def be_ready(self, name: str, function: types.FunctionType) -> None:
+    def be_ready(self, name: str, function: types.FunctionType, reach: Reach) -> None:
         """Keep it for processes without numba, too, under this name."""
-        self._ready_as, self._takes_more = name, machine_code.takes_more(function)
+        self._ready_as, self._takes_more, self._reach = name, machine_code.takes_more(function), reach
 
     def _path(self, signature: Any, target: Any) -> Any:
         return kept_code.path_of(self._name, self._key, self._options, signature, target)
@@ -336,4 +347,4 @@ class CodeOnDisk(NullCache):  # type: ignore[misc]
 
     def _keep_ready(self, result: Any) -> None:
         if self._ready_as:
-            ready.keep(self._ready_as, result, self._takes_more)
+            ready.keep(self._ready_as, result, self._takes_more, self._reach)

@@ -1,13 +1,7 @@
 """What a function reaches: everything that decides what it computes, as one hash of values.
 
-A function's own code is not enough to know what it does. It also reads globals, closure cells, attributes of modules,
-and calls other functions that read theirs. `reach_of` walks all of these and gives them one key. Two equal keys mean
-the same computation; a changed constant, an edited helper in another file or another option of a helper's `@njit` is
-another key.
-
-What does not work, and why it is not done here: names and addresses (a helper of the same name may have other code),
-a library's `__version__` (a file under it may be edited), `repr` (arrays print an ellipsis, and `1` and `True` compare
-equal), and remembering an object by its `id` as "seen" (small numbers are shared objects).
+A function reads globals, closure cells and attributes of modules, and calls other functions that read theirs.
+`reach_of` walks all of these and gives them one key. Two equal keys mean the same computation.
 """
 
 from __future__ import annotations
@@ -60,10 +54,7 @@ def forget() -> None:
 
 
 _latest: Bounded[tuple[int, bool], tuple[types.FunctionType, Reach]] = Bounded(2 * MADE)
-
-
-# For ufuncs, stencils and other objects whose functions numba froze: the keys of these functions at first sight. They
-# are remembered for as long as the objects live.
+# For ufuncs, stencils and other objects whose functions numba froze: the keys of these functions at first sight.
 _frozen: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
@@ -144,6 +135,8 @@ class _Walk:
             self._array(value)
         elif name := provenance.name_of_ours(value):
             self._put("ours", name)
+            if self._compiled:
+                self._read_by_ours(value)
         elif provenance.is_dispatcher(value):
             self._dispatcher(value)
         elif isinstance(value, types.FunctionType):
@@ -234,13 +227,37 @@ class _Walk:
         self._items("keywords", [item for pair in sorted((function.__kwdefaults__ or {}).items()) for item in pair])
         for cell in function.__closure__ or ():
             self._cell(cell, watched=not ours)
-        if not ours:  # what ours reads is in our files
+        if ours and self._compiled:
+            self._read_by_ours(function)
+        if not ours:  # what Python runs of ours is imported by each worker
             for global_name in globals_of(code):
                 self._name(function.__globals__, global_name)
             for module in [] if self._compiled else imported_by(function):
                 self._value(module)
-                if self._may_change(module) and module not in self._reach.imported:
+                if not provenance.is_fixed(module.__name__) and module not in self._reach.imported:
                     self._reach.imported.append(module)
+
+    def _read_by_ours(self, value: Any) -> None:
+        """What this library's code reads beside what its files say: a constant may have been set."""
+        written_by = provenance.intrinsic_of_ours(value)  # what runs while numba compiles: its constants alone
+        if isinstance(function := written_by or value, types.FunctionType) and provenance.is_our_code(function):
+            for name in globals_of(function.__code__):
+                found = function.__globals__.get(name)  # None for a builtin, which a later global would hide
+                if written_by is None or type(found) in PLAIN_TYPES:
+                    self._global_of_ours(function.__globals__, name)
+                if isinstance(found, types.ModuleType) and provenance.is_ours(found.__name__):
+                    for read in sorted(attributes_of(function.__code__) & vars(found).keys()):
+                        self._global_of_ours(vars(found), read)
+
+    def _global_of_ours(self, names: dict[str, Any], name: str) -> None:
+        known = self._reach.ours.setdefault(id(names), (names, {}))[1]
+        if name not in known:
+            self._put("name", f"{names.get('__name__')} {name}")
+            value = known[name] = names.get(name)
+            if type(value) is np.ndarray and not value.flags.writeable:  # a table, which nobody writes to
+                self._put("table", repr((value.dtype.str, value.shape, value.strides, value.tobytes())))
+            else:
+                self._value(value)
 
     def _own_attributes(self, function: types.FunctionType) -> None:
         """What Python finds without a name in the code: a function's attributes, and computed names."""
@@ -293,7 +310,7 @@ class _Walk:
         while todo := [
             (index, name)
             for index, module in enumerate(self._modules)
-            if self._may_change(module)
+            if self._compiled or not provenance.is_fixed(module.__name__)
             for name in sorted(self._names_to_look_up(module))
             if (index, name) not in done
         ]:
@@ -309,17 +326,11 @@ class _Walk:
                 else:
                     self._name(vars(module), name)
         for module in self._modules:
-            if self._may_change(module):
+            if self._compiled or not provenance.is_fixed(module.__name__):
                 self._reach.absent.append((vars(module), frozenset(self._attributes.difference(vars(module)))))
 
     def _names_to_look_up(self, module: types.ModuleType) -> set[str]:
         return self._attributes if runs_code_for_attributes(module) else self._attributes.intersection(vars(module))
-
-    def _may_change(self, module: types.ModuleType) -> bool:
-        """Whether its attributes are looked at: ours are in our files, and workers import what Python runs."""
-        return not provenance.is_ours(module.__name__) and (
-            self._compiled or not provenance.is_trusted(module.__name__)
-        )
 
     def _is_numbers(self, array: np.ndarray[Any, Any]) -> bool:
         """Whether an array's elements are all of it; to numba a subclass is a plain array."""

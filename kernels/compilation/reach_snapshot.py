@@ -33,6 +33,7 @@ class Reach:
 
     arrays:     (array, its elements or None, its layout).
     names:      (dictionary, name, value): globals, builtins, attributes of modules.
+    ours:       by its id, the dictionary of a module of this library, and what was found there under which names.
     absent:     (dictionary, names): names that were looked up in a module and not found.
     answers:    (module, name, value) for modules that run code of the user's when an attribute is read.
     dtypes:     (structured dtype, its text): its fields may be renamed in place.
@@ -52,6 +53,7 @@ class Reach:
     imported: list[types.ModuleType] = field(default_factory=list)
     arrays: list[tuple[Any, Any, Any]] = field(default_factory=list)
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    ours: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
     absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)
     answers: list[tuple[types.ModuleType, str, Any]] = field(default_factory=list)
     dtypes: list[tuple[np.dtype[Any], str]] = field(default_factory=list)
@@ -91,7 +93,16 @@ class Reach:
         for container, contained in self.containers:
             if len(now := held_by(container)) != len(contained) or not all(map(operator.is_, now, contained)):
                 return False
-        return self.registered == provenance.registrations()
+        return self.ours_are_current() and self.registered == provenance.registrations()
+
+    def ours_are_current(self) -> bool:
+        """Whether nothing in this library's modules that it reached has been replaced since."""
+        return all(are_found(names, found) for names, found in self.ours.values())
+
+
+def are_found(names: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Whether a module still has these very objects under these names."""
+    return all(map(operator.is_, map(names.get, found), found.values()))
 
 
 def _is_same(a: Any, b: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import kept_code, our_files, provenance, signal_guard
+from kernels.compilation import kept_code, our_files, our_values, provenance, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.native_code import CannotRun, NativeCode, is_possible, words_of
 
@@ -36,49 +37,60 @@ def function(name: str, make: Callable[[], Any], arguments: tuple[Any, ...], *, 
     it, compiled with `ready_as=name`. holds_gil: where it is called without numba; the dispatcher has it as made.
     """
     if "numba" in sys.modules:  # its settings may have been changed, and it costs nothing any more
-        return make()
-    words = words_of(arguments)
-    if words is None:
-        return make()
-    if (known := _found.get((name, words))) is None:
-        with signal_guard.postponed():
-            if (known := _on_disk(name, words, holds_gil)) is None:
-                return make()
+        if name in _noted or not our_values.is_noting():
+            return make()
+    elif (words := words_of(arguments)) is not None:
+        known = _found.get((name, words))
+        if known is None or not known[1].is_current():
+            with signal_guard.postponed():
+                known = _on_disk(name, words, holds_gil)
+        if known is not None:
             _found[name, words] = known
-    return known
+            return known[0]
+    made = our_values.noting(make)
+    _noted.add(name)
+    return made
 
 
-_found: Bounded[tuple[str, tuple[str, ...]], NativeCode] = Bounded(MADE)
+_found: Bounded[tuple[str, tuple[str, ...]], tuple[NativeCode, our_values.Agreeing]] = Bounded(MADE)
+_noted: set[str] = set()  # functions whose modules are imported
+_refused: set[Path] = set()  # entries that are not for this process
 
 
-def _on_disk(name: str, words: tuple[str, ...], holds_gil: bool) -> NativeCode | None:
+def _on_disk(name: str, words: tuple[str, ...], holds_gil: bool) -> tuple[NativeCode, our_values.Agreeing] | None:
     """The machine code of a function for arguments of these types; None where numba is to be asked for it."""
     path = _path(name, words)
     content = path and kept_code.read(path)
-    if not content:
+    if not path or not content:
         return None
+    read, _, content = content.partition(b"\n")
     try:
-        native = NativeCode(content, holds_gil=holds_gil)
-    except (CannotRun, ValueError, KeyError, TypeError):  # of another system; it costs a compilation, never a run
-        return None
-    return native if native.words == words else None
+        if (agreeing := our_values.agreeing(json.loads(read))) is not None:
+            native = NativeCode(content, holds_gil=holds_gil)
+            if native.words == words:
+                return native, agreeing
+    except (CannotRun, ValueError, KeyError, TypeError, AttributeError):  # of another system; it costs a compilation
+        pass
+    _refused.add(path)
+    return None
 
 
-def keep(name: str, result: Any, takes_more: bool) -> None:
+def keep(name: str, result: Any, takes_more: bool, reach: Any) -> None:
     """Keep a compile result of numba's, where a process without numba would come to the same.
 
-    takes_more: whether its last arguments are `*inputs`.
+    takes_more: whether its last arguments are `*inputs`. reach: what its function had reached when it was compiled.
     """
     from kernels.compilation import machine_code
 
-    if not is_possible() or not _is_as_imported():
+    if not is_possible() or (read := our_values.described(reach)) is None or not _is_as_imported():
         return
     made = machine_code.without_numba(result, takes_more)
     if made is not None:
         words, content = made
         path = _path(name, words)
-        if path is not None and not path.exists():
-            kept_code.write(path, content)
+        if path is not None and (path in _refused or not path.exists()):
+            _refused.discard(path)
+            kept_code.write(path, json.dumps(read).encode() + b"\n" + content)
 
 
 def _path(name: str, words: tuple[str, ...]) -> Path | None:
@@ -88,7 +100,7 @@ def _path(name: str, words: tuple[str, ...]) -> Path | None:
     if not (about and ours and compiler):
         return None
     digest = hashlib.sha256()
-    for part in ("ready 1", name, repr(words), about, compiler, _settings(), ours):
+    for part in ("ready 2", name, repr(words), about, compiler, _settings(), ours):
         digest.update(f"{len(part)}:{part}".encode("utf-8", "surrogateescape"))
     readable = re.sub("[^A-Za-z0-9_]", "_", name)[: kept_code.LONGEST_NAME]
     return kept_code.cache_folder() / f"{readable}-{digest.hexdigest()[:32]}.nbc"

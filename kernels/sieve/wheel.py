@@ -74,6 +74,9 @@ BIT_OF_ENTRY = np.array([_R.index(r * m % 30) for r in _R for m in COFACTORS], n
 FROM_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r >= m) for m in range(30)], np.uint8)
 UP_TO_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r <= m) for m in range(30)], np.uint8)
 
+for _table in [value for value in vars().values() if isinstance(value, np.ndarray)]:
+    _table.flags.writeable = False  # compiled code holds what it read
+
 # ---------------------------------------------------------------- patterns of the smallest primes
 # Their multiples repeat, so they are not crossed off one by one: groups of them are laid over the segment with ANDs of
 # whole vectors (primesieve's pre-sieve), eight patterns in one pass.

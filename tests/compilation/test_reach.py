@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from numba import njit
 
+from compute.lanes import control
 from compute.lanes.loop import source_of
 from kernels import REGISTRY
+from kernels.compilation.compiler import compiled, forget
 from kernels.compilation.reach import reach_of
+from kernels.definition import operands
 
 
 def made(text: str, **names):
@@ -232,6 +235,7 @@ import math, textwrap
 import numba
 import numpy as np
 from numba import njit
+from kernels.compilation.compiler import compiled, forget
 from kernels.compilation.reach import reach_of
 {inspect.getsource(made)}
 plain = made("def f(x): return x + 1")
@@ -277,3 +281,26 @@ def test_an_array_that_changes_is_in_no_key_of_python():
     function = made("def f(): return V[0]", V=array)
     assert reach_of(function, False).mutable
     assert not reach_of(made("def f(): return V", V=1.5), False).mutable
+
+
+def test_values_of_this_library_that_were_set_are_read(monkeypatch):
+    """Constants of ours are what they are at the moment of the run, in code that is kept as well."""
+    line_of = control.line_of
+
+    def reads():
+        return 1000 * line_of(1) + operands.TALL
+
+    def now():
+        return compiled(reads)()
+
+    expected = reads()
+    assert now() == expected
+    for place, name, value in ((operands, "TALL", 5), (control, "HEADER", 7)):  # which the helper reads
+        monkeypatch.setattr(place, name, value)
+        assert now() == reads() != expected
+        forget()
+        assert now() == reads() != expected
+    monkeypatch.undo()
+    assert now() == reads() == expected
+    forget()
+    assert now() == expected

@@ -276,3 +276,40 @@ def test_only_our_own_bodies_are_looked_for():
 def test_entries_of_both_kinds_are_pruned_alike(cache):
     assert all(path.match(kept_code.ENTRY) for path in cache.glob("*.nbc"))
     assert np.mean([path.name.startswith(("body_", "lane_", "compute_")) for path in cache.glob("*.nbc")]) > 0.1
+
+
+# ---------------------------------------------------------------- values of this library that somebody has set
+
+TRIAD = """
+import sys
+import numpy as np
+from kernels import triad
+from kernels.vectors import caches
+{before}
+a = np.arange(999.0)
+assert (triad(a, a, 2.0) == 3 * a).all()
+first = "numba" in sys.modules
+{then}
+assert (triad(a, a, 2.0) == 3 * a).all()
+print(first, "numba" in sys.modules)
+"""
+
+
+def triads(cache: Path, before: str = "", then: str = "") -> str:
+    return python(TRIAD.format(before=before, then=then), cache)[0]
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        "caches.LARGE_BYTES = 1",
+        "import kernels.streams.scaled_sum_compiled as home; home.LARGE_BYTES = 1",
+        "import kernels.streams.scaled_sum_compiled as home; home.flush_stream = lambda: None",
+    ],
+    ids=["of a module without numba", "of one that needs it", "a helper"],
+)
+def test_code_with_a_constant_that_was_set_is_for_nobody_else(tmp_path, constant):
+    """That process compiles with it. The next one, which has not set it, must not find this code."""
+    triads(tmp_path, constant)
+    assert triads(tmp_path) == "True True"
+    assert triads(tmp_path, then=constant) == "False True"
