@@ -291,10 +291,10 @@ def _compiler() -> Callable[..., Any]:
     return compiled
 
 
-def _by_numba(kernel: Kernel, ready_as: str = "") -> Any:
+def _by_numba(kernel: Kernel, ready_as: str) -> Any:
     variant = kernel.variants[kernel.variant]
     options = checks(variant.source(), True) if kernel.reduce is not None else {}
-    return _compiler()(source_of(kernel), ready_as if variant.is_ours else "", **options)
+    return _compiler()(source_of(kernel), ready_as, **options)
 
 
 def lane_of(kernel: Kernel, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
@@ -306,7 +306,7 @@ def lane_of(kernel: Kernel, lanes: int, arguments: tuple[Any, ...]) -> Callable[
     if variant.compiled:
         name = f"lane {variant.function}{' reduces' * reduces}" if variant.is_ours else ""
         lane: Callable[..., int] = (
-            ready.function(name, lambda: _by_numba(kernel, name), arguments) if name else _by_numba(kernel)
+            ready.function(name, lambda: _by_numba(kernel, name), arguments) if name else _by_numba(kernel, name)
         )
         return lane
     body = variant.load()

