@@ -19,12 +19,17 @@ class NoPython(RuntimeError, OSError):
 def find() -> str:
     """The path of a Python of this version and environment. NoPython where there is none that this user may execute."""
     found = _find()
-    if os.name == "posix" and os.path.isabs(found) and not os.access(found, os.X_OK):
+    if os.name == "posix" and os.path.isabs(found) and not _may_execute(found):
         raise NoPython(
             f"worker processes need a Python, and this user may not execute {visible(found)}; let it (chmod), or set"
             " sys.executable to the path of another"
         )
     return found
+
+
+def _may_execute(path: str) -> bool:
+    """Whether this process may, with its rights as they are: those of the real user may be others."""
+    return os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _find() -> str:

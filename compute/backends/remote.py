@@ -6,6 +6,8 @@ is new, runs one lane, and returns errors as bytes.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import pickle
 import signal
@@ -200,10 +202,26 @@ def become_worker(parent: int) -> None:
     children.be_a_worker()
     kept_code.say_nothing()
     output.by_line()
+    _keep_freed_memory()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+
+
+# mallopt's numbers for: how much free memory is kept at the heap's end, and from which size on memory is mapped apart.
+TRIM_THRESHOLD, MMAP_THRESHOLD = (-1, 64 << 20), (-3, 32 << 20)
+
+
+def _keep_freed_memory() -> None:
+    """Keep what a chunk frees for the next one: glibc may give a small heap's end back each time, and faults follow.
+
+    These are the thresholds that glibc comes to by itself in a process that has freed large arrays.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        c_library = ctypes.CDLL(None)
+        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            c_library.mallopt(*threshold)
 
 
 def _die_with(parent: int) -> None:

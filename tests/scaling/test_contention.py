@@ -132,7 +132,7 @@ def test_a_file_keeps_whether_there_was_a_gil_and_one_that_does_not_say_had_it(h
 class Pool:
     """As much of a pool as a point is made of."""
 
-    workers, startup = 1, 0.0
+    workers, startup, cpus_elsewhere = 1, 0.0, None
     backend = type("Named", (), {"name": "threads", "traits": Traits()})()
 
 
