@@ -88,6 +88,9 @@ def _parser() -> Any:
     return typer.main.get_command(app)
 
 
+SAY_IT_ALL = {"compute.dispatch.WorkerDied", "compute.program.run.ProgramFailed", "compute.scaling.verify.WrongAnswer"}
+
+
 def _failed(error: BaseException, words: list[str]) -> int:
     """Say what went wrong, in a line where it is about what the user asked for; the exit code."""
     if isinstance(error, OSError) and {"-h", "--help"} & set(words):  # which the parser prints itself
@@ -96,16 +99,13 @@ def _failed(error: BaseException, words: list[str]) -> int:
         return _complain(str(error))
     if hasattr(error, "format_message"):  # the parser's
         return _complain(f"{error.format_message()} (nfold --help shows what there is)")
-    from compute.dispatch import WorkerDied
-    from compute.program.run import ProgramFailed
-    from compute.scaling.configurations import Unavailable
-    from compute.scaling.verify import WrongAnswer
-
-    if isinstance(error, Unavailable):
+    # By name: where memory is what is missing, nothing more can be imported.
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    if "compute.scaling.configurations.Unavailable" in kinds:
         return _complain(str(error))
     if limit := limits.reached(error):
         return _complain(limit)
-    if isinstance(error, WorkerDied | WrongAnswer | ProgramFailed):  # they say it all
+    if kinds & SAY_IT_ALL:
         return _complain(str(error), code=1)
     terminal.explain(error)  # a kernel's own error, with its chunk and its traceback
     return 1

@@ -16,10 +16,14 @@ from compiler import needs_compiler
 from patience import PATIENCE
 
 import kernels
-from compute.cli import main_job
+from compute.cli import commands, main_job
 from compute.cli.commands import main
+from compute.dispatch import WorkerDied
+from compute.program.run import ProgramFailed
+from compute.scaling.configurations import Unavailable
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
+from compute.scaling.verify import WrongAnswer
 from kernels.definition import numba_is_here
 
 ROOT = Path(__file__).parents[2]
@@ -301,6 +305,22 @@ def test_an_error_in_a_body_keeps_its_traceback_and_names_the_chunk(tmp_path):
     assert "ZeroDivisionError: as planned" in err
     assert "mine.py" in err
     assert "chunk" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Unavailable("no"), 2), (WorkerDied("no"), 1), (ProgramFailed("no"), 1), (WrongAnswer("no"), 1)]
+)
+def test_errors_that_say_it_all_are_a_line(error, code, capsys):
+    assert commands._failed(error, []) == code
+    assert capsys.readouterr().err == "nfold: no\n"
+
+
+def test_where_memory_is_missing_nothing_is_imported_to_say_so(capsys, monkeypatch):
+    monkeypatch.setattr("builtins.__import__", lambda *_: pytest.fail("imported"))
+    code = commands._failed(MemoryError("no room"), [])
+    monkeypatch.undo()
+    assert code == 2
+    assert capsys.readouterr().err == "nfold: no room\n"
 
 
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path, no_leaks):
