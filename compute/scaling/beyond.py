@@ -6,7 +6,7 @@ simulation of the lane loop (compute.scaling.laws.simulation) makes of these how
 workers: there, a worker of the cluster is a lane, a group of chunks is a chunk, and what the caller and the scheduler
 do for a group is the ticket, which they hand out one at a time.
 
-`bench/cluster.py` feeds it with what it has measured, and `make cluster` holds it against hosts with slowed links.
+`bench/cluster.py` feeds it with what it has measured. Nobody has held it against a cluster of many machines yet.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
@@ -152,9 +153,18 @@ def _as_array(value: Any, name: str) -> Any:
     return array
 
 
+def _is_masked(value: Any) -> bool:
+    """Whether it is a masked array, of which there is none before `numpy.ma` is loaded: `np.ma` would load it now.
+
+    That takes as long as a short kernel, and a process that is forked meanwhile would wait for the import for ever.
+    """
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return masked is not None and isinstance(value, masked)
+
+
 def check_subclass(value: Any, name: str) -> None:
     """ValueError for an array of a subclass that is more than the elements: a mask, a unit, another product."""
-    if isinstance(value, np.ma.MaskedArray):
+    if _is_masked(value):
         raise ValueError(f"{name} is a masked array, and its mask would be lost; pass {name}.filled(value)")
     if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
         own = "its own arithmetic" if isinstance(value, np.matrix) else "what it adds to an array"
@@ -228,7 +238,7 @@ def checked_out(plan: Plan, shape: tuple[int, ...] | None) -> Array:
     shape: the result's; None where only the value tells its shape and dtype.
     """
     out: Any = as_out(plan.out)
-    if isinstance(out, np.ma.MaskedArray):
+    if _is_masked(out):
         raise ValueError("out is a masked array, and its mask would not be set; pass out.data, and set out.mask")
     if type(out).__array_ufunc__ is not np.ndarray.__array_ufunc__:
         raise ValueError(

@@ -1,10 +1,9 @@
 """A Dask cluster of several hosts whose links are slowed: `make cluster`.
 
 The hosts are network namespaces of this machine (network.py): the scheduler on one, a worker on each of the others, and
-the caller on the machine itself. On each link every kernel's value is held to the one of one core, to the bit; it is
-measured how much of N-fold is left and where the rest went; and the simulation (compute.scaling.beyond) is held against
-that. Three minutes. Where hosts are not permitted it says so in a line and does nothing. Keeps its table in
-bench/results/; removes all that it has made, after a Ctrl-C, too.
+the caller on the machine itself. On each link every kernel's value is held to the one of one core, to the bit; and it
+is measured how much of N-fold is left and where the rest went. Three minutes. Where hosts are not permitted it says so
+in a line and does nothing. Keeps its table in bench/results/; removes all that it has made, after a Ctrl-C, too.
 """
 
 from __future__ import annotations
