@@ -124,4 +124,4 @@ def test_no_damaged_entry_is_used(script):
     counts = json.loads(script(DAMAGES, str(int.from_bytes(os.urandom(4))), str(SECONDS)).stdout)
     print(counts)
     assert counts["flipped"] >= 1000
-    assert counts.pop("peak MB") < 1000
+    assert counts.pop("peak MB") < 1500  # numba frees no machine code: on some Pythons it alone is 1,000
