@@ -26,7 +26,7 @@ CASES = {  # program: the causes that are right
     "crowd": ("oversubscription",),
     "stream": ("memory bandwidth", "none"),  # two CPUs may have the bandwidth for it
 }
-TIMES = 10  # each
+TIMES = 5  # each
 ROUNDS = 6
 LONG = (
     3  # times as long as in the tests: 0.2 s of two workers would hold 0.03 s of Python's own, a serial part by itself
