@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from cluster_kernels import iterated, nothing, read
 from kept import keep
 from peer_table import about
 
@@ -47,19 +48,6 @@ NETWORKS = {  # bits a second and seconds of a round trip
 PROCESSES, MAPPED, NETWORK = "processes", "dask, shared memory", "dask, network"
 
 
-@kernel(plan=lambda n: Plan(n, (), grain=1))
-def nothing(lo, hi, out):
-    out[lo] = lo
-
-
-@kernel(plan=lambda x: Plan(len(x), (x,), grain=2**14), reduce=np.sum)
-def read(lo, hi, out, x):
-    part = 0.0
-    for i in range(lo, hi):
-        part += x[i]
-    out[0] = part
-
-
 @kernel(plan=lambda n: Plan(n, (), grain=2**14))
 def written(lo, hi, out):
     for i in range(lo, hi):
@@ -73,16 +61,6 @@ def turned(lo, hi, out, steps):
     for _ in range(steps):
         x = (x * 69069 + 1) % 2**31
     out[0] = x
-
-
-@kernel(plan=lambda x, steps: Plan(len(x), (x, steps), shape=x.shape, grain=256))
-def iterated(lo, hi, out, x, steps):
-    """A kernel of one's own that computes: steps of the logistic map for each element."""
-    for i in range(lo, hi):
-        y = x[i]
-        for _ in range(steps):
-            y = 3.9 * y * (1.0 - y)
-        out[i] = y
 
 
 class Case(NamedTuple):

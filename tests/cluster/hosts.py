@@ -22,6 +22,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "bench"), str(TESTS / "cluster")]
 
 import numpy as np  # noqa: E402
+from cluster_kernels import iterated, nothing, read  # noqa: E402
 from dask_processes import Daemon  # noqa: E402
 from every_case import cases  # noqa: E402
 from kept import keep  # noqa: E402
@@ -30,7 +31,7 @@ from peer_table import about  # noqa: E402
 
 from compute import Dask, machine, scale  # noqa: E402
 from compute.scaling.formatting import amount, percent, seconds  # noqa: E402
-from kernels import Plan, count_primes, kernel, triad  # noqa: E402
+from kernels import count_primes, triad  # noqa: E402
 
 WORKERS = 2
 PORT = 8786
@@ -41,29 +42,6 @@ LINKS = (
     Link("10 ms", 1e-2),
     Link("1 ms, 100 Mbit/s", 1e-3, 10**8),
 )
-
-
-@kernel(plan=lambda x: Plan(len(x), (x,), grain=2**14), reduce=np.sum)
-def read(lo, hi, out, x):
-    part = 0.0
-    for i in range(lo, hi):
-        part += x[i]
-    out[0] = part
-
-
-@kernel(plan=lambda x, steps: Plan(len(x), (x, steps), shape=x.shape, grain=256))
-def iterated(lo, hi, out, x, steps):
-    """A kernel of one's own: steps of the logistic map for each element."""
-    for i in range(lo, hi):
-        y = x[i]
-        for _ in range(steps):
-            y = 3.9 * y * (1.0 - y)
-        out[i] = y
-
-
-@kernel(plan=lambda n: Plan(n, (), grain=1))
-def nothing(lo, hi, out):
-    out[lo] = lo
 
 
 MEASURED = {  # computing alone, computing with a megabyte in and out, and no computing to speak of
