@@ -1,4 +1,4 @@
-"""What is run on a Dask cluster to measure it, by cluster.py and on hosts with slowed links (tests/cluster/hosts.py)."""
+"""What is run on a Dask cluster to measure it, by cluster.py and on hosts with slow links (tests/cluster/hosts.py)."""
 
 from __future__ import annotations
 

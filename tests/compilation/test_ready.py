@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numba
-import numpy as np
 import pytest
 from patience import PATIENCE
 
@@ -275,7 +274,8 @@ def test_only_our_own_bodies_are_looked_for():
 
 def test_entries_of_both_kinds_are_pruned_alike(cache):
     assert all(path.match(kept_code.ENTRY) for path in cache.glob("*.nbc"))
-    assert np.mean([path.name.startswith(("body_", "lane_", "compute_")) for path in cache.glob("*.nbc")]) > 0.1
+    # Whatever else is in the user's own cache, of images it has a plain call's body, a lane and what lanes wait by.
+    assert {"body_", "lane_", "compute_"} <= {path.name.partition("_")[0] + "_" for path in cache.glob("*_*.nbc")}
 
 
 # ---------------------------------------------------------------- values of this library that somebody has set
