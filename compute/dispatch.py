@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from compute import notebook_html
-from compute.lanes.control import ControlArray, line_of
+from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import InterruptWatch
-from compute.lanes.loop import FOREVER, Job, Outcome, lane_of, run_lane
+from compute.lanes.loop import Job, Outcome, arguments_of, lane_of, run_lane
 from compute.memory.arena import Arena
 from compute.memory.spool import ROW
 from compute.progress import Tell, Teller, teller_of
@@ -227,8 +227,7 @@ def place(pool: Lanes, kernel: Kernel, plan: Plan) -> Job:
     words = arena.empty(ControlArray.length(pool.workers, plan.chunks), np.int64)
     ControlArray(words).lay_out(plan, pool.workers, detailed=pool.detailed, pins=pool.pins)
     inputs = guarded(inputs, kernel.inout)
-    lane = lane_of(kernel, pool.workers, (words, line_of(0), out, inputs, FOREVER))
-    return Job(kernel, lane, words, out, inputs)
+    return Job(kernel, lane_of(kernel, pool.workers, arguments_of(words, out, inputs)), words, out, inputs)
 
 
 def check_room(kernel: Kernel, plan: Plan, lanes: int, arena: Arena) -> None:

@@ -3,6 +3,7 @@
 No backend imports another one. README.md beside this file has a paragraph a file.
 
 backend.py        the contract: Backend, a frozen value, and Pool, its live workers
+blas.py           holds BLAS to one thread, while lanes are what is counted
 serial.py         one lane on the caller's thread
 threads.py        lanes on threads
 lane_thread.py    the threads of a pool, a lane of each job each: they spin between jobs, then sleep

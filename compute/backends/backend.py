@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from compute import checking, dispatch, machine
+from compute.backends.blas import one_blas_thread
 from compute.dispatch import Result
 from compute.lanes import interrupts, usage
 from compute.lanes.loop import Job, Outcome, inside_a_lane
@@ -380,27 +380,3 @@ class Pool(ABC):
             f"a pool cannot be pickled or copied: its workers belong to this process; send {self.backend!r}, which can,"
             " and open it there"
         )
-
-
-def one_blas_thread(kernel: Kernel) -> Any:
-    """Hold BLAS to one thread while lanes run Python bodies, which may call it: lanes are what is counted.
-
-    The limit is the process's (threadpoolctl#220); compiled bodies do not call BLAS and pay nothing.
-    """
-    if kernel.variants[kernel.variant].compiled:
-        return nullcontext()
-    return limited_blas()
-
-
-@contextmanager
-def limited_blas() -> Iterator[None]:
-    """Within the block BLAS has one thread in this process."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
-
-
-@functools.cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

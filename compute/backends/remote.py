@@ -21,7 +21,7 @@ from compute.backends import ambient, children, host_program, output
 from compute.backends.sender import CODES, MACHINE, NATIVE, PATCHING, ByValue, Message
 from compute.lanes.control import LOADING, N_LANES, N_TICKETS, line_of
 from compute.lanes.errors import sendable
-from compute.lanes.loop import FOREVER, Job, Outcome, compiled_source, python_lane, run_lane
+from compute.lanes.loop import Job, Outcome, arguments_of, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
 from kernels.compilation import kept_code
 from kernels.compilation.jitted_in_lanes import prepare_body
@@ -94,7 +94,7 @@ def _opened(message: bytes, me: int) -> Job:
             _patching_digests.append(digest)
         if code[:1] not in (NATIVE, MACHINE):
             _make_room()
-        _loaded[digest] = _load(code, int(control[N_LANES]), (control, 0, out, tuple(inputs), FOREVER))
+        _loaded[digest] = _load(code, int(control[N_LANES]), arguments_of(control, out, tuple(inputs)))
     lane = _loaded[digest] if settings is None else ambient.within(settings, _loaded[digest])
     job = Job(None, lane, control, out, tuple(inputs))
     if len(message) <= SHORT and not by_value.positions:  # a body may change an object that is not an array

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compute.backends import ambient, host_program
-from compute.lanes.loop import FOREVER, Job
+from compute.lanes.loop import Job, arguments_of
 from compute.memory.arena import Arena
 from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, EndWatcher, home_of
@@ -129,7 +129,7 @@ class Sender:
             _refuse_object_mode(kernel.name, [variant.source()])
             if any(provenance.is_dispatcher(value) for value in by_identity):  # a type that no other process has
                 return self._source(variant.source(), kernel.reduce is not None, settings())
-            arguments = job.control, 0, job.out, job.inputs, FOREVER
+            arguments = arguments_of(job.control, job.out, job.inputs)
             if (content := exported_without_numba(job.lane, arguments)) is not None:
                 return self._keep(key, job.lane, NATIVE + content, by_identity)
             if (content := exported(job.lane, arguments)) is not None:

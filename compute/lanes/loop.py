@@ -297,10 +297,15 @@ def _by_numba(kernel: Kernel, ready_as: str) -> Any:
     return _compiler()(source_of(kernel), ready_as, **options)
 
 
+def arguments_of(control: Words, out: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the first lane of a job is called with; every lane's arguments are of these types."""
+    return control, line_of(0), out, inputs, FOREVER
+
+
 def lane_of(kernel: Kernel, lanes: int, arguments: tuple[Any, ...]) -> Callable[..., int]:
     """The lane function of a kernel's chosen variant, as all that its body reaches is now.
 
-    arguments: control, line, out, inputs and until, or such as they are. A compiled lane takes these types alone.
+    arguments: of `arguments_of`, or such as these. A compiled lane takes their types alone.
     """
     variant, reduces = kernel.variants[kernel.variant], kernel.reduce is not None
     if variant.compiled:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from compute.backends import ambient, output
-from compute.backends.backend import limited_blas
+from compute.backends.blas import limited_blas
 from compute.backends.dask.travels import (
     FIRST_INPUT,
     Array,

@@ -15,8 +15,7 @@ from compute.backends.interpreters import by_value, elements, native
 from compute.backends.interpreters.kinds import FORMATS, LONG, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
 from compute.backends.interpreters.subinterpreter import search_path
 from compute.lanes import loop
-from compute.lanes.control import line_of
-from compute.lanes.loop import FOREVER, Job
+from compute.lanes.loop import Job, arguments_of
 from kernels.compilation.parts import PLAIN_TYPES
 from kernels.definition import Kernel, Plan, numba_is_here
 from kernels.definition.arguments import name_at
@@ -67,7 +66,7 @@ def message_of(job: Job) -> tuple[Array, by_value.Code | None]:
     """
     kernel: Kernel = job.kernel
     if kernel.variants[kernel.variant].compiled:
-        entry = native.entry_of(kernel.name, job.lane, (job.control, line_of(0), job.out, job.inputs, FOREVER))
+        entry = native.entry_of(kernel.name, job.lane, arguments_of(job.control, job.out, job.inputs))
         return _pickled("compiled", *entry, LINE), None
     around = ambient.here()
     if around is not None and not (set(around[0].values()) <= USUAL and around[1] is None):

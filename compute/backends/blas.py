@@ -1,0 +1,34 @@
+"""Hold BLAS to one thread in this process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from kernels.definition import Kernel
+
+
+def one_blas_thread(kernel: Kernel) -> Any:
+    """Hold BLAS to one thread while lanes run Python bodies, which may call it: lanes are what is counted.
+
+    The limit is the process's (threadpoolctl#220); compiled bodies do not call BLAS and pay nothing.
+    """
+    if kernel.variants[kernel.variant].compiled:
+        return nullcontext()
+    return limited_blas()
+
+
+@contextmanager
+def limited_blas() -> Iterator[None]:
+    """Within the block BLAS has one thread in this process."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
