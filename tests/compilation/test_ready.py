@@ -117,8 +117,10 @@ print(spin.add(np.array([7]), 0, 1), "numba" in sys.modules)
 """
 
 
-def test_settings_of_numba_count(cache, tmp_path):
-    """An entry that was made under others is not for it."""
+def test_settings_of_numba_count(tmp_path):
+    """An entry that was made under others is not for it. In a cache of its own, where nothing is but what it leaves."""
+    cache = tmp_path / "cache"
+    assert python(ADDED, cache) == ["7 True"]
     assert python(ADDED, cache) == ["7 False"]
     assert python(ADDED, cache, NUMBA_BOUNDSCHECK="1") == ["7 True"]
     (tmp_path / ".numba_config.yaml").write_text("boundscheck: 1\n")
