@@ -27,6 +27,7 @@ from compute.differences import difference, differing, equal_bytes
 from compute.dispatch import Lanes, Result
 from compute.lanes.interrupts import InterruptWatch
 from compute.progress import Tell, as_progress
+from kernels.compilation import importing
 from kernels.compilation.reach import reach_of
 from kernels.definition import Kernel, numba_is_here, refusals
 from kernels.definition.arguments import guarded, name_at
@@ -82,7 +83,11 @@ def run(
     if plan.dtype is object:
         raise ValueError(f"check= tries bodies over indices, and {kernel.name} is a function over items; leave it out")
     with surrounded(plan) as whole:
-        return _run_checked(pool, kernel, whole, args, kw, watch, progress)
+        try:
+            return _run_checked(pool, kernel, whole, args, kw, watch, progress)
+        except CheckFailed:
+            watch.raise_lost()  # a body was cut off by a signal's handler, which is no fault of it
+            raise
 
 
 def _run_checked(
@@ -176,9 +181,7 @@ def _checked_body(kernel: Kernel) -> Callable[..., Any]:
     variant = kernel.variants[kernel.variant]
     if not variant.compiled:
         return kernel.body()
-    from kernels.compilation.compiler import compiled
-
-    body: Callable[..., Any] = compiled(variant.source(), boundscheck=True)
+    body: Callable[..., Any] = importing.compiler().compiled(variant.source(), boundscheck=True)
     return body
 
 

@@ -24,6 +24,7 @@ from compute.drawing import Stages
 from compute.scaling import calibration, statistics, verify
 from compute.scaling.formatting import seconds as in_words
 from compute.traits import SERIAL
+from kernels.compilation import importing
 from kernels.definition import Kernel, numba_is_here
 
 LOOK = 0.05  # seconds: sizes grow until one run takes this long, ten times what noise and dispatching add
@@ -382,6 +383,6 @@ def _import_numba() -> float:
     if "numba" in sys.modules or not numba_is_here():
         return 0.0
     began = time.perf_counter()
-    import numba  # noqa: F401
-
+    with importing.whole():
+        pass
     return time.perf_counter() - began

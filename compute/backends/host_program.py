@@ -58,11 +58,11 @@ def is_folder_gone() -> bool:
 
 def prepare() -> None:
     """Called before workers are started. LimitReached where multiprocessing cannot start any."""
-    if is_folder_gone():
-        raise LimitReached(errno.ENOENT, f"workers begin in the current folder, and {FOLDER_GONE}")
     # A TimeoutError that a signal's handler raises would be taken for the system's: for a closed stream, or for the
     # death of the resource tracker, of which users would be warned.
     with interrupts.put_off():
+        if is_folder_gone():
+            raise LimitReached(errno.ENOENT, f"workers begin in the current folder, and {FOLDER_GONE}")
         _open_standard_streams()
         with able_to_start_processes():
             resource_tracker.ensure_running()

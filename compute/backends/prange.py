@@ -25,6 +25,7 @@ from compute.lanes.loop import (
     source_of,
 )
 from compute.traits import Traits
+from kernels.compilation import importing
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
 from kernels.definition.variant import checks
@@ -62,7 +63,8 @@ class Prange(Backend):
     def lacks(self) -> str | None:
         if not numba_is_here():
             return None
-        import numba
+        with importing.whole():
+            import numba
 
         threads = int(numba.config.NUMBA_NUM_THREADS)
         if self.workers <= threads:
@@ -98,7 +100,8 @@ class PrangePool(Pool):
     def start(self) -> None:
         if not numba_is_here():
             raise ValueError(f"{self.backend!r} has numba's threads, and numba is {where_numba_is()}; use Threads")
-        import numba
+        with importing.whole():
+            import numba
 
         if _openmp_of is not None:
             raise RuntimeError(
@@ -131,14 +134,12 @@ class PrangePool(Pool):
 
 def _region_of(kernel: Kernel) -> Callable[..., Any]:
     """The compiled region of a kernel: all pools have the same one, as it does not depend on the number of lanes."""
-    from kernels.compilation.compiler import compiled
-
     source = source_of(kernel)
     known = _regions.get(id(source))
     if known is None:  # an entry holds its source, so that no other object gets its id
         known = _regions[id(source)] = source, make_region(source)
     checked = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
-    region: Callable[..., Any] = compiled(known[1], parallel=True, **checked)
+    region: Callable[..., Any] = importing.compiler().compiled(known[1], parallel=True, **checked)
     return region
 
 
@@ -149,7 +150,8 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
     from numba import prange
 
-    from compute.lanes.native_usage import arrive, leave
+    with importing.whole():
+        from compute.lanes.native_usage import arrive, leave
 
     def guarded(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         try:

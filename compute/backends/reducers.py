@@ -99,6 +99,7 @@ def _context_variable(name: str, value: tuple[Any, ...]) -> contextvars.ContextV
 
 
 def _filled_dict(key_type: Any, value_type: Any, items: dict[Any, Any]) -> Any:
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.typed import Dict
 
     typed = Dict.empty(key_type, value_type)
@@ -108,6 +109,7 @@ def _filled_dict(key_type: Any, value_type: Any, items: dict[Any, Any]) -> Any:
 
 
 def _filled_list(item_type: Any, items: list[Any]) -> Any:
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.typed import List
 
     typed = List.empty_list(item_type)

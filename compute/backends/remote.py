@@ -23,7 +23,7 @@ from compute.lanes.control import LOADING, N_LANES, N_TICKETS, line_of
 from compute.lanes.errors import sendable
 from compute.lanes.loop import Job, Outcome, arguments_of, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
-from kernels.compilation import kept_code
+from kernels.compilation import importing, kept_code
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.compilation.native_code import NativeCode
 from kernels.definition.arguments import guarded
@@ -176,10 +176,9 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
     body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
     if settings is None:
         return python_lane(prepare_body(body), reduces, lanes == 1)
-    from kernels.compilation.compiler import compiled, have_settings
-
-    have_settings(settings)
-    lane = compiled(compiled_source(body, reduces), **checks(body, reduces))
+    compiler = importing.compiler()
+    compiler.have_settings(settings)
+    lane = compiler.compiled(compiled_source(body, reduces), **checks(body, reduces))
     return lane
 
 

@@ -44,7 +44,7 @@ from compute.lanes.control import (
     line_of,
 )
 from compute.machine import has_gil
-from kernels.compilation import ready
+from kernels.compilation import importing, ready
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.native_code import NativeCode
 from kernels.definition import Kernel, numba_is_here
@@ -192,7 +192,8 @@ TARGETS = {False: _whole, True: _own_row}  # by whether the kernel reduces
 @functools.cache
 def _ticket() -> Callable[..., Any]:
     """The shared counter's next number, as a function to compile."""
-    from kernels.vectors import atomics
+    with importing.whole():
+        from kernels.vectors import atomics
 
     def take(control: Any, line: Any) -> Any:
         return atomics.fetch_add(control, TICKET, 1)
@@ -202,8 +203,9 @@ def _ticket() -> Callable[..., Any]:
 
 def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., int]:
     """The lane loop to compile around a body; reduces: whether each chunk has a row of the output to itself."""
-    from compute.lanes import native_usage
-    from kernels.vectors import atomics
+    with importing.whole():
+        from compute.lanes import native_usage
+        from kernels.vectors import atomics
 
     return make_lane(
         body,
@@ -257,11 +259,9 @@ def counter_code() -> Any:
     ready_as = f"{__name__}:take"
 
     def make() -> Any:
-        from kernels.compilation.compiler import compiled
-
         # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
         # anew, since the lane loop compiles the function that `_ticket` remembers, with the GIL released.
-        return compiled(_ticket.__wrapped__(), ready_as, nogil=False)
+        return importing.compiler().compiled(_ticket.__wrapped__(), ready_as, nogil=False)
 
     like = np.zeros(TICKET + 1, np.int64), 0
     made = ready.function(ready_as, make, like, holds_gil=True)
@@ -283,18 +283,10 @@ def source_of(kernel: Kernel) -> Callable[..., int]:
     return known[1]
 
 
-@functools.cache  # an import inside a function takes a microsecond, even of a module that is loaded already
-@interrupts.put_off()  # numba is imported
-def _compiler() -> Callable[..., Any]:
-    from kernels.compilation.compiler import compiled
-
-    return compiled
-
-
 def _by_numba(kernel: Kernel, ready_as: str) -> Any:
     variant = kernel.variants[kernel.variant]
     options = checks(variant.source(), True) if kernel.reduce is not None else {}
-    return _compiler()(source_of(kernel), ready_as, **options)
+    return importing.compiler().compiled(source_of(kernel), ready_as, **options)
 
 
 def arguments_of(control: Words, out: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

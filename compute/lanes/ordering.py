@@ -28,6 +28,7 @@ from typing import Any
 
 from compute.lanes import interrupts, spin
 from compute.lanes.control import TICKET, ControlArray, Words
+from kernels.compilation import importing
 from kernels.definition import numba_is_here
 
 IS_STRONG = platform.machine().lower() in ("x86_64", "amd64", "x86", "i386", "i486", "i586", "i686")
@@ -79,7 +80,7 @@ def store(words: Any, index: Any, value: Any) -> None:
 @functools.cache
 @interrupts.put_off()
 def _atomics() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any, Any], None]]:
-    from kernels.compilation.compiler import compiled
+    compiled = importing.compiler().compiled
     from kernels.vectors import atomics
 
     def loads(words: Any, index: Any) -> Any:

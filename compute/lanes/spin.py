@@ -18,7 +18,7 @@ import numpy as np
 from compute import machine
 from compute.lanes import interrupts
 from compute.lanes.control import DONE, INSIDE, N_CHUNKS, N_LANES, Words, line_of
-from kernels.compilation import ready
+from kernels.compilation import importing, ready
 from kernels.definition import numba_is_here
 
 SPIN = 50_000  # ns: about as long as sleeping and waking take, so that at worst the wait costs twice as much
@@ -73,9 +73,7 @@ def _compiled(name: str) -> Callable[..., Any]:
     """One of the loops in machine code."""
 
     def make() -> Any:
-        from kernels.compilation.compiler import compiled
-
-        return compiled(_loops()[name], ready_as)
+        return importing.compiler().compiled(_loops()[name], ready_as)
 
     ready_as, numbers = f"{__name__}:{name}", {"over": 1, "rung": 2, "added": 2}[name]
     made: Callable[..., Any] = ready.function(ready_as, make, (np.zeros(1, np.int64), *numbers * (0,)))

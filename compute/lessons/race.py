@@ -15,6 +15,7 @@ from compute.lanes import interrupts
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.rounds import enough, in_rounds, seconds
 from compute.scaling.verify import WrongAnswer
+from kernels.compilation import importing
 from kernels.definition import numba_is_here
 
 atomics: Any = None  # kernels.vectors.atomics, which needs numba: imported where it is compiled
@@ -112,10 +113,10 @@ def _by_threads(work: Callable[[], None]) -> None:
 
 def _compiled() -> Callable[[Any, int], None]:
     global atomics
-    from kernels.compilation.compiler import compiled
+    compiler = importing.compiler()
     from kernels.vectors import atomics
 
-    made: Callable[[Any, int], None] = compiled(atomically)
+    made: Callable[[Any, int], None] = compiler.compiled(atomically)
     made(np.zeros(1, np.int64), 1)
     return made
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -104,26 +103,6 @@ class Lending:
         return self._since is not None and self._since is not _latest_fork
 
 
-COMPILING = 10.0  # s that a fork waits for another thread's compilation at the most
-
-
-def _hold_compiler() -> None:
-    """Before a fork, wait for numba's compiler lock.
-
-    Otherwise a compilation of another thread would stay unfinished in the child, with the lock held.
-    """
-    module = sys.modules.get("numba.core.compiler_lock")
-    lock = getattr(getattr(module, "global_compiler_lock", None), "_lock", None)
-    _ours.compiler = lock if lock is not None and lock.acquire(timeout=COMPILING) else None
-
-
-def _let_go_of_compiler() -> None:
-    lock, _ours.compiler = getattr(_ours, "compiler", None), None
-    if lock is not None:
-        lock.release()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_compiler, after_in_parent=_let_go_of_compiler, after_in_child=_let_go_of_compiler)
     # Noted before and after the fork: between the first note and the fork itself, another thread may lend something.
     os.register_at_fork(before=_note_fork, after_in_parent=_note_fork, after_in_child=_begin_as_child)

@@ -107,6 +107,7 @@ def _stale(dispatchers: list[Any]) -> dict[Any, str]:
 
 
 def _compile_again(stale: dict[Any, str]) -> None:
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.core.caching import NullCache
 
     # numba's own `recompile`, for all at once: a function that is compiled before what it calls would get the old code.

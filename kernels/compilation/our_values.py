@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.compilation import provenance
+from kernels.compilation import importing, provenance
 from kernels.compilation.parts import PLAIN_TYPES
 from kernels.compilation.reach_snapshot import Found, Reach, contents, exact_form
 
@@ -30,14 +30,16 @@ _as_imported: dict[str, dict[str, Any]] = {}  # and what was in those that came 
 
 def noting(make: Callable[[], Any]) -> Any:
     """What `make` gives; how our modules are that are imported meanwhile is remembered."""
-    before = set(filter(provenance.is_ours, list(sys.modules)))
-    if "numba" not in sys.modules:
-        _without_numba.update(before)
-    made = make()
-    for name, module in list(sys.modules.items()):
-        if provenance.is_ours(name) and name not in before:
-            _as_imported[name] = dict(vars(module))
-    return made
+    with importing.in_turn:
+        before = set(filter(provenance.is_ours, list(sys.modules)))
+        if "numba" not in sys.modules:
+            _without_numba.update(before)
+        with importing.whole():
+            made = make()
+        for name, module in list(sys.modules.items()):
+            if provenance.is_ours(name) and name not in before:
+                _as_imported[name] = dict(vars(module))
+        return made
 
 
 def is_noting() -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import our_files, signal_guard
+from kernels.compilation import importing, our_files, signal_guard
 
 _STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
 _TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
@@ -165,6 +165,7 @@ def kind_of(dispatcher: Any) -> Any:
 
 def dispatchers_in(kinds: Iterable[Any]) -> Iterator[Any]:
     """The compiled functions in numba's types: each is a type of its own."""
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.core import types
 
     known: Any = types
@@ -180,6 +181,7 @@ def dispatchers_in(kinds: Iterable[Any]) -> Iterator[Any]:
 
 def dispatcher_options(dispatcher: Any) -> list[str] | None:
     """The options given to `jit`, as text; None where one cannot be written as text."""
+    import numba
     import numba.core.compiler
 
     options: dict[str, Any] = dict(dispatcher.targetoptions)
@@ -197,6 +199,7 @@ def dispatcher_options(dispatcher: Any) -> list[str] | None:
 
 def types_in_words(given: Any) -> str | None:
     """numba's types as text; None if a type's text does not identify it (some texts contain an address)."""
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.core import types
 
     known: Any = types
@@ -270,6 +273,7 @@ def intrinsic_of_ours(value: Any) -> types.FunctionType | None:
 
 def is_known_to_numba(function: types.FunctionType) -> bool:
     """Whether numba takes the function as it is: a library's that it implements, or one with an `@overload`."""
+    import numba  # noqa: F401
     from numba.core.registry import cpu_target
 
     try:
@@ -294,6 +298,8 @@ def kernel_parts(value: Any) -> list[Any]:
 def numbas_lock() -> Iterator[None]:
     """Hold the lock under which numba compiles. Asking numba for types fills its registries, one thread at a time."""
     with signal_guard.postponed():
+        importing.compiler()
+        import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
         from numba.core.compiler_lock import global_compiler_lock
 
         with global_compiler_lock:
@@ -302,6 +308,7 @@ def numbas_lock() -> Iterator[None]:
 
 def bring_up_to_date() -> None:
     """Have numba read what was registered since it last compiled. By itself it does so only when it compiles."""
+    import numba  # noqa: F401
     from numba.core.registry import cpu_target
 
     cpu_target.typing_context.refresh()
@@ -334,6 +341,7 @@ _looked_at: dict[int, int] = {}
 def _registries() -> tuple[list[Any], ...]:
     global _known
     if not _known and "numba.core.registry" in sys.modules:
+        import numba  # noqa: F401  # another thread may be importing the rest
         from numba.core.imputils import builtin_registry as lowering
         from numba.core.typing.templates import builtin_registry as typing
 

@@ -54,16 +54,14 @@ def function(name: str, make: Callable[[], Any], arguments: tuple[Any, ...], *, 
 
 _found: Bounded[tuple[str, tuple[str, ...]], tuple[NativeCode, our_values.Agreeing]] = Bounded(MADE)
 _noted: set[str] = set()  # functions whose modules are imported
-_refused: set[Path] = set()  # entries that are not for this process
+_refused: set[Path] = set()  # entries that are damaged, or not for this process, or not there
 
 
 def _on_disk(name: str, words: tuple[str, ...], holds_gil: bool) -> tuple[NativeCode, our_values.Agreeing] | None:
     """The machine code of a function for arguments of these types; None where numba is to be asked for it."""
-    path = _path(name, words)
-    content = path and kept_code.read(path)
-    if not path or not content:
+    if (path := _path(name, words)) is None:
         return None
-    read, _, content = content.partition(b"\n")
+    read, _, content = (kept_code.read(path) or b"").partition(b"\n")
     try:
         if (agreeing := our_values.agreeing(json.loads(read))) is not None:
             native = NativeCode(content, holds_gil=holds_gil)
@@ -157,6 +155,7 @@ def _settings() -> str:
 
 def _is_as_imported() -> bool:
     """Whether numba compiles as it would in a process that has just imported it: nobody set or extended anything."""
+    import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
     from numba.core import config
 
     spec = importlib.util.spec_from_file_location("numba.core.config", config.__file__)

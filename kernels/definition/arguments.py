@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import provenance
+from kernels.compilation import importing, provenance
 from kernels.compilation.jitted_inputs import as_they_are_now
 from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
 from kernels.definition.containers import ATOMS, read_only
@@ -194,8 +194,9 @@ def _refused(dtype: np.dtype[Any], compiled: bool = True) -> tuple[str, str] | N
     remedy = REMEDIES.get(f"{dtype.kind}{dtype.itemsize}") or REMEDIES.get(dtype.kind, "{x}.astype(float)")
     if dtype.kind == "f" and dtype.itemsize == 2:  # numba knows the type, but none of its operations
         return "which compiled code cannot compute with", remedy
-    from numba.core.errors import NumbaError
-    from numba.np.numpy_support import from_dtype
+    with importing.whole():
+        from numba.core.errors import NumbaError
+        from numba.np.numpy_support import from_dtype
 
     try:
         from_dtype(dtype)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kernels.compilation import provenance, ready
+from kernels.compilation import importing, provenance, ready
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.plan import Plan
 from kernels.definition.rows import keeps_to_its_row
@@ -61,10 +61,9 @@ class Variant:
         return made
 
     def _by_numba(self, reduces: bool) -> Body:
-        from kernels.compilation.compiler import compiled
-
-        body = self.source()
-        machine_code: Body = compiled(body, self._ready_as(reduces) if self.is_ours else "", **checks(body, reduces))
+        compiler = importing.compiler()
+        body, name = self.source(), self._ready_as(reduces) if self.is_ours else ""
+        machine_code: Body = compiler.compiled(body, name, **checks(body, reduces))
         return machine_code
 
     def _ready_as(self, reduces: bool) -> str:

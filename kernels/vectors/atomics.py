@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

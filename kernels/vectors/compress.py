@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types

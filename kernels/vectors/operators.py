@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
 from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import lower_builtin, type_callable

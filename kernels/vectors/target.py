@@ -19,13 +19,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 
 def target_features() -> frozenset[str]:
     """LLVM's names of the instruction sets that numba compiles for: 'avx2', 'fma', 'neon' …"""
-    listed = cpu_target.target_context.codegen().magic_tuple()[2]
+    # numba takes its locks in this order as it compiles. In the other order, two threads would wait for each other.
+    with global_compiler_lock:
+        listed = cpu_target.target_context.codegen().magic_tuple()[2]
     return frozenset(name[1:] for name in listed.split(",") if name.startswith("+"))
 
 

@@ -97,16 +97,23 @@ def entry_of_count_primes() -> Path:
     return ready._path("body kernels.sieve.segments:count_in_chunk reduces", words)
 
 
-@pytest.mark.parametrize("damage", ["bit", "short", "exchanged"])
+@pytest.mark.parametrize("damage", ["bit", "short", "empty", "exchanged", "sealed", "open to others"])
 def test_a_damaged_entry_is_made_again(cache, tmp_path, damage):
     for path in cache.glob("count_in_chunk*.nbc"):  # what numba reads, so that nothing is compiled here
         os.link(path, tmp_path / path.name)
     entry = entry_of_count_primes()
     whole, other = entry.read_bytes(), next(cache.glob("compute_lanes_spin_added*")).read_bytes()
-    damaged = {"bit": whole[:-99] + bytes([whole[-99] ^ 4]) + whole[-98:], "short": whole[:-1], "exchanged": other}
-    (tmp_path / entry.name).write_bytes(damaged[damage])
-    (tmp_path / entry.name).chmod(0o600)
-    assert python(SHORT, tmp_path) == ["78498 True"]
+    contents = {
+        "bit": whole[:-99] + bytes([whole[-99] ^ 4]) + whole[-98:],
+        "short": whole[:-1],
+        "empty": b"",
+        "exchanged": other,
+        "sealed": kept_code.sealed(entry.name, b"{}\nno image"),
+    }
+    (tmp_path / entry.name).write_bytes(contents.get(damage, whole))
+    (tmp_path / entry.name).chmod(0o666 if damage == "open to others" else 0o600)
+    assert python("import warnings; warnings.simplefilter('ignore')" + SHORT, tmp_path) == ["78498 True"]
+    assert python(SHORT, tmp_path) == ["78498 False"]
 
 
 ADDED = """

@@ -69,6 +69,8 @@ with backend.open() as pool:
         # a short run, at whose every step it may come
         interrupted(pool.run, rng.uniform(1e-5, 1e-3), busy, 3, 100_000, variant=rng.choice(variants))
         assert pool.run(busy, 20, 1000).value.tolist() == right, k
+    for moment in (0.02, 0.1):
+        interrupted(pool.run, moment, busy, 50_000, 5_000_000, variant=variants[0], check=True)
     interrupted(pool.close, 1e-4)
     pool.close()
 for k in range(3 if pool.startup < 1 else 0):

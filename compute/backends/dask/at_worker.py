@@ -40,7 +40,7 @@ from compute.lanes import usage
 from compute.lanes.control import LOADING, ControlArray, Part, line_of
 from compute.lanes.loop import Job, Outcome, compiled_source, python_lane, run_lane
 from compute.memory.segments import ArrayRef, Segment
-from kernels.compilation import kept_code
+from kernels.compilation import importing, kept_code
 from kernels.compilation.bounded import Bounded
 from kernels.compilation.jitted_in_lanes import prepare_body
 from kernels.definition.arguments import guarded
@@ -238,10 +238,9 @@ def _lane(parcel: Parcel, opened: _Opened, lanes: int) -> Callable[..., int]:
         if settings is None:
             lane = python_lane(prepare_body(body), reduces, alone)
         else:
-            from kernels.compilation.compiler import compiled, have_settings
-
-            have_settings(settings, own=OF_THE_CPU)
-            lane = compiled(compiled_source(body, reduces), **checks(body, reduces))
+            compiler = importing.compiler()
+            compiler.have_settings(settings, own=OF_THE_CPU)
+            lane = compiler.compiled(compiled_source(body, reduces), **checks(body, reduces))
         opened.lanes[alone] = lane
         if parcel.is_alone and not is_patching:
             _lanes[key] = lane

@@ -1,0 +1,70 @@
+"""numba, and modules that stand on it, are imported one thread after another, numba first and to its end.
+
+Modules of numba import each other in circles. Where two threads begin at different ones, each waits for what the other
+is importing; Python then gives one of them half of a module, and numba is unusable until the process ends. It is as
+unusable after an import that a signal's exception has cut off, and in a process that was forked in the middle of one.
+
+So what may be the first in its process to need numba does that within `whole`. And every import of a part of numba
+comes after `import numba` in the same place: a thread that has to wait then waits for the whole, and holds no part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from kernels.compilation import signal_guard
+
+WAITS = 10.0  # s that a fork waits for another thread's import of numba, and for its compilation, at the most
+
+in_turn = threading.RLock()
+_held: list[Any] = []  # the locks that a fork holds
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Within the block, numba is imported, no other thread is in such a block, and exceptions of signals wait."""
+    with signal_guard.postponed(), in_turn:
+        _keep_forks_out()
+        with contextlib.suppress(ImportError):  # what needs it says so itself
+            import numba  # noqa: F401
+        yield
+
+
+@functools.cache
+def compiler() -> ModuleType:
+    """compiler.py beside this file, which needs numba."""
+    with whole():
+        from kernels.compilation import compiler
+    return compiler
+
+
+@functools.cache
+def _keep_forks_out() -> None:
+    """Make forks wait for imports of numba and for its compiler lock.
+
+    Otherwise what another thread has begun of these would stay unfinished in the child, with the lock held.
+    """
+    # A fork takes locks in the reverse of the order in which they were registered. numba asks for logging's while it
+    # is imported, so a fork may take that only after ours.
+    import logging  # noqa: F401
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+
+
+def _hold() -> None:
+    numbas: Any = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    locks = (in_turn, *([numbas._lock] if numbas else ()))
+    _held[:] = [lock for lock in locks if lock.acquire(timeout=WAITS)]
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()

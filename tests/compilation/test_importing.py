@@ -1,0 +1,192 @@
+"""numba is imported whole: by several threads at once, beside other imports of it, in forks, under signals."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compiler import needs_compiler
+from patience import PATIENCE
+
+import compute
+import kernels
+
+ROOT = Path(compute.__file__).parents[1]
+
+FIRSTS = """
+import os, signal, sys, threading, time
+import numpy as np
+from compute import Threads, run
+from kernels import count_primes, kernel, mandelbrot, matmul, matvec, primes, transpose, triad
+
+A, X = np.arange(64.0).reshape(8, 8), np.arange(8.0)
+
+@kernel
+def doubled(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * x[i]
+
+FIRSTS = {
+    "count_primes": lambda: run(count_primes, 1000).value == 168,
+    "primes": lambda: len(primes(100)) == 25,
+    "triad": lambda: (triad(X, X, 2.0) == 3 * X).all(),
+    "transpose": lambda: (run(transpose, A, on=Threads(2)).value == A.T).all(),
+    "matmul": lambda: np.allclose(matmul(A, A), A @ A),
+    "matvec": lambda: np.allclose(run(matvec, A, X).value, A @ X),
+    "mandelbrot": lambda: mandelbrot((8, 8)).shape == (8, 8),
+    "doubled": lambda: (run(doubled, X, on=Threads(2)).value == 2 * X).all(),
+    "check": lambda: (run(doubled, X, on=Threads(2), check=True).value == 2 * X).all(),
+    "import": lambda: __import__("numba").__name__ == "numba",
+}
+names = sys.argv[1].split()
+
+def all_right():
+    for name in names:
+        assert FIRSTS[name](), name
+
+def at_once():
+    barrier, failed = threading.Barrier(len(names)), {}
+    def begin(name):
+        barrier.wait()
+        try:
+            assert FIRSTS[name]()
+        except BaseException as error:
+            failed[name] = repr(error)
+    threads = [threading.Thread(target=begin, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    return threads, failed
+"""
+
+THREADS = """
+threads, failed = at_once()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+all_right()
+print("right")
+"""
+
+FORKS = """
+import warnings
+from kernels.compilation import importing
+warnings.simplefilter("ignore")  # of a fork beside threads: that is what is tried
+thread, ends = threading.Thread(target=importing.compiler), []
+thread.start()
+while "numba" not in sys.modules:
+    time.sleep(0.001)
+for pause in (0, 0.02, 0.05):
+    time.sleep(pause)
+    child = os.fork()
+    if not child:
+        try:
+            all_right()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    ends.append(os.waitpid(child, 0)[1])
+thread.join()
+assert not any(ends), ends
+all_right()
+print("right")
+"""
+
+SIGNALS = """
+class Alarm(BaseException):
+    pass
+
+def ring(*_):
+    raise Alarm
+
+signal.signal(signal.SIGALRM, ring)
+rung = 0
+for name in names:
+    while True:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+            first = FIRSTS[name]()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert first, name
+            break
+        except Alarm:
+            rung += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+assert rung
+all_right()
+print("right")
+"""
+
+OURS = "count_primes primes triad transpose matmul matvec mandelbrot"
+
+
+def says_right(script: str, names: str) -> None:
+    """Run it where no image is on disk: a variable of numba's that nothing reads is in their key."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), f"NUMBA_NOTHING_{os.getpid()}": names}
+    command = [sys.executable, "-c", FIRSTS + script, names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("names", [OURS, f"{OURS} doubled check import", "import doubled triad", "doubled check"])
+def test_several_threads_may_be_the_first(names):
+    says_right(THREADS, names)
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_beside_an_import_has_no_half_of_numba():
+    says_right(FORKS, "triad transpose doubled")
+
+
+@needs_compiler
+@pytest.mark.parametrize("names", ["triad transpose", "doubled", "check"])
+def test_a_signal_cuts_no_import_off(names):
+    says_right(SIGNALS, names)
+
+
+def parts_alone(source: str) -> list[int]:
+    """The lines that import a part of numba where nothing before them, in the same function or module, imports all."""
+    found = []
+
+    def visit(nodes: list[ast.stmt], is_whole: bool) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+                if any(name.startswith("numba.") for name in names) and not is_whole:
+                    found.append(node.lineno)
+                is_whole |= "numba" in names
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba.") and not is_whole:
+                found.append(node.lineno)
+            elif isinstance(node, ast.With) and "whole()" in ast.unparse(node.items[0]):
+                is_whole = True
+            if ast.unparse(getattr(node, "test", ast.Constant(0))) == "TYPE_CHECKING":
+                continue
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            for field in ("body", "orelse", "finalbody", "handlers"):
+                inner = getattr(node, field, [])
+                inner = [part for part in inner if isinstance(part, ast.stmt)] if isinstance(inner, list) else []
+                visit(inner, is_whole and not is_function)
+
+    visit(ast.parse(source).body, False)
+    return found
+
+
+def test_a_part_alone_is_found():
+    assert parts_alone("from numba.core import types") == [1]
+    assert parts_alone("import numba\nfrom numba.core import types") == []
+    assert parts_alone("import numba\ndef f():\n    from numba.core import types") == [3]
+    assert parts_alone("def f():\n    with g():\n        import numba.core.compiler") == [3]
+    assert parts_alone("def f():\n    with importing.whole():\n        from numba.core import types") == []
+
+
+def test_no_part_of_numba_is_imported_before_the_whole():
+    sources = [*Path(compute.__file__).parent.rglob("*.py"), *Path(kernels.__file__).parent.rglob("*.py")]
+    found = {str(path): lines for path in sources if (lines := parts_alone(path.read_text()))}
+    assert not found
