@@ -195,6 +195,9 @@ def _judge(p: Point, result: Scaling, asked: Asked) -> _Judged:
             else f"{len(p.samples)} rounds carry no interval; give the marker a longer budget=, or use less work"
         )
         return _Judged(False, False, f"{named}: inconclusive, {why}", verdict, disturbed)
+    if share.doubt == "refuted":
+        line = f"{named}: inconclusive, it was faster than the {ratio(p.ceiling)}× that the machine allowed when asked"
+        return _Judged(False, False, line, verdict, disturbed=True)
     low, high = share.interval
     figures = (
         f"{named}: {ratio(share.value * p.ceiling)}× of {ratio(p.ceiling)}×, {percent(share.value)} [{percent(low)},"

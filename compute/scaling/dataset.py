@@ -14,6 +14,14 @@ SEVERAL = "these points come from several machines; the first one's name stands 
 D = TypeVar("D", bound="Dataset")
 
 
+REFUTED = 1.1  # of the ceiling: a kernel that is faster than this was not limited by it
+
+
+def is_refuted(ceiling: float | None, speedup: float | None) -> bool:
+    """Whether a speedup shows that its ceiling was measured while the machine allowed less than during the runs."""
+    return bool(ceiling) and speedup is not None and speedup > REFUTED * (ceiling or 0.0)
+
+
 @dataclass(frozen=True)
 class Point:
     """One configuration (kernel, size, variant, backend, workers) and what it reached. Seconds are wall seconds.
@@ -125,6 +133,11 @@ class Point:
     def is_serial(self) -> bool:
         """Whether it is of the backend that the others are compared with."""
         return self.backend == SERIAL
+
+    @property
+    def outran_ceiling(self) -> bool:
+        """Whether it was clearly faster than the machine allowed: that was measured at a worse moment, then."""
+        return is_refuted(self.ceiling, self.speedup)
 
     @property
     def title(self) -> str:

@@ -24,14 +24,14 @@ from kernels.compilation import signal_guard
 WAITS = 10.0  # s that a fork waits for another thread's import of numba, and for its compilation, at the most
 
 in_turn = threading.RLock()
-_held: list[Any] = []  # the locks that a fork holds
+_held = threading.local()  # .locks: those that a fork of this thread holds
 
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
     """Within the block, numba is imported, no other thread is in such a block, and exceptions of signals wait."""
     with signal_guard.postponed(), in_turn:
-        _keep_forks_out()
+        _come_before_logging()
         with contextlib.suppress(ImportError):  # what needs it says so itself
             import numba  # noqa: F401
         yield
@@ -45,26 +45,35 @@ def compiler() -> ModuleType:
     return compiler
 
 
-@functools.cache
-def _keep_forks_out() -> None:
-    """Make forks wait for imports of numba and for its compiler lock.
+def _hold() -> None:
+    """Before a fork, wait for imports of numba and for its compiler lock.
 
     Otherwise what another thread has begun of these would stay unfinished in the child, with the lock held.
     """
-    # A fork takes locks in the reverse of the order in which they were registered. numba asks for logging's while it
-    # is imported, so a fork may take that only after ours.
-    import logging  # noqa: F401
+    numbas: Any = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    locks = (in_turn, *([numbas._lock] if numbas else ()))
+    _held.locks = [*getattr(_held, "locks", ()), *(lock for lock in locks if lock.acquire(timeout=WAITS))]
 
+
+def _let_go() -> None:
+    while getattr(_held, "locks", ()):
+        _held.locks.pop().release()
+
+
+def _at_forks() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
 
 
-def _hold() -> None:
-    numbas: Any = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
-    locks = (in_turn, *([numbas._lock] if numbas else ()))
-    _held[:] = [lock for lock in locks if lock.acquire(timeout=WAITS)]
+@functools.cache
+def _come_before_logging() -> None:
+    """Have a fork take these locks before logging's, for which numba asks while it is imported.
+
+    A fork begins with what was registered last.
+    """
+    import logging  # noqa: F401
+
+    _at_forks()
 
 
-def _let_go() -> None:
-    while _held:
-        _held.pop().release()
+_at_forks()

@@ -196,7 +196,7 @@ def test_the_caption_says_how_work_grows_and_where_a_share_is_of_n_fold():
     some = [replace(p, attainable=None) if p.backend == "joblib" else p for p in weak]
     sentence = (
         "Speedup with 2 workers as the work grows with them, and its share of what this machine allows"
-        " (of N-fold where that was not measured)."
+        " (of N-fold where that is not known)."
     )
     assert sentence in Page(html.render(Scaling(tuple(some)))).words
     assert sentence in " ".join(text.render(Scaling(tuple(some)), details=False).split())

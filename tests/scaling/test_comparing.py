@@ -176,6 +176,15 @@ def test_an_efficiency_without_a_serial_run_or_a_ceiling_is_inconclusive():
     assert "3 runs in the second file, which carry no interval" in reasons(A, few, efficiency=0.5)
 
 
+def test_a_ceiling_that_the_kernel_outran_passes_nothing():
+    """It was measured at a worse moment: of it, more than all was reached, which says nothing about what is lost."""
+    after = a_file(seed=5)
+    slow = changed(after, ceiling=1.0, samples=tuple(1.6 * s for s in after.points[1].samples))  # 1.2 of 2
+    assert outcome(A, slow, attainable=0.8, slowdown=9.0) == "inconclusive"
+    assert "at a worse moment" in reasons(A, slow, attainable=0.8, slowdown=9.0)[-1]
+    assert outcome(A, changed(a_file(seed=5), ceiling=1.2), attainable=0.8) == "fine"  # it reaches 0.96 of 2
+
+
 @pytest.mark.parametrize("test", ["efficiency", "attainable"])
 def test_an_efficiency_that_others_may_have_flattered_is_not_passed(test):
     def disturbed(others, rounds=11):

@@ -48,6 +48,8 @@ def test_a_cell_is_of_the_most_workers_and_keeps_the_way_there():
     assert [n for n, _ in found.curve] == [1, 2, 4]
     assert found.curve[-1][1] == found.point.speedup
     assert found.share == found.point.attainable
+    outran = replace(found, point=replace(found.point, ceiling=1.0, attainable=found.point.speedup))
+    assert outran.share == found.point.efficiency
     assert cell(a_scaling(), "mandelbrot", "threads").share == pytest.approx(0.98, abs=0.01)  # of N-fold
 
 

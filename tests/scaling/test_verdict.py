@@ -112,6 +112,9 @@ def test_the_headline():
     )
     assert headline(Evidence(speedup=1.91, ceiling=1.95)).endswith("→ 98 % of attainable")
     assert headline(Evidence(speedup=1.91)) == "1.91× of 2 → 96 %"
+    assert headline(Evidence(speedup=1.91, ceiling=1.26)) == (
+        "1.91× of 2; this machine allowed 1.26×, asked at a worse moment → 96 % of 2-fold"
+    )
     assert headline(Evidence(workers=1)) == "1 worker, and no serial run to compare with"
 
 

@@ -15,20 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from compute.scaling import statistics
 from compute.scaling.comparing import reached
 from compute.scaling.comparing.pairs import Pair
-from compute.scaling.dataset import Dataset, Point
+from compute.scaling.dataset import Dataset, Point, is_refuted
 from compute.scaling.derive import Baselines
 from compute.scaling.formatting import listed
 from compute.scaling.statistics import MOST_ROUNDS, Interval
 
 Outcome = Literal["fine", "regression", "inconclusive"]
 Test = Literal["time", "efficiency", "attainable"]
-Doubt = Literal["alone", "few", "disturbed", "near"]
+Doubt = Literal["alone", "few", "disturbed", "near", "refuted"]
 
 FALSE_ALARMS = 0.025  # of all comparisons of a program with itself, at most: the upper tail of a 95 % interval
 SLOWDOWN = 0.05  # what is allowed where nobody says: less is within what two runs on one machine differ by
@@ -278,6 +278,7 @@ def _reaches(pair: Pair, baselines: Baselines, test: Test, limits: Limits, level
         "few": _few(p),
         "disturbed": f"others disturbed {p.contaminated or 'some'} of the second file's {len(p.samples)} rounds, which"
         f" may have {did} it; measure on a quiet machine",
+        "refuted": "it was faster than its ceiling, which was measured at a worse moment; measure on a quiet machine",
         "near": "the interval excludes neither what is asked for nor less",
     }
     return PairFinding(pair, test, share.outcome, share.value, share.interval, reasons[share.doubt])
@@ -288,7 +289,7 @@ class Share:
     """The part of what is possible that a point reached, and whether that is what was asked for.
 
     doubt: why it is inconclusive: "alone" (nothing to compare with), "few" (rounds), "disturbed" (by others), or "near"
-           (the interval contains what is asked for).
+           (the interval contains what is asked for), or "refuted" (the ceiling was measured at a worse moment).
     """
 
     outcome: Outcome
@@ -307,6 +308,9 @@ def share_reached(p: Point, baselines: Baselines, whole: float, least: float, le
     _, baseline = baselines.of(p)
     if usual is None or strict is None or baseline is None:
         return Share("inconclusive", doubt="alone")
+    if whole < p.workers and is_refuted(whole, usual[0]):
+        of_all = share_reached(p, baselines, p.workers, least, level)
+        return of_all if of_all.outcome == "fine" else replace(of_all, outcome="inconclusive", doubt="refuted")
     value = usual[0] / whole
     if usual[1] is None:
         return Share("inconclusive", value, doubt="few")

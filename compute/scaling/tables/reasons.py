@@ -56,8 +56,8 @@ class _Cell:
 
 
 def reached(p: Point) -> float | None:
-    """The part of the ceiling that was reached; of N where there is no ceiling."""
-    return p.efficiency if p.attainable is None else p.attainable
+    """The part of the ceiling that was reached; of N where there is none, or one of a worse moment."""
+    return p.efficiency if p.attainable is None or p.outran_ceiling else p.attainable
 
 
 def find_reasons(

@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def share(self) -> float | None:
-        """The part of what this machine allowed that was reached; of N-fold where that was not measured."""
+        """The part of what this machine allowed that was reached; of N-fold where that is not known."""
         return reached(self.point)
 
     @property

@@ -174,10 +174,15 @@ def _cells(p: Point) -> dict[str, str]:
         "speedup": speedup(p),
         "efficiency": percent(p.efficiency),
         "allowed": ratio(p.ceiling) if allowed and p.ceiling is not None else "",
-        "attainable": percent(p.attainable) if allowed and p.attainable is not None else "",
+        "attainable": _of_it(p) if allowed else "",
         "CPU/wall": f"{p.cpu_per_wall:.2f}" if p.cpu_per_wall is not None else "",
     }
     return dict(zip(KEYS, sheet.keyed(p), strict=True)) | cells
+
+
+def _of_it(p: Point) -> str:
+    """What was reached of the ceiling. More than all of it says nothing but that it was measured at a worse moment."""
+    return f"> {percent(1)}" if p.outran_ceiling else percent(p.attainable) if p.attainable is not None else ""
 
 
 def _flagged(p: Point) -> frozenset[str]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from compute.scaling.dataset import Point
+from compute.scaling.dataset import REFUTED, Point, is_refuted
 from compute.scaling.schema import EVIDENCE
 from compute.traits import Traits, former_traits
 
@@ -25,7 +25,6 @@ STOPPED = 0.05  # of the core-seconds: a quota that stops lanes for less than th
 TICKETS = 20  # a chunk of this many tickets' time loses at most 5 % to them
 LEAST_SYSTEM = 0.04  # seconds of one round, over √rounds of several: ten ticks of a kernel that counts at 250 Hz
 COSTLIEST = 5e-3  # seconds of one page fault: 2 MiB took 0.05 ms, and 0.5 to 1.1 ms where the host had to find them
-REFUTED = 1.1  # of the ceiling: a kernel that is faster than this was not limited by it
 
 
 @dataclass(frozen=True)
@@ -181,9 +180,7 @@ class Evidence:
     @property
     def roof(self) -> float | None:
         """The ceiling, unless the kernel was faster: then it was measured at a worse moment, and says nothing."""
-        if not self.ceiling or (self.speedup is not None and self.speedup > REFUTED * self.ceiling):
-            return None
-        return self.ceiling
+        return None if not self.ceiling or is_refuted(self.ceiling, self.speedup) else self.ceiling
 
     @property
     def reached(self) -> float | None:
@@ -211,7 +208,7 @@ class Evidence:
         if self.speedup is None:
             return False
         most = self.workers if self.workers > 1 else REFUTED  # one worker is no slower than serial, give or take noise
-        return self.speedup > most or (self.ceiling is not None and self.speedup > REFUTED * self.ceiling)
+        return self.speedup > most or is_refuted(self.ceiling, self.speedup)
 
     @property
     def never_slept(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from compute.scaling.dataset import Point
+from compute.scaling.dataset import REFUTED, Point, is_refuted
 from compute.scaling.formatting import listed, percent, ratio
 from compute.scaling.statistics import MOST_ROUNDS
 from compute.scaling.verdict import phrases, program_phrases
@@ -26,7 +26,7 @@ from compute.scaling.verdict.causes import (
     losses,
     name_of,
 )
-from compute.scaling.verdict.evidence import NEAR, REFUTED, Evidence
+from compute.scaling.verdict.evidence import NEAR, Evidence
 from compute.traits import SERIAL
 
 HEALTHY = 0.9  # of what is possible: the rest is within what two quiet machines differ by
@@ -91,6 +91,9 @@ def headline(compared: HasSpeedup) -> str:
     reached = f"{ratio(speedup)}× of {workers}"
     if not compared.ceiling:
         return f"{reached} → {percent(speedup / workers)}"
+    if is_refuted(compared.ceiling, speedup):
+        worse = f"this machine allowed {ratio(compared.ceiling)}×, asked at a worse moment"
+        return f"{reached}; {worse} → {percent(speedup / workers)} of {workers}-fold"
     part = compared.attainable if compared.attainable is not None else speedup / compared.ceiling
     return f"{reached}; this machine allows {ratio(compared.ceiling)}× → {percent(part)} of attainable"
 
