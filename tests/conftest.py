@@ -28,8 +28,11 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # An example that takes long on a busy machine is no failure: what ends a hang is the suite's own limit.
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)  # make test-all
+# Without a compiler many a test fails for that alone, and is skipped (below): no smaller example of it is looked for.
+WITHOUT_NUMBA = importlib.util.find_spec("numba") is None
+PHASES = [phase for phase in hypothesis.Phase if not (WITHOUT_NUMBA and phase.name in ("shrink", "explain"))]
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20, phases=PHASES)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100, phases=PHASES)  # make test-all
 hypothesis.settings.load_profile("quick")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: what it starts would be deaf too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -160,7 +163,7 @@ def script(tmp_path, request):
     return run_script
 
 
-if importlib.util.find_spec("numba") is None:  # as on a free-threaded 3.13: what needs the compiler is skipped
+if WITHOUT_NUMBA:  # as on a free-threaded 3.13: what needs the compiler is skipped
     # What asks for it says one of these, in whichever process it runs.
     NEEDS = (
         "No module named 'numba",
