@@ -14,6 +14,7 @@ import hashlib
 import sys
 import types
 from collections.abc import Callable, Iterator
+from importlib.machinery import SourceFileLoader
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,8 +72,7 @@ def described(reach: Reach) -> Described | None:
 
 def _taken_on_import(module: str) -> Iterator[tuple[dict[str, Any], str]]:
     """What of our other modules a module's own code names: its constants may be made of those."""
-    loader: Any = sys.modules[module].__loader__
-    code = loader.get_code(module)
+    code = _code_of(module)
     for home in filter(provenance.is_ours, code.co_names):
         inside = [home, *(f"{home}.{name}" for name in code.co_names)]
         for names in [vars(sys.modules[name]) for name in inside if name in sys.modules]:
@@ -83,6 +83,14 @@ def _taken_on_import(module: str) -> Iterator[tuple[dict[str, Any], str]]:
                     and type(names[name]) in (*PLAIN_TYPES, tuple, np.ndarray, types.FunctionType)
                 ):
                     yield names, name
+
+
+def _code_of(module: str) -> types.CodeType:
+    """What a module of ours runs on import. Its source says it where the loader does not, as pytest's."""
+    loaded = sys.modules[module]
+    gives: Any = getattr(loaded.__loader__, "get_code", None) or SourceFileLoader(module, str(loaded.__file__)).get_code
+    code: types.CodeType = gives(module)
+    return code
 
 
 def _in_words(value: Any) -> str | None:

@@ -6,18 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numba
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 from patience import PATIENCE
 
 from kernels import count_primes
-from kernels.compilation import kept_code, our_files, provenance, ready
+from kernels.compilation import kept_code, our_files, our_values, provenance, ready
 from kernels.compilation.compiler import forget
 from kernels.compilation.native_code import is_possible, words_of
 from kernels.definition.arguments import guarded
 from kernels.definition.variant import Variant
+from kernels.sieve import windows
 
 pytestmark = pytest.mark.skipif(not is_possible(), reason="laid out for x86-64 on Linux alone")
 
@@ -322,3 +325,13 @@ def test_code_with_a_constant_that_was_set_is_for_nobody_else(tmp_path, constant
     triads(tmp_path, constant)
     assert triads(tmp_path) == "True True"
     assert triads(tmp_path, then=constant) == "False True"
+
+
+def test_a_module_that_pytest_has_rewritten_names_what_its_source_names(monkeypatch, pytestconfig):
+    monkeypatch.setattr(windows, "__loader__", SourceFileLoader(windows.__name__, windows.__file__))
+    plain = list(our_values._taken_on_import(windows.__name__))
+    assert plain
+    monkeypatch.setattr(windows, "__loader__", AssertionRewritingHook(pytestconfig))
+    assert not hasattr(windows.__loader__, "get_code")
+    rewritten = list(our_values._taken_on_import(windows.__name__))
+    assert [(id(names), name) for names, name in rewritten] == [(id(names), name) for names, name in plain]
