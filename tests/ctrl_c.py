@@ -37,14 +37,25 @@ class CtrlC:
         if frame.f_code.co_filename in ("script", __file__):
             return None
         latest = ""
+        begins = event == "call" and _hears_as_it_begins(frame)
         if event == "call":
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         elif event == "opcode":
             latest = self._latest.get(frame, "")
             self._latest[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
         # Without a line: the interpreter's own clearing up after an exception, where it does not look.
-        if frame.f_lineno is not None and (event == "call" or latest.startswith(PLACES)):
+        if frame.f_lineno is not None and (begins or latest.startswith(PLACES)):
             self._left -= 1
             if self._left == 0:
                 signal.raise_signal(self._number)
         return self._trace
+
+
+def _hears_as_it_begins(frame: FrameType) -> bool:
+    """Whether a function begins or a generator goes on, where the interpreter looks for signals.
+
+    It does not where a generator is closed or thrown into. A trace function is called there all the same, and what it
+    raises as `any(... for ...)` closes its generator is lost, which no handler's error is.
+    """
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return dis.opname[code[at]] == "RESUME" and code[at + 1] & 3 < 2
