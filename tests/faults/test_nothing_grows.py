@@ -124,7 +124,9 @@ for case, (before, times) in cases.items():
         now["objects"] = base["objects"] = 0
     if times < 20:  # a few of these come and go
         now["mappings"] = base["mappings"] = 0
-    grown = {name: now[name] - base[name] for name in now if now[name] - base[name] >= max(1, times / 2)}
+    most = dict.fromkeys(now, max(1, times / 2))
+    most["ten MB"] = min(most["ten MB"], 10)  # 200 pools of 1.9 MB are caught, and what malloc keeps for later is not
+    grown = {name: now[name] - base[name] for name in now if now[name] - base[name] >= most[name]}
     assert not grown, f"{times} times {case} on {backend!r} left {grown}, of {now}"
 pool.close()
 print("done")
@@ -177,5 +179,7 @@ def test_nothing_grows_in_a_long_session_with_few_descriptors(script, no_leaks, 
     # What may be left, whatever the number of times: loky skips workers, so the 64 segments that each of two keeps
     # mapped may come late. A leak of one a run is five times as much and more.
     bounded = "times = min(times, 300)"
-    text = GROWS.replace("\n", f"\n{limited}\n", 1).replace("    grown = {", f"    {bounded}\n    grown = {{")
-    assert script(text, backend, json.dumps({case: MANY[backend][case]})).stdout == "done\n"
+    text = GROWS.replace("\n", f"\n{limited}\n", 1).replace("    most = ", f"    {bounded}\n    most = ")
+    # numpy asks for huge pages for each large array. That splits the heap into some ninety mappings, a few at a time.
+    whole = {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    assert script(text, backend, json.dumps({case: MANY[backend][case]}), **whole).stdout == "done\n"
