@@ -21,6 +21,7 @@ from compute.memory.ownership import Owner, in_children
 from compute.memory.segments import ArenaKind
 from compute.progress import Progress
 from compute.traits import Traits
+from kernels.compilation.importing import mind_forks
 from kernels.definition import Kernel, Plan, as_index
 from kernels.definition.each import each_of
 from kernels.texts import visible
@@ -126,6 +127,7 @@ class Pool(ABC):
         self._is_open, self._has_ended = True, False
         self._running: interrupts.InterruptWatch | None = None
         in_children(self, type(self).forget)
+        mind_forks()
         with interrupts.InterruptWatch() as watch:
             self.start()
             self.startup = time.perf_counter() - began

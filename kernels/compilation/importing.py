@@ -45,6 +45,12 @@ def compiler() -> ModuleType:
     return compiler
 
 
+def mind_forks() -> None:
+    """Called as a pool opens: the program may use numba itself, and fork, before anything here needs numba."""
+    if "numba" in sys.modules:
+        _come_before_logging()
+
+
 def _hold() -> None:
     """Before a fork, wait for imports of numba and for its compiler lock.
 

@@ -86,7 +86,7 @@ def keep(name: str, result: Any, takes_more: bool, reach: Any) -> None:
     if made is not None:
         words, content = made
         path = _path(name, words)
-        if path is not None and (path in _refused or not path.exists()):
+        if path is not None and (path in _refused or not os.path.exists(path)):  # no error where a folder is closed
             _refused.discard(path)
             kept_code.write(path, json.dumps(read).encode() + b"\n" + content)
 

@@ -317,9 +317,11 @@ def child():
 Threads(2).open().close()
 thread = threading.Thread(target=compiles)
 thread.start()
-for _ in range(10):
-    await_children(in_child(child))
-over.set()
+try:
+    for _ in range(10):
+        await_children(in_child(child))
+finally:
+    over.set()  # or it would compile, and take memory, for ever
 thread.join()
 print("done")
 """
