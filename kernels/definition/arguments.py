@@ -250,12 +250,23 @@ def checked_out(plan: Plan, shape: tuple[int, ...] | None) -> Array:
     if shape is not None:
         if out.shape != shape:
             raise ValueError(f"out has shape {out.shape}, and the result has {shape}; use np.empty({shape})")
-        if not np.can_cast(plan.dtype, out.dtype, "same_kind"):
-            dtype = np.dtype(plan.dtype)
-            raise ValueError(f"out has dtype {out.dtype}, which cannot hold {dtype}; use np.empty({shape}, np.{dtype})")
+        check_holds(out.dtype, np.dtype(plan.dtype), shape)
     if _shares_elements(out):
         raise ValueError("out's elements share memory, so that one would overwrite another; pass out.copy()")
     return out  # type: ignore[no-any-return]
+
+
+def check_holds(out: np.dtype[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """ValueError where an `out` of a dtype cannot hold a result of another one and this shape, by numpy's rule.
+
+    To numpy a number also goes into text or raw bytes, cut off where these are short. Here it does not.
+    """
+    is_number_as_text = out.kind in TEXTS and dtype.kind not in TEXTS
+    if is_number_as_text or not np.can_cast(dtype, out, "same_kind"):
+        raise ValueError(f"out has dtype {out}, which cannot hold {dtype}; use np.empty({shape}, np.{dtype})")
+
+
+TEXTS = "SUTV"  # numpy's kinds of dtypes: bytes, texts of a fixed and of any length, raw bytes and records
 
 
 def _shares_elements(array: Array) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import refusals
-from kernels.definition.arguments import checked, checked_out, guarded
+from kernels.definition.arguments import check_holds, checked, checked_out, guarded
 from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
@@ -167,7 +167,11 @@ class Kernel:
         if plan.value_shape is not None:
             value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
         if (target := plan.target) is not None:
-            if not same_elements(np.asarray(value), target):
+            if not same_elements(made := np.asarray(value), target):
+                if not (
+                    type(value) is int and target.dtype.kind in "iufc"
+                ):  # where numpy itself says what is too large
+                    check_holds(target.dtype, made.dtype, made.shape)
                 target[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value

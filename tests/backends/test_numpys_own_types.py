@@ -112,6 +112,10 @@ OUTS = {
     "of the other byte order": (lambda s, d: np.zeros(s, np.dtype(d).newbyteorder()), None),
     "of objects": (lambda s, d: np.zeros(s, object), None),
     "complex": (lambda s, d: np.zeros(s, complex), None),
+    "of texts": (lambda s, d: np.zeros(s, "U8"), DTYPE),
+    "of long texts": (lambda s, d: np.zeros(s, "U99"), DTYPE),
+    "of bytes": (lambda s, d: np.zeros(s, "S8"), DTYPE),
+    "of raw bytes": (lambda s, d: np.zeros(s, "V8"), DTYPE),
     "of bools": (lambda s, d: np.zeros(s, bool), DTYPE),
     "in a tuple": (lambda s, d: (np.zeros(s, d),), None),
     "in shared memory": (lambda s, d: shared.array(np.zeros(s, d)), None),
@@ -164,6 +168,37 @@ def test_an_out_is_filled_and_returned_as_by_numpy_or_refused(pool, call):
             if not np.allclose(np.asarray(value).astype(complex), right, rtol=rough, atol=0):
                 wrong.append((name, variant, value, right))
     assert wrong == []
+
+
+@kernel(plan=lambda x, out=None: Plan(len(x), (x,), out=out), reduce=np.sum)
+def total(lo, hi, out, x):
+    out[0] = 0.0
+    for i in range(lo, hi):
+        out[0] += x[i]
+
+
+@kernel(plan=lambda x, out=None: Plan(len(x), (x,), out=out), finish=lambda out, plan: out / 2)
+def halved(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i]
+
+
+@pytest.mark.parametrize("dtype", ["U8", "S99", "V8", "M8[s]", "m8[s]", "i4", "?", [("x", "f8")]], ids=str)
+@pytest.mark.parametrize("of_kernel", [total, halved], ids=lambda k: k.name)
+def test_an_out_that_a_reduced_or_finished_value_does_not_fit_is_left_alone(pool, of_kernel, dtype):
+    out = np.zeros(() if of_kernel is total else 4, dtype)
+    before = out.copy()
+    with pytest.raises(ValueError, match=r"out has dtype .*, which cannot hold float64; use np\.empty"):
+        _ = of_kernel(X + 0.3, out=out) if pool is None else pool.run(of_kernel, X + 0.3, out=out)
+    assert (out == before).all()
+
+
+def test_an_out_that_holds_a_reduced_value_is_filled(pool):
+    for dtype in (object, complex, np.float32, ">f8"):
+        out = np.zeros((), dtype)
+        value = total(X, out=out) if pool is None else pool.run(total, X, out=out).value
+        assert value is out
+        assert np.isclose(complex(out), X.sum())
 
 
 def test_an_out_without_axes(pool):
