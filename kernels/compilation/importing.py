@@ -32,8 +32,15 @@ def whole() -> Iterator[None]:
     """Within the block, numba is imported, no other thread is in such a block, and exceptions of signals wait."""
     with signal_guard.postponed(), in_turn:
         _come_before_logging()
-        with contextlib.suppress(ImportError):  # what needs it says so itself
+        try:
             import numba  # noqa: F401
+        except Exception as error:
+            if getattr(error, "name", None) != "numba":  # where it is not installed, what needs it says so itself
+                said = " ".join(str(error).split())
+                raise ImportError(
+                    f"numba is installed and cannot be imported ({type(error).__name__}: {said}); install it again, or"
+                    " set NUMBA_DISABLE_JIT=1 to run everything in Python"
+                ) from error
         yield
 
 
@@ -62,8 +69,8 @@ def _hold() -> None:
 
 
 def _let_go() -> None:
-    while getattr(_held, "locks", ()):
-        _held.locks.pop().release()
+    for lock in reversed(_held.__dict__.pop("locks", [])):
+        lock.release()
 
 
 def _at_forks() -> None:

@@ -190,3 +190,93 @@ def test_no_part_of_numba_is_imported_before_the_whole():
     sources = [*Path(compute.__file__).parent.rglob("*.py"), *Path(kernels.__file__).parent.rglob("*.py")]
     found = {str(path): lines for path in sources if (lines := parts_alone(path.read_text()))}
     assert not found
+
+
+TWO_FORKS = """
+import warnings
+from kernels.compilation import importing
+warnings.simplefilter("ignore")
+importing.WAITS = 0.5
+os.register_at_fork(before=lambda: time.sleep(1))  # of a library: it comes after ours, which was registered later
+importing.compiler()
+from numba.core.compiler_lock import global_compiler_lock as numbas
+held, go = threading.Event(), threading.Event()
+
+def compiles_for_long():
+    with numbas:
+        held.set()
+        go.wait()
+
+def forks():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    ends.append(os.waitpid(child, 0)[1])
+
+ends, others = [], [threading.Thread(target=forks) for _ in range(2)]
+compiles = threading.Thread(target=compiles_for_long)
+compiles.start()
+held.wait()
+for other in others:
+    other.start()
+    time.sleep(0.2)
+for other in others:
+    other.join()
+go.set()
+compiles.join()
+assert ends == [0, 0], ends
+assert importing.in_turn.acquire(timeout=20), "a fork kept it"
+importing.in_turn.release()
+all_right()
+print("right")
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_of_several_threads_let_go_what_each_of_them_holds():
+    says_right(TWO_FORKS, "triad")
+
+
+BROKEN = """
+import sys
+import numpy as np
+from compute import Threads, run
+from kernels import count_primes, kernel
+
+@kernel
+def doubled(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * x[i]
+
+calls = lambda: count_primes(1000), lambda: doubled(np.ones(2)), lambda: run(doubled, np.ones(2), on=Threads(2))
+for call in calls * 2:
+    try:
+        call()
+    except ImportError as error:
+        print(error)
+"""
+SAYS = (
+    "numba is installed and cannot be imported ({}); install it again, or set NUMBA_DISABLE_JIT=1 to run everything in"
+    " Python\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise ImportError('Numba needs\\nNumPy 9')", "ImportError: Numba needs NumPy 9"),
+        ("raise OSError('no libllvmlite.so')", "OSError: no libllvmlite.so"),
+        ("import a_part_that_is_gone", "ModuleNotFoundError: No module named 'a_part_that_is_gone'"),
+    ],
+)
+def test_a_numba_that_cannot_be_imported_is_told_in_a_line_each_time(tmp_path, source, said):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text(source)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", BROKEN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, 6 * SAYS.format(said)), done.stderr
+    environment["NUMBA_DISABLE_JIT"] = "1"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
