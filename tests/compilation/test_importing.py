@@ -125,10 +125,10 @@ print("right")
 OURS = "count_primes primes triad transpose matmul matvec mandelbrot"
 
 
-def says_right(script: str, names: str) -> None:
+def says_right(script: str, names: str, firsts: str = FIRSTS) -> None:
     """Run it where no image is on disk: a variable of numba's that nothing reads is in their key."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), f"NUMBA_NOTHING_{os.getpid()}": names}
-    command = [sys.executable, "-c", FIRSTS + script, names]
+    command = [sys.executable, "-c", firsts + script, names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
 
@@ -280,3 +280,30 @@ def test_a_numba_that_cannot_be_imported_is_told_in_a_line_each_time(tmp_path, s
     environment["NUMBA_DISABLE_JIT"] = "1"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+ALONE = """
+import os, signal, sys, threading, time
+import numpy as np
+from kernels import triad
+
+def interrupts():
+    while "numba.core" not in sys.modules:
+        time.sleep(0.0005)
+    os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+assert "compute" not in sys.modules
+threading.Thread(target=interrupts).start()
+try:
+    triad(np.ones(3), np.ones(3), 2.0)
+    time.sleep(60)
+except KeyboardInterrupt:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print("right" if (triad(np.ones(3), np.ones(3), 2.0) == 3).all() else "wrong")
+"""
+
+
+@needs_compiler
+def test_ctrl_c_cuts_no_import_off_where_kernels_are_alone():
+    says_right(ALONE, "alone", firsts="")
