@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from dask_processes import PATIENCE, ROOT, RealCluster
+
+from compute.backends.dask.cluster import without_broken_connections
 
 pytest.importorskip("distributed", reason="the extra nfold[dask] is not installed")
 
@@ -231,3 +234,19 @@ def test_a_notebooks_kernel_is_interrupted_and_goes_on(tmp_path):
         done = ended([sys.executable, "-W", "ignore", "notebook.py", cluster.address], tmp_path)
         assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
         assert clients_of(cluster) == []
+
+
+def test_what_cannot_be_sent_as_a_pool_closes_is_not_logged():
+    logger, told = logging.getLogger("distributed.batched"), []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = told.append
+    logger.addHandler(handler)
+    try:
+        with without_broken_connections():
+            with without_broken_connections():
+                logger.error("one")
+            logger.error("two")  # of several pools, the last one that closes
+        logger.error("three")
+    finally:
+        logger.removeHandler(handler)
+    assert [record.msg for record in told] == ["three"]

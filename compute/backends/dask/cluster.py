@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import importlib.util
 import ipaddress
 import logging
@@ -16,7 +17,7 @@ import secrets
 import socket
 import tempfile
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from shutil import rmtree
 from typing import Any, TypeVar
 
@@ -250,17 +251,33 @@ class Cluster:
     def close(self) -> None:
         """Close what was opened here: a Client that was given stays open."""
         self._segment = None
-        for owned in self._owned:
-            try:
-                if isinstance(owned, self._distributed.LocalCluster) and owned.status.name == "running":
-                    ending = asyncio.run_coroutine_threadsafe(_end_workers(owned), owned.loop.asyncio_loop)
-                    ending.result(ANSWER)
-                owned.close()
-            except (OSError, TimeoutError, concurrent.futures.TimeoutError):  # whom it would tell is gone
-                continue
-        self._owned.clear()
+        with without_broken_connections():
+            for owned in self._owned:
+                try:
+                    if isinstance(owned, self._distributed.LocalCluster) and owned.status.name == "running":
+                        ending = asyncio.run_coroutine_threadsafe(_end_workers(owned), owned.loop.asyncio_loop)
+                        ending.result(ANSWER)
+                    owned.close()
+                except (OSError, TimeoutError, concurrent.futures.TimeoutError):  # whom it would tell is gone
+                    continue
+            self._owned.clear()
         if self._folder is not None:
             rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def without_broken_connections() -> Iterator[None]:
+    """Within the block dask logs no message that it could not send: what ends here is told of nothing any more."""
+    logger = logging.getLogger("distributed.batched")
+
+    def nothing(record: logging.LogRecord) -> bool:  # of its own: several pools may be closed at once
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 async def _end_workers(cluster: Any) -> None:
