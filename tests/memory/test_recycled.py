@@ -333,8 +333,9 @@ def test_what_is_not_in_use_makes_room_before_memory_is_refused(monkeypatch):
 def test_it_is_freed_also_where_nothing_more_is_called(monkeypatch):
     monkeypatch.setattr(recycled, "PACE", 0.01)
     monkeypatch.setattr(recycled, "LIFETIME", 0.05)
-    result()
-    of, until = recycled._recycling, time.monotonic() + PATIENCE
+    of, until = recycled.Recycling(), time.monotonic() + PATIENCE  # of its own: arrays of other tests may live on
+    of.empty(SIZE * 8)
+    assert of._watch is not None
     while of._watch is not None and time.monotonic() < until:
         time.sleep(0.01)
     assert (of._lent, of._unused, of._watch) == ({}, [], None)
