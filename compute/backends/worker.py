@@ -127,7 +127,7 @@ class Worker:
             except (OSError, EOFError) as error:
                 self.pipe.close()
                 if attempt == STARTS or context.get_start_method() != "forkserver":
-                    if isinstance(error, EOFError):  # the server's end, and nothing in it says so
+                    if isinstance(error, EOFError | ConnectionError):  # the server's end, and nothing in it says so
                         raise failed_import() or LimitReached(
                             errno.EAGAIN,
                             f"the fork server of worker processes ended {STARTS} times as it started one; see what it"
