@@ -57,5 +57,8 @@ def _hears_as_it_begins(frame: FrameType) -> bool:
     It does not where a generator is closed or thrown into. A trace function is called there all the same, and what it
     raises as `any(... for ...)` closes its generator is lost, which no handler's error is.
     """
+    caller = frame.f_back
+    if caller and dis.opname[caller.f_code.co_code[caller.f_lasti]] == "POP_ITER":
+        return False  # 3.14's way of leaving a generator early
     code, at = frame.f_code.co_code, frame.f_lasti
     return dis.opname[code[at]] == "RESUME" and code[at + 1] & 3 < 2
