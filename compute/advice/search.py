@@ -383,6 +383,5 @@ def _import_numba() -> float:
     if "numba" in sys.modules or not numba_is_here():
         return 0.0
     began = time.perf_counter()
-    with importing.whole():
-        pass
+    importing.compiler()
     return time.perf_counter() - began

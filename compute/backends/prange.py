@@ -148,9 +148,9 @@ _regions: Bounded[int, tuple[Callable[..., int], Callable[..., None]]] = Bounded
 
 def make_region(lane: Callable[..., int]) -> Callable[..., None]:
     """A function that runs the lane loop once for each state, side by side when compiled."""
-    from numba import prange
-
     with importing.whole():
+        from numba import prange
+
         from compute.lanes.native_usage import arrive, leave
 
     def guarded(control, line, out, inputs, until):  # type: ignore[no-untyped-def]

@@ -81,7 +81,8 @@ def store(words: Any, index: Any, value: Any) -> None:
 @interrupts.put_off()
 def _atomics() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any, Any], None]]:
     compiled = importing.compiler().compiled
-    from kernels.vectors import atomics
+    with importing.whole():
+        from kernels.vectors import atomics
 
     def loads(words: Any, index: Any) -> Any:
         return atomics.load(words, index)

@@ -113,10 +113,10 @@ def _by_threads(work: Callable[[], None]) -> None:
 
 def _compiled() -> Callable[[Any, int], None]:
     global atomics
-    compiler = importing.compiler()
-    from kernels.vectors import atomics
+    with importing.whole():
+        from kernels.vectors import atomics
 
-    made: Callable[[Any, int], None] = compiler.compiled(atomically)
+    made: Callable[[Any, int], None] = importing.compiler().compiled(atomically)
     made(np.zeros(1, np.int64), 1)
     return made
 

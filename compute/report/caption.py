@@ -52,7 +52,7 @@ def caption(seen: Screen, best: str = BEST) -> Caption:
     if other := next((cell.point.workers for cell in cells if cell.point.workers != n), None):
         text += f" (or with {other}: {other_workers(other, n)})"
     text += " as the work grows with them" if any(cell.point.mode == "weak" for cell in cells) else ""
-    measured = [cell.point.attainable is not None and not cell.point.outran_ceiling for cell in cells]
+    measured = [cell.point.share_of_ceiling is not None for cell in cells]
     text += f", and its share of {'what this machine allows' if any(measured) else f'{n}-fold'}"
     text += " (of N-fold where that is not known)" if any(measured) and not all(measured) else ""
     marks = [

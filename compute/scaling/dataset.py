@@ -19,7 +19,9 @@ REFUTED = 1.1  # of the ceiling: a kernel that is faster than this was not limit
 
 def is_refuted(ceiling: float | None, speedup: float | None) -> bool:
     """Whether a speedup shows that its ceiling was measured while the machine allowed less than during the runs."""
-    return bool(ceiling) and speedup is not None and speedup > REFUTED * (ceiling or 0.0)
+    if not ceiling or speedup is None:
+        return False
+    return speedup > REFUTED * ceiling
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ class Point:
     def is_serial(self) -> bool:
         """Whether it is of the backend that the others are compared with."""
         return self.backend == SERIAL
+
+    @property
+    def share_of_ceiling(self) -> float | None:
+        """`attainable` where it tells something: None where the ceiling is of a worse moment, or was not measured."""
+        return None if self.outran_ceiling else self.attainable
 
     @property
     def outran_ceiling(self) -> bool:

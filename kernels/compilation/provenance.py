@@ -298,7 +298,7 @@ def kernel_parts(value: Any) -> list[Any]:
 def numbas_lock() -> Iterator[None]:
     """Hold the lock under which numba compiles. Asking numba for types fills its registries, one thread at a time."""
     with signal_guard.postponed():
-        importing.compiler()
+        importing.compiler()  # `whole` each time would ask for the turn to import while the lock is held
         import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
         from numba.core.compiler_lock import global_compiler_lock
 

@@ -168,9 +168,8 @@ class Kernel:
             value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
         if (target := plan.target) is not None:
             if not same_elements(made := np.asarray(value), target):
-                if not (
-                    type(value) is int and target.dtype.kind in "iufc"
-                ):  # where numpy itself says what is too large
+                # Of Python's own whole number, numpy itself says where it is too large.
+                if type(value) is not int or target.dtype.kind not in "iufc":
                     check_holds(target.dtype, made.dtype, made.shape)
                 target[...] = value
             return plan.out

@@ -73,7 +73,7 @@ def taken() -> Callable[[Callable[[], None], int], float]:
 @readable
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_lanes_in_python_take_the_gil(taken, n):
-    assert taken(counts, n) > 0.6
+    assert any(taken(counts, n) > 0.8 for _ in range(3))  # beside five busy processes, one of twenty was 0.77
 
 
 @readable

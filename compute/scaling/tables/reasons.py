@@ -57,7 +57,7 @@ class _Cell:
 
 def reached(p: Point) -> float | None:
     """The part of the ceiling that was reached; of N where there is none, or one of a worse moment."""
-    return p.efficiency if p.attainable is None or p.outran_ceiling else p.attainable
+    return p.efficiency if p.share_of_ceiling is None else p.share_of_ceiling
 
 
 def find_reasons(

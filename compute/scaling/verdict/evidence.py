@@ -180,7 +180,7 @@ class Evidence:
     @property
     def roof(self) -> float | None:
         """The ceiling, unless the kernel was faster: then it was measured at a worse moment, and says nothing."""
-        return None if not self.ceiling or is_refuted(self.ceiling, self.speedup) else self.ceiling
+        return None if is_refuted(self.ceiling, self.speedup) else self.ceiling or None
 
     @property
     def reached(self) -> float | None:
