@@ -242,7 +242,7 @@ def check_room(kernel: Kernel, plan: Plan, lanes: int, arena: Arena) -> None:
         output *= ROW  # results come back in rows of words
     if output + control + sum(x.nbytes for x in arrays) < SMALL:
         return  # nearly always, and in a microsecond
-    if output and plan.writes_into_out and plan.target is not None and arena.sees(plan.target):
+    if output and kernel.fills_out(plan) and plan.target is not None and arena.sees(plan.target):
         output = 0
     size = output + control + sum(arena.bytes_to_place(x) for x in arrays)
     arena.check_room(size, "use a smaller size, or a larger grain" if control > size // 2 else "use a smaller size")

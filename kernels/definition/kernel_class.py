@@ -148,9 +148,16 @@ class Kernel:
         """Bytes of that array; a whole number of any size, which may be beyond what numpy can count."""
         return math.prod(self.output_shape(plan)) * int(np.dtype(plan.dtype).itemsize)
 
+    def fills_out(self, plan: Plan) -> bool:
+        """Whether bodies fill the caller's `out`: of a reduced or finished value, it has the shape of the value."""
+        if self.reduce or (target := plan.target) is None or not plan.writes_into_out:
+            return False
+        shape = self.output_shape(plan)
+        return target.shape == shape if plan.value_shape is None else target.size == math.prod(shape)
+
     def allocate(self, plan: Plan, empty: Callable[..., Any] = empty) -> np.ndarray[Any, Any]:
         """The array that the bodies fill: the caller's own where that is safe, else a new one from `empty`."""
-        if plan.writes_into_out and (target := plan.target) is not None:
+        if self.fills_out(plan) and (target := plan.target) is not None:
             return target if plan.value_shape is None else target.reshape(self.output_shape(plan))
         # Read and written together, element by element: it helps if both begin at the same place in a cache line.
         beside = next((x for x in plan.inputs if isinstance(x, np.ndarray)), None) if plan.elementwise else None

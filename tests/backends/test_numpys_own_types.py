@@ -262,3 +262,19 @@ def test_an_out_that_overlaps_what_is_read_gets_the_right_values(pool):
         value = of_kernel(*args, out=out) if pool is None else pool.run(of_kernel, *args, out=out).value
         assert value is out
         np.testing.assert_allclose(out, right, rtol=1e-12)
+
+
+@kernel(finish=lambda filled, plan: 5.0, plan=lambda x, out=None: Plan(len(x), (x,), out=out))
+def five(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i]
+
+
+@pytest.mark.parametrize("of_kernel", [five, total], ids=lambda k: k.name)
+def test_bodies_fill_no_out_of_another_shape_than_theirs(pool, of_kernel):
+    base = np.zeros(1000)
+    for out in (base[:3], base[:1].reshape(())):
+        value = of_kernel(np.ones(100), out=out) if pool is None else pool.run(of_kernel, np.ones(100), out=out).value
+        assert value is out
+        assert (out == (5 if of_kernel is five else 100)).all()
+        assert not base[3:].any()
