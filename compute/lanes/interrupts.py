@@ -92,6 +92,7 @@ class _HandlerReplacement:
         self._on_signal: Callable[[Handler, int, FrameType | None], None] | None = on_signal
         self._handlers: dict[int, Any] = {}
         self._hook = self._handle  # bound once, so that `is` can compare it
+        self._thread = threading.get_ident()
 
     def open(self) -> bool:
         """Replace the handlers. False where there is none to replace."""
@@ -114,7 +115,8 @@ class _HandlerReplacement:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         former, on_signal = self._handlers[number], self._on_signal
-        if on_signal is None:
+        # In a child that another thread has forked, that thread is the main one, and nobody closes this there.
+        if on_signal is None or threading.get_ident() != self._thread:
             if getsignal(number) is self._hook:
                 signal(number, former)
             former(number, frame)
@@ -143,13 +145,13 @@ def put_off(stop: Callable[[], None] = _nothing) -> Iterator[None]:
         yield
     finally:
         replacement.close()
-    if raised:
-        error = raised[0]
-        raised.clear()
-        try:
-            raise error
-        finally:
-            del error  # its traceback holds this frame
+        if raised:
+            error = raised[0]
+            raised.clear()
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
 
 
 # kernels/compilation/signal_guard.py: with this, no signal cuts off one of numba's compilations.

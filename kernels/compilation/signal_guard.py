@@ -9,29 +9,40 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any
 
 
 @contextlib.contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Within the block, Ctrl-C is only noted; its handler is called when the block has ended."""
-    came: list[int] = []
+    """Within the block, what the handler of Ctrl-C raises is kept; it is raised when the block has ended."""
+    raised: list[BaseException] = []
+    thread = threading.get_ident()
 
-    def note(number: int, frame: object) -> None:
-        came.append(number)
+    def keep(number: int, frame: FrameType | None) -> None:
+        if threading.get_ident() != thread:  # in a child that another thread has forked: nobody ends the block there
+            signal.signal(signal.SIGINT, former)
+            former(number, frame)
+            return
+        try:
+            former(number, frame)
+        except BaseException as error:
+            raised.append(error)
 
-    former = signal.getsignal(signal.SIGINT)
+    former: Any = signal.getsignal(signal.SIGINT)
     try:
         if callable(former):
             with contextlib.suppress(ValueError):  # on another thread than the main one, where no handler is called
-                signal.signal(signal.SIGINT, note)
+                signal.signal(signal.SIGINT, keep)
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is note:
+        if signal.getsignal(signal.SIGINT) is keep:
             signal.signal(signal.SIGINT, former)
-    if came and callable(former):
-        former(came[0], None)
+        if raised:
+            raise raised[0]
 
 
 postponed: Callable[[], AbstractContextManager[None]] = _ctrl_c_waits

@@ -318,3 +318,49 @@ except KeyboardInterrupt:
 @needs_compiler
 def test_ctrl_c_cuts_no_import_off_where_kernels_are_alone(cache):
     says_right(cache, ALONE, "alone", firsts="")
+
+
+PUT_OFF = """
+import os, signal, sys, threading, time
+if sys.argv[1] == "compute":
+    import compute
+from kernels.compilation import signal_guard
+
+def interrupted(block):
+    try:
+        block()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+def fails():
+    with signal_guard.postponed():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("the block's own")
+
+def hears():
+    signal.raise_signal(signal.SIGINT)
+
+def forks():
+    child = os.fork()
+    if not child:
+        os._exit(not (interrupted(hears) and signal.getsignal(signal.SIGINT) is signal.default_int_handler))
+    ends.append(os.waitpid(child, 0)[1])
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+assert interrupted(fails)
+ends, thread = [], threading.Thread(target=forks)
+with signal_guard.postponed():
+    thread.start()
+    thread.join()
+assert ends == [0], ends
+assert interrupted(hears)
+print("right")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("names", ["kernels", "compute"])
+def test_ctrl_c_is_heard_after_a_block_that_fails_and_in_a_child_of_another_thread(cache, names):
+    says_right(cache, PUT_OFF, names, firsts="")
