@@ -266,6 +266,24 @@ def check_holds(out: np.dtype[Any], dtype: np.dtype[Any], shape: tuple[int, ...]
         raise ValueError(f"out has dtype {out}, which cannot hold {dtype}; use np.empty({shape}, np.{dtype})")
 
 
+def check_holds_value(out: np.dtype[Any], value: Any) -> None:
+    """The same for a value that only the run has told.
+
+    Whole numbers are looked at: those that are not negative also go into an unsigned `out`. What numpy makes elements
+    of itself (texts, dates, fields in tuples, objects) is left to it.
+    """
+    made = np.asarray(value)
+    is_made_by_numpy = made.dtype.kind not in "biufc" or (out.names is not None and isinstance(value, tuple | list))
+    says_what_is_too_large = type(value) is int and out.kind in "iufc"  # numpy does, of Python's own
+    if is_made_by_numpy or says_what_is_too_large or not made.size:
+        return
+    if made.dtype.kind in "iu" and out.kind in "iu":
+        fits = np.iinfo(out)
+        if fits.min <= made.min() and made.max() <= fits.max:
+            return
+    check_holds(out, made.dtype, made.shape)
+
+
 TEXTS = "SUTV"  # numpy's kinds of dtypes: bytes, texts of a fixed and of any length, raw bytes and records
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import refusals
-from kernels.definition.arguments import check_holds, checked, checked_out, guarded
+from kernels.definition.arguments import check_holds_value, checked, checked_out, guarded
 from kernels.definition.bodies import nothing_returned, plain
 from kernels.definition.module_names import check_module, functions_of, listed
 from kernels.definition.plan import Plan, fault_of, same_elements, surrounded
@@ -174,10 +174,8 @@ class Kernel:
         if plan.value_shape is not None:
             value = value.reshape(plan.value_shape)[()]  # numpy, too, gives a number where there are no axes
         if (target := plan.target) is not None:
-            if not same_elements(made := np.asarray(value), target):
-                # Of Python's own whole number, numpy itself says where it is too large.
-                if type(value) is not int or target.dtype.kind not in "iufc":
-                    check_holds(target.dtype, made.dtype, made.shape)
+            if not same_elements(np.asarray(value), target):
+                check_holds_value(target.dtype, value)
                 target[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value

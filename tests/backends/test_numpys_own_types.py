@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import tempfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -278,3 +280,33 @@ def test_bodies_fill_no_out_of_another_shape_than_theirs(pool, of_kernel):
         assert value is out
         assert (out == (5 if of_kernel is five else 100)).all()
         assert not base[3:].any()
+
+
+FIELDS = [("a", "f8"), ("b", "f8")]
+FIT = [
+    (np.int32, 7), (np.uint64, [1, 2]), (np.uint64, np.int64(7)), (np.int64, []), (FIELDS, (1.0, 2.0)), (float, True),
+    ("M8[D]", datetime.date(2020, 1, 1)), (object, 2.5), (np.float32, np.float64(1)), (float, Fraction(1, 2)),
+]  # fmt: skip
+DO_NOT = [
+    (np.int32, [2.5]), (np.uint64, np.array([-1, 2])), (FIELDS, np.float64(1)), ("U8", 3), ("U8", np.int64(3)),
+    ("S8", 2.5), (bool, 2.5), ("M8[s]", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "value", "fits"), [(*c, True) for c in FIT] + [(*c, False) for c in DO_NOT], ids=str)
+def test_an_out_takes_what_numpy_makes_of_a_finished_value_and_loses_nothing(dtype, value, fits):
+    ends = kernel(finish=lambda filled, plan: value, plan=lambda x, out=None: Plan(len(x), (x,), out=out))
+    out = np.zeros(np.shape(value) if not isinstance(value, tuple) else (), dtype)
+    right = out.copy()
+    if fits:
+        right[...] = value
+        assert ends(_copied)(X, out=out) is out
+    else:
+        with pytest.raises(ValueError, match="cannot hold"):
+            ends(_copied)(X, out=out)
+    assert (out == right).all()
+
+
+def _copied(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = x[i]
