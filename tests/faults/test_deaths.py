@@ -41,8 +41,8 @@ def patient():
 
 @pytest.mark.parametrize(("way", "point"), pairs(list(WAYS), list(POINTS)))
 def test_a_death_anywhere_by_any_means(forkserver, way, point):
-    # Most of these points are reached with the lane's next chunk. A lane that sleeps leaves it one: where naps were of a
-    # millisecond, the other lane once took all nine that were left, while this one waited for a CPU, and nobody died.
+    # Most of these points are reached with the lane's next chunk. A lane that sleeps leaves it one: where naps were of
+    # a millisecond, the other once took all nine that were left, while this one waited for a CPU, and nobody died.
     result = forkserver.run(risky, CHUNKS, {2: (point, way, 1)}, nap=0.01)
     check(result, names=[SAID[way]])
     assert begun.pop().sum() <= CHUNKS + 1
