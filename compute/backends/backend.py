@@ -197,6 +197,12 @@ class Pool(ABC):
         seconds: float = self._with_run_lock(dispatch.warm, kernel, variant, args, kw)
         return seconds
 
+    def begin_anew(self) -> None:
+        """Between runs: replace the workers by new ones, where they are processes. Warm again what was warm."""
+        with self._run_lock:
+            self.check_open()
+            self.renew()
+
     def _with_run_lock(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
         with interrupts.InterruptWatch() as watch:
             kernel = self._admitted(kernel, variant)
@@ -311,7 +317,7 @@ class Pool(ABC):
         items.put_result(job.inputs, job.out, chunk, values)
 
     def renew(self) -> None:
-        """After this process has changed its user: replace the workers by others that have its new rights only."""
+        """Replace the workers by new ones, which have the rights of this process as they are now."""
 
     def stop(self) -> None:
         """Stop the workers."""

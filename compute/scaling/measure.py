@@ -145,8 +145,9 @@ class Trial:
         """Measure at most `most` full rounds within `share` seconds. The very first round is always completed.
 
         cold: whether something else ran since this was prepared. Then everything runs once more before it is timed, in
-              other pages than the turn before. Where in memory pages lie changes a streaming run by several percent, so
-              that rounds in one layout would agree with each other, and not with the next report.
+              other pages than the turn before, and Python bodies in other worker processes. Where in memory pages lie
+              changes a streaming run by several percent, and what a process has allocated before changes a Python body
+              by as much: rounds in one layout would agree with each other, and not with the next report.
         """
         deadline = time.perf_counter() + share
         with garbage_set_aside(), ExitStack() as stack:
@@ -162,11 +163,15 @@ class Trial:
         if self.rounds:
             for arena in self.pages:
                 arena.redraw()
+            for pool in {
+                id(c.pool): c.pool for c in self.contenders if not c.kernel.variants[c.kernel.variant].compiled
+            }.values():
+                pool.begin_anew()
+        self._processes.clear()  # another trial may have replaced them, too
         for c in self.contenders:
             self.pace.say(f"{c.label} · warming")
-            if self.rounds:
-                c.pool.warm(c.kernel, *self._args(c), **self.work.kw)  # processes map the new pages
-            self._run(c)
+            c.pool.warm(c.kernel, *self._args(c), **self.work.kw)  # new workers load the code, and map the new pages
+            self._processes |= {lane.process for lane in self._run(c).timeline.lanes}
 
     def make_points(self, probe: bool = True) -> Sequence[Point]:
         """A Point for each configuration: its samples, and what explains them.

@@ -123,11 +123,11 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
     content = bytes(content)
     header, object_code, bitcode = _parts(content)
     target.refresh()  # which makes numba's own functions known to LLVM
-    if missing := _missing_symbols(bitcode):
-        raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
     for path in header["reload"]:
         module, _, name = path.partition(":")
         getattr(importlib.import_module(module), name)()
+    if missing := _missing_symbols(bitcode):
+        raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
     returns = getattr(types, header["returns"])
     description = funcdesc.PythonFunctionDescriptor.__new__(funcdesc.PythonFunctionDescriptor)
     for name, value in header["function"].items():

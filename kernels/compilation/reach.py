@@ -146,8 +146,8 @@ class _Walk:
         elif (definition := provenance.intrinsic_of_ours(value)) is not None:
             self._put("intrinsic")
             self._parts(definition)
-        elif type(value).__module__ == "llvmlite.ir.types":
-            self._put("llvm's", str(value))
+        elif words := provenance.in_words(value):
+            self._put("named", words)
         elif frozen := provenance.frozen_functions(value):
             self._frozen(value, frozen)
         elif isinstance(value, type):

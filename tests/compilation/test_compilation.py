@@ -418,3 +418,52 @@ print(alone in [cell.cell_contents for cell in lane_of(body.nogil, 1, ()).py_fun
 def test_a_body_that_was_compiled_before_its_lane_is_not_compiled_again(warm_python, tmp_path):
     """Though the first lane of a process teaches numba new words, as any import of an extension does."""
     assert warm_python.run(BEFORE_ITS_LANE, NFOLD_CACHE_DIR=str(tmp_path / "cache")) == "True\n"
+
+
+REGION = """
+import numpy as np
+from compute import Prange
+from compute.backends import prange
+from kernels import kernel
+
+@kernel(reduce=np.sum)
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        if x[i] < 0:
+            raise ValueError("below")
+        out[0] += x[i] * FACTOR
+
+x = np.arange(1000.0)
+with Prange(2).open() as pool:
+    pool.warm(body.nogil, x)
+    value, found = pool.run(body.nogil, x).value, prange._region_of(body.nogil).stats.cache_hits
+    try:
+        pool.run(body.nogil, -x)
+    except ValueError as error:
+        print(value, sum(found.values()), error)
+"""
+
+
+def test_prange_finds_the_region_of_an_earlier_process(warm_python, tmp_path):
+    """It takes numba longer than all else: the main job spent ten of its sixty seconds on those of four kernels."""
+    for factor, hits in ((2, 0), (2, 1), (3, 0), (3, 1)):
+        script = REGION.replace("FACTOR", str(factor))
+        printed = warm_python.run(script, NFOLD_CACHE_DIR=str(tmp_path / "cache"))
+        assert printed == f"{999 * 500.0 * factor} {hits} below\n"
+
+
+def test_a_function_of_c_is_known_by_its_name_and_its_types():
+    def of(*parts):
+        function = numba.types.ExternalFunction(*parts)
+
+        def body(x):
+            return function(x)
+
+        return reach_of(body, compiled=True)
+
+    whole, real, pointer = numba.types.intc, numba.types.float64, numba.types.voidptr
+    kinds = [("labs", whole(whole)), ("abs", whole(whole)), ("abs", real(real)), ("abs", whole(pointer))]
+    assert not any(of(*parts).unkeyed for parts in kinds)
+    assert len({of(*parts).key for parts in kinds}) == 4
+    assert of(*kinds[0]).key == of(*kinds[0]).key
+    assert of("abs", whole(numba.types.CPointer(whole))).unkeyed  # whose text may not tell all

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -77,6 +78,9 @@ class PretendedPool(Pool):
         CLOCK.now += 0.25
         LOG.append(("warm", self.backend.name, self.workers))
         return 0.25
+
+    def begin_anew(self):
+        """It has no workers."""
 
     def run(self, kernel, *args, **kw):
         seconds = getattr(self.backend, "each", 1.0) / self.workers * (10 if kernel.variant == "python" else 1)
@@ -511,6 +515,23 @@ def halves(lo, hi, out):
     for i in range(lo, hi):
         if i % 2 == 0:
             out[i] = i
+
+
+def test_real_python_bodies_meet_other_workers_in_each_turn_and_these_are_the_ones_that_are_watched(monkeypatch):
+    watched = []
+
+    class Log(measure.noise.RoundLog):
+        def __init__(self, workers=()):
+            watched.append(set(workers) - {os.getpid()})
+            super().__init__(watched[-1])
+
+    monkeypatch.setattr(measure.noise, "RoundLog", Log)
+    works = [Work(squares.python, (300,)), Work(squares.python, (400,))]
+    found = scale_all(works, on=["processes"], workers=[1], rounds=2 * rounds.TURN)
+    assert {p.rounds for p in found.points} == {2 * rounds.TURN}
+    assert all(len(processes) == 1 for processes in watched)
+    assert watched[0] == watched[1]  # the first turn of each
+    assert len(set.union(*watched)) == 3
 
 
 def test_real_results_of_a_user_are_left_as_they_are_where_no_run_writes():
