@@ -103,6 +103,7 @@ class PrangePool(Pool):
         with importing.whole():
             import numba
 
+            from compute.lanes.native_usage import SETS
         if _openmp_of is not None:
             raise RuntimeError(
                 f"numba's OpenMP threads do not survive a fork, and process {_openmp_of} had used them before it forked"
@@ -114,6 +115,7 @@ class PrangePool(Pool):
             tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
         self._set_threads = numba.set_num_threads
         self._lines = line_of(np.arange(self.workers))
+        self._cpus = np.zeros((self.workers, SETS), np.int64)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         region = _region_of(job.kernel)
@@ -124,7 +126,7 @@ class PrangePool(Pool):
             # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
             self._set_threads(job.lanes)
             while (states == SLICE_OVER).any():
-                region(job.control, self._lines, job.out, job.inputs, in_slices(), states)
+                region(job.control, self._lines, self._cpus, job.out, job.inputs, in_slices(), states)
         control = ControlArray(job.control)
         failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
         if failed:  # a parallel region loses what was raised
@@ -160,16 +162,16 @@ def make_region(lane: Callable[..., int]) -> Callable[..., None]:
             control[STOP] = 1
             return FAILED
 
-    def noted(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
+    def noted(control, line, cpus, out, inputs, until):  # type: ignore[no-untyped-def]
         if control[DETAILED] == 0:
             return guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
-        former = arrive(control, line)
+        arrive(control, line, cpus)
         state = guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
-        leave(control, line, former)
+        leave(control, line, cpus)
         return state
 
-    def region(control, lines, out, inputs, until, states):  # type: ignore[no-untyped-def]
+    def region(control, lines, cpus, out, inputs, until, states):  # type: ignore[no-untyped-def]
         for me in prange(len(states)):
-            states[me] = noted(control, lines[me], out, inputs, until)  # type: ignore[no-untyped-call]
+            states[me] = noted(control, lines[me], cpus[me], out, inputs, until)  # type: ignore[no-untyped-call]
 
     return region

@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 from compute.lanes.control import (
     BEFORE,
@@ -38,39 +39,41 @@ from kernels.vectors import atomics
 LINUX = sys.platform == "linux" and sys.maxsize > 2**32  # the structures below are those of its 64-bit ABI
 
 SETS = 16  # words of a CPU set: 1,024 CPUs
-PATH = tuple(b"/proc/thread-self/schedstat\0")
-
-_int, _pointer = types.intc, types.voidptr
-_open = types.ExternalFunction("open", _int(_pointer, _int))
-_close = types.ExternalFunction("close", _int(_int))
-_gettid = types.ExternalFunction("gettid", _int())
-_getaffinity = types.ExternalFunction("sched_getaffinity", _int(_int, types.uintp, _pointer))
-_setaffinity = types.ExternalFunction("sched_setaffinity", _int(_int, types.uintp, _pointer))
+PATH = b"/proc/thread-self/schedstat\0"
+_close = types.ExternalFunction("close", types.intc(types.intc))
+_gettid = types.ExternalFunction("gettid", types.intc())
 
 
-def arrive(control: Any, line: Any) -> Any:
-    """compute.lanes.usage.arrive for a thread that Python does not know; the set of CPUs is a bit set."""
-    former = np.zeros(SETS, np.int64)
+def arrive(control: Any, line: Any, former: Any) -> None:
+    """compute.lanes.usage.arrive for a thread that Python does not know.
+
+    former: SETS words for what `leave` needs, a bit for each CPU; zero where nothing was pinned.
+    """
+    for k in range(SETS):
+        former[k] = 0
     control[line + FILE] = UNKNOWN
     if LINUX:
-        path = np.array(PATH, np.uint8)
-        file = _open(path.ctypes, 0)
+        file = open_schedstat()
         if file >= 0:
             control[line + FILE] = file + 1
         control[line + THREAD] = _gettid()
-        pin = int(control[line + PIN])
-        if pin > 64 * SETS:
+        pin = control[line + PIN]
+        if pin != 0 and (pin > 64 * SETS or affinity(former) < 0 or not pinned(former, pin - 1)):
             control[line + PIN] = 0
-        elif pin != 0:
-            wanted = np.zeros(SETS, np.int64)
-            wanted[(pin - 1) // 64] = np.int64(1) << ((pin - 1) % 64)
-            if _getaffinity(0, 8 * SETS, former.ctypes) < 0:
-                former[:], control[line + PIN] = 0, 0
-            elif (former == wanted).all():
-                former[:] = 0
-            elif _setaffinity(0, 8 * SETS, wanted.ctypes) != 0:
-                former[:], control[line + PIN] = 0, 0
-    return former
+            for k in range(SETS):
+                former[k] = 0
+
+
+def pinned(former: Any, cpu: Any) -> bool:
+    """Pin this thread, which has the CPUs of `former`, to one; False if refused. `former` is zero if it was there."""
+    was_there = True
+    for k in range(SETS):
+        wanted = np.int64(1) << (cpu % 64) if k == cpu // 64 else np.int64(0)
+        was_there = was_there and former[k] == wanted
+    if not was_there:
+        return bool(set_to_one(cpu) == 0)
+    former[cpu // 64] = 0
+    return True
 
 
 def leave(control: Any, line: Any, former: Any) -> None:
@@ -78,8 +81,10 @@ def leave(control: Any, line: Any, former: Any) -> None:
     if LINUX:
         if control[line + FILE] > 0:
             _close(control[line + FILE] - 1)
-        if former.any():
-            _setaffinity(0, 8 * SETS, former.ctypes)
+        for k in range(SETS):
+            if former[k] != 0:
+                set_affinity(former)
+                break
 
 
 def begin(control: Any, line: Any) -> None:
@@ -108,6 +113,56 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 RUSAGE_THREAD, RUSAGE, MINFLT, NVCSW, NIVCSW = 1, 18, 8, 16, 17  # words of the structure, and where in it they are
 TEXT = 96  # bytes: a schedstat has 62 at the most
+
+
+@intrinsic
+def open_schedstat(_: Any) -> Any:
+    """The number of this thread's schedstat, opened; below 0 where it cannot be."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        path = context.insert_const_bytes(builder.module, PATH)
+        return builder.sext(_call(builder, "open", _I32, path, ir.Constant(_I32, 0)), _I64)
+
+    return types.int64(), emit
+
+
+@intrinsic
+def affinity(_: Any, former: Any) -> Any:
+    """Put this thread's CPUs into SETS words; below 0 where the system does not tell."""
+    return types.int64(former), _on_cpus("sched_getaffinity")
+
+
+@intrinsic
+def set_affinity(_: Any, former: Any) -> Any:
+    """Let this thread run on the CPUs of SETS words; not 0 where the system refuses."""
+    return types.int64(former), _on_cpus("sched_setaffinity")
+
+
+def _on_cpus(name: str) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        words = make_array(sig.args[0])(context, builder, args[0]).data
+        return _of_this_thread(builder, name, builder.bitcast(words, _BYTES))
+
+    return emit
+
+
+@intrinsic
+def set_to_one(_: Any, cpu: Any) -> Any:
+    """Let this thread run on this CPU alone; not 0 where the system refuses."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        words = cgutils.alloca_once(builder, ir.ArrayType(_I64, SETS))
+        builder.store(ir.Constant(words.type.pointee, None), words)
+        of, bit = builder.udiv(args[0], ir.Constant(_I64, 64)), builder.urem(args[0], ir.Constant(_I64, 64))
+        builder.store(builder.shl(ir.Constant(_I64, 1), bit), cgutils.gep_inbounds(builder, words, 0, of))
+        return _of_this_thread(builder, "sched_setaffinity", builder.bitcast(words, _BYTES))
+
+    return types.int64(types.int64), emit
+
+
+def _of_this_thread(builder: Any, name: str, words: Any) -> Any:
+    here, size = ir.Constant(_I32, 0), ir.Constant(_I64, 8 * SETS)
+    return builder.sext(_call(builder, name, _I32, here, size, words), _I64)
 
 
 @intrinsic

@@ -428,10 +428,12 @@ from kernels import kernel
 
 @kernel(reduce=np.sum)
 def body(lo, hi, out, x):
+    total = 0.0
     for i in range(lo, hi):
         if x[i] < 0:
             raise ValueError("below")
-        out[0] += x[i] * FACTOR
+        total += x[i] * FACTOR
+    out[0] = total
 
 x = np.arange(1000.0)
 with Prange(2).open() as pool:

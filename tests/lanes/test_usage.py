@@ -166,19 +166,40 @@ def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
     assert process_cpu > 0
 
 
+def visit(of, control, line):
+    """The CPUs of this thread once it has arrived, and once it has left."""
+    scratch = [np.full(16, -1)] if of is native else []
+    former = of("arrive")(control, line, *scratch)
+    there = os.sched_getaffinity(0)
+    of("leave")(control, line, *(scratch or [former]))
+    return there, os.sched_getaffinity(0)
+
+
 @linux
 @both
 def test_both_kinds_of_threads_arrive_at_their_cpu_and_leave_it(afresh, of):
     before = os.sched_getaffinity(0)
-    cpu = max(before)
+    try:
+        for cpu in (max(before), min(before)):
+            for former in (before, {cpu}):
+                os.sched_setaffinity(0, former)
+                control, line = a_control(cpu), line_of(0)
+                assert visit(of, control.words, line) == ({cpu}, former)
+                assert control.words[line + PIN] == cpu + 1
+                named = int(control.words[line + FILE])
+                assert os.path.exists(usage.SCHEDSTAT) == (named != UNKNOWN)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@linux
+@both
+@pytest.mark.parametrize("cpu", [1023, 1024, 100_000])
+def test_a_cpu_that_is_not_there_is_not_claimed_by_either_kind(afresh, of, cpu):
+    before = os.sched_getaffinity(0)
     control, line = a_control(cpu), line_of(0)
-    former = of("arrive")(control.words, line)
-    assert os.sched_getaffinity(0) == {cpu}
-    assert control.words[line + PIN] == cpu + 1
-    named = int(control.words[line + FILE])
-    assert os.path.exists(usage.SCHEDSTAT) == (named != UNKNOWN)
-    of("leave")(control.words, line, former)
-    assert os.sched_getaffinity(0) == before
+    assert visit(of, control.words, line) == (before, before)
+    assert control.words[line + PIN] == 0
 
 
 @linux
