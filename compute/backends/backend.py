@@ -201,6 +201,10 @@ class Pool(ABC):
         """Between runs: replace the workers by new ones, where they are processes. Warm again what was warm."""
         with self._run_lock:
             self.check_open()
+            self._renew()
+
+    def _renew(self) -> None:
+        with interrupts.put_off(self.cut_off):  # cut off halfway, the pool could not be used again
             self.renew()
 
     def _with_run_lock(self, do: Callable[..., Any], kernel: Kernel, variant: str | None, args: Any, kw: Any) -> Any:
@@ -218,7 +222,7 @@ class Pool(ABC):
                     self.check_open()  # it may have been closed while this waited for the lock
                     if not self._owner.is_same_user():
                         self._owner = Owner()
-                        self.renew()
+                        self._renew()
                     self._running = watch
                     try:
                         return do(self, kernel, args, kw, watch)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import math
 import os
+import signal
 import threading
 import time
 import traceback
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -393,3 +395,25 @@ def test_a_run_inside_a_worker_goes_serial(pool):
     if reason := pool.backend.refuses(outer):
         pytest.skip(reason)
     assert pool.run(outer, np.arange(4.0)).value.tolist() == [0, 1, 4, 9]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("backend", [Processes(2), Joblib(2), Threads(2)], ids=repr)
+def test_a_ctrl_c_while_workers_are_replaced_comes_after_it_and_the_pool_goes_on(backend, monkeypatch):
+    with backend.open() as pool:
+        before = {lane.process for lane in pool.run(squares.python, np.arange(5.0)).timeline.lanes}
+        part, name = (pool, "_dismiss_all") if isinstance(backend, Processes) else (pool.arena, "close")
+        do = getattr(part, name)
+
+        def interrupted():
+            do()
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(part, name, interrupted)
+        replaces = backend.name != "threads"
+        with pytest.raises(KeyboardInterrupt) if replaces else nullcontext():
+            pool.begin_anew()
+        monkeypatch.undo()
+        result = pool.run(squares.python, np.arange(5.0))
+        assert result.value.tolist() == [0.0, 1.0, 4.0, 9.0, 16.0]
+        assert before.isdisjoint(lane.process for lane in result.timeline.lanes) == replaces
