@@ -31,6 +31,8 @@ from compute.memory.descriptors import LimitReached
 from compute.memory.segments import SHARED_MEMORY
 from kernels.texts import visible
 
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+
 SOCKET_PATH = 107  # bytes: the longest path of a Unix socket on Linux. Other systems have up to four bytes less
 LISTENER = len("/listener-12345678") + 4
 ROOTS = "/tmp", "/var/tmp", SHARED_MEMORY  # where a socket's folder can be if TMPDIR is too long
@@ -178,6 +180,29 @@ def _sweep_once() -> None:
         sweep()
 
 
+@contextlib.contextmanager
+def own_folder(what: str) -> Iterator[str]:
+    """A temporary folder for the block. It is locked, so that no `sweep` in another container takes it for left.
+
+    Where this program is killed, a later one's `sweep` finds it by its name and removes it.
+    """
+    from shutil import rmtree
+
+    owner, lock = os.getpid(), None
+    folder = tempfile.mkdtemp(prefix=f"nfold-{what}-{owner}-")
+    try:
+        if fcntl is not None:
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # some networks' disks have no locks
+                fcntl.flock(lock, fcntl.LOCK_SH)
+        yield folder
+    finally:
+        if os.getpid() == owner:  # a fork that ends within the block leaves it to us
+            rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
 def sweep() -> list[str]:
     """Remove the semaphores, the folders of sockets and the named memory whose owners have died; return their paths.
 
@@ -209,7 +234,23 @@ def _is_left(path: Path, owner: str | None) -> bool:
     pids = [int(pid) for pid in owners if pid]
     if not pids or any(map(_is_alive, pids)) or any(map(_is_listened_to, inside)):
         return False
-    return path.is_dir() or not _is_mapped(path)
+    return not (_is_locked(path) if path.is_dir() else _is_mapped(path))
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether some process, of whatever container, is in the block of `own_folder` with it."""
+    if fcntl is None:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks there
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_listened_to(path: Path) -> bool:

@@ -11,14 +11,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compute.backends import caller
+from compute.backends import caller, host_program
 from compute.lessons.experiment import Experiment
 from compute.lessons.lesson import Lesson, Setting
 from compute.texts import visible
@@ -148,8 +147,7 @@ def _environment(folder: str) -> dict[str, str]:
 def _our_code() -> Iterator[str]:
     """A folder with our packages alone. Where they are installed there may be this interpreter's libraries, too."""
     root = Path(__file__).parents[2]
-    # Its name holds our process number, so that `sweep` of a later program removes it if this one was killed.
-    with tempfile.TemporaryDirectory(prefix=f"nfold-code-{os.getpid()}-") as folder:
+    with host_program.own_folder("code") as folder:
         try:
             for package in ("compute", "kernels"):
                 os.symlink(root / package, Path(folder, package), target_is_directory=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import queue
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from compute import machine
+from compute.backends.host_program import own_folder
 from compute.backends.processes import Processes
 from compute.lessons import child
 from compute.memory.arena import shared
@@ -216,9 +216,7 @@ def home(way: str, heap: Array, stack: ExitStack) -> tuple[Array, Any]:
         array[:] = heap
         return array, memory.name
     if way == FILE:
-        # By this name `host_program.sweep` removes it if a program was killed.
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"nfold-mapped-{os.getpid()}-"))
-        path = Path(folder, "array")
+        path = Path(stack.enter_context(own_folder("mapped")), "array")
         mapped = np.memmap(path, np.int64, "w+", shape=heap.shape)
         mapped[:] = heap
         return mapped, str(path)

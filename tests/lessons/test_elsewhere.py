@@ -20,6 +20,7 @@ import psutil
 import pytest
 from patience import PATIENCE
 
+from compute.backends import host_program
 from compute.cli.commands import main
 from compute.lessons import elsewhere, gil, kinds, race
 from compute.lessons.elsewhere import NEEDED, Interpreter
@@ -138,6 +139,26 @@ def test_where_nfold_is_installed_its_neighbours_are_not_taken_along(other, tmp_
 def test_nothing_is_left_of_the_folder_with_our_code(other, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     Interpreter.of(other)
+    assert list(tmp_path.iterdir()) == []
+
+
+CONTAINER = ["unshare", "--map-root-user", "--pid", "--fork"]  # whose processes have numbers of their own
+
+
+def there_are_containers() -> bool:
+    return bool(shutil.which("unshare")) and subprocess.run([*CONTAINER, "true"], capture_output=True).returncode == 0
+
+
+def test_a_sweep_in_another_container_leaves_the_folder_that_is_in_use(tmp_path, monkeypatch):
+    if not there_are_containers():
+        pytest.skip("no namespaces here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with host_program.own_folder("code") as folder:
+        left = tmp_path / Path(folder).name.replace("code", "dask")
+        left.mkdir()
+        env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        subprocess.run([*CONTAINER, sys.executable, "-c", SWEEP], env=env, check=True, timeout=PATIENCE)
+        assert list(tmp_path.iterdir()) == [Path(folder)]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,13 +12,10 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
-import os
 import secrets
 import socket
-import tempfile
 import warnings
 from collections.abc import Coroutine, Iterator
-from shutil import rmtree
 from typing import Any, TypeVar
 
 from compute.backends import children, host_program
@@ -49,7 +46,7 @@ class Cluster:
 
         self._distributed = distributed
         self._owned: list[Any] = []  # what was started here, in the order in which it is closed
-        self._folder: str | None = None
+        self._folder = contextlib.ExitStack()
         self._token = secrets.token_bytes(16)
         self._segment = _segment_with(self._token)
         self.hosts: dict[str, Host] = {}
@@ -103,8 +100,8 @@ class Cluster:
     def _local_cluster(self, workers: int, security: Any) -> Any:
         import dask
 
-        self._folder = tempfile.mkdtemp(prefix=f"nfold-dask-{os.getpid()}-")
-        in_folder = dask.config.set({"temporary-directory": self._folder})  # the scheduler has no argument for it
+        folder = self._folder.enter_context(host_program.own_folder("dask"))
+        in_folder = dask.config.set({"temporary-directory": folder})  # the scheduler has no argument for it
         # The event loop's thread gets no Ctrl-C, nor does any process that it starts, now or in place of one that died.
         with host_program.able_to_start_processes(), children.with_sigint_blocked(), without_main(), in_folder:
             cluster = self._distributed.LocalCluster(
@@ -115,7 +112,7 @@ class Cluster:
                 memory_limit=0,  # arrays that are mapped would count, and workers be killed for them
                 scheduler_kwargs={"dashboard": False},  # which takes a second to import where bokeh is installed
                 silence_logs=logging.CRITICAL,  # a worker that died is told of in the result's timeline
-                local_directory=self._folder,
+                local_directory=folder,
                 security=security,
             )
         self._owned.append(cluster)
@@ -261,8 +258,7 @@ class Cluster:
                 except (OSError, TimeoutError, concurrent.futures.TimeoutError):  # whom it would tell is gone
                     continue
             self._owned.clear()
-        if self._folder is not None:
-            rmtree(self._folder, ignore_errors=True)
+        self._folder.close()
 
 
 @contextlib.contextmanager
