@@ -108,8 +108,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(folder):
-    """What a session of the suite says, with pytest-benchmark."""
-    return in_a_process(folder, "-m", "pytest", *PLUGIN, *BENCHMARK, "--benchmark-json=marked.json", "test_marked.py")
+    """What a session of the suite says, with pytest-benchmark; of another where one was undecided on a busy machine."""
+    for _ in range(3):
+        words = ["-m", "pytest", *PLUGIN, *BENCHMARK, "--benchmark-json=marked.json", "test_marked.py"]
+        told = in_a_process(folder, *words)
+        if "test_good" in outcomes(told):  # it was not skipped
+            break
+    return told
 
 
 def outcomes(told):
