@@ -438,3 +438,8 @@ def test_nested_threads(entry):
 def test_a_little_cpu_beside_the_lanes_is_no_nesting():
     assert cause(runqueue=0.4, nested=0.05, others=0.9) == "noise"
     assert cause(**PYTHON, nested=0.9, free_blocked=0.01) == "gil"
+    # Lanes that wait for something else hardly compute, and the interpreter's own threads use as much.
+    waiting = of(16, blocked=0.7, idle=0.28, nested=0.1, compiled=True)
+    assert waiting.nested > 0.2 * waiting.lanes_cpu
+    assert judge(waiting).losses.get("nested threads", 0.0) <= 0.1
+    assert judge(waiting).cause != "nested threads"

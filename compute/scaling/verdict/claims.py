@@ -63,7 +63,10 @@ def claim_quota(e: Evidence, claims: Claims) -> float:
 def claim_nested(e: Evidence, claims: Claims) -> float:
     if not e.nested or e.nested < INNER * e.lanes_cpu:
         return 0.0
-    return claims.take("runqueue", "inflation", *([] if e.waits_for_gil else ["blocked"]))
+    taken = claims.take("runqueue", "inflation")
+    # While such a thread computes, at most all lanes wait for it.
+    held_up = e.workers * e.nested / e.budget if e.budget > 0 and not e.waits_for_gil else 0.0
+    return taken + claims.take("blocked", most=held_up)
 
 
 def claim_noise(e: Evidence, claims: Claims) -> float:
