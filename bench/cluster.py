@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cluster_kernels import iterated, nothing, read
+from cluster_kernels import TASKS, iterated, nothing, read, seconds_of_a_task, work_of
 from kept import keep
 from peer_table import about
 
-from compute import Dask, Processes, Serial, machine
+from compute import Dask, Processes, machine
 from compute.scaling import beyond
 from compute.scaling.formatting import amount, seconds, three_digits
 from compute.scaling.statistics import median_interval, paired_ratio
@@ -37,7 +36,6 @@ WORKERS = 2
 STEPS = 500_000_000  # of `turned`: about a second on each of two workers
 LARGE = 64 * 2**20  # bytes
 LONGER = {"a minute": 60, "an hour": 3600}  # of one core, of a kernel with as many more chunks
-TASKS = 300  # to learn what the scheduler and the caller do for one
 OVERHEAD, SHARE = 0.05, 0.9  # goals: seconds of a call, and of the speed of processes
 NETWORKS = {  # bits a second and seconds of a round trip
     "this machine's loopback": (0.0, 0.0),
@@ -103,19 +101,6 @@ def transitions(pool: Any) -> int:
     return count
 
 
-def seconds_of_a_task(pool: Any) -> float:
-    """Of the caller, the scheduler and the workers, for a task that does nothing, of which there are many at once."""
-    client, hosts = pool._cluster.client, list(pool._cluster.hosts)
-    best = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        futures = [client.submit(int, pure=False, workers=[hosts[k % len(hosts)]]) for k in range(TASKS)]
-        for future in futures:
-            future.result()
-        best = min(best, (time.perf_counter() - began) / TASKS)
-    return best
-
-
 def small_calls(pools: Mapping[str, Any]) -> Iterator[str]:
     for name, taken in rounds(pools, nothing, 2, count=5 * ROUNDS).items():
         low, high = median_interval(taken) or (0.0, 0.0)
@@ -151,18 +136,6 @@ def beside_processes(pools: Mapping[str, Any], case: Case) -> tuple[list[str], d
             told += f"   {ratio:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] of the speed of processes   {met}"
         lines.append(told)
     return lines, taken
-
-
-def work_of(case: Case) -> beyond.Work:
-    """Its chunks on one core, and the bytes that travel."""
-    plan = case.kernel.plan(*case.args)
-    with Serial().open() as pool:
-        pool.warm(case.kernel, *case.args)
-        result = pool.run(case.kernel, *case.args)
-    spans = result.timeline.spans
-    chunks = spans["cpu"] if len(spans) else np.full(plan.chunks, result.timeline.cpu / plan.chunks)
-    inputs = sum(x.nbytes for x in plan.inputs if isinstance(x, np.ndarray))
-    return beyond.Work(chunks, inputs, 8 * plan.chunks if case.kernel.reduce else np.asarray(result.value).nbytes)
 
 
 def longer(work: beyond.Work, alone: float, span: float) -> tuple[beyond.Work, float]:
@@ -216,7 +189,7 @@ def main() -> None:
         for case in cases():
             table, taken = beside_processes(pools, case)
             tell("", f"{case.name}; goal: {SHARE} of the speed of processes", *table)
-            works[case.name] = work, alone = work_of(case), statistics.median(taken[PROCESSES])
+            works[case.name] = work, alone = work_of(case.kernel, case.args), statistics.median(taken[PROCESSES])
             if case.kernel is count_primes:
                 works |= {f"{case.kernel.name}, {name}": longer(work, alone, span) for name, span in LONGER.items()}
         others = [
@@ -225,7 +198,7 @@ def main() -> None:
         ]
         for case in others:
             taken = rounds({PROCESSES: pools[PROCESSES]}, case.kernel, *case.args, count=3)
-            works[case.name] = work_of(case), statistics.median(taken[PROCESSES])
+            works[case.name] = work_of(case.kernel, case.args), statistics.median(taken[PROCESSES])
         call = statistics.median(rounds({NETWORK: remote}, nothing, 2, count=5 * ROUNDS)[NETWORK])
     bytes_a_second = [_bandwidth(sides["input"], WORKERS), _bandwidth(sides["output"], 1)]
     measured = beyond.Cluster(call, own, min(bytes_a_second))
