@@ -12,14 +12,16 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from kernels.texts import visible as visible
 
 T = TypeVar("T")
 LINE_END = r"\n *"
+WITHOUT_TEXT = (float, int, bool, type(None))  # most of what results hold
 LONGEST = 2000  # characters of a text that are shown: no sentence of nfold's is longer
 # Where a spreadsheet's formula begins, in wide letters as well, and where a cell begins for those that end one at a ;.
 FORMULAS = re.compile(r"(?:^|(?<=[;|]))(?=\s*[=+\-@＝＋－＠])")
@@ -90,14 +92,14 @@ def shown(data: T) -> T:
     Texts in it that would look alike are told apart by a digest: a control character, say, and what stands for it.
     Where nothing is to be escaped, it is the same object.
     """
-    texts = dict.fromkeys(_texts_in(data))
-    forms = {text: cut(visible(cut(text))) for text in texts}  # what is escaped may be longer
+    forms = {text: cut(visible(cut(text))) for text in _texts_in(data)}  # what is escaped may be longer
     looks = {text: _look(form) for text, form in forms.items()}
     times = Counter(looks.values())
     for text, look in looks.items():
         if times[look] > 1 and text != look:
             forms[text] += f" ({_digest(text)})"
-    return _shown(data, forms)  # type: ignore[no-any-return]
+    changed = {text: form for text, form in forms.items() if form != text}
+    return _shown(data, changed) if changed else data
 
 
 def _look(text: str) -> str:
@@ -105,24 +107,37 @@ def _look(text: str) -> str:
     return text if text.isascii() and text.strip() == text else unicodedata.normalize("NFC", text).strip()
 
 
-def _texts_in(data: Any) -> Iterator[str]:
-    if isinstance(data, str):
-        yield data
-        return
-    parts: Iterable[Any] = ()
+def _texts_in(data: Any) -> set[str]:
+    texts, rest = set(), [data]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, str):
+            texts.add(part)
+        elif type(part) not in WITHOUT_TEXT:
+            rest += _parts(part)
+    return texts
+
+
+def _parts(data: Any) -> Iterable[Any]:
+    """What it holds."""
     if isinstance(data, Mapping):
-        parts = (*data, *data.values())
-    elif isinstance(data, tuple | list):
-        parts = data
-    elif is_dataclass(data) and not isinstance(data, type):
-        parts = (getattr(data, f.name) for f in fields(data))
-    for part in parts:
-        yield from _texts_in(part)
+        return (*data, *data.values())
+    if isinstance(data, tuple | list):
+        return data
+    return [getattr(data, name) for name in _fields(data.__class__)]
+
+
+@cache
+def _fields(of: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(of)) if is_dataclass(of) else ()
 
 
 def _shown(data: Any, forms: Mapping[str, str]) -> Any:
+    """The data with these forms for these texts."""
+    if type(data) in WITHOUT_TEXT:
+        return data
     if isinstance(data, str):
-        return data if forms[data] == data else forms[data]
+        return forms.get(data, data)
     if isinstance(data, Mapping):
         escaped: Any = {_shown(key, forms): _shown(value, forms) for key, value in data.items()}
         same = all(a is b and data[a] is escaped[a] for a, b in zip(data, escaped, strict=False))
@@ -130,11 +145,9 @@ def _shown(data: Any, forms: Mapping[str, str]) -> Any:
     if isinstance(data, tuple | list):
         items = [_shown(item, forms) for item in data]
         return data if all(a is b for a, b in zip(data, items, strict=True)) else type(data)(items)
-    if is_dataclass(data) and not isinstance(data, type):
-        parts = {f.name: getattr(data, f.name) for f in fields(data)}
-        changed = {name: now for name, part in parts.items() if (now := _shown(part, forms)) is not part}
-        return replace(data, **changed) if changed else data
-    return data
+    parts = {name: getattr(data, name) for name in _fields(data.__class__)}
+    changed = {name: now for name, part in parts.items() if (now := _shown(part, forms)) is not part}
+    return replace(data, **changed) if changed else data
 
 
 def as_json(data: Mapping[str, Any]) -> str:

@@ -164,11 +164,15 @@ class Point:
 
     def is_of(self, about: Mapping[str, Any]) -> bool:
         """Whether one of the dataset's laws or conditions is about this point, as far as that says what it is about."""
-        variants = about.get("variants") or [about.get("variant") or self.variant]
-        mine = {"kernel": self.kernel, "size": self.size, "backend": self.backend, "arguments": self.arguments}
-        mine |= {"mode": self.mode or "strong"}
-        same = all(about[name] == value for name, value in mine.items() if name in about)
-        return same and about.get("file") == self.file and self.variant in variants
+        return (
+            about.get("kernel", self.kernel) == self.kernel
+            and about.get("size", self.size) == self.size
+            and about.get("backend", self.backend) == self.backend
+            and about.get("arguments", self.arguments) == self.arguments
+            and about.get("mode", self.mode or "strong") == (self.mode or "strong")
+            and about.get("file") == self.file
+            and self.variant in (about.get("variants") or [about.get("variant") or self.variant])
+        )
 
     @property
     def name(self) -> str:
