@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from sampling import pairs
 
 from compute import CheckFailed, Serial, Threads, run
 from kernels import Plan, kernel
@@ -68,8 +69,7 @@ def one_further(lo, hi, out, x):
         out[i + 1] = x[i + 1]
 
 
-@pytest.mark.parametrize("variant", ["python", "nogil"])
-@pytest.mark.parametrize("body", [whole, every_index, one_further])
+@pytest.mark.parametrize(("body", "variant"), pairs([whole, every_index, one_further], ["python", "nogil"]))
 def test_a_chunk_that_writes_elsewhere_is_named(variant, body):
     says = r"chunk [01] \(indices \d+..\d+\) writes out\[\d+\], which belongs to chunk"
     with pytest.raises(CheckFailed, match=says):
@@ -110,9 +110,10 @@ def summed(lo, hi, out, x):
     out[0] = x[lo:hi].sum()
 
 
-@pytest.mark.parametrize("variant", ["python", "nogil"])
 @pytest.mark.parametrize(
-    "made", [*map(kernel, (running_sum, centred, ordered)), kernel(reduce=np.mean)(mean)], ids=lambda made: made.name
+    ("made", "variant"),
+    pairs([*map(kernel, (running_sum, centred, ordered)), kernel(reduce=np.mean)(mean)], ["python", "nogil"]),
+    ids=lambda given: getattr(given, "name", given),
 )
 def test_a_value_that_depends_on_the_cut_is_named(variant, made):
     x = np.random.default_rng(0).random(2011)
@@ -168,7 +169,7 @@ def full(lo, hi, out, x):
 
 
 @pytest.mark.parametrize("reduce", [sum, np.sum])
-@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64])
+@pytest.mark.parametrize("dtype", [np.int32, pytest.param(np.uint32, marks=pytest.mark.slow), np.int64])
 def test_a_sum_is_wider_than_its_parts(reduce, dtype):
     made = kernel(full, dtype=dtype, reduce=reduce)
     expected = 128 * (2**29 + 2**30)

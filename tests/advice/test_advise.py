@@ -146,7 +146,7 @@ def advised(kernel, size, budget, on=("threads",)):
         pytest.param(example_kernels.pairs, 4000, marks=pytest.mark.slow),
         (example_kernels.pairs, 3_000_000),  # hours
         pytest.param(example_kernels.at_once, 10_000_000, marks=pytest.mark.slow),
-        (example_kernels.at_once, 10**13),
+        pytest.param(example_kernels.at_once, 10**13, marks=pytest.mark.slow),
         (example_kernels.hardly_grows, 100_000_000),
         (example_kernels.squares, 300_000),
     ],

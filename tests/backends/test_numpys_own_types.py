@@ -221,7 +221,7 @@ def test_an_out_without_axes(pool):
         (A.view(np.recarray), "is a recarray, and what it adds to an array would be lost; pass np.asarray("),
         (A.astype(object), "object"),
         (np.zeros((6, 4), [("x", float)]), "[('x', '<f8')]"),
-        (A.astype(complex), "complex"),
+        pytest.param(A.astype(complex), "complex", marks=pytest.mark.slow),  # test_own_dtypes.py has it as well
         (A.astype(">f8"), None),
         (A.astype(np.float16), None),
         (unaligned((6, 4), float), None),

@@ -177,7 +177,13 @@ except ImportError as error:
 """
 
 
-@pytest.mark.parametrize("broken", ["raise AttributeError('not\\x1b[31m today')", "def (", "import sys; sys.exit(3)"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "raise AttributeError('not\\x1b[31m today')",
+        *(pytest.param(broken, marks=pytest.mark.slow) for broken in ("def (", "import sys; sys.exit(3)")),
+    ],
+)
 def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken):
     (tmp_path / "threadpoolctl.py").write_text(broken)
     done = script(BREAKS, quiet=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import every_case
 import pytest
-from every_case import BACKENDS, FORK, INTERPRETERS, cases, table
+from every_case import BACKENDS, FORK, INTERPRETERS, cases, quick, table
 from sampling import sampled
 from test_table_prange import TABLE as PRANGE_TABLE
 
@@ -13,15 +13,21 @@ from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial,
 
 TABLE = table([backend for backend in BACKENDS if not isinstance(backend, Prange)])
 
+QUICK = {case.number for case in quick(cases())}
+ROWS = sampled([row for row in TABLE if row[1].number in QUICK], lambda case: case.kernel.chosen)
+ROWS += [pytest.param(*row, marks=pytest.mark.slow) for row in TABLE if row[1].number not in QUICK]
 
-@pytest.mark.parametrize(("backend", "case"), sampled(TABLE, lambda case: case.kernel.chosen), ids=repr)
+
+@pytest.mark.parametrize(("backend", "case"), ROWS, ids=repr)
 def test_every_kernel_on_every_backend(pool_of, backend, case):
     case.check(pool_of(backend))
 
 
-def test_every_kernel_on_forked_workers(script):
-    done = script(Path(every_case.__file__).read_text())
-    assert done.stdout.splitlines()[-1] == f"ran {len(cases())} failed 0", done.stdout
+@pytest.mark.parametrize("which", ["quick", pytest.param("all", marks=pytest.mark.slow)])
+def test_every_kernel_on_forked_workers(script, which):
+    done = script(Path(every_case.__file__).read_text(), which)
+    ran = cases() if which == "all" else quick(cases())
+    assert done.stdout.splitlines()[-1] == f"ran {len(ran)} failed 0", done.stdout
 
 
 def test_the_table_has_every_backend_and_every_public_kernel():

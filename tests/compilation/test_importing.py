@@ -148,7 +148,14 @@ def says_right(cache: Path, script: str, names: str, firsts: str = FIRSTS) -> No
 
 
 @needs_compiler
-@pytest.mark.parametrize("names", [OURS, f"{OURS} doubled check import", "import doubled triad", "doubled check"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        OURS,
+        "import doubled triad",
+        *(pytest.param(names, marks=pytest.mark.slow) for names in (f"{OURS} doubled check import", "doubled check")),
+    ],
+)
 def test_several_threads_may_be_the_first(cache, names):
     says_right(cache, THREADS, names)
 
@@ -160,7 +167,9 @@ def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
 
 
 @needs_compiler
-@pytest.mark.parametrize("names", ["triad transpose", "doubled", "check"])
+@pytest.mark.parametrize(
+    "names", ["triad transpose", *(pytest.param(name, marks=pytest.mark.slow) for name in ("doubled", "check"))]
+)
 def test_a_signal_cuts_no_import_off(cache, names):
     says_right(cache, SIGNALS, names)
 
@@ -279,8 +288,12 @@ SAYS = (
     ("source", "said"),
     [
         ("raise ImportError('Numba needs\\nNumPy 9')", "ImportError: Numba needs NumPy 9"),
-        ("raise OSError('no libllvmlite.so')", "OSError: no libllvmlite.so"),
-        ("import a_part_that_is_gone", "ModuleNotFoundError: No module named 'a_part_that_is_gone'"),
+        pytest.param("raise OSError('no libllvmlite.so')", "OSError: no libllvmlite.so", marks=pytest.mark.slow),
+        pytest.param(
+            "import a_part_that_is_gone",
+            "ModuleNotFoundError: No module named 'a_part_that_is_gone'",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_numba_that_cannot_be_imported_is_told_in_a_line_each_time(tmp_path, source, said):

@@ -88,6 +88,7 @@ def test_a_global_that_only_an_inner_function_reads(pools):
         everywhere(pools, m.body, (x + rate) * rate)
 
 
+@pytest.mark.slow  # a package with a version has one, too
 def test_an_attribute_of_a_module_that_was_set(pools):
     settings = module("set_settings", "CE = 1.0")
     settings.__version__ = "1.0"
@@ -273,7 +274,7 @@ FREEZING = {
 
 @pytest.mark.parametrize(
     "what",
-    [pytest.param(what, marks=pytest.mark.slow if what in ("stencil", "guvectorize") else ()) for what in FREEZING],
+    [pytest.param(what, marks=pytest.mark.slow if what != "vectorize" else ()) for what in FREEZING],
 )
 def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what):
     made, call = FREEZING[what]

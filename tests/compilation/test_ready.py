@@ -100,7 +100,14 @@ def entry_of_count_primes() -> Path:
     return ready._path("body kernels.sieve.segments:count_in_chunk reduces", words)
 
 
-@pytest.mark.parametrize("damage", ["bit", "short", "empty", "exchanged", "sealed", "open to others"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "bit",
+        "open to others",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("short", "empty", "exchanged", "sealed")),
+    ],
+)
 def test_a_damaged_entry_is_made_again(cache, tmp_path, damage):
     for path in cache.glob("count_in_chunk*.nbc"):  # what numba reads, so that nothing is compiled here
         os.link(path, tmp_path / path.name)
@@ -314,11 +321,18 @@ def triads(cache: Path, before: str = "", then: str = "") -> str:
 @pytest.mark.parametrize(
     "constant",
     [
-        "caches.LARGE_BYTES = 1",
-        "import kernels.streams.scaled_sum_compiled as home; home.LARGE_BYTES = 1",
-        "import kernels.streams.scaled_sum_compiled as home; home.flush_stream = lambda: None",
+        pytest.param("caches.LARGE_BYTES = 1", id="of a module without numba"),
+        pytest.param(
+            "import kernels.streams.scaled_sum_compiled as home; home.LARGE_BYTES = 1",
+            id="of one that needs it",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "import kernels.streams.scaled_sum_compiled as home; home.flush_stream = lambda: None",
+            id="a helper",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["of a module without numba", "of one that needs it", "a helper"],
 )
 def test_code_with_a_constant_that_was_set_is_for_nobody_else(tmp_path, constant):
     """That process compiles with it. The next one, which has not set it, must not find this code."""

@@ -17,7 +17,7 @@ from kernels.streams import scaled_sum_compiled
 from kernels.vectors.caches import LARGE_BYTES
 
 STREAMED = ["f4", "c16"]
-COPIED = ["f4", "i8", "c16"]
+COPIED = ["i8", *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("f4", "c16"))]
 
 
 def numbers(dtype, *shape, seed=0):
@@ -45,7 +45,7 @@ def same(value, expected):
 
 
 @pytest.mark.parametrize("variant", ["python", "nogil"])
-@pytest.mark.parametrize("dtype", [*COPIED[:2], *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in COPIED[2:])])
+@pytest.mark.parametrize("dtype", COPIED)
 def test_transpose_moves_every_bit(variant, dtype):
     for shape in [(9, 70), (64, 64), (72, 65), (3, 5, 4), (7,)]:
         A = numbers(dtype, *shape)

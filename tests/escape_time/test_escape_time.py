@@ -292,9 +292,8 @@ if "+fma" in sys.argv[2]:  # doubling is exact, so 2·x·y + cy may be one instr
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 processors")
-@pytest.mark.parametrize(
-    ("cpu", "features", "lanes"), [OTHERS[0], *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("cpu", "features", "lanes"), OTHERS)
 def test_other_machines_and_widths_give_the_same_bits(tmp_path, cpu, features, lanes):
     views = [*VIEWS, ((29, 71), -1.7548 + 0j, 0.03, 1000), ((29, 71), -2 + 0j, 1e-15, 300), ((1, 5000), 0.3j, 1.0, 200)]
     expected = [hashlib.sha256(mandelbrot(*view)).hexdigest() for view in views]
