@@ -42,7 +42,11 @@ def validated(data):
     return tracks
 
 
-@pytest.mark.parametrize("on", [Serial(), Threads(2), Processes(2), Coroutines(2)], ids=repr)
+@pytest.mark.parametrize(
+    "on",
+    [Threads(2), Processes(2), *(pytest.param(on, marks=pytest.mark.slow) for on in (Serial(), Coroutines(2)))],
+    ids=repr,
+)
 def test_a_run_as_a_trace(on):
     # Every row takes long enough to be noted, on however fast a Python.
     result = run(mandelbrot, (300, 300), width=0.5, max_iter=100, on=on, variant="python")

@@ -265,7 +265,14 @@ def test_a_reader_that_leaves_gets_the_files_all_the_same():
 
 
 @full
-@pytest.mark.parametrize("line", ["report a.json --csv c.csv", "list", "--version", "--help", "doctor --json c.csv"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "report a.json --csv c.csv",
+        "--version",
+        *(pytest.param(line, marks=pytest.mark.slow) for line in ("list", "--help", "doctor --json c.csv")),
+    ],
+)
 def test_a_full_disk_behind_the_output_is_one_line(line):
     with open("/dev/full", "w") as nowhere:
         done = nfold(*line.split(), stdout=nowhere)
@@ -274,7 +281,7 @@ def test_a_full_disk_behind_the_output_is_one_line(line):
     assert os.path.exists("c.csv") == ("c.csv" in line)
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "out.txt"])
+@pytest.mark.parametrize("name", ["/dev/stdout", pytest.param("/dev/fd/1", marks=pytest.mark.slow), "out.txt"])
 def test_a_file_that_the_output_goes_to_keeps_both(name):
     with open("out.txt", "w") as out:
         done = nfold("report", "a.json", "--json", name, stdout=out)
@@ -358,7 +365,10 @@ def test_an_error_shows_what_the_user_wrote_in_one_line(argv):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("kind", ["BrokenPipeError(32, ", "OSError(28, ", "ValueError("])
+@pytest.mark.parametrize(
+    "kind",
+    ["BrokenPipeError(32, ", *(pytest.param(k, marks=pytest.mark.slow) for k in ("OSError(28, ", "ValueError("))],
+)
 def test_an_error_of_a_kernel_is_no_error_of_printing_and_shown_as_it_is(kind):
     body = f"    raise {kind}'of mine ' + chr(27) + '[31m')"
     Path("mine.py").write_text(

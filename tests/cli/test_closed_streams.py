@@ -45,7 +45,6 @@ def closing(streams: str, *argv: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("list", 1),
         ("report a.json --details", 1),
         ("doctor", 1),
         ("check a.json b.json --same-machine", 3),
@@ -54,7 +53,7 @@ def closing(streams: str, *argv: str) -> subprocess.CompletedProcess[str]:
         ("report none.json", 2),
         *(
             pytest.param(line, 1, marks=pytest.mark.slow)
-            for line in ("show triad", "--help", "--version", "lessons --list", "compare a.json b.json")
+            for line in ("list", "show triad", "--help", "--version", "lessons --list", "compare a.json b.json")
         ),
     ],
 )

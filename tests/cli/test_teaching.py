@@ -242,7 +242,7 @@ def test_a_reader_that_leaves_gets_the_files_all_the_same():
     assert json.loads(Path("a.json").read_text())["experiments"]
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
+@pytest.mark.parametrize("closed", ["1", *(pytest.param(closed, marks=pytest.mark.slow) for closed in ("2", "1 2"))])
 def test_without_anywhere_to_print_to_the_files_are_written(closed):
     redirections = " ".join(f"{number}>&-" for number in closed.split())
     command = f'"{sys.executable}" -m compute lessons {" ".join(SHORT)} --json a.json {redirections}'

@@ -128,7 +128,7 @@ ONCE, TWICE = -1.0, 0.003  # s after which the second comes
         pytest.param("Prange(2)", 3, ONCE, marks=slow),
         pytest.param("Prange(2)", 3, TWICE, marks=slow),
         pytest.param("Coroutines(2)", 3, TWICE, marks=slow),
-        ("Joblib(2)", 1, TWICE),
+        pytest.param("Joblib(2)", 1, TWICE, marks=slow),
         pytest.param("Joblib(2, kind='threading')", 4, TWICE, marks=slow),
         *((repr(backend), 4, TWICE) for backend in INTERPRETERS),
     ],
@@ -142,8 +142,7 @@ def test_interrupts_at_random_moments(warm_python, no_leaks, backend, times, aga
     [
         ("Threads(2)", 1),
         ("Processes(2)", 2),
-        ("Joblib(2)", 1),
-        *(pytest.param(backend, 1, marks=slow) for backend in ("Prange(2)", "Processes(2)")),
+        *(pytest.param(backend, 1, marks=slow) for backend in ("Prange(2)", "Processes(2)", "Joblib(2)")),
         *(pytest.param(backend, 2, marks=slow) for backend in ("Threads(2)", "Prange(2)", "Joblib(2)")),
         *(pytest.param("Processes(2, start='fork')", times, marks=slow) for times in (1, 2)),
     ],
@@ -167,7 +166,7 @@ def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, b
 
 
 @pytest.mark.parametrize(
-    "backend", ["Processes(2)", pytest.param("Processes(2, start='spawn')", marks=slow), "Joblib(2)"]
+    "backend", ["Processes(2)", *(pytest.param(b, marks=slow) for b in ("Processes(2, start='spawn')", "Joblib(2)"))]
 )
 def test_an_interrupt_while_a_pool_opens(warm_python, no_leaks, backend):
     script = warm_python.start(OPENING, backend)

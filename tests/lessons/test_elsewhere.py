@@ -333,7 +333,7 @@ def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
 
 
 @posix
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_command_that_is_ended_leaves_no_lesson_and_no_folder(other, tmp_path, number):
     command = [sys.executable, "-m", "compute", "lessons", "9", "--budget", "1s", "--python", other]
     env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}

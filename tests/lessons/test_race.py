@@ -100,6 +100,7 @@ def test_two_real_threads_lose_updates_and_no_guarded_one() -> None:
     assert ("Since 3.10" in held.judgement.why) == (machine.has_gil() and not sum(lost[PLAIN]))
 
 
+@pytest.mark.slow
 def test_one_cpu_is_enough_for_a_judgement() -> None:
     judgement = held_on_one_cpu(race.LESSON)
     assert judgement.word != FAILS

@@ -166,7 +166,9 @@ def test_what_arrives_wrong_is_an_error(no_leaks, monkeypatch) -> None:
         conduct.run_lesson(space.LESSON, Setting(1.0))
 
 
-@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    "start", [*(pytest.param(how, marks=pytest.mark.slow) for how in ("fork", "forkserver")), "spawn"]
+)
 def test_a_script_needs_no_main_whatever_processes_it_starts_by_itself(script, start: str) -> None:
     lines = "import multiprocessing", f"multiprocessing.set_start_method({start!r})", "from compute import lesson"
     done = script("\n".join([*lines, "print(lesson(8, seconds=1.0).judgement.word)"]))

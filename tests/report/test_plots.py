@@ -41,9 +41,13 @@ COUNTS = [(1,), (1, 2), (1, 64), (1, 2, 3), (1, 2, 4, 8, 16, 24, 32, 48, 64)]
 @pytest.mark.parametrize(
     ("counts", "kernels", "with_all"),
     [
-        *((counts, 1, with_all) for counts in COUNTS for with_all in (False, True)),
+        *(
+            pytest.param(counts, 1, with_all, marks=pytest.mark.slow if (k + with_all) % 2 else ())
+            for k, counts in enumerate(COUNTS)
+            for with_all in (False, True)
+        ),
         *((counts, 4, False) for counts in ((1, 2), COUNTS[-1])),  # more than stand in a row
-        ((1, 2), 3, True),
+        pytest.param((1, 2), 3, True, marks=pytest.mark.slow),
         (COUNTS[-1], 2, True),
     ],
 )

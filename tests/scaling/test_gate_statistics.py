@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import pairs
 
 from compute.scaling import statistics
 
@@ -86,8 +87,9 @@ def test_many_samples_are_taken_together_by_neighbours():
     assert high / low > 1.02
 
 
-@pytest.mark.parametrize("noise", gates.NOISES[::2], ids=lambda noise: noise.__doc__)
-@pytest.mark.parametrize("rounds", gates.ROUNDS[::2])
+@pytest.mark.parametrize(
+    ("noise", "rounds"), pairs(gates.NOISES[::2], gates.ROUNDS[::2]), ids=lambda given: getattr(given, "__doc__", None)
+)
 def test_a_program_and_itself_are_called_a_regression_in_one_of_forty_at_most(noise, rounds):
     counts = gates.outcomes(noise, rounds, trials=100)
     assert counts["regression"] <= 6  # of 100: the chance of more, of one in forty, is 1 %
