@@ -78,7 +78,7 @@ def test_larger_powers_of_ten(k):
     assert count_primes(10**k) == PRIMES_UP_TO_POWER_OF_TEN[k]
 
 
-@pytest.mark.parametrize("k", [9, 12, pytest.param(15, marks=slow), pytest.param(18, marks=slow)])
+@pytest.mark.parametrize("k", [9, 12, pytest.param(15, marks=pytest.mark.slow), pytest.param(18, marks=slow)])
 def test_a_wide_window_behind_a_power_of_ten(k):
     """Every size of sieving prime, several segments and chunks; the counts are primesieve's."""
     right = {9: 4_814_936, 12: 3_618_282, 15: 2_893_937, 18: 2_414_886}[k]
