@@ -1,11 +1,10 @@
 """count_primes and primes against known values, an independent test of primality, and a naive sieve; python == nogil.
 
-The slow rows (pi(10^11), pi(10^12): 10 and 120 core-seconds) run where NFOLD_SLOW_TESTS is set.
+Slow rows: pi(10^11) takes 10 core-seconds, pi(10^12) 120.
 """
 
 import itertools
 import math
-import os
 import pickle
 
 import numpy as np
@@ -29,9 +28,9 @@ from kernels.sieve.answers import (
 from kernels.sieve.wheel import divide
 from kernels.sieve.windows import LARGEST, count_primes, primes, sieving_primes
 
+slow = pytest.mark.slow
 VARIANTS = ["python", "nogil"]
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-slow = pytest.mark.skipif(not os.environ.get("NFOLD_SLOW_TESTS"), reason="slow; set NFOLD_SLOW_TESTS=1 to run it")
 
 # Ends of windows in which 32-bit, float64 or signed 64-bit arithmetic would go wrong.
 # Behind 10^13, millions of sieving primes are too many for a loop in Python.
@@ -69,7 +68,7 @@ def test_powers_of_ten(variant, k):
     [
         8,
         pytest.param(9, marks=needs_compiler),
-        pytest.param(10, marks=pytest.mark.slow),
+        pytest.param(10, marks=slow),
         pytest.param(11, marks=slow),
         pytest.param(12, marks=slow),
     ],
@@ -78,7 +77,7 @@ def test_larger_powers_of_ten(k):
     assert count_primes(10**k) == PRIMES_UP_TO_POWER_OF_TEN[k]
 
 
-@pytest.mark.parametrize("k", [9, 12, pytest.param(15, marks=pytest.mark.slow), pytest.param(18, marks=slow)])
+@pytest.mark.parametrize("k", [9, 12, pytest.param(15, marks=slow), pytest.param(18, marks=slow)])
 def test_a_wide_window_behind_a_power_of_ten(k):
     """Every size of sieving prime, several segments and chunks; the counts are primesieve's."""
     right = {9: 4_814_936, 12: 3_618_282, 15: 2_893_937, 18: 2_414_886}[k]
