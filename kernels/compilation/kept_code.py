@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kernels.compilation import our_files, provenance
+from kernels.compilation import mathematics, our_files, provenance
 from kernels.texts import visible
 
 # Pruning deletes only files that match this: NFOLD_CACHE_DIR may be a folder with other files.
@@ -72,7 +72,8 @@ def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any)
     ours = our_files.digest()
     if types is None or not ours:
         return None
-    parts = (key, types, repr(options), repr(target.codegen().magic_tuple()), _versions(), _settings(), ours)
+    processor, c = repr(target.codegen().magic_tuple()), mathematics.identity()
+    parts = (key, types, repr(options), processor, c, _versions(), _settings(), ours)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())

@@ -53,7 +53,7 @@ class Image(NamedTuple):
 def is_possible() -> bool:
     """Whether machine code can be here without numba: it is laid out for x86-64 on Linux with GNU's C library alone."""
     is_laid_out = sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 2**32
-    return is_laid_out and bool(_c_libraries())
+    return is_laid_out and bool(c_libraries())
 
 
 class CannotRun(ValueError):
@@ -226,7 +226,7 @@ def _loaded(image: Image) -> tuple[Any, int]:
             raise CannotRun(f"there is no function {name} on this system")
         _add(memory, places, address)
     executable = mmap.PROT_READ | mmap.PROT_EXEC
-    if image.read_only and _c_libraries()[0].mprotect(
+    if image.read_only and c_libraries()[0].mprotect(
         ctypes.c_void_p(begin), ctypes.c_size_t(image.read_only), executable
     ):
         raise CannotRun("this system makes no memory executable")
@@ -246,7 +246,7 @@ def address_of(name: str) -> int:
     In these two libraries alone, which every process has: another could have been loaded into this one.
     """
     name, _, version = name.partition("@")
-    for library in _c_libraries():
+    for library in c_libraries():
         if version:
             find = library.dlvsym  # of any library, by the handle
             find.restype, find.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
@@ -260,7 +260,7 @@ def address_of(name: str) -> int:
 
 
 @functools.cache
-def _c_libraries() -> list[Any]:
+def c_libraries() -> list[Any]:
     """The C library, and its mathematical part; nothing where it is another one than GNU's."""
     try:
         return [ctypes.CDLL("libc.so.6"), ctypes.CDLL("libm.so.6")]

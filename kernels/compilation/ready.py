@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import kept_code, our_files, our_values, provenance, signal_guard
+from kernels.compilation import kept_code, mathematics, our_files, our_values, provenance, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.native_code import CannotRun, NativeCode, is_possible, words_of
 
@@ -98,7 +98,7 @@ def _path(name: str, words: tuple[str, ...]) -> Path | None:
     if not (about and ours and compiler):
         return None
     digest = hashlib.sha256()
-    for part in ("ready 2", name, repr(words), about, compiler, _settings(), ours):
+    for part in ("ready 2", name, repr(words), about, mathematics.identity(), compiler, _settings(), ours):
         digest.update(f"{len(part)}:{part}".encode("utf-8", "surrogateescape"))
     readable = re.sub("[^A-Za-z0-9_]", "_", name)[: kept_code.LONGEST_NAME]
     return kept_code.cache_folder() / f"{readable}-{digest.hexdigest()[:32]}.nbc"
