@@ -141,7 +141,7 @@ class _Layout:
                         addresses.append(begin + at)
                     struct.pack_into("<q", self._content, begin + at, (place or 0) + addend)
         self._drop_unreached(reached)
-        found = {_found_by(name): places for name, places in outside.items()}
+        found = {_found_by(name, llvm.address_of_symbol(name)): places for name, places in outside.items()}
         return Image(bytes(self._content), entry, self._read_only, addresses, found)
 
     def _place(self, which: int, symbol: _Symbol) -> int:
@@ -208,14 +208,14 @@ _SECTION_ITSELF = 3
 
 
 @functools.cache
-def _found_by(name: str) -> str:
-    """What any process finds a function of C by: its name, with a version where it is not the latest.
+def _found_by(name: str, address: int | None) -> str:
+    """What any process finds a function of C by that LLVM finds here: its name, with a version if not the latest.
 
     It is to be the very function that numba's code calls here. For mathematical ones that is a function of numba's,
     which only jumps to C's of some version; others of numba's are its own, and have no name elsewhere.
     """
     if not _OTHERS.match(name):
-        called = _jumps(llvm.address_of_symbol(name))
+        called = _jumps(address)
         for found in (name, *(f"{name}@{version}" for version in _VERSIONS)):
             if address_of(found) in called:
                 return found

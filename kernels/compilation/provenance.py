@@ -215,21 +215,6 @@ def types_in_words(given: Any) -> str | None:
     return str(given) if type(given) in plain else None
 
 
-def in_words(value: Any) -> str | None:
-    """A type of llvmlite's, or a function of C that code calls by its name, as text; None for all else.
-
-    Code from elsewhere looks such a name up in the process that it runs in, as code that is compiled there would.
-    """
-    if type(value).__module__ == "llvmlite.ir.types":
-        return str(value)
-    known: Any = sys.modules.get("numba.core.types")
-    if known is None or type(value) is not known.ExternalFunction:
-        return None
-    kinds = (value.sig.return_type, *value.sig.args)
-    words = [str(kind) if kind == known.voidptr else types_in_words(kind) for kind in kinds]
-    return None if None in words else f"C's {value.symbol} {' '.join(map(str, words))}"
-
-
 def dispatcher_parts(dispatcher: Any) -> tuple[Any, ...]:
     """What `dispatcher_again` needs to make the same dispatcher again."""
     signatures = [] if dispatcher._can_compile else list(dispatcher.nopython_signatures)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import provenance
+from kernels.compilation import c_functions, provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import (
     COMPUTED,
@@ -36,7 +36,7 @@ from kernels.compilation.reach_snapshot import Reach, contents, exact_form
 
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
-FROZEN_BYTES = 10**6
+FROZEN_BYTES, _OWNDATA = 10**6, 0x4  # the second is numpy's flag
 
 
 def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
@@ -146,8 +146,13 @@ class _Walk:
         elif (definition := provenance.intrinsic_of_ours(value)) is not None:
             self._put("intrinsic")
             self._parts(definition)
-        elif words := provenance.in_words(value):
-            self._put("named", words)
+        elif type(value).__module__ == "llvmlite.ir.types":
+            self._put("llvm's", str(value))
+        elif called := c_functions.called(value):
+            self._put("C's", called.words or repr(called))
+            if not called.words:
+                self._reach.called.append(called)
+                self._unkeyed(f"C's {called.symbol}", value)
         elif frozen := provenance.frozen_functions(value):
             self._frozen(value, frozen)
         elif isinstance(value, type):
@@ -303,8 +308,7 @@ class _Walk:
         """Of each module that was met, every attribute whose name is in some code.
 
         The walk cannot always see which module an attribute is read from, because modules can be passed around. So
-        every name is looked up in every module. What is found may bring further names and modules, until there are no
-        more.
+        every name is looked up in every module. What is found may bring further names and modules.
         """
         done: set[tuple[int, str]] = set()
         while todo := [
@@ -374,9 +378,8 @@ class _Walk:
         self._put("class", f"{value.__module__}.{value.__qualname__}")
         if issubclass(value, enum.Enum):
             self._items("bases", [base.__qualname__ for base in value.__mro__])
-            self._items(
-                "members", [item for name, member in value.__members__.items() for item in (name, member.value)]
-            )
+            named = value.__members__.items()
+            self._items("members", [item for name, member in named for item in (name, member.value)])
         elif issubclass(value, tuple) and hasattr(value, "_fields"):
             self._items("fields", value._fields)
         elif not provenance.is_trusted(value.__module__):
@@ -394,6 +397,3 @@ class _Walk:
         else:
             self._items("dispatcher", options)
         self._value(dispatcher.py_func)
-
-
-_OWNDATA = 0x4

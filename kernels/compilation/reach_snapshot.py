@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compilation import provenance
+from kernels.compilation.c_functions import Called
 from kernels.compilation.parts import MISSING, PLAIN_TYPES, attribute_of, held_by, layout_of, same_bytes
 
 
@@ -41,6 +42,7 @@ class Reach:
     cells:      (closure cell, its contents).
     functions:  (function, code, defaults, keyword defaults).
     containers: (object, the objects that it contained).
+    called:     functions of C that were registered by an address.
     registered: how many entries numba's registries had.
 
     kept_alive: objects whose id is in the key, so that no other object gets it.
@@ -58,6 +60,7 @@ class Reach:
     absent: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)
     answers: list[tuple[types.ModuleType, str, Any]] = field(default_factory=list)
     dtypes: list[tuple[np.dtype[Any], str]] = field(default_factory=list)
+    called: list[Called] = field(default_factory=list)
     cells: list[tuple[types.CellType, Any]] = field(default_factory=list)
     functions: list[tuple[types.FunctionType, Any, Any, Any]] = field(default_factory=list)
     containers: list[tuple[Any, list[Any]]] = field(default_factory=list)
@@ -94,6 +97,8 @@ class Reach:
         for container, contained in self.containers:
             if len(now := held_by(container)) != len(contained) or not all(map(operator.is_, now, contained)):
                 return False
+        if not all(function.is_current() for function in self.called):
+            return False
         return self.ours_are_current() and self.registered == provenance.registrations()
 
     def ours_are_current(self) -> bool:

@@ -469,3 +469,48 @@ def test_a_function_of_c_is_known_by_its_name_and_its_types():
     assert len({of(*parts).key for parts in kinds}) == 4
     assert of(*kinds[0]).key == of(*kinds[0]).key
     assert of("abs", whole(numba.types.CPointer(whole))).unkeyed  # whose text may not tell all
+
+
+REGISTERED = """
+import ctypes
+import numba
+import numpy as np
+from llvmlite.binding import add_symbol
+from compute import Prange, Serial, run
+from kernels import kernel
+
+there = numba.types.ExternalFunction("a_function_of_mine", numba.types.float64(numba.types.float64))
+
+@kernel
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = there(x[i])
+
+def tried():
+    for backend in (Serial(), Prange(2)):
+        try:
+            print(*run(body.nogil, np.ones(2), on=backend).value)
+        except ValueError as error:
+            print(error)
+
+def register(more):
+    function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: x + more)
+    add_symbol("a_function_of_mine", ctypes.cast(function, ctypes.c_void_p).value)
+    return function
+
+tried()
+one = register(FIRST)
+tried()
+another = register(30)
+tried()
+"""
+
+
+def test_a_function_that_was_registered_by_its_address_is_the_latest_of_its_name(warm_python, tmp_path):
+    """Where there is none, LLVM would end the process."""
+    for first in (10, 20):
+        script = REGISTERED.replace("FIRST", str(first))
+        none, none_again, *values = warm_python.run(script, NFOLD_CACHE_DIR=str(tmp_path)).splitlines()
+        assert none.startswith("there is no function of C named a_function_of_mine in this process; load its library")
+        assert none_again == none
+        assert values == [f"{first + 1.0} {first + 1.0}"] * 2 + ["31.0 31.0"] * 2

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kernels import REGISTRY
-from kernels.compilation import machine_code
+from kernels.compilation import linking, machine_code
 from kernels.compilation.compiler import compiled
-from kernels.compilation.native_code import CannotRun, NativeCode, is_possible, words_of
+from kernels.compilation.native_code import CannotRun, NativeCode, address_of, is_possible, words_of
 from kernels.definition.arguments import guarded
 from kernels.vectors import atomics
 
@@ -185,6 +185,13 @@ def test_cs_functions_are_the_very_ones_that_numba_calls():
     compiled(computes)(x, outs[1])
     assert outs[0].tobytes() == outs[1].tobytes()
     assert any("@" in name for name in json.loads(native.content.partition(b"\n")[0])[3])
+
+
+def test_another_function_under_the_name_of_cs_is_not_cs():
+    """Somebody may give LLVM one at any time (`llvmlite.binding.add_symbol`)."""
+    assert linking._found_by("labs", address_of("labs")) == "labs"
+    with pytest.raises(linking._Unknown):
+        linking._found_by("labs", address_of("abs"))
 
 
 def test_what_is_not_laid_flat_is_left_to_numba():
