@@ -21,12 +21,15 @@ SOURCE_POSITION = re.compile(r"During: typing of \S.* at (?P<path>/.+) \((?P<lin
 FILE_AND_LINE = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+):')
 NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 GLOBAL = re.compile(r"Untyped (?:global|freevar) name '(\w+)':.*?<class '([\w.]+)'>", re.DOTALL)
+CONSTANT = re.compile(r"^<numba\..*During: lowering \"[^\n]*= (?:freevar|global)\((\w+): ", re.DOTALL | re.MULTILINE)
+INPUT = re.compile(r"non-precise type pyobject\nDuring: typing of argument at \S*loop.py")
 REFLECTED = re.compile(r"use of a reflected (\w+)\(.*?assigned to variable '(\w+)' in globals")
 INDICES = re.compile(r"cannot index \w*\s*array\(\w+, (\d)d, \w\) with (\d) indices")
 STORES = re.compile(r">>> setitem\(array\((\w+), (\d)d, \w\), (.*), (?:readonly )?(array\(\w+, (\d)d|complex\d+)")
 OURS = f"compute{os.sep}lanes{os.sep}", f"compute{os.sep}backends{os.sep}"
 SHAPE = "out has one axis where no plan says its shape: @kernel(plan=lambda A: Plan(len(A), (A,), shape=A.shape))"
 PASS = "pass it as an input, make it a number, a tuple or an array, or run the 'python' variant"
+TAKES = "pass numbers, texts, arrays, or tuples of these, or run the 'python' variant"
 
 
 class NotCompiled(TypeError):
@@ -51,6 +54,10 @@ def _explanation(text: str, kernel: Kernel, place: tuple[str, int] | None) -> st
     if match := GLOBAL.search(text):
         kind = {"type": "class"}.get(match[2], match[2])
         return f"it reads {match[1]}, a {kind} outside it, which compiled code cannot; {PASS}"
+    if match := CONSTANT.search(text):
+        return f"it reads {match[1]} outside it, of a type that compiled code cannot read there; {PASS}"
+    if INPUT.search(text):
+        return f"one of its inputs is of a kind that compiled code cannot take; {TAKES}"
     if match := REFLECTED.search(text):
         return f"it reads {match[2]}, a {match[1]} outside it, which compiled code cannot; {PASS}"
     if match := INDICES.search(text):

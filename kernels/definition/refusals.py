@@ -7,7 +7,9 @@ Kernel.explained and compute.checking use this module.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import traceback
 import types
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     if type(error) is IndexError and kernel.reduce and not keeps_to_its_row(kernel.variants[kernel.variant].source()):
         return _with_notes(IndexError(f"{kernel.name}: {text}; a chunk's out is a single row: {REMEDY}"), error)
     is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
+    is_numbas = is_numbas or _lowering_failed(error, kernel)
     # What numba raises for `a += 1` on a read-only array.
     is_lost = isinstance(error, AttributeError) and "'NoneType' object has no attribute 'args'" in text
     if not (
@@ -92,6 +95,15 @@ def _with_notes(refusal: Exception, error: Exception) -> Exception:
     for note in getattr(error, "__notes__", ()):
         refusal.add_note(note)
     return refusal
+
+
+def _lowering_failed(error: Exception, kernel: Kernel) -> bool:
+    """Whether numba itself raised one of Python's errors: for constants that it cannot write into code, it does."""
+    if not isinstance(error, NotImplementedError | ValueError) or not kernel.variants[kernel.variant].compiled:
+        return False
+    numba = os.path.dirname(str(getattr(sys.modules.get("numba"), "__file__", "")))
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(numba and frames) and frames[-1].filename.startswith(numba + os.sep)
 
 
 def _was_compiling(error: Exception) -> bool:

@@ -108,6 +108,47 @@ def test_it_is_one_line_with_the_place(body, x, says):
         made(x)
 
 
+def reading(outside):
+    def reads_outside(lo, hi, out, x):
+        for i in range(lo, hi):
+            out[i] = outside[0] == outside[1]
+
+    return kernel(reads_outside)
+
+
+OUTSIDE = [
+    ([1.0, 2.0], "it reads outside outside it, of a type that compiled code cannot read there; pass it as an input"),
+    (np.ones(3, np.float16), r"Cannot lower constant of type '.*float16"),  # for which numba raises Python's own errors
+    (np.ones(3).astype("m8[s]"), "cannot include dtype 'm' in a buffer"),
+]
+
+
+@pytest.mark.parametrize(("outside", "says"), OUTSIDE, ids=["list", "float16", "times"])
+def test_what_numba_cannot_write_into_code_is_told_as_such(outside, says):
+    with pytest.raises(NotCompiled, match=f"^reads_outside is not compiled: {says}") as caught:
+        reading(outside)(np.ones(3))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_that_a_body_raises_is_its_own():
+    def raises(lo, hi, out, x):
+        raise NotImplementedError("not yet")
+
+    with pytest.raises(NotImplementedError, match="not yet"):
+        kernel(raises)(np.ones(3))
+
+
+def test_an_input_that_numba_has_no_type_for():
+    def takes(lo, hi, out, x, named):
+        for i in range(lo, hi):
+            out[i] = x[i] * len(named)
+
+    made = kernel(takes, plan=lambda x, named: Plan(len(x), (x, named)))
+    with pytest.raises(NotCompiled, match="takes is not compiled: one of its inputs is of a kind that compiled code"):
+        run(made, np.ones(3), {"a": 1}, on=Serial())
+    assert run(made.python, np.ones(3), {"a": 1}, on=Serial()).value.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "backend", [Threads(2), pytest.param(Prange(2), marks=pytest.mark.slow), Processes(2)], ids=repr
 )
