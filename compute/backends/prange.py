@@ -28,8 +28,10 @@ from compute.traits import Traits
 from kernels.compilation import importing
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
+from kernels.definition.arguments import name_at
 from kernels.definition.variant import checks
 
+NOT_IN_REGIONS = (tuple, np.void, bytes, bytearray, memoryview)  # numba makes an array or a number of each variable
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
 
@@ -118,6 +120,13 @@ class PrangePool(Pool):
         self._cpus = np.zeros((self.workers, SETS), np.int64)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
+        for k, value in enumerate(job.inputs):
+            if isinstance(value, NOT_IN_REGIONS):
+                named, kind = name_at(job.kernel.inputs, k), type(value).__name__
+                raise ValueError(
+                    f"{job.kernel.name}'s input {named} is a {kind}, which numba's parallel regions cannot take; give"
+                    " what is in it as inputs of their own, or use threads"
+                )
         region = _region_of(job.kernel)
         states = np.full(job.lanes, SLICE_OVER)
         for lane in range(job.lanes):

@@ -149,6 +149,22 @@ def test_an_input_that_numba_has_no_type_for():
     assert run(made.python, np.ones(3), {"a": 1}, on=Serial()).value.tolist() == [1, 1, 1]
 
 
+RECORD = np.zeros(2, [("a", float)])[1]
+
+
+@pytest.mark.parametrize("named", [(1, 2), RECORD, b"ab"], ids=["tuple", "void", "bytes"])
+def test_prange_names_an_input_that_regions_cannot_take(named):
+    def takes(lo, hi, out, x, named):
+        for i in range(lo, hi):
+            out[i] = x[i]
+
+    made = kernel(takes, plan=lambda x, named: Plan(len(x), (x, named)))
+    says = f"^takes's input named is a {type(named).__name__}, which numba's parallel regions cannot take; give what"
+    with pytest.raises(ValueError, match=says):
+        run(made.nogil, np.ones(3), named, on=Prange(2))
+    assert run(made.nogil, np.ones(3), named, on=Serial()).value.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "backend", [Threads(2), pytest.param(Prange(2), marks=pytest.mark.slow), Processes(2)], ids=repr
 )
