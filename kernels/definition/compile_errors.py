@@ -29,6 +29,7 @@ STORES = re.compile(r">>> setitem\(array\((\w+), (\d)d, \w\), (.*), (?:readonly 
 OURS = f"compute{os.sep}lanes{os.sep}", f"compute{os.sep}backends{os.sep}"
 SHAPE = "out has one axis where no plan says its shape: @kernel(plan=lambda A: Plan(len(A), (A,), shape=A.shape))"
 PASS = "pass it as an input, make it a number, a tuple or an array, or run the 'python' variant"
+STEP = re.compile(r"Failed in \w+ mode pipeline")  # numba's own steps: nopython, object, full_parfor_gufunc
 TAKES = "pass numbers, texts, arrays, or tuples of these, or run the 'python' variant"
 
 
@@ -78,7 +79,7 @@ def _axes(count: str) -> str:
 def _reason(text: str) -> str:
     """The first line of numba's text that says something, and the signature that it is about."""
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("Failed in nopython", "Failed in object"))]
+    lines = [line for line in lines if line and not STEP.match(line)]
     first = lines[0] if lines else text.strip()
     if first.endswith(":") and len(lines) > 1:
         first = f"{first} {lines[1].removeprefix('>>> ')}"

@@ -10,7 +10,7 @@ from compiler import needs_compiler
 
 from compute import Prange, Processes, Serial, Threads, run
 from kernels import Plan, kernel
-from kernels.definition.compile_errors import NotCompiled
+from kernels.definition.compile_errors import NotCompiled, not_compiled
 from kernels.definition.refusals import WritesToInput
 
 pytestmark = needs_compiler
@@ -147,6 +147,12 @@ def test_an_input_that_numba_has_no_type_for():
     with pytest.raises(NotCompiled, match="takes is not compiled: one of its inputs is of a kind that compiled code"):
         run(made, np.ones(3), {"a": 1}, on=Serial())
     assert run(made.python, np.ones(3), {"a": 1}, on=Serial()).value.tolist() == [1, 1, 1]
+
+
+def test_the_steps_of_numba_that_lead_to_it_are_left_out():
+    steps = [f"Failed in {mode} mode pipeline (step: frontend)" for mode in ("nopython", "full_parfor_gufunc")]
+    error = not_compiled("\n".join([*steps, "No way to index a number.", "During: lowering"]), kernel(misspelt))
+    assert str(error) == "misspelt is not compiled: No way to index a number"
 
 
 RECORD = np.zeros(2, [("a", float)])[1]
