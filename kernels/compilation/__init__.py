@@ -5,6 +5,8 @@ reach.py            walks over all that a function reaches: one key for everythi
 reach_snapshot.py   the walk's result: what was reached, where it was found, and whether it is still the same
 parts.py            helpers of the walk: the names that code uses, the objects that an object contains
 provenance.py       where an object comes from: this library, numba, Python, an installed package, the user
+c_functions.py      functions of C that code calls by their names
+mathematics.py      which mathematical functions of C this process has, which is a part of every key
 our_files.py        a hash of this library's own files, which is a part of every key
 machine_code.py     a compile result as bytes, for another process or for the disk, and back
 kept_code.py        the cache's files
