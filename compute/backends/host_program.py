@@ -65,10 +65,39 @@ def prepare() -> None:
     with interrupts.put_off():
         if is_folder_gone():
             raise LimitReached(errno.ENOENT, f"workers begin in the current folder, and {FOLDER_GONE}")
+        _check_temporary_folder()
         _open_standard_streams()
         with able_to_start_processes():
             resource_tracker.ensure_running()
         _sweep_once()
+
+
+def _check_temporary_folder() -> None:
+    """LimitReached where there is no folder for temporary files: sockets are in one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise LimitReached(
+            errno.ENOENT,
+            f"workers need a folder for temporary files, and there is none: {visible(str(error.strerror))}; set TMPDIR"
+            " to a folder with room that this user can write to, or raise `ulimit -f` where that allows no file",
+        ) from None
+
+
+def check_semaphores(whose: str, remedy: str) -> None:
+    """LimitReached where this system gives no semaphores, such as multiprocessing's queues and loky have."""
+    import multiprocessing
+
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return
+    try:
+        multiprocessing.get_context("fork").Lock()  # this context's has no name that could be left behind
+    except (OSError, ImportError) as error:
+        raise LimitReached(
+            getattr(error, "errno", None) or errno.ENOSYS,
+            f"{whose} semaphores cannot be made ({getattr(error, 'strerror', None) or error}), as where /dev/shm is"
+            f" read-only or full; {remedy}",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ from compute.lanes.control import N_TICKETS, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 from compute.memory.address_space import check_room
 from compute.memory.arena import Arena
-from compute.memory.descriptors import LimitReached
 from compute.memory.segments import ArenaKind
 from compute.traits import PROCESSES, Traits
 from kernels.definition import Kernel, nearest
@@ -108,14 +107,8 @@ class LokyPool(Pool):
 
             self._shut_down()
             self._caller.forget()
-            try:
-                self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
-            except OSError as error:
-                raise LimitReached(
-                    error.errno,
-                    f"loky's semaphores cannot be made ({error.strerror}), as where /dev/shm is read-only or full; use"
-                    f" Processes({self.workers}), which needs none",
-                ) from error
+            host_program.check_semaphores("loky's", f"use Processes({self.workers}), which needs none")
+            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
             arrived: set[int] = set()
             while len(arrived) < self.workers:  # until each has had a task: loky gives them to any worker that is free
                 with children.with_sigint_blocked():

@@ -26,7 +26,7 @@ from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import N_TICKETS, ControlArray
 from compute.lanes.loop import Job, Outcome
-from compute.memory.descriptors import with_more_files
+from compute.memory.descriptors import check_files
 from compute.memory.segments import reference
 from compute.traits import PROCESSES
 from kernels.definition import nearest, numba_is_here
@@ -112,9 +112,7 @@ class ProcessPool(Pool):
         missing = [lane for lane in range(self.workers) if lane not in self._workers]
         if not missing:
             return
-        if os.name == "posix":
-            with interrupts.put_off():
-                with_more_files(lambda: _check_descriptors(DESCRIPTORS * (len(missing) + 1)))
+        check_files(DESCRIPTORS * (len(missing) + 1))  # the fork server would die of too few in the middle of its work
         remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
         tasks.check_address_space("run on threads")
         tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * len(missing), remedy)
@@ -281,14 +279,3 @@ class ProcessPool(Pool):
         for worker in list(self._workers.values()):
             worker.handle.kill()
             self._remove(worker)
-
-
-def _check_descriptors(count: int) -> None:
-    """OSError where so many files cannot be opened: the fork server would die of that in the middle of its work."""
-    held: list[int] = []
-    try:
-        while len(held) < count:
-            held.append(os.open(os.devnull, os.O_RDONLY))
-    finally:
-        for descriptor in held:
-            os.close(descriptor)

@@ -13,6 +13,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -200,6 +201,8 @@ def become_worker(parent: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     children.be_a_worker()
     kept_code.say_nothing()
+    # numba says in four lines that its threads begin without a lock where /dev/shm is missing: the caller has told so.
+    warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock")
     output.by_line()
     _keep_freed_memory()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()

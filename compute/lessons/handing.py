@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from compute import machine
-from compute.backends.host_program import own_folder
+from compute.backends.host_program import check_semaphores, own_folder
 from compute.backends.processes import Processes
 from compute.lessons import child
 from compute.memory.arena import shared
-from compute.memory.segments import new_name
+from compute.memory.named import named_memory
 from compute.scaling.formatting import in_bytes
 from compute.scaling.verify import WrongAnswer
 from kernels import Plan, kernel
@@ -196,6 +196,7 @@ def _to_nfold() -> Iterator[Batch]:
 @contextmanager
 def opened() -> Iterator[dict[str, Batch]]:
     """Takers of every way. All of them have ended when the block is left."""
+    check_semaphores(f"multiprocessing.{QUEUE}'s", "make it writable, or hold the other lessons")
     with _to_nfold() as nfold, _to_a_process() as process, _to_a_thread() as thread, _to_a_coroutine() as coroutine:
         yield {ARENA: nfold, COPIED: nfold, THREAD: thread, COROUTINE: coroutine, **process}
 
@@ -209,7 +210,7 @@ def home(way: str, heap: Array, stack: ExitStack) -> tuple[Array, Any]:
         array = shared.array(heap)
         return array, array
     if way == SHM:
-        memory = SharedMemory(new_name(), create=True, size=heap.nbytes)
+        memory = named_memory(heap.nbytes)
         stack.callback(memory.unlink)
         stack.callback(memory.close)
         array = np.asarray(memory.buf)[: heap.nbytes].view(np.int64)  # some systems round the size up to whole pages

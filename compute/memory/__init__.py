@@ -4,6 +4,7 @@ arena.py         lends arrays that every lane sees, and keeps their memory for t
 copying.py       copies of large arrays, by several threads
 copies.py        one copy of each large array that jobs refer to, until the array changes
 segments.py      shared memory and memory-mapped files that cannot leak; where they are made, mapped and unlinked
+named.py         shared memory under names of ours, for where a descriptor is not enough
 spool.py         files in memory into which workers write results of any size
 regions.py       the parts of a spool's file that a worker keeps mapped, because it writes to them repeatedly
 descriptors.py   whether a descriptor number still refers to its file; how many files may be open

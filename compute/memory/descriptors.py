@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from compute.lanes import interrupts
+
 Value = TypeVar("Value")
 
 
@@ -39,6 +41,23 @@ def with_more_files(opens: Callable[[], Value]) -> Value:
                 "Too many open files: workers take some, and a result in shared memory one as long as it is held; raise"
                 " `ulimit -n`, use fewer workers, or keep copies of results (value.copy())",
             ) from None
+
+
+def check_files(count: int) -> None:
+    """LimitReached where so many more files cannot be open at once, and the limit cannot be raised."""
+    if os.name == "posix":
+        with interrupts.put_off():
+            with_more_files(lambda: _open_and_close(count))
+
+
+def _open_and_close(count: int) -> None:
+    held: list[int] = []
+    try:
+        while len(held) < count:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def _raise_limit() -> bool:

@@ -17,7 +17,6 @@ import functools
 import itertools
 import mmap
 import os
-import secrets
 import sys
 import warnings
 import weakref
@@ -181,8 +180,17 @@ def create_segment(size: int, kind: ArenaKind, folder: str | None, warned_errnos
     warned_errnos: errno values for which users were already warned that shared memory cannot be used.
     """
     # An interruption could leave a name in /dev/shm that is never removed.
-    with interrupts.put_off():
-        return with_more_files(lambda: _create(size, kind, folder, warned_errnos))
+    try:
+        with interrupts.put_off():
+            return with_more_files(lambda: _create(size, kind, folder, warned_errnos))
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise LimitReached(  # a file in memory is one, too
+            errno.EFBIG,
+            f"{in_bytes(size)} of shared memory are needed, which counts as a file, and `ulimit -f` allows no file"
+            " of that size; raise it, or run on threads",
+        ) from None
 
 
 def _create(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[int]) -> Segment:
@@ -214,10 +222,13 @@ def _create(size: int, kind: ArenaKind, folder: str | None, warned_errnos: set[i
     return _create_mapped(size, folder)
 
 
+NOT_THE_CALLER = {"compute", "kernels"} | sys.stdlib_module_names  # a `with` of ours is entered by contextlib
+
+
 def _of_the_caller() -> int:
     """The stacklevel of the code that called into this package, for a warning from the function that calls this one."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("compute", "kernels"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in NOT_THE_CALLER:
         level, frame = level + 1, frame.f_back
     return level
 
@@ -226,15 +237,19 @@ def _create_shared(size: int) -> Segment:
     if is_open_to_others():
         # SharedMemory would start a process, the resource tracker, to watch over a name.
         return _from_descriptor(open_nameless(SHARED_MEMORY), size)
-    from multiprocessing.shared_memory import SharedMemory
+    from compute.memory.named import named_memory
 
     python_executable.use_for_children()
-    name = new_name()
-    memory = SharedMemory(name, create=True, size=size)
-    # _fd is a private attribute of SharedMemory, but there is no other way to reserve memory before it is touched.
-    descriptor = os.dup(memory._fd)  # type: ignore[attr-defined]
-    memory.close()
-    return _from_descriptor(descriptor, size, f"shm:{name}", memory.unlink)
+    memory = named_memory(size)
+    try:
+        # _fd is a private attribute of SharedMemory, but there is no other way to reserve memory before it is touched.
+        descriptor = os.dup(memory._fd)  # type: ignore[attr-defined]
+    except OSError:  # too many files are open
+        memory.unlink()
+        raise
+    finally:
+        memory.close()
+    return _from_descriptor(descriptor, size, f"shm:{memory.name}", memory.unlink)
 
 
 def open_nameless(folder: str | None) -> int:
@@ -243,11 +258,6 @@ def open_nameless(folder: str | None) -> int:
 
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         return os.dup(file.fileno())
-
-
-def new_name() -> str:
-    """A name for shared memory with this process's number: `host_program.sweep` removes what killed programs left."""
-    return f"nfold-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _create_mapped(size: int, folder: str | None) -> Segment:
@@ -290,20 +300,11 @@ def _from_descriptor(descriptor: int, size: int, name: str = "", unlink: Callabl
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Make a file so long. OSError where the disk has not so much, LimitReached where this user may not."""
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
-        else:
-            os.ftruncate(descriptor, size)
-    except OSError as error:
-        if error.errno == errno.EFBIG:  # a file in memory is one, too
-            raise LimitReached(
-                errno.EFBIG,
-                f"{in_bytes(size)} of shared memory are needed, which counts as a file, and `ulimit -f` allows no file"
-                " of that size; raise it, or run on threads",
-            ) from None
-        raise
+    """Make a file so long. OSError where the disk has not so much, or this user may not."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
 
 
 def _free_name(owner: int, file: File, unlink: Callable[[], None]) -> None:

@@ -91,6 +91,7 @@ REACHED = [
     pytest.param(with_tasks(2), on("prange"), THREADS, id="none for prange", marks=[NO_TASKS, slow]),
     pytest.param(limited("-n 20"), on("processes"), "raise `ulimit -n`", id="files of processes"),
     pytest.param(limited("-n 20"), on("joblib"), "raise `ulimit -n`", id="files of joblib", marks=slow),
+    pytest.param(limited("-n 20"), on("dask"), "raise `ulimit -n`", id="files of dask", marks=slow),
     pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=slow),
     pytest.param(limited("-v 100000"), "list", "`ulimit -v` allows 102 MB", id="no space for numpy"),
     pytest.param(limited("-v 1100000"), "list", "raise `ulimit -v`", id="no space beside heaps", marks=FREE_THREADED),
@@ -133,6 +134,12 @@ def test_what_fits_under_a_limit_runs_as_ever(prefix, backend, no_leaks):
     assert out
 
 
+def test_a_lesson_measures_what_a_limit_allows_and_prints_nothing_else(no_leaks):
+    code, out, complaint = nfold("lessons 8 --budget 1s", limited("-f 100"))
+    assert (code, complaint) == (0, "")
+    assert "File too large" in " ".join(out.split())
+
+
 LEAVES = {
     "leaves": "import sys\nsys.exit('not today')\ndef task(x):\n    return x\n",
     "leaves_well": "import sys\nsys.exit()\n",
@@ -170,16 +177,23 @@ def test_a_death_of_loky_s_is_told_by_its_signal_alone(no_leaks):
 
 
 READ_ONLY = ["mount -t tmpfs -o ro tmpfs /dev/shm"]
+INSTEAD = "nfold: shared memory cannot be used (Read-only"
 
 
 @pytest.mark.skipif(bool(private_mounts.refused()), reason=str(private_mounts.refused()))
 @pytest.mark.parametrize(
-    ("backend", "code", "told"),
-    [("processes", 0, "nfold: shared memory cannot be used (Read-only"), ("joblib", 2, "nfold: loky's semaphores")],
+    ("words", "code", "told"),
+    [
+        (on("processes"), 0, INSTEAD),
+        (on("joblib"), 2, "nfold: loky's semaphores cannot be made (Read-only"),
+        pytest.param(on("dask"), 2, "nfold: dask's semaphores cannot be made (Read-only", marks=slow),
+        ("lessons 2 --budget 1s", 0, INSTEAD),
+        ("lessons 8 --budget 1s", 2, "nfold: lesson 8 (space) was given up: multiprocessing.Queue's semaphores"),
+    ],
 )
-def test_a_read_only_shared_memory_is_told_in_a_line(backend, code, told, no_leaks):
-    done = nfold(on(backend), private_mounts.in_private(READ_ONLY))
-    assert done[0] == code
+def test_a_read_only_shared_memory_is_told_in_a_line(words, code, told, no_leaks):
+    done = nfold(words, private_mounts.in_private(READ_ONLY))
+    assert done[0] == code, done[2]
     assert done[2].startswith(told)
     assert done[2].count("\n") == 1
 

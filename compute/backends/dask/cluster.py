@@ -21,12 +21,14 @@ from typing import Any, TypeVar
 from compute.backends import children, host_program
 from compute.backends.dask.hosts import QUESTION, Host, host_of, own_account
 from compute.backends.worker import without_main
+from compute.memory.descriptors import check_files
 from compute.memory.segments import Segment, create_segment
 from kernels.texts import visible
 
 Value = TypeVar("Value")
 
 CONNECTING = 10.0  # s for a scheduler to answer, and for workers to come that an elastic cluster starts on demand
+OWN_FILES, WORKERS_FILES = 24, 13  # that a cluster of this machine has open here; 16 and 13 were counted
 ANSWER = 30.0  # s for an answer to a question; a scheduler of thousands of workers takes one
 
 
@@ -44,6 +46,10 @@ class Cluster:
     def __init__(self, address: Any, workers: int, security: Any) -> None:
         import distributed
 
+        if address is None:  # workers of this machine, each beside a nanny with queues
+            host_program.check_semaphores("dask's", "use Processes, which needs none")
+            # A scheduler that can open no more would say so without end, and its workers wait.
+            check_files(OWN_FILES + WORKERS_FILES * workers)
         self._distributed = distributed
         self._owned: list[Any] = []  # what was started here, in the order in which it is closed
         self._folder = contextlib.ExitStack()
