@@ -6,6 +6,7 @@ import threading
 
 # Bytes of address space that importing numpy takes: in all, and for each thread of its BLAS.
 SPACE, SPACE_PER_THREAD = 70_000_000, 36_000_000
+STACK = 8 << 20  # of which as much for its stack; `ulimit -s` can be more, and all of it is mapped
 # ... and for each heap: a free-threaded Python gives one to every thread, and a thread that finds no room for it hangs.
 SPACE_PER_HEAP = 100_000_000
 PYTHON = 50_000_000  # of which the interpreter alone, as it starts
@@ -38,13 +39,17 @@ def _lacking() -> str:
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
     is_free_threaded = "t" in getattr(sys, "abiflags", "")
     needed = SPACE + (SPACE_PER_THREAD + SPACE_PER_HEAP * is_free_threaded) * threads
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    has_large_stacks = threads > 1 and stack != resource.RLIM_INFINITY and stack > STACK
+    needed += (stack - STACK) * (threads - 1) * has_large_stacks
     if is_free_threaded:  # it has mapped 1 GB at once where that is allowed, and what it needs else comes on top
         needed += max(0, _mapped() - PYTHON)
     if space != resource.RLIM_INFINITY and space < needed:
         who = "numpy in a free-threaded Python needs" if is_free_threaded else "numpy needs"
         return (
             f"{who} about {needed // 10**6} MB of address space with {threads} threads, and `ulimit -v` allows"
-            f" {space // 10**6} MB; raise `ulimit -v`, or set OPENBLAS_NUM_THREADS=1"
+            f" {space // 10**6} MB; raise `ulimit -v`,{' lower `ulimit -s`,' * has_large_stacks} or set"
+            " OPENBLAS_NUM_THREADS=1"
         )
     if not _threads_can_start(threads - 1):
         return (

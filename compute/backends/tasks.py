@@ -45,7 +45,7 @@ def check_tasks(count: int, remedy: str) -> None:
             raise LimitReached(
                 errno.EAGAIN,
                 f"{count} more processes and threads are needed, and the system lets this user start {len(started)};"
-                f" raise `ulimit -u` or the container's limit of processes, or {remedy}",
+                f" {address_space.limits_of_threads()}, or {remedy}",
             ) from None
         finally:
             ended.set()

@@ -6,8 +6,9 @@ import errno
 from collections.abc import Iterator
 
 from compute.backends.host_program import FOLDER_GONE, is_folder_gone
+from compute.memory.address_space import limits_of_threads
 from compute.memory.descriptors import LimitReached
-from kernels.vectors.memory import with_figures
+from kernels.vectors.memory import address_space_left, with_figures
 
 FEWER = "raise `ulimit -u` or the container's limit of processes, or use fewer workers"
 BY_ERRNO = {
@@ -15,8 +16,8 @@ BY_ERRNO = {
     errno.ENFILE: "too many files are open on this system; use fewer workers",
     errno.EAGAIN: f"no more processes can be started; {FEWER}",
 }
-THREADS = f"no more threads can be started; {FEWER}"
 MEMORY = "memory is too small for what is to be loaded: {}; raise `ulimit -v`, or give the container more"
+LOST = "without exception set"  # by the interpreter, where it had no memory for a MemoryError
 UNLOADED = "failed to map", "cannot allocate memory", "memory protection"  # the dynamic linker's words for it
 
 
@@ -31,9 +32,11 @@ def reached(error: BaseException) -> str | None:
         if isinstance(one, MemoryError):
             return str(with_figures(one))
         if isinstance(one, RuntimeError) and "start new thread" in str(one):
-            return THREADS
+            return f"no more threads can be started; {limits_of_threads()}, or use fewer workers"
         if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in UNLOADED):
             return MEMORY.format(" ".join(str(one).split()))
+        if isinstance(one, SystemError) and LOST in str(one) and address_space_left() is not None:
+            return MEMORY.format("Python lost an error that it had no memory for")
         if isinstance(one, FileNotFoundError) and one.filename is None and is_folder_gone():
             return FOLDER_GONE
         if isinstance(one, OSError) and one.errno in BY_ERRNO:

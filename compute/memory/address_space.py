@@ -14,7 +14,8 @@ import threading
 from compute.memory.descriptors import LimitReached
 from kernels.vectors.memory import address_space_left, in_bytes
 
-STACK = 8 << 20  # bytes: Linux's default, and more than enough where there is none
+STACK = 8 << 20  # bytes: Linux's default, and more than what a thread gets where `ulimit -s` is unlimited
+LEAST_STACK = 16 << 10  # bytes, below which there are no threads
 HEAP = 96 << 20  # bytes that a thread maps of a Python that can be without a GIL: 32 MB for it, and 64 MB for malloc
 IS_FREE_THREADED = "t" in getattr(sys, "abiflags", "")  # whether or not its GIL is on
 FEWER = "use fewer workers"
@@ -26,14 +27,21 @@ def room_for_threads() -> int | None:
     return None if left is None else left // _bytes_of_a_thread()
 
 
+def limits_of_threads() -> str:
+    """Which limits to raise where threads cannot be started: the system does not tell which one it was."""
+    own = "`ulimit -u`" if address_space_left() is None else "`ulimit -u`, `ulimit -v`"
+    return f"raise {own} or the container's limit of processes"
+
+
 def check_room(threads: int, remedy: str = FEWER) -> None:
     """LimitReached where the address space does not hold so many more threads."""
     left, needed = address_space_left(), threads * _bytes_of_a_thread()
     if left is not None and left < needed:
+        stack = f", lower `ulimit -s` ({in_bytes(_stack())} for each)" if _stack() > STACK else ""
         raise LimitReached(
             errno.ENOMEM,
             f"{threads} more thread{'s' * (threads > 1)} would need {in_bytes(needed)} of address space, and"
-            f" `ulimit -v` leaves {in_bytes(left)}; raise `ulimit -v`, or {remedy}",
+            f" `ulimit -v` leaves {in_bytes(left)}; raise `ulimit -v`{stack}, or {remedy}",
         )
 
 
@@ -44,4 +52,16 @@ def start(thread: threading.Thread, remedy: str = FEWER) -> None:
 
 
 def _bytes_of_a_thread() -> int:
-    return (threading.stack_size() or STACK) + HEAP * IS_FREE_THREADED
+    return _stack() + HEAP * IS_FREE_THREADED
+
+
+def _stack() -> int:
+    """Bytes of a thread's stack, of which the system maps all."""
+    if size := threading.stack_size():
+        return size
+    try:
+        import resource
+    except ImportError:  # Windows
+        return STACK
+    size = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return STACK if size == resource.RLIM_INFINITY else max(size, LEAST_STACK)

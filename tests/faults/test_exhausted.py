@@ -94,6 +94,7 @@ REACHED = [
     pytest.param(limited("-n 20"), on("dask"), "raise `ulimit -n`", id="files of dask", marks=slow),
     pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=slow),
     pytest.param(limited("-v 100000"), "list", "`ulimit -v` allows 102 MB", id="no space for numpy"),
+    pytest.param(limited("-s 2000000 -v 1500000"), "list", "lower `ulimit -s`", id="no space for stacks"),
     pytest.param(limited("-v 1100000"), "list", "raise `ulimit -v`", id="no space beside heaps", marks=FREE_THREADED),
     pytest.param(limited("-v 300000"), on("processes"), "and `ulimit -v` allows 307 MB", id="no space for workers"),
     pytest.param(

@@ -36,17 +36,26 @@ def test_a_pool_whose_threads_do_not_fit_is_refused(script):
     assert said.endswith(" MB; raise `ulimit -v`, or use fewer workers\n")
 
 
+@linux
+def test_large_stacks_are_named_where_they_are_what_does_not_fit(script):
+    stacks = "import resource\nhard = resource.getrlimit(resource.RLIMIT_STACK)[1]"
+    stacks += "\nresource.setrlimit(resource.RLIMIT_STACK, (2**29, hard))"
+    said = script(FULL.replace("import resource", stacks, 1).replace("+ 50_000_000", "+ 2**29 - 2**20")).stdout
+    assert said.startswith("1 more thread would need 537 MB of address space, and `ulimit -v` leaves 5")
+    assert said.endswith(" MB; raise `ulimit -v`, lower `ulimit -s` (537 MB for each), or use fewer workers\n")
+
+
 @pytest.mark.parametrize(("left", "room"), [(None, None), (0, 0), (10**9, 119), (10**6, 0)])
 def test_room_is_counted_in_stacks(left, room, monkeypatch):
     monkeypatch.setattr(address_space, "address_space_left", lambda: left)
     monkeypatch.setattr(address_space, "IS_FREE_THREADED", False)
-    monkeypatch.setattr("threading.stack_size", lambda: 0)
+    monkeypatch.setattr(address_space, "_stack", lambda: address_space.STACK)
     assert address_space.room_for_threads() == room
 
 
 def test_a_heap_of_its_own_needs_more_than_a_stack(monkeypatch):
     monkeypatch.setattr(address_space, "address_space_left", lambda: 300_000_000)
-    monkeypatch.setattr("threading.stack_size", lambda: 0)
+    monkeypatch.setattr(address_space, "_stack", lambda: address_space.STACK)
     monkeypatch.setattr(address_space, "IS_FREE_THREADED", False)
     address_space.check_room(3)
     monkeypatch.setattr(address_space, "IS_FREE_THREADED", True)
