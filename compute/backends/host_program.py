@@ -16,6 +16,7 @@ import errno
 import importlib
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -263,7 +264,7 @@ def _is_left(path: Path, owner: str | None) -> bool:
     pids = [int(pid) for pid in owners if pid]
     if not pids or any(map(_is_alive, pids)) or any(map(_is_listened_to, inside)):
         return False
-    return not (_is_locked(path) if path.is_dir() else _is_mapped(path))
+    return not (_is_locked(path) if path.is_dir() else _is_in_use(path))
 
 
 def _is_locked(folder: Path) -> bool:
@@ -302,11 +303,17 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _is_mapped(path: Path) -> bool:
-    path = path.resolve()  # /dev/shm can be a link
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            with contextlib.suppress(OSError):
-                if f" {path}\n" in (process / "maps").read_text(errors="replace"):
-                    return True
+def _is_in_use(path: Path) -> bool:
+    """Whether any process, of whatever container, has the file open or mapped: then the system gives no lease of it.
+
+    /proc/PID/maps would tell of the processes of this container alone.
+    """
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # whoever opens it now would otherwise end us, by SIGIO
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:  # in use, or on a file system that knows no leases
+        return True
+    finally:
+        os.close(file)
     return False
