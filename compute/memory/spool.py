@@ -58,7 +58,7 @@ class Spool:
             self._file, self._address, path, largest = with_more_files(lambda: _new_file(in_memory, folder))
         self._chunks, self._grain, self._name = chunks, grain, name
         self._views = _Views()
-        self._stride = largest // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._stride = min(largest, file_limit()) // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
         self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path, self._views)
         self._closing.atexit = path is not None  # a file without a name is freed by the system
 
@@ -188,7 +188,7 @@ class Writer:
         header = np.array(sizes, np.int64).tobytes()
         starts, end = _places(len(header) + len(pickled), sizes)
         if end > self._stride:
-            raise MemoryError(f"a chunk's results take {in_bytes(end)}, and {in_bytes(self._stride)} are allowed")
+            raise MemoryError(self._too_long(end))
         pieces: list[Any] = [header, pickled]
         last = len(header) + len(pickled)
         for start, size, buffer in zip(starts, sizes, buffers, strict=True):
@@ -196,6 +196,18 @@ class Writer:
             last = start + size
         self._write(pieces, lo // self._grain * self._stride)
         row[0, :2] = len(sizes), len(pickled)
+
+    def _too_long(self, size: int) -> str:
+        limit = file_limit()
+        why = (
+            f" of the {in_bytes(limit)} of a file that `ulimit -f` allows; raise it,"
+            if limit < LARGEST_ON_DISK
+            else ";"
+        )
+        return (
+            f"the results of {self._name} take {in_bytes(size)} for a chunk, and {in_bytes(self._stride)} are its"
+            f" part{why} run on threads, or have the function return less"
+        )
 
     def _write(self, pieces: list[Any], at: int) -> None:
         if self._file < 0:
@@ -208,7 +220,7 @@ class Writer:
             for k in range(0, len(pieces), PIECES):
                 at += _write_all(self._file, pieces[k : k + PIECES], at)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             free = machine.shared_memory_free() if self._address.startswith(("/proc/", "shm:")) else None
             space = "" if free is None else f" (/dev/shm has {in_bytes(free)} free)"
@@ -308,6 +320,16 @@ def _new_file(in_memory: bool, folder: str | None) -> tuple[int, str, str | None
         with contextlib.suppress(OSError):  # where there is no /dev/shm, a file on the disk is used
             return _nameless(SHARED_MEMORY, LARGEST_IN_MEMORY)
     return _nameless(folder, LARGEST_ON_DISK)
+
+
+def file_limit() -> int:
+    """The most bytes that a file of this process may have, by `ulimit -f`: offsets beyond it cannot be written."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return LARGEST_IN_MEMORY
+    limit: int = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return LARGEST_IN_MEMORY if limit == resource.RLIM_INFINITY else limit
 
 
 def _nameless(folder: str | None, largest: int) -> tuple[int, str, None, int]:

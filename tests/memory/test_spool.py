@@ -141,3 +141,32 @@ def test_a_run_that_failed_leaves_no_pages_to_its_workers(no_leaks):
                 pool.map(keeps_its_frames, [0, 1])
         gc.collect()
         assert pages_of(worker) < 8 * SIZE
+
+
+UNDER_A_LIMIT = """
+import resource, sys
+from compute import Joblib, Processes
+
+def long(size):
+    return b"x" * size
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))
+    for backend in (Processes(2), Joblib(2)):
+        with backend.open() as pool:
+            assert pool.map(long, [10**5] * 8) == [b"x" * 10**5] * 8
+            try:
+                pool.map(long, [10**5] * 7 + [10**7])
+            except MemoryError as error:
+                print(error)
+            assert pool.map(long, [5] * 8) == [b"xxxxx"] * 8
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="spools are in memory on Linux")
+def test_results_have_room_under_a_limit_of_files_and_the_refusal_names_it(script):
+    """A file's limit is one of offsets, and a chunk's results lie at an offset of their own."""
+    first, second = script(UNDER_A_LIMIT).stdout.splitlines()
+    assert first == second
+    assert first.startswith("the results of long take 10 MB for a chunk, and ")
+    assert "are its part of the 16.8 MB of a file that `ulimit -f` allows; raise it, run on threads, or" in first
