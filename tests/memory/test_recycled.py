@@ -378,12 +378,14 @@ def test_a_shared_result_is_not_used_again_by_way_of_what_is_behind_it():
 def test_segments_that_wait_are_freed_after_a_minute_too(clock):
     with Processes(1).open() as pool:
         pool.run(squares, np.ones(300_000))
+        pool.rest()  # a worker that has not answered yet has the segments
         assert pool.arena.give_back(clock.now - recycled.LIFETIME, 10**9)
         assert any(len(segment) > 2**20 for segment in pool.arena._idle)
         clock.now += 61
         assert not pool.arena.give_back(clock.now - recycled.LIFETIME, 10**9)
         assert not pool.arena._idle
         pool.run(squares, np.ones(300_000))
+        pool.rest()
         assert not pool.arena.give_back(clock.now - recycled.LIFETIME, 0)
 
 
