@@ -375,17 +375,24 @@ def test_a_shared_result_is_not_used_again_by_way_of_what_is_behind_it():
             del link
 
 
+def answered(pool):
+    """Wait until no worker owes an answer: until then it has the segments of its run."""
+    until = time.monotonic() + PATIENCE
+    while pool._owing() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def test_segments_that_wait_are_freed_after_a_minute_too(clock):
     with Processes(1).open() as pool:
         pool.run(squares, np.ones(300_000))
-        pool.rest()  # a worker that has not answered yet has the segments
+        answered(pool)
         assert pool.arena.give_back(clock.now - recycled.LIFETIME, 10**9)
         assert any(len(segment) > 2**20 for segment in pool.arena._idle)
         clock.now += 61
         assert not pool.arena.give_back(clock.now - recycled.LIFETIME, 10**9)
         assert not pool.arena._idle
         pool.run(squares, np.ones(300_000))
-        pool.rest()
+        answered(pool)
         assert not pool.arena.give_back(clock.now - recycled.LIFETIME, 0)
 
 
