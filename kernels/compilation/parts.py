@@ -210,6 +210,9 @@ def with_items(value: tuple[Any, ...], items: list[Any]) -> tuple[Any, ...]:
     return replaced
 
 
+OWNDATA = 0x4  # numpy's flag of an array that frees its memory, which makes no difference to its elements
+
+
 def layout_of(array: Any) -> tuple[Any, ...]:
     """All that can be set on an array in place except its elements: shape, dtype, strides, flags, and its address."""
     dtype = array.dtype if array.dtype.fields is None else repr(array.dtype)  # fields may be named anew, in place

@@ -22,6 +22,7 @@ from kernels.compilation.parts import (
     COMPUTED,
     DEPTH,
     MISSING,
+    OWNDATA,
     PLAIN_TYPES,
     attribute_of,
     attributes_of,
@@ -36,7 +37,7 @@ from kernels.compilation.reach_snapshot import Reach, contents, exact_form
 
 # An array up to this size is frozen into compiled code by numba; a larger one is read where it lies (numba's
 # `make_constant_array`). A frozen one is compared before each run.
-FROZEN_BYTES, _OWNDATA = 10**6, 0x4  # the second is numpy's flag
+FROZEN_BYTES = 10**6
 
 
 def reach_of(function: types.FunctionType, compiled: bool) -> Reach:
@@ -308,7 +309,7 @@ class _Walk:
         """Of each module that was met, every attribute whose name is in some code.
 
         The walk cannot always see which module an attribute is read from, because modules can be passed around. So
-        every name is looked up in every module. What is found may bring further names and modules.
+        every name is looked up in every module. What is found may bring further names and modules, and so on.
         """
         done: set[tuple[int, str]] = set()
         while todo := [
@@ -352,7 +353,7 @@ class _Walk:
         self._put("array", type(array).__qualname__)
         self._dtype(array.dtype)
         layout = layout_of(array)
-        self._put("layout", repr((array.shape, array.strides, array.flags.num & ~_OWNDATA)))
+        self._put("layout", repr((array.shape, array.strides, array.flags.num & ~OWNDATA)))
         if not self._compiled:
             self._reach.mutable = True
         if array.nbytes > FROZEN_BYTES or (self._compiled and not array.flags.forc):
