@@ -151,7 +151,7 @@ class Trial:
         """
         deadline = time.perf_counter() + share
         with garbage_set_aside(), ExitStack() as stack:
-            for pool in {id(c.pool): c.pool for c in self.contenders}.values():
+            for pool in self._pools_of(self.contenders):
                 stack.enter_context(pool.observed(pins(pool.workers) if self._pins else ()))
             if cold:
                 self._warm_again()
@@ -159,13 +159,17 @@ class Trial:
             self._more_rounds(most, deadline)
         self._seconds += time.perf_counter() - began
 
+    @staticmethod
+    def _pools_of(contenders: Sequence[_Contender]) -> list[Pool]:
+        """Each of their pools, once."""
+        return list({id(c.pool): c.pool for c in contenders}.values())
+
     def _warm_again(self) -> None:
         if self.rounds:
             for arena in self.pages:
                 arena.redraw()
-            for pool in {
-                id(c.pool): c.pool for c in self.contenders if not c.kernel.variants[c.kernel.variant].compiled
-            }.values():
+            python = [c for c in self.contenders if not c.kernel.variants[c.kernel.variant].compiled]
+            for pool in self._pools_of(python):
                 pool.begin_anew()
         self._processes.clear()  # another trial may have replaced them, too
         for c in self.contenders:

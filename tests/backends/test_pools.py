@@ -22,7 +22,7 @@ from sampling import one_of_each
 from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
 from compute.lanes.control import INSIDE, SPANS_BOUND, line_of
-from kernels import kernel, mandelbrot
+from kernels import Plan, kernel, mandelbrot
 
 
 @pytest.fixture(scope="module", params=one_of_each(BACKENDS), ids=repr)
@@ -417,3 +417,26 @@ def test_a_ctrl_c_while_workers_are_replaced_comes_after_it_and_the_pool_goes_on
         result = pool.run(squares.python, np.arange(5.0))
         assert result.value.tolist() == [0.0, 1.0, 4.0, 9.0, 16.0]
         assert before.isdisjoint(lane.process for lane in result.timeline.lanes) == replaces
+
+
+def test_workers_are_not_replaced_within_a_run_nor_after_the_last(pool):
+    if isinstance(pool.backend, Prange):
+        pytest.skip("prange runs no Python body")
+    told = []
+
+    def reduced(out):
+        with pytest.raises(RuntimeError, match="between runs") as caught:
+            pool.begin_anew()
+        told.append(str(caught.value))
+        return out.sum()
+
+    @kernel(plan=lambda n: Plan(n, (), grain=1), reduce=reduced, compiled=False)
+    def ones(lo, hi, out):
+        out[0] = 1.0
+
+    assert pool.run(ones, 4).value == 4.0
+    assert len(told) == 1
+    with pool.backend.open() as other:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        other.begin_anew()
