@@ -21,8 +21,10 @@ class Called(NamedTuple):
     words: str
 
     def is_current(self) -> bool:
-        """Whether LLVM still finds the same by its name."""
-        return _address_of(self.symbol) == self.address
+        """Whether LLVM still finds the same by its name; asked before each run."""
+        import llvmlite.binding as llvm
+
+        return int(llvm.address_of_symbol(self.symbol) or 0) == self.address
 
 
 def called(value: Any) -> Called | None:

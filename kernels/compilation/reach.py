@@ -151,8 +151,8 @@ class _Walk:
             self._put("llvm's", str(value))
         elif called := c_functions.called(value):
             self._put("C's", called.words or repr(called))
+            self._reach.watch(called, value)
             if not called.words:
-                self._reach.called.append(called)
                 self._unkeyed(f"C's {called.symbol}", value)
         elif frozen := provenance.frozen_functions(value):
             self._frozen(value, frozen)

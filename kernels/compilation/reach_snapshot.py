@@ -42,7 +42,7 @@ class Reach:
     cells:      (closure cell, its contents).
     functions:  (function, code, defaults, keyword defaults).
     containers: (object, the objects that it contained).
-    called:     functions of C that were registered by an address.
+    called:     functions of C that are called by their names.
     registered: how many entries numba's registries had.
 
     kept_alive: objects whose id is in the key, so that no other object gets it.
@@ -100,6 +100,11 @@ class Reach:
         if not all(function.is_current() for function in self.called):
             return False
         return self.ours_are_current() and self.registered == provenance.registrations()
+
+    def watch(self, called: Called, value: Any) -> None:
+        """Look before each run whether a function of C is still the same; not those of this library's own code."""
+        if not any(value is one for _, held in self.ours.values() for one in held.values()):
+            self.called.append(called)
 
     def ours_are_current(self) -> bool:
         """Whether nothing in this library's modules that it reached has been replaced since."""

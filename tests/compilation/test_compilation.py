@@ -514,3 +514,34 @@ def test_a_function_that_was_registered_by_its_address_is_the_latest_of_its_name
         assert none.startswith("there is no function of C named a_function_of_mine in this process; load its library")
         assert none_again == none
         assert values == [f"{first + 1.0} {first + 1.0}"] * 2 + ["31.0 31.0"] * 2
+
+
+IN_THE_PLACE = """
+import ctypes
+import numba
+import numpy as np
+from llvmlite.binding import add_symbol
+from compute import Prange, Serial, run
+from kernels import kernel
+
+most = numba.types.ExternalFunction("sched_get_priority_max", numba.types.intc(numba.types.intc))
+
+@kernel
+def body(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = most(x[i])
+
+def values():
+    return [run(body.nogil, np.zeros(1, np.int32), on=backend).value[0] for backend in (Serial(), Prange(2))]
+
+before = values()
+function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda policy: 1000)
+add_symbol("sched_get_priority_max", ctypes.cast(function, ctypes.c_void_p).value)
+print(*before, *values())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the function is Linux's")
+def test_a_function_of_a_library_is_the_one_that_was_put_in_its_place(warm_python, tmp_path):
+    for _ in range(2):  # from nothing, and with what the first process has kept
+        assert warm_python.run(IN_THE_PLACE, NFOLD_CACHE_DIR=str(tmp_path)) == "0.0 0.0 1000.0 1000.0\n"
