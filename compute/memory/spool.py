@@ -58,7 +58,8 @@ class Spool:
             self._file, self._address, path, largest = with_more_files(lambda: _new_file(in_memory, folder))
         self._chunks, self._grain, self._name = chunks, grain, name
         self._views = _Views()
-        self._stride = min(largest, file_limit()) // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._limit = file_limit()
+        self._stride = min(largest, self._limit) // max(chunks, 1) // mmap.PAGESIZE * mmap.PAGESIZE
         self._closing = weakref.finalize(self, _close, self._file, os.getpid(), path, self._views)
         self._closing.atexit = path is not None  # a file without a name is freed by the system
 
@@ -72,7 +73,7 @@ class Spool:
 
     def serves(self, chunks: int, grain: int, name: str) -> bool:
         """Whether another run of so many chunks can use it. If so, it belongs to that run now."""
-        if self._views.exist or (chunks, grain) != (self._chunks, self._grain):
+        if self._views.exist or (chunks, grain, file_limit()) != (self._chunks, self._grain, self._limit):
             return False
         self._name = name
         return True
@@ -220,6 +221,11 @@ class Writer:
             for k in range(0, len(pieces), PIECES):
                 at += _write_all(self._file, pieces[k : k + PIECES], at)
         except OSError as error:
+            if error.errno == errno.EFBIG:  # it was raised, or the worker's lowered, after the worker had begun
+                raise MemoryError(
+                    f"the results of {self._name} do not fit into the {in_bytes(file_limit())} of a file that"
+                    " `ulimit -f` allows this worker; set it before the first pool is opened, or run on threads"
+                ) from None
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             free = machine.shared_memory_free() if self._address.startswith(("/proc/", "shm:")) else None

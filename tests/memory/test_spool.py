@@ -170,3 +170,31 @@ def test_results_have_room_under_a_limit_of_files_and_the_refusal_names_it(scrip
     assert first == second
     assert first.startswith("the results of long take 10 MB for a chunk, and ")
     assert "are its part of the 16.8 MB of a file that `ulimit -f` allows; raise it, run on threads, or" in first
+
+
+RAISED = """
+import resource
+from compute import Processes, Serial
+
+def long(size):
+    return b"x" * size
+
+if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, most))
+    with Processes(2).open() as pool:
+        assert pool.map(long, [10**5] * 2) == [b"x" * 10**5] * 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**28, most))
+        for sizes in ([10**8] * 2, [10**7] * 2):  # larger than the worker's limit, and beyond it
+            try:
+                print(*map(len, pool.map(long, sizes)))
+            except MemoryError as error:
+                print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="spools are in memory on Linux")
+def test_a_limit_of_files_that_was_raised_is_not_yet_the_workers(script):
+    lines = script(RAISED).stdout.splitlines()
+    told = "do not fit into the 16.8 MB of a file that `ulimit -f` allows this worker; set it before the first pool"
+    assert [told in line for line in lines] == [True, True]
