@@ -200,9 +200,10 @@ class Pool(ABC):
     def begin_anew(self) -> None:
         """Between runs: replace the workers by new ones, where they are processes. Warm again what was warm.
 
-        It waits for a run of another thread. RuntimeError within a run of this pool's, and where the pool is closed.
+        It waits for another thread's run. RuntimeError within a run, where it is closed, and in another process.
         """
-        if self._has_run_lock():
+        self.check_open()
+        if inside_a_lane() or self._has_run_lock():
             raise RuntimeError("workers are replaced between runs, and this is within one; do so when it has ended")
         with self._run_lock:
             self.check_open()

@@ -22,7 +22,7 @@ from sampling import one_of_each
 from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads, named, run
 from compute.backends import threads
 from compute.lanes.control import INSIDE, SPANS_BOUND, line_of
-from kernels import Plan, kernel, mandelbrot
+from kernels import Plan, each, kernel, mandelbrot
 
 
 @pytest.fixture(scope="module", params=one_of_each(BACKENDS), ids=repr)
@@ -440,3 +440,42 @@ def test_workers_are_not_replaced_within_a_run_nor_after_the_last(pool):
         pass
     with pytest.raises(RuntimeError, match="closed"):
         other.begin_anew()
+
+
+def test_workers_are_not_replaced_from_the_thread_that_tells_of_progress():
+    told = []
+
+    def tell(*_):
+        try:
+            pool.begin_anew()
+        except RuntimeError as error:
+            told.append(str(error))
+
+    with Threads(2).open() as pool:
+        items = each(lambda seconds: time.sleep(seconds) or seconds)
+        assert pool.run(items, [0.2] * 6, progress=tell).value == [0.2] * 6
+    assert told
+    assert all("between runs" in text for text in told)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_within_a_run_is_refused_other_workers_at_once():
+    with Threads(1).open() as pool:
+        began, ends = threading.Event(), threading.Event()
+        busy = threading.Thread(target=pool.map, args=(lambda _: (began.set(), ends.wait(PATIENCE)), [0]))
+        busy.start()
+        assert began.wait(PATIENCE)
+        child = os.fork()
+        if not child:
+            try:
+                pool.begin_anew()
+            except RuntimeError:
+                os._exit(0)
+            finally:
+                os._exit(1)
+        try:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        finally:
+            ends.set()
+            busy.join()
