@@ -8,9 +8,10 @@ import traceback
 
 
 def sendable(error: BaseException) -> BaseException:
-    """The error with this process's traceback as a note; a RuntimeError of the same text where it cannot be pickled.
+    """The error with this process's traceback as a note; one that stands for it where it cannot be pickled.
 
-    Many exceptions can be pickled but not unpickled: their `__init__` takes something else than `args`.
+    That is one of the same class with the same text where Python itself has the class, and else a RuntimeError that
+    names it. Many exceptions can be pickled but not unpickled: their `__init__` takes something else than `args`.
     """
     lines = "".join(traceback.format_exception(error))
     note = None if error.__traceback__ is None else f"in worker process {os.getpid()}:\n{lines}"
@@ -26,10 +27,20 @@ def sendable(error: BaseException) -> BaseException:
     except BaseException:  # a pickle may call anything, sys.exit too
         is_error = False
     if not is_error:
-        error = RuntimeError(f"{type(error).__name__}: {_text_of(error)}")
+        error = _stand_in(error)
         if note is not None:
             error.add_note(note)
     return error
+
+
+def _stand_in(error: BaseException) -> BaseException:
+    text = _text_of(error)
+    if type(error).__module__ == "builtins":  # who catches a RecursionError or a ValueError is to catch it here, too
+        try:
+            return type(error)(text)
+        except Exception:  # such as UnicodeDecodeError, which takes five words
+            pass
+    return RuntimeError(f"{type(error).__name__}: {text}")
 
 
 def _chain_of(error: BaseException) -> list[BaseException]:

@@ -69,7 +69,10 @@ def _kept(key: Any, content: bytes) -> tuple[int, int]:
 
 
 def _sendable(error: BaseException) -> bytes:
-    """An error, pickled, with its traceback here as a note; a RuntimeError of its words where it has no pickle."""
+    """An error, pickled, with its traceback here as a note; one that stands for it where it has no pickle.
+
+    As `compute.lanes.errors.sendable` does it, which cannot be imported here.
+    """
     import traceback  # late: most lanes raise nothing
 
     trace = error.__traceback__
@@ -83,9 +86,19 @@ def _sendable(error: BaseException) -> bytes:
             return content
     except BaseException:  # a pickle may call anything, sys.exit too
         pass
-    told = RuntimeError(f"{type(error).__name__}: {_text_of(error)}")
+    told = _stand_in(error)
     told.add_note(f"in a subinterpreter:\n{lines}")
     return pickle.dumps(told)
+
+
+def _stand_in(error: BaseException) -> BaseException:
+    text = _text_of(error)
+    if type(error).__module__ == "builtins":
+        try:
+            return type(error)(text)
+        except Exception:  # such as UnicodeDecodeError, which takes five words
+            pass
+    return RuntimeError(f"{type(error).__name__}: {text}")
 
 
 def _text_of(error: BaseException) -> str:
