@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from compute.backends.backend import Backend
-from compute.scaling import statistics
+from compute.scaling import calibration, statistics
 from compute.scaling.dataset import Point
 from compute.traits import SERIAL
 
@@ -31,6 +31,10 @@ class CostScale(NamedTuple):
 
     cost: Callable[[int], float]
     size: Callable[[float], int]
+
+    def to_the_power(self, power: float) -> CostScale:
+        """The scale of `cost ** power`."""
+        return CostScale(lambda size: self.cost(size) ** power, lambda cost: self.size(cost ** (1 / power)))
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,8 @@ def _crossing(
     if factor is None:
         return crossed
     size = statistics.two_digits(cost_scale.size(factor * cost_scale.cost(sizes[-1])))
+    if size >= calibration.LARGEST:  # times that hardly grow pay at no size that there is
+        return Crossing(sizes[-1], "never")
     return Crossing(max(size, sizes[-1]), "projected")
 
 

@@ -101,11 +101,8 @@ class Search:
         known = [self.bench.alone[first], *self.bench.alone.values()]
         power = next((power for times in known if (power := growth.power(times))), 1.0)
         cost = self.bench.cost
-
-        def size_for(wanted: float) -> int:
-            return calibration.size_with(cost, wanted ** (1 / power))
-
-        return CostScale(lambda size: cost(size) ** power, size_for)
+        linear = CostScale(cost, lambda wanted: calibration.size_with(cost, wanted))
+        return linear.to_the_power(max(power, growth.LEAST))
 
     def _tell(self, label: str) -> None:
         late = f"over the budget of {self.budget:.3g} s: " if self.left < 0 else ""

@@ -23,7 +23,9 @@ def sendable(error: BaseException) -> BaseException:
     for one in _chain_of(error):
         one.__traceback__ = None
     try:
-        is_error = isinstance(pickle.loads(cloudpickle.dumps(error)), BaseException)
+        copy = pickle.loads(cloudpickle.dumps(error))
+        # tblib's pickles do not call `__init__`, without which some of Python's own classes have no words.
+        is_error = isinstance(copy, BaseException) and bool(_text_of(copy) or not _text_of(error))
     except BaseException:  # a pickle may call anything, sys.exit too
         is_error = False
     if not is_error:

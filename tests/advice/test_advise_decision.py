@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from example_candidates import candidate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute import Coroutines, Joblib, Prange, Processes, Serial, Threads
-from compute.advice import decision
+from compute.advice import decision, growth
 from compute.advice.decision import CostScale, Crossing
+from compute.advice.search import Search
+from compute.scaling.calibration import LARGEST
 from compute.scaling.dataset import Point
 
 LINEAR = CostScale(float, round)  # of a kernel whose cost is its size
+SLOWLY = LINEAR.to_the_power(growth.LEAST)  # of one whose time was hardly seen to grow
 SQUARE = CostScale(lambda size: size**2.0, lambda cost: round(cost**0.5))
 
 
@@ -243,3 +248,25 @@ def test_candidates_are_sorted_and_their_cold_time_is_the_sum():
     assert threads.interval == pytest.approx((0.5 * (1 - 0.5 / 3), 0.7 * (1 + 0.5 / 3)))  # too few runs for a real one
     assert threads.cold == pytest.approx(0.25 + 0.5 + 0.6)
     assert (serial.on, serial.seconds) == (Serial(), 2.0)
+
+
+def test_a_size_beyond_all_that_there_are_is_no_break_even():
+    """Where a hundred times the time is a size of a hundred to the tenth times, it never pays."""
+    found = [candidate(Serial(), 0.0100), candidate(Threads(2), 0.0055, opening=0.5)]
+    (projected,) = decision.break_evens({100_000: found}, LINEAR)
+    assert projected.cold.how == "projected"
+    (never,) = decision.break_evens({100_000: found}, SLOWLY)
+    assert never.cold.how == "never"
+
+
+@pytest.mark.parametrize("rise", [1.0005, 1.01, 1.5, 4.0, 1e4])
+def test_sizes_are_numbers_however_little_times_grow(rise):
+    """Noise makes a time that does not grow at all rise by a thousandth from one size to the next."""
+    bench = SimpleNamespace(
+        contenders=[SimpleNamespace(kernel=SimpleNamespace(variant="nogil"))],
+        alone={"nogil": {1000.0: 0.01, 10_000.0: 0.01 * rise}},
+        cost=float,
+    )
+    scale = Search.cost_scale.fget(SimpleNamespace(bench=bench))
+    for share in (1.0, 100.0, 1e6):
+        assert 10_000 - 1 <= scale.size(share * scale.cost(10_000)) <= 2 * LARGEST
