@@ -84,8 +84,15 @@ def descriptors() -> dict[int, str]:
 
 
 def names() -> set[str]:
-    """The entries of /dev/shm."""
-    return {entry.name for entry in SHARED_MEMORY.iterdir()}
+    """The entries of /dev/shm, but for numba's one lock."""
+    return {entry.name for entry in SHARED_MEMORY.iterdir()} - _numbas_lock()
+
+
+def _numbas_lock() -> set[str]:
+    """The lock that numba makes once for its threads: it has a name where processes do not start by fork (3.14)."""
+    lock = getattr(sys.modules.get("numba.np.ufunc.parallel"), "_backend_init_process_lock", None)
+    name = getattr(getattr(lock, "_semlock", None), "name", None)
+    return set() if name is None else {f"sem.{name.lstrip('/')}"}
 
 
 def ours(found: set[str]) -> set[str]:

@@ -135,7 +135,7 @@ class WarmPython:
         """What a script says that has nothing to say on stderr and ends well."""
         script = self.start(text, *args, **settings)
         code = script.ended()
-        assert (script.stderr, code) == ("", 0), f"{args}: {script.stdout}{script.stderr}"
+        assert (script.stderr, code) == ("", 0), f"{args} ended with {code}: {script.stdout}{script.stderr}"
         return script.stdout
 
 

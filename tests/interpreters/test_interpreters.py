@@ -406,6 +406,31 @@ def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
     assert done.stdout.splitlines() == ["the program ended in the middle of this run"]
 
 
+DROPPED = """
+import os, sys, time, warnings
+from compute import Interpreters
+from compute.backends.interpreters.subinterpreter import Subinterpreter
+
+end = Subinterpreter._end
+def slowly(self):
+    time.sleep(0.3)
+    end(self)
+Subinterpreter._end = slowly
+with Interpreters(1).open() as kept:
+    print(Interpreters(2).open().map(abs, [-1]), flush=True)  # and nobody closes it
+    if sys.argv[1] == "fork":
+        with warnings.catch_warnings(action="ignore"):
+            child = os.fork()
+        if child:
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), kept.map(abs, [-2]))
+"""
+
+
+@pytest.mark.parametrize(("then", "said"), [("exit", "[1]\n"), ("fork", "[1]\n0 [2]\n")])
+def test_interpreters_of_a_pool_that_nobody_closed_are_ended_before_an_end_or_a_fork(script, then, said):
+    assert script(DROPPED, then).stdout == said
+
+
 def test_what_the_user_has_put_among_pythons_builtins_is_found_there(pool, monkeypatch):
     monkeypatch.setattr(builtins, "shouted", lambda x: f"{x}!", raising=False)
     monkeypatch.setattr(builtins, "ascii", lambda x: f"<{x}>")

@@ -90,7 +90,7 @@ class InterpreterPool(Pool):
                     there = Subinterpreter()
                     self._there.append(there)
                     run = functools.partial(_run_there, there, np.zeros(3, np.int64))
-                    self._threads.add(lane, run, leave=there.close)
+                    _entering.add(self._threads.add(lane, run, leave=there.close))
             except BaseException:
                 self.stop()
                 raise
@@ -115,6 +115,11 @@ class InterpreterPool(Pool):
             self.stop_lanes(job)
             return [run_again(job, [outcome.chunk for outcome in failed])]
         return outcomes
+
+    @property
+    def threads(self) -> set[threading.Thread]:
+        """Those that run its lanes."""
+        return self._threads.threads
 
     def rest(self) -> None:
         self._threads.rest()
@@ -192,6 +197,15 @@ def _lane_there(
 
 
 _pools: weakref.WeakSet[InterpreterPool] = weakref.WeakSet()
+_entering: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # the threads that enter interpreters
+
+
+def _await_the_dropped() -> None:
+    """Wait, for FORKING seconds at the most, for threads of pools that nobody closed: they end their interpreters."""
+    until = time.monotonic() + FORKING
+    owned = {threading.current_thread()}.union(*(pool.threads for pool in list(_pools)))
+    for thread in set(_entering) - owned:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 _paused = threading.local()
@@ -199,6 +213,7 @@ _paused = threading.local()
 
 def _before_a_fork() -> None:
     """CPython's child would crash before it runs a line, where there are other interpreters (cpython#101437)."""
+    _await_the_dropped()
     pools = list(_pools)
     _paused.pools = [pool for pool in pools if pool.pause()]
     if len(_paused.pools) < len(pools):
@@ -224,3 +239,4 @@ def _at_exit() -> None:
     for pool in list(_pools):
         pool.interrupt(RuntimeError("the program ended in the middle of this run"))
         pool.close()
+    _await_the_dropped()  # CPython 3.14 crashes while it ends an interpreter that somebody else is ending
