@@ -123,6 +123,7 @@ def test_a_value_that_depends_on_the_cut_is_named(variant, made):
         run(made, x, on=Serial(), variant=variant, check=True)
 
 
+@pytest.mark.slow
 def test_a_cut_that_is_meant_is_no_fault():
     x = np.random.default_rng(0).random(2011)
     run(kernel(running_sum, grain=100), x, on=Serial(), check=True)

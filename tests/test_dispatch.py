@@ -85,6 +85,7 @@ EVERYWHERE = """[
 FAMILIES = '[Processes(2, start="fork"), Threads(2), Processes(2), Joblib(2)]'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backends", [pytest.param(FAMILIES, id="families"), pytest.param(EVERYWHERE, id="all", marks=pytest.mark.slow)]
 )

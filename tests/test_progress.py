@@ -77,11 +77,13 @@ def test_a_bar_is_drawn_on_a_terminal_and_removed(backend):
     assert drawn.endswith("\x1b[1A\x1b[2K")  # up to its line, which is erased
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="terminals are POSIX's")
 def test_a_terminal_that_cannot_take_back_what_it_drew_gets_nothing():
     assert on_a_terminal("Serial()", "{}", TERM="dumb") == (RIGHT, "", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [pytest.param("Serial()", marks=pytest.mark.slow), "Processes(2)"])
 def test_nothing_is_printed_into_a_pipe_nor_with_closed_streams(script, backend):
     assert script(SCRIPT, backend, "{}").stdout == RIGHT  # and nothing on stderr

@@ -366,6 +366,7 @@ task = executor.submit(lambda: (time.sleep(0.3), print("apple", flush=True)))
     assert (done.stdout, done.stderr, done.returncode) == ("apple\n", "", 0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_a_result():
     text = f"""
 import os, signal, threading, time

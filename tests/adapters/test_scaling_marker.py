@@ -205,6 +205,7 @@ def test_switches_are_followed_and_said(folder, options, expected):
         assert "waits not timed: --benchmark-disable switches measuring off" in told
 
 
+@pytest.mark.slow
 def test_a_second_call_without_the_marker_says_what_to_do(folder):
     told = in_a_process(folder, "-m", "pytest", *PLUGIN, *BENCHMARK, "test_twice.py", "--benchmark-max-time=0.01")
     assert "this test calls scaling() for the second time" in told

@@ -144,7 +144,7 @@ def advised(kernel, size, budget, on=("threads",)):
     ("kernel", "size"),
     [
         pytest.param(example_kernels.pairs, 4000, marks=pytest.mark.slow),
-        (example_kernels.pairs, 3_000_000),  # hours
+        pytest.param(example_kernels.pairs, 3_000_000, marks=pytest.mark.slow),  # hours
         pytest.param(example_kernels.at_once, 10_000_000, marks=pytest.mark.slow),
         pytest.param(example_kernels.at_once, 10**13, marks=pytest.mark.slow),
         (example_kernels.hardly_grows, 100_000_000),

@@ -40,6 +40,7 @@ def test_what_a_kernel_says_needs_no_look():
     assert waiting.share(triad, (1.0, 2.0, 3.0), {}) == 0
 
 
+@pytest.mark.slow
 def test_more_lanes_than_cpus_are_tried_and_advised():
     advice = advise(each(waits), range(20), on=["threads", "processes"], budget=12)
     assert isinstance(advice.use.on, Threads)

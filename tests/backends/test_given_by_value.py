@@ -242,7 +242,7 @@ def _locked(out, plan):
         return out
 
 
-@pytest.mark.parametrize("variant", ["python", "nogil"])
+@pytest.mark.parametrize("variant", ["python", pytest.param("nogil", marks=pytest.mark.slow)])
 def test_what_only_the_caller_runs_stays_there(pool, placed, sent, variant):
     @kernel(reduce=_weighed, check=lambda value, *_: ONLY_HERE.locked(), example=lambda size: (WEIGHTS,))
     def summed(lo, hi, out, x):

@@ -23,7 +23,8 @@ def test_every_kernel_on_every_backend(pool_of, backend, case):
     case.check(pool_of(backend))
 
 
-@pytest.mark.parametrize("which", ["quick", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["quick", "all"])
 def test_every_kernel_on_forked_workers(script, which):
     done = script(Path(every_case.__file__).read_text(), which)
     ran = cases() if which == "all" else quick(cases())

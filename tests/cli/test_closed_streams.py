@@ -88,6 +88,7 @@ def test_files_are_written_and_nothing_else_goes_to_them(streams):
     assert Path("d.json").read_bytes() == Path("a.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_programs_that_are_measured_do_not_print_to_our_files_where_streams_are_closed():
     program = ["sh", "-c", "echo out; echo error >&2; : {workers}"]
     done = closing("012", "command", "--workers", "1", "--budget", "1ms", "--json", "c.json", "--", *program)

@@ -72,6 +72,7 @@ def test_the_words_of_the_program_are_its_own(words, tmp_path, capsys):
     assert (tmp_path / "words").read_text().split("\n") == ["-1", "--json", "1", ""]
 
 
+@pytest.mark.slow
 def test_the_report_in_every_form():
     forms = ["--json", "s.json", "--csv", "s.csv", "--markdown", "s.md", "--html", "s.html", "--png", "s.png"]
     line = ["--workers", "1,2", "--budget", "2s", "--env", "OMP_NUM_THREADS", *forms]
@@ -110,6 +111,7 @@ def interrupted(number, count):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
 )

@@ -131,5 +131,6 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_what_was_compiled_beforehand_is_all_that_any_pool_needs(script):
     assert script(COMPILED, NFOLD_CACHE_DIR="beforehand").stdout == "True set()\n"

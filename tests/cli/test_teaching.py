@@ -193,6 +193,7 @@ def test_where_nothing_could_be_measured_no_file_is_written(capsys):
     assert not Path("a.json").exists()
 
 
+@pytest.mark.slow
 def test_a_ctrl_c_keeps_the_lessons_that_are_finished():
     job = begun("1", "2", "--budget", "500ms", "--json", "a.json", "--html", "a.html")
     assert job.stdout.readline().startswith("1  What a task")  # printed when it is over

@@ -164,6 +164,7 @@ def answer_as_a_web_server(listening):
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
+@pytest.mark.slow
 def test_no_scheduler_or_no_worker_is_told(monkeypatch):
     monkeypatch.setattr("compute.backends.dask.cluster.CONNECTING", 2.0)
     with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):

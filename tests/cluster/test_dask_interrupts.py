@@ -117,6 +117,7 @@ def ended(command, folder: Path, **more) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "elsewhere",
     [pytest.param(True, id="network"), pytest.param(False, id="shared memory", marks=pytest.mark.slow)],

@@ -98,6 +98,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "elsewhere",
     [
@@ -131,6 +132,7 @@ def test_a_ctrl_c_cancels_the_tasks_on_the_cluster(tmp_path, elsewhere):
     assert told == "interrupted\ninterrupted\n0 tasks left\n"
 
 
+@pytest.mark.slow
 def test_tls_as_the_guide_has_it(tmp_path, monkeypatch):
     """The guide's commands, as they stand there; only the machine's name is another, and the ports are free ones."""
     distributed = pytest.importorskip("distributed")
@@ -407,6 +409,7 @@ def test_workers_that_a_pool_started_are_ended_at_once_and_none_comes_in_their_p
     assert not cluster.workers
 
 
+@pytest.mark.slow
 def test_a_killed_program_leaves_no_worker(tmp_path):
     program = tmp_path / "killed.py"
     program.write_text(

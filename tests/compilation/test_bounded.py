@@ -46,7 +46,7 @@ def test_kernels_that_are_made_in_a_loop_do_not_hold_their_data_for_ever():
     assert held[0]() is None
 
 
-@pytest.mark.parametrize("variant", ["nogil", "python"])
+@pytest.mark.parametrize("variant", [pytest.param("nogil", marks=pytest.mark.slow), "python"])
 def test_what_was_forgotten_is_made_again_as_it_is_now(variant, monkeypatch):
     from kernels.compilation import compiler, jitted_in_lanes, reach
 

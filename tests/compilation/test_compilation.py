@@ -506,6 +506,7 @@ tried()
 """
 
 
+@pytest.mark.slow
 def test_a_function_that_was_registered_by_its_address_is_the_latest_of_its_name(warm_python, tmp_path):
     """Where there is none, LLVM would end the process."""
     for first in (10, 20):

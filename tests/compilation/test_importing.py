@@ -255,6 +255,7 @@ print("right")
 """
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forks_of_several_threads_let_go_what_each_of_them_holds(cache):

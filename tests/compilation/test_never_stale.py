@@ -114,6 +114,7 @@ def test_a_module_that_was_reloaded(pools, tmp_path, monkeypatch):
     everywhere(pools, m.body, x + 10)
 
 
+@pytest.mark.slow
 def test_a_helper_that_was_written_anew(pools):
     m = module("rewritten", "def h(v):\n    return g(v)\ndef g(v):\n    return v + 1" + BODY.format("h(x[i])"))
     everywhere(pools, m.body, x + 1)
@@ -239,6 +240,7 @@ def test_compiled_functions_as_inputs_are_not_taken_for_each_other(pools):
                 np.testing.assert_array_equal(pool.run(m.body, x, m.two, variant=variant).value, x * 2)
 
 
+@pytest.mark.slow
 def test_a_package_with_a_version_and_a_callee_of_a_callee(pools, tmp_path, monkeypatch):
     (tmp_path / "versioned").mkdir()
     (tmp_path / "versioned/__init__.py").write_text("__version__ = '1.0'\n")
@@ -272,10 +274,8 @@ FREEZING = {
 }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [pytest.param(what, marks=pytest.mark.slow if what != "vectorize" else ()) for what in FREEZING],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", FREEZING)
 def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what):
     made, call = FREEZING[what]
     m = module(f"freezes_{what}", "import numba\nRATE = 2.0\n" + made + BODY.format(call))

@@ -283,6 +283,7 @@ def test_an_array_that_changes_is_in_no_key_of_python():
     assert not reach_of(made("def f(): return V", V=1.5), False).mutable
 
 
+@pytest.mark.slow
 def test_values_of_this_library_that_were_set_are_read(monkeypatch):
     """Constants of ours are what they are at the moment of the run, in code that is kept as well."""
     line_of = control.line_of

@@ -134,6 +134,7 @@ print(spin.add(np.array([7]), 0, 1), "numba" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_settings_of_numba_count(tmp_path):
     """An entry that was made under others is not for it. In a cache of its own, where nothing is but what it leaves."""
     cache = tmp_path / "cache"
@@ -174,6 +175,7 @@ print(before)
 """
 
 
+@pytest.mark.slow
 def test_threads_forks_and_numba_itself_come_after_it(cache):
     python(AFTERWARDS, cache)
     assert python(AFTERWARDS, cache) == ["False"]
@@ -318,6 +320,7 @@ def triads(cache: Path, before: str = "", then: str = "") -> str:
     return python(TRIAD.format(before=before, then=then), cache)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "constant",
     [

@@ -47,6 +47,7 @@ def test_an_edited_module_that_is_named_like_one_of_pythons(wave):
     assert len(keys) == 2
 
 
+@pytest.mark.slow
 def test_a_helper_that_is_called_through_such_a_module(wave):
     module = wave("def step(v):\n    return v * 2\n")
 

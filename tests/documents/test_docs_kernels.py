@@ -22,6 +22,7 @@ def documented():
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant"), [("noise", "nogil"), pytest.param("noise_in_python", "python", marks=pytest.mark.slow)]
 )
@@ -36,7 +37,7 @@ def test_a_chunk_s_random_numbers_are_the_same_everywhere(documented, name, vari
     assert (run(made, 8, x, on=Threads(2), variant=variant).value != first).any()
 
 
-@pytest.mark.parametrize("shown", ["smoothed", "moments"])
+@pytest.mark.parametrize("shown", ["smoothed", pytest.param("moments", marks=pytest.mark.slow)])
 def test_a_documented_kernel_gives_what_it_says(shown):
     snippet = next(text for text in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if f"def {shown}" in text)
     names = {"np": np, "kernel": kernel, "Plan": Plan, "__name__": "documented"}

@@ -41,6 +41,7 @@ def test_every_example_is_run_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == CHECKED
 
 
+@pytest.mark.slow
 def test_heat_is_the_same_as_on_one_core(tmp_path):
     chosen, after, same = printed("heat", folder=tmp_path).splitlines()
     assert re.fullmatch(r"fastest here: (Serial\(\)|(Threads|Processes)\(\d+\)) with the \w+ variant", chosen)
@@ -70,6 +71,7 @@ def test_pi_is_the_same_on_every_backend(tmp_path):
     assert abs(found - math.pi) < 5 * 1.64 / math.sqrt(10_000_000)  # five standard errors of 4·hits/darts
 
 
+@pytest.mark.slow
 def test_the_shared_table_is_measured_changed_and_measured_again(tmp_path):
     before, same, after = printed("shared_table", folder=tmp_path).splitlines()
     mean, spread = map(float, re.findall(r"([\d.]+) cm", before))

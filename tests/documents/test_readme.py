@@ -58,6 +58,10 @@ LONG = (
     ("docs/scaling.md", 0),
     ("docs/scaling.md", 2),
     ("docs/pytest.md", 0),
+    ("docs/pytest.md", 1),
+    ("docs/advise.md", 0),
+    ("docs/command.md", 0),
+    ("docs/scaling.md", 1),
 )
 
 

@@ -135,6 +135,7 @@ def test_what_fits_under_a_limit_runs_as_ever(prefix, backend, no_leaks):
     assert out
 
 
+@pytest.mark.slow
 def test_a_lesson_measures_what_a_limit_allows_and_prints_nothing_else(no_leaks):
     code, out, complaint = nfold("lessons 8 --budget 1s", limited("-f 100"))
     assert (code, complaint) == (0, "")
@@ -188,7 +189,7 @@ INSTEAD = "nfold: shared memory cannot be used (Read-only"
         (on("processes"), 0, INSTEAD),
         (on("joblib"), 2, "nfold: loky's semaphores cannot be made (Read-only"),
         pytest.param(on("dask"), 2, "nfold: dask's semaphores cannot be made (Read-only", marks=slow),
-        ("lessons 2 --budget 1s", 0, INSTEAD),
+        pytest.param("lessons 2 --budget 1s", 0, INSTEAD, marks=slow),
         ("lessons 8 --budget 1s", 2, "nfold: lesson 8 (space) was given up: multiprocessing.Queue's semaphores"),
     ],
 )

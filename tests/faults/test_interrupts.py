@@ -275,6 +275,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_pool_closes_loses_no_worker(warm_python, no_leaks):
     assert warm_python.run(CLOSING) == "done\n"
 

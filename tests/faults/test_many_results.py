@@ -48,6 +48,7 @@ with eval(sys.argv[1]).open() as pool:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["Processes(2)", pytest.param("Joblib(2)", marks=pytest.mark.slow)])
 def test_more_results_are_kept_than_the_soft_limit_allows(warm_python, no_leaks, backend):
     assert warm_python.run(KEPT, backend, "4096") == "True\n"

@@ -79,6 +79,7 @@ def test_a_wrong_sum_is_never_timed() -> None:
         cooperative._beside_a_thread(lambda: 5, 6)
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     told = cooperative.measure(Setting(2.0))
     assert json.loads(json.dumps(told, allow_nan=False)) == told

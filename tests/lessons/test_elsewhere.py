@@ -332,6 +332,7 @@ def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
     timer.join()
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_command_that_is_ended_leaves_no_lesson_and_no_folder(other, tmp_path, number):

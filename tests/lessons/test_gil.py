@@ -93,6 +93,7 @@ def test_a_report_has_the_statement_the_verdict_and_the_code_that_is_timed() -> 
     assert max(map(len, report.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     usual = sys.getswitchinterval()
     told = lesson("gil", seconds=1.0).evidence

@@ -115,6 +115,7 @@ def own_share(task: Any) -> tuple[float, dict[str, Any]]:
     return kinds.computing("own", told["calls"]).value, told
 
 
+@pytest.mark.slow
 def test_a_task_of_one_s_own_really_measured(no_leaks: None) -> None:
     share, told = own_share(kinds.squares)
     assert share > 0.5

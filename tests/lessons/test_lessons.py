@@ -150,6 +150,7 @@ def test_a_page_fetches_nothing_and_names_everything():
     assert "7. An invented lesson" in experiment()._repr_html_()
 
 
+@pytest.mark.slow
 def test_what_came_from_elsewhere_is_shown_as_it_is():
     evil = experiment(False, EVIL, PYTHON | {"python": EVIL}, EVIL)
     course = Course((evil, evil), {"model": EVIL})

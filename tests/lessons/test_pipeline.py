@@ -131,6 +131,7 @@ def test_stages_work_at_the_same_time() -> None:
     assert [item for name, item in begun if name == "b"] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     told = pipeline.measure(Setting(1.0))
     assert json.loads(json.dumps(told, allow_nan=False)) == told

@@ -193,6 +193,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="spools are in memory on Linux")
 def test_a_limit_of_files_that_was_raised_is_not_yet_the_workers(script):
     lines = script(RAISED).stdout.splitlines()

@@ -97,6 +97,7 @@ def test_phases_with_one_thread_at_work_are_seen(python_once):
     assert 0.15 < watched.nobody < 0.8 * phases.seconds
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="workers are beside each other on two CPUs")
 def test_a_worker_that_ends_after_the_others_is_seen(python_once):
@@ -221,7 +222,7 @@ def test_ctrl_c_ends_all_of_it(run_once, tmp_path, times):
     assert not any(alive(int(pid)) for pid in pids.read_text().split())
 
 
-@pytest.mark.parametrize("step", [1, 7])
+@pytest.mark.parametrize("step", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_ctrl_c_anywhere_leaves_nothing(step):
     """At every place, or every seventh, at which the interpreter looks for one; each run starts two processes."""
     of = command(["sh", "-c", "sleep 300 & sleep 0.02"], ["N"])
@@ -248,6 +249,7 @@ def test_children_whose_ends_are_ignored_are_waited_for_all_the_same(run_once):
         signal.signal(signal.SIGCHLD, former)
 
 
+@pytest.mark.slow
 @linux
 def test_what_children_used_whose_ends_it_ignores_is_not_lost(python_once):
     work = (

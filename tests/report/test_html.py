@@ -98,7 +98,13 @@ def test_only_the_pages_own_scripts_may_run():
 
 
 @pytest.mark.parametrize(
-    ("counts", "kernels"), [((1, 2), 7), ((1, 2, 4, 8, 16, 32, 64), 7), ((1, 2, 4), 40), (range(1, 65), 1)]
+    ("counts", "kernels"),
+    [
+        ((1, 2), 7),
+        ((1, 2, 4, 8, 16, 32, 64), 7),
+        pytest.param((1, 2, 4), 40, marks=pytest.mark.slow),
+        (range(1, 65), 1),
+    ],
 )
 def test_the_page_is_small(counts, kernels):
     scaling = explained(a_scaling(counts, [f"kernel_{k}" for k in range(kernels)]))

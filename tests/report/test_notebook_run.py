@@ -40,6 +40,7 @@ def html_of(cell):
     return shown["text/html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", "timeline", "scale", "advise"])
 def test_a_cell_shows_a_picture_and_a_table(outputs, name):
     assert [output for output in outputs[name] if output["output_type"] == "error"] == []

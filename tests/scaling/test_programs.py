@@ -45,7 +45,7 @@ def measured(name):
 @pytest.mark.parametrize(
     ("name", "cause", "told"),
     [
-        ("serial_part", "serial fraction", "a serial fraction of"),
+        pytest.param("serial_part", "serial fraction", "a serial fraction of", marks=slow),
         pytest.param("turns", "lock", "threads take turns", marks=[with_a_gil, slow]),
         pytest.param("even", "none", "nothing wrong", marks=slow),
         # Twelve runs of half a second each; `make proof-programs` plants all of them as well.

@@ -314,7 +314,7 @@ def test_a_gauge_is_awake_before_it_is_timed_where_the_run_before_it_waited(monk
     assert (ceiling.AWAKE in asked) == woken
 
 
-@pytest.mark.parametrize(("needed", "asked"), [(40.0, 1), (250.0, 2), (1000.0, 2)])
+@pytest.mark.parametrize(("needed", "asked"), [pytest.param(40.0, 1, marks=pytest.mark.slow), (250.0, 2), (1000.0, 2)])
 def test_a_chooser_is_asked_again_where_eight_rounds_would_not_fit(monkeypatch, needed, asked):
     """A round of two works takes as long as their sizes say; with less time, smaller sizes are chosen."""
     left = []
