@@ -48,8 +48,9 @@ COLUMNS = ("kernel", "cores", "flop a byte", "time", "GFLOP/s", "GB/s", "of the 
 NOTE = (
     "The limit of a kernel is the larger of its flop at peak and its bytes at bandwidth. Peak counts a multiply-add as"
     " two: mandelbrot may fuse nothing, so half is the most it could reach. The peak is that of float64; float32 has"
-    " twice that. The iterations of mandelbrot, in a view without interior, are those of the definition. count_primes"
-    " is not here: its work is neither flop nor traffic to memory; the peers' table has it."
+    " twice that; complex128 is on half as many numbers, and counts eight flop for one of them. The iterations of"
+    " mandelbrot, in a view without interior, are those of the definition. count_primes is not here: its work is"
+    " neither flop nor traffic to memory; the peers' table has it."
 )
 
 
@@ -157,6 +158,21 @@ def cases(quick: bool) -> dict[str, tuple[Kernel, tuple[Any, ...], dict[str, Any
         "transpose": (transpose, (square,), {"out": turned}, Work(0.0, 16.0 * side**2)),
         "primes": (primes, (last,), {}, Work(0.0, 8.0 * counted)),
         **in_float32(A, B, a, b, square),
+        **in_wider(a, b, total, square, turned),
+    }
+
+
+def in_wider(a: Any, b: Any, total: Any, square: Any, turned: Any) -> dict[str, Any]:
+    """The kernels that have code of their own for complex128 and int64, on the same bytes."""
+    a, b, total = (x[: x.size // 2 * 2].view(np.complex128) for x in (a, b, total))
+    flat = square.reshape(-1)[: square.size // 2 * 2].view(np.complex128)
+    side = int(flat.size**0.5)
+    square_c, turned_c = flat[: side * side].reshape(side, side), empty((side, side), np.complex128)
+    as_int = {"out": turned.view(np.int64)}
+    return {
+        "triad complex128": (triad, (a, b, 3.0 + 0j), {"out": total}, Work(8.0 * a.size, 48.0 * a.size)),
+        "transpose complex128": (transpose, (square_c,), {"out": turned_c}, Work(0.0, 32.0 * side**2)),
+        "transpose int64": (transpose, (square.view(np.int64),), as_int, Work(0.0, 16.0 * square.size)),
     }
 
 
@@ -168,6 +184,7 @@ def in_float32(A: Any, B: Any, a: Any, b: Any, square: Any) -> dict[str, Any]:
     return {
         "matmul float32": (matmul, (A, B), {"out": np.empty((n, n), made)}, Work(2.0 * n**3, 12.0 * n**2, 2.0)),
         "triad float32": (triad, (a, b, 3.0), {"out": empty(a.size, made)}, Work(2.0 * a.size, 12.0 * a.size, 2.0)),
+        "matvec float32": (matvec, (square, a[:side]), {}, Work(2.0 * side**2, 4.0 * (side**2 + 2 * side), 2.0)),
         "transpose float32": (transpose, (square,), {"out": empty((side, side), made)}, Work(0.0, 8.0 * side**2)),
     }
 
