@@ -30,18 +30,28 @@ def reached(error: BaseException) -> str | None:
         if isinstance(one, LimitReached):
             return str(one)
         if isinstance(one, MemoryError):
+            if not str(one) and _has_a_limit():
+                return MEMORY.format("Python has none left")
             return str(with_figures(one))
         if isinstance(one, RuntimeError) and "start new thread" in str(one):
             return f"no more threads can be started; {limits_of_threads()}, or use fewer workers"
         if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in UNLOADED):
             return MEMORY.format(" ".join(str(one).split()))
-        if isinstance(one, SystemError) and LOST in str(one) and address_space_left() is not None:
+        if isinstance(one, SystemError) and LOST in str(one) and _has_a_limit():
             return MEMORY.format("Python lost an error that it had no memory for")
         if isinstance(one, FileNotFoundError) and one.filename is None and is_folder_gone():
             return FOLDER_GONE
         if isinstance(one, OSError) and one.errno in BY_ERRNO:
             return BY_ERRNO[one.errno]
     return None
+
+
+def _has_a_limit() -> bool:
+    """Whether `ulimit -v` sets one."""
+    try:
+        return address_space_left() is not None
+    except MemoryError:  # not even for reading how much is left of it
+        return True
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -57,7 +57,10 @@ def with_figures(error: MemoryError) -> MemoryError:
     size = getattr(error, "_total_size", None)  # of the array that numpy could not make
     if size is None and str(error):
         return error
-    free = memory_available()
+    try:
+        free = memory_available()
+    except MemoryError:  # not even for reading a line of figures
+        return MemoryError("more memory is needed than there is; use a smaller size")
     if size is None:
         return MemoryError(
             f"more memory is needed than there is, of which {in_bytes(free)} are free; use a smaller size"

@@ -14,7 +14,7 @@ import pytest
 from compiler import needs_compiler
 from patience import PATIENCE
 
-from compute import Joblib, Processes, python_executable
+from compute import Joblib, Processes, machine, python_executable
 from compute.dispatch import WorkerDied
 from compute.memory.address_space import IS_FREE_THREADED
 from kernels import kernel
@@ -78,9 +78,10 @@ def on(backend):
 
 slow = pytest.mark.slow
 THREADS = "raise `ulimit -u`"
+THREADS_OF_BLAS = pytest.mark.skipif(machine.usable_cpus() < 2, reason="numpy's BLAS starts no thread on one CPU")
 REACHED = [
     pytest.param(with_tasks(1), on("threads"), THREADS, id="no thread at all", marks=NO_TASKS),
-    pytest.param(with_tasks(1), "doctor", THREADS, id="none for doctor", marks=NO_TASKS),
+    pytest.param(with_tasks(1), "doctor", THREADS, id="none for doctor", marks=[NO_TASKS, THREADS_OF_BLAS]),
     pytest.param(
         [*with_tasks(1), "env", "OPENBLAS_NUM_THREADS=1"], on("threads"), THREADS, id="none", marks=[NO_TASKS, slow]
     ),
@@ -94,7 +95,9 @@ REACHED = [
     pytest.param(limited("-n 20"), on("dask"), "raise `ulimit -n`", id="files of dask", marks=slow),
     pytest.param(limited("-n 24"), "--budget 5s", "raise `ulimit -n`", id="files", marks=slow),
     pytest.param(limited("-v 100000"), "list", "`ulimit -v` allows 102 MB", id="no space for numpy"),
-    pytest.param(limited("-s 2000000 -v 1500000"), "list", "lower `ulimit -s`", id="no space for stacks"),
+    pytest.param(
+        limited("-s 2000000 -v 1500000"), "list", "lower `ulimit -s`", id="no space for stacks", marks=THREADS_OF_BLAS
+    ),
     pytest.param(limited("-v 1100000"), "list", "raise `ulimit -v`", id="no space beside heaps", marks=FREE_THREADED),
     pytest.param(limited("-v 300000"), on("processes"), "and `ulimit -v` allows 307 MB", id="no space for workers"),
     pytest.param(

@@ -7,6 +7,7 @@ import pytest
 from evidences import of
 from example_points import a_point
 
+from compute import machine
 from compute.scaling import results
 from compute.scaling.build_point import ELSEWHERE
 from compute.scaling.ceiling import Ceilings
@@ -21,6 +22,14 @@ from compute.scaling.verdict import causes
 from compute.scaling.verdict.causes import CAUSES, Claims, losses
 from compute.scaling.verdict.judgement import judge, judge_points
 from kernels import mandelbrot
+
+
+@pytest.fixture(autouse=True)
+def two_cpus(monkeypatch):
+    """That the invented runs had: on one, two lanes share it, whatever else there was."""
+    monkeypatch.setattr(machine, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(machine, "allowed_cpus", lambda: [0, 1])
+
 
 NOTHING = dict.fromkeys(ENTRIES, 0.0)
 
