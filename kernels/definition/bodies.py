@@ -10,6 +10,7 @@ import ast
 import dis
 import functools
 import inspect
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,11 @@ LOST = {
 # The result of a load or an operator is a value. The result of a call may be None, so it is not refused here.
 VALUES = "LOAD_", "BINARY_", "UNARY_", "BUILD_", "COMPARE_", "CONTAINS_", "IS_", "FORMAT_"
 CHANGE_THEIR_ARRAY = frozenset({"sort", "fill", "partition", "put", "itemset", "resize", "setfield", "byteswap"})
+# The steps of code that may bind a local variable, that return, that name a constant, and that do nothing.
+BINDING = frozenset(n for name, n in dis.opmap.items() if name.startswith(("STORE_FAST", "DELETE_FAST")))
+RETURN_CONST, LOAD_CONST = dis.opmap.get("RETURN_CONST", -1), dis.opmap["LOAD_CONST"]
+RETURNING = frozenset({dis.opmap["RETURN_VALUE"], RETURN_CONST})
+EXTENDED, IDLE = dis.EXTENDED_ARG, frozenset({dis.opmap["NOP"], dis.opmap["CACHE"], dis.EXTENDED_ARG})
 CHANGE_THEIR_FIRST = frozenset({"fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis", "shuffle"})
 
 
@@ -101,6 +107,12 @@ def _check_code(function: types.FunctionType) -> None:
     name, code = function.__name__, function.__code__
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise ValueError(f"{name} is a generator, whose body no lane would run; take out its yield and fill out[lo:hi]")
+    if _is_plainly_right(code):
+        return
+    _look_closely(name, code)
+
+
+def _look_closely(name: str, code: types.CodeType) -> None:
     out = code.co_varnames[2]
     if any(_binds(inner, out) for inner in _with_nested(code, out)):
         raise ValueError(
@@ -114,6 +126,27 @@ def _check_code(function: types.FunctionType) -> None:
             raise ValueError(f"{name} returns a value, which is lost; write it into {out}[lo:hi] and return nothing")
         if step.opname not in ("NOP", "CACHE"):
             latest = step
+
+
+def _is_plainly_right(code: types.CodeType) -> bool:
+    """Whether a body that shares `out` with no inner function returns None alone, and binds `out` nowhere.
+
+    False is no answer: dis gives it, which takes twenty times as long, and all kernels are made when they are imported.
+    """
+    if code.co_varnames[2] in code.co_cellvars or sys.version_info >= (3, 15):
+        return False
+    raw, former, extended = code.co_code, (0, 0), 0
+    for at in range(0, len(raw), 2):
+        step, argument = raw[at], raw[at + 1] | extended
+        extended = argument << 8 if step == EXTENDED else 0
+        if step in BINDING and 2 in (argument, argument >> 4, argument & 15):  # 3.13 has two names in one argument
+            return False
+        returned = argument if step == RETURN_CONST else former[1] if former[0] == LOAD_CONST else None
+        if step in RETURNING and (returned is None or code.co_consts[returned] is not None):
+            return False
+        if step not in IDLE:
+            former = step, argument
+    return True
 
 
 def _with_nested(code: types.CodeType, name: str) -> Iterator[types.CodeType]:

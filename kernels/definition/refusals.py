@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.definition.bodies import written_inputs, written_names
-from kernels.definition.compile_errors import not_compiled
 from kernels.definition.rows import REMEDY, keeps_to_its_row
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def explained(error: Exception, kernel: Kernel) -> Exception:
     ):
         return error
     if is_numbas and not WRITES.search(text):
+        from kernels.definition.compile_errors import not_compiled  # late: most programs need none of its patterns
+
         return _with_notes(not_compiled(text, kernel), error)
     if outside := _written_globals(kernel):
         outer = WritesToInput(

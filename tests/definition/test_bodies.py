@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
+import difflib
 import functools
+import inspect
 import operator
 import re
+import tarfile
+import types
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -12,6 +19,7 @@ import pytest
 import rules
 
 from kernels import Plan, kernel
+from kernels.definition import bodies
 from kernels.definition.bodies import written_inputs
 
 
@@ -355,3 +363,48 @@ def test_without_the_compiler_everything_is_python(script):
         "    raise AssertionError\n",
         NUMBA_DISABLE_JIT="1",
     )
+
+
+def functions_of(module):
+    """Every function of three parameters or more that a module's file defines, compiled from its text."""
+    waiting = [compile(Path(module.__file__).read_text("utf-8"), module.__file__, "exec")]
+    for code in waiting:
+        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        if code.co_argcount >= 3:
+            yield code
+
+
+def binds_or_returns(code):
+    try:
+        bodies._look_closely(code.co_name, code)
+    except ValueError:
+        return True
+    return False
+
+
+def test_a_quick_look_accepts_nothing_that_a_close_one_refuses():
+    codes = [code for module in (argparse, ast, difflib, inspect, tarfile, rules) for code in functions_of(module)]
+    accepted = [code for code in codes if bodies._is_plainly_right(code)]
+    assert [code for code in accepted if binds_or_returns(code)] == []
+    assert len(accepted) > 50
+    assert sum(map(binds_or_returns, codes)) > 50
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "out = lo", "for out in (): pass", "for i, out in (): pass", "del out", "import os as out", "(out := lo)",
+        "with lo as out: pass", "a, *out = lo", "out += lo", "[out for out in ()]; out = 1", "return lo", "return 0",
+        "try:\n        pass\n    except ValueError as out:\n        pass", "if lo:\n        return out",
+        "match lo:\n        case out:\n            pass", "def inner():\n        nonlocal out\n        out = 1",
+        "\n    ".join(f"x{k} = lo" for k in range(300)) + "\n    out = lo",
+        "\n    ".join(f"x{k} = {k + 1000}" for k in range(300)) + "\n    return 1299",
+    ],
+)  # fmt: skip
+def test_a_quick_look_does_not_accept(text):
+    names = {}
+    exec(f"def body(lo, hi, out):\n    {text}\n", names)
+    code = names["body"].__code__
+    assert not bodies._is_plainly_right(code) or not binds_or_returns(code)
+    if "[out for" not in text:
+        assert binds_or_returns(code)
