@@ -8,6 +8,7 @@ provenance.py       where an object comes from: this library, numba, Python, an 
 c_functions.py      functions of C that code calls by their names
 mathematics.py      which mathematical functions of C this process has, which is a part of every key
 our_files.py        a hash of this library's own files, which is a part of every key
+digests.py          SHA-256, whose library is loaded when the first digest is made
 machine_code.py     a compile result as bytes, for another process or for the disk, and back
 kept_code.py        the cache's files
 linking.py          machine code laid out as an image that needs neither numba nor LLVM

@@ -11,7 +11,6 @@ writable by no one else. This is checked on open descriptors, and no link is fol
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 import stat
@@ -23,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kernels.compilation import mathematics, our_files, provenance
+from kernels.compilation import digests, mathematics, our_files, provenance
 from kernels.texts import visible
 
 # Pruning deletes only files that match this: NFOLD_CACHE_DIR may be a folder with other files.
@@ -34,7 +33,7 @@ UNREAD = 30 * 86400.0  # s; older entries are deleted. Compiling again takes abo
 MOST_BYTES = 128 << 20
 UNFINISHED = 3600.0  # s; a file whose writer was killed before it got its name is deleted. Writing takes milliseconds
 MARK = b"nfold machine code 2\n"
-DIGEST = hashlib.sha256().digest_size  # bytes
+DIGEST = digests.SIZE
 # numba's settings for where things are kept or what is printed; every other one may change the code.
 _HARMLESS = (
     "DUMP_",
@@ -74,7 +73,7 @@ def path_of(name: str, key: str, options: Hashable, signature: Any, target: Any)
         return None
     processor, c = repr(target.codegen().magic_tuple()), mathematics.identity()
     parts = (key, types, repr(options), processor, c, _versions(), _settings(), ours)
-    digest = hashlib.sha256()
+    digest = digests.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
     # A function's __name__ may be any text: one with a slash or a NUL would be no file in this folder.
@@ -235,7 +234,7 @@ def _unsealed(name: str, entry: bytes) -> bytes | None:
 
 
 def _digest(name: str, content: bytes) -> bytes:
-    return hashlib.sha256(os.fsencode(name) + b"\0" + content).digest()
+    return digests.sha256(os.fsencode(name) + b"\0" + content).digest()
 
 
 def prune(folder: Path) -> None:

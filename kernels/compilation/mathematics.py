@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
 import platform
 from contextlib import suppress
 
+from kernels.compilation import digests
 from kernels.compilation.native_code import PAGE, c_libraries
 
 # LLVM calls these, as of ConstantFolding.cpp; of float32 it computes in float64.
@@ -46,7 +46,7 @@ def identity() -> str:
         if address and where(address, ctypes.byref(found)):
             places.setdefault((found.file, found.begin), []).append((name, address - found.begin))
     described = repr([(functions, _about(*library)) for library, functions in places.items()])
-    return hashlib.sha256(described.encode()).hexdigest()
+    return digests.sha256(described.encode()).hexdigest()
 
 
 def _about(file: bytes, begin: int) -> tuple[object, ...]:

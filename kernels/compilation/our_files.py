@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from kernels.compilation import digests
 
 ROOTS = ("kernels", "compute")
 
@@ -26,7 +27,7 @@ def digest() -> str:
 
 @functools.cache
 def _digest_of_files() -> str:
-    hashed = hashlib.sha256()
+    hashed = digests.sha256()
     for name, path, *_ in _IMPORTED:
         content = Path(path).read_bytes()
         hashed.update(f"{name}:{len(content)}:".encode() + content)

@@ -10,7 +10,6 @@ were read from the system. Such code is only for processes in which all of these
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.compilation import importing, provenance
+from kernels.compilation import digests, importing, provenance
 from kernels.compilation.parts import PLAIN_TYPES
 from kernels.compilation.reach_snapshot import Found, Reach, contents, exact_form
 
@@ -99,7 +98,7 @@ def _in_words(value: Any) -> str | None:
     if kind in PLAIN_TYPES:
         return f"{kind.__name__} {exact_form(value)!r}"
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        content = hashlib.sha256(value.tobytes()).hexdigest()
+        content = digests.sha256(value.tobytes()).hexdigest()
         return f"{kind.__name__} {value.dtype.str} {value.shape} {value.strides} {content}"
     if kind is tuple:
         items = [_in_words(item) for item in value]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import enum
-import hashlib
 import types
 import weakref
 from contextlib import nullcontext
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import c_functions, provenance
+from kernels.compilation import c_functions, digests, provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import (
     COMPUTED,
@@ -64,7 +63,7 @@ class _Walk:
 
     def __init__(self, compiled: bool) -> None:
         self._compiled = compiled
-        self._digest = hashlib.sha256()
+        self._digest = digests.sha256()
         self._met: dict[int, int] = {}  # id -> order of first visit, so that cycles end
         self._modules: list[types.ModuleType] = []
         self._attributes: set[str] = set()

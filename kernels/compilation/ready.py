@@ -8,7 +8,6 @@ say, and when numba is imported after all.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import kept_code, mathematics, our_files, our_values, provenance, signal_guard
+from kernels.compilation import digests, kept_code, mathematics, our_files, our_values, provenance, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.native_code import CannotRun, NativeCode, is_possible, words_of
 
@@ -97,7 +96,7 @@ def _path(name: str, words: tuple[str, ...]) -> Path | None:
     ours, compiler = our_files.digest(), _about_compiler()
     if not (about and ours and compiler):
         return None
-    digest = hashlib.sha256()
+    digest = digests.sha256()
     for part in ("ready 2", name, repr(words), about, mathematics.identity(), compiler, _settings(), ours):
         digest.update(f"{len(part)}:{part}".encode("utf-8", "surrogateescape"))
     readable = re.sub("[^A-Za-z0-9_]", "_", name)[: kept_code.LONGEST_NAME]
