@@ -101,7 +101,7 @@ def mutated(seed: dict[str, Any], case: random.Random) -> bytes:
 
 
 def _value(case: random.Random) -> Any:
-    return case.choice(case.choice((TEXTS, NUMBERS, NUMBERS, WORDS)))
+    return copy.deepcopy(case.choice(case.choice((TEXTS, NUMBERS, NUMBERS, WORDS))))  # the next change may be in it
 
 
 def _places(data: Any) -> list[tuple[Any, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from patience import PATIENCE
+
 SECONDS = float(os.environ.get("NFOLD_FUZZ_SECONDS", "3"))
 
 # A process of its own, because machine code that was damaged may end it. Entries are damaged, read back through the
@@ -121,7 +123,8 @@ print(json.dumps(counts | {"peak MB": resource.getrusage(resource.RUSAGE_SELF).r
 
 
 def test_no_damaged_entry_is_used(script):
-    counts = json.loads(script(DAMAGES, str(int.from_bytes(os.urandom(4))), str(SECONDS)).stdout)
+    seed = str(int.from_bytes(os.urandom(4)))
+    counts = json.loads(script(DAMAGES, seed, str(SECONDS), timeout=SECONDS + PATIENCE).stdout)
     print(counts)
     assert counts["flipped"] >= 1000
     assert counts.pop("peak MB") < 1500  # numba frees no machine code: on some Pythons it alone is 1,000
