@@ -203,9 +203,13 @@ _entering: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # the threads 
 def _await_the_dropped() -> None:
     """Wait, for FORKING seconds at the most, for threads of pools that nobody closed: they end their interpreters."""
     until = time.monotonic() + FORKING
+    while (dropped := _dropped()) and time.monotonic() < until:
+        dropped.pop().join(0.01)  # a pool that is just being opened will own its threads
+
+
+def _dropped() -> set[threading.Thread]:
     owned = {threading.current_thread()}.union(*(pool.threads for pool in list(_pools)))
-    for thread in set(_entering) - owned:
-        thread.join(max(0.0, until - time.monotonic()))
+    return {thread for thread in set(_entering) - owned if thread.is_alive()}
 
 
 _paused = threading.local()
