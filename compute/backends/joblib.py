@@ -131,22 +131,29 @@ class LokyPool(Pool):
         message, control = self._caller.message(job), ControlArray(job.control)
         is_warming = not control.words[N_TICKETS]
         perform = _perform_and_stay if is_warming else remote.perform
+        tasks: list[Any] = []
+        refused: BrokenProcessPool | None = None
         try:
-            tasks = [self._executor.submit(perform, message, lane) for lane in range(job.lanes)]
-        except BrokenProcessPool as error:  # a worker died while it was idle
-            return [Outcome(0, death=_exit_codes(error))]
+            for lane in range(job.lanes):
+                tasks.append(self._executor.submit(perform, message, lane))  # noqa: PERF401 (a refusal keeps those)
+        except BrokenProcessPool as error:  # a worker died while it was idle, or in a lane that was quicker than this
+            if not tasks:
+                return [Outcome(0, death=_exit_codes(error))]
+            refused = error
         self._caller.note_sent(job)
         hung = self._watch(tasks, job)
         errors = [task.exception() for task in tasks]
-        broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
+        broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), refused)
         if broken is None:
             if is_warming and len({control.process(lane) for lane in range(job.lanes)}) < job.lanes:
                 return self._lanes(job)  # one worker had two of the tasks: again, until each has had one
             return [caller.outcome_of(task.result(), lane) for lane, task in enumerate(tasks)]
         self._kill_lanes(job)
         cause = self._caller.cause_of_hung if hung else _exit_codes(broken)
+        ended = [caller.outcome_of(task.result(), lane) for lane, task in enumerate(tasks) if not errors[lane]]
         dead = [self._caller.death(job, lane, cause) for lane, error in enumerate(errors) if error]
-        return [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
+        dead = [outcome for outcome in dead if outcome.chunk is not None] or dead[:1]
+        return [*(outcome for outcome in ended if outcome.error), *(dead or [Outcome(len(tasks), death=cause)])]
 
     def _watch(self, tasks: Sequence[Any], job: Job) -> bool:
         """Wait for the lanes to end; kill those that are hung. Returns whether there were any."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from concurrent.futures import wait
+from pathlib import Path
 
 import pytest
 from example_kernels import squares, who
 
-from compute import Joblib
+from compute import Joblib, WorkerDied
+from kernels import each
 
 LEAK = 3e8  # bytes by which a worker may grow before loky replaces it
 LOOKS_EVERY = 1.0  # s
@@ -24,3 +29,54 @@ def test_a_worker_that_maps_large_arrays_is_not_replaced(no_leaks):
         after = {lane.process for lane in pool.run(who, 3).timeline.lanes}
     assert all(value[-1] == 9.0 for value in values)
     assert after == before
+
+
+def kills_once(path):
+    with open(path, "a") as file:
+        file.write("begun\n")
+    if len(Path(path).read_text().splitlines()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def raises_or_dies(what):
+    if what == "raise":
+        raise ValueError("no good")
+    time.sleep(0.3)  # until the other has raised
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def slowly_sent(monkeypatch):
+    """A pool whose caller sends each lane only when the one before has ended: other threads may hold it up so long."""
+    with Joblib(2).open() as pool:
+        send = pool._executor.submit
+
+        def submit(perform, message, lane):
+            if sent and lane:
+                wait(sent)
+            sent.append(send(perform, message, lane))
+            return sent[-1]
+
+        sent = []
+        monkeypatch.setattr(pool._executor, "submit", submit)
+        yield pool
+
+
+def test_a_lane_that_dies_before_the_others_are_sent_had_begun(no_leaks, slowly_sent, tmp_path):
+    paths = [str(tmp_path / "one"), str(tmp_path / "two")]
+    with pytest.raises(WorkerDied, match=r"died \(SIGKILL.* in chunk 0 .*retry=False"):
+        slowly_sent.run(each(kills_once, retry=False), paths)
+    assert (tmp_path / "one").read_text() == "begun\n"
+    assert not (tmp_path / "two").exists()
+    assert slowly_sent.map(abs, [-1, -2]) == [1, 2]
+
+
+def test_it_is_run_again_where_it_may_be(slowly_sent, tmp_path):
+    assert slowly_sent.map(kills_once, [str(tmp_path / "one")]) == ["alive"]
+    assert (tmp_path / "one").read_text() == "begun\nbegun\n"
+
+
+def test_what_a_lane_raised_is_not_lost_where_another_dies():
+    with Joblib(2).open() as pool, pytest.raises(ValueError, match="no good"):
+        pool.run(each(raises_or_dies, retry=False), ["raise", "die"])
