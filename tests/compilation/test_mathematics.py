@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiler import needs_compiler
 from patience import PATIENCE
 
 from kernels.compilation import mathematics
@@ -33,6 +34,7 @@ print((body.nogil(np.arange(9.0)) == expected).all(), expected[0])
 """
 
 
+@needs_compiler
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="takes a library made by a C compiler")
 def test_another_sin_gives_what_it_gives_numba(tmp_path):
     (tmp_path / "other.c").write_text("double sin(double x) { return 100 + x; }\n")
