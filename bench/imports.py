@@ -1,4 +1,4 @@
-"""What imports cost beside `import numpy`: in new processes, interleaved. README has the figure."""
+"""What imports cost beside `import numpy`: in new processes, interleaved. Target for nfold's own: a ratio under 1.3."""
 
 from __future__ import annotations
 

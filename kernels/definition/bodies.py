@@ -107,9 +107,8 @@ def _check_code(function: types.FunctionType) -> None:
     name, code = function.__name__, function.__code__
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise ValueError(f"{name} is a generator, whose body no lane would run; take out its yield and fill out[lo:hi]")
-    if _is_plainly_right(code):
-        return
-    _look_closely(name, code)
+    if not _is_plainly_right(code):
+        _look_closely(name, code)
 
 
 def _look_closely(name: str, code: types.CodeType) -> None:

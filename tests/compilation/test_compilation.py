@@ -471,7 +471,7 @@ def test_a_function_of_c_is_known_by_its_name_and_its_types():
     assert of("abs", whole(numba.types.CPointer(whole))).unkeyed  # whose text may not tell all
 
 
-REGISTERED = """
+CALLING = """
 import ctypes
 import numba
 import numpy as np
@@ -479,13 +479,26 @@ from llvmlite.binding import add_symbol
 from compute import Prange, Serial, run
 from kernels import kernel
 
-there = numba.types.ExternalFunction("a_function_of_mine", numba.types.float64(numba.types.float64))
+kind = numba.types.KIND
+there = numba.types.ExternalFunction("NAME", kind(kind))
 
 @kernel
 def body(lo, hi, out, x):
     for i in range(lo, hi):
         out[i] = there(x[i])
 
+def register(function):
+    add_symbol("NAME", ctypes.cast(function, ctypes.c_void_p).value)
+    return function
+"""
+
+
+def calling(name, kind, script):
+    """A script with a kernel that calls a function of C, and with what puts another one in its place."""
+    return CALLING.replace("NAME", name).replace("KIND", kind) + script
+
+
+REGISTERED = """
 def tried():
     for backend in (Serial(), Prange(2)):
         try:
@@ -493,15 +506,13 @@ def tried():
         except ValueError as error:
             print(error)
 
-def register(more):
-    function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: x + more)
-    add_symbol("a_function_of_mine", ctypes.cast(function, ctypes.c_void_p).value)
-    return function
+def adding(more):
+    return ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: x + more)
 
 tried()
-one = register(FIRST)
+one = register(adding(FIRST))
 tried()
-another = register(30)
+another = register(adding(30))
 tried()
 """
 
@@ -510,7 +521,7 @@ tried()
 def test_a_function_that_was_registered_by_its_address_is_the_latest_of_its_name(warm_python, tmp_path):
     """Where there is none, LLVM would end the process."""
     for first in (10, 20):
-        script = REGISTERED.replace("FIRST", str(first))
+        script = calling("a_function_of_mine", "float64", REGISTERED.replace("FIRST", str(first)))
         none, none_again, *values = warm_python.run(script, NFOLD_CACHE_DIR=str(tmp_path)).splitlines()
         assert none.startswith("there is no function of C named a_function_of_mine in this process; load its library")
         assert none_again == none
@@ -518,31 +529,17 @@ def test_a_function_that_was_registered_by_its_address_is_the_latest_of_its_name
 
 
 IN_THE_PLACE = """
-import ctypes
-import numba
-import numpy as np
-from llvmlite.binding import add_symbol
-from compute import Prange, Serial, run
-from kernels import kernel
-
-most = numba.types.ExternalFunction("sched_get_priority_max", numba.types.intc(numba.types.intc))
-
-@kernel
-def body(lo, hi, out, x):
-    for i in range(lo, hi):
-        out[i] = most(x[i])
-
 def values():
     return [run(body.nogil, np.zeros(1, np.int32), on=backend).value[0] for backend in (Serial(), Prange(2))]
 
 before = values()
-function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda policy: 1000)
-add_symbol("sched_get_priority_max", ctypes.cast(function, ctypes.c_void_p).value)
+function = register(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda policy: 1000))
 print(*before, *values())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the function is Linux's")
 def test_a_function_of_a_library_is_the_one_that_was_put_in_its_place(warm_python, tmp_path):
+    script = calling("sched_get_priority_max", "intc", IN_THE_PLACE)
     for _ in range(2):  # from nothing, and with what the first process has kept
-        assert warm_python.run(IN_THE_PLACE, NFOLD_CACHE_DIR=str(tmp_path)) == "0.0 0.0 1000.0 1000.0\n"
+        assert warm_python.run(script, NFOLD_CACHE_DIR=str(tmp_path)) == "0.0 0.0 1000.0 1000.0\n"
