@@ -90,7 +90,7 @@ def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each
     begin: Callable[[Any, Any], None],
     end: Callable[[Any, Any], None],
 ) -> Callable[..., int]:
-    """The lane loop around a body; the same source runs as Python and, with LLVM's atomics, compiled.
+    """The lane loop around a body. native_loop.py makes machine code of this source, once for all bodies.
 
     lane(control, line, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
     the clock is past `until`; it may be called again to go on. line: where the lane's own words begin, as `line_of`
@@ -189,35 +189,16 @@ PYTHON_PARTS: dict[str, Callable[..., Any]] = {
 TARGETS = {False: _whole, True: _own_row}  # by whether the kernel reduces
 
 
-@functools.cache
-def _ticket() -> Callable[..., Any]:
-    """The shared counter's next number, as a function to compile."""
-    with importing.whole():
-        from kernels.vectors import atomics
-
-    def take(control: Any, line: Any) -> Any:
-        return atomics.fetch_add(control, TICKET, 1)
-
-    return take
-
-
 def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., int]:
-    """The lane loop to compile around a body; reduces: whether each chunk has a row of the output to itself."""
+    """The lane to compile for a body; reduces: whether each chunk has a row of the output to itself."""
     with importing.whole():
-        from compute.lanes import native_usage
-        from kernels.vectors import atomics
+        from compute.lanes import native_loop
+    loop = native_loop.over_rows if reduces else native_loop.over_whole
 
-    return make_lane(
-        body,
-        TARGETS[reduces],
-        _ticket(),
-        atomics.load,
-        atomics.store,
-        atomics.monotonic_ns,
-        atomics.thread_cpu_ns,
-        native_usage.begin,
-        native_usage.end,
-    )
+    def lane(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
+        return loop(body, control, line, out, inputs, until)
+
+    return lane
 
 
 def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: bool = False) -> Callable[..., int]:
@@ -246,7 +227,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
 
 @functools.cache
 def shared_counter() -> Callable[..., Any]:
-    """take(control, line) for Python's lanes that have a counter in common; see `_ticket`."""
+    """take(control, line) for Python's lanes that have a counter in common."""
     made: Any = counter_code()
     take: Callable[..., Any] = made.for_one_array() if isinstance(made, NativeCode) else made
     return take
@@ -259,9 +240,14 @@ def counter_code() -> Any:
     ready_as = f"{__name__}:take"
 
     def make() -> Any:
-        # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for. It is made
-        # anew, since the lane loop compiles the function that `_ticket` remembers, with the GIL released.
-        return importing.compiler().compiled(_ticket.__wrapped__(), ready_as, nogil=False)
+        with importing.whole():
+            from kernels.vectors import atomics
+
+        def take(control: Any, line: Any) -> Any:
+            return atomics.fetch_add(control, TICKET, 1)
+
+        # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for.
+        return importing.compiler().compiled(take, ready_as, nogil=False)
 
     like = np.zeros(TICKET + 1, np.int64), 0
     made = ready.function(ready_as, make, like, holds_gil=True)

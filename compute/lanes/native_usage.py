@@ -23,16 +23,12 @@ from numba.np.arrayobj import make_array
 
 from compute.lanes.control import (
     BEFORE,
-    FAULTS,
     FILE,
-    INVOLUNTARY,
     PIN,
-    PROCESS_CPU,
     QUEUED,
     READINGS,
     THREAD,
     UNKNOWN,
-    VOLUNTARY,
 )
 from kernels.vectors import atomics
 
@@ -86,28 +82,6 @@ def leave(control: Any, line: Any, former: Any) -> None:
                 set_affinity(former)
                 break
 
-
-def begin(control: Any, line: Any) -> None:
-    """compute.lanes.usage.begin."""
-    at = line + BEFORE - QUEUED
-    control[at + QUEUED] = queued(control[line + FILE])
-    control[at + VOLUNTARY], control[at + INVOLUNTARY], control[at + FAULTS] = switches_and_faults()
-    control[at + PROCESS_CPU] = atomics.process_cpu_ns()
-
-
-def end(control: Any, line: Any) -> None:
-    """compute.lanes.usage.end."""
-    voluntary, involuntary, faults = switches_and_faults()
-    process_cpu = atomics.process_cpu_ns()
-    now = queued(control[line + FILE]), voluntary, involuntary, faults, process_cpu
-    # A loop: a function of the word would be compiled once for each number that is written in a call of it.
-    for k in range(READINGS):
-        was, word = control[line + BEFORE + k], line + QUEUED + k
-        control[word] = UNKNOWN if was == UNKNOWN or now[k] == UNKNOWN else control[word] + now[k] - was
-
-
-# The rest are intrinsics, because every kernel's lane has them in it: as Python that numba compiles, with arrays for
-# buffers and a loop over the text, they made compiling a small kernel a third longer; like this, a tenth.
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
@@ -165,46 +139,63 @@ def _of_this_thread(builder: Any, name: str, words: Any) -> Any:
     return builder.sext(_call(builder, name, _I32, here, size, words), _I64)
 
 
-@intrinsic
-def switches_and_faults(_: Any) -> Any:
+def begin(builder: Any, control: Any, line: Any) -> None:
+    """Emit compute.lanes.usage.begin. control: the address of its words."""
+    for k, value in enumerate(_readings(builder, control, line)):
+        builder.store(value, _word(builder, control, line, BEFORE + k))
+
+
+def end(builder: Any, control: Any, line: Any) -> None:
+    """Emit compute.lanes.usage.end."""
+    unknown = ir.Constant(_I64, UNKNOWN)
+    for k, now in enumerate(_readings(builder, control, line)):
+        place = _word(builder, control, line, QUEUED + k)
+        was, former = builder.load(_word(builder, control, line, BEFORE + k)), builder.load(place)
+        is_unknown = builder.or_(builder.icmp_signed("==", was, unknown), builder.icmp_signed("==", now, unknown))
+        builder.store(builder.select(is_unknown, unknown, builder.sub(builder.add(former, now), was)), place)
+
+
+def _word(builder: Any, control: Any, line: Any, word: int) -> Any:
+    return builder.gep(control, [builder.add(line, ir.Constant(_I64, word))])
+
+
+def _readings(builder: Any, control: Any, line: Any) -> list[Any]:
+    """The thread's figures, in the order of the words from QUEUED on."""
+    queued = _queued(builder, builder.load(_word(builder, control, line, FILE)))
+    readings = [queued, *_switches_and_faults(builder), atomics.emit_process_cpu(builder)]
+    assert len(readings) == READINGS
+    return readings
+
+
+def _switches_and_faults(builder: Any) -> list[Any]:
     """Voluntary and involuntary switches and minor page faults of this thread, or UNKNOWN."""
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not LINUX:
-            return context.make_tuple(builder, sig.return_type, 3 * [ir.Constant(_I64, UNKNOWN)])
-        used = cgutils.alloca_once(builder, ir.ArrayType(_I64, RUSAGE))
-        failed = _call(builder, "getrusage", _I32, ir.Constant(_I32, RUSAGE_THREAD), builder.bitcast(used, _BYTES))
-        succeeded = builder.icmp_signed("==", failed, ir.Constant(_I32, 0))
-        words = [builder.load(cgutils.gep_inbounds(builder, used, 0, k)) for k in (NVCSW, NIVCSW, MINFLT)]
-        known = [builder.select(succeeded, word, ir.Constant(_I64, UNKNOWN)) for word in words]
-        return context.make_tuple(builder, sig.return_type, known)
-
-    return types.UniTuple(types.int64, 3)(), emit
+    if not LINUX:
+        return 3 * [ir.Constant(_I64, UNKNOWN)]
+    used = cgutils.alloca_once(builder, ir.ArrayType(_I64, RUSAGE))
+    failed = _call(builder, "getrusage", _I32, ir.Constant(_I32, RUSAGE_THREAD), builder.bitcast(used, _BYTES))
+    succeeded = builder.icmp_signed("==", failed, ir.Constant(_I32, 0))
+    words = [builder.load(cgutils.gep_inbounds(builder, used, 0, k)) for k in (NVCSW, NIVCSW, MINFLT)]
+    return [builder.select(succeeded, word, ir.Constant(_I64, UNKNOWN)) for word in words]
 
 
-@intrinsic
-def queued(_: Any, file: Any) -> Any:
+def _queued(builder: Any, file: Any) -> Any:
     """ns that this thread waited for a CPU, the second number of its schedstat; UNKNOWN where there is no such number.
 
     file: as in a lane's line; nothing can be read from a wrong one.
     """
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not LINUX:
-            return ir.Constant(_I64, UNKNOWN)
-        text = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), TEXT))
-        ends = [cgutils.alloca_once(builder, _BYTES) for _ in range(2)]
-        start, ten = builder.bitcast(text, _BYTES), ir.Constant(_I32, 10)
-        builder.store(ir.Constant(text.type.pointee, None), text)
-        descriptor = builder.trunc(builder.sub(args[0], ir.Constant(_I64, 1)), _I32)
-        _call(builder, "pread", _I64, descriptor, start, ir.Constant(_I64, TEXT - 1), ir.Constant(_I64, 0))
-        _call(builder, "strtoll", _I64, start, ends[0], ten)
-        after = builder.load(ends[0])
-        number = _call(builder, "strtoll", _I64, after, ends[1], ten)
-        nothing = builder.icmp_unsigned("==", builder.load(ends[1]), after)
-        return builder.select(nothing, ir.Constant(_I64, UNKNOWN), number)
-
-    return types.int64(types.int64), emit
+    if not LINUX:
+        return ir.Constant(_I64, UNKNOWN)
+    text = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), TEXT))
+    ends = [cgutils.alloca_once(builder, _BYTES) for _ in range(2)]
+    start, ten = builder.bitcast(text, _BYTES), ir.Constant(_I32, 10)
+    builder.store(ir.Constant(text.type.pointee, None), text)
+    descriptor = builder.trunc(builder.sub(file, ir.Constant(_I64, 1)), _I32)
+    _call(builder, "pread", _I64, descriptor, start, ir.Constant(_I64, TEXT - 1), ir.Constant(_I64, 0))
+    _call(builder, "strtoll", _I64, start, ends[0], ten)
+    after = builder.load(ends[0])
+    number = _call(builder, "strtoll", _I64, after, ends[1], ten)
+    nothing = builder.icmp_unsigned("==", builder.load(ends[1]), after)
+    return builder.select(nothing, ir.Constant(_I64, UNKNOWN), number)
 
 
 def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:

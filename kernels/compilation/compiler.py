@@ -31,9 +31,10 @@ from kernels.compilation.reach import forget as forget_reaches
 from kernels.compilation.reach import reach_of
 from kernels.compilation.reach_snapshot import Reach
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
-# Compiled code alone calls a helper: what would let Python or C call it takes a quarter of the sieve's compile time.
-NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# C calls none of it. What would let C call it takes a tenth of a small body's compile time.
+OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# Nor does Python call a helper: compiled code alone does. What would let both takes a quarter of the sieve's.
+NO_WRAPPERS = {"no_cpython_wrapper": True}
 
 
 def compiled(function: Callable[..., Any], ready_as: str = "", **options: Any) -> Any:
@@ -142,6 +143,17 @@ def _with_signals_postponed(compiles: Callable[..., Any]) -> Callable[..., Any]:
     return compiles_undisturbed
 
 
+class InAPart(Exception):
+    """An error of numba's about a function that is compiled as a part of another.
+
+    numba wraps errors of its own that rise in an intrinsic, and says of all that it has no such intrinsic; not this.
+    """
+
+    def __init__(self, numbas: Exception) -> None:
+        super().__init__(str(numbas))
+        self.numbas = numbas
+
+
 class _Forgets(dict[Any, Any]):
     """A dictionary that stays empty. numba keeps errors in it, whose frames would keep a run's arrays alive."""
 
@@ -159,7 +171,10 @@ def _only_ours(dispatcher: Any) -> Any:
     compiler._failed_cache = _Forgets()
 
     def compile_(*arguments: Any) -> Any:
-        result = numbas_compile(*arguments)
+        try:
+            result = numbas_compile(*arguments)
+        except InAPart as error:
+            raise error.numbas from None
         for called in provenance.dispatchers_in((result.fndesc.typemap or {}).values()):
             if isinstance(called, LiftedCode):  # a block of this very function, for Python to run
                 continue

@@ -82,14 +82,25 @@ class _Unknown(Exception):
     """Object code that cannot be laid out here; the text says why."""
 
 
-def image_of(object_code: bytes, entry: str) -> Image | None:
+def image_of(object_codes: list[bytes], entry: str) -> Image | None:
     """The image of the function of this name in numba's object code; None where it cannot be had without numba."""
     if not is_possible():
         return None
     try:
-        return _Layout([_Object(object_code), _runtime()], entry).image()
+        objects = list(map(_Object, object_codes))
+        named = {symbol.name for one in objects for symbol in one.symbols}
+        provided = [_Object(code) for name, code in _provided.items() if name in named]
+        return _Layout([*objects, *provided, _runtime()], entry).image()
     except (_Unknown, struct.error, ValueError, IndexError):  # of a kind that is not known here
         return None
+
+
+def provide(name: str, object_code: bytes) -> None:
+    """Have images of code that calls a function by this name hold it, from object code that defines it."""
+    _provided[name] = object_code
+
+
+_provided: dict[str, bytes] = {}
 
 
 class _Layout:
@@ -246,6 +257,39 @@ def _jumps(address: int | None) -> list[int]:
 MOST_JUMPS = 4  # numba's function, its library's entry for C's, that itself
 
 
+def object_code_of(module: ir.Module) -> bytes:
+    """The object code of a module of ours, for any processor of this kind, which images and this process can take."""
+    # numba's own choice on x86-64, where the model that LLVM takes for code at any address is the large one as well.
+    model = {"reloc": "static", "codemodel": "large"} if is_possible() else {"jit": True}
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, **model)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes = llvm.create_new_module_pass_manager()
+    if hasattr(passes, "add_sroa_pass"):
+        passes.add_sroa_pass()  # variables into registers; all passes of -O2 take 12 ms more, for the same lane loop
+        passes.add_instruction_combine_pass()
+        passes.add_simplify_cfg_pass()
+    else:  # llvmlite before 0.45
+        passes = builder.getModulePassManager()
+    passes.run(parsed, builder)
+    code: bytes = machine.emit_object(parsed)
+    return code
+
+
+def loaded(object_code: bytes, name: str) -> int:
+    """The address of a function of object code, which is in this process from now on."""
+    empty = llvm.parse_assembly(str(ir.Module("empty")))
+    engine = llvm.create_mcjit_compiler(empty, llvm.Target.from_default_triple().create_target_machine(jit=True))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address(name))
+
+
+_engines: list[Any] = []  # their code goes with them
+
+
 @functools.cache
 def _runtime() -> _Object:
     """numba's runtime, as far as bodies use it: as nrt.cpp has it, without its counts of what was made."""
@@ -285,10 +329,7 @@ def _runtime() -> _Object:
     function, builder = define("NRT_MemInfo_call_dtor", ir.VoidType(), byte)
     builder.call(free, function.args)  # of what is made above, none has a destructor
     builder.ret_void()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="static", codemodel="large")
-    parsed = llvm.parse_assembly(str(module))
-    parsed.verify()
-    return _Object(machine.emit_object(parsed))
+    return _Object(object_code_of(module))
 
 
 # Bytes of numba's description of an array's memory: references, destructor and what it is given, data, size, allocator.

@@ -1,6 +1,7 @@
 """Turn numba's compile result into plain bytes, and back, in this process or another.
 
 The bytes are object code, LLVM's bitcode for callers to inline, and a line of JSON: names and types as text, no pickle.
+The same of functions that are called without being linked follows.
 A compile result may hold more: code that returns to Python, constants that are Python objects, addresses of this
 process. Such a result cannot be sent: `portable` returns None, and the code is compiled where it is needed.
 
@@ -18,6 +19,7 @@ import json
 import os
 import random
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -60,16 +62,20 @@ def portable(result: Any) -> bytes | None:
         or names is None
     ):
         return None
+    apart = [portable(called) for called in called_apart(result.library)]
+    if None in apart:
+        return None
     _, _, (object_code, bitcode) = result.library.serialize_using_object_code()
+    parts = [object_code, bitcode, *apart]
     header: dict[str, Any] = {
         "library": result.library.name,
         "returns": returns,
         "function": names,
         "environments": [environment.env_name for environment in environments],
-        "reload": [f"{function.__module__}:{function.__qualname__}" for function in result.reload_init],
-        "lengths": [len(object_code), len(bitcode)],
+        "reload": [f"{load.__module__}:{load.__qualname__}" for load in (*result.reload_init, *_needs(result.library))],
+        "lengths": list(map(len, parts)),
     }
-    content: bytes = json.dumps(header).encode() + b"\n" + object_code + bitcode
+    content = b"\n".join((json.dumps(header).encode(), b"".join(parts)))
     _known[result.library] = content
     return content
 
@@ -106,12 +112,48 @@ def _listed(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
-def _parts(content: bytes) -> tuple[dict[str, Any], bytes, bytes]:
-    """What `portable` gave: the header, the object code and the bitcode."""
+def _parts(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What `portable` gave: the header; the object code, the bitcode, and the same of what is called apart."""
     line, _, code = content.partition(b"\n")
     header: dict[str, Any] = json.loads(line)
-    length = header["lengths"][0]
-    return header, code[:length], code[length:]
+    ends = list(itertools.accumulate(header["lengths"], initial=0))
+    return header, [code[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def _object_codes(content: bytes) -> list[bytes]:
+    """Its object code, and that of what it calls apart."""
+    object_code, _, *apart = _parts(content)[1]
+    return [object_code, *itertools.chain.from_iterable(map(_object_codes, apart))]
+
+
+def call_apart(library: Any, result: Any) -> None:
+    """Note that a library calls a compile result's function by its name. LLVM finds it, without linking the two.
+
+    What is linked is optimized and compiled once more, as a part of each caller.
+    """
+    _apart.setdefault(library, []).append(result)
+
+
+def called_apart(library: Any) -> list[Any]:
+    """What a library calls apart, and what it is linked with."""
+    linked = [called_apart(inner) for inner in getattr(library, "_linking_libraries", ())]
+    return [*_apart.get(library, ()), *itertools.chain.from_iterable(linked)]
+
+
+def need(library: Any, load: Callable[[], Any]) -> None:
+    """Note a function of a module that must be called before a library's code can be loaded."""
+    _needed.setdefault(library, {})[load] = None
+
+
+def _needs(library: Any) -> dict[Callable[[], Any], None]:
+    found = dict(_needed.get(library, {}))
+    for inner in getattr(library, "_linking_libraries", ()):
+        found |= _needs(inner)
+    return found
+
+
+_needed: weakref.WeakKeyDictionary[Any, dict[Callable[[], Any], None]] = weakref.WeakKeyDictionary()
+_apart: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 
 
 def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], target: Any) -> Any:
@@ -121,12 +163,16 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
     anything: whoever has them from a file has checked them (kept_code.py).
     """
     content = bytes(content)
-    header, object_code, bitcode = _parts(content)
+    header, (object_code, bitcode, *apart) = _parts(content)
     target.refresh()  # which makes numba's own functions known to LLVM
+    loads = []
     for path in header["reload"]:
         module, _, name = path.partition(":")
-        getattr(importlib.import_module(module), name)()
-    if missing := _missing_symbols(bitcode):
+        loads.append(getattr(importlib.import_module(module), name))
+        loads[-1]()
+    called = [restored(part, (), target) for part in apart]  # its types do not count: no caller is compiled any more
+    known = {inner.fndesc.llvm_func_name for inner in called}
+    if missing := [name for name in _missing_symbols(bitcode) if name not in known]:
         raise ValueError(f"it calls {', '.join(missing)}, which this process has not")
     returns = getattr(types, header["returns"])
     description = funcdesc.PythonFunctionDescriptor.__new__(funcdesc.PythonFunctionDescriptor)
@@ -148,6 +194,10 @@ def restored(content: bytes | memoryview, argument_types: tuple[Any, ...], targe
         tuple(referenced),
     )
     _known[result.library] = content
+    for inner in called:
+        call_apart(result.library, inner)
+    for load in loads:
+        need(result.library, load)
     return result
 
 
@@ -186,7 +236,7 @@ def without_numba(result: Any, takes_more: bool) -> tuple[tuple[str, ...], bytes
     # The codes are what a caller gives, and what numba takes: where these differ, it takes something else.
     if content is None or returns not in RESULTS or codes != "".join(CODES.get(kind, "P") for kind in flat):
         return None
-    image = image_of(_parts(content)[1], result.fndesc.llvm_func_name)
+    image = image_of(_object_codes(content), result.fndesc.llvm_func_name)
     return None if image is None else (words, packed(image, words, codes, returns))
 
 

@@ -173,9 +173,12 @@ def _is_a_value(step: dis.Instruction) -> bool:
 
 
 def nothing_returned(value: Any) -> None:
-    """ValueError where a body returned a value. The same source is compiled into lanes."""
+    """ValueError where a body returned a value. Compiled lanes raise the same (compute/lanes/native_loop.py)."""
     if value is not None:
-        raise ValueError("a body must return nothing: what it returns is lost; write it into out[lo:hi]")
+        raise ValueError(RETURNED)
+
+
+RETURNED = "a body must return nothing: what it returns is lost; write it into out[lo:hi]"
 
 
 def inputs_of(function: types.FunctionType) -> inspect.Signature:

@@ -68,31 +68,32 @@ def store(_: Any, words: Any, index: Any, value: Any) -> Any:
     return types.void(words, types.intp, types.int64), emit
 
 
-def _clock(name: str) -> Any:
+def _clock(name: str) -> tuple[Any, Any]:
+    """A function that emits the reading of a clock in ns, and the same as an operation of compiled code."""
     clock = getattr(time, name, None)
+
+    def emit(builder: Any) -> Any:
+        if clock is None:  # Windows: lanes then keep totals that Python measures, and no spans
+            return ir.Constant(_I64, 0)
+        timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.IntType(32), [ir.IntType(32), timespec.type]), "clock_gettime"
+        )
+        builder.call(function, [ir.Constant(ir.IntType(32), clock), timespec])
+        seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, timespec, 0, k)) for k in (0, 1))
+        return builder.add(builder.mul(seconds, ir.Constant(_I64, 10**9)), nanoseconds)
 
     @intrinsic
     def read(_: Any) -> Any:
-        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            if clock is None:  # Windows: lanes then keep totals that Python measures, and no spans
-                return ir.Constant(_I64, 0)
-            timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.IntType(32), [ir.IntType(32), timespec.type]), "clock_gettime"
-            )
-            builder.call(function, [ir.Constant(ir.IntType(32), clock), timespec])
-            seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, timespec, 0, k)) for k in (0, 1))
-            return builder.add(builder.mul(seconds, ir.Constant(_I64, 10**9)), nanoseconds)
+        return types.int64(), lambda context, builder, sig, args: emit(builder)
 
-        return types.int64(), emit
-
-    return read
+    return emit, read
 
 
 # The clock of time.perf_counter_ns, so that Python's readings and these stand on one axis.
-monotonic_ns = _clock("CLOCK_UPTIME_RAW" if hasattr(time, "CLOCK_UPTIME_RAW") else "CLOCK_MONOTONIC")
-thread_cpu_ns = _clock("CLOCK_THREAD_CPUTIME_ID")
-process_cpu_ns = _clock("CLOCK_PROCESS_CPUTIME_ID")
+emit_monotonic, monotonic_ns = _clock("CLOCK_UPTIME_RAW" if hasattr(time, "CLOCK_UPTIME_RAW") else "CLOCK_MONOTONIC")
+emit_thread_cpu, thread_cpu_ns = _clock("CLOCK_THREAD_CPUTIME_ID")
+emit_process_cpu, process_cpu_ns = _clock("CLOCK_PROCESS_CPUTIME_ID")
 
 
 @intrinsic

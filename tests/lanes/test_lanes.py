@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute.dispatch import place
-from compute.lanes.control import CPU, DONE, RECORDS, SPANS, START, STOPPED, ControlArray, Part, line_of
-from compute.lanes.loop import EXHAUSTED, SLICE_OVER, inside_a_lane, lane_of, run_lane
+from compute.lanes.control import CPU, DONE, RECORDS, SPANS, START, STARTED, STOPPED, ControlArray, Part, line_of
+from compute.lanes.loop import EXHAUSTED, FOREVER, SLICE_OVER, inside_a_lane, lane_of, run_lane
 from compute.memory.arena import Arena
 from kernels import Plan
 
@@ -78,6 +78,34 @@ def test_an_error_stops_the_other_lanes_and_names_its_chunk(variant):
     other = run_lane(job, 1)
     assert other.error is None
     assert ControlArray(job.control).done.sum() == 7
+
+
+CLOCKS = STARTED, START, STOPPED, CPU, RECORDS  # the last depends on them
+
+
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=40),
+    chunks=st.integers(1, 30),
+    offered=st.none() | st.lists(st.integers(0, 29), unique=True),
+    stopped_after=st.none() | st.integers(0, 40),
+)
+def test_the_loop_in_machine_code_leaves_the_words_that_pythons_leaves(calls, chunks, offered, stopped_after):
+    """calls: which lane is called, and whether for one chunk or for all that are left."""
+    left = []
+    for variant in ("python", "nogil"):
+        job = a_job(ordered.held_to(variant), 3 * chunks - 1, workers=3)
+        control, states = ControlArray(job.control), []
+        if offered is not None:
+            control.offer([chunk for chunk in offered if chunk < chunks])
+        for k, (lane, is_short) in enumerate(calls):
+            if k == stopped_after:
+                control.stop()
+            states.append(job.lane(job.control, line_of(lane), job.out, job.inputs, 0 if is_short else FOREVER))
+        words = job.control[: int(job.control[SPANS])].copy()
+        words[[line_of(lane) + word for lane in range(3) for word in CLOCKS]] = 0
+        written = job.out[np.repeat(control.done > 0, 3)[: len(job.out)]]
+        left.append((states, words.tolist(), written.tolist()))
+    assert left[0] == left[1]
 
 
 @given(chunks=st.integers(1, 60), lanes=st.integers(1, 5), data=st.data())

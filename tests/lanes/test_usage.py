@@ -1,5 +1,6 @@
 """What lanes note of themselves where a run is observed, on every backend; and where the system tells nothing."""
 
+import ctypes
 import mmap
 import os
 import sys
@@ -116,11 +117,25 @@ def test_where_the_system_tells_nothing_nothing_is_claimed(monkeypatch, tmp_path
 
 
 def native(what):
-    """begin or end of compute.lanes.native_usage, to be called from Python."""
+    """A function of compute.lanes.native_usage, to be called from Python."""
+    from llvmlite import ir
+
     from compute.lanes import native_usage
+    from kernels.compilation import linking
     from kernels.compilation.compiler import compiled
 
-    return compiled(getattr(native_usage, what))
+    made = getattr(native_usage, what)
+    if what in ("arrive", "leave"):
+        return compiled(made)
+    module = ir.Module(what)  # the others write code
+    word = ir.IntType(64)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word.as_pointer(), word]), what)
+    builder = ir.IRBuilder(function.append_basic_block())
+    made(builder, *function.args)
+    builder.ret_void()
+    address = linking.loaded(linking.object_code_of(module), what)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
+    return lambda control, line: call(control.ctypes.data, line)
 
 
 both = pytest.mark.parametrize("of", [lambda what: getattr(usage, what), native], ids=["python", "compiled"])

@@ -61,9 +61,13 @@ _known: Bounded[Any, tuple[Any, int, str]] = Bounded(MADE)
 
 
 def _compiled(name: str, dispatcher: Any, kinds: tuple[Any, ...]) -> tuple[int, str]:
+    from kernels.compilation import machine_code
+
     dispatcher.compile(kinds)
     result = dispatcher.overloads[kinds]
-    if result.objectmode or result.lifted or (needed := _python_in(result.library)):
+    libraries = [result.library, *(inner.library for inner in machine_code.called_apart(result.library))]
+    needed = next(filter(None, map(_python_in, libraries)), "")
+    if result.objectmode or result.lifted or needed:
         what = "objmode" if result.objectmode or result.lifted else needed
         raise CannotBeCalled(
             f"{name}'s machine code calls Python ({what}: print, objmode, BLAS or random numbers), which it may not do"
