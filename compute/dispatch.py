@@ -25,6 +25,7 @@ from compute.progress import Tell, Teller, teller_of
 from compute.timeline import Timeline
 from kernels.definition import Kernel
 from kernels.definition.arguments import guarded
+from kernels.definition.notes import add_note
 from kernels.definition.plan import Plan, surrounded
 from kernels.vectors.memory import SMALL
 
@@ -396,5 +397,5 @@ def _explained(outcome: Outcome, kernel: Kernel, plan: Plan) -> BaseException:
         error = kernel.explained(error)
     if outcome.chunk is not None:
         lo, hi = plan.bounds(outcome.chunk)
-        error.add_note(f"in chunk {outcome.chunk} (indices {lo}..{hi}) of {kernel.name}, variant {kernel.variant!r}")
+        add_note(error, f"in chunk {outcome.chunk} (indices {lo}..{hi}) of {kernel.name}, variant {kernel.variant!r}")
     return error

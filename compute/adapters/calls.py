@@ -23,6 +23,7 @@ from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition.containers import ATOMS
 from kernels.definition.each import name_of, short
+from kernels.definition.notes import add_note
 
 
 class CannotBeSent(TypeError, pickle.PicklingError):
@@ -178,7 +179,7 @@ def set_outcome(task: Task, outcome: bytes) -> None:
         else:
             error = pickle.loads(memoryview(outcome)[1:]).error
     except BaseException as unreadable:
-        unreadable.add_note("while the outcome of a task was unpickled")
+        add_note(unreadable, "while the outcome of a task was unpickled")
         task.fail(unreadable)
         return
     if outcome[:1] == VALUE:

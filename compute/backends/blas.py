@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from kernels.definition import Kernel
@@ -20,11 +19,12 @@ def one_blas_thread(kernel: Kernel) -> Any:
     return limited_blas()
 
 
-@contextmanager
-def limited_blas() -> Iterator[None]:
-    """Within the block BLAS has one thread in this process."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
+def limited_blas() -> Any:
+    """A context manager, to be entered at once: within the block BLAS has one thread in this process.
+
+    It is no generator's: with those, an error whose class refuses attributes would become an AttributeError.
+    """
+    return _blas().limit(limits=1, user_api="blas")
 
 
 @functools.cache

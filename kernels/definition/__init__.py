@@ -12,6 +12,7 @@ containers.py     arrays inside of inputs, which are read-only, too
 operands.py       arrays as the matrix kernels and streams take them: of one dtype, cut into tiles
 recycled.py       memory of large results that are gone, used again for the next ones
 rows.py           whether a reducing body writes beyond its own row of the output
+notes.py          notes of exceptions, whatever their class refuses
 refusals.py       errors of numpy and numba about a body, in one line with a remedy; bodies that write to an input
 compile_errors.py the part of it that reads numba's errors of compiling
 written.py        functions as they are written: file, line, text

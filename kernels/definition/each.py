@@ -19,6 +19,7 @@ import numpy as np
 
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition.kernel_class import Kernel, nearest
+from kernels.definition.notes import add_note
 from kernels.definition.plan import Plan, as_index
 from kernels.definition.variant import Variant
 from kernels.vectors.memory import check_memory
@@ -348,7 +349,7 @@ def _awaiting_body(
             except BaseException as caught:
                 is_late = isinstance(caught, TimeoutError) and timer.expired()
                 error = late(name, index, item, timeout) if is_late else caught
-                error.add_note(f"in item {index} of {name}: {short(item)}")
+                add_note(error, f"in item {index} of {name}: {short(item)}")
                 if not (returns_errors and isinstance(error, Exception)):
                     if is_late:
                         raise error from None
@@ -371,7 +372,7 @@ def _body(
                     values.append(f(item) if call is None else call(index, item))
             except BaseException as error:
                 index = lo + len(values)
-                error.add_note(f"in item {index} of {name}: {short(part[index - lo])}")
+                add_note(error, f"in item {index} of {name}: {short(part[index - lo])}")
                 if not (returns_errors and isinstance(error, Exception)):
                     raise
                 values.append(error)

@@ -47,7 +47,10 @@ def check_writes(function: Any, names: tuple[str, ...], inout: tuple[int, ...]) 
 
 def explained(error: Exception, kernel: Kernel) -> Exception:
     """One line with a remedy, where numpy or numba raised the error about the body; any other error unchanged."""
-    text = str(error)
+    try:
+        text = str(error)
+    except BaseException:  # of a class of the user's own
+        return error
     if type(error) is IndexError and kernel.reduce and not keeps_to_its_row(kernel.variants[kernel.variant].source()):
         return _with_notes(IndexError(f"{kernel.name}: {text}; a chunk's out is a single row: {REMEDY}"), error)
     is_numbas = any(cls.__module__.startswith("numba.") for cls in type(error).__mro__)
