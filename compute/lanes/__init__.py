@@ -11,5 +11,5 @@ spin.py           waiting without sleeping, for a moment
 interrupts.py     postpones or recovers exceptions of signal handlers, such as Ctrl-C's
 usage.py          a thread's figures from the operating system, and its pinning to a CPU
 native_usage.py   the same for compiled lanes, without the GIL
-errors.py         makes an exception picklable
+errors.py         sends an exception to another process or interpreter
 """

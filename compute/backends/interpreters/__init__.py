@@ -38,9 +38,11 @@ from compute.backends.interpreters.subinterpreter import Subinterpreter, unavail
 from compute.backends.lane_thread import LaneThreads
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray, Words
+from compute.lanes.errors import arrived, text_of
 from compute.lanes.loop import Job, Outcome, run_again, run_lane
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan
+from kernels.definition.notes import add_note
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -184,9 +186,9 @@ def _lane_there(
     there.execute(f"serve({line}, {message.ctypes.data}, {len(message)}, {reply.ctypes.data})")
     state, address, length = reply.tolist()
     if length:
-        error: BaseException = pickle.loads(ctypes.string_at(address, length))
-        if str(error).startswith("memoryview: invalid"):
-            error.add_note("out is a memoryview there, which takes numbers of its own kind; make it one by int(…)")
+        error = arrived(*pickle.loads(ctypes.string_at(address, length)))
+        if text_of(error).startswith("memoryview: invalid"):
+            add_note(error, "out is a memoryview there, which takes numbers of its own kind; make it one by int(…)")
         try:
             raise error
         finally:

@@ -1,5 +1,7 @@
 """What runs in a subinterpreter. Its code is handed in whole: `compute` cannot be imported where numpy cannot.
 
+So is that of compute/lanes/errors.py, before this file's and under the same globals.
+
 `serve` runs one lane of the job in a message. Memory is the process's own: messages, arrays and answers are told by
 their addresses, and whoever owns them keeps them until the other side has read them.
 """
@@ -18,6 +20,8 @@ TYPE_CHECKING = False  # `typing` itself takes a quarter of what beginning takes
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from compute.lanes.errors import packed, traceback_of  # which need no import there
 
 CODES = 64  # bodies that are kept
 FAILED = -1  # of a compiled lane that has raised; what it was is lost
@@ -55,7 +59,7 @@ def serve(line: int, address: int, length: int, reply: int) -> None:
         kind, *job = pickle.loads(ctypes.string_at(address, length))
         words[0] = (_native if kind == "compiled" else _python)(line, *job)
     except BaseException as error:
-        words[1], words[2] = _kept("error", _sendable(error))
+        words[1], words[2] = _kept("error", pickle.dumps(_packed(error)))
     finally:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -68,44 +72,12 @@ def _kept(key: Any, content: bytes) -> tuple[int, int]:
     return ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value or 0, len(content)
 
 
-def _sendable(error: BaseException) -> bytes:
-    """An error, pickled, with its traceback here as a note; one that stands for it where it has no pickle.
-
-    As `compute.lanes.errors.sendable` does it, which cannot be imported here.
-    """
-    import traceback  # late: most lanes raise nothing
-
-    trace = error.__traceback__
+def _packed(error: BaseException) -> tuple[bytes, str, list[str]]:
+    """An error with its traceback here, from the first line that is not this file's."""
+    trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
-    lines = "".join(traceback.format_exception(type(error), error, trace))
-    error.add_note(f"in a subinterpreter:\n{lines}")
-    try:
-        content = pickle.dumps(error)
-        if isinstance(pickle.loads(content), BaseException):
-            return content
-    except BaseException:  # a pickle may call anything, sys.exit too
-        pass
-    told = _stand_in(error)
-    told.add_note(f"in a subinterpreter:\n{lines}")
-    return pickle.dumps(told)
-
-
-def _stand_in(error: BaseException) -> BaseException:
-    text = _text_of(error)
-    if type(error).__module__ == "builtins":
-        try:
-            return type(error)(text)
-        except Exception:  # such as UnicodeDecodeError, which takes five words
-            pass
-    return RuntimeError(f"{type(error).__name__}: {text}")
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as fault:
-        return f"its words cannot be had ({type(fault).__name__})"
+    return packed(BaseException.with_traceback(error, trace), "a subinterpreter", pickle.dumps)
 
 
 # ---------------------------------------------------------------- compiled lanes
@@ -202,9 +174,12 @@ class Items:
 
 
 def _keep(name: str, out: Any, lo: int, values: list[Any]) -> None:
-    """Note in a chunk's row where its results lie."""
+    """Note in a chunk's row where its results lie. They are pickled as a list, and errors among them beside it."""
+    errors = {index: _packed(value) for index, value in enumerate(values) if isinstance(value, BaseException)}
+    if errors:
+        values = [None if index in errors else value for index, value in enumerate(values)]
     try:
-        content = pickle.dumps(values, protocol=5)
+        content = pickle.dumps((values, errors) if errors else values, protocol=5)
     except Exception as error:
         raise TypeError(
             f"a result of {name}, of items {lo} to {lo + len(values) - 1}, does not pickle"

@@ -15,6 +15,7 @@ from compute.backends.interpreters import by_value, elements, native
 from compute.backends.interpreters.kinds import FORMATS, LONG, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
 from compute.backends.interpreters.subinterpreter import search_path
 from compute.lanes import loop
+from compute.lanes.errors import arrived
 from compute.lanes.loop import Job, arguments_of
 from kernels.compilation.parts import PLAIN_TYPES
 from kernels.definition import Kernel, Plan, numba_is_here
@@ -192,5 +193,8 @@ def unpacked(job: Job) -> Array:
     """The lists of results that the lanes wrote, while their interpreters still keep them."""
     lists = np.empty(len(job.out), object)
     for chunk, (address, length) in enumerate(job.out.tolist()):
-        lists[chunk] = pickle.loads(ctypes.string_at(address, length))
+        found = pickle.loads(ctypes.string_at(address, length))
+        lists[chunk], errors = found if type(found) is tuple else (found, {})
+        for index, parts in errors.items():
+            lists[chunk][index] = arrived(*parts)
     return lists

@@ -100,11 +100,10 @@ class Subinterpreter:
 
 def _beginning() -> str:
     """What makes `serve` known there; modules are looked for where this process looks for them."""
-    file, code = _inside()
-    return (
-        f"import marshal, sys; sys.path[:] = {search_path()!r}; nfold = {{'__name__': 'nfold', '__file__': {file!r}}}\n"
-        f"exec(marshal.loads({code!r}), nfold); serve = nfold['serve']"
-    )
+    lines = [f"import marshal, sys; sys.path[:] = {search_path()!r}; nfold = {{'__name__': 'nfold'}}"]
+    for file, code in _inside():
+        lines.append(f"nfold['__file__'] = {file!r}; exec(marshal.loads({code!r}), nfold)")
+    return "\n".join([*lines, "serve = nfold['serve']"])
 
 
 def search_path() -> list[str]:
@@ -113,10 +112,13 @@ def search_path() -> list[str]:
 
 
 @functools.cache
-def _inside() -> tuple[str, bytes]:
-    """The file of what runs there, and its code."""
-    file = resources.files(__package__).joinpath("inside.py")
-    return str(file), marshal.dumps(compile(file.read_text("utf-8"), str(file), "exec", dont_inherit=True))
+def _inside() -> list[tuple[str, bytes]]:
+    """The files of what runs there, and their code."""
+    files = resources.files("compute.lanes").joinpath("errors.py"), resources.files(__package__).joinpath("inside.py")
+    return [
+        (str(file), marshal.dumps(compile(file.read_text("utf-8"), str(file), "exec", dont_inherit=True)))
+        for file in files
+    ]
 
 
 @functools.cache
