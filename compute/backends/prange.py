@@ -14,7 +14,7 @@ import numpy as np
 from compute import machine
 from compute.backends import tasks
 from compute.backends.backend import Backend, Pool
-from compute.lanes.control import DETAILED, STOP, ControlArray, line_of
+from compute.lanes.control import ControlArray, line_of
 from compute.lanes.loop import (
     SLICE_OVER,
     Job,
@@ -22,16 +22,13 @@ from compute.lanes.loop import (
     in_slices,
     mark_worker,
     run_again,
-    source_of,
 )
 from compute.traits import Traits
 from kernels.compilation import importing
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
-from kernels.definition.arguments import name_at
 from kernels.definition.variant import checks
 
-NOT_IN_REGIONS = (tuple, np.void, bytes, bytearray, memoryview)  # numba makes an array or a number of each variable
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
 
@@ -120,13 +117,6 @@ class PrangePool(Pool):
         self._cpus = np.zeros((self.workers, SETS), np.int64)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        for k, value in enumerate(job.inputs):
-            if isinstance(value, NOT_IN_REGIONS):
-                named, kind = name_at(job.kernel.inputs, k), type(value).__name__
-                raise ValueError(
-                    f"{job.kernel.name}'s input {named} is a {kind}, which numba's parallel regions cannot take; give"
-                    " what is in it as inputs of their own, or use threads"
-                )
         region = _region_of(job.kernel)
         states = np.full(job.lanes, SLICE_OVER)
         for lane in range(job.lanes):
@@ -145,42 +135,24 @@ class PrangePool(Pool):
 
 def _region_of(kernel: Kernel) -> Callable[..., Any]:
     """The compiled region of a kernel: all pools have the same one, as it does not depend on the number of lanes."""
-    source = source_of(kernel)
-    known = _regions.get(id(source))
-    if known is None:  # an entry holds its source, so that no other object gets its id
-        known = _regions[id(source)] = source, make_region(source)
-    checked = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
-    region: Callable[..., Any] = importing.compiler().compiled(known[1], parallel=True, **checked)
+    body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None
+    known = _regions.get((id(body), reduces))
+    if known is None:  # an entry holds its body, so that no other object gets its id
+        known = _regions[id(body), reduces] = body, make_region(body, reduces)
+    region: Callable[..., Any] = importing.compiler().compiled(known[1], **checks(body, reduces))
     return region
 
 
-_regions: Bounded[int, tuple[Callable[..., int], Callable[..., None]]] = Bounded(MADE)
+_regions: Bounded[tuple[int, bool], tuple[Any, Callable[..., None]]] = Bounded(MADE)
 
 
-def make_region(lane: Callable[..., int]) -> Callable[..., None]:
-    """A function that runs the lane loop once for each state, side by side when compiled."""
+def make_region(body: Callable[..., Any], reduces: bool) -> Callable[..., None]:
+    """The function to compile that runs the lane loop once for each state, side by side."""
     with importing.whole():
-        from numba import prange
-
-        from compute.lanes.native_usage import arrive, leave
-
-    def guarded(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
-        try:
-            return lane(control, line, out, inputs, until)
-        except Exception:
-            control[STOP] = 1
-            return FAILED
-
-    def noted(control, line, cpus, out, inputs, until):  # type: ignore[no-untyped-def]
-        if control[DETAILED] == 0:
-            return guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
-        arrive(control, line, cpus)
-        state = guarded(control, line, out, inputs, until)  # type: ignore[no-untyped-call]
-        leave(control, line, cpus)
-        return state
+        from compute.backends import native_region
+    over = native_region.over_rows if reduces else native_region.over_whole
 
     def region(control, lines, cpus, out, inputs, until, states):  # type: ignore[no-untyped-def]
-        for me in prange(len(states)):
-            states[me] = noted(control, lines[me], cpus[me], out, inputs, until)  # type: ignore[no-untyped-call]
+        over(body, out, inputs, (control, lines, cpus, until, states))
 
     return region

@@ -1,7 +1,8 @@
 """What every worker does: take tickets and run chunks. README.md beside this file explains what is hard in it.
 
 loop.py           the lane loop that every worker runs, and Job, what a lane needs for a run
-native_loop.py    that loop in machine code, and lanes of compiled bodies, which call it
+native_loop.py    that loop in machine code
+native_lane.py    lanes of compiled bodies, which call it
 translation.py    translates its source for that
 control.py        the control array: the words in which lanes and caller exchange everything, each with who writes it
 awaiting.py       the lane loop for bodies that wait (coroutine functions)

@@ -192,8 +192,8 @@ TARGETS = {False: _whole, True: _own_row}  # by whether the kernel reduces
 def compiled_source(body: Callable[..., Any], reduces: bool) -> Callable[..., int]:
     """The lane to compile for a body; reduces: whether each chunk has a row of the output to itself."""
     with importing.whole():
-        from compute.lanes import native_loop
-    loop = native_loop.over_rows if reduces else native_loop.over_whole
+        from compute.lanes import native_lane
+    loop = native_lane.over_rows if reduces else native_lane.over_whole
 
     def lane(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         return loop(body, control, line, out, inputs, until)

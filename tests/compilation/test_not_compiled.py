@@ -155,20 +155,27 @@ def test_the_steps_of_numba_that_lead_to_it_are_left_out():
     assert str(error) == "misspelt is not compiled: No way to index a number"
 
 
-RECORD = np.zeros(2, [("a", float)])[1]
+RECORD = np.array([(0.0,), (2.0,)], [("a", float)])[1]
 
 
-@pytest.mark.parametrize("named", [(1, 2), RECORD, b"ab"], ids=["tuple", "void", "bytes"])
-def test_prange_names_an_input_that_regions_cannot_take(named):
+@pytest.mark.parametrize(
+    ("named", "read", "value"),
+    [
+        ((1, (2.0, np.ones(3))), lambda named: named[1][0] * named[1][1][1], 2.0),
+        (RECORD, lambda named: named.a, 2.0),
+        (b"ab", lambda named: named[1], 98.0),
+        (np.array(2.0), lambda named: named[()], 2.0),
+    ],
+    ids=["tuple", "record", "bytes", "no axes"],
+)
+def test_prange_takes_inputs_that_numbas_own_regions_do_not(named, read, value):
     def takes(lo, hi, out, x, named):
         for i in range(lo, hi):
-            out[i] = x[i]
+            out[i] = x[i] * read(named)
 
     made = kernel(takes, plan=lambda x, named: Plan(len(x), (x, named)))
-    says = f"^takes's input named is a {type(named).__name__}, which numba's parallel regions cannot take; give what"
-    with pytest.raises(ValueError, match=says):
-        run(made.nogil, np.ones(3), named, on=Prange(2))
-    assert run(made.nogil, np.ones(3), named, on=Serial()).value.tolist() == [1, 1, 1]
+    for backend in (Prange(2), Serial()):
+        assert run(made.nogil, np.ones(3), named, on=backend).value.tolist() == [value] * 3
 
 
 @pytest.mark.parametrize(
