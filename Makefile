@@ -8,6 +8,9 @@ DEV := .venv/.ready-dev
 report: $(READY)
 	$(BIN)/nfold
 
+# Hundreds of tests start Python, and each of them would compile what it imports if nothing kept the bytecode.
+test test-all test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 # Four files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.
 test: $(DEV)
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not slow'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from statistics import median
 from typing import Any
 
 import pytest
@@ -116,7 +115,8 @@ def test_what_was_left_out_is_told_with_its_reason() -> None:
 
 def test_real_hand_overs_in_their_order() -> None:
     held = conduct.run_lesson(space.LESSON, Setting(2.0))
-    took = {way: {size: median(each) for size, each in by.items()} for way, by in held.evidence["seconds"].items()}
+    # The shortest of each: what else the machine does only adds to them, and to a small hand-over's most.
+    took = {way: {size: min(each) for size, each in by.items()} for way, by in held.evidence["seconds"].items()}
     assert set(took) == set(WAYS)
     assert took[PIPE]["1000000"] > 3 * took[COROUTINE]["1000000"]
     assert took[QUEUE]["1000000"] > 3 * took[COROUTINE]["1000000"]
