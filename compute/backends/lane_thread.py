@@ -94,13 +94,10 @@ class LaneThreads:
         self._waiting: list[SimpleQueue[Given | None]] = []
         weakref.finalize(self, _dismiss, self._waiting).atexit = False
 
-    def add(
-        self, number: int, run: Callable[[Job, int], Outcome], leave: Callable[[], None] = lambda: None
-    ) -> threading.Thread:
+    def add(self, number: int, run: Callable[[Job, int], Outcome], leave: Callable[[], None] = lambda: None) -> None:
         """Start one more: run and leave as for `LaneThread`."""
         self._lanes.append(LaneThread(number, run, self._done, self._bell, self._limit, leave))
         self._waiting.append(self._lanes[-1].jobs)
-        return self._lanes[-1].thread
 
     def have_sleepers(self) -> bool:
         """Whether any of them sleeps: waking one on a CPU of its choice costs system calls."""
@@ -129,10 +126,6 @@ class LaneThreads:
         while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
             time.sleep(LOOK)
         self._forget_answers()
-
-    @property
-    def threads(self) -> set[threading.Thread]:
-        return {lane.thread for lane in self._lanes}
 
     def dismiss(self) -> None:
         """Have each end after the jobs that it has."""

@@ -352,26 +352,6 @@ def test_a_program_that_closes_no_pool_ends_without_a_word(script):
     assert done.stdout.splitlines()[1] == "[1, 2, 3]"
 
 
-def test_a_fork_has_none_of_the_pool_and_ends_well(script):
-    done = script(
-        "import os, warnings\n"
-        "from compute import Interpreters\n"
-        "pool = Interpreters(2).open()\n"
-        "def f(x):\n    return x + 1\n"
-        "print(pool.map(f, range(3)), flush=True)\n"
-        "with warnings.catch_warnings(action='ignore'):\n"
-        "    child = os.fork()\n"
-        "if child == 0:\n"
-        "    try:\n        pool.map(f, range(3))\n"
-        "    except RuntimeError as error:\n        print('belongs to process' in str(error), flush=True)\n"
-        "    pool.close()\n"
-        "    with Interpreters(1).open() as own:\n        print(own.map(f, range(2)), flush=True)\n"
-        "else:\n"
-        "    print('child', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), pool.map(f, range(3)), flush=True)\n"
-    )
-    assert done.stdout.splitlines() == ["[1, 2, 3]", "True", "[1, 2]", "child 0 [1, 2, 3]"]
-
-
 def test_ctrl_c_ends_a_run_and_the_pool_goes_on(script):
     done = script(
         "import os, signal, threading, time\n"
@@ -404,31 +384,6 @@ def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
         "time.sleep(0.5)\n"
     )
     assert done.stdout.splitlines() == ["the program ended in the middle of this run"]
-
-
-DROPPED = """
-import os, sys, time, warnings
-from compute import Interpreters
-from compute.backends.interpreters.subinterpreter import Subinterpreter
-
-end = Subinterpreter._end
-def slowly(self):
-    time.sleep(0.3)
-    end(self)
-Subinterpreter._end = slowly
-with Interpreters(1).open() as kept:
-    print(Interpreters(2).open().map(abs, [-1]), flush=True)  # and nobody closes it
-    if sys.argv[1] == "fork":
-        with warnings.catch_warnings(action="ignore"):
-            child = os.fork()
-        if child:
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), kept.map(abs, [-2]))
-"""
-
-
-@pytest.mark.parametrize(("then", "said"), [("exit", "[1]\n"), ("fork", "[1]\n0 [2]\n")])
-def test_interpreters_of_a_pool_that_nobody_closed_are_ended_before_an_end_or_a_fork(script, then, said):
-    assert script(DROPPED, then).stdout == said
 
 
 def test_what_the_user_has_put_among_pythons_builtins_is_found_there(pool, monkeypatch):

@@ -19,11 +19,8 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import os
 import pickle
-import threading
 import time
-import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +31,7 @@ import numpy as np
 from compute.backends.backend import Backend, Pool
 from compute.backends.interpreters import messages
 from compute.backends.interpreters.inside import FAILED
-from compute.backends.interpreters.subinterpreter import Subinterpreter, unavailable
+from compute.backends.interpreters.subinterpreter import Subinterpreter, pause_all, unavailable
 from compute.backends.lane_thread import LaneThreads
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray, Words
@@ -51,7 +48,6 @@ SHARE_NOTHING = (
     "subinterpreters share no objects with their caller, and tasks that come one by one are such; use pool.map, or"
     " Threads or Processes"
 )
-FORKING = 10.0  # s that a fork waits for the end of a run at the most
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,7 +88,7 @@ class InterpreterPool(Pool):
                     there = Subinterpreter()
                     self._there.append(there)
                     run = functools.partial(_run_there, there, np.zeros(3, np.int64))
-                    _entering.add(self._threads.add(lane, run, leave=there.close))
+                    self._threads.add(lane, run, leave=there.close)
             except BaseException:
                 self.stop()
                 raise
@@ -118,11 +114,6 @@ class InterpreterPool(Pool):
             return [run_again(job, [outcome.chunk for outcome in failed])]
         return outcomes
 
-    @property
-    def threads(self) -> set[threading.Thread]:
-        """Those that run its lanes."""
-        return self._threads.threads
-
     def rest(self) -> None:
         self._threads.rest()
 
@@ -144,29 +135,8 @@ class InterpreterPool(Pool):
     def imap(self, *_: Any, **options: Any) -> Iterator[Any]:
         raise ValueError(SHARE_NOTHING)
 
-    def pause(self) -> bool:
-        """Take the run lock and end the interpreters, which the next run makes anew; whether that could be done."""
-        if not self._run_lock.acquire(timeout=FORKING):
-            return False
-        self._paused = []
-        for there in self._there:
-            if there.pause(FORKING):  # a lane that comes late to the last run waits outside
-                self._paused.append(there)
-        if len(self._paused) == len(self._there):
-            return True
-        self.go_on()
-        return False
-
-    def go_on(self) -> None:
-        """After `pause`."""
-        for there in self._paused:
-            there.go_on()
-        self._run_lock.release()
-
     def forget(self) -> None:
         _pools.discard(self)
-        for there in self._there:
-            there.forget()
 
     def stop(self) -> None:
         _pools.discard(self)
@@ -199,50 +169,12 @@ def _lane_there(
 
 
 _pools: weakref.WeakSet[InterpreterPool] = weakref.WeakSet()
-_entering: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # the threads that enter interpreters
-
-
-def _await_the_dropped() -> None:
-    """Wait, for FORKING seconds at the most, for threads of pools that nobody closed: they end their interpreters."""
-    until = time.monotonic() + FORKING
-    while (dropped := _dropped()) and time.monotonic() < until:
-        dropped.pop().join(0.01)  # a pool that is just being opened will own its threads
-
-
-def _dropped() -> set[threading.Thread]:
-    owned = {threading.current_thread()}.union(*(pool.threads for pool in list(_pools)))
-    return {thread for thread in set(_entering) - owned if thread.is_alive()}
-
-
-_paused = threading.local()
-
-
-def _before_a_fork() -> None:
-    """CPython's child would crash before it runs a line, where there are other interpreters (cpython#101437)."""
-    _await_the_dropped()
-    pools = list(_pools)
-    _paused.pools = [pool for pool in pools if pool.pause()]
-    if len(_paused.pools) < len(pools):
-        warnings.warn(
-            "this process forks while Interpreters compute, and CPython's child will crash; fork before, or after",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-
-def _after_a_fork() -> None:
-    for pool in _paused.pools:
-        pool.go_on()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork)
 
 
 @atexit.register
 def _at_exit() -> None:
-    """The program ends: Python cannot, while something runs in a subinterpreter."""
+    """The program ends: Python cannot, while something runs in a subinterpreter, or while a thread ends one."""
     for pool in list(_pools):
         pool.interrupt(RuntimeError("the program ended in the middle of this run"))
         pool.close()
-    _await_the_dropped()  # CPython 3.14 crashes while it ends an interpreter that somebody else is ending
+    pause_all()  # those of pools that nobody closed: their threads may be anywhere

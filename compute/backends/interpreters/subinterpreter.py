@@ -12,10 +12,16 @@ import os
 import platform
 import sys
 import threading
+import time
+import warnings
+import weakref
 from importlib import resources
 from typing import Any
 
+from compute.lanes import interrupts
+
 VERSION: tuple[int, ...] = sys.version_info[:2]
+WAITS = 10.0  # s that a fork, and the end of the program, wait for what runs in interpreters, at the most
 
 
 def unavailable() -> str | None:
@@ -41,7 +47,10 @@ class Subinterpreter:
     def __init__(self) -> None:
         self._made: Any = None
         self._busy = threading.Lock()
-        self._begin()
+        with _adding:
+            _all.add(self)
+        with self._busy:
+            self._begin()
 
     def _begin(self) -> None:
         self._made = _library().create()
@@ -124,26 +133,62 @@ def _inside() -> list[tuple[str, bytes]]:
 @functools.cache
 def obstacle(module: str) -> str | None:
     """Why a module cannot be imported in a subinterpreter, in a few words; None where it can. It is tried in one."""
-    with _trying:
-        there = Subinterpreter()
-        try:
-            there.execute(f"import importlib; importlib.import_module({module!r})")
-        except RuntimeError as error:
-            return str(error).removeprefix("in a subinterpreter: ").partition("\n")[0]
-        finally:
-            there.close()
+    there = Subinterpreter()
+    try:
+        there.execute(f"import importlib; importlib.import_module({module!r})")
+    except RuntimeError as error:
+        return str(error).removeprefix("in a subinterpreter: ").partition("\n")[0]
+    finally:
+        there.close()
     return None
 
 
-_trying = threading.Lock()
+# ---------------------------------------------------------------- forks
+
+_all: weakref.WeakSet[Subinterpreter] = weakref.WeakSet()
+_adding = threading.RLock()  # a fork holds it, so that none is added meanwhile; a signal's handler may fork as well
+_paused: list[Subinterpreter] = []
+
+
+def pause_all() -> None:
+    """End every interpreter, but those in which something runs on for WAITS seconds, and keep everybody out.
+
+    The threads of lanes are not awaited: one of a pool that nobody closed may be waiting for what this thread holds.
+    """
+    until = time.monotonic() + WAITS
+    with interrupts.put_off():  # cut off, it would keep everybody out for ever
+        for there in list(_all):
+            if there.pause(max(0.0, until - time.monotonic())):
+                _paused.append(there)
+                _all.discard(there)
+
+
+def _before_a_fork() -> None:
+    """CPython's child would crash before it runs a line, where there are other interpreters (cpython#101437)."""
+    _adding.acquire()
+    pause_all()
+    if _all:
+        warnings.warn(
+            "this process forks while Interpreters compute, and CPython's child will crash; fork before, or after",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _after_a_fork() -> None:
+    while _paused:
+        there = _paused.pop()
+        _all.add(there)
+        there.go_on()
+    _adding.release()
 
 
 def _begin_as_child() -> None:
-    global _trying
-    _trying = threading.Lock()
+    for there in (*_paused, *_all):
+        there.forget()
+    _paused.clear()
+    _adding.release()
 
 
-if hasattr(os, "register_at_fork"):  # a fork waits for one that is tried: see the pools
-    os.register_at_fork(
-        before=lambda: _trying.acquire(), after_in_parent=lambda: _trying.release(), after_in_child=_begin_as_child
-    )
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork, after_in_child=_begin_as_child)
