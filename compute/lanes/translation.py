@@ -1,8 +1,8 @@
 """Translate a function of Python into LLVM's IR: whole numbers, one array of words, and operations that are given.
 
 The lane loop is written once, in Python. numba takes 0.4 s for it, as it infers the type of every value, and there is
-nothing to infer: a variable is an int64, the control array is the address of its words. So this takes milliseconds, and
-no cache is needed for it. It knows the statements that the loop is made of, and refuses all others.
+nothing to infer: a variable is an int64, the control array is the address of its words. So this takes milliseconds. It
+knows the statements that the loop is made of, and refuses all others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import tokenize
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,16 +27,33 @@ _COMPARED = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: 
 
 
 def inner_function(outer: Callable[..., Any], name: str) -> ast.FunctionDef:
-    """The definition of a function inside of another, from its source; RuntimeError where that is not installed."""
+    """The definition of a function inside of another, from its source.
+
+    RuntimeError where the source is not there, or another one by now: a file that was replaced while the program ran
+    may speak of other words than the modules that were imported from the former one.
+    """
     try:
-        source = textwrap.dedent(inspect.getsource(outer))
-    except OSError as error:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(outer)))
+    except (OSError, SyntaxError, tokenize.TokenError):  # the last two: the lines of the new file are no function
+        tree = ast.parse("")
+    there = compile(tree, "", "exec", dont_inherit=True)
+    if _computed(there, name) != _computed(outer.__code__, name):
         raise RuntimeError(
-            f"the source of {outer.__module__}.{outer.__qualname__}, which compiled code is made of, is not there;"
-            " install nfold with its .py files"
-        ) from error
-    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.name == name)
-    return next(found)
+            f"the source of {outer.__module__}.{outer.__qualname__}, which compiled code is made of, is not there, or"
+            " was changed after it was imported; install nfold with its .py files, and start this program again"
+        )
+    return next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name)
+
+
+def _computed(code: types.CodeType, name: str) -> Any:
+    """What a function of this name computes that is defined within the code; None where none is."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            if inner.co_name == name:
+                return inner.co_code, inner.co_consts, inner.co_names, inner.co_varnames, inner.co_freevars
+            if (found := _computed(inner, name)) is not None:
+                return found
+    return None
 
 
 def translate(
@@ -90,17 +109,12 @@ class _Translation:
             self._value(node.value)
 
     def _assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            if isinstance(target, ast.Tuple):
-                if not isinstance(node.value, ast.Tuple):
-                    raise _unknown(node)
-                values = [self._value(value) for value in node.value.elts]
-                for inner, value in zip(target.elts, values, strict=True):
-                    self._set(inner, value)
-                return
-        value = self._value(node.value)
-        for target in node.targets:
-            self._set(target, value)
+        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+            targets, values = node.targets[0].elts, [self._value(value) for value in node.value.elts]
+        else:
+            targets, values = node.targets, [self._value(node.value)] * len(node.targets)
+        for target, value in zip(targets, values, strict=True):
+            self._builder.store(value, self._place(target))
 
     def _augassign(self, node: ast.AugAssign) -> None:
         place = self._place(node.target)
@@ -142,9 +156,6 @@ class _Translation:
         self._builder.ret(self._value(node.value))
 
     # ------------------------------------------------------------ places
-
-    def _set(self, target: ast.expr, value: Any) -> None:
-        self._builder.store(value, self._place(target))
 
     def _place(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Name):
@@ -196,8 +207,19 @@ class _Translation:
         raise _unknown(node)
 
     def _chosen(self, node: ast.IfExp) -> Any:
-        # Both are computed: of loads and sums, nothing shows it.
-        return self._builder.select(self._truth(node.test), self._value(node.body), self._value(node.orelse))
+        with self._builder.if_else(self._truth(node.test)) as (then, otherwise):
+            with then:
+                one = self._value(node.body), self._builder.block
+            with otherwise:
+                other = self._value(node.orelse), self._builder.block
+        return self._either(one, other)
+
+    def _either(self, one: tuple[Any, Any], other: tuple[Any, Any]) -> Any:
+        """One of two values, by the block from which it came here."""
+        either = self._builder.phi(one[0].type)
+        either.add_incoming(*one)
+        either.add_incoming(*other)
+        return either
 
     def _binary(self, operator: ast.operator, left: Any, right: Any) -> Any:
         if type(operator) not in _BINARY:
@@ -214,12 +236,17 @@ class _Translation:
         if isinstance(node, ast.BoolOp):
             if not isinstance(node.op, ast.And):
                 raise _unknown(node)
-            bits = [self._truth(value) for value in node.values]  # of comparisons: all of them may be computed
-            both = bits[0]
-            for bit in bits[1:]:
-                both = self._builder.and_(both, bit)
-            return both
+            return self._all(node.values)
         return self._builder.icmp_signed("!=", self._value(node), ir.Constant(WORD, 0))
+
+    def _all(self, nodes: list[ast.expr]) -> Any:
+        first, *others = nodes
+        bit, here = self._truth(first), self._builder.block
+        if not others:
+            return bit
+        with self._builder.if_then(bit):
+            rest = self._all(others), self._builder.block
+        return self._either((ir.Constant(bit.type, 0), here), rest)
 
 
 def _unknown(node: ast.AST) -> ValueError:

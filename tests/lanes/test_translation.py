@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import importlib
 import inspect
 import itertools
+import linecache
+import sys
 import textwrap
 
 import numpy as np
@@ -55,6 +58,7 @@ def a_bit_of_all(words, n, step):
             continue
         words[5] += min(n, 4)
     words[6] = seen < 0
+    total += noted(words, 7) if n > 2 and noted(words, 5) > 3 else noted(words, 2)
     return total + 1000 * seen
 
 
@@ -114,7 +118,7 @@ def test_a_parameter_is_a_variable():
         "n = 0 < n < 3", "n = not n", "n = n or step", "return", "a, b = n", "a = b, n", "with n: n = 1",
         "n //= 2", "n = -n", "words.x = 1", "assert n", "n = lambda: 1", "n: int = 1", "n = n is None", "n = (m := 1)",
         "while n: n = 0\nelse: n = 1", "n = words[1:2]", "n = min(*words)", "n = min(a=1)", "raise n", "n = f(n)",
-        "n = n if n in words else 1", "del n", "n = [1]",
+        "n = n if n in words else 1", "del n", "n = [1]", "n = a, b = 1, 2", "a, b = n = 1, 2",
     ],
 )  # fmt: skip
 def test_what_it_does_not_know_is_refused(statement):
@@ -128,5 +132,40 @@ def test_what_it_does_not_know_is_refused(statement):
 def test_the_loop_is_found_and_its_absence_is_told(monkeypatch):
     assert inner_function(loop.make_lane, "lane").name == "lane"
     monkeypatch.setattr(inspect, "getsource", lambda function: (_ for _ in ()).throw(OSError("no source")))
-    with pytest.raises(RuntimeError, match="make_lane, which compiled code is made of, is not there; install"):
+    with pytest.raises(RuntimeError, match=r"make_lane, which compiled code is made of, is not there, or .*; install"):
         inner_function(loop.make_lane, "lane")
+
+
+IMPORTED = """
+def outer(limit):
+    def inner(n):
+        return n + 1 if n < limit else 0
+    return inner
+"""
+
+
+@pytest.mark.parametrize(
+    ("now", "is_taken"),
+    [
+        (IMPORTED, True),
+        (IMPORTED.replace("else 0", "else 0  # as before"), True),
+        (IMPORTED.replace("n + 1", "n + 2"), False),
+        (IMPORTED.replace("limit", "most"), False),
+        (IMPORTED.replace("inner", "other"), False),
+        (IMPORTED.removeprefix("\ndef outer(limit):\n"), False),
+        ('\n"""A text\n' * 2 + IMPORTED + '"', False),
+        ("", False),
+    ],
+)
+def test_a_source_that_is_no_longer_what_was_imported_is_refused(tmp_path, monkeypatch, now, is_taken):
+    (tmp_path / "was_imported.py").write_text(IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "was_imported", raising=False)
+    outer = importlib.import_module("was_imported").outer
+    (tmp_path / "was_imported.py").write_text(now)
+    linecache.clearcache()
+    if is_taken:
+        assert inner_function(outer, "inner").name == "inner"
+    else:
+        with pytest.raises(RuntimeError, match=r"was_imported\.outer, .* was changed after it was imported"):
+            inner_function(outer, "inner")
