@@ -22,7 +22,8 @@ def one_blas_thread(kernel: Kernel) -> Any:
 def limited_blas() -> Any:
     """A context manager, to be entered at once: within the block BLAS has one thread in this process.
 
-    It is no generator's: with those, an error whose class refuses attributes would become an AttributeError.
+    It is not made by `contextmanager`, which sets `__traceback__` of an error that passes: an error whose class refuses
+    attributes would become an AttributeError.
     """
     return _blas().limit(limits=1, user_api="blas")
 

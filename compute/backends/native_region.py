@@ -1,5 +1,7 @@
 """numba's parallel region that runs lanes: compiled once, for all bodies, and called with a body's frame.
 
+A frame holds the body's arguments, and the address of a function that runs one chunk on them (native_lane.py makes it).
+It lies on the stack of the thread that calls the region, and all lanes read the same one.
 This module imports numba, so only modules that are loaded for compiled code may import it.
 """
 
@@ -26,13 +28,16 @@ from kernels.compilation import compiler, machine_code
 
 
 def region(frame: Any, control: Any, lines: Any, cpus: Any, until: Any, states: Any) -> None:
-    """Run the lane loop once for each state, side by side. frame: its address."""
+    """Run the lane loop once for each state, side by side.
+
+    frame: the frame's address. lines, cpus: for each lane where its line begins, and words for `arrive` and `leave`.
+    """
     for me in numba.prange(len(states)):
         states[me] = noted(frame, control, lines[me], cpus[me], until)
 
 
 def noted(frame: Any, control: Any, line: Any, cpus: Any, until: Any) -> Any:
-    """The same for one lane, with the figures of its thread where these are asked for."""
+    """Run one lane, and note the figures of its thread where these are asked for; its state, FAILED after an error."""
     if control[DETAILED] != 0:
         arrive(control, line, cpus)
     state = run_loop(frame, control, line, until)

@@ -42,7 +42,8 @@ def packed(error: BaseException, where: str, dumps: Callable[[Any], bytes]) -> t
 
     Many exceptions can be pickled and not unpickled: their `__init__` takes something else than `args`. An error of one
     of Python's own classes keeps its class even so, where one can be made of its arguments or its text. All others are
-    told by a RuntimeError that names the class: an ExceptionGroup of errors without a pickle, too.
+    told by a RuntimeError that names the class: an ExceptionGroup of errors without a pickle, too. The error itself
+    and what it was raised from lose their tracebacks.
     """
     text, notes = text_of(error), _notes_of(error, where)
     _forget_frames(error)

@@ -251,8 +251,8 @@ class _Twins:
         if id(value) in self._helpers:
             return self._helpers[id(value)]
         if isinstance(value, types.FunctionType) and not provenance.is_known_to_numba(value):
-            # A body is compiled once by itself and once more inside the lane function. The wrapper by which Python
-            # calls it does no harm there, so the same dispatcher serves both.
+            # A body may have been compiled by itself, for Python to call. That wrapper does no harm in a lane: the same
+            # dispatcher serves both.
             if not self._shared and (known := _still_or_again(value, _settings({}))) is not None:
                 return known
             if provenance.name_of_ours(value) and self is not _ours and not self._shared:

@@ -3,7 +3,7 @@
 numba's object code is ELF of the large code model: all that a function refers to, it refers to by an address of 64
 bits. So an image is the bytes, the places in them that hold addresses, and the names of C's functions that it calls.
 A function comes with what it reaches alone: what numba puts around it, for Python to call it, stays behind. Arrays that
-it makes for itself are counted by numba's runtime, of which RUNTIME below is as much as that takes.
+it makes for itself are counted by numba's runtime, of which `_runtime` below has as much as that takes.
 
 Only object code of x86-64 on Linux is laid out; any other, and code that calls Python, gives None.
 """
@@ -83,7 +83,10 @@ class _Unknown(Exception):
 
 
 def image_of(object_codes: list[bytes], entry: str) -> Image | None:
-    """The image of the function of this name in numba's object code; None where it cannot be had without numba."""
+    """The image of the function of this name; None where it cannot be had without numba.
+
+    object_codes: numba's, of the function, and of what it calls without being linked with it.
+    """
     if not is_possible():
         return None
     try:
@@ -259,7 +262,7 @@ MOST_JUMPS = 4  # numba's function, its library's entry for C's, that itself
 
 def object_code_of(module: ir.Module) -> bytes:
     """The object code of a module of ours, for any processor of this kind, which images and this process can take."""
-    # numba's own choice on x86-64, where the model that LLVM takes for code at any address is the large one as well.
+    # For images as numba has it on x86-64: static, and the large model, which is what LLVM's "jit" means there.
     model = {"reloc": "static", "codemodel": "large"} if is_possible() else {"jit": True}
     machine = llvm.Target.from_default_triple().create_target_machine(opt=2, **model)
     parsed = llvm.parse_assembly(str(module))
@@ -278,7 +281,7 @@ def object_code_of(module: ir.Module) -> bytes:
 
 
 def loaded(object_code: bytes, name: str) -> int:
-    """The address of a function of object code, which is in this process from now on."""
+    """The address of a function of object code, which is loaded here, and stays until the process ends."""
     empty = llvm.parse_assembly(str(ir.Module("empty")))
     engine = llvm.create_mcjit_compiler(empty, llvm.Target.from_default_triple().create_target_machine(jit=True))
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
@@ -287,7 +290,7 @@ def loaded(object_code: bytes, name: str) -> int:
     return int(engine.get_function_address(name))
 
 
-_engines: list[Any] = []  # their code goes with them
+_engines: list[Any] = []  # never emptied: where an engine goes, its code goes as well
 
 
 @functools.cache

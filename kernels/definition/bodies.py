@@ -173,7 +173,7 @@ def _is_a_value(step: dis.Instruction) -> bool:
 
 
 def nothing_returned(value: Any) -> None:
-    """ValueError where a body returned a value. Compiled lanes raise the same (compute/lanes/native_loop.py)."""
+    """ValueError where a body returned a value. Compiled lanes raise the same (compute/lanes/native_lane.py)."""
     if value is not None:
         raise ValueError(RETURNED)
 

@@ -81,12 +81,10 @@ class InterpreterPool(Pool):
         self._cpus = [cpu for cpu in spin.waiting_cpus(self.workers) if cpu is not None]
         # Lanes that wait on CPUs of their own may spin, whatever the caller does.
         self._threads = LaneThreads(spin.spin_time(self.workers + (not self._cpus)))
-        self._there: list[Subinterpreter] = []
         with interrupts.put_off():  # cut off, a start leaves an interpreter that nobody knows of
             try:
                 for lane in range(self.workers):
                     there = Subinterpreter()
-                    self._there.append(there)
                     run = functools.partial(_run_there, there, np.zeros(3, np.int64))
                     self._threads.add(lane, run, leave=there.close)
             except BaseException:
