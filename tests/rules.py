@@ -106,6 +106,16 @@ def returns_by_call(lo, hi, out, x):
     return value_of(x)
 
 
+def value_where_positive(number):
+    return number if number > 0 else None
+
+
+@kernel(plan=lambda x: Plan(len(x), (x,), grain=1))
+def returns_at_times(lo, hi, out, x):
+    out[lo] = x[lo]
+    return value_where_positive(x[lo])
+
+
 @kernel(plan=lambda n, path: Plan(n, (path,), grain=1), compiled=False)
 def nothing(lo, hi, out, path):
     out[lo] = lo

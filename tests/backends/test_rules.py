@@ -135,6 +135,9 @@ def test_a_body_that_turns_out_to_return_something_is_named(pool_of, backend):
     for variant in variants_on(backend):
         with pytest.raises(ValueError, match="must return nothing: what it returns is lost"):
             pool_of(backend).run(rules.returns_by_call, np.zeros(9), variant=variant)
+        assert pool_of(backend).run(rules.returns_at_times, np.zeros(9), variant=variant).value.sum() == 0
+        with pytest.raises(ValueError, match="must return nothing: what it returns is lost"):
+            pool_of(backend).run(rules.returns_at_times, np.arange(9.0), variant=variant)
     with pytest.raises(ValueError, match="must return nothing"):
         rules.returns_by_call(np.zeros(9))
 
