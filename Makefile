@@ -8,7 +8,8 @@ DEV := .venv/.ready-dev
 report: $(READY)
 	$(BIN)/nfold
 
-# Hundreds of tests start Python, and each of them would compile what it imports if nothing kept the bytecode.
+# Keep Python's bytecode, also where the environment says not to: hundreds of tests start Python, and each of them would
+# compile what it imports.
 test test-all test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 # Four files at a time, each in a process of its own: half of the tests wait for processes to start, or to be missed.

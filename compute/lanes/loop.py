@@ -92,6 +92,8 @@ def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each
 ) -> Callable[..., int]:
     """The lane loop around a body. native_loop.py makes machine code of this source, once for all bodies.
 
+    So `lane` is written in what translation.py knows: whole numbers, words, and calls of these parts by their names.
+
     lane(control, line, out, inputs, until) runs chunks until no ticket is left, it is told to stop, or (after a chunk)
     the clock is past `until`; it may be called again to go on. line: where the lane's own words begin, as `line_of`
     says; until: ns. It returns EXHAUSTED, TOLD_TO_STOP or SLICE_OVER.
