@@ -116,3 +116,49 @@ if child:
 @pytest.mark.parametrize("opening", ["begun before", "begun within the fork"])
 def test_a_fork_while_another_thread_opens_a_pool_ends_well(script, opening):
     assert script(OPENING, opening).stdout == "0 [1]\n"
+
+
+UNSTARTED = """
+from compute import Interpreters
+from compute.backends.interpreters import subinterpreter
+from compute.backends.lane_thread import LaneThreads
+
+def refuses(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+LaneThreads.add = refuses
+try:
+    Interpreters(1).open()
+except RuntimeError as error:
+    print(error, len(subinterpreter._library().list_all()))
+"""
+
+
+def test_one_whose_thread_does_not_start_is_ended(script):
+    assert script(UNSTARTED).stdout == "can't start new thread 1\n"
+
+
+WITHIN = """
+import os, warnings
+from compute import Interpreters
+
+pools = [Interpreters(1).open() for _ in range(2)]
+codes = []
+
+def forks_as_well():  # as a signal's handler may, within the hooks of another fork
+    if not codes:
+        codes.append(None)
+        codes[0] = os.waitstatus_to_exitcode(os.waitpid(os.fork() or os._exit(0), 0)[1])
+
+os.register_at_fork(before=forks_as_well)
+from compute.backends.interpreters import subinterpreter
+os.register_at_fork(before=lambda: None)
+with warnings.catch_warnings(action="ignore"):
+    child = os.fork()
+if child:
+    print(codes, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), [pool.map(abs, [-1]) for pool in pools])
+"""
+
+
+def test_a_fork_within_a_forks_hooks_lets_go_what_it_held_alone(script):
+    assert script(WITHIN).stdout == "[0] 0 [[1], [1]]\n"

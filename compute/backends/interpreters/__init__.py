@@ -86,7 +86,11 @@ class InterpreterPool(Pool):
                 for lane in range(self.workers):
                     there = Subinterpreter()
                     run = functools.partial(_run_there, there, np.zeros(3, np.int64))
-                    self._threads.add(lane, run, leave=there.close)
+                    try:
+                        self._threads.add(lane, run, leave=there.close)
+                    except BaseException:  # there can be no more threads: nobody else would end it
+                        there.close()
+                        raise
             except BaseException:
                 self.stop()
                 raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import marshal
 import os
 import platform
@@ -71,7 +72,11 @@ class Subinterpreter:
         """End it, and keep everybody out until `go_on`; whether that could be done: not while something runs in it."""
         if not self._busy.acquire(timeout=seconds):
             return False
-        self._end()
+        try:
+            self._end()
+        except Exception:  # a lane, or whoever closes it, will raise it again
+            self._busy.release()
+            return False
         return True
 
     def go_on(self) -> None:
@@ -147,25 +152,27 @@ def obstacle(module: str) -> str | None:
 
 _all: weakref.WeakSet[Subinterpreter] = weakref.WeakSet()
 _adding = threading.RLock()  # a fork holds it, so that none is added meanwhile; a signal's handler may fork as well
-_paused: list[Subinterpreter] = []
+_paused: list[list[Subinterpreter]] = []  # by each fork that is under way, and by the end of the program
 
 
 def pause_all() -> None:
     """End every interpreter, but those in which something runs on for WAITS seconds, and keep everybody out.
 
-    The threads of lanes are not awaited: one of a pool that nobody closed may be waiting for what this thread holds.
+    Nobody makes another, either. The threads of lanes are not awaited: one of a pool that nobody closed may be waiting
+    for what this thread holds.
     """
     until = time.monotonic() + WAITS
     with interrupts.put_off():  # cut off, it would keep everybody out for ever
+        _adding.acquire()
+        _paused.append([])
         for there in list(_all):
             if there.pause(max(0.0, until - time.monotonic())):
-                _paused.append(there)
+                _paused[-1].append(there)
                 _all.discard(there)
 
 
 def _before_a_fork() -> None:
     """CPython's child would crash before it runs a line, where there are other interpreters (cpython#101437)."""
-    _adding.acquire()
     pause_all()
     if _all:
         warnings.warn(
@@ -176,18 +183,18 @@ def _before_a_fork() -> None:
 
 
 def _after_a_fork() -> None:
-    while _paused:
-        there = _paused.pop()
+    for there in _paused.pop():
         _all.add(there)
         there.go_on()
     _adding.release()
 
 
 def _begin_as_child() -> None:
-    for there in (*_paused, *_all):
+    global _adding
+    for there in (*itertools.chain.from_iterable(_paused), *_all):
         there.forget()
     _paused.clear()
-    _adding.release()
+    _adding = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
