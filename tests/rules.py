@@ -97,6 +97,17 @@ def fails_once(lo, hi, out, a):
             raise ValueError("zero")
 
 
+@kernel(plan=lambda n, seen: Plan(2, (n, seen), grain=1), inout=("seen",))
+def fails_once_beside_a_long_chunk(lo, hi, out, n, seen):
+    value = 0.5
+    for k in range(n if lo == 1 else n // 20):
+        value += np.sin(value + k)
+    out[lo] = value
+    seen[lo] += 1
+    if lo == 0 and seen[0] == 1:
+        raise ValueError("once")
+
+
 def value_of(x):
     return x + 1
 

@@ -124,7 +124,8 @@ class PrangePool(Pool):
         with _launching:
             # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
             self._set_threads(job.lanes)
-            while (states == SLICE_OVER).any():
+            # Not again once a lane has failed: it would be told to stop, and this state would hide that it failed.
+            while (states == SLICE_OVER).any() and (states != FAILED).all():
                 region(job.control, self._lines, self._cpus, job.out, job.inputs, in_slices(), states)
         control = ControlArray(job.control)
         failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
