@@ -41,6 +41,8 @@ def whole() -> Iterator[None]:
                     f"numba is installed and cannot be imported ({type(error).__name__}: {said}); install it again, or"
                     " set NUMBA_DISABLE_JIT=1 to run everything in Python"
                 ) from error
+        else:
+            import numpy.ma  # noqa: F401  # numpy puts it off until numba sees a first array, which is in no such block
         yield
 
 

@@ -98,6 +98,33 @@ all_right()
 print("right")
 """
 
+BESIDE_A_LATER_IMPORT = """
+import warnings
+
+warnings.simplefilter("ignore")  # of a fork beside threads: that is what is tried
+reached = threading.Event()
+
+class Slow:  # numba looks for masked arrays, and numpy 2.4 does not import them by itself
+    def find_spec(self, name, *_):
+        if name == "numpy.ma.core":
+            reached.set()
+            time.sleep(1)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=all_right)
+thread.start()
+while thread.is_alive() and not reached.wait(0.01):
+    pass
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    all_right()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0, "the child has a half"
+print("right")
+"""
+
 SIGNALS = """
 class Alarm(BaseException):
     pass
@@ -165,6 +192,12 @@ def test_several_threads_may_be_the_first(cache, names):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
     says_right(cache, FORKS, "triad transpose doubled")
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_beside_what_numba_imports_later_has_no_half_of_it(cache):
+    says_right(cache, BESIDE_A_LATER_IMPORT, "doubled")
 
 
 @needs_compiler
