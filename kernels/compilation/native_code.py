@@ -123,6 +123,8 @@ def _raised(status: int, error: ctypes.c_void_p) -> BaseException:
     if dynamic:
         return RuntimeError("compiled code raised an exception with values of its run")
     kind, arguments, _ = pickle.loads(ctypes.string_at(address, length))
+    if kind is None:  # a `raise` of what is being handled, where nothing is
+        return RuntimeError("No active exception to reraise")
     raised: BaseException = kind(*(arguments or ()))
     return raised
 

@@ -129,12 +129,14 @@ def test_exceptions_are_those_that_numba_raises():
             raise ValueError("one", 1)
         if n == 2:
             raise KeyError
+        if n == 3:
+            raise  # while nothing is handled
         return np.empty(n, np.int64).size
 
     numbas = compiled(raises)
     native = without_numba(numbas, 0)
     assert native(5) == 5
-    for n in (1, 2, -1, 2**60):
+    for n in (1, 2, 3, -1, 2**60):
         with pytest.raises(Exception) as expected:
             numbas(n)
         with pytest.raises(Exception) as found:
