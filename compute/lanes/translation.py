@@ -34,10 +34,10 @@ def inner_function(outer: Callable[..., Any], name: str) -> ast.FunctionDef:
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(outer)))
+        now = _computed(compile(tree, "", "exec", dont_inherit=True), name)
     except (OSError, SyntaxError, tokenize.TokenError):  # the last two: the lines of the new file are no function
-        tree = ast.parse("")
-    there = compile(tree, "", "exec", dont_inherit=True)
-    if _computed(there, name) != _computed(outer.__code__, name):
+        now = None
+    if now is None or now != _computed(outer.__code__, name):
         raise RuntimeError(
             f"the source of {outer.__module__}.{outer.__qualname__}, which compiled code is made of, is not there, or"
             " was changed after it was imported; install nfold with its .py files, and start this program again"
