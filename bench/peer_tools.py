@@ -46,7 +46,8 @@ def build(source: str, folder: Path, *flags: str) -> Path:
     command = [cc, "-O3", "-march=native", str(SOURCES / source), "-o", str(program), *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line or "cannot find" in line]
+        told = done.stderr.replace(f"{SOURCES}{os.sep}", "")
+        errors = [line for line in told.splitlines() if "error" in line or "cannot find" in line]
         raise Missing(f"{cc} does not build {source}: {(errors or ['no reason given'])[0]}")
     return program
 
