@@ -19,7 +19,7 @@ import json
 import os
 import random
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -75,7 +75,7 @@ def portable(result: Any) -> bytes | None:
         "reload": [f"{load.__module__}:{load.__qualname__}" for load in (*result.reload_init, *_needs(result.library))],
         "lengths": list(map(len, parts)),
     }
-    content = b"\n".join((json.dumps(header).encode(), b"".join(parts)))
+    content: bytes = json.dumps(header).encode() + b"\n" + b"".join(parts)
     _known[result.library] = content
     return content
 
@@ -136,23 +136,26 @@ def call_apart(library: Any, result: Any) -> None:
 
 def called_apart(library: Any) -> list[Any]:
     """What a library calls apart, and what it is linked with."""
-    linked = [called_apart(inner) for inner in getattr(library, "_linking_libraries", ())]
-    return [*_apart.get(library, ()), *itertools.chain.from_iterable(linked)]
+    return [result for inner in _with_linked(library) for result in _apart.get(inner, ())]
 
 
 def need(library: Any, load: Callable[[], Any]) -> None:
     """Note a function of a module that must be called before a library's code can be loaded."""
-    _needed.setdefault(library, {})[load] = None
+    _needed.setdefault(library, []).append(load)
 
 
 def _needs(library: Any) -> dict[Callable[[], Any], None]:
-    found = dict(_needed.get(library, {}))
+    """What a library needs, and what it is linked with: each once, in order."""
+    return dict.fromkeys(load for inner in _with_linked(library) for load in _needed.get(inner, ()))
+
+
+def _with_linked(library: Any) -> Iterator[Any]:
+    yield library
     for inner in getattr(library, "_linking_libraries", ()):
-        found |= _needs(inner)
-    return found
+        yield from _with_linked(inner)
 
 
-_needed: weakref.WeakKeyDictionary[Any, dict[Callable[[], Any], None]] = weakref.WeakKeyDictionary()
+_needed: weakref.WeakKeyDictionary[Any, list[Callable[[], Any]]] = weakref.WeakKeyDictionary()
 _apart: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 
 
