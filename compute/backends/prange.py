@@ -19,15 +19,14 @@ from compute.lanes.loop import (
     SLICE_OVER,
     Job,
     Outcome,
+    by_numba,
     in_slices,
     mark_worker,
     run_again,
 )
 from compute.traits import Traits
 from kernels.compilation import importing
-from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition import Kernel, numba_is_here, where_numba_is
-from kernels.definition.variant import checks
 
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
@@ -117,7 +116,7 @@ class PrangePool(Pool):
         self._cpus = np.zeros((self.workers, SETS), np.int64)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        region = _region_of(job.kernel)
+        region = by_numba(job.kernel, make=make_region)  # all pools have the same one, whatever the number of lanes
         states = np.full(job.lanes, SLICE_OVER)
         for lane in range(job.lanes):
             mark_worker(job, lane)
@@ -132,19 +131,6 @@ class PrangePool(Pool):
         if failed:  # a parallel region loses what was raised
             return [run_again(job, failed)]
         return [Outcome(lane) for lane in range(job.lanes)]
-
-
-def _region_of(kernel: Kernel) -> Callable[..., Any]:
-    """The compiled region of a kernel: all pools have the same one, as it does not depend on the number of lanes."""
-    body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None
-    known = _regions.get((id(body), reduces))
-    if known is None:  # an entry holds its body, so that no other object gets its id
-        known = _regions[id(body), reduces] = body, make_region(body, reduces)
-    region: Callable[..., Any] = importing.compiler().compiled(known[1], **checks(body, reduces))
-    return region
-
-
-_regions: Bounded[tuple[int, bool], tuple[Any, Callable[..., None]]] = Bounded(MADE)
 
 
 def make_region(body: Callable[..., Any], reduces: bool) -> Callable[..., None]:

@@ -257,24 +257,29 @@ def counter_code() -> Any:
     return made
 
 
-_sources: Bounded[tuple[int, bool], tuple[Any, Callable[..., int]]] = Bounded(MADE)
+_sources: Bounded[tuple[Any, int, bool], tuple[Any, Callable[..., Any]]] = Bounded(MADE)
 _python_lanes: Bounded[tuple[int, bool, bool], tuple[Any, Callable[..., int]]] = Bounded(MADE)
 
 
-def source_of(kernel: Kernel) -> Callable[..., int]:
-    """The lane loop to compile for a kernel held to a compiled variant: the same function for the same body."""
+def source_of(kernel: Kernel, make: Callable[[Any, bool], Callable[..., Any]] = compiled_source) -> Callable[..., Any]:
+    """What to compile for a kernel held to a compiled variant: the same function for the same body.
+
+    make: makes it of a body, and of whether it reduces; a lane where left out.
+    """
     # Asked for at each run: where a body is named by a text, its module may have another function of that name by now.
     body, reduces = kernel.variants[kernel.variant].source(), kernel.reduce is not None
-    known = _sources.get((id(body), reduces))
+    known = _sources.get((make, id(body), reduces))
     if known is None:  # an entry holds its body, so that no other object gets its id
-        known = _sources[id(body), reduces] = body, compiled_source(body, reduces)
+        known = _sources[make, id(body), reduces] = body, make(body, reduces)
     return known[1]
 
 
-def _by_numba(kernel: Kernel, ready_as: str) -> Any:
-    variant = kernel.variants[kernel.variant]
-    options = checks(variant.source(), True) if kernel.reduce is not None else {}
-    return importing.compiler().compiled(source_of(kernel), ready_as, **options)
+def by_numba(
+    kernel: Kernel, ready_as: str = "", make: Callable[[Any, bool], Callable[..., Any]] = compiled_source
+) -> Any:
+    """numba's dispatcher of what `source_of` gives. ready_as: as for `compiler.compiled`."""
+    options = checks(kernel.variants[kernel.variant].source(), kernel.reduce is not None)
+    return importing.compiler().compiled(source_of(kernel, make), ready_as, **options)
 
 
 def arguments_of(control: Words, out: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -291,7 +296,7 @@ def lane_of(kernel: Kernel, lanes: int, arguments: tuple[Any, ...]) -> Callable[
     if variant.compiled:
         name = f"lane {variant.function}{' reduces' * reduces}" if variant.is_ours else ""
         lane: Callable[..., int] = (
-            ready.function(name, lambda: _by_numba(kernel, name), arguments) if name else _by_numba(kernel, name)
+            ready.function(name, lambda: by_numba(kernel, name), arguments) if name else by_numba(kernel)
         )
         return lane
     body = variant.load()

@@ -424,6 +424,7 @@ REGION = """
 import numpy as np
 from compute import Prange
 from compute.backends import prange
+from compute.lanes import loop
 from kernels import kernel
 
 @kernel(reduce=np.sum)
@@ -438,7 +439,7 @@ def body(lo, hi, out, x):
 x = np.arange(1000.0)
 with Prange(2).open() as pool:
     pool.warm(body.nogil, x)
-    value, found = pool.run(body.nogil, x).value, prange._region_of(body.nogil).stats.cache_hits
+    value, found = pool.run(body.nogil, x).value, loop.by_numba(body.nogil, make=prange.make_region).stats.cache_hits
     try:
         pool.run(body.nogil, -x)
     except ValueError as error:
