@@ -20,13 +20,26 @@ _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
 @functools.cache
 def cache_bytes(level: int) -> int:
     """Bytes of the first CPU's data cache of a level, from Linux; a usual size where they are not known."""
+    told = _told(level, "size")
+    return int(told.rstrip("K")) << 10 if told.rstrip("K").isdecimal() else _USUAL[level]
+
+
+@functools.cache
+def cache_cpus(level: int) -> int:
+    """How many CPUs share that cache, such as the hardware threads of a core; 1 where it is not known."""
+    ends = [part.split("-") for part in _told(level, "shared_cpu_list").split(",")]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends if "".join(end).isdecimal()) or 1
+
+
+def _told(level: int, what: str) -> str:
+    """What Linux says of the first CPU's data cache of a level; "" where it does not."""
     for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
             if (cache / "level").read_text() == f"{level}\n" and (cache / "type").read_text() != "Instruction\n":
-                return int((cache / "size").read_text().rstrip("K\n")) << 10
-        except (OSError, ValueError):
+                return (cache / what).read_text().strip()
+        except OSError:
             continue
-    return _USUAL[level]
+    return ""
 
 
 LARGE_BYTES = cache_bytes(3)  # arrays larger than the last-level cache are written with non-temporal stores

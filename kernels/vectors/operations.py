@@ -5,17 +5,19 @@ v, a, b, c are vectors; m is a mask; `array, index` is a place in a contiguous a
 
     load_u(array, index, lanes)         v     the elements index .. index + lanes
     store_u(array, index, v)                  puts v's lanes there
+    gather_index(array, indices)        v     the elements at indices, a vector of unsigned integers
     compress_store(array, index, v, m)  int   puts v's lanes where m is true there, side by side; how many (compress.py)
     set_(x, lanes)                      v     x in every lane
     iota(x, lanes)                      v     x, x + 1, x + 2 …, in float64
     a + b, a - b, a * b, a / b          v     lane by lane; one of the two may be a number
     mul_add(a, b, c)                    v     a·b + c, rounded once where the machine has an instruction for it
     min_(a, b)                          v     the smaller, of integers
-    a & b, a | b                        v     bit by bit, of integers
+    a & b, a | b                        v     bit by bit, of integers; b may be a number
+    a << b, a >> b                      v     of integers; b, which may be a number, below their bits
     population_count(v)                 v     how many bits of each lane are 1, of integers
     reduce_sum(v)                       x     the sum of the lanes, halves added to halves
     bit_cast_u64(v)                     v     the same bits as lanes of uint64
-    promote_to(array, v)                v     unsigned integers in the array's wider dtype
+    promote_to(array, v)                v     unsigned integers in the array's wider dtype, an integer or a float
     truncate_to(array, v)               v     the low bits of integers, in the array's dtype, which is no wider
     a < b, a <= b, a == b, a != b …     m     lane by lane; one of the two may be a number
     m & m, m | m, ~m                    m     lane by lane
@@ -25,7 +27,8 @@ v, a, b, c are vectors; m is a mask; `array, index` is a place in a contiguous a
     if_then_else(m, a, b)               v     a where m is true, b where it is not; one of the two may be a number
     vec_from_mask(m)                    v     int64 lanes with all bits 1 (which is -1) where m is true, else 0
 
-By address, past the caches, and whole blocks: blocks.py. How many lanes a register has: target.py.
+By address, past the caches, and whole blocks: blocks.py. How many lanes a register has: target.py. Memory in large
+pages: large_pages.py.
 
 Vectors and masks are ordinary values of a compiled body: they live in registers and are gone with the function. `lanes`
 is a constant of the module or of an enclosing function, or a vector that has as many. More lanes than a register holds
@@ -102,6 +105,27 @@ def store_u(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), codegen
 
 
+@intrinsic
+def gather_index(typingctx: Any, array: Any, indices: Any) -> Any:
+    """`gather_index(array, indices)`: the elements of a contiguous array at these unsigned indices, as a vector."""
+    check_contiguous(array)
+    if not isinstance(indices, Vector) or not isinstance(indices.dtype, types.Integer) or indices.dtype.signed:
+        raise TypingError(f"gather_index takes a vector of unsigned integers, not {indices}")
+    vector_type = Vector(array.dtype, indices.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = context.get_value_type(vector_type)
+        gathered = ir.Constant(kind, ir.Undefined)
+        for lane in range(indices.lanes):
+            number = ir.IntType(32)(lane)
+            index = builder.zext(builder.extract_element(args[1], number), ir.IntType(64))
+            place = address_of(context, builder, sig.args[0], args[0], index, kind.element)
+            gathered = builder.insert_element(gathered, builder.load(place), number)
+        return gathered
+
+    return vector_type(array, indices), codegen
+
+
 # ---------------------------------------------------------------- making and converting
 
 
@@ -140,21 +164,19 @@ def bit_cast_u64(typingctx: Any, vector: Any) -> Any:
     return vector_type(vector), codegen
 
 
-def _check_integers(array: Any, vector: Any) -> None:
-    if not isinstance(array.dtype, types.Integer) or not isinstance(vector.dtype, types.Integer):
-        raise TypingError(f"cannot convert {vector} for {array}; both must hold integers")
-
-
 @intrinsic
 def promote_to(typingctx: Any, array: Any, vector: Any) -> Any:
     """`promote_to(array, vector)`: unsigned integers in the array's dtype, which is wider, to be stored there."""
-    _check_integers(array, vector)
+    is_float = isinstance(array.dtype, types.Float)
+    if not (isinstance(vector.dtype, types.Integer) and (is_float or isinstance(array.dtype, types.Integer))):
+        raise TypingError(f"cannot convert {vector} for {array}; it must hold integers")
     if vector.dtype.signed or array.dtype.bitwidth <= vector.dtype.bitwidth:
         raise TypingError(f"cannot promote {vector} for {array}; it must be unsigned, and narrower")
     vector_type = Vector(array.dtype, vector.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.zext(args[1], context.get_value_type(vector_type))
+        convert = builder.uitofp if is_float else builder.zext
+        return convert(args[1], context.get_value_type(vector_type))
 
     return vector_type(array, vector), codegen
 
@@ -162,7 +184,8 @@ def promote_to(typingctx: Any, array: Any, vector: Any) -> Any:
 @intrinsic
 def truncate_to(typingctx: Any, array: Any, vector: Any) -> Any:
     """`truncate_to(array, vector)`: the low bits of integers in the array's dtype, no wider, to be stored there."""
-    _check_integers(array, vector)
+    if not isinstance(array.dtype, types.Integer) or not isinstance(vector.dtype, types.Integer):
+        raise TypingError(f"cannot convert {vector} for {array}; both must hold integers")
     if array.dtype.bitwidth > vector.dtype.bitwidth:
         raise TypingError(f"cannot truncate {vector} for {array}, which is wider")
     vector_type = Vector(array.dtype, vector.lanes)

@@ -12,6 +12,7 @@ from kernels.vectors.operations import (
     bit_cast_u64,
     count_true,
     first_n,
+    gather_index,
     if_then_else,
     iota,
     load_u,
@@ -179,6 +180,71 @@ def test_integers_of_another_width(dtype):
     out = np.zeros(4, dtype)
     compiled(body)(out, narrow, wide)
     assert out.tolist() == np.minimum(narrow.astype(dtype), wide.astype(dtype)).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64, np.int64, np.int32])
+def test_shifts(dtype):
+    def body(out, a, b):
+        store_u(out, 0, load_u(a, 0, 4) << b[0])
+        store_u(out, 4, load_u(a, 0, 4) >> load_u(b, 0, 4))
+
+    bits = np.dtype(dtype).itemsize * 8
+    a, b = np.array([1, 77, 2 ** (bits - 1) - 3, 5], dtype), np.array([1, 3, 0, bits - 1], dtype)
+    a[3] = np.invert(a[3])  # negative, or large
+    out = np.zeros(8, dtype)
+    compiled(body)(out, a, b)
+    assert out.tolist() == [*(a << b[0]), *(a >> b)]
+
+
+def test_unsigned_integers_are_compared_and_divided_as_such():
+    def body(out, a, b):
+        x, y = load_u(a, 0, 4), load_u(b, 0, 4)
+        store_u(out, 0, if_then_else(x < y, x, x / y))
+
+    a, b = np.array([2**63 + 9, 3, 2**64 - 1, 5], np.uint64), np.array([7, 2**63, 2**64 - 2, 2**64 - 1], np.uint64)
+    out = np.zeros(4, np.uint64)
+    compiled(body)(out, a, b)
+    assert out.tolist() == np.where(a < b, a, a // b).tolist()
+
+
+def test_floats_are_not_shifted():
+    from numba.core.errors import TypingError
+
+    def body(out, a):
+        store_u(out, 0, load_u(a, 0, 4) >> 1.0)
+
+    with pytest.raises(TypingError, match="rshift"):
+        compiled(body)(np.zeros(4), np.zeros(4))
+
+
+def test_unsigned_integers_as_floats():
+    def body(out, a):
+        store_u(out, 0, promote_to(out, load_u(a, 0, 4)))
+
+    a, out = np.array([0, 1, 2**31, 2**32 - 1], np.uint32), np.zeros(4)
+    compiled(body)(out, a)
+    assert out.tolist() == a.tolist()
+
+
+@pytest.mark.parametrize("index", [np.uint64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float64, np.uint32])
+def test_elements_at_indices(dtype, index):
+    def body(out, a, at):
+        store_u(out, 0, gather_index(a, load_u(at, 0, 8)))
+
+    a, at, out = np.arange(250).astype(dtype) * 3, np.array([200, 0, 249, 7, 7, 1, 128, 127], index), np.zeros(8, dtype)
+    compiled(body)(out, a, at)
+    assert out.tolist() == a[at].tolist()
+
+
+def test_signed_indices_are_refused():
+    from numba.core.errors import TypingError
+
+    def body(out, a, at):
+        store_u(out, 0, gather_index(a, load_u(at, 0, 4)))
+
+    with pytest.raises(TypingError, match="unsigned"):
+        compiled(body)(np.zeros(4), np.zeros(4), np.zeros(4, np.int64))
 
 
 def test_a_promotion_does_not_narrow_and_a_truncation_does_not_widen():
