@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.sieve.buckets import ChunkTurns, empty_bucket, fill_buckets
+from kernels.sieve.buckets import ChunkTurns, empty_bucket, fill_buckets, pages_expected
 from kernels.sieve.wheel import (
     CARRY,
     COUNT_OF_BYTE,
@@ -33,6 +33,7 @@ from kernels.sieve.wheel import (
     UP_TO_REMAINDER,
     divide,
 )
+from kernels.sieve.windows import MEDIUM_SEGMENTS
 from kernels.vectors.operations import (
     bit_cast_u64,
     load_u,
@@ -56,7 +57,6 @@ NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2), beside primesieve 12.9 in the same run.
 MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
 SMALL_LIMIT = MARGIN  # up to here a prime is visited once an L1 block, beyond it once a segment
-MEDIUM_SEGMENTS = U(4)  # beyond four times a segment's bytes a prime misses so many segments that buckets cost less
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two checks for the end of a pattern
 AND_BYTES = 64  # bytes to an AND; LLVM splits it where registers are narrower
@@ -86,7 +86,7 @@ def count_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
             total += window.start <= p <= window.n
     span = span_of(lo, hi, window)
     chunk, large = open_chunk(span, window.sieving)
-    buckets = fill_buckets(span, large)
+    buckets = fill_buckets(span, large, pages_expected(span, large))
     for index in range((hi - lo + window.segment - 1) // window.segment):
         _, size = sieve_segment(U(index), span, window, chunk, buckets)
         total += count_bits(chunk[0][MARGIN:], size)
@@ -108,7 +108,7 @@ def list_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
                 at += 1
     span = span_of(lo, hi, window)
     chunk, large = open_chunk(span, window.sieving)
-    buckets = fill_buckets(span, large)
+    buckets = fill_buckets(span, large, pages_expected(span, large))
     for index in range((hi - lo + window.segment - 1) // window.segment):
         turn, size = sieve_segment(U(index), span, window, chunk, buckets)
         at = list_bits(chunk[0][MARGIN:], size, turn, out, at)
@@ -130,7 +130,7 @@ def open_chunk(span: Any, sieving: Any) -> Any:
     first = first_above(sieving, U(LAST_PATTERN_PRIME))
     active = max(first, first_above(sieving, U(math.sqrt(float((turn + turns) * THIRTY))) + ONE))
     small = min(active, first_above(sieving, SMALL_LIMIT))
-    medium = min(active, first_above(sieving, MEDIUM_SEGMENTS * segment))
+    medium = min(active, first_above(sieving, U(MEDIUM_SEGMENTS) * segment))
     buffer = np.empty(MARGIN + min(segment, turns) + MARGIN + U(STEP), np.uint8)
     spill = np.empty(MARGIN, np.uint8)
     fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))

@@ -46,29 +46,35 @@ COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
 
 
 def _first_cofactor() -> Array:
-    """For a cofactor 0 .. 211, the first from it on that 2, 3, 5 and 7 do not divide: its distance | its place << 4."""
-    gaps = [next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(212)]
-    return np.array([gap | COFACTORS.index((m + gap) % 210) << 4 for m, gap in enumerate(gaps)], np.uint32)
+    """For a cofactor 0 .. 209, the first from it on that 2, 3, 5 and 7 do not divide: its distance | its place << 4."""
+    gaps = [next(d for d in range(210) if math.gcd(m + d, 210) == 1) for m in range(210)]
+    return np.array([gap | COFACTORS.index((m + gap) % 210) << 4 for m, gap in enumerate(gaps)], np.uint64)
 
 
 def _walk() -> Array:
     """For residue c and the j-th cofactor, entry 48 c + j: how to go on to the next multiple.
 
-    extra | gap << 7 | next entry << 11; the next multiple lies 8 q * gap + extra bits on, eight to a byte.
+    extra | gap << 7 | step << 11: the next multiple lies 8 q * gap + extra bits on, eight to a byte, and its entry is
+    step - 47 on.
     """
     entries = []
-    for c, r in enumerate(_R):
+    for r in _R:
         for j, m in enumerate(COFACTORS):
             after = COFACTORS[j + 1] if j < 47 else 211
             here, there = (8 * (r * w // 30) + _R.index(r * w % 30) for w in (m, after))
-            entries.append(there - here | (after - m) << 7 | (48 * c + (j + 1) % 48) << 11)
-    return np.array(entries, np.uint32)
+            entries.append(there - here | (after - m) << 7 | (47 + (j + 1) % 48 - j) << 11)
+    return np.array(entries, np.uint64)
+
+
+def _filled(table: Any, length: int) -> Array:
+    """A table with zeros behind it: vectors look up what lies behind their last number, too."""
+    return np.append(table, np.zeros(length - len(table))).astype(np.uint64)
 
 
 FIRST_COFACTOR = _first_cofactor()
-FIRST_ENTRY = 48 * INDEX_OF_RESIDUE  # of a residue in WALK
+FIRST_ENTRY = _filled(48 * INDEX_OF_RESIDUE, 32)  # of a residue in WALK
 WALK = _walk()
-BIT_OF_ENTRY = np.array([_R.index(r * m % 30) for r in _R for m in COFACTORS], np.uint8)
+BIT_OF_ENTRY = _filled([_R.index(r * m % 30) for r in _R for m in COFACTORS], 48 * 7 + 64)
 
 # Bits of a byte whose numbers are below, or above, a remainder mod 30: to cut a window's first and last byte.
 FROM_REMAINDER = np.array([sum(1 << k for k, r in enumerate(_R) if r >= m) for m in range(30)], np.uint8)

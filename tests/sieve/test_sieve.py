@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kernels.definition.arguments import guarded
-from kernels.sieve import buckets
+from kernels.sieve import windows
 from kernels.sieve.answers import (
     PRIMES_UP_TO_POWER_OF_TEN,
     check_count,
@@ -172,26 +172,23 @@ def test_sieve_sizes_do_not_change_the_answer():
     assert counts == [count_primes(**args)] * 3
 
 
-def test_buckets_grow_where_the_estimate_is_short(monkeypatch):
-    """Run as Python, which the large primes' part allows: every multiple that 2, 3, 5 and 7 leave, and no other."""
-    monkeypatch.setattr(buckets, "pages_expected", lambda turns, primes, buckets: np.uint64(3 * buckets + 8))
-    monkeypatch.setattr(buckets, "PAGE_SHIFT", np.uint64(4))
-    monkeypatch.setattr(buckets, "PAGE_MASK", np.uint64(15))
-    first, turns, segment = 10**9 + 11, 1 << 11, 1 << 9  # from here one prime begins at the last cofactor, 211
-    sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
-    span = buckets.ChunkTurns(np.uint64(first), np.uint64(turns), np.uint64(segment))
-    cursors, pages, links = buckets.fill_buckets(span, sieving)
-    assert len(links) > 3 * len(cursors) + 8
-    found = []
-    for bucket, cursor in enumerate(cursors.tolist()):
-        while cursor:
-            page = (cursor - 1) // 16
-            places = [bucket * segment * 8 + int(place) for place in pages[16 * page : cursor]]
-            found += [30 * (first + place // 8) + (1, 7, 11, 13, 17, 19, 23, 29)[place % 8] for place in places]
-            cursor = int(links[page]) * 16
-    low, high = 30 * first, 30 * (first + turns)
-    right = [p * m for p in sieving.tolist() for m in range(-(-low // p), -(-high // p)) if math.gcd(m, 210) == 1]
-    assert sorted(found) == sorted(right)
+@pytest.mark.parametrize(
+    ("cache", "cpus", "few", "many"),
+    [
+        (1 << 20, 1, 1 << 19, 1 << 20),
+        (1 << 20, 2, 1 << 19, 1 << 19),  # two hardware threads of a core
+        (1 << 19, 1, 1 << 18, 1 << 19),
+        (1280 << 10, 1, 1 << 19, 1 << 20),
+        (2 << 20, 1, 1 << 20, 1 << 20),
+        (4 << 20, 4, 1 << 20, 1 << 20),
+        (64 << 10, 1, 1 << 16, 1 << 16),
+    ],
+)
+def test_a_segment_takes_more_of_the_cache_where_primes_are_many(monkeypatch, cache, cpus, few, many):
+    monkeypatch.setattr(windows, "cache_bytes", lambda level: cache if level == 2 else 32 << 10)
+    monkeypatch.setattr(windows, "cache_cpus", lambda level: cpus)
+    assert windows._sizes(10**5) == (32 << 10, few)
+    assert windows._sizes(10**8) == (32 << 10, many)
 
 
 # ---------------------------------------------------------------- chunks
