@@ -87,8 +87,6 @@ for _table in [value for value in vars().values() if isinstance(value, np.ndarra
 # Their multiples repeat, so they are not crossed off one by one: groups of them are laid over the segment with ANDs of
 # whole vectors (primesieve's pre-sieve), eight patterns in one pass.
 
-# Two passes: 7 .. 163 in 16 patterns, 123 KiB. A third (to 251, 390 KiB) would fill an L2 of 512 KiB.
-PATTERN_PASSES = 2
 PATTERN_SLACK = 256  # a pattern is that much longer than its period, so that a run of vectors never meets its end
 
 
@@ -101,16 +99,16 @@ def _pattern_groups(passes: int) -> list[tuple[int, ...]]:
     return triples + [(rest[i], rest[-1 - i]) for i in range(pairs)]
 
 
-PATTERN_GROUPS = _pattern_groups(PATTERN_PASSES)
-LAST_PATTERN_PRIME = max(max(group) for group in PATTERN_GROUPS)
-
-
 @functools.cache
-def patterns() -> tuple[Array, Array]:
-    """All patterns behind one another (uint8), and of each the first byte and the period (int64, shape (groups, 2))."""
+def patterns(passes: int) -> tuple[Array, Array, int]:
+    """All patterns behind one another (uint8); of each the first byte and the period (int64, shape (groups, 2)).
+
+    And the largest prime in them: 163 with two passes (123 KiB), 257 with three (346 KiB).
+    """
+    groups = _pattern_groups(passes)
     places: list[tuple[int, int]] = []
     tables: list[Array] = []
-    for group in PATTERN_GROUPS:
+    for group in groups:
         period = math.prod(group)
         table = np.full(period, 255, np.uint8)
         for p in group:
@@ -120,7 +118,7 @@ def patterns() -> tuple[Array, Array]:
                 table[first::p] &= ~np.uint8(1 << bit)
         places.append((sum(len(t) for t in tables), period))
         tables.append(np.resize(table, period + PATTERN_SLACK))
-    return np.concatenate(tables), np.array(places, np.int64)
+    return np.concatenate(tables), np.array(places, np.int64), max(max(group) for group in groups)
 
 
 # ---------------------------------------------------------------- arithmetic

@@ -18,7 +18,7 @@ from kernels.definition import as_index, kernel, numba_is_here
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import CHUNKS, Plan
 from kernels.sieve.answers import check_count, check_list, most_primes
-from kernels.sieve.wheel import LAST_PATTERN_PRIME, patterns
+from kernels.sieve.wheel import patterns
 from kernels.vectors.caches import cache_bytes, cache_cpus
 from kernels.vectors.memory import check_ever_fits
 
@@ -33,12 +33,16 @@ LARGEST = 2**63 - 1
 
 # The grid (with CHUNKS), which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.
 LEAST_TURNS = 1 << 13  # a quarter of a million numbers take 15 microseconds
+# In fewer turns than these a chunk is no whole segment. 256 chunks of a quarter of it take 4 % longer at 10^9, 12 % at
+# 5 10^10. So there are fewer chunks, as long as there are so many.
+SEGMENT_TURNS, FEW_CHUNKS = 1 << 19, 64
 # A chunk begins by finding the first multiple of every sieving prime, 2 ns each: 2 % of its time at 10^12.
 TURNS_PER_SIEVING_PRIME = 6
 # 126 million numbers. At 10^18 finding the first multiples takes half of a chunk's time, but a larger chunk would leave
 # fewer than 8 chunks of 10^9 numbers.
 MOST_TURNS = 1 << 22
 
+PASSES = 2  # of patterns, eight each; a third would fill an L2 of 512 KiB
 MEDIUM_SEGMENTS = 4  # beyond four times a segment's bytes a prime misses so many segments that buckets cost less
 
 # What every backend keeps of a chunk: a partial result, whether it is done, and its place in the order. At 10^16 these
@@ -56,7 +60,7 @@ def plan_count(n: int, start: int = 2) -> Plan:
     """How many primes there are in start .. n, both included; 0 where that is empty.
 
     n and start are whole numbers from 0 to 2^63 - 1; ValueError for anything else. Memory: 4 bytes for each prime up to
-    the square root of n (200 MB at 10^18); for each lane about half its L2 cache, above 10^12 up to 60 MB more.
+    the square root of n (200 MB at 10^18); for each lane at most its L2 cache, above 10^12 up to 60 MB more.
     """
     n, start = as_window(n, start)
     if n < start:
@@ -65,7 +69,7 @@ def plan_count(n: int, start: int = 2) -> Plan:
     check_ever_fits(CHUNK_BYTES * (turns // grain), SMALLER)
     return Plan(
         turns,
-        (start, n, *_shared(n)),
+        (start, n, *_shared(n, turns)),
         dtype=np.int64,
         shape=(),
         grain=grain,
@@ -91,7 +95,7 @@ def plan_list(n: int, start: int = 2) -> Plan:
     slots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Plan(
         turns,
-        (start, n, *_shared(n), grain, slots),
+        (start, n, *_shared(n, turns), grain, slots),
         dtype=np.int64,
         shape=(int(slots[-1]),),
         grain=grain,
@@ -110,20 +114,25 @@ def as_window(n: Any, start: Any) -> tuple[int, int]:
 
 def _grain(n: int, start: int) -> int:
     """Wheel turns to a chunk: many chunks, but each long against finding the first multiples of all sieving primes."""
-    root = math.isqrt(n)
+    root, turns = math.isqrt(n), n // 30 - start // 30 + 1
     placing = TURNS_PER_SIEVING_PRIME * int(root / max(1.0, math.log(max(root, 2))))
-    least = max(-(-(n // 30 - start // 30 + 1) // CHUNKS), placing, LEAST_TURNS)
+    least = max(-(-turns // CHUNKS), placing, LEAST_TURNS, min(turns // FEW_CHUNKS, SEGMENT_TURNS))
     return min(1 << (least - 1).bit_length(), MOST_TURNS)  # a power of two, so that segments fill chunks
 
 
 def _nothing() -> tuple[Any, ...]:
-    return (np.zeros(0, np.uint32), *patterns(), *_sizes(0))
+    return (np.zeros(0, np.uint32), *patterns(PASSES), *_sizes(0))
 
 
-def _shared(n: int) -> tuple[Any, ...]:
-    """What all chunks need: sieving primes, patterns, and the sizes of what should stay in L1 and L2."""
-    limit = max(math.isqrt(n), LAST_PATTERN_PRIME)
-    return (sieving_primes(limit), *patterns(), *_sizes(limit))
+def _shared(n: int, turns: int) -> tuple[Any, ...]:
+    """What all chunks need: sieving primes, patterns, and the sizes of what should stay in L1 and L2.
+
+    turns: to the window. In a large one a third pass of patterns saves 4 %, where half of L2 holds them.
+    """
+    is_worth_it = turns >= MOST_TURNS and cache_bytes(2) >= 1 << 20
+    laid = patterns(PASSES + is_worth_it)
+    limit = max(math.isqrt(n), laid[-1])
+    return (sieving_primes(limit), *laid, *_sizes(limit))
 
 
 def _sizes(limit: int) -> tuple[int, int]:
@@ -166,9 +175,9 @@ def _plain_sieve(limit: int) -> Array:
 def _compiled_sieve(limit: int) -> Array:
     """The same by this module's own compiled body, one chunk after another."""
     body = primes.nogil.variants["nogil"].load()
-    shared = _shared(limit)
-    out = np.empty(SLOT_SLACK + most_primes(2, limit), np.uint32)
     at, turns = 0, limit // 30 + 1
+    shared = _shared(limit, turns)
+    out = np.empty(SLOT_SLACK + most_primes(2, limit), np.uint32)
     for lo in range(0, turns, MOST_TURNS):
         # The body writes its count over the last prime before it, which is put back afterwards.
         before = out[at]
@@ -202,7 +211,7 @@ def _numbers(lo: int, hi: int, start: int, n: int) -> tuple[int, int]:
 
 def memory_shared(n: int) -> float:
     """Bytes of the sieving primes of 2 .. n."""
-    return 4.0 * most_primes(2, max(math.isqrt(n), LAST_PATTERN_PRIME))
+    return 4.0 * most_primes(2, max(math.isqrt(n), 257))
 
 
 def memory_of_list(n: int) -> float:
