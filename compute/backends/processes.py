@@ -23,7 +23,7 @@ from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
 from compute.backends.worker import PRELOAD, Tally, Worker, failed_import, start_server
 from compute.dispatch import ATTEMPTS, WorkerDied
-from compute.lanes import interrupts, ordering, spin
+from compute.lanes import interrupts, ordering, shared_words, spin
 from compute.lanes.control import N_TICKETS, ControlArray
 from compute.lanes.loop import Job, Outcome
 from compute.memory.descriptors import check_files
@@ -85,6 +85,8 @@ class ProcessPool(Pool):
             self._context.set_forkserver_preload(PRELOAD)
         self._make_board()
         self._spin = spin.spin_time(self.workers)
+        if numba_is_here():
+            shared_words.calls()  # the workers find it on disk, and make none
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         try:

@@ -9,6 +9,8 @@ awaiting.py       the lane loop for bodies that wait (coroutine functions)
 ordering.py       tickets without numba, and in which order others see what a lane stores
 objects.py        copies of Python objects for each lane, where there is no GIL
 spin.py           waiting without sleeping, for a moment
+shared_words.py   atomic adds, loads and stores, and waits, as functions that Python calls
+native_words.py   their machine code
 interrupts.py     postpones or recovers exceptions of signal handlers, such as Ctrl-C's
 usage.py          a thread's figures from the operating system, and its pinning to a CPU
 native_usage.py   the same for compiled lanes, without the GIL

@@ -18,6 +18,7 @@ value. Every other word has one writer at a time, so that a load and a store are
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -186,6 +187,9 @@ class ControlArray:
     def stop(self) -> None:
         """Ask every lane to stop: each does so after the chunk that it is in."""
         self.words[STOP] = 1
+        # Whoever stops lanes looks next which are INSIDE. Taking a lock has the store seen before that; it is a lock of
+        # its own, as a signal's handler may call this anywhere.
+        threading.Lock().acquire()
 
     def totals(self) -> tuple[LaneTotals, ...]:
         """The figures that each lane that ran wrote of itself."""

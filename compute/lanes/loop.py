@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.lanes import interrupts, objects, ordering, usage
+from compute.lanes import objects, ordering, shared_words, usage
 from compute.lanes.control import (
     CPU,
     CURRENT,
@@ -37,7 +36,6 @@ from compute.lanes.control import (
     STOPPED,
     TAKEN,
     THREAD,
-    TICKET,
     WORDS_PER_SPAN,
     ControlArray,
     Words,
@@ -46,7 +44,6 @@ from compute.lanes.control import (
 from compute.machine import has_gil
 from kernels.compilation import importing, ready
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.native_code import NativeCode
 from kernels.definition import Kernel, numba_is_here
 from kernels.definition.bodies import nothing_returned
 from kernels.definition.variant import checks
@@ -85,6 +82,7 @@ def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each
     take: Callable[..., Any],
     load: Callable[..., Any],
     store: Callable[..., Any],
+    enter: Callable[..., Any],
     clock: Callable[[], int],
     cpu_clock: Callable[[], int],
     begin: Callable[[Any, Any], None],
@@ -116,7 +114,9 @@ def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each
         if control[line + START] == 0:
             control[line + START] = began
         control[line + STARTED] = began
-        store(control, line + INSIDE, 1)
+        # Before STOP is looked at. Whoever has set that looks at INSIDE next: one of the two sees the other, or a lane
+        # would begin a chunk on arrays that are taken away. A processor may let a load overtake a plain store.
+        enter(control, line)
         taken, look, stride = 0, 1, 1
         state = EXHAUSTED
         while True:
@@ -183,6 +183,7 @@ def take_in_turn(control: Any, line: Any) -> Any:
 PYTHON_PARTS: dict[str, Callable[..., Any]] = {
     "load": ordering.load,
     "store": ordering.store,
+    "enter": ordering.enter,
     "clock": time.perf_counter_ns,
     "cpu_clock": time.thread_time_ns,
     "begin": usage.begin,
@@ -211,7 +212,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
     if alone:
         take: Callable[..., Any] = take_in_turn
     elif numba_is_here():
-        take = shared_counter()
+        take = shared_words.calls().take
     else:
         take = ordering.take if together else take_in_turn
     target = TARGETS[reduces]
@@ -219,42 +220,11 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
         from compute.lanes.awaiting import AwaitingLane
 
         return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
-    load, store = ordering.loads_and_stores()
-    lane = make_lane(body, target, take, **PYTHON_PARTS | {"load": load, "store": store})
+    lane = make_lane(body, target, take, **PYTHON_PARTS | ordering.parts(alone))
     if alone or not together or has_gil():
         return lane
     objects.settle_constants(body)
     return objects.apart(lane)
-
-
-@functools.cache
-def shared_counter() -> Callable[..., Any]:
-    """take(control, line) for Python's lanes that have a counter in common."""
-    made: Any = counter_code()
-    take: Callable[..., Any] = made.for_one_array() if isinstance(made, NativeCode) else made
-    return take
-
-
-@functools.cache
-@interrupts.put_off()
-def counter_code() -> Any:
-    """The same as machine code: numba's dispatcher, or a NativeCode."""
-    ready_as = f"{__name__}:take"
-
-    def make() -> Any:
-        with importing.whole():
-            from kernels.vectors import atomics
-
-        def take(control: Any, line: Any) -> Any:
-            return atomics.fetch_add(control, TICKET, 1)
-
-        # With the GIL held: letting it go for every ticket starves the thread that a Ctrl-C waits for.
-        return importing.compiler().compiled(take, ready_as, nogil=False)
-
-    like = np.zeros(TICKET + 1, np.int64), 0
-    made = ready.function(ready_as, make, like, holds_gil=True)
-    made(*like)  # has it loaded now: in a lane, that would look like a slow chunk
-    return made
 
 
 _sources: Bounded[tuple[Any, int, bool], tuple[Any, Callable[..., Any]]] = Bounded(MADE)

@@ -19,14 +19,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.callconv import excinfo_ptr_t
-from numba.core.registry import cpu_target
 from numba.np.arrayobj import make_array
 
 from compute.lanes import native_usage
-from compute.lanes.control import TICKET
-from compute.lanes.translation import BYTES, WORD, WORDS, inner_function, translate
-from kernels.compilation import kept_code, linking, machine_code, provenance
-from kernels.vectors import atomics
+from compute.lanes.control import INSIDE, TICKET
+from compute.lanes.native_words import PARTS
+from compute.lanes.translation import BYTES, WORD, WORDS, inner_functions, translate
+from kernels.compilation import emitted, linking, machine_code, provenance
+from kernels.vectors import clocks
 
 SYMBOL = "nfold_lane_loop"
 RAISED = -1  # what the loop returns where a chunk has raised; its frame says what
@@ -42,12 +42,7 @@ HEAD = [CHUNK.as_pointer(), STATUS, excinfo_ptr_t]
 def load() -> None:
     """Have the loop in this process, where LLVM finds it by its name. Lanes from elsewhere need that, too."""
     with provenance.numbas_lock():
-        path = kept_code.path_of(SYMBOL, repr(_constants()), "", (), cpu_target.target_context)
-        object_code = path and kept_code.read(path)
-        if not object_code:
-            object_code = linking.object_code_of(_module())
-            if path:
-                kept_code.write(path, object_code)
+        object_code = emitted.kept(SYMBOL, _constants(), lambda: linking.object_code_of(_module()))
         llvm.add_symbol(SYMBOL, linking.loaded(object_code, SYMBOL))
         linking.provide(SYMBOL, object_code)
 
@@ -68,8 +63,7 @@ def _constants() -> list[tuple[str, int]]:
     """The numbers that the loop reads, as they are now."""
     from compute.lanes import control, loop
 
-    numbers = {**vars(control), **vars(loop)}
-    return sorted((name, value) for name, value in numbers.items() if name.isupper() and type(value) is int)
+    return emitted.numbers_of(vars(control), vars(loop))
 
 
 def _module() -> ir.Module:
@@ -80,17 +74,18 @@ def _module() -> ir.Module:
     function = ir.Function(module, _LOOP, SYMBOL)
     control, line, frame, until = function.args
     given = {"control": control, "line": line, "out": frame, "inputs": (), "until": until}
-    translate(inner_function(make_lane, "lane"), function, given, make_lane.__globals__, _OPERATIONS)
+    (definition,) = inner_functions(make_lane, "lane")
+    translate(definition, function, given, make_lane.__globals__, _OPERATIONS)
     return module
 
 
-def _word(builder: Any, words: Any, index: Any) -> Any:
-    return builder.gep(words, [index])
-
-
 def _take(builder: Any, control: Any, line: Any) -> Any:
-    ticket = _word(builder, control, ir.Constant(WORD, TICKET))
-    return builder.atomic_rmw("add", ticket, ir.Constant(WORD, 1), ordering="acq_rel")
+    return PARTS["add"](builder, control, ir.Constant(WORD, TICKET), ir.Constant(WORD, 1))
+
+
+def _enter(builder: Any, control: Any, line: Any) -> None:
+    PARTS["store"](builder, control, builder.add(line, ir.Constant(WORD, INSIDE)), ir.Constant(WORD, 1))
+    PARTS["fence"](builder)
 
 
 def _run_chunk(builder: Any, lo: Any, hi: Any, target: tuple[Any, Any]) -> Any:
@@ -112,13 +107,12 @@ def _leave_if(builder: Any, has_raised: Any) -> None:
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
+    **PARTS,
     "int": lambda builder, value: value,
     "min": lambda builder, one, other: builder.select(builder.icmp_signed("<", one, other), one, other),
     "take": _take,
-    "load": lambda builder, words, index: builder.load_atomic(_word(builder, words, index), "acquire", 8),
-    "store": lambda builder, words, index, new: builder.store_atomic(new, _word(builder, words, index), "release", 8),
-    "clock": atomics.emit_monotonic,
-    "cpu_clock": atomics.emit_thread_cpu,
+    "enter": _enter,
+    "cpu_clock": clocks.thread_cpu,
     "begin": native_usage.begin,
     "end": native_usage.end,
     "target": lambda builder, frame, chunk: (frame, chunk),

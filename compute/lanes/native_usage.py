@@ -30,7 +30,7 @@ from compute.lanes.control import (
     THREAD,
     UNKNOWN,
 )
-from kernels.vectors import atomics
+from kernels.vectors import clocks
 
 LINUX = sys.platform == "linux" and sys.maxsize > 2**32  # the structures below are those of its 64-bit ABI
 
@@ -162,7 +162,7 @@ def _word(builder: Any, control: Any, line: Any, word: int) -> Any:
 def _readings(builder: Any, control: Any, line: Any) -> list[Any]:
     """The thread's figures, in the order of the words from QUEUED on."""
     queued = _queued(builder, builder.load(_word(builder, control, line, FILE)))
-    readings = [queued, *_switches_and_faults(builder), atomics.emit_process_cpu(builder)]
+    readings = [queued, *_switches_and_faults(builder), clocks.process_cpu(builder)]
     assert len(readings) == READINGS
     return readings
 

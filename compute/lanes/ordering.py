@@ -6,8 +6,8 @@ lanes share a GIL, handing it over sees to that. Without one, and between proces
 x86 shows stores in the order in which they were made, and does loads in theirs: plain ones will do. 64-bit Arm, POWER
 and RISC-V may show a done word before the numbers that the body wrote. There it is one of these:
 
-- **With numba**, Python stores and loads these words through its atomics, with release and acquire, as compiled lanes
-  do.
+- **With numba**, Python stores and loads these words through atomics (`shared_words`), with release and acquire, as
+  compiled lanes do.
 - **Without numba, threads** take their tickets under a lock, and who asks whether the run is over asks under it, too.
   A lane says that it is INSIDE before its first ticket, and that it has left after it was refused one. So all that it
   stored for a chunk lies between two of its turns at the lock. Whoever has the lock after the second sees all of it.
@@ -19,16 +19,14 @@ and RISC-V may show a done word before the numbers that the body wrote. There it
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from compute.lanes import interrupts, spin
-from compute.lanes.control import TICKET, ControlArray, Words
-from kernels.compilation import importing
+from compute.lanes import shared_words, spin
+from compute.lanes.control import INSIDE, TICKET, ControlArray, Words
 from kernels.definition import numba_is_here
 
 IS_STRONG = platform.machine().lower() in ("x86_64", "amd64", "x86", "i386", "i486", "i586", "i686")
@@ -44,12 +42,22 @@ def take(control: Words, line: int) -> Any:
     return ticket
 
 
-def loads_and_stores() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any, Any], None]]:
+def loads_and_stores() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any, Any], Any]]:
     """How Python loads a word that others store, and stores one that others load.
 
     load(words, index) gives it, store(words, index, value) gives nothing.
     """
-    return (load, store) if IS_STRONG or not numba_is_here() else _atomics()
+    if IS_STRONG or not numba_is_here():
+        return load, store
+    calls = shared_words.calls()
+    return calls.loaded, calls.stored
+
+
+def parts(alone: bool) -> dict[str, Callable[..., Any]]:
+    """These and `enter`, as the lane loop takes them. alone: whether it is the only lane, which its caller runs."""
+    loads, stores = loads_and_stores()
+    enters = enter if alone or not numba_is_here() else shared_words.calls().entered
+    return {"load": loads, "store": stores, "enter": enters}
 
 
 def is_over(control: Words, *, by_processes: bool = False) -> bool:
@@ -77,20 +85,9 @@ def store(words: Any, index: Any, value: Any) -> None:
     words[index] = value
 
 
-@functools.cache
-@interrupts.put_off()
-def _atomics() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any, Any], None]]:
-    compiled = importing.compiler().compiled
-    with importing.whole():
-        from kernels.vectors import atomics
-
-    def loads(words: Any, index: Any) -> Any:
-        return atomics.load(words, index)
-
-    def stores(words: Any, index: Any, value: Any) -> None:
-        atomics.store(words, index, value)
-
-    return compiled(loads, nogil=False), compiled(stores, nogil=False)  # letting the GIL go takes longer than the store
+def enter(words: Any, line: Any) -> None:
+    """Set INSIDE of a lane, plainly: so much of Python comes before its next load that the store is seen by then."""
+    words[line + INSIDE] = 1
 
 
 def _in_a_fork() -> None:

@@ -26,23 +26,25 @@ _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul"}
 _COMPARED = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 
-def inner_function(outer: Callable[..., Any], name: str) -> ast.FunctionDef:
-    """The definition of a function inside of another, from its source.
+def inner_functions(outer: Callable[..., Any], *names: str) -> list[ast.FunctionDef]:
+    """The definitions of functions inside of another, from its source.
 
     RuntimeError where the source is not there, or another one by now: a file that was replaced while the program ran
     may speak of other words than the modules that were imported from the former one.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(outer)))
-        now = _computed(compile(tree, "", "exec", dont_inherit=True), name)
+        code = compile(tree, "", "exec", dont_inherit=True)
+        now = [_computed(code, name) for name in names]
     except (OSError, SyntaxError, tokenize.TokenError):  # the last two: the lines of the new file are no function
-        now = None
-    if now is None or now != _computed(outer.__code__, name):
+        now = []
+    if None in now or now != [_computed(outer.__code__, name) for name in names]:
         raise RuntimeError(
             f"the source of {outer.__module__}.{outer.__qualname__}, which compiled code is made of, is not there, or"
             " was changed after it was imported; install nfold with its .py files, and start this program again"
         )
-    return next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name)
+    found = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return [found[name] for name in names]
 
 
 def _computed(code: types.CodeType, name: str) -> Any:

@@ -13,6 +13,7 @@ machine_code.py     a compile result as bytes, for another process or for the di
 kept_code.py        the cache's files
 linking.py          machine code laid out as an image that needs neither numba nor LLVM
 native_code.py      images loaded and called
+emitted.py          machine code that this library writes itself, on disk
 ready.py            this library's kernels as images on disk, for processes without numba
 jitted_inputs.py    `@njit` functions among a kernel's inputs: compiled again where they are stale
 jitted_in_lanes.py  `@njit` functions that a Python body calls: the same, and without threads of their own in a lane

@@ -10,6 +10,7 @@ Only object code of x86-64 on Linux is laid out; any other, and code that calls 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import re
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from kernels.compilation.native_code import PAGE, Image, address_of, is_possible
+from kernels.compilation.native_code import PAGE, Image, address_of, is_possible, keep_for_good
 
 _SECTION, _SYMBOL, _RELOCATION = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ"), struct.Struct("<QQq")
 _X86_64, _RELOCATABLE = 62, 1
@@ -93,7 +94,8 @@ def image_of(object_codes: list[bytes], entry: str) -> Image | None:
         objects = list(map(_Object, object_codes))
         named = {symbol.name for one in objects for symbol in one.symbols}
         provided = [_Object(code) for name, code in _provided.items() if name in named]
-        return _Layout([*objects, *provided, _runtime()], entry).image()
+        runtime = [_runtime()] if any(name.startswith("NRT_") for name in named) else []  # it takes 10 ms
+        return _Layout([*objects, *provided, *runtime], entry).image()
     except (_Unknown, struct.error, ValueError, IndexError):  # of a kind that is not known here
         return None
 
@@ -260,11 +262,15 @@ def _jumps(address: int | None) -> list[int]:
 MOST_JUMPS = 4  # numba's function, its library's entry for C's, that itself
 
 
-def object_code_of(module: ir.Module) -> bytes:
-    """The object code of a module of ours, for any processor of this kind, which images and this process can take."""
+def object_code_of(module: ir.Module, *, speed: int = 2) -> bytes:
+    """The object code of a module of ours, for any processor of this kind, which images and this process can take.
+
+    speed: 0 where little time is spent in it, and 15 ms more would be for making it.
+    """
+    _initialize()
     # For images as numba has it on x86-64: static, and the large model, which is what LLVM's "jit" means there.
     model = {"reloc": "static", "codemodel": "large"} if is_possible() else {"jit": True}
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, **model)
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=speed, **model)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -280,17 +286,29 @@ def object_code_of(module: ir.Module) -> bytes:
     return code
 
 
-def loaded(object_code: bytes, name: str) -> int:
-    """The address of a function of object code, which is loaded here, and stays until the process ends."""
+@functools.cache
+def _initialize() -> None:
+    """What numba does as it is imported; without it, LLVM knows no processor, and none of C's functions."""
+    with contextlib.suppress(RuntimeError, AttributeError):  # as from llvmlite 0.45 on, which needs it no longer
+        llvm.initialize()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    _engine()
+
+
+def _engine() -> Any:
     empty = llvm.parse_assembly(str(ir.Module("empty")))
-    engine = llvm.create_mcjit_compiler(empty, llvm.Target.from_default_triple().create_target_machine(jit=True))
+    return llvm.create_mcjit_compiler(empty, llvm.Target.from_default_triple().create_target_machine(jit=True))
+
+
+def loaded(object_code: bytes, name: str) -> int:
+    """The address of a name of object code, which is loaded here, and stays until the process ends."""
+    _initialize()
+    engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
     engine.finalize_object()
-    _engines.append(engine)
-    return int(engine.get_function_address(name))
-
-
-_engines: list[Any] = []  # never emptied: where an engine goes, its code goes as well
+    keep_for_good(engine)  # where an engine goes, its code goes as well
+    return int(engine.get_function_address(name) or engine.get_global_value_address(name))
 
 
 @functools.cache

@@ -18,7 +18,6 @@ import pickle
 import platform
 import struct
 import sys
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,50 +59,54 @@ class CannotRun(ValueError):
     """Code that this process cannot run: it lacks a function of C, or may not make memory executable."""
 
 
+IMAGE = b"["  # what a packed image begins with, and object code does not
+
+
 def packed(image: Image, words: tuple[str, ...], codes: str, returns: str) -> bytes:
     """An image as bytes. words, codes: of its arguments, see `words_of` and `_C`. returns: see RESULTS."""
     described = [image.entry, image.read_only, image.addresses, image.outside, words, codes, returns]
     return json.dumps(described).encode() + b"\n" + image.content
 
 
+def _unpacked(content: bytes) -> tuple[Image, list[str], str, str]:
+    line, _, code = content.partition(b"\n")
+    entry, read_only, addresses, outside, words, codes, returns = json.loads(line)
+    return Image(code, entry, read_only, addresses, outside), words, codes, returns
+
+
+def entry_of(content: bytes) -> int:
+    """The address of what a packed image begins with: it is loaded here, and stays until the process ends.
+
+    CannotRun where it cannot be here.
+    """
+    image = _unpacked(content)[0]
+    memory, begin = _loaded(image)
+    keep_for_good(memory)
+    return begin + image.entry
+
+
+def keep_for_good(memory: Any) -> None:
+    """Never free this, not even as Python ends: other objects have addresses in it, and threads may run code there."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+
+
 class NativeCode:
     """A function in machine code that needs no numba, for arguments of the types `words` alone (see `words_of`)."""
 
-    def __init__(self, content: bytes, *, holds_gil: bool = False) -> None:
+    def __init__(self, content: bytes) -> None:
         """Load what `packed` gave. CannotRun where that cannot be here; its bytes are trusted as code is."""
-        line, _, code = content.partition(b"\n")
-        entry, read_only, addresses, outside, words, codes, returns = json.loads(line)
+        image, words, codes, returns = _unpacked(content)
         self.content, self.words, self.codes = content, tuple(words), codes
-        self._memory, begin = _loaded(Image(code, entry, read_only, addresses, outside))
-        self.address = begin + entry
+        self._memory, begin = _loaded(image)
+        self.address = begin + image.entry
         self._returns = RESULTS[returns]
-        kind: Any = ctypes.PYFUNCTYPE if holds_gil else ctypes.CFUNCTYPE  # the second lets the GIL go
         takes = (ctypes.c_void_p, ctypes.c_void_p, *(_C[code] for code in codes))
-        self._function = kind(ctypes.c_int32, *takes)(self.address)
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int32, *takes)(self.address)
 
     def __call__(self, *arguments: Any) -> Any:
         if words_of(arguments) != self.words:
             raise TypeError(f"machine code for {self.words} was called with {words_of(arguments)}")
         return self._run(flat(arguments))
-
-    def for_one_array(self) -> Callable[..., Any]:
-        """The function for calls that give it the same array again and again, which is looked at once; and int64s.
-
-        Nobody may resize or reshape the array meanwhile. It is not kept alive.
-        """
-        latest: tuple[Any, list[Any]] = (lambda: None), []
-
-        def call(first: np.ndarray[Any, Any], *numbers: int) -> Any:
-            nonlocal latest
-            of, begin = latest
-            if of() is not first:
-                if words_of((first, *numbers)) != self.words:
-                    return self(first, *numbers)  # which says what is wrong
-                begin = flat((first,))
-                latest = weakref.ref(first), begin
-            return self._run([*begin, *map(int, numbers)])
-
-        return call
 
     def _run(self, values: list[Any]) -> Any:
         result, error = ctypes.c_int64(), ctypes.c_void_p()

@@ -29,11 +29,11 @@ _CPUINFO_BYTES = 1 << 14  # of which the first CPU takes 2,000
 _CONFIGURED_BY = ".numba_config.yaml"  # in the current folder, beside the environment
 
 
-def function(name: str, make: Callable[[], Any], arguments: tuple[Any, ...], *, holds_gil: bool = False) -> Any:
+def function(name: str, make: Callable[[], Any], arguments: tuple[Any, ...]) -> Any:
     """A function of this library in machine code, to be called with arguments of these types.
 
     name: what it is, for its key: with this library's files, it says all that it computes. make: numba's dispatcher of
-    it, compiled with `ready_as=name`. holds_gil: where it is called without numba; the dispatcher has it as made.
+    it, compiled with `ready_as=name`.
     """
     if "numba" in sys.modules:  # its settings may have been changed, and it costs nothing any more
         if name in _noted or not our_values.is_noting():
@@ -42,7 +42,7 @@ def function(name: str, make: Callable[[], Any], arguments: tuple[Any, ...], *, 
         known = _found.get((name, words))
         if known is None or not known[1].is_current():
             with signal_guard.postponed():
-                known = _on_disk(name, words, holds_gil)
+                known = _on_disk(name, words)
         if known is not None:
             _found[name, words] = known
             return known[0]
@@ -56,14 +56,14 @@ _noted: set[str] = set()  # functions whose modules are imported
 _refused: set[Path] = set()  # entries that are damaged, or not for this process, or not there
 
 
-def _on_disk(name: str, words: tuple[str, ...], holds_gil: bool) -> tuple[NativeCode, our_values.Agreeing] | None:
+def _on_disk(name: str, words: tuple[str, ...]) -> tuple[NativeCode, our_values.Agreeing] | None:
     """The machine code of a function for arguments of these types; None where numba is to be asked for it."""
     if (path := _path(name, words)) is None:
         return None
     read, _, content = (kept_code.read(path) or b"").partition(b"\n")
     try:
         if (agreeing := our_values.agreeing(json.loads(read))) is not None:
-            native = NativeCode(content, holds_gil=holds_gil)
+            native = NativeCode(content)
             if native.words == words:
                 return native, agreeing
     except (CannotRun, ValueError, KeyError, TypeError, AttributeError):  # of another system; it costs a compilation
@@ -93,7 +93,7 @@ def keep(name: str, result: Any, takes_more: bool, reach: Any) -> None:
 def _path(name: str, words: tuple[str, ...]) -> Path | None:
     """The file for a function and the types of its arguments; None where it cannot be said what decides its code."""
     about = _about_machine()
-    ours, compiler = our_files.digest(), _about_compiler()
+    ours, compiler = our_files.digest(), about_compiler("numba", "llvmlite")
     if not (about and ours and compiler):
         return None
     digest = digests.sha256()
@@ -122,9 +122,9 @@ def _about_machine() -> str:
     return started + "\n".join(line for line in first.splitlines() if not line.startswith(_CHANGING))
 
 
-def _about_compiler() -> str:
-    """Which Python, numpy, numba and llvmlite would compile it; "" where one of these cannot be told."""
-    return _versions(sys.version, *map(_place_of, ("numba", "llvmlite")))
+def about_compiler(*packages: str) -> str:
+    """Which Python, numpy and compiling packages would make it; "" where one of these cannot be told."""
+    return _versions(sys.version, *map(_place_of, packages))
 
 
 def _place_of(package: str) -> str:

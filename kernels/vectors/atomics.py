@@ -1,14 +1,12 @@
 """Atomic int64 words, a clock and a pause for compiled code, which numba itself does not offer (numba#2988).
 
 Each works on element `index` of a one-dimensional int64 array, in the heap or in memory that processes share, with the
-GIL released. The instructions are LLVM's (atomicrmw, load/store atomic); the clock is POSIX clock_gettime, which the
-linker finds by name, so that compiled callers can be cached. This module imports numba, so only modules that are loaded
-for compiled code may import it.
+GIL released. The instructions are LLVM's (atomicrmw, load/store atomic); the clocks are those of clocks.py. This module
+imports numba, so only modules that are loaded for compiled code may import it.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
@@ -18,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-_I64 = ir.IntType(64)
+from kernels.vectors import clocks
 
 
 def _word(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -68,32 +66,15 @@ def store(_: Any, words: Any, index: Any, value: Any) -> Any:
     return types.void(words, types.intp, types.int64), emit
 
 
-def _clock(name: str) -> tuple[Any, Any]:
-    """A function that emits the reading of a clock in ns, and the same as an operation of compiled code."""
-    clock = getattr(time, name, None)
-
-    def emit(builder: Any) -> Any:
-        if clock is None:  # Windows: lanes then keep totals that Python measures, and no spans
-            return ir.Constant(_I64, 0)
-        timespec = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.IntType(32), [ir.IntType(32), timespec.type]), "clock_gettime"
-        )
-        builder.call(function, [ir.Constant(ir.IntType(32), clock), timespec])
-        seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, timespec, 0, k)) for k in (0, 1))
-        return builder.add(builder.mul(seconds, ir.Constant(_I64, 10**9)), nanoseconds)
-
+def _reading(emit: Any) -> Any:
     @intrinsic
     def read(_: Any) -> Any:
         return types.int64(), lambda context, builder, sig, args: emit(builder)
 
-    return emit, read
+    return read
 
 
-# The clock of time.perf_counter_ns, so that Python's readings and these stand on one axis.
-emit_monotonic, monotonic_ns = _clock("CLOCK_UPTIME_RAW" if hasattr(time, "CLOCK_UPTIME_RAW") else "CLOCK_MONOTONIC")
-emit_thread_cpu, thread_cpu_ns = _clock("CLOCK_THREAD_CPUTIME_ID")
-emit_process_cpu, process_cpu_ns = _clock("CLOCK_PROCESS_CPUTIME_ID")
+monotonic_ns, thread_cpu_ns, process_cpu_ns = map(_reading, (clocks.monotonic, clocks.thread_cpu, clocks.process_cpu))
 
 
 @intrinsic

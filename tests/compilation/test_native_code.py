@@ -205,7 +205,7 @@ def test_what_is_not_laid_flat_is_left_to_numba():
     assert machine_code.exported_without_numba(compiled(length), (range(3),)) is None
 
 
-def test_the_gil_is_let_go_and_kept_as_asked():
+def test_the_gil_is_let_go():
     def waits(words):
         for _ in range(1 << 40):
             if atomics.load(words, 0) != 0:
@@ -219,27 +219,6 @@ def test_the_gil_is_let_go_and_kept_as_asked():
     words[0] = 1  # a call that held the GIL would keep this thread from it
     thread.join()
     assert answers == [1]
-    assert NativeCode(native.content, holds_gil=True)(words) == 1
-
-
-def test_an_array_that_comes_again_and_again_is_looked_at_once():
-    def added(words, at, more):
-        words[at] += more
-        return words[at]
-
-    add = without_numba(compiled(added), np.zeros(3, np.int64), 0, 0).for_one_array()
-    one, other = np.zeros(3, np.int64), np.zeros(4, np.int64)
-    assert [add(one, 1, 2), add(one, 1, 3), add(other, 3, np.int64(7)), add(one, 2, -1), add(other, 3, 1)] == [
-        2,
-        5,
-        7,
-        -1,
-        8,
-    ]
-    del one  # another may get its address
-    assert [add(np.zeros(5, np.int64), 4, k) for k in range(9)] == list(range(9))
-    with pytest.raises(TypeError, match="was called with"):
-        add(np.zeros(3), 1, 2)
 
 
 def test_many_threads_may_load_and_call_it_at_once():
@@ -272,4 +251,4 @@ def test_what_numba_puts_around_a_function_stays_behind():
 
     line, _, code = without_numba(compiled(plain), 1).content.partition(b"\n")
     assert b"Py" not in line
-    assert code.count(b"\xcc") > 500  # int3, in the place of what calls Python
+    assert code.count(b"\xcc") > 200  # int3, in the place of what calls Python

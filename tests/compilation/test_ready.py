@@ -112,7 +112,7 @@ def test_a_damaged_entry_is_made_again(cache, tmp_path, damage):
     for path in cache.glob("count_in_chunk*.nbc"):  # what numba reads, so that nothing is compiled here
         os.link(path, tmp_path / path.name)
     entry = entry_of_count_primes()
-    whole, other = entry.read_bytes(), next(cache.glob("compute_lanes_spin_added*")).read_bytes()
+    whole, other = entry.read_bytes(), next(cache.glob("body_*triad*")).read_bytes()
     contents = {
         "bit": whole[:-99] + bytes([whole[-99] ^ 4]) + whole[-98:],
         "short": whole[:-1],
@@ -126,11 +126,10 @@ def test_a_damaged_entry_is_made_again(cache, tmp_path, damage):
     assert python(SHORT, tmp_path) == ["78498 False"]
 
 
-ADDED = """
+SUMMED = """
 import sys
-import numpy as np
-from compute.lanes import spin
-print(spin.add(np.array([7]), 0, 1), "numba" in sys.modules)
+from kernels import triad
+print(triad(1.0, 2.0, 3.0), "numba" in sys.modules)
 """
 
 
@@ -138,11 +137,11 @@ print(spin.add(np.array([7]), 0, 1), "numba" in sys.modules)
 def test_settings_of_numba_count(tmp_path):
     """An entry that was made under others is not for it. In a cache of its own, where nothing is but what it leaves."""
     cache = tmp_path / "cache"
-    assert python(ADDED, cache) == ["7 True"]
-    assert python(ADDED, cache) == ["7 False"]
-    assert python(ADDED, cache, NUMBA_BOUNDSCHECK="1") == ["7 True"]
+    assert python(SUMMED, cache) == ["7.0 True"]
+    assert python(SUMMED, cache) == ["7.0 False"]
+    assert python(SUMMED, cache, NUMBA_BOUNDSCHECK="1") == ["7.0 True"]
     (tmp_path / ".numba_config.yaml").write_text("boundscheck: 1\n")
-    assert python(ADDED, cache, cwd=tmp_path) == ["7 True"]
+    assert python(SUMMED, cache, cwd=tmp_path) == ["7.0 True"]
 
 
 def test_where_compiling_is_switched_off_python_runs_it(cache):
@@ -240,11 +239,11 @@ def test_the_key_holds_all_that_decides_the_code(tmp_path, monkeypatch):
                 ),
             )
             assert is_new(), package
-    for about in ("_about_machine", "_about_compiler"):
+    for about in ("_about_machine", "about_compiler"):
         with monkeypatch.context() as patch:
-            patch.setattr(ready, about, lambda: "another")
+            patch.setattr(ready, about, lambda *_: "another")
             assert is_new(), about
-            patch.setattr(ready, about, lambda: "")
+            patch.setattr(ready, about, lambda *_: "")
             assert ready._path("body a", WORDS) is None, about
     assert ready._path("body b", WORDS) not in paths
     assert ready._path("body a", ("float64",)) not in paths
@@ -296,7 +295,7 @@ def test_only_our_own_bodies_are_looked_for():
 def test_entries_of_both_kinds_are_pruned_alike(cache):
     assert all(path.match(kept_code.ENTRY) for path in cache.glob("*.nbc"))
     # Whatever else is in the user's own cache, of images it has a plain call's body, a lane and what lanes wait by.
-    assert {"body_", "lane_", "compute_"} <= {path.name.partition("_")[0] + "_" for path in cache.glob("*_*.nbc")}
+    assert {"body_", "lane_", "nfold_"} <= {path.name.partition("_")[0] + "_" for path in cache.glob("*_*.nbc")}
 
 
 # ---------------------------------------------------------------- values of this library that somebody has set

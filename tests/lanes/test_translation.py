@@ -20,8 +20,8 @@ pytest.importorskip("numba")
 from llvmlite import ir
 from numba.core.codegen import initialize_llvm
 
-from compute.lanes import loop
-from compute.lanes.translation import WORD, WORDS, inner_function, translate
+from compute.lanes import loop, native_loop
+from compute.lanes.translation import WORD, WORDS, inner_functions, translate
 from kernels.compilation import linking
 
 LIMIT = 7
@@ -130,10 +130,10 @@ def test_what_it_does_not_know_is_refused(statement):
 
 
 def test_the_loop_is_found_and_its_absence_is_told(monkeypatch):
-    assert inner_function(loop.make_lane, "lane").name == "lane"
+    assert [node.name for node in inner_functions(loop.make_lane, "lane")] == ["lane"]
     monkeypatch.setattr(inspect, "getsource", lambda function: (_ for _ in ()).throw(OSError("no source")))
     with pytest.raises(RuntimeError, match=r"make_lane, which compiled code is made of, is not there, or .*; install"):
-        inner_function(loop.make_lane, "lane")
+        inner_functions(loop.make_lane, "lane")
 
 
 IMPORTED = """
@@ -165,7 +165,16 @@ def test_a_source_that_is_no_longer_what_was_imported_is_refused(tmp_path, monke
     (tmp_path / "was_imported.py").write_text(now)
     linecache.clearcache()
     if is_taken:
-        assert inner_function(outer, "inner").name == "inner"
+        assert [node.name for node in inner_functions(outer, "inner")] == ["inner"]
     else:
         with pytest.raises(RuntimeError, match=r"was_imported\.outer, .* was changed after it was imported"):
-            inner_function(outer, "inner")
+            inner_functions(outer, "inner")
+
+
+def test_a_lane_is_seen_inside_before_it_looks_whether_to_stop():
+    """A fence stands between the two; without it a processor may look first."""
+    text = str(native_loop._module())
+    before, _, after = text.partition("fence seq_cst")
+    assert before.count("store atomic") == 1
+    assert "load atomic" not in before
+    assert "load atomic" in after

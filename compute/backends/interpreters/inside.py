@@ -96,16 +96,15 @@ def _function(kind: Any, address: int, codes: str) -> Any:
     return kind(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(BY_CODE[code] for code in codes))(address)
 
 
-def _taker(address: int, codes: str, values: list[Any]) -> Callable[[Any, int], int]:
-    """A function that takes a ticket from the counter that all lanes share."""
+def _taker(address: int, words: int) -> Callable[[Any, int], int]:
+    """A function that takes a ticket from the counter that all lanes share, which is in these words."""
     # With the GIL held: nobody else waits for it, and the call takes nanoseconds.
-    function, ticket, lost = _function(ctypes.PYFUNCTYPE, address, codes), ctypes.c_int64(), ctypes.c_void_p()
-    own = [BY_CODE[code](value) for code, value in zip(codes, values, strict=True)]
-    given = ctypes.byref(ticket), ctypes.byref(lost), *own
+    function = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(address)
+    given = ctypes.c_void_p(words), ctypes.c_int64(0)
 
     def take(control: Any, line: int) -> int:
-        function(*given)
-        return ticket.value
+        ticket: int = function(*given)
+        return ticket
 
     return take
 

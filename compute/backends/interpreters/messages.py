@@ -14,7 +14,7 @@ from compute.backends.backend import Refused
 from compute.backends.interpreters import by_value, elements, native
 from compute.backends.interpreters.kinds import FORMATS, LONG, MIXED, REAL, SHORT, TRUTH, UNKNOWN, WHOLE, Kind, kind_of
 from compute.backends.interpreters.subinterpreter import search_path
-from compute.lanes import loop
+from compute.lanes import loop, shared_words
 from compute.lanes.errors import arrived
 from compute.lanes.loop import Job, arguments_of
 from kernels.compilation.parts import PLAIN_TYPES
@@ -101,10 +101,10 @@ def _loop() -> by_value.Code:
 
 
 def _taker(job: Job) -> Any:
-    """The compiled function that takes a ticket of this run; None where lanes take them in turn."""
+    """The function of C that takes a ticket of this run, and its words; None where lanes take them in turn."""
     if job.lanes == 1 or not numba_is_here():
         return None
-    return tuple(native.entry_of("the lane loop", loop.counter_code(), (job.control, 0)))
+    return shared_words.address_of("take"), job.control.ctypes.data
 
 
 def _kind_of(value: Any) -> Kind:
