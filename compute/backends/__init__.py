@@ -10,7 +10,7 @@ lane_thread.py    the threads of a pool, a lane of each job each: they spin betw
 coroutines.py     lanes on one asyncio loop
 interpreters/     lanes in subinterpreters of this process
 prange.py         lanes on numba's threads
-native_region.py  its parallel region, compiled once for all bodies
+native_region.py  its parallel region, in machine code for all bodies
 processes.py      lanes in worker processes
 joblib.py         lanes on joblib's workers
 dask/             lanes on the workers of a Dask cluster

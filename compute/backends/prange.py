@@ -22,7 +22,6 @@ from compute.lanes.loop import (
     by_numba,
     in_slices,
     mark_worker,
-    run_again,
 )
 from compute.traits import Traits
 from kernels.compilation import importing
@@ -101,7 +100,7 @@ class PrangePool(Pool):
         with importing.whole():
             import numba
 
-            from compute.lanes.native_usage import SETS
+            from compute.backends import native_region
         if _openmp_of is not None:
             raise RuntimeError(
                 f"numba's OpenMP threads do not survive a fork, and process {_openmp_of} had used them before it forked"
@@ -112,34 +111,39 @@ class PrangePool(Pool):
         if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False) is False:
             tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
         self._set_threads = numba.set_num_threads
-        self._lines = line_of(np.arange(self.workers))
-        self._cpus = np.zeros((self.workers, SETS), np.int64)
+        self._rows = np.zeros((self.workers, native_region.ROW), np.int64)
+        self._rows[:, native_region.LINE] = line_of(np.arange(self.workers))
+        self._states = self._rows[:, native_region.STATE]
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         region = by_numba(job.kernel, make=make_region)  # all pools have the same one, whatever the number of lanes
-        states = np.full(job.lanes, SLICE_OVER)
+        states = self._states[: job.lanes]
+        states[:] = SLICE_OVER
         for lane in range(job.lanes):
             mark_worker(job, lane)
-        with _launching:
-            # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
-            self._set_threads(job.lanes)
-            # Not again once a lane has failed: it would be told to stop, and this state would hide that it failed.
-            while (states == SLICE_OVER).any() and (states != FAILED).all():
-                region(job.control, self._lines, self._cpus, job.out, job.inputs, in_slices(), states)
-        control = ControlArray(job.control)
-        failed = [control.current(int(lane)) for lane in np.flatnonzero(states == FAILED)]
-        if failed:  # a parallel region loses what was raised
-            return [run_again(job, failed)]
+        try:
+            with _launching:
+                # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
+                self._set_threads(job.lanes)
+                while (states == SLICE_OVER).any():
+                    region(job.control, self._rows.ravel(), job.lanes, job.out, job.inputs, in_slices())
+        except BaseException as error:
+            control = ControlArray(job.control)
+            failed = [(control.current(int(lane)), int(lane)) for lane in np.flatnonzero(states == FAILED)]
+            if not failed:  # a Ctrl-C between two slices
+                raise
+            chunk, lane = min(failed)  # the region raises what that chunk has raised
+            return [Outcome(lane, error, chunk)]
         return [Outcome(lane) for lane in range(job.lanes)]
 
 
 def make_region(body: Callable[..., Any], reduces: bool) -> Callable[..., None]:
-    """The function to compile that runs the lane loop once for each state, side by side."""
+    """The function to compile that runs the lane loop once for each row, side by side."""
     with importing.whole():
         from compute.backends import native_region
     over = native_region.over_rows if reduces else native_region.over_whole
 
-    def region(control, lines, cpus, out, inputs, until, states):  # type: ignore[no-untyped-def]
-        over(body, out, inputs, (control, lines, cpus, until, states))
+    def region(control, rows, lanes, out, inputs, until):  # type: ignore[no-untyped-def]
+        over(body, out, inputs, (control, rows, lanes, until))
 
     return region

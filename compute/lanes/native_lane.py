@@ -1,7 +1,7 @@
-"""The lane of a compiled body: the arguments in a frame, and the lane loop that runs the body's chunks on them.
+"""The lane of a compiled body: the arguments in memory, and the lane loop that runs the body's chunks on them.
 
-A frame begins with the address of a function that runs one chunk, what that returned and numba's error; the arguments
-of the body follow. The body is called by its name (`machine_code.call_apart`), without being linked. This module
+A frame has the address of a function that runs one chunk, what that returned, numba's error, and the address of the
+arguments of the body. The body is called by its name (`machine_code.call_apart`), without being linked. This module
 imports numba, so only modules that are loaded for compiled code may import it.
 """
 
@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, make_view
 
 from compute.lanes import native_loop
-from compute.lanes.native_loop import CHUNK, HEAD, RAISED, STATUS
+from compute.lanes.native_loop import CHUNK, FRAME, RAISED, STATUS
 from compute.lanes.translation import BYTES, WORD
 from kernels.compilation import compiler, machine_code
 from kernels.definition.bodies import RETURNED
@@ -46,20 +46,25 @@ def _lane(framed: Framed, control: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, control, line, out, inputs, until = args
-        frame = framed.emit(context, builder, out, inputs)
-        address = builder.bitcast(frame, BYTES)
-        state = native_loop.call(context, builder, (sig.args[1], control), line, address, until)
+        frame = cgutils.alloca_once(builder, FRAME)
+        native_loop.emit_frame(builder, frame, *framed.emit(context, builder, out, inputs))
+        state = native_loop.call(context, builder, (sig.args[1], control), line, frame, until)
         with builder.if_then(builder.icmp_signed("==", state, ir.Constant(WORD, RAISED)), likely=False):
-            code, error = (builder.load(_part(builder, frame, k)) for k in (1, 2))
-            status = context.call_conv._get_return_status(builder, code, error)
-            context.call_conv.return_status_propagate(builder, status)
+            raise_from(context, builder, frame)
         return state
 
     return types.int64(framed.body, control, types.int64, framed.out, framed.inputs, types.int64), emit
 
 
+def raise_from(context: Any, builder: Any, frame: Any) -> None:
+    """Emit that what a chunk has raised is raised here, as its frame has it."""
+    code, error = (builder.load(native_loop.part_of(builder, frame, k)) for k in (1, 2))
+    status = context.call_conv._get_return_status(builder, code, error)
+    context.call_conv.return_status_propagate(builder, status)
+
+
 class Framed:
-    """A body as it is called with arguments of these types, which lie in a frame.
+    """A body as it is called with arguments of these types, which lie in memory one behind another.
 
     rows: whether each chunk is given its own row of the output.
     """
@@ -73,30 +78,29 @@ class Framed:
         except NumbaError as error:
             raise compiler.InAPart(error) from error
 
-    def emit(self, context: Any, builder: Any, out: Any, inputs: Any) -> Any:
-        """Emit a frame with these arguments, on the stack."""
+    def emit(self, context: Any, builder: Any, out: Any, inputs: Any) -> tuple[Any, Any]:
+        """Emit what a frame takes: the function that runs one chunk, and the arguments' address, on the stack."""
         values = [out, *cgutils.unpack_tuple(builder, inputs, len(self.inputs))]
-        shape = ir.LiteralStructType([*HEAD, *(value.type for value in values)])
-        frame = cgutils.alloca_once(builder, shape)
-        builder.store(self._chunk(context, builder.module, shape), _part(builder, frame, 0))
+        shape = ir.LiteralStructType([value.type for value in values])
+        arguments = cgutils.alloca_once(builder, shape)
         for k, value in enumerate(values):
-            builder.store(value, _part(builder, frame, len(HEAD) + k))
-        return frame
+            builder.store(value, _part(builder, arguments, k))
+        return self._chunk(context, builder.module, shape), builder.bitcast(arguments, BYTES)
 
     def _chunk(self, context: Any, module: Any, shape: Any) -> Any:
-        """The function that runs one chunk, on the arguments in a frame of this shape."""
+        """The function that runs one chunk, on arguments that lie in memory in this shape."""
         function = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
         function.linkage = "internal"
         builder = ir.IRBuilder(function.append_basic_block())
-        _, _, frame, chunk, lo, hi = function.args
-        parts = builder.bitcast(frame, shape.as_pointer())
-        out, *inputs = (builder.load(_part(builder, parts, k)) for k in range(len(HEAD), len(shape.elements)))
+        _, _, arguments, chunk, lo, hi = function.args
+        parts = builder.bitcast(arguments, shape.as_pointer())
+        out, *inputs = (builder.load(_part(builder, parts, k)) for k in range(len(shape.elements)))
         if self._rows:
             out = self._row(context, builder, out, chunk)
         code = self.body.dispatcher.overloads[tuple(self._called.args)]
         machine_code.call_apart(context.active_code_library, code)
-        arguments = _folded(context, builder, self._called, [lo, hi, out, *inputs])
-        result = context.call_internal(builder, code.fndesc, self._called, arguments)
+        values = _folded(context, builder, self._called, [lo, hi, out, *inputs])
+        result = context.call_internal(builder, code.fndesc, self._called, values)
         _refuse_a_value(context, builder, self._called.return_type, result)
         if not builder.block.is_terminated:
             builder.ret(ir.Constant(STATUS, 0))
@@ -113,8 +117,8 @@ class Framed:
         return view._getvalue()
 
 
-def _part(builder: Any, frame: Any, k: int) -> Any:
-    return cgutils.gep_inbounds(builder, frame, 0, k)
+def _part(builder: Any, of: Any, k: int) -> Any:
+    return cgutils.gep_inbounds(builder, of, 0, k)
 
 
 def _folded(context: Any, builder: Any, called: Any, values: list[Any]) -> Any:

@@ -2,9 +2,9 @@
 
 Compiled around each body, the loop took five times as long to compile as a small body does. So it is compiled apart:
 translation.py makes it of its Python source. It calls a body's chunk by an address, which it finds in a *frame*, with
-the body's arguments (native_lane.py makes it). Lanes call the loop by name, SYMBOL: LLVM finds it in this process, and
-an image for processes without numba has it inside (`kernels.compilation.linking`). This module imports numba, so only
-modules that are loaded for compiled code may import it.
+that of the body's arguments (native_lane.py lays them out). Lanes call the loop by name, SYMBOL: LLVM finds it in this
+process, and an image for processes without numba has it inside (`kernels.compilation.linking`). This module imports
+numba, so only modules that are loaded for compiled code may import it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ SYMBOL = "nfold_lane_loop"
 RAISED = -1  # what the loop returns where a chunk has raised; its frame says what
 STATUS = ir.IntType(32)
 _LOOP = ir.FunctionType(WORD, [WORDS, WORD, BYTES, WORD])  # control, line, frame, until
-# A chunk has numba's own convention: where to put its result (it has none) and its error, then the arguments.
+# A chunk has numba's own convention: where to put its result (it has none) and its error, then where the arguments are.
 CHUNK = ir.FunctionType(STATUS, [BYTES.as_pointer(), excinfo_ptr_t.as_pointer(), BYTES, WORD, WORD, WORD])
-# What every frame begins with: the chunk's function, the status that it returned, its error.
-HEAD = [CHUNK.as_pointer(), STATUS, excinfo_ptr_t]
+# A frame: the chunk's function, the status that it returned, its error, and the address of the body's arguments.
+FRAME = ir.LiteralStructType([CHUNK.as_pointer(), STATUS, excinfo_ptr_t, BYTES])
+FRAME_WORDS = 4
 
 
 @functools.cache
@@ -51,12 +52,31 @@ def call(context: Any, builder: Any, control: tuple[Any, Any], line: Any, frame:
     """Emit a call of the loop: its state, or RAISED. control: the array's type, and the array. frame: its address."""
     machine_code.need(context.active_code_library, load)
     load()
-    kind, array = control
+    return emit_call(builder, words_of(context, builder, *control), line, frame, until)
+
+
+def words_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """The address of an array's words."""
     if not (isinstance(kind, types.Array) and kind.ndim == 1 and kind.dtype == types.int64):
-        raise TypeError(f"a control array holds int64 words, not {kind}")
-    words = builder.bitcast(make_array(kind)(context, builder, array).data, WORDS)
+        raise TypeError(f"words are an array of int64, not {kind}")
+    return builder.bitcast(make_array(kind)(context, builder, array).data, WORDS)
+
+
+def emit_call(builder: Any, words: Any, line: Any, frame: Any, until: Any) -> Any:
+    """The same where the loop is loaded and the words are had by their address."""
     loop = cgutils.get_or_insert_function(builder.module, _LOOP, SYMBOL)
-    return builder.call(loop, [words, line, frame, until])
+    return builder.call(loop, [words, line, builder.bitcast(frame, BYTES), until])
+
+
+def emit_frame(builder: Any, frame: Any, chunk: Any, arguments: Any) -> None:
+    """Emit what a frame holds as its lane begins."""
+    for k, value in ((0, chunk), (3, arguments)):
+        builder.store(value, part_of(builder, frame, k))
+
+
+def part_of(builder: Any, frame: Any, k: int) -> Any:
+    """The place of a part of a frame, which is had by its address."""
+    return cgutils.gep_inbounds(builder, builder.bitcast(frame, FRAME.as_pointer()), 0, k)
 
 
 def _constants() -> list[tuple[str, int]]:
@@ -91,12 +111,11 @@ def _enter(builder: Any, control: Any, line: Any) -> None:
 def _run_chunk(builder: Any, lo: Any, hi: Any, target: tuple[Any, Any]) -> Any:
     """Call the frame's chunk; a bit: whether it has raised."""
     frame, chunk = target
-    head = builder.bitcast(frame, ir.LiteralStructType(HEAD).as_pointer())
-    function, status, error = (cgutils.gep_inbounds(builder, head, 0, k) for k in range(3))
+    function, status, error, arguments = (part_of(builder, frame, k) for k in range(FRAME_WORDS))
     nothing = cgutils.alloca_once(builder, BYTES)
-    code = builder.call(builder.load(function), [nothing, error, frame, chunk, lo, hi])
+    code = builder.call(builder.load(function), [nothing, error, builder.load(arguments), chunk, lo, hi])
     has_raised = builder.icmp_signed("!=", code, ir.Constant(STATUS, 0))
-    with builder.if_then(has_raised, likely=False):  # lanes may share the frame, and its cache line
+    with builder.if_then(has_raised, likely=False):
         builder.store(code, status)
     return has_raised
 

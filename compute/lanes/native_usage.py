@@ -5,21 +5,16 @@ only modules that are loaded for compiled code may import it. All readings exist
 CPU time is known, and nothing is pinned.
 """
 
-# mypy: disallow-untyped-decorators=False
-# (numba's have no types)
-
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
-import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 from compute.lanes.control import (
     BEFORE,
@@ -30,113 +25,141 @@ from compute.lanes.control import (
     THREAD,
     UNKNOWN,
 )
+from compute.lanes.translation import WORD, WORDS, inner_functions, translate
 from kernels.vectors import clocks
 
 LINUX = sys.platform == "linux" and sys.maxsize > 2**32  # the structures below are those of its 64-bit ABI
 
 SETS = 16  # words of a CPU set: 1,024 CPUs
 PATH = b"/proc/thread-self/schedstat\0"
-_close = types.ExternalFunction("close", types.intc(types.intc))
-_gettid = types.ExternalFunction("gettid", types.intc())
-
-
-def arrive(control: Any, line: Any, former: Any) -> None:
-    """compute.lanes.usage.arrive for a thread that Python does not know.
-
-    former: SETS words for what `leave` needs, a bit for each CPU; zero where nothing was pinned.
-    """
-    for k in range(SETS):
-        former[k] = 0
-    control[line + FILE] = UNKNOWN
-    if LINUX:
-        file = open_schedstat()
-        if file >= 0:
-            control[line + FILE] = file + 1
-        control[line + THREAD] = _gettid()
-        pin = control[line + PIN]
-        if pin != 0 and (pin > 64 * SETS or affinity(former) < 0 or not pinned(former, pin - 1)):
-            control[line + PIN] = 0
-            for k in range(SETS):
-                former[k] = 0
-
-
-def pinned(former: Any, cpu: Any) -> bool:
-    """Pin this thread, which has the CPUs of `former`, to one; False if refused. `former` is zero if it was there."""
-    was_there = True
-    for k in range(SETS):
-        wanted = np.int64(1) << (cpu % 64) if k == cpu // 64 else np.int64(0)
-        was_there = was_there and former[k] == wanted
-    if not was_there:
-        return bool(set_to_one(cpu) == 0)
-    former[cpu // 64] = 0
-    return True
-
-
-def leave(control: Any, line: Any, former: Any) -> None:
-    """compute.lanes.usage.leave, but the file that `arrive` opened is closed: it is not kept for the thread."""
-    if LINUX:
-        if control[line + FILE] > 0:
-            _close(control[line + FILE] - 1)
-        for k in range(SETS):
-            if former[k] != 0:
-                set_affinity(former)
-                break
-
-
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 RUSAGE_THREAD, RUSAGE, MINFLT, NVCSW, NIVCSW = 1, 18, 8, 16, 17  # words of the structure, and where in it they are
 TEXT = 96  # bytes: a schedstat has 62 at the most
 
 
-@intrinsic
-def open_schedstat(_: Any) -> Any:
-    """The number of this thread's schedstat, opened; below 0 where it cannot be."""
+def make_visits(
+    opened: Callable[[], int],
+    close: Callable[[int], int],
+    thread: Callable[[], int],
+    affinity: Callable[[Any], int],
+    set_affinity: Callable[[Any], int],
+    set_to_one: Callable[[int], int],
+    of_one: Callable[[int, int], int],
+) -> tuple[Callable[..., Any], ...]:
+    """arrive and leave, in what translation.py knows. affinity and those below it: 0 where the system agrees.
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        path = context.insert_const_bytes(builder.module, PATH)
-        return builder.sext(_call(builder, "open", _I32, path, ir.Constant(_I32, 0)), _I64)
+    former: SETS words for what `leave` needs, a bit for each CPU; zero where nothing was pinned.
+    """
 
-    return types.int64(), emit
+    def arrive(control, line, former):  # type: ignore[no-untyped-def]
+        """compute.lanes.usage.arrive for a thread that Python does not know."""
+        control[line + FILE] = UNKNOWN
+        file = opened()
+        if file >= 0:
+            control[line + FILE] = file + 1
+        control[line + THREAD] = thread()
+        pin = control[line + PIN]
+        is_pinned, goes_back, k = 0, 0, 0
+        if pin != 0 and pin <= 64 * SETS and affinity(former) >= 0:
+            is_pinned = 1
+            while k < SETS:
+                if former[k] != of_one(pin - 1, k):
+                    goes_back = 1
+                k += 1
+            if goes_back != 0 and set_to_one(pin - 1) != 0:
+                is_pinned, goes_back = 0, 0
+        if is_pinned == 0:
+            control[line + PIN] = 0
+        k = 0
+        while k < SETS and goes_back == 0:
+            former[k] = 0
+            k += 1
+        return 0
+
+    def leave(control, line, former):  # type: ignore[no-untyped-def]
+        """compute.lanes.usage.leave, but the file that `arrive` opened is closed: it is not kept for the thread."""
+        if control[line + FILE] > 0:
+            close(control[line + FILE] - 1)
+        k = 0
+        while k < SETS:
+            if former[k] != 0:
+                set_affinity(former)
+                break
+            k += 1
+        return 0
+
+    return arrive, leave
 
 
-@intrinsic
-def affinity(_: Any, former: Any) -> Any:
-    """Put this thread's CPUs into SETS words; below 0 where the system does not tell."""
-    return types.int64(former), _on_cpus("sched_getaffinity")
+def emit_visits(module: ir.Module) -> dict[str, Callable[..., Any]]:
+    """arrive and leave, put into a module, as operations that call them."""
+
+    def emitted(definition: ast.FunctionDef) -> Callable[..., Any]:
+        kind = ir.FunctionType(WORD, [WORDS, WORD, WORDS])
+        function = ir.Function(module, kind, f"nfold_{definition.name}")
+        names = [argument.arg for argument in definition.args.args]
+        translate(definition, function, dict(zip(names, function.args, strict=True)), globals(), _VISITS)
+        return lambda builder, *given: builder.call(function, given)
+
+    names = "arrive", "leave"
+    return {name: emitted(of) for name, of in zip(names, inner_functions(make_visits, *names), strict=True)}
 
 
-@intrinsic
-def set_affinity(_: Any, former: Any) -> Any:
-    """Let this thread run on the CPUs of SETS words; not 0 where the system refuses."""
-    return types.int64(former), _on_cpus("sched_setaffinity")
+def _of_c(name: str, *kinds: Any) -> Callable[..., Any]:
+    """An operation that calls a function of C with words; one that gives -1 where it is not."""
 
-
-def _on_cpus(name: str) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        words = make_array(sig.args[0])(context, builder, args[0]).data
-        return _of_this_thread(builder, name, builder.bitcast(words, _BYTES))
+    def emit(builder: Any, *words: Any) -> Any:
+        if not LINUX:
+            return ir.Constant(_I64, -1)
+        return builder.sext(_call(builder, name, _I32, *map(builder.trunc, words, kinds)), _I64)
 
     return emit
 
 
-@intrinsic
-def set_to_one(_: Any, cpu: Any) -> Any:
+def _opened(builder: Any) -> Any:
+    """The number of this thread's schedstat, opened; below 0 where it cannot be."""
+    if not LINUX:
+        return ir.Constant(_I64, -1)
+    path = cgutils.global_constant(builder.module, "schedstat", cgutils.make_bytearray(PATH))
+    return builder.sext(_call(builder, "open", _I32, builder.bitcast(path, _BYTES), ir.Constant(_I32, 0)), _I64)
+
+
+def _on_cpus(name: str) -> Callable[..., Any]:
+    return lambda builder, words: _of_this_thread(builder, name, words)
+
+
+def _set_to_one(builder: Any, cpu: Any) -> Any:
     """Let this thread run on this CPU alone; not 0 where the system refuses."""
+    words = cgutils.alloca_once(builder, ir.ArrayType(_I64, SETS))
+    for k in range(SETS):
+        builder.store(_of_one(builder, cpu, ir.Constant(_I64, k)), cgutils.gep_inbounds(builder, words, 0, k))
+    return _of_this_thread(builder, "sched_setaffinity", words)
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        words = cgutils.alloca_once(builder, ir.ArrayType(_I64, SETS))
-        builder.store(ir.Constant(words.type.pointee, None), words)
-        of, bit = builder.udiv(args[0], ir.Constant(_I64, 64)), builder.urem(args[0], ir.Constant(_I64, 64))
-        builder.store(builder.shl(ir.Constant(_I64, 1), bit), cgutils.gep_inbounds(builder, words, 0, of))
-        return _of_this_thread(builder, "sched_setaffinity", builder.bitcast(words, _BYTES))
 
-    return types.int64(types.int64), emit
+def _of_one(builder: Any, cpu: Any, k: Any) -> Any:
+    """Word k of the set that has this CPU alone."""
+    of, bit = builder.udiv(cpu, ir.Constant(_I64, 64)), builder.urem(cpu, ir.Constant(_I64, 64))
+    is_its = builder.icmp_signed("==", of, k)
+    return builder.select(is_its, builder.shl(ir.Constant(_I64, 1), bit), ir.Constant(_I64, 0))
 
 
 def _of_this_thread(builder: Any, name: str, words: Any) -> Any:
+    if not LINUX:
+        return ir.Constant(_I64, -1)
     here, size = ir.Constant(_I32, 0), ir.Constant(_I64, 8 * SETS)
-    return builder.sext(_call(builder, name, _I32, here, size, words), _I64)
+    return builder.sext(_call(builder, name, _I32, here, size, builder.bitcast(words, _BYTES)), _I64)
+
+
+_VISITS: dict[str, Callable[..., Any]] = {
+    "opened": _opened,
+    "close": _of_c("close", _I32),
+    "thread": _of_c("gettid"),
+    "affinity": _on_cpus("sched_getaffinity"),
+    "set_affinity": _on_cpus("sched_setaffinity"),
+    "set_to_one": _set_to_one,
+    "of_one": _of_one,
+}
 
 
 def begin(builder: Any, control: Any, line: Any) -> None:

@@ -122,20 +122,18 @@ def native(what):
 
     from compute.lanes import native_usage
     from kernels.compilation import linking
-    from kernels.compilation.compiler import compiled
 
-    made = getattr(native_usage, what)
-    if what in ("arrive", "leave"):
-        return compiled(made)
-    module = ir.Module(what)  # the others write code
-    word = ir.IntType(64)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word.as_pointer(), word]), what)
+    module, word, visits = ir.Module(what), ir.IntType(64), what in ("arrive", "leave")
+    made = native_usage.emit_visits(module)[what] if visits else getattr(native_usage, what)
+    words = word.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [words, word, *[words] * visits])
+    function = ir.Function(module, kind, f"calls_{what}")
     builder = ir.IRBuilder(function.append_basic_block())
     made(builder, *function.args)
     builder.ret_void()
-    address = linking.loaded(linking.object_code_of(module), what)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
-    return lambda control, line: call(control.ctypes.data, line)
+    address = linking.loaded(linking.object_code_of(module), function.name)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * visits)(address)
+    return lambda control, line, *former: call(control.ctypes.data, line, *(words.ctypes.data for words in former))
 
 
 both = pytest.mark.parametrize("of", [lambda what: getattr(usage, what), native], ids=["python", "compiled"])
