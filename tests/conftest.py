@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import hypothesis
@@ -40,6 +41,35 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background jo
 
 def pytest_configure(config):
     config.pluginmanager.register(sampling)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Find the tests without looking for garbage, of which there is none: it cost a third of the time."""
+    gc.disable()
+    try:
+        import_a_share(session.config)
+        return (yield)
+    finally:
+        gc.enable()
+
+
+def import_a_share(config):
+    """Where several processes collect all files, each imports a share of them first: so each is rewritten once.
+
+    pytest rewrites what a test file asserts and keeps the outcome, which costs more than all the rest of an import.
+    """
+    if not hasattr(config, "workerinput") or config.args_source is not config.ArgsSource.TESTPATHS:
+        return
+    mine, processes = int(config.workerinput["workerid"].removeprefix("gw")), config.workerinput["workercount"]
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    for file in files[mine % processes :: processes]:
+        if file.parent.name in config.getini("norecursedirs"):
+            continue
+        if str(file.parent) not in sys.path:
+            sys.path.insert(0, str(file.parent))
+        with suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):  # whoever collects it is told
+            importlib.import_module(file.stem)
 
 
 # The files that take longest, which are begun first: whoever begins one last is waited for by all others.
