@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import sampling
-from leaks import Leaks
+from leaks import KEPT, Leaks
 from patience import PATIENCE
 from warm_python import WarmPython
 
@@ -125,11 +125,19 @@ def no_leaks():
     assert before.found() == {}
 
 
-@pytest.fixture(scope="module")
-def warm_python(tmp_path_factory):
-    """A Python that has imported numba and nfold, each of whose scripts begins at once."""
+@pytest.fixture(scope="session")
+def one_warm_python(tmp_path_factory):
     with WarmPython(tmp_path_factory.mktemp("scripts")) as warm_python:
+        KEPT.append(warm_python.server)
         yield warm_python
+        KEPT.clear()
+
+
+@pytest.fixture(scope="module")
+def warm_python(one_warm_python):
+    """A Python that has imported numba and nfold, each of whose scripts begins at once."""
+    yield one_warm_python
+    one_warm_python.let_go()
 
 
 @pytest.fixture(scope="module")

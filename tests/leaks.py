@@ -12,6 +12,7 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ GONE = 30.0  # s for what was told to go; what is still there was left, and a te
 
 SHARED_MEMORY = Path("/dev/shm")
 MARK = "NFOLD_TESTS"
+KEPT: list[subprocess.Popen[bytes]] = []  # what the session itself started, for all of its tests
 OWNER = re.compile(r"(?:nfold-|sem\.loky-|joblib_memmapping_folder_)(\d+)")
 
 os.environ[MARK] = str(os.getpid())  # always: a session may be started by another one's test
@@ -66,14 +68,16 @@ def _environment(pid: str) -> list[bytes]:
 
 
 def children() -> set[int]:
-    """The processes of the tree that work for this one, the helpers aside."""
+    """The processes of the tree that work for this one, the helpers and what is kept aside."""
     helpers = {helper._pid for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_pid}
+    helpers |= {server.pid for server in KEPT}
     return tree() - helpers
 
 
 def descriptors() -> dict[int, str]:
     """Number -> what it points at, of this process's open descriptors; not the helpers', nor matplotlib's fonts."""
     helpers = {helper._fd for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_alive_fd}
+    helpers |= {pipe.fileno() for server in KEPT for pipe in (server.stdin, server.stdout) if pipe}
     found = {}
     for entry in os.listdir("/proc/self/fd"):
         try:
@@ -101,6 +105,8 @@ def ours(found: set[str]) -> set[str]:
     A name whose owner has died is taken for ours, too; loky's only where no other session of tests is under way, whose
     killed workers leave such names until their tracker has swept them.
     """
+    if not found:
+        return set()
     family = tree() | {os.getpid()}
     owners = {name: int(owner[1]) for name in found if (owner := OWNER.match(name))}
     alone = not _other_sessions()

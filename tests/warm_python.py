@@ -100,21 +100,22 @@ class WarmPython:
         self._latest: Script | None = None
 
     def __enter__(self) -> WarmPython:
-        self._server = subprocess.Popen(
+        self.server = subprocess.Popen(
             [sys.executable, *STRICTLY, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            start_new_session=True,  # it lives on where a test interrupts its own process group
         )
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._let_go()
-        with self._server as server:
+        self.let_go()
+        with self.server as server:
             server.kill()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Of the script before, which a test that failed may have left alive."""
         if self._latest:
             self._latest.kill()
@@ -122,13 +123,13 @@ class WarmPython:
 
     def start(self, text: str, *args: str, cwd: Path | None = None, **env: str) -> Script:
         """Start a script; the one before has ended, or ends now."""
-        self._let_go()
+        self.let_go()
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
         self._latest = Script(folder)
         job = {"text": text, "argv": ["script", *args], "folder": str(folder), "cwd": str(cwd or folder), "env": env}
-        self._latest.begin(job, self._server)
+        self._latest.begin(job, self.server)
         return self._latest
 
     def run(self, text: str, *args: str, **settings: Any) -> str:

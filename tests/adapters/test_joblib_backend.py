@@ -306,8 +306,8 @@ with parallel_config(backend="nfold", n_jobs=2):
 """
 
 
-def test_main(script):
-    assert script(MAIN).stdout == 3 * "[0, 1, 4, 9, 16]\n"
+def test_main(warm_python):
+    assert warm_python.run(MAIN) == 3 * "[0, 1, 4, 9, 16]\n"
 
 
 DROPPED = """

@@ -144,8 +144,8 @@ LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, res
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of this kind are POSIX's")
-def test_a_refused_write_leaves_no_file(script, tmp_path):
-    script(REFUSED.format(LIMITED), NFOLD_CACHE_DIR=str(tmp_path / "cache"))
+def test_a_refused_write_leaves_no_file(warm_python, tmp_path):
+    warm_python.run(REFUSED.format(LIMITED), NFOLD_CACHE_DIR=str(tmp_path / "cache"))
 
 
 @pytest.mark.skipif(refused() is not None, reason=str(refused()))

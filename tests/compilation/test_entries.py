@@ -190,10 +190,10 @@ assert compiled(add)(1) == 778
 """
 
 
-def test_an_entry_that_somebody_planted_runs_nothing(script, tmp_path):
+def test_an_entry_that_somebody_planted_runs_nothing(warm_python, tmp_path):
     ran, folder = tmp_path / "ran", tmp_path / "cache"
     for what in ("plant", "read"):
-        script(PLANTED, str(ran), what, NFOLD_CACHE_DIR=str(folder))
+        warm_python.run(PLANTED, str(ran), what, NFOLD_CACHE_DIR=str(folder))
     assert not ran.exists()
 
 

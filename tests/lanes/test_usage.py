@@ -280,5 +280,5 @@ with pool.observed():
 """
 
 
-def test_a_pool_that_nobody_closes_ends_in_silence(script):
-    assert script(NEVER_CLOSED).stdout == "78498\n"
+def test_a_pool_that_nobody_closes_ends_in_silence(warm_python):
+    assert warm_python.run(NEVER_CLOSED) == "78498\n"
