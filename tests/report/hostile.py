@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from example_points import a_point, a_scaling, explained
 
@@ -53,6 +54,7 @@ MEANT = {  # what some format would take for its own
 CORPUS = {**OBEYED, **MEANT}
 
 
+@cache
 def a_hostile(text: str) -> Scaling:
     """Results with the text at every place that holds one."""
     named = {"kernel": f"{text}k", "variant": f"{text}v", "unit": f"{text}u", "arguments": text, "notes": (text,)}

@@ -22,8 +22,8 @@ result = run(each(slow), range(16), on=Threads(2), progress=True)
 result
 """,
     "timeline": "result.timeline",
-    "scale": "scaling = scale(mandelbrot, (40, 40), on=['threads'], workers=[1, 2], budget=1, progress=True)\nscaling",
-    "advise": "advise(mandelbrot, (60, 60), on=['threads'], budget=4, progress=True)",
+    "scale": "scale(mandelbrot, (40, 40), on=['threads'], workers=[1, 2], budget=0.1, progress=True)",
+    "advise": "advise(mandelbrot, (60, 60), on=['threads'], budget=0.5, progress=True)",
     "an error is an error": "scale(mandelbrot, (40, 40), progress=3)",
 }
 
