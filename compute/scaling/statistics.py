@@ -46,7 +46,15 @@ def median(samples: Samples) -> float:
     """The median. ValueError where there is none."""
     if not len(samples):
         raise ValueError("no samples: a median needs at least one")
-    return float(np.median(samples))
+    return _middle(np.sort(np.asarray(samples, np.float64)))
+
+
+def _middle(ordered: Floats) -> float:
+    """The median of samples in order: to the bit what `np.median` gives, which takes ten times as long for a few."""
+    n = len(ordered)
+    if math.isnan(ordered[-1]):  # they come last
+        return math.nan
+    return float(ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2)
 
 
 def median_interval(samples: Samples, level: float = LEVEL) -> Interval | None:
@@ -133,7 +141,7 @@ def ratio_over_pairs(above: Samples, below: Samples, level: float = 0.95) -> tup
     """
     logs = [np.log(np.maximum(_batched(np.asarray(side, np.float64)), LEAST)) for side in (above, below)]
     pairs = np.sort(np.subtract.outer(*logs), axis=None)
-    ratio = _power(float(np.median(pairs)))
+    ratio = _power(_middle(pairs))
     if min(len(above), len(below)) < FEWEST_ROUNDS:
         return ratio, None
     rank = _pair_rank(*sorted(len(side) for side in logs), (1 - level) / 2)
@@ -151,7 +159,7 @@ def _batched(samples: Floats) -> Floats:
     """The samples, or medians of BATCHES runs of neighbours where there are twice as many and more."""
     if len(samples) < 2 * BATCHES:
         return samples
-    return np.array([np.median(batch) for batch in np.array_split(samples, BATCHES)])
+    return np.array([median(batch) for batch in np.array_split(samples, BATCHES)])
 
 
 @functools.lru_cache

@@ -88,7 +88,7 @@ def test_many_samples_are_taken_together_by_neighbours():
 
 
 @pytest.mark.parametrize(
-    ("noise", "rounds"), pairs(gates.NOISES[::2], gates.ROUNDS[::2]), ids=lambda given: getattr(given, "__doc__", None)
+    ("noise", "rounds"), pairs(gates.NOISES[::2], gates.ROUNDS[::2]), ids=lambda x: x.__doc__ if callable(x) else None
 )
 def test_a_program_and_itself_are_called_a_regression_in_one_of_forty_at_most(noise, rounds):
     counts = gates.outcomes(noise, rounds, trials=100)

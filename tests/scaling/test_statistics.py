@@ -26,6 +26,12 @@ def test_median_is_the_middle():
     assert statistics.median([1.0, 2.0]) == 1.5
 
 
+@given(st.lists(st.floats(-1e300, 1e300) | st.just(math.nan) | st.integers(0, 2**60), min_size=1, max_size=30))
+def test_it_is_numpys_to_the_bit(samples):
+    assert math.isnan(found := statistics.median(samples)) or found == np.median(samples)
+    assert math.isnan(found) == np.isnan(np.median(samples))
+
+
 def test_a_median_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="needs at least one"):
         statistics.median([])
