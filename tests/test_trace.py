@@ -49,7 +49,7 @@ def validated(data):
 )
 def test_a_run_as_a_trace(on):
     # Every row takes long enough to be noted, on however fast a Python.
-    result = run(mandelbrot, (300, 300), width=0.5, max_iter=100, on=on, variant="python")
+    result = run(mandelbrot, (50, 300), width=0.5, max_iter=100, on=on, variant="python")
     timeline = result.timeline
     assert len(timeline.spans)
     tracks = validated(timeline.to_trace())

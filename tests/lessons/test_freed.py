@@ -90,7 +90,7 @@ def test_it_says_what_is_missing_and_how_to_see_it_without_a_gil() -> None:
 
 
 def test_a_short_real_run() -> None:
-    told = freed.measure(Setting(1.0))
+    told = freed.measure(Setting(0.3))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert set(told["samples"]) | set(told["missing"]) == {freed.PYTHON, freed.COMPILED, freed.INTERPRETERS}
     assert freed.PYTHON in told["samples"]

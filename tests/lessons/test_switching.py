@@ -119,7 +119,7 @@ def _cut_off(partners: Any) -> None:
 
 
 def test_a_short_real_run(no_leaks: None) -> None:
-    told = switching.measure(Setting(1.0))
+    told = switching.measure(Setting(0.3))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["missing"] == {}
     assert {"coroutines", "threads", "processes"} <= set(told["samples"])
