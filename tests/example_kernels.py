@@ -152,9 +152,10 @@ def _doubled_in_place(values, out=None):
 
 @kernel(plan=_doubled_in_place)
 def doubled(lo, hi, out, x):
-    """out = 2·x along the first axis; out may be x."""
+    """out = 2·x along the first axis; out may be x. Number by number: numba takes two seconds to compile rows."""
     for i in range(lo, hi):
-        out[i] = x[i] + x[i]
+        for k in np.ndindex(x.shape[1:]):
+            out[(i, *k)] = x[(i, *k)] + x[(i, *k)]
 
 
 def _address_of(values):
