@@ -395,7 +395,7 @@ def test_a_file_whose_format_nobody_knows_is_refused(more, told, capsys, tmp_pat
 @needs_compiler
 def test_without_a_size_each_variant_is_measured_at_its_own(tmp_path, capsys):
     kept = tmp_path / "scaling.json"
-    line = f"scale mandelbrot --variant python,nogil --on threads --workers 1 --budget 1s --json {kept}"
+    line = f"scale mandelbrot --variant python,nogil --on threads --workers 1 --budget 300ms --json {kept}"
     assert main(words(line)) == 0
     sizes = {point["variant"]: point["size"] for point in json.loads(kept.read_text())["points"]}
     assert sizes["nogil"] > 4 * sizes["python"]

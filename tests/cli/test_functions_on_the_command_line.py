@@ -45,7 +45,7 @@ def test_its_items_are_the_modules_example():
 
 @pytest.mark.parametrize("name", ["shout", "waits"])
 def test_scale_measures_it(capsys, name):
-    argv = ["scale", f"shouting:{name}", "20", "--on", "threads,coroutines", "--workers", "1,2", "--budget", "1s"]
+    argv = ["scale", f"shouting:{name}", "20", "--on", "threads,coroutines", "--workers", "1,2", "--budget", "100ms"]
     assert main([*argv, "--json", "r.json"]) == 0
     points = json.loads(Path("r.json").read_text())["points"]
     assert {(point["backend"], point["workers"]) for point in points} >= {("threads", 2), ("coroutines", 2)}
@@ -54,7 +54,7 @@ def test_scale_measures_it(capsys, name):
 
 def test_run_and_advise_take_it(capsys):
     assert main(["run", "shouting:shout", "4", "--on", "processes", "--workers", "2"]) == 0
-    assert main(["advise", "shouting:shout", "50", "--budget", "2s"]) == 0
+    assert main(["advise", "shouting:shout", "50", "--budget", "300ms"]) == 0
 
 
 def test_what_is_none_is_told(capsys):

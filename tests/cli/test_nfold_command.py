@@ -182,7 +182,7 @@ def test_where_nothing_tells_of_threads_it_is_said(monkeypatch, capsys):
     monkeypatch.setattr("compute.scaling.programs.can_watch", lambda: False)
     monkeypatch.setattr("compute.program.families.can_see_children", lambda: False)
     monkeypatch.setattr("compute.program.families._libc", lambda: None)
-    line = ["command", "--workers", "1,2", "--budget", "2s", "--env", "N", "--", "sh", "-c", "sleep 0.1; seq 1000"]
+    line = ["command", "--workers", "1,2", "--budget", "100ms", "--env", "N", "--", "sh", "-c", "sleep 0.1; seq 1000"]
     assert main(line) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "how long they waited for a CPU, and how many were at work, is not known" in out
