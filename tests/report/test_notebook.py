@@ -106,7 +106,9 @@ def test_of_a_run():
     assert "No lane ran a chunk" in Cell(run(mandelbrot, (0, 5), on=Serial(), variant="python")).text
 
 
-@pytest.mark.parametrize("value", ["<script>alert(1)</script>\x1b[31m", "x" * 10**6, np.array(["<b>"])], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["<script>alert(1)</script>\x1b[31m", "x" * 10**6, np.array(["<b>"])], ids=["script", "long", "array"]
+)
 def test_a_value_is_shown_and_not_obeyed(value):
     cell = Cell(Result(value, 0.1, a_timeline))
     assert len(cell.text) < 5000

@@ -75,19 +75,19 @@ def test_every_field_of_a_point_has_a_type_to_hold_it_to():
     assert set(schema.REQUIRED) | set(schema.OR_NULL) == set(FIXED)
 
 
+WHOLE = a_scaling().as_json()
+
+
 def changed(**point):
-    data = json.loads(a_scaling().as_json())
+    data = json.loads(WHOLE)
     data["points"][1].update(point)
     return json.dumps(data)
 
 
 def without(key):
-    data = json.loads(a_scaling().as_json())
+    data = json.loads(WHOLE)
     del data["points"][2][key]
     return json.dumps(data)
-
-
-WHOLE = a_scaling().as_json()
 
 
 def with_more(**items):
@@ -139,6 +139,7 @@ def with_more(**items):
         (changed(seconds=float("inf")), "it holds Infinity"),
         ("[" * 100_000, "measure again|is not JSON"),
     ],
+    ids=lambda given: given if len(given) < 100 else f"{len(given)} characters",  # each process sends all names
 )
 def test_what_is_wrong_with_a_file_is_told_in_one_line_with_a_remedy(tmp_path, text, told):
     path = tmp_path / "a.json"
