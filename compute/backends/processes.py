@@ -85,8 +85,6 @@ class ProcessPool(Pool):
             self._context.set_forkserver_preload(PRELOAD)
         self._make_board()
         self._spin = spin.spin_time(self.workers)
-        if numba_is_here():
-            shared_words.calls()  # the workers find it on disk, and make none
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         try:
@@ -118,6 +116,8 @@ class ProcessPool(Pool):
         remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
         tasks.check_address_space("run on threads")
         tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * len(missing), remedy)
+        if numba_is_here():
+            shared_words.calls()  # the workers find it on disk, and make none
         if self.backend.start == "forkserver":
             children.check_server()
             start_server()
