@@ -18,7 +18,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.vectors.blocks import Numbers, constant
-from kernels.vectors.llvm import emit_load, emit_mul_add, emit_store, splat
+from kernels.vectors.llvm import emit_load, emit_mul_add, emit_prefetch, emit_store, splat
 from kernels.vectors.target import vector_registers
 
 # The block's accumulators fill the registers: 24 of 32, or 12 of 16. Beside them B's row takes a register for each
@@ -48,6 +48,9 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         a, b, depth, c, stride, add, _ = args
         a, b, c = (builder.inttoptr(address, ir.PointerType(number)) for address in (a, b, c))
 
+        for r in range(ROWS):  # c is read and written after the loop, and mostly not in L2 by then
+            for v in range(VECTORS):
+                emit_prefetch(builder, builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * lanes))]))
         before = builder.block
         loop, done = (builder.append_basic_block(f"block.{name}") for name in ("depth", "done"))
         builder.branch(loop)

@@ -137,6 +137,14 @@ def emit_stream(builder: Any, value: Any, place: Any) -> None:
     stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
+def emit_prefetch(builder: Any, place: Any) -> None:
+    """Have the cache line of an address brought in, to be written."""
+    number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(place, byte), number(1), number(3), number(1)])
+
+
 def element_bytes(kind: Any) -> int:
     """Bytes of one element of a vector's type."""
     return {"double": 8, "float": 4}.get(str(kind.element)) or kind.element.width // 8
