@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
+import numba  # all of it, before a part: see kernels/compilation/importing.py
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -25,7 +26,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 
 from compute.backends.prange import FAILED
-from compute.lanes import native_loop, native_usage
+from compute.lanes import interrupts, native_loop, native_usage
 from compute.lanes.control import CURRENT, DETAILED, INSIDE, STOP, WORDS_PER_LINE
 from compute.lanes.loop import FOREVER
 from compute.lanes.native_lane import Framed, raise_from
@@ -35,11 +36,13 @@ from compute.lanes.translation import BYTES, WORD, WORDS, inner_functions, trans
 from kernels.compilation import emitted, linking, machine_code, provenance
 
 SYMBOL = "nfold_region"
+STATUS_AT = 2  # of a row's 32-bit words, where its frame has the status
 # The words of a row, behind those of its frame.
 LINE, STATE, CPUS = native_loop.FRAME_WORDS, native_loop.FRAME_WORDS + 1, native_loop.FRAME_WORDS + 2
 ROW = WORDS_PER_LINE  # words, so that no two lanes write to one cache line
 assert CPUS + native_usage.SETS <= ROW
 NONE = -1  # the place of no row
+OF_PYTHON = -1  # the status of a chunk in which Python has raised; numba keeps that for the chunk's thread alone
 _REGION = ir.FunctionType(WORD, [WORDS, WORDS, WORD, CHUNK.as_pointer(), BYTES, WORD])
 _LANES = ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), WORDS, WORDS, BYTES])  # a ufunc's loop, as numpy has it
 
@@ -87,6 +90,11 @@ def make_region(
     return region, lane
 
 
+def raised_in_python(row: Any) -> bool:
+    """Whether Python has raised what ended a row's lane, as it can inside `objmode`."""
+    return bool(row.view(np.int32)[STATUS_AT] == OF_PYTHON)
+
+
 @intrinsic
 def over_whole(context: Any, body: Any, out: Any, inputs: Any, others: Any) -> Any:
     """Run the region on a body whose chunks share the output. others: control, rows, how many lanes, and until."""
@@ -121,11 +129,25 @@ def _lanes(framed: Framed, others: Any) -> Any:
 
 
 @functools.cache
+@interrupts.put_off()
+def launch() -> None:
+    """Have numba's threads; a ValueError says why there are none. Ask before compiling, which would wrap it up."""
+    try:
+        parallel._launch_threads()
+    except ValueError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"numba has no threads here: {reason} (NUMBA_THREADING_LAYER={numba.config.THREADING_LAYER}); set it to"
+            " workqueue, or use Threads"
+        ) from error
+
+
+@functools.cache
 def load() -> None:
     """Have the region in this process, where LLVM finds it by its name, with numba's threads and the lane loop."""
     with provenance.numbas_lock():
         native_loop.load()
-        parallel._launch_threads()
+        launch()
         object_code = emitted.kept(SYMBOL, emitted.numbers_of(_numbers()), _object_code)
         llvm.add_symbol(SYMBOL, linking.loaded(object_code, SYMBOL))
 

@@ -110,12 +110,14 @@ class PrangePool(Pool):
             raise ValueError(lack)
         if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False) is False:
             tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
-        self._set_threads = numba.set_num_threads
+        self._set_threads, self._launch = numba.set_num_threads, native_region.launch
+        self._raised_in_python = native_region.raised_in_python
         self._rows = np.zeros((self.workers, native_region.ROW), np.int64)
         self._rows[:, native_region.LINE] = line_of(np.arange(self.workers))
         self._states = self._rows[:, native_region.STATE]
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
+        self._launch()
         region = by_numba(job.kernel, make=make_region)  # all pools have the same one, whatever the number of lanes
         states = self._states[: job.lanes]
         states[:] = SLICE_OVER
@@ -133,6 +135,11 @@ class PrangePool(Pool):
             if not failed:  # a Ctrl-C between two slices
                 raise
             chunk, lane = min(failed)  # the region raises what that chunk has raised
+            if isinstance(error, SystemError) and self._raised_in_python(self._rows[lane]):
+                error = RuntimeError(
+                    "Python has raised an exception inside objmode on a thread of numba's, where it is lost; use"
+                    " Threads to see it"
+                )
             return [Outcome(lane, error, chunk)]
         return [Outcome(lane) for lane in range(job.lanes)]
 

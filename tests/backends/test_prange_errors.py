@@ -166,3 +166,44 @@ def test_each_lane_is_an_iteration_on_a_thread_of_its_own(lanes):
     assert len(told) <= lanes
     if numba.threading_layer() != "tbb":  # whose threads take another lane when they have ended one
         assert len({lane.thread for lane in told}) == len(told)
+
+
+def in_python():
+    raise ValueError("in Python")
+
+
+@kernel(**by_one)
+def leaves_machine_code(lo, hi, out, x):
+    with numba.objmode():
+        in_python()
+    out[lo] = x[lo]
+
+
+@pytest.mark.filterwarnings("ignore::numba.NumbaWarning")  # objmode holds the GIL
+def test_what_python_raises_on_a_thread_of_numbas_is_lost_and_this_is_said(pool_of):
+    for backend in (Threads(2), Prange(1)):  # its one lane is on the caller's thread
+        with pytest.raises(ValueError, match="in Python"):
+            pool_of(backend).run(leaves_machine_code.nogil, np.ones(2))
+    pool = pool_of(Prange(2))
+    for _ in range(20):
+        with pytest.raises((ValueError, RuntimeError), match=r"in Python|where it is lost; use Threads") as told:
+            pool.run(leaves_machine_code.nogil, np.ones(2))
+        assert told.value.__notes__[0].startswith("in chunk ")
+    np.testing.assert_array_equal(pool.run(plain.nogil, np.ones(9)).value, np.ones(9))
+
+
+WITHOUT_THREADS = """
+from compute import Prange, run
+from kernels import triad
+try:
+    run(triad, 1.0, 2.0, 3.0, on=Prange(1))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_threading_layer_that_is_not_there_is_named(script):
+    assert script(WITHOUT_THREADS, NUMBA_THREADING_LAYER="nonsense").stdout == (
+        "numba has no threads here: The threading layer requested 'nonsense' is unknown to Numba"
+        " (NUMBA_THREADING_LAYER=nonsense); set it to workqueue, or use Threads\n"
+    )
