@@ -17,6 +17,7 @@ import numpy as np
 from kernels.definition import as_index, kernel, numba_is_here
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import CHUNKS, Plan
+from kernels.definition.recycled import empty
 from kernels.sieve.answers import check_count, check_list, most_primes
 from kernels.sieve.wheel import patterns
 from kernels.vectors.caches import cache_bytes, cache_cpus
@@ -177,7 +178,7 @@ def _compiled_sieve(limit: int) -> Array:
     body = primes.nogil.variants["nogil"].load()
     at, turns = 0, limit // 30 + 1
     shared = _shared(limit, turns)
-    out = np.empty(SLOT_SLACK + most_primes(2, limit), np.uint32)
+    out = empty((SLOT_SLACK + most_primes(2, limit),), np.uint32)
     for lo in range(0, turns, MOST_TURNS):
         # The body writes its count over the last prime before it, which is put back afterwards.
         before = out[at]
