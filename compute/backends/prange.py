@@ -74,13 +74,14 @@ class Prange(Backend):
 
 # numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
 _launching = threading.Lock()
+_launched_by = 0  # the thread that has the lock; its own lane may come back to Python, by objmode
 # The parent's number, if it had used GNU OpenMP before it forked this process: numba would then abort this process.
 _openmp_of: int | None = None
 
 
 def _begin_as_child() -> None:
-    global _launching, _openmp_of
-    _launching = threading.Lock()
+    global _launching, _launched_by, _openmp_of
+    _launching, _launched_by = threading.Lock(), 0
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     pool = sys.modules.get("numba.np.ufunc.omppool")  # GNU's, as on Linux; other vendors' survive a fork
     if parallel and pool and parallel._threading_layer == "omp" and getattr(pool, "openmp_vendor", "") == "GNU":
@@ -111,13 +112,19 @@ class PrangePool(Pool):
         if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False) is False:
             tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
         self._set_threads, self._launch = numba.set_num_threads, native_region.launch
+        self._thread_id = numba.get_thread_id
         self._raised_in_python = native_region.raised_in_python
         self._rows = np.zeros((self.workers, native_region.ROW), np.int64)
         self._rows[:, native_region.LINE] = line_of(np.arange(self.workers))
         self._states = self._rows[:, native_region.STATE]
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
+        global _launched_by
         self._launch()
+        if _launching.locked() and (_launched_by == threading.get_ident() or self._thread_id() > 0):
+            raise RuntimeError(
+                f"{self.backend!r} was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
+            )
         region = by_numba(job.kernel, make=make_region)  # all pools have the same one, whatever the number of lanes
         states = self._states[: job.lanes]
         states[:] = SLICE_OVER
@@ -125,6 +132,7 @@ class PrangePool(Pool):
             mark_worker(job, lane)
         try:
             with _launching:
+                _launched_by = threading.get_ident()
                 # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
                 self._set_threads(job.lanes)
                 while (states == SLICE_OVER).any():
@@ -141,6 +149,9 @@ class PrangePool(Pool):
                     " Threads to see it"
                 )
             return [Outcome(lane, error, chunk)]
+        finally:
+            if _launched_by == threading.get_ident():
+                _launched_by = 0
         return [Outcome(lane) for lane in range(job.lanes)]
 
 

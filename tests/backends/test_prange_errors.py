@@ -192,6 +192,39 @@ def test_what_python_raises_on_a_thread_of_numbas_is_lost_and_this_is_said(pool_
     np.testing.assert_array_equal(pool.run(plain.nogil, np.ones(9)).value, np.ones(9))
 
 
+WITHIN = """
+import warnings
+import numba, numpy as np
+warnings.simplefilter("ignore", numba.NumbaWarning)  # objmode holds the GIL
+from compute import Prange, Serial, run
+from kernels import Plan, kernel, triad
+
+@kernel(plan=lambda x: Plan(len(x), (x,), grain=1))
+def outer(lo, hi, out, x):
+    with numba.objmode(y="float64"):
+        y = inner()
+    out[lo] = x[lo] + y
+
+def inner():
+    try:
+        run(triad, np.ones(3), np.ones(3), 1.0, on=Prange(1))
+    except RuntimeError as error:
+        told.add(str(error))
+    return float(run(triad, np.ones(3), np.ones(3), 1.0, on=Serial()).value.sum())
+
+for workers in (1, 2):
+    told = set()
+    with Prange(workers).open() as pool:
+        print(pool.run(outer.nogil, np.ones(8)).value.tolist() == [7.0] * 8, told)
+"""
+
+
+def test_prange_inside_a_lane_of_prange_is_refused(script):
+    """It would wait for the lane that waits for it."""
+    said = "Prange(1) was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
+    assert script(WITHIN).stdout == f"True {{'{said}'}}\n" * 2
+
+
 WITHOUT_THREADS = """
 from compute import Prange, run
 from kernels import triad
