@@ -13,6 +13,7 @@ This module imports numba, so only modules that are loaded for compiled code may
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,8 @@ STATUS_AT = 2  # of a row's 32-bit words, where its frame has the status
 # The words of a row, behind those of its frame.
 LINE, STATE, CPUS = native_loop.FRAME_WORDS, native_loop.FRAME_WORDS + 1, native_loop.FRAME_WORDS + 2
 ROW = WORDS_PER_LINE  # words, so that no two lanes write to one cache line
-assert CPUS + native_usage.SETS <= ROW
+IDENT = CPUS + native_usage.SETS  # while the lane runs: its thread, as threading.get_ident tells it
+assert IDENT < ROW
 NONE = -1  # the place of no row
 OF_PYTHON = -1  # the status of a chunk in which Python has raised; numba keeps that for the chunk's thread alone
 _REGION = ir.FunctionType(WORD, [WORDS, WORDS, WORD, CHUNK.as_pointer(), BYTES, WORD])
@@ -55,6 +57,7 @@ def make_region(
     arrive: Callable[..., Any],
     leave: Callable[..., Any],
     place: Callable[..., Any],
+    ident: Callable[..., Any],
 ) -> tuple[Callable[..., Any], ...]:
     """The region, and what each lane of it does."""
 
@@ -75,6 +78,7 @@ def make_region(
     def lane(control, row, until):  # type: ignore[no-untyped-def]
         """Run one lane, and note the figures of its thread where these are asked for; FAILED after an error."""
         line = row[LINE]
+        row[IDENT] = ident()
         if control[DETAILED] != 0:
             arrive(control, line, place(row, CPUS))
         state = run(control, line, row, until)
@@ -84,7 +88,7 @@ def make_region(
             state = FAILED
         if control[DETAILED] != 0:
             leave(control, line, place(row, CPUS))
-        row[STATE] = state
+        row[STATE], row[IDENT] = state, 0
         return state
 
     return region, lane
@@ -163,7 +167,13 @@ def _object_code() -> bytes:
     visits = native_usage.emit_visits(module)
     one = ir.Function(module, ir.FunctionType(WORD, [WORDS, WORDS, WORD]), f"{SYMBOL}_lane")
     operations = (
-        PARTS | visits | {"run": native_loop.emit_call, "place": lambda builder, words, at: builder.gep(words, [at])}
+        PARTS
+        | visits
+        | {
+            "run": native_loop.emit_call,
+            "place": lambda builder, words, at: builder.gep(words, [at]),
+            "ident": _ident,
+        }
     )
     _translated(lane, one, operations)
     several = _several(module, one)
@@ -178,6 +188,12 @@ def _object_code() -> bytes:
 def _translated(definition: Any, function: ir.Function, operations: Any) -> None:
     given = {argument.arg: value for argument, value in zip(definition.args.args, function.args, strict=True)}
     translate(definition, function, given, _numbers(), operations)
+
+
+def _ident(builder: Any) -> Any:
+    if not hasattr(os, "fork"):  # Windows, where it has another name
+        return ir.Constant(WORD, 0)
+    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(WORD, []), "pthread_self"), [])
 
 
 def _several(module: ir.Module, lane: ir.Function) -> ir.Function:

@@ -74,14 +74,15 @@ class Prange(Backend):
 
 # numba's workqueue aborts the process when two threads launch at once (numba#8563), and all pools share its threads.
 _launching = threading.Lock()
-_launched_by = 0  # the thread that has the lock; its own lane may come back to Python, by objmode
+# The threads of the lanes that run, 0 for a lane that does not. Such a thread may come back to Python, by objmode.
+_idents = np.zeros(1, np.int64)
 # The parent's number, if it had used GNU OpenMP before it forked this process: numba would then abort this process.
 _openmp_of: int | None = None
 
 
 def _begin_as_child() -> None:
-    global _launching, _launched_by, _openmp_of
-    _launching, _launched_by = threading.Lock(), 0
+    global _launching, _openmp_of
+    _launching = threading.Lock()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     pool = sys.modules.get("numba.np.ufunc.omppool")  # GNU's, as on Linux; other vendors' survive a fork
     if parallel and pool and parallel._threading_layer == "omp" and getattr(pool, "openmp_vendor", "") == "GNU":
@@ -112,16 +113,15 @@ class PrangePool(Pool):
         if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False) is False:
             tasks.check_tasks(int(numba.config.NUMBA_NUM_THREADS), "set NUMBA_NUM_THREADS to fewer")
         self._set_threads, self._launch = numba.set_num_threads, native_region.launch
-        self._thread_id = numba.get_thread_id
         self._raised_in_python = native_region.raised_in_python
         self._rows = np.zeros((self.workers, native_region.ROW), np.int64)
         self._rows[:, native_region.LINE] = line_of(np.arange(self.workers))
-        self._states = self._rows[:, native_region.STATE]
+        self._states, self._idents = self._rows[:, native_region.STATE], self._rows[:, native_region.IDENT]
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        global _launched_by
+        global _idents
         self._launch()
-        if _launching.locked() and (_launched_by == threading.get_ident() or self._thread_id() > 0):
+        if _launching.locked() and (_idents == threading.get_ident()).any():
             raise RuntimeError(
                 f"{self.backend!r} was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
             )
@@ -132,7 +132,7 @@ class PrangePool(Pool):
             mark_worker(job, lane)
         try:
             with _launching:
-                _launched_by = threading.get_ident()
+                _idents = self._idents
                 # On every launch: another pool may have set it, and a new thread forgets it (numba#10491).
                 self._set_threads(job.lanes)
                 while (states == SLICE_OVER).any():
@@ -149,9 +149,6 @@ class PrangePool(Pool):
                     " Threads to see it"
                 )
             return [Outcome(lane, error, chunk)]
-        finally:
-            if _launched_by == threading.get_ident():
-                _launched_by = 0
         return [Outcome(lane) for lane in range(job.lanes)]
 
 
