@@ -11,10 +11,25 @@ pytest.importorskip("numba")
 from kernels.compilation import importing
 from kernels.sieve import buckets
 from kernels.sieve.answers import is_prime
-from kernels.sieve.buckets import BATCH, LANES, REFILL, begin_walk, choose
+from kernels.sieve.buckets import BATCH, LANES, REFILL, begin_walk, choose, fill_buckets
 from kernels.sieve.windows import LARGEST
 
 RESIDUES = (1, 7, 11, 13, 17, 19, 23, 29)
+
+
+def filled(span, primes, count, cursors, pages, links):
+    """Compiled: the buckets copied into arrays with room enough; how many pages and links there are.
+
+    Were it to return them, numba's wrapper would leave dtypes with fill_buckets, and code with these is kept nowhere.
+    """
+    made = fill_buckets(span, primes, count)
+    for k in range(len(made.cursors)):
+        cursors[k] = made.cursors[k]
+    for k in range(len(made.pages)):
+        pages[k] = made.pages[k]
+    for k in range(len(made.links)):
+        links[k] = made.links[k]
+    return len(made.pages), len(made.links)
 
 
 def test_buckets_grow_where_the_estimate_is_short():
@@ -22,9 +37,12 @@ def test_buckets_grow_where_the_estimate_is_short():
     first, turns, segment = 10**9 + 11, 1 << 16, 1 << 13  # from here one prime begins at the last cofactor, 211
     sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
     span = buckets.ChunkTurns(np.uint64(first), np.uint64(turns), np.uint64(segment))
-    cursors, pages, links = importing.compiler().compiled(buckets.fill_buckets)(span, sieving, np.uint64(11))
-    assert len(links) > 11
-    size, found = int(buckets.PAGE_MASK) + 1, []
+    size, room, found = int(buckets.PAGE_MASK) + 1, 88, []
+    cursors, links = np.zeros(turns // segment, np.uint64), np.zeros(room, np.uint32)
+    pages = np.zeros(room * size, np.uint32)
+    ends = importing.compiler().compiled(filled)(span, sieving, np.uint64(11), cursors, pages, links)
+    assert room >= ends[1] > 11
+    assert ends[0] == ends[1] * size
     for bucket, cursor in enumerate(cursors.tolist()):
         while cursor:
             page = (cursor - 1) // size
