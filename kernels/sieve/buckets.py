@@ -73,6 +73,8 @@ def fill_buckets(span: Any, primes: Any, count: Any) -> Any:
     cursors = np.empty(np.int64((turns + segment - ONE) // segment), np.uint64)
     for i in range(len(cursors)):
         cursors[i] = 0
+    if len(primes) == 0:
+        return Buckets(cursors, np.empty(0, np.uint32), np.empty(0, np.uint32))
     pages, links = np.empty(np.int64(count << PAGE_SHIFT), np.uint32), np.empty(np.int64(count), np.uint32)
     ask_for_large_pages(pages)
     places = np.empty(BATCH + LANES, np.uint64), np.empty(BATCH + LANES, np.uint64), np.empty(BATCH, np.uint64)

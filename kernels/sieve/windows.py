@@ -212,7 +212,7 @@ def _numbers(lo: int, hi: int, start: int, n: int) -> tuple[int, int]:
 
 def memory_shared(n: int) -> float:
     """Bytes of the sieving primes of 2 .. n."""
-    return 4.0 * most_primes(2, max(math.isqrt(n), 257))
+    return 4.0 * most_primes(2, max(math.isqrt(n), 257))  # three passes of patterns take primes up to 257
 
 
 def memory_of_list(n: int) -> float:

@@ -74,7 +74,7 @@ def _reading(emit: Any) -> Any:
     return read
 
 
-monotonic_ns, thread_cpu_ns, process_cpu_ns = map(_reading, (clocks.monotonic, clocks.thread_cpu, clocks.process_cpu))
+monotonic_ns, thread_cpu_ns = map(_reading, (clocks.monotonic, clocks.thread_cpu))
 
 
 @intrinsic
