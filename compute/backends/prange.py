@@ -27,6 +27,7 @@ from compute.traits import Traits
 from kernels.compilation import importing
 from kernels.definition import Kernel, numba_is_here, where_numba_is
 
+NOTHING_RAISED = "returned NULL without setting an exception"  # Python's own words, in a SystemError
 FAILED = 3  # a lane's state beside those of compute.lanes.loop
 
 
@@ -143,7 +144,7 @@ class PrangePool(Pool):
             if not failed:  # a Ctrl-C between two slices
                 raise
             chunk, lane = min(failed)  # the region raises what that chunk has raised
-            if isinstance(error, SystemError) and self._raised_in_python(self._rows[lane]):
+            if NOTHING_RAISED in str(error) and self._raised_in_python(self._rows[lane]):
                 error = RuntimeError(
                     "Python has raised an exception inside objmode on a thread of numba's, where it is lost; use"
                     " Threads to see it"

@@ -131,7 +131,7 @@ def open_chunk(span: Any, window: Any) -> Any:
     sieving, small_limit = window.sieving, min(MARGIN, U(window.block) * U(5) // U(6))
     first = first_above(sieving, U(window.last))
     active = max(first, first_above(sieving, U(math.sqrt(float((turn + turns) * THIRTY))) + ONE))
-    small = min(active, first_above(sieving, small_limit))
+    small = max(first, min(active, first_above(sieving, small_limit)))
     medium = min(active, first_above(sieving, U(MEDIUM_SEGMENTS) * segment))
     buffer = np.empty(MARGIN + min(segment, turns) + MARGIN + U(STEP), np.uint8)
     spill = np.empty(MARGIN, np.uint8)

@@ -43,6 +43,7 @@ TURNS_PER_SIEVING_PRIME = 6
 # fewer than 8 chunks of 10^9 numbers.
 MOST_TURNS = 1 << 22
 
+LEAST_BLOCK = 1 << 13  # bytes: no L1 is smaller, whatever a system tells of it
 PASSES = 2  # of patterns, eight each; a third would fill an L2 of 512 KiB
 MEDIUM_SEGMENTS = 4  # beyond four times a segment's bytes a prime misses so many segments that buckets cost less
 
@@ -144,7 +145,7 @@ def _sizes(limit: int) -> tuple[int, int]:
     segments then save more than the misses cost (on a Zen 4 with 1 MiB, 14 % from 10^13, 5 % from 10^15).
     """
     half, share = (_power_of_two(cache_bytes(2) // part) for part in (2, cache_cpus(2)))
-    return cache_bytes(1), max(half, share) if limit > MEDIUM_SEGMENTS * half else half
+    return max(cache_bytes(1), LEAST_BLOCK), max(half, share) if limit > MEDIUM_SEGMENTS * half else half
 
 
 def _power_of_two(size: int) -> int:

@@ -191,6 +191,27 @@ def test_what_python_raises_on_a_thread_of_numbas_is_lost_and_this_is_said(pool_
     np.testing.assert_array_equal(pool.run(plain.nogil, np.ones(9)).value, np.ones(9))
 
 
+def of_the_system():
+    raise SystemError("mine")
+
+
+@kernel(**by_one)
+def leaves_for_the_system(lo, hi, out, x):
+    with numba.objmode():
+        of_the_system()
+    out[lo] = x[lo]
+
+
+@pytest.mark.filterwarnings("ignore::numba.NumbaWarning")
+def test_a_system_error_of_the_users_is_lost_only_where_it_is(pool_of):
+    for _ in range(10):
+        with pytest.raises((SystemError, RuntimeError)) as told:
+            pool_of(Prange(1)).run(leaves_for_the_system.nogil, np.ones(2))
+        assert (str(told.value) == "mine") == isinstance(told.value, SystemError)
+        if numba.threading_layer() != "workqueue":  # its one lane is on the caller's thread
+            assert isinstance(told.value, SystemError)
+
+
 WITHIN = """
 import warnings
 import numba, numpy as np

@@ -165,11 +165,11 @@ def test_sieve_sizes_do_not_change_the_answer():
     plan = count_primes.plan(**args)
     body = count_primes.nogil.variants["nogil"].load()
     counts = []
-    for block, segment in ((1 << 14, 1 << 16), (1 << 15, 1 << 17), (1 << 20, 1 << 20)):
+    for block, segment in ((1 << 7, 1 << 16), (1 << 14, 1 << 16), (1 << 15, 1 << 17), (1 << 20, 1 << 20)):
         out = np.zeros(1, np.int64)
         body(0, plan.indices, out, *guarded(plan.inputs[:-2], ()), block, segment)
         counts.append(int(out[0]))
-    assert counts == [count_primes(**args)] * 3
+    assert counts == [count_primes(**args)] * 4
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,7 @@ def test_sieve_sizes_do_not_change_the_answer():
         (2 << 20, 1, 1 << 20, 1 << 20),
         (4 << 20, 4, 1 << 20, 1 << 20),
         (64 << 10, 1, 1 << 16, 1 << 16),
+        (0, 1, 1 << 16, 1 << 16),
     ],
 )
 def test_a_segment_takes_more_of_the_cache_where_primes_are_many(monkeypatch, cache, cpus, few, many):
@@ -189,6 +190,13 @@ def test_a_segment_takes_more_of_the_cache_where_primes_are_many(monkeypatch, ca
     monkeypatch.setattr(windows, "cache_cpus", lambda level: cpus)
     assert windows._sizes(10**5) == (32 << 10, few)
     assert windows._sizes(10**8) == (32 << 10, many)
+
+
+@pytest.mark.parametrize("told", [0, 1, 128])
+def test_a_cache_that_is_told_to_be_tiny_is_not_believed(monkeypatch, told):
+    monkeypatch.setattr(windows, "cache_bytes", lambda level: told)
+    assert count_primes(10**6) == 78_498
+    assert primes(10**6)[-1] == 999_983
 
 
 # ---------------------------------------------------------------- chunks
