@@ -119,13 +119,17 @@ class PrangePool(Pool):
         self._rows[:, native_region.LINE] = line_of(np.arange(self.workers))
         self._states, self._idents = self._rows[:, native_region.STATE], self._rows[:, native_region.IDENT]
 
-    def lanes(self, job: Job) -> Sequence[Outcome]:
-        global _idents
-        self._launch()
-        if _launching.locked() and (_idents == threading.get_ident()).any():
+    def _with_run_lock(self, *args: Any) -> Any:
+        # Before the lock is taken: the run that this thread is a lane of may have that of this very pool.
+        if not self._has_run_lock() and _launching.locked() and (_idents == threading.get_ident()).any():
             raise RuntimeError(
                 f"{self.backend!r} was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
             )
+        return super()._with_run_lock(*args)
+
+    def lanes(self, job: Job) -> Sequence[Outcome]:
+        global _idents
+        self._launch()
         region = by_numba(job.kernel, make=make_region)  # all pools have the same one, whatever the number of lanes
         states = self._states[: job.lanes]
         states[:] = SLICE_OVER

@@ -239,6 +239,21 @@ for workers in (1, 2):
 """
 
 
+SAME_POOL = WITHIN.replace(
+    "run(triad, np.ones(3), np.ones(3), 1.0, on=Prange(1))", "pool.run(triad, np.ones(3), np.ones(3), 1.0)"
+)
+
+
+def test_the_same_pool_inside_its_lane_does_not_wait(script):
+    """On the caller's own thread it runs serially, as in any lane; on one of numba's it is refused."""
+    assert SAME_POOL != WITHIN
+    lines = script(SAME_POOL).stdout.splitlines()
+    assert len(lines) == 2
+    for workers, line in enumerate(lines, 1):
+        said = f"Prange({workers}) was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
+        assert line in ("True set()", f"True {{'{said}'}}")
+
+
 def test_prange_inside_a_lane_of_prange_is_refused(script):
     """It would wait for the lane that waits for it."""
     said = "Prange(1) was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
