@@ -170,21 +170,27 @@ def break_even(pools) -> list[str]:
     return table("Work from which two workers beat serial", "µs of serial time", "", rows)
 
 
-OPEN = "from compute import Processes\nwith Processes(2).open() as p: pass"
+NUMBA = "python -c 'import numba'"
 
 
 def opening() -> list[str]:
     def program(code: str) -> Callable[[], float]:
         return lambda: clocked(lambda: subprocess.run([sys.executable, "-c", code], check=True))
 
-    def opened() -> float:
-        code = f"import time; began = time.perf_counter(); {OPEN.splitlines()[0]}; pool = Processes(2).open();"
+    def opened(before: str, timed: str) -> Callable[[], float]:
+        code = f"import time; {before}began = time.perf_counter(); {timed}pool = Processes(2).open();"
         code += "print(time.perf_counter() - began); pool.close()"
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        return float(done.stdout)
+        words = [sys.executable, "-c", code]
+        return lambda: float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
-    seconds = interleaved({"python -c 'import numba'": program("import numba"), "Processes(2), until ready": opened}, 9)
-    rows = [row(name, samples, seconds["python -c 'import numba'"], 1e-3) for name, samples in seconds.items()]
+    imports = "from compute import Processes; "
+    contenders = {
+        NUMBA: program("import numba"),
+        "Processes(2), until ready": opened(imports, ""),
+        "import compute, and Processes(2) until ready": opened("", imports),
+    }
+    seconds = interleaved(contenders, 9)
+    rows = [row(name, samples, seconds[NUMBA], 1e-3) for name, samples in seconds.items()]
     return table("Opening two warm processes", "ms", "of import numba", rows)
 
 

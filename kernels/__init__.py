@@ -13,39 +13,65 @@ matrix/        matmul, matvec
 streams/       transpose, triad
 waiting/       fetch, read
 texts.py       text from outside, made visible in messages
+
+A name's module is imported when the name is first used (as scientific-python's SPEC 1 does it): a worker process that
+is sent machine code needs none of the kernels' modules.
 """
 
-from kernels.definition import Kernel, find, kernel
-from kernels.definition.each import each
-from kernels.definition.plan import Plan
-from kernels.escape_time.counts import mandelbrot
-from kernels.matrix.matrix_product import matmul
-from kernels.matrix.matrix_vector import matvec
-from kernels.sieve.windows import count_primes, primes
-from kernels.streams.scaled_sum import triad
-from kernels.streams.transposition import transpose
-from kernels.waiting.file_blocks import read
-from kernels.waiting.requests import fetch
+from __future__ import annotations
 
-REGISTRY: dict[str, Kernel] = {
-    each_kernel.name: each_kernel
-    for each_kernel in (count_primes, primes, mandelbrot, matmul, matvec, transpose, triad, fetch, read)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernels.definition import Kernel as Kernel
+    from kernels.definition import Plan as Plan
+    from kernels.definition import find as find
+    from kernels.definition import kernel as kernel
+    from kernels.definition.each import each as each
+    from kernels.escape_time.counts import mandelbrot as mandelbrot
+    from kernels.matrix.matrix_product import matmul as matmul
+    from kernels.matrix.matrix_vector import matvec as matvec
+    from kernels.sieve.windows import count_primes as count_primes
+    from kernels.sieve.windows import primes as primes
+    from kernels.streams.scaled_sum import triad as triad
+    from kernels.streams.transposition import transpose as transpose
+    from kernels.waiting.file_blocks import read as read
+    from kernels.waiting.requests import fetch as fetch
+
+    REGISTRY: dict[str, Kernel]
+
+_READY_MADE = {  # in the order in which they are listed
+    "count_primes": "sieve.windows",
+    "primes": "sieve.windows",
+    "mandelbrot": "escape_time.counts",
+    "matmul": "matrix.matrix_product",
+    "matvec": "matrix.matrix_vector",
+    "transpose": "streams.transposition",
+    "triad": "streams.scaled_sum",
+    "fetch": "waiting.requests",
+    "read": "waiting.file_blocks",
+}
+_HOMES = _READY_MADE | {
+    "Kernel": "definition",
+    "Plan": "definition",
+    "each": "definition.each",
+    "find": "definition",
+    "kernel": "definition",
 }
 
-__all__ = [
-    "REGISTRY",
-    "Kernel",
-    "Plan",
-    "count_primes",
-    "each",
-    "fetch",
-    "find",
-    "kernel",
-    "mandelbrot",
-    "matmul",
-    "matvec",
-    "primes",
-    "read",
-    "transpose",
-    "triad",
-]
+__all__ = sorted([*_HOMES, "REGISTRY"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "REGISTRY":
+        value: Any = {name: getattr(importlib.import_module(__name__), name) for name in _READY_MADE}
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"kernels.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'kernels' has no attribute {name!r}")
+    return globals().setdefault(name, value)  # of two threads that come at once, both get the same REGISTRY
+
+
+def __dir__() -> list[str]:
+    return __all__

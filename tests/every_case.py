@@ -9,11 +9,10 @@ from typing import Any
 import example_kernels
 import numpy as np
 
-import kernels
 from compute import Coroutines, Interpreters, Joblib, Prange, Processes, Serial, Threads
 from compute.backends.backend import Refused
 from compute.backends.interpreters.subinterpreter import unavailable
-from kernels import Kernel
+from kernels import REGISTRY, Kernel
 
 IN_PROCESS = [Serial(), Threads(1), Threads(2), Threads(3), Prange(1), Prange(2), Coroutines(2)]
 OUT_OF_PROCESS = [
@@ -143,7 +142,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Every exported kernel × variant × arguments; a kernel without an answer here is held to its own check."""
-    found = [k for module in (kernels, example_kernels) for k in vars(module).values() if isinstance(k, Kernel)]
+    found = [k for k in [*REGISTRY.values(), *vars(example_kernels).values()] if isinstance(k, Kernel)]
     made = []
     for kernel in found:
         if kernel.name not in ANSWERS and kernel.module.startswith("example"):

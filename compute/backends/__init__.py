@@ -26,40 +26,57 @@ children.py       child processes: whether they are alive, Ctrl-C, the fork serv
 host_program.py   makes the current program able to start workers
 tasks.py          whether the system lets this user start the processes and threads that a pool needs
 output.py         flushes what workers print
+
+A backend's module is imported when it is first asked for: a worker process needs none of them.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
-
-from compute.backends.backend import Backend, Pool
-from compute.backends.coroutines import Coroutines
-from compute.backends.dask import Dask
-from compute.backends.interpreters import Interpreters
-from compute.backends.joblib import Joblib
-from compute.backends.prange import Prange
-from compute.backends.processes import Processes
-from compute.backends.serial import Serial
-from compute.backends.threads import Threads
-from kernels.definition import nearest
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib import metadata
 
+    from compute.backends.backend import Backend as Backend
+    from compute.backends.backend import Pool as Pool
+    from compute.backends.coroutines import Coroutines as Coroutines
+    from compute.backends.dask import Dask as Dask
+    from compute.backends.interpreters import Interpreters as Interpreters
+    from compute.backends.joblib import Joblib as Joblib
+    from compute.backends.prange import Prange as Prange
+    from compute.backends.processes import Processes as Processes
+    from compute.backends.serial import Serial as Serial
+    from compute.backends.threads import Threads as Threads
+
 GROUP = "nfold.backends"
-_OWN: dict[str, type[Backend]] = {
-    cls.name: cls for cls in (Serial, Threads, Prange, Processes, Joblib, Coroutines, Interpreters, Dask)
-}
+_OWN = ("serial", "threads", "prange", "processes", "joblib", "coroutines", "interpreters", "dask")
+# The module of each name that is imported from here.
+_HOME = {name.capitalize(): name for name in _OWN} | {"Backend": "backend", "Pool": "backend"}
 
 
-class _Registry(Mapping[str, type[Backend]]):
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
+
+
+class _Registry(Mapping[str, "type[Backend]"]):
     """Backend classes by name. One of another distribution is imported when it is first asked for by its name."""
 
     def __getitem__(self, name: str) -> type[Backend]:
         if name in _OWN:
-            return _OWN[name]
+            own: type[Backend] = __getattr__(name.capitalize())
+            return own
+        from compute.backends.backend import Backend
+
         entry = _offered()[name]
         try:
             offered = entry.load()
@@ -99,6 +116,8 @@ BACKENDS: Mapping[str, type[Backend]] = _Registry()
 def named(name: str, workers: int | None = None) -> Backend:
     """The backend of that name, with all usable CPUs where `workers` is left out; ValueError with the nearest name."""
     if name not in BACKENDS:
+        from kernels.definition import nearest
+
         raise ValueError(
             f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}{nearest(name, list(BACKENDS))}"
         )

@@ -42,6 +42,7 @@ ROOTS = "/tmp", "/var/tmp", SHARED_MEMORY  # where a socket's folder can be if T
 # itself is marked by a file nfold-owner-PID in it.
 IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
 IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code|nfold-dask)-(\d+)-\w+|pymp-\w+")
+BLAS_WAIT = "OPENBLAS_THREAD_TIMEOUT"  # the binary logarithm of how many cycles its idle threads spin; at least 4
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 
@@ -113,12 +114,29 @@ def able_to_start_processes() -> Iterator[None]:
     try:
         python_executable.use_for_children()
         sys.executable = python_executable.find()
-        with _streams():
+        with _streams(), blas_asleep():
             yield
     finally:
         sys.executable = executable
         if is_daemon is not None:
             config["daemon"] = is_daemon
+
+
+@contextlib.contextmanager
+def blas_asleep() -> Iterator[None]:
+    """Processes that are started within the block have threads of OpenBLAS's that sleep when they have nothing to do.
+
+    Otherwise these spin for 60 ms as numpy is imported, on a CPU that somebody needs. The library reads this variable
+    then, and not again. A process that another thread starts meanwhile has it, too, where it does no harm.
+    """
+    if BLAS_WAIT in os.environ:
+        yield
+        return
+    os.environ[BLAS_WAIT] = "4"
+    try:
+        yield
+    finally:
+        os.environ.pop(BLAS_WAIT, None)
 
 
 @contextlib.contextmanager

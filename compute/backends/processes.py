@@ -116,11 +116,11 @@ class ProcessPool(Pool):
         remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
         tasks.check_address_space("run on threads")
         tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * len(missing), remedy)
-        if numba_is_here():
-            shared_words.calls()  # the workers find it on disk, and make none
         if self.backend.start == "forkserver":
             children.check_server()
-            start_server()
+            start_server()  # it imports what workers need, while we do the rest
+        if numba_is_here():
+            shared_words.calls()  # the workers find it on disk, and make none
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # Workers may spin if there is a CPU for each of them beside the caller's, which is at work meanwhile.

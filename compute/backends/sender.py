@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import types
 from collections.abc import Callable, Hashable, Sequence
@@ -15,7 +14,7 @@ from compute.lanes.loop import Job, arguments_of
 from compute.memory.arena import Arena
 from compute.memory.copies import Copies
 from compute.memory.segments import Array, ArrayRef, EndWatcher, home_of
-from kernels.compilation import provenance
+from kernels.compilation import digests, provenance
 from kernels.compilation.bounded import Bounded
 from kernels.compilation.native_code import NativeCode
 from kernels.compilation.reach import reach_of
@@ -239,7 +238,7 @@ CODES = 64
 
 
 def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
+    return digests.sha256(content).digest()
 
 
 def _layouts(values: Sequence[Any], by_identity: list[Any]) -> tuple[Any, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -247,7 +246,7 @@ if hasattr(os, "register_at_fork"):
 
 # What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to
 # them needs no numba, which would take most of the time of opening a pool, and most of each worker's memory.
-PRELOAD = ["compute.backends.processes", "compute.backends.carrier", "threadpoolctl"]
+PRELOAD = ["compute.backends.worker", "compute.backends.carrier", "threadpoolctl"]
 # Imports what a worker does, and says as JSON which module cannot be imported, and why.
 IMPORTING = """
 import importlib, json, sys
@@ -264,6 +263,8 @@ IMPORTED = 120.0  # s for all of these imports
 
 def failed_import() -> ImportError | None:
     """Why workers that end before they are ready cannot import what they need; None where another Python can."""
+    import json
+
     words = [python_executable.find(), "-c", IMPORTING, json.dumps(sys.path), *PRELOAD]
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORTED).stdout
@@ -290,7 +291,7 @@ def start_server() -> None:
     """Start multiprocessing's fork server where there is none, without waiting for its imports."""
     from multiprocessing import forkserver
 
-    with children.with_sigint_blocked(), without_main():
+    with children.with_sigint_blocked(), without_main(), host_program.blas_asleep():
         forkserver.ensure_running()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -192,3 +193,32 @@ def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken)
     assert "ulimit" not in done.stdout
     assert done.stdout.replace("\n", "").isprintable()
     assert {"raise": "AttributeError", "def (": "SyntaxError", "impor": "SystemExit"}[broken[:5]] in done.stdout
+
+
+LEAN = """
+import os, sys
+from compute import Processes
+from kernels import each
+
+def loaded(_):
+    return sorted(sys.modules), os.environ.get("OPENBLAS_THREAD_TIMEOUT")
+
+if __name__ == "__main__":
+    for start in sys.argv[1:]:
+        with Processes(1, start=start).open() as pool:
+            modules, waits = pool.run(each(loaded), [0]).value[0]
+        of_pools = {f"compute.backends.{name}" for name in ("dask", "joblib", "prange", "threads", "interpreters")}
+        of_kernels = {f"kernels.{name}" for name in ("sieve", "matrix", "streams", "escape_time", "waiting")}
+        unneeded = of_pools | of_kernels | {"joblib", "asyncio", "concurrent.futures"}
+        assert "numpy" in modules and not unneeded.intersection(modules), unneeded.intersection(modules)
+        print(start, waits, os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+"""
+
+
+@pytest.mark.parametrize("setting", [None, "9"])
+def test_workers_import_what_they_need_and_have_the_callers_environment(script, setting, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    kept = {} if setting is None else {"OPENBLAS_THREAD_TIMEOUT": setting}
+    methods = [method for method in multiprocessing.get_all_start_methods() if method != "fork"]
+    done = script(LEAN, *methods, **kept)
+    assert done.stdout.splitlines() == [f"{method} {setting} {setting}" for method in methods]
