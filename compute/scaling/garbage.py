@@ -6,6 +6,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kernels.compilation.garbage import uncollected
+
 
 @contextmanager
 def garbage_set_aside() -> Iterator[None]:
@@ -24,10 +26,5 @@ def garbage_set_aside() -> Iterator[None]:
 def no_garbage_collection() -> Iterator[None]:
     """Collect now, and not while something is timed."""
     gc.collect()
-    was = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         yield
-    finally:
-        if was:
-            gc.enable()

@@ -19,6 +19,7 @@ jitted_inputs.py    `@njit` functions among a kernel's inputs: compiled again wh
 jitted_in_lanes.py  `@njit` functions that a Python body calls: the same, and without threads of their own in a lane
 our_values.py       what compiled code has read of this library's modules, in words that another process can compare
 importing.py        imports numba whole: one thread at a time, no signal and no fork in between
+garbage.py          Python's garbage collector, switched off while something is compiled
 signal_guard.py     postpones exceptions of signal handlers while numba compiles
 bounded.py          dictionaries with a largest size
 """

@@ -24,7 +24,7 @@ import numba
 from numba.core.caching import NullCache
 from numba.core.dispatcher import LiftedCode
 
-from kernels.compilation import kept_code, machine_code, provenance, ready, signal_guard
+from kernels.compilation import garbage, kept_code, machine_code, provenance, ready, signal_guard
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
@@ -135,9 +135,9 @@ def _frozen(options: dict[str, Any]) -> Hashable:
     return tuple(sorted(options.items()))
 
 
-def _with_signals_postponed(compiles: Callable[..., Any]) -> Callable[..., Any]:
+def _undisturbed(compiles: Callable[..., Any]) -> Callable[..., Any]:
     def compiles_undisturbed(*args: Any, **kw: Any) -> Any:
-        with signal_guard.postponed():
+        with signal_guard.postponed(), garbage.uncollected():
             return compiles(*args, **kw)
 
     return compiles_undisturbed
@@ -222,7 +222,7 @@ class _Twins:
         """The dispatcher of the function itself; what it compiles to is kept under a key that is not None."""
         dispatcher = self._twin(function, numba.njit(**OPTIONS | options))
         dispatcher._cache = CodeOnDisk(function.__name__, key, _frozen(options)) if key else NullCache()
-        dispatcher._compile_for_args = _with_signals_postponed(dispatcher._compile_for_args)
+        dispatcher._compile_for_args = _undisturbed(dispatcher._compile_for_args)
         return dispatcher
 
     def _twin(self, function: types.FunctionType, jit: Callable[..., Any], original: Any = None) -> Any:

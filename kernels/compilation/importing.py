@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from kernels.compilation import signal_guard
+from kernels.compilation import garbage, signal_guard
 
 WAITS = 10.0  # s that a fork waits for another thread's import of numba, and for its compilation, at the most
 
@@ -30,7 +30,7 @@ _held = threading.local()  # .locks: those that a fork of this thread holds
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
     """Within the block, numba is imported, no other thread is in such a block, and exceptions of signals wait."""
-    with signal_guard.postponed(), in_turn:
+    with signal_guard.postponed(), in_turn, garbage.uncollected():
         _come_before_logging()
         try:
             import numba  # noqa: F401

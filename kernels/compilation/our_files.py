@@ -29,7 +29,8 @@ def digest() -> str:
 def _digest_of_files() -> str:
     hashed = digests.sha256()
     for name, path, *_ in _IMPORTED:
-        content = Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
         hashed.update(f"{name}:{len(content)}:".encode() + content)
     return hashed.hexdigest()
 

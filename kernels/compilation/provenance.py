@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compilation import importing, our_files, signal_guard
+from kernels.compilation import garbage, importing, our_files, signal_guard
 
 _STANDARD = frozenset(sys.stdlib_module_names - {"ctypes", "__main__"})
 _TRUSTED = _STANDARD | {"builtins", "numpy", "numba", "llvmlite"}
@@ -297,7 +297,7 @@ def kernel_parts(value: Any) -> list[Any]:
 @contextmanager
 def numbas_lock() -> Iterator[None]:
     """Hold the lock under which numba compiles. Asking numba for types fills its registries, one thread at a time."""
-    with signal_guard.postponed():
+    with signal_guard.postponed(), garbage.uncollected():
         importing.compiler()  # `whole` each time would ask for the turn to import while the lock is held
         import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
         from numba.core.compiler_lock import global_compiler_lock
