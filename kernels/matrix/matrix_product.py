@@ -36,10 +36,13 @@ from kernels.definition.plan import Plan
 #   tile         AVX-512 (120 GFLOP/s)   AVX2
 #   528 x 528    10 %                    5 %
 #   264 x 264    20 %                    10 %
-# 16 tiles let 2, 4 and 8 worker lanes end together, and a product of 4096 x 4096 has 64. Every block of registers
-# divides 24.
-SIDE = 528  # most rows and columns of a packed tile
-ENOUGH_TILES = 16
+# On Zen 4, where OpenBLAS has one core to itself (54 GFLOP/s), n = 1024 has 0.93 of its speed in 16 tiles, 0.94 in 8,
+# and 0.98 in 4; n = 4096 has 0.98 in tiles of 528 x 528 and 0.995 in 1056 x 1056. So tiles are large, and there are two
+# for each core of the machine, which does not depend on the number of workers. The bits do not depend on the tiles.
+CORES = os.cpu_count() or 1
+SIDE = 1056  # most rows and columns of a packed tile
+TILES_A_CORE, LEAST_TILES = 2, 4
+MOST_FLOPS = 1 << 36  # in a tile, half of n = 4096: no chunk can be interrupted, and this one takes a second
 REGISTER_BLOCK = 24  # rows and columns of packed tiles are multiples; of float32, twice that
 CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below that, a chunk is mostly packing
 
@@ -53,22 +56,24 @@ CHUNK_FLOPS = 1 << 19  # a product of 128 x 128 is 8 chunks of 10 us; below that
 #   16 tiles               0.84      0.93
 # So there is one tile for each core of the machine, which does not depend on the number of workers. Where that is more
 # than one, packing A again counts three times as much as packing B again.
-CORES = os.cpu_count() or 1
 A_AGAIN = 3
-BLAS_FLOPS = 1 << 36  # at most in a tile, half of n = 4096: no call can be interrupted, and this one takes 0.7 s
+PYTHON_BANDS = 16  # of a product, for Python: they let 2, 4 and 8 worker lanes end together
 BLAS_MULTIPLE = 8  # of the rows and columns of a BLAS's tiles: 16, 24 and 64 were no faster, and balanced worse
 
 
-def packed_tile(matrices: int, rows: int, columns: int, depth: int, block: int = REGISTER_BLOCK) -> tuple[int, int]:
-    """Rows and columns of a tile: equal parts, halved until there are enough, or until smaller ones would cost more.
+def packed_tile(
+    matrices: int, rows: int, columns: int, depth: int, block: int = REGISTER_BLOCK, cores: int = CORES
+) -> tuple[int, int]:
+    """Rows and columns of a tile: equal parts, halved while they are too few or too long, or smaller ones cost more.
 
     matrices: how many products of that size there are.
     block: of which rows and columns are multiples.
     """
     down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
-    while matrices * down * across < ENOUGH_TILES:
+    flops, enough = 2 * rows * columns * depth, max(LEAST_TILES, TILES_A_CORE * cores)
+    while matrices * down * across < enough or flops > down * across * MOST_FLOPS:
         finer = (2 * down, across) if rows * across >= columns * down else (down, 2 * across)
-        if 2.0 * rows * columns * depth < CHUNK_FLOPS * finer[0] * finer[1]:
+        if flops < CHUNK_FLOPS * finer[0] * finer[1]:
             break
         down, across = finer
     return _part(rows, down, block), _part(columns, across, block)
@@ -79,7 +84,7 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
     flops = 2 * rows * columns * depth
     parts = 1 if matrices >= 4 * cores else cores  # with four products a core, cores finish at about the same time
     parts = max(1, min(parts, flops // CHUNK_FLOPS))
-    while flops > parts * BLAS_FLOPS:
+    while flops > parts * MOST_FLOPS:
         parts *= 2
     grids = [(down, parts // down) for down in range(1, parts + 1) if parts % down == 0]
     down, across = min(grids, key=lambda grid: grid[0] * columns + A_AGAIN * grid[1] * rows)
@@ -88,7 +93,7 @@ def blas_tile(matrices: int, rows: int, columns: int, depth: int, cores: int = C
 
 def python_bands(matrices: int, rows: int, columns: int, depth: int) -> tuple[int, int]:
     """Rows and columns of a tile: bands of whole rows. A loop of Python gains nothing from a cache."""
-    return _part(rows, max(1, ENOUGH_TILES // matrices), 1), columns or 1
+    return _part(rows, max(1, PYTHON_BANDS // matrices), 1), columns or 1
 
 
 def _part(length: int, parts: int, multiple: int) -> int:

@@ -48,9 +48,6 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         a, b, depth, c, stride, add, _ = args
         a, b, c = (builder.inttoptr(address, ir.PointerType(number)) for address in (a, b, c))
 
-        for r in range(ROWS):  # c is read and written after the loop, and mostly not in L2 by then
-            for v in range(VECTORS):
-                emit_prefetch(builder, builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * lanes))]))
         before = builder.block
         loop, done = (builder.append_basic_block(f"block.{name}") for name in ("depth", "done"))
         builder.branch(loop)
@@ -64,6 +61,12 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         for r in range(ROWS):
             factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), lanes)
             added.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
+        # c is read and written after the loop, and mostly not in L2 by then. Each step asks for a line of it, and
+        # further ones for the last line again. All at once they kept a and b waiting (1 %).
+        ahead = builder.select(builder.icmp_unsigned("<", step, index(ROWS * VECTORS)), step, index(ROWS * VECTORS - 1))
+        ahead_row, ahead_vector = builder.urem(ahead, index(ROWS)), builder.udiv(ahead, index(ROWS))
+        place = builder.add(builder.mul(stride, ahead_row), builder.mul(ahead_vector, index(lanes)))
+        emit_prefetch(builder, builder.gep(c, [place]))
         following = builder.add(step, index(1))
         step.add_incoming(index(0), before)
         step.add_incoming(following, loop)

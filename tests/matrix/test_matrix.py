@@ -324,8 +324,19 @@ def test_tiles_cover_the_product_once_and_are_worth_a_chunk(cut, rows, columns, 
 def test_blas_has_an_even_tile_for_every_core_of_the_machine(cores, rows, columns, depth):
     depth += 1 + cores * matrix_product.CHUNK_FLOPS // (2 * rows * columns)  # enough work for all of them
     tall, wide = matrix_product.blas_tile(1, rows, columns, depth, cores)
-    even = min(rows * columns / cores, matrix_product.BLAS_FLOPS / (2 * depth))
+    even = min(rows * columns / cores, matrix_product.MOST_FLOPS / (2 * depth))
     assert tall * wide <= even + matrix_product.BLAS_MULTIPLE * (tall + wide)  # as far as whole lines allow
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 6, 64])
+@given(rows=st.integers(1, 9000), columns=st.integers(1, 9000), depth=st.integers(1, 2**30))
+def test_packed_tiles_are_two_for_each_core_and_none_takes_too_long(cores, rows, columns, depth):
+    tall, wide = matrix_product.packed_tile(1, rows, columns, depth, cores=cores)
+    block = matrix_product.REGISTER_BLOCK
+    assert max(tall, wide) <= matrix_product.SIDE
+    assert 2 * (tall - block) * (wide - block) * depth <= matrix_product.MOST_FLOPS
+    enough = min(max(4, 2 * cores), 2 * rows * columns * depth / (2 * matrix_product.CHUNK_FLOPS))
+    assert (tall - block) * (wide - block) * enough <= rows * columns  # as far as whole blocks allow
 
 
 def test_blas_cuts_rows_first_and_leaves_the_matrices_of_a_large_stack_whole():
