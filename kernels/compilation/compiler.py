@@ -24,7 +24,7 @@ import numba
 from numba.core.caching import NullCache
 from numba.core.dispatcher import LiftedCode
 
-from kernels.compilation import garbage, kept_code, machine_code, provenance, ready, signal_guard
+from kernels.compilation import kept_code, machine_code, provenance, ready
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import MISSING, attribute_of, builtins_of, globals_of, with_items
 from kernels.compilation.reach import forget as forget_reaches
@@ -137,7 +137,7 @@ def _frozen(options: dict[str, Any]) -> Hashable:
 
 def _undisturbed(compiles: Callable[..., Any]) -> Callable[..., Any]:
     def compiles_undisturbed(*args: Any, **kw: Any) -> Any:
-        with signal_guard.postponed(), garbage.uncollected():
+        with provenance.numbas_lock():
             return compiles(*args, **kw)
 
     return compiles_undisturbed

@@ -297,12 +297,12 @@ def kernel_parts(value: Any) -> list[Any]:
 @contextmanager
 def numbas_lock() -> Iterator[None]:
     """Hold the lock under which numba compiles. Asking numba for types fills its registries, one thread at a time."""
-    with signal_guard.postponed(), garbage.uncollected():
+    with signal_guard.postponed():
         importing.compiler()  # `whole` each time would ask for the turn to import while the lock is held
         import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/importing.py
         from numba.core.compiler_lock import global_compiler_lock
 
-        with global_compiler_lock:
+        with global_compiler_lock, garbage.uncollected():  # in this order: forks wait for the lock
             yield
 
 
