@@ -6,7 +6,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -334,17 +334,6 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
         if former is not None:
             usage.leave(job.control, line, former)
     return Outcome(me)
-
-
-def run_again(job: Job, failed: Sequence[int | None]) -> Outcome:
-    """Run chunks again, on this thread, that have raised where what they raised was lost: here it is raised again."""
-    chunks = [chunk for chunk in failed if chunk is not None]  # None: of a lane that was in no chunk
-    ControlArray(job.control).offer(chunks)
-    outcome = run_lane(job, 0, in_slices)
-    if outcome.error is None:  # what it read has changed meanwhile, and so may what it wrote
-        outcome.chunk = chunks[0] if chunks else None
-        outcome.error = RuntimeError("a chunk raised an exception, and none when it was run again to see which")
-    return outcome
 
 
 def in_slices() -> int:

@@ -17,6 +17,7 @@ import numba  # noqa: F401  # all of it, before a part: see kernels/compilation/
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.callconv import excinfo_ptr_t
 from numba.core.errors import NumbaError
 from numba.core.typing.templates import fold_arguments
 from numba.extending import intrinsic
@@ -56,11 +57,33 @@ def _lane(framed: Framed, control: Any) -> Any:
     return types.int64(framed.body, control, types.int64, framed.out, framed.inputs, types.int64), emit
 
 
+@intrinsic
+def _raised_elsewhere(_: Any, status: Any, error: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        status, error = args
+        _raise(context, builder, builder.trunc(status, STATUS), builder.inttoptr(error, excinfo_ptr_t))
+        builder.position_at_end(builder.append_basic_block())
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+def raised_elsewhere(status: int, error: int) -> None:
+    """Raise what compiled code has raised that was called without numba, which left this status and this address."""
+    _raised_elsewhere(status, error)
+
+
 def raise_from(context: Any, builder: Any, frame: Any) -> None:
     """Emit that what a chunk has raised is raised here, as its frame has it."""
-    code, error = (builder.load(native_loop.part_of(builder, frame, k)) for k in (1, 2))
-    status = context.call_conv._get_return_status(builder, code, error)
-    context.call_conv.return_status_propagate(builder, status)
+    _raise(context, builder, *(builder.load(native_loop.part_of(builder, frame, k)) for k in (1, 2)))
+
+
+def _raise(context: Any, builder: Any, code: Any, error: Any) -> None:
+    # As numba's own `raise`. Without the mark, numba would count references to the arrays as the lane begins, and give
+    # them back only where it ends without an error: the arrays would never be freed.
+    store = builder.store(error, context.call_conv._get_excinfo_argument(builder.function))
+    store.set_metadata("numba_exception_output", builder.module.add_metadata([ir.IntType(1)(1)]))
+    builder.ret(code)
 
 
 class Framed:

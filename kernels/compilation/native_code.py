@@ -112,13 +112,13 @@ class NativeCode:
         result, error = ctypes.c_int64(), ctypes.c_void_p()
         status = self._function(ctypes.byref(result), ctypes.byref(error), *values)
         if status != 0 and status != NOTHING:
-            raise _raised(status, error)
+            raise raised(status, error)
         if self._returns is None:
             return None
         return result.value if self._returns is ctypes.c_int64 else self._returns.from_buffer(result).value
 
 
-def _raised(status: int, error: ctypes.c_void_p) -> BaseException:
+def raised(status: int, error: ctypes.c_void_p) -> BaseException:
     """The exception that a function has raised: numba keeps its class and arguments in the code, as a pickle."""
     if status < 1 or not error.value:
         return SystemError(f"compiled code ended with the status {status}")
@@ -128,8 +128,8 @@ def _raised(status: int, error: ctypes.c_void_p) -> BaseException:
     kind, arguments, _ = pickle.loads(ctypes.string_at(address, length))
     if kind is None:  # a `raise` of what is being handled, where nothing is
         return RuntimeError("No active exception to reraise")
-    raised: BaseException = kind(*(arguments or ()))
-    return raised
+    error_made: BaseException = kind(*(arguments or ()))
+    return error_made
 
 
 def words_of(arguments: Sequence[Any]) -> tuple[str, ...] | None:

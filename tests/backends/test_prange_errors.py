@@ -1,20 +1,22 @@
-"""What a compiled body raises on numba's threads is raised from there: it is not run again to see what it was."""
+"""What a compiled body raises is raised from there: it is not run again to see what it was."""
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import numba
 import numpy as np
 import pytest
 
-from compute import Prange, Serial, Threads, run
+from compute import Interpreters, Prange, Serial, Threads, run
 from compute.lanes.control import SPANS_BOUND
 from kernels import Plan, kernel
 from kernels.vectors.atomics import fetch_add, load
 
 THREADS = min(4, numba.config.NUMBA_NUM_THREADS)
-ON = [Serial(), Threads(2), Prange(1), Prange(2)]
+ON = [Serial(), Threads(2), Prange(1), Prange(2), *([] if Interpreters(2).lacks() else [Interpreters(2)])]
 by_one = {"plan": lambda x: Plan(len(x), (x,), grain=1)}
 
 
@@ -75,6 +77,20 @@ def test_it_is_raised_as_it_was_and_its_chunk_is_named(pool_of, backend, made, k
         )
 
 
+@pytest.mark.parametrize("backend", ON, ids=repr)
+@pytest.mark.parametrize("made", [computed, plain, without_arguments, reduced], ids=lambda one: one.name)
+def test_the_arrays_of_a_run_that_raised_are_freed(pool_of, backend, made):
+    pool, x = pool_of(backend), np.ones(50)
+    x[17] = -3.0
+    alive = weakref.ref(x)
+    with pytest.raises((ValueError, KeyError, StopIteration)):
+        pool.run(made.nogil, x)
+    del x
+    pool.rest()  # a lane may still answer
+    gc.collect()
+    assert alive() is None
+
+
 @kernel(plan=lambda together, x: Plan(len(x), (together, x), grain=1), inout=("together",))
 def two_at_once(lo, hi, out, together, x):
     fetch_add(together, 0, 1)
@@ -121,9 +137,10 @@ def beside_one_that_never_ends_again(lo, hi, out, a):
     out[lo] = 0
 
 
-def test_it_may_be_one_that_would_not_end_a_second_time(pool_of):
+@pytest.mark.parametrize("backend", ON, ids=repr)
+def test_it_may_be_one_that_would_not_end_a_second_time(pool_of, backend):
     with pytest.raises(ValueError, match="once"):
-        pool_of(Prange(2)).run(beside_one_that_never_ends_again.nogil, np.zeros(2))
+        pool_of(backend).run(beside_one_that_never_ends_again.nogil, np.zeros(2))
 
 
 @kernel(plan=lambda n, x: Plan(n, (x,), grain=1))

@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compute.backends.backend import Backend, Pool
-from compute.backends.interpreters import messages
+from compute.backends.interpreters import messages, native
 from compute.backends.interpreters.inside import FAILED
 from compute.backends.interpreters.subinterpreter import Subinterpreter, pause_all, unavailable
 from compute.backends.lane_thread import LaneThreads
 from compute.lanes import interrupts, ordering, spin
-from compute.lanes.control import ControlArray, Words
+from compute.lanes.control import STOP, ControlArray, Words
 from compute.lanes.errors import arrived, text_of
-from compute.lanes.loop import Job, Outcome, run_again, run_lane
+from compute.lanes.loop import Job, Outcome, run_lane
 from compute.traits import Traits
 from kernels.definition import Kernel, Plan
 from kernels.definition.notes import add_note
@@ -65,10 +65,6 @@ class Interpreters(Backend):
 
     def lacks(self) -> str | None:
         return unavailable()
-
-
-class CompiledLaneFailed(Exception):
-    """A compiled lane has raised, and what it was is lost on its way."""
 
 
 class InterpreterPool(Pool):
@@ -101,7 +97,7 @@ class InterpreterPool(Pool):
         self._message = messages.message_of(job)
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
-        sent = replace(job, lane=functools.partial(_lane_there, *self._message))
+        sent = replace(job, lane=functools.partial(_lane_there, job.lane, *self._message))
         self._threads.wake_on(self._cpus)
         self._threads.give(sent)
         outcomes: list[Outcome] = []
@@ -110,10 +106,6 @@ class InterpreterPool(Pool):
         if not (is_seen and spin.until_over(job.control, self._spin)):
             while len(outcomes) < job.lanes and not (is_seen and ordering.is_over(job.control, by_processes=True)):
                 outcomes += self._threads.next_outcome(sent)
-        failed = [outcome for outcome in outcomes if isinstance(outcome.error, CompiledLaneFailed)]
-        if failed and all(outcome.error is None or outcome in failed for outcome in outcomes):
-            self.stop_lanes(job)
-            return [run_again(job, [outcome.chunk for outcome in failed])]
         return outcomes
 
     def rest(self) -> None:
@@ -152,11 +144,17 @@ def _run_there(there: Subinterpreter, reply: Words, job: Job, me: int) -> Outcom
 
 
 def _lane_there(
-    message: Any, code: Any, there: Subinterpreter, reply: Words, control: Words, line: int, *_: Any
+    lane: Any, message: Any, code: Any, there: Subinterpreter, reply: Words, control: Words, line: int, *_: Any
 ) -> int:
-    """Run a lane in that interpreter. code: held for as long as this may be called, for the message has its address."""
+    """Run a lane in that interpreter. lane: as it is called here.
+
+    code: held for as long as this may be called, for the message has its address.
+    """
     there.execute(f"serve({line}, {message.ctypes.data}, {len(message)}, {reply.ctypes.data})")
     state, address, length = reply.tolist()
+    if state == FAILED:
+        control[STOP] = 1  # already now: it may take numba a moment
+        native.raise_from(lane, length, address)
     if length:
         error = arrived(*pickle.loads(ctypes.string_at(address, length)))
         if text_of(error).startswith("memoryview: invalid"):
@@ -165,8 +163,6 @@ def _lane_there(
             raise error
         finally:
             del error  # its traceback holds this frame: the two, and the arrays above, would wait for the collector
-    if state == FAILED:
-        raise CompiledLaneFailed
     return int(state)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compute.lanes.errors import packed, traceback_of  # which need no import there
 
 CODES = 64  # bodies that are kept
-FAILED = -1  # of a compiled lane that has raised; what it was is lost
+FAILED = -1  # of a compiled lane that has raised
 SIZE = ctypes.c_ssize_t
 BY_CODE = {
     "P": ctypes.c_void_p, "q": ctypes.c_int64, "i": ctypes.c_int32, "h": ctypes.c_int16, "b": ctypes.c_int8,
@@ -51,13 +51,19 @@ _answers: dict[Any, bytes] = {}  # until the next job: the caller reads them whe
 
 
 def serve(line: int, address: int, length: int, reply: int) -> None:
-    """Run the lane whose line begins there. reply: the address of three words for its state, and its error's place."""
+    """Run the lane whose line begins there. reply: the address of three words for its state and its error.
+
+    What Python has raised is told by its pickle's address and length, what compiled code has as `_native` tells it.
+    """
     words = (ctypes.c_int64 * 3).from_address(reply)
     words[1] = words[2] = 0
     _answers.clear()
     try:
         kind, *job = pickle.loads(ctypes.string_at(address, length))
-        words[0] = (_native if kind == "compiled" else _python)(line, *job)
+        if kind == "compiled":
+            words[:] = [*_native(line, *job)]
+        else:
+            words[0] = _python(line, *job)
     except BaseException as error:
         words[1], words[2] = _kept("error", pickle.dumps(_packed(error)))
     finally:
@@ -83,12 +89,12 @@ def _packed(error: BaseException) -> tuple[bytes, str, list[str]]:
 # ---------------------------------------------------------------- compiled lanes
 
 
-def _native(line: int, address: int, codes: str, values: list[Any], place: int) -> int:
+def _native(line: int, address: int, codes: str, values: list[Any], place: int) -> tuple[int, int, int]:
+    """The lane's state; or FAILED, and the error's address and status, of which the caller makes an exception."""
     values[place] = line
-    state = ctypes.c_int64()
-    if _function(ctypes.CFUNCTYPE, address, codes)(ctypes.byref(state), ctypes.byref(ctypes.c_void_p()), *values):
-        return FAILED
-    return state.value
+    state, error = ctypes.c_int64(), ctypes.c_void_p()
+    status = _function(ctypes.CFUNCTYPE, address, codes)(ctypes.byref(state), ctypes.byref(error), *values)
+    return (FAILED, error.value or 0, status) if status else (state.value, 0, 0)
 
 
 def _function(kind: Any, address: int, codes: str) -> Any:

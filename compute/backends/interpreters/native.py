@@ -6,6 +6,7 @@ and strides; a tuple is its items. (`numba.core.callconv`: before them stand the
 
 from __future__ import annotations
 
+import ctypes
 import re
 from typing import Any, NamedTuple
 
@@ -13,13 +14,16 @@ import numpy as np
 
 from compute.backends.backend import Refused
 from compute.lanes import interrupts
+from kernels.compilation import importing
 from kernels.compilation.bounded import MADE, Bounded
-from kernels.compilation.native_code import CODES, NativeCode, flat
+from kernels.compilation.native_code import CODES, NativeCode, flat, raised
 
 # Functions that need Python, and the GIL of whatever interpreter they find: print, objmode, BLAS by way of scipy,
 # random numbers. A name of C's, of LLVM's or of numba's own runtime is none of these.
 HARMLESS = "attempt_nocopy|sdiv|srem|udiv|urem|frexp|ldexp|gamma"  # of numba's functions in C: they only compute
-WRAPPERS = "_ZN7cpython", "cfunc."  # what numba puts around a function, for Python and for C to call it
+# What numba puts around a function, for Python and for C to call it, and what it makes of an exception's arguments when
+# that is raised in Python. None of these is called there.
+WRAPPERS = "_ZN7cpython", "cfunc.", "__excinfo_unwrap_args"
 NEEDS_PYTHON = re.compile(rf'@"?((?:_?Py[A-Z_]|_?numba_(?!{HARMLESS}))\w*)')
 
 
@@ -55,6 +59,15 @@ def entry_of(name: str, dispatcher: Any, arguments: tuple[Any, ...]) -> Entry:
     if len(codes) != len(values):
         raise CannotBeCalled(f"{name} takes its inputs in a form that is not known here; run it on Threads")
     return Entry(address, codes, values)
+
+
+def raise_from(lane: Any, status: int, error: int) -> None:
+    """Raise, here, what a compiled lane has raised there. status, error: what its C function left."""
+    if isinstance(lane, NativeCode):
+        raise raised(status, ctypes.c_void_p(error))
+    from compute.lanes.native_lane import raised_elsewhere
+
+    importing.compiler().compiled(raised_elsewhere)(status, error)
 
 
 _known: Bounded[Any, tuple[Any, int, str]] = Bounded(MADE)
