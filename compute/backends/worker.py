@@ -212,7 +212,7 @@ def _dismiss(pipe: Connection, owner: int) -> None:
 
 
 _starting = threading.Lock()
-_main: types.ModuleType | None = None  # the caller's __main__ while it is hidden
+_hidden: tuple[types.ModuleType, Any] | None = None  # the caller's __main__ and start method, while they are hidden
 
 
 @contextmanager
@@ -221,27 +221,44 @@ def without_main() -> Iterator[None]:
 
     It is not needed there: what is defined in __main__ is pickled by value. So a script needs no
     `if __name__ == "__main__"`, and workers do not repeat its imports.
+    A start method that is not Python's own is kept from them, too: loky's processes have one, and a worker that has not
+    imported loky would end before it begins.
     """
-    global _main
+    global _hidden
+    from multiprocessing import context
+
+    default: Any = context._default_context
     with _starting:
-        _main = sys.modules["__main__"]
+        method = default._actual_context
+        _hidden = sys.modules["__main__"], method
         sys.modules["__main__"] = types.ModuleType("__main__")
+        if default.get_start_method(allow_none=True) not in default.get_all_start_methods():
+            default._actual_context = None
         try:
             yield
         finally:
-            sys.modules["__main__"], _main = _main, None
+            _uncover()
 
 
-def _uncover_main() -> None:
-    """In a fork: if another thread forked while __main__ was hidden, restore it in the child."""
-    global _starting, _main
+def _uncover() -> None:
+    global _hidden
+    if _hidden is not None:
+        from multiprocessing import context
+
+        default: Any = context._default_context
+        sys.modules["__main__"], default._actual_context = _hidden
+        _hidden = None
+
+
+def _uncover_in_child() -> None:
+    """In a fork: another thread may have forked while these were hidden."""
+    global _starting
     _starting = threading.Lock()
-    if _main is not None:
-        sys.modules["__main__"], _main = _main, None
+    _uncover()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_uncover_main)
+    os.register_at_fork(after_in_child=_uncover_in_child)
 
 
 # What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to

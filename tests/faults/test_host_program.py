@@ -67,6 +67,44 @@ def test_pools_open_in_the_daemons_of_multiprocessing(tmp_path, no_leaks, backen
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+NESTED = """
+import multiprocessing, sys
+import compute, joblib
+from concurrent.futures import ProcessPoolExecutor
+from example_kernels import squares
+from watched import serve
+
+def job(backend):
+    with eval("compute." + backend, {"compute": compute}).open() as pool:
+        serve(pool, squares, 5, 3)
+    return True
+
+if __name__ == "__main__":
+    way, backend = sys.argv[1:]
+    if way == "loky":
+        done = joblib.Parallel(n_jobs=2)(joblib.delayed(job)(backend) for _ in range(2))
+    elif way == "loky's start method":
+        multiprocessing.set_start_method("loky")
+        done = [job(backend)]
+        assert multiprocessing.get_start_method() == "loky"
+    elif way == "nfold":
+        with compute.Joblib(2).open() as pool:
+            done = pool.map(job, [backend])
+    else:
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(way)) as others:
+            done = list(others.map(job, [backend] * 2))
+    assert done and all(done)
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("way", ["loky", "loky's start method", "nfold", "fork"])
+def test_pools_open_in_the_workers_of_others(tmp_path, no_leaks, way, backend):
+    done = program(tmp_path, NESTED, way, backend)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 SERVES = """
 import os, sys
 from compute import *
