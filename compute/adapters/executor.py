@@ -199,6 +199,11 @@ class Service:
                     self._fail_all(BrokenExecutor(str(error)))
                 except BaseException as error:
                     self._fail_all(error)
+        except BaseException as error:  # raised in this thread by another one, while it waited
+            self.queue.refuse(f"the thread of this executor was ended ({type(error).__name__}); open another")
+            self._fail_all(
+                RuntimeError(f"the executor's thread was ended ({type(error).__name__}) before this task began")
+            )
         finally:
             if self._between_runs is not None:
                 self._between_runs.close()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import errno
+import functools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import numpy as np
 
 from compute.backends.backend import LOOK, RESTING
-from compute.lanes import spin, usage
-from compute.lanes.control import Words
+from compute.lanes import interrupts, spin, usage
+from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome
 from compute.memory import address_space
 from compute.memory.descriptors import LimitReached
 
+DEATHS = 1.0  # s between two looks whether a lane that is waited for is alive
 Given = tuple[Job, contextvars.Context]  # what a lane is to run, in a copy of the caller's context
 
 
@@ -27,6 +31,7 @@ class LaneThread:
 
     run: (job, number) -> the outcome of this lane. bell: rung when all lanes have been given a job. limit: ns to spin.
     leave: called on the thread as it ends.
+    It ends early where another thread raises something in it (`PyThreadState_SetAsyncExc`) while it waits.
     """
 
     def __init__(
@@ -40,11 +45,12 @@ class LaneThread:
     ) -> None:
         self.jobs: SimpleQueue[Given | None] = SimpleQueue()
         self.sleeps = False
-        self.served = 0  # jobs so far
+        self.served = int(bell[0])  # jobs so far, with those of the thread before it
+        self.number, self.ended_by = number, ""
         self._run, self._leave = run, leave
         self._former: set[int] = set()
         self.thread = threading.Thread(
-            target=self._serve, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
+            target=self._live, args=(number, done, bell, limit), name=f"nfold-lane-{number}", daemon=True
         )
         try:
             address_space.start(self.thread)
@@ -63,6 +69,17 @@ class LaneThread:
         """Make it wake on that CPU, if it sleeps. Linux tends to wake it on the caller's, where it stays for 4 ms."""
         if self.sleeps and not self._former:
             self._former = usage.pin_to(cpu, self.thread.native_id or 0) or set()
+
+    def _live(self, *given: Any) -> None:
+        try:
+            self._serve(*given)
+        except BaseException as error:
+            self.ended_by = type(error).__name__
+            raise
+
+    @property
+    def is_dead(self) -> bool:
+        return not self.thread.is_alive()
 
     def _serve(self, number: int, done: SimpleQueue[tuple[Job, Outcome]], bell: Words, limit: int) -> None:
         while True:
@@ -91,13 +108,24 @@ class LaneThreads:
         self._limit, self._bell = limit, np.zeros(1, np.int64)
         self._done: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._lanes: list[LaneThread] = []
+        self._made_by: list[Callable[[], LaneThread]] = []
         self._waiting: list[SimpleQueue[Given | None]] = []
         weakref.finalize(self, _dismiss, self._waiting).atexit = False
 
     def add(self, number: int, run: Callable[[Job, int], Outcome], leave: Callable[[], None] = lambda: None) -> None:
         """Start one more: run and leave as for `LaneThread`."""
-        self._lanes.append(LaneThread(number, run, self._done, self._bell, self._limit, leave))
+        make = functools.partial(LaneThread, number, run, self._done, self._bell, self._limit, leave)
+        self._lanes.append(make())
+        self._made_by.append(make)
         self._waiting.append(self._lanes[-1].jobs)
+
+    def repair(self) -> None:
+        """Between runs: start another thread for each that is dead."""
+        for k, lane in enumerate(self._lanes):
+            if lane.is_dead:
+                with interrupts.put_off():  # an interrupt could leave a thread that is in no list
+                    self._lanes[k] = self._made_by[k]()
+                    self._waiting[k] = self._lanes[k].jobs
 
     def have_sleepers(self) -> bool:
         """Whether any of them sleeps: waking one on a CPU of its choice costs system calls."""
@@ -115,15 +143,27 @@ class LaneThreads:
             lane.give(job)
         self._bell[0] += 1
 
-    def next_outcome(self, job: Job) -> list[Outcome]:
-        """Wait for some lane to end. Its outcome, unless it is a late one of an earlier job."""
-        ended_job, outcome = self._done.get()
-        return [outcome] if ended_job is job else []
+    def next_outcome(self, job: Job, known: Sequence[Outcome]) -> list[Outcome]:
+        """Wait for some lane to end. Its outcome, unless it is a late one of an earlier job.
+
+        known: those that have ended. RuntimeError for a lane that is dead, and so will never end.
+        """
+        while True:
+            with contextlib.suppress(Empty):
+                ended_job, outcome = self._done.get(timeout=DEATHS)
+                return [outcome] if ended_job is job else []
+            ended = {outcome.lane for outcome in known}
+            dead = [lane for lane in self._lanes if lane.is_dead and lane.number not in ended]
+            if dead and self._done.empty():  # the dead answer no more
+                return [_end_of(lane, job) for lane in dead]
 
     def rest(self) -> None:
         """Wait, for RESTING seconds at the most, until each is done with all that it was given."""
         until = time.perf_counter() + RESTING
-        while any(lane.served < self._bell[0] for lane in self._lanes) and time.perf_counter() < until:
+        while (
+            any(lane.served < self._bell[0] and not lane.is_dead for lane in self._lanes)
+            and time.perf_counter() < until
+        ):
             time.sleep(LOOK)
         self._forget_answers()
 
@@ -139,6 +179,21 @@ class LaneThreads:
     def _forget_answers(self) -> None:
         while not self._done.empty():
             self._done.get()
+
+
+def _end_of(lane: LaneThread, job: Job) -> Outcome:
+    """The outcome of a lane whose thread is dead; the others are told to stop."""
+    control = ControlArray(job.control)
+    control.stop()
+    control.left(lane.number)
+    return Outcome(
+        lane.number,
+        RuntimeError(
+            f"the thread of lane {lane.number} was ended ({lane.ended_by or 'it is not alive'}) by something that was"
+            " raised in it from outside, and its part of this run with it; run again, on this pool as well"
+        ),
+        control.current(lane.number),
+    )
 
 
 def _dismiss(waiting: Sequence[SimpleQueue[Given | None]]) -> None:

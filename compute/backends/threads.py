@@ -44,6 +44,9 @@ class ThreadPool(Pool):
                 self.stop()
                 raise
 
+    def make_ready(self, job: Job) -> None:
+        self._threads.repair()
+
     def lanes(self, job: Job) -> Sequence[Outcome]:
         if self._cpus and self._threads.have_sleepers():
             own_cpu = spin.current_cpu()
@@ -56,7 +59,7 @@ class ThreadPool(Pool):
         # A lane that comes when every chunk is done finds no ticket, so it is not waited for.
         if not spin.until_over(job.control, self._spin):
             while len(outcomes) < job.lanes and not ordering.is_over(job.control):
-                outcomes += self._threads.next_outcome(job)
+                outcomes += self._threads.next_outcome(job, outcomes)
         return outcomes
 
     def rest(self) -> None:

@@ -95,6 +95,7 @@ class InterpreterPool(Pool):
     def make_ready(self, job: Job) -> None:
         """Refuse here, before a lane begins, what cannot be run in a subinterpreter."""
         self._message = messages.message_of(job)
+        self._threads.repair()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         sent = replace(job, lane=functools.partial(_lane_there, job.lane, *self._message))
@@ -105,7 +106,7 @@ class InterpreterPool(Pool):
         is_seen = ordering.IS_STRONG or job.kernel.variants[job.kernel.variant].compiled
         if not (is_seen and spin.until_over(job.control, self._spin)):
             while len(outcomes) < job.lanes and not (is_seen and ordering.is_over(job.control, by_processes=True)):
-                outcomes += self._threads.next_outcome(sent)
+                outcomes += self._threads.next_outcome(sent, outcomes)
         return outcomes
 
     def rest(self) -> None:
