@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kernels.compilation.garbage import uncollected
 
+_lock = threading.Lock()
+_blocks = 0  # of garbage_set_aside that are under way
+_frozen_by_others = False
+
 
 @contextmanager
 def garbage_set_aside() -> Iterator[None]:
-    """Collect once, and exempt what exists now from later collections: with numba loaded each takes 0.1 s."""
-    frozen_by_others = gc.get_freeze_count()
-    gc.collect()
-    gc.freeze()
+    """Collect once, and exempt what exists now from later collections: with numba loaded each takes 0.1 s.
+
+    The last block to end takes the exemption back, unless the program had frozen objects of its own.
+    """
+    global _blocks, _frozen_by_others
+    with _lock:
+        if _blocks == 0:  # inside another block it would count all that this has frozen, which takes 40 ms
+            _frozen_by_others = gc.get_freeze_count() > 0
+        _blocks += 1
     try:
+        gc.collect()
+        gc.freeze()
         yield
     finally:
-        if not frozen_by_others:
-            gc.unfreeze()
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0 and not _frozen_by_others:
+                gc.unfreeze()
 
 
 @contextmanager
