@@ -263,7 +263,7 @@ MOMENTS = [
     "backend", ["Threads(2)", "Prange(2)", "Processes(2)", "Processes(2, start='fork')", "Joblib(2)"]
 )
 def test_a_pool_can_be_closed_at_any_moment_of_the_end(warm_python, no_leaks, backend, when):
-    assert warm_python.run(AT_EXIT, backend, when) == ""
+    assert warm_python.run(AT_EXIT, backend, when, to_the_end=True) == ""
 
 
 @pytest.mark.parametrize("backend", ["Threads(2)", "Processes(2)"])

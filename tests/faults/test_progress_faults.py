@@ -313,4 +313,4 @@ threading.Thread(
 
 @pytest.mark.parametrize("backend", ["Serial()", "Threads(2)", "Processes(2)"])
 def test_the_end_of_the_interpreter(warm_python, no_leaks, backend):
-    assert warm_python.run(AT_EXIT, backend) == "ran at exit\n"
+    assert warm_python.run(AT_EXIT, backend, to_the_end=True) == "ran at exit\n"

@@ -281,4 +281,4 @@ with pool.observed():
 
 
 def test_a_pool_that_nobody_closes_ends_in_silence(warm_python):
-    assert warm_python.run(NEVER_CLOSED) == "78498\n"
+    assert warm_python.run(NEVER_CLOSED, to_the_end=True) == "78498\n"

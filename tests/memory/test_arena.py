@@ -319,11 +319,11 @@ NAMED = "import compute.memory.segments\ncompute.memory.segments.NAMELESS = Fals
     "system", [pytest.param("", id="nameless"), pytest.param(NAMED, id="named", marks=pytest.mark.slow)]
 )
 def test_nothing_is_said_at_exit(warm_python, no_leaks, system):
-    assert warm_python.run(system + QUIET_EXIT) == ""
+    assert warm_python.run(system + QUIET_EXIT, to_the_end=True) == ""
 
 
 def test_nothing_is_added_to_what_a_failing_script_says(warm_python, no_leaks):
-    failed = warm_python.start(FAILING_EXIT)
+    failed = warm_python.start(FAILING_EXIT, to_the_end=True)
     assert (failed.ended(), failed.stderr) == (1, "so there\n")
 
 

@@ -263,7 +263,7 @@ with Processes(1, start="fork").open() as pool:
 
 
 def test_what_lives_until_the_very_end_stays_valid(warm_python):
-    assert warm_python.run(AT_THE_END).split() == ["3.0", "3.0"]
+    assert warm_python.run(AT_THE_END, to_the_end=True).split() == ["3.0", "3.0"]
 
 
 AT_THE_END = """
