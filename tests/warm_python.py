@@ -188,7 +188,10 @@ def _new_main() -> types.ModuleType:
 if __name__ == "__main__":
     import fault_kernels  # noqa: F401
 
-    import compute.backends.joblib  # noqa: F401
+    import compute.backends.joblib
+
+    for _name in compute.__all__:  # each is imported when it is asked for
+        getattr(compute, _name)
 
     with contextlib.suppress(ImportError):  # there is none on a free-threaded 3.13
         import numba
