@@ -73,21 +73,22 @@ def import_a_share(config):
 
 
 # The files that take longest, which are begun first: whoever begins one last is waited for by all others.
+# The table compiles every kernel, so it is the first of all; what else compiles several of them comes when it has.
 LONGEST = (
+    "backends/test_table.py",
     "faults/test_interrupts.py",
     "scaling/test_programs.py",
     "adapters/test_joblib_own_cases.py",
     "cluster/test_dask_table.py",
     "compilation/test_compilation.py",
-    "documents/test_readme.py",
     "backends/test_each.py",
-    "backends/test_table.py",
-    "cli/test_cli.py",
     "lessons/test_elsewhere.py",
     "adapters/test_scaling_marker.py",
     "faults/test_deaths.py",
     "faults/test_nothing_grows.py",
     "memory/test_arena.py",
+    "documents/test_readme.py",
+    "cli/test_cli.py",
 )
 
 
