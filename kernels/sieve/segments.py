@@ -3,13 +3,11 @@
 A segment of bytes (their numbers: kernels/sieve/wheel.py) fits a core's L2. Multiples are crossed off by size of prime:
 
     smallest  patterns, laid over the segment with ANDs of whole vectors
-    small     in blocks of the segment that fit L1, eight multiples at a time, at distances fixed for that prime
+    small     in blocks that stay in L1, eight multiples at a time: kernels/sieve/small_primes.py
     medium    bit by bit over the whole segment, both ends without a branch
     large     once a chunk, through buckets: kernels/sieve/buckets.py
 
-The four sizes, the patterns and the buckets are primesieve's (Kim Walisch). The blocks of eight are this module's: a
-prime has one multiple on each of the eight bits in every block of p bytes. So the loop clears the bits 0 to 7 in this
-order, at eight distances that stay the same for the prime, and need not remember a position on the wheel.
+The four sizes, the patterns and the buckets are primesieve's (Kim Walisch).
 Everything here is unsigned 64-bit: numba adds a branch for negative indices, and turns uint64 + int64 into a float.
 """
 
@@ -21,18 +19,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.sieve.buckets import ChunkTurns, empty_bucket, fill_buckets, pages_expected
+from kernels.sieve.small_primes import (
+    ALL_BUT_ONE,
+    AND_BYTES,
+    begin_blocks,
+    begin_small,
+    cross_off_small,
+    fill,
+    first_above,
+    leave,
+    small_limit,
+    take_over,
+)
 from kernels.sieve.wheel import (
     CARRY,
     COUNT_OF_BYTE,
     FACTOR,
     FROM_REMAINDER,
     INDEX_OF_RESIDUE,
+    MARGIN,
     NUMBERS_OF_BYTE,
     PATTERN_SLACK,
     UP_TO_REMAINDER,
-    divide,
 )
 from kernels.sieve.windows import MEDIUM_SEGMENTS
+from kernels.vectors.blocks import and_bytes_at
 from kernels.vectors.operations import (
     bit_cast_u64,
     load_u,
@@ -50,16 +61,9 @@ Array = np.ndarray[Any, Any]
 U = np.uint64
 ZERO, ONE, THREE, THIRTY = (U(k) for k in (0, 1, 3, 30))
 
-# All bits of a byte but one; names, because numba compiles a call of np.uint8 on every line noticeably slower.
-NOT_0, NOT_1, NOT_2, NOT_3, NOT_4, NOT_5, NOT_6, NOT_7 = (np.uint8(255 - (1 << k)) for k in range(8))
-
 # Tuned on a Zen 5 (48 KiB L1, 1 MiB L2), beside primesieve 12.9 in the same run.
-MARGIN = U(40 << 10)  # bytes before and behind a segment, into which blocks of small primes reach
-# Up to five sixths of an L1 block, and no more than the margin, a prime is visited once a block, beyond it once a
-# segment. On a Zen 4 (32 KiB L1) anything from half to seven eighths does, and 40 KiB takes 5 % longer at 10^10.
 PATTERN_BLOCK = 1 << 15  # bytes that all patterns are laid over before the next: they stay in L1 between two passes
 STEP = PATTERN_SLACK  # bytes between two checks for the end of a pattern
-AND_BYTES = 64  # bytes to an AND; LLVM splits it where registers are narrower
 
 
 # ---------------------------------------------------------------- the two bodies
@@ -74,7 +78,8 @@ class Window(NamedTuple):
     patterns: Any  # uint8: all patterns of the smallest primes, one behind another
     places: Any  # int64, (patterns, 2): where each begins, and its period
     last: Any  # the largest prime that is in a pattern
-    block: Any  # bytes to a block that fits L1
+    distances: Any  # uint16: of each small prime, to its multiples in a block
+    l1: Any  # bytes of L1
     segment: Any  # bytes to a segment that fits L2
 
 
@@ -99,7 +104,7 @@ def list_in_chunk(lo: Any, hi: Any, out: Any, *inputs: Any) -> None:
 
     The inputs are a Window, the grain, and (int64) where each chunk's slot begins.
     """
-    window, grain, slots = Window(*inputs[:8]), inputs[8], inputs[9]
+    window, grain, slots = Window(*inputs[:9]), inputs[9], inputs[10]
     slot = slots[lo // grain]
     at = slot + 1
     if lo == 0:
@@ -126,40 +131,18 @@ def span_of(lo: Any, hi: Any, window: Any) -> Any:
 
 
 def open_chunk(span: Any, window: Any) -> Any:
-    """A segment's bytes between margins, the spill, small and medium primes with their blocks; and the large primes."""
+    """A segment's bytes between margins, the spill, small primes, medium primes with their blocks; and large primes."""
     turn, turns, segment = span
-    sieving, small_limit = window.sieving, min(MARGIN, U(window.block) * U(5) // U(6))
+    sieving = window.sieving
     first = first_above(sieving, U(window.last))
     active = max(first, first_above(sieving, U(math.sqrt(float((turn + turns) * THIRTY))) + ONE))
-    small = max(first, min(active, first_above(sieving, small_limit)))
+    small = max(first, min(active, first_above(sieving, U(small_limit(window.l1)))))
     medium = min(active, first_above(sieving, U(MEDIUM_SEGMENTS) * segment))
-    buffer = np.empty(MARGIN + min(segment, turns) + MARGIN + U(STEP), np.uint8)
-    spill = np.empty(MARGIN, np.uint8)
-    fill(spill, np.int64(0), np.int64(MARGIN), np.uint8(255))
-    blocks = np.empty(np.int64(medium - first), np.uint32)
-    # A block's first byte is counted from the buffer's (small primes) or from the segment's (medium primes).
-    begin_blocks(turn, sieving[first:small], blocks[: small - first], np.int64(MARGIN))
-    begin_blocks(turn, sieving[small:medium], blocks[small - first :], np.int64(0))
-    return (buffer, spill, sieving[first:small], sieving[small:medium], blocks), sieving[medium:active]
-
-
-def begin_blocks(turn: Any, primes: Any, blocks: Any, origin: Any) -> None:
-    """For each prime, the first byte of the block in which the wheel turn `turn` lies, where that turn is `origin`."""
-    for j in range(len(primes)):
-        _, rest = divide(np.int64(turn), np.int64(primes[j]))
-        blocks[j] = origin - rest
-
-
-def first_above(primes: Any, limit: Any) -> Any:
-    """The index of the first prime > limit."""
-    low, high = ZERO, U(len(primes))
-    while low < high:
-        middle = (low + high) >> ONE
-        if U(primes[middle]) > limit:
-            high = middle
-        else:
-            low = middle + ONE
-    return low
+    buffer = np.empty(min(segment, turns) + U(2 * MARGIN + STEP), np.uint8)
+    blocks = np.empty(np.int64(medium - small), np.uint32)  # a block's first byte is counted from the segment's
+    begin_blocks(turn, sieving[small:medium], blocks, 0, len(blocks), 0, 0, 1)
+    begun = begin_small(turn, sieving[first:small], window.distances, window.l1)
+    return (buffer, np.empty(MARGIN, np.uint8), begun, sieving[small:medium], blocks), sieving[medium:active]
 
 
 def sieve_segment(index: Any, span: Any, window: Any, chunk: Any, buckets: Any) -> Any:
@@ -171,12 +154,15 @@ def sieve_segment(index: Any, span: Any, window: Any, chunk: Any, buckets: Any) 
     for lo in range(0, np.int64(size), PATTERN_BLOCK):
         for group in range(0, len(places), 8):
             lay_eight_patterns(segment, lo, min(lo + PATTERN_BLOCK, np.int64(size)), turn, patterns, places, group)
-    take_over(segment, size, spill)
-    block = U(window.block)
-    for at in range(ZERO, size, block):
-        cross_off_small(buffer, MARGIN + min(at + block, size), small, blocks)
-    leave_segment(segment, size, blocks[: len(small)], spill)
-    cross_off_medium(segment, size, medium, blocks[len(small) :])
+    here, is_last = np.int64(size), turn + size == span.turn + span.turns
+    if index:
+        take_over(segment, here, spill)
+    if not is_last:
+        fill(segment, here, here + MARGIN, np.uint8(255))
+    cross_off_small(buffer, here, small, window.l1)
+    if not is_last:
+        leave(segment, here, spill)
+    cross_off_medium(segment, size, medium, blocks)
     empty_bucket(segment, index, buckets)
     restore_sieving_primes(segment, turn, size, window.sieving)
     cut_window(segment, turn, size, U(window.start), U(window.n))
@@ -203,7 +189,7 @@ def cut_window(buffer: Any, turn: Any, size: Any, start: Any, n: Any) -> Any:
     if n // THIRTY < turn + size:
         buffer[n // THIRTY - turn] &= UP_TO_REMAINDER[n % THIRTY]
     if turn == ZERO:
-        buffer[0] &= NOT_0
+        buffer[0] &= ALL_BUT_ONE[0]
     fill(buffer, np.int64(size), np.int64(size) + AND_BYTES, np.uint8(0))
 
 
@@ -255,55 +241,13 @@ def go_on(at: Any, end: Any, period: Any) -> Any:
     return at + STEP - period if at + STEP >= end else at + STEP
 
 
-# ---------------------------------------------------------------- small and medium primes
+# ---------------------------------------------------------------- medium primes
 
 
 def distances(p: Any) -> Any:
     """From a block's first byte to the prime's multiple on bit 0, 1 … 7: a vector."""
     row = np.int64(U(8) * INDEX_OF_RESIDUE[p % THIRTY])
     return set_(np.uint32(p // THIRTY), 8) * load_u(FACTOR, row, 8) + load_u(CARRY, row, 8)
-
-
-def cross_off_small(buffer: Any, end: Any, primes: Any, blocks: Any) -> None:
-    """Cross off, of each prime, the blocks that begin before `end`; blocks[j] is where its next one begins."""
-    d = np.empty(8, np.uint32)
-    for j in range(U(len(primes))):
-        p = U(primes[j])
-        store_u(d, 0, distances(p))
-        d0, d1, d2, d3, d4, d5, d6, d7 = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
-        b = U(blocks[j])
-        while b < end:
-            buffer[b + d0] &= NOT_0
-            buffer[b + d1] &= NOT_1
-            buffer[b + d2] &= NOT_2
-            buffer[b + d3] &= NOT_3
-            buffer[b + d4] &= NOT_4
-            buffer[b + d5] &= NOT_5
-            buffer[b + d6] &= NOT_6
-            buffer[b + d7] &= NOT_7
-            b += p
-        blocks[j] = b
-
-
-def take_over(segment: Any, size: Any, spill: Any) -> None:
-    """Cross off what the segment before this one crossed off in its margin, and clear this segment's margin."""
-    for i in range(0, np.int64(min(MARGIN, size)), AND_BYTES):
-        store_u(segment, i, load_u(segment, i, AND_BYTES) & load_u(spill, i, AND_BYTES))
-    fill(segment, np.int64(size), np.int64(size + MARGIN), np.uint8(255))
-
-
-def leave_segment(segment: Any, size: Any, blocks: Any, spill: Any) -> None:
-    """Keep what was crossed off in the margin behind a segment, and count the blocks from the next segment on."""
-    for i in range(0, np.int64(MARGIN), AND_BYTES):
-        store_u(spill, i, load_u(segment, np.int64(size) + i, AND_BYTES))
-    for j in range(len(blocks)):
-        blocks[j] -= size
-
-
-def fill(array: Any, lo: Any, hi: Any, value: Any) -> None:
-    """Put the value into array[lo:hi] and up to AND_BYTES - 1 bytes behind; quicker to compile than a plain loop."""
-    for i in range(lo, hi, AND_BYTES):
-        store_u(array, i, set_(value, AND_BYTES))
 
 
 def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
@@ -313,7 +257,7 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
     gives each bit's first multiple, or the one before it; from there `times` multiples reach the segment's end. Those
     behind it fall on bytes of the margin, another one for each bit: on one byte, each store would wait for the last.
     """
-    at, outside = np.empty(8, np.uint32), np.empty(8, np.uint32)
+    begin, at, outside = U(segment.ctypes.data), np.empty(8, np.uint32), np.empty(8, np.uint32)
     for k in range(8):
         outside[k] = size + U(64 * k)
     j, run_end, times = ZERO, ZERO, ZERO
@@ -328,16 +272,7 @@ def cross_off_medium(segment: Any, size: Any, primes: Any, blocks: Any) -> None:
         multiples = min_(multiples, multiples + set_(np.uint32(p), 8))
         for _ in range(times):
             store_u(at, 0, min_(multiples, load_u(outside, 0, 8)))
-            # The same eight lines as for small primes: one function for both took 4 % longer here, because it loads
-            # all of at[] first.
-            segment[at[0]] &= NOT_0
-            segment[at[1]] &= NOT_1
-            segment[at[2]] &= NOT_2
-            segment[at[3]] &= NOT_3
-            segment[at[4]] &= NOT_4
-            segment[at[5]] &= NOT_5
-            segment[at[6]] &= NOT_6
-            segment[at[7]] &= NOT_7
+            and_bytes_at(begin, at, ALL_BUT_ONE)
             multiples = multiples + set_(np.uint32(p), 8)
         last = U(blocks[j]) + times * p & U(0xFFFFFFFF)
         blocks[j] = (last if last <= size else last - p) - size

@@ -41,6 +41,27 @@ COUNT_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.int64
 FACTOR = np.array([[next(w for w in _R if r * w % 30 == s) for s in _R] for r in _R], np.uint32)
 CARRY = np.array([[next(w for w in _R if r * w % 30 == s) * r // 30 for s in _R] for r in _R], np.uint32)
 
+# And in which block from one of cofactors 210 t + w on its multiple on that bit is the first after a multiple of 7.
+AFTER_SEVEN = np.array(
+    [[next(t for t in range(1, 8) if (30 * (t - 1) + int(w)) % 7 == 0) % 7 for w in row] for row in FACTOR], np.uint32
+)
+
+# Bytes before and behind a segment, into which the blocks of small primes reach.
+MARGIN = 1 << 16
+# Up to here they leave out multiples of 7. Such seven blocks reach over 12, which must fit the margin: a bit begins up
+# to 6.4 blocks behind their begin, and takes five more. The multiple before its first is up to 4.4 blocks behind it.
+# Anything from 1,500 to 4,096 is as good on a Zen 4: larger primes then reach further out of L1.
+SEVENS_TO, SEVENS_EARLY = 3000, 5
+
+
+def small_distances(primes: Array) -> Array:
+    """Of each prime < MARGIN, from where its blocks begin to its multiples on bit 0, 1 … 7: uint16, eight for each."""
+    p, row = primes[:, None], INDEX_OF_RESIDUE[primes % 30]
+    late = np.where(p <= SEVENS_TO, p, 0) * AFTER_SEVEN[row]
+    distances: Array = late + p // 30 * FACTOR[row] + CARRY[row]
+    return distances.astype(np.uint16).ravel()
+
+
 # A walk from multiple to multiple leaves out those of 7 as well: 48 cofactors in every 210 (primesieve's largest).
 COFACTORS = [m for m in range(210) if math.gcd(m, 210) == 1]
 

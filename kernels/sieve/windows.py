@@ -19,7 +19,7 @@ from kernels.definition.arguments import guarded
 from kernels.definition.plan import CHUNKS, Plan
 from kernels.definition.recycled import empty
 from kernels.sieve.answers import check_count, check_list, most_primes
-from kernels.sieve.wheel import patterns
+from kernels.sieve.wheel import MARGIN, patterns, small_distances
 from kernels.vectors.caches import cache_bytes, cache_cpus
 from kernels.vectors.memory import check_ever_fits
 
@@ -43,7 +43,7 @@ TURNS_PER_SIEVING_PRIME = 6
 # fewer than 8 chunks of 10^9 numbers.
 MOST_TURNS = 1 << 22
 
-LEAST_BLOCK = 1 << 13  # bytes: no L1 is smaller, whatever a system tells of it
+LEAST_L1 = 1 << 13  # bytes: no L1 is smaller, whatever a system tells of it
 PASSES = 2  # of patterns, eight each; a third would fill an L2 of 512 KiB
 MEDIUM_SEGMENTS = 4  # beyond four times a segment's bytes a prime misses so many segments that buckets cost less
 
@@ -123,7 +123,7 @@ def _grain(n: int, start: int) -> int:
 
 
 def _nothing() -> tuple[Any, ...]:
-    return (np.zeros(0, np.uint32), *patterns(PASSES), *_sizes(0))
+    return (np.zeros(0, np.uint32), *patterns(PASSES), np.zeros(0, np.uint16), *_sizes(0))
 
 
 def _shared(n: int, turns: int) -> tuple[Any, ...]:
@@ -134,18 +134,26 @@ def _shared(n: int, turns: int) -> tuple[Any, ...]:
     is_worth_it = turns >= MOST_TURNS and cache_bytes(2) >= 1 << 20
     laid = patterns(PASSES + is_worth_it)
     limit = max(math.isqrt(n), laid[-1])
-    return (sieving_primes(limit), *laid, *_sizes(limit))
+    sieving = sieving_primes(limit)
+    return (sieving, *laid, _distances(laid[-1])[: 8 * len(sieving)], *_sizes(limit))
+
+
+@functools.cache
+def _distances(last: int) -> Array:
+    """Those of all small primes that are in no pattern."""
+    primes = _plain_sieve(MARGIN - 1)
+    return small_distances(primes[primes > last])
 
 
 def _sizes(limit: int) -> tuple[int, int]:
-    """Bytes to an L1 block and to a segment, with sieving primes up to limit. They change the speed, never the answer.
+    """Bytes of L1 and to a segment, with sieving primes up to limit. They change the speed, never the answer.
 
     A segment takes half of L2; the patterns and the primes' blocks pass through the other half. With larger primes than
     medium ones it takes what a CPU has of L2, where that is more: each segment visits all medium primes, and fewer
     segments then save more than the misses cost (on a Zen 4 with 1 MiB, 14 % from 10^13, 5 % from 10^15).
     """
     half, share = (_power_of_two(cache_bytes(2) // part) for part in (2, cache_cpus(2)))
-    return max(cache_bytes(1), LEAST_BLOCK), max(half, share) if limit > MEDIUM_SEGMENTS * half else half
+    return max(cache_bytes(1), LEAST_L1), max(half, share) if limit > MEDIUM_SEGMENTS * half else half
 
 
 def _power_of_two(size: int) -> int:

@@ -15,6 +15,9 @@ numbers has two lanes for each, side by side, and shuffles never part them.
     stream_at(address, v)                     the same past the caches; the address is a multiple of v's size
     flush_stream()                            ends what was streamed; call it before the result is announced
     prefetch(address)                         asks for the cache line there; any address is allowed
+    load_each(array, index, count)      tuple the unsigned integers index .. index + count of an array, as uint64
+    and_bytes_at(address, distances, masks)   ANDs each of masks (uint8) into the byte at its distance
+    opaque(x)                           x     an integer of which LLVM knows nothing
     times(v, s)                         v     v·s in numpy's order; s is a number of the array's dtype, complex too
     copy_row(source, target, count, of)       moves `count` numbers
     transpose_block(source, source_stride, target, target_stride, rows, past, of)
@@ -40,7 +43,17 @@ from numba.extending import intrinsic
 
 import kernels.vectors.operators  # noqa: F401  # teaches numba + - * / < == & | ~ on vectors and masks
 from kernels.vectors.caches import BYTES_PER_LINE
-from kernels.vectors.llvm import Vector, emit_load, emit_shuffle, emit_store, emit_stream, literal, splat
+from kernels.vectors.llvm import (
+    Vector,
+    address_of,
+    check_contiguous,
+    emit_load,
+    emit_shuffle,
+    emit_store,
+    emit_stream,
+    literal,
+    splat,
+)
 from kernels.vectors.target import vector_width
 
 LANES = vector_width(np.float64)  # float64 to a register
@@ -269,3 +282,57 @@ def prefetch(typingctx: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_each(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
+    """`load_each(array, index, count)`: a constant count of unsigned integers from index on, a tuple of uint64."""
+    size = literal(count, "count")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        loaded = [_load_unsigned(context, builder, sig.args[0], args[0], args[1], k) for k in range(size)]
+        return context.make_tuple(builder, sig.return_type, loaded)
+
+    return types.UniTuple(types.uint64, size)(array, types.intp, count), codegen
+
+
+@intrinsic
+def and_bytes_at(typingctx: Any, address: Any, distances: Any, masks: Any) -> Any:
+    """`and_bytes_at(address, distances, masks)`: AND each of masks into the byte at its distance from the address.
+
+    masks is a tuple of uint8. distances is one of uint64, which stay in registers, or an array of unsigned integers,
+    each of which is loaded right before it is needed.
+    """
+    if not isinstance(masks, types.UniTuple) or masks.dtype != types.uint8:
+        raise TypingError(f"and_bytes_at takes a tuple of uint8 as masks, not {masks}")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        for k, mask in enumerate(cgutils.unpack_tuple(builder, args[2], masks.count)):
+            if isinstance(distances, types.Array):
+                distance = _load_unsigned(context, builder, distances, args[1], _word(0), k)
+            else:
+                distance = builder.extract_value(args[1], k)
+            place = builder.inttoptr(builder.add(args[0], distance), mask.type.as_pointer())
+            builder.store(builder.and_(builder.load(place), mask), place)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, distances, masks), codegen
+
+
+def _load_unsigned(context: Any, builder: Any, array_type: Any, array: Any, index: Any, k: int) -> Any:
+    """The unsigned integer k places behind an array's index, in 64 bits."""
+    check_contiguous(array_type)
+    kind = context.get_value_type(array_type.dtype)
+    place = address_of(context, builder, array_type, array, builder.add(index, _word(k)), kind)
+    return builder.zext(builder.load(place), _word)
+
+
+@intrinsic
+def opaque(typingctx: Any, x: Any) -> Any:
+    """`opaque(x)`: x, an integer; but LLVM cannot tell, and computes what follows from it as it is written."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        return builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [args[0]], False)
+
+    return x(x), codegen

@@ -25,7 +25,7 @@ from kernels.sieve.answers import (
     logarithmic_integral,
     most_primes,
 )
-from kernels.sieve.wheel import divide
+from kernels.sieve.wheel import MARGIN, RESIDUES, SEVENS_EARLY, SEVENS_TO, divide, small_distances
 from kernels.sieve.windows import LARGEST, count_primes, primes, sieving_primes
 
 slow = pytest.mark.slow
@@ -106,6 +106,21 @@ def test_floats_divide_wheel_turns_exactly(turn, p, at_a_multiple):
         assert divide(number, p) == divmod(number, p)
 
 
+def test_small_primes_find_their_multiples_at_fixed_distances():
+    """One on each bit; right behind a multiple of 7, where those are left out."""
+    small = sieving_primes(MARGIN - 1)[3:].astype(np.int64)
+    distances = small_distances(small.astype(np.uint32)).astype(np.int64).reshape(-1, 8)
+    p, sevens = small[:, None], small <= SEVENS_TO
+    first = 30 * distances + RESIDUES.astype(np.int64)  # where a block begins with 0
+    assert (first % p == 0).all()
+    assert (distances[~sevens] < p[~sevens]).all()
+    assert ((first - 30 * p)[sevens] % 7 == 0).all()
+    assert (distances[sevens] < 7 * p[sevens]).all()
+    assert (distances - 2 * p < SEVENS_EARLY * p)[sevens].all()  # begun so early, they miss none
+    assert (distances + 5 * p < MARGIN)[sevens].all()
+    assert (SEVENS_EARLY + 7) * SEVENS_TO <= MARGIN
+
+
 @pytest.mark.parametrize("edge", EDGES[:4])
 def test_the_definition_agrees_in_such_windows(edge):
     if edge > 10**13:
@@ -165,9 +180,9 @@ def test_sieve_sizes_do_not_change_the_answer():
     plan = count_primes.plan(**args)
     body = count_primes.nogil.variants["nogil"].load()
     counts = []
-    for block, segment in ((1 << 7, 1 << 16), (1 << 14, 1 << 16), (1 << 15, 1 << 17), (1 << 20, 1 << 20)):
+    for l1, segment in ((1 << 7, 1 << 16), (1 << 14, 1 << 16), (48 << 10, 1 << 17), (1 << 20, 1 << 20)):
         out = np.zeros(1, np.int64)
-        body(0, plan.indices, out, *guarded(plan.inputs[:-2], ()), block, segment)
+        body(0, plan.indices, out, *guarded(plan.inputs[:-2], ()), l1, segment)
         counts.append(int(out[0]))
     assert counts == [count_primes(**args)] * 4
 

@@ -6,9 +6,12 @@ import pytest
 from kernels.compilation.compiler import compiled
 from kernels.vectors.blocks import (
     LANES,
+    and_bytes_at,
     copy_row,
     flush_stream,
+    load_each,
     load_u_at,
+    opaque,
     prefetch,
     store_u_at,
     stream_at,
@@ -71,3 +74,33 @@ def test_an_empty_array_begins_with_a_cache_line(shape):
     assert array.flags.c_contiguous
     assert array.flags.writeable
     assert array.size == 0 or array.ctypes.data % 64 == 0
+
+
+MASKS = tuple(np.uint8(mask) for mask in (1, 2, 255, 0xF0))
+
+
+@pytest.mark.parametrize("of_a_tuple", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_and_bytes_at_distances(of_a_tuple, dtype):
+    @compiled
+    def clear(target, table):
+        if of_a_tuple:
+            and_bytes_at(np.uint64(target.ctypes.data), load_each(table, 1, 4), MASKS)
+        else:
+            and_bytes_at(np.uint64(target.ctypes.data), table[1:], MASKS)
+
+    table = np.array([9, 40_000, 5, 7, 5, 9], dtype)
+    target = np.full(40_001, 0b1011_0011, np.uint8)
+    clear(target, table)
+    right = np.full(40_001, 0b1011_0011, np.uint8)
+    right[40_000], right[5], right[7] = 1, 2 & 0xF0, 0b1011_0011
+    assert target.tolist() == right.tolist()
+
+
+def test_opaque_is_its_argument():
+    @compiled
+    def add(x, y):
+        return opaque(x + y)
+
+    assert add(np.uint64(2**63), np.uint64(5)) == 2**63 + 5
+    assert add(-3, 1) == -2
