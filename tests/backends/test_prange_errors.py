@@ -261,20 +261,20 @@ SAME_POOL = WITHIN.replace(
 )
 
 
-def test_the_same_pool_inside_its_lane_does_not_wait(script):
+def test_the_same_pool_inside_its_lane_does_not_wait(warm_python):
     """On the caller's own thread it runs serially, as in any lane; on one of numba's it is refused."""
     assert SAME_POOL != WITHIN
-    lines = script(SAME_POOL).stdout.splitlines()
+    lines = warm_python.run(SAME_POOL).splitlines()
     assert len(lines) == 2
     for workers, line in enumerate(lines, 1):
         said = f"Prange({workers}) was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
         assert line in ("True set()", f"True {{'{said}'}}")
 
 
-def test_prange_inside_a_lane_of_prange_is_refused(script):
+def test_prange_inside_a_lane_of_prange_is_refused(warm_python):
     """It would wait for the lane that waits for it."""
     said = "Prange(1) was asked to run inside a lane of Prange, which waits for it; run on Serial() there"
-    assert script(WITHIN).stdout == f"True {{'{said}'}}\n" * 2
+    assert warm_python.run(WITHIN) == f"True {{'{said}'}}\n" * 2
 
 
 WITHOUT_THREADS = """
