@@ -510,7 +510,8 @@ async def waits(seconds):
 LATE = "item 1 of sleeps, 1000, took longer than 0.3 s"
 
 
-@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+# Workers of spawn that were killed are started again in test_an_item_that_may_not_be_repeated_is_not, too.
+@pytest.mark.parametrize("start", ["forkserver", pytest.param("spawn", marks=slow)])
 def test_an_item_that_takes_too_long_ends_the_run(start):
     with Processes(2, start=start).open() as pool:
         with pytest.raises(TimeoutError, match=LATE):
