@@ -3,7 +3,7 @@
 1. `first_look` follows a vector of neighbours for LOOK iterations, with a test after each. Points that leave are done.
 2. The others wait in a queue. `finish` takes it to its end when it is full.
 3. `sweep` takes all points of the queue some blocks of iterations further *without* a test, and packs those that are
-   still in the disk to the queue's front.
+   still in the disk to the queue's front. How far, `foreseen` says from the counts of a few points, the *scouts*.
 4. `count_leavers` follows the others from the last stored state in which they were in the disk, with a test.
 
 README.md beside this file explains why the counts are exact. *Lane* means vector lane here.
@@ -14,11 +14,23 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from kernels.escape_time.counts import escape_count
-from kernels.vectors.blocks import LANES
+from kernels.escape_time.points import (
+    FEW,
+    IN_FLIGHT,
+    LOWER,
+    UPPER,
+    compiled_helper,
+    follow,
+    in_disk,
+    iterated,
+    iterated_both,
+    iterated_fused,
+    needs_definition,
+    outside_interior,
+)
 from kernels.vectors.compress import compress_store
 from kernels.vectors.operations import (
     all_false,
@@ -28,23 +40,10 @@ from kernels.vectors.operations import (
     if_then_else,
     iota,
     load_u,
-    mul_add,
     set_,
     store_u,
     truncate_to,
-    vec_from_mask,
 )
-from kernels.vectors.target import has_fma, vector_registers
-
-# Vectors in flight. An iteration has a latency of 8 to 9 cycles and occupies the units for 2, so 4 to 5 vectors or more
-# must be in flight. They are two parts, which use different units (see `iterated_fused`). Each vector needs registers
-# for x, y, cx and cy: 8 vectors fill 32 registers. Of 16 registers, 5 vectors leave enough to compute in, and 6 do not
-# (tuned on Zen 5, with and without AVX-512).
-LOWER = 4 * LANES
-UPPER = 4 * LANES if vector_registers() == 32 else LANES
-IN_FLIGHT = LOWER + UPPER
-# In flight while every iteration is tested: each vector needs more registers then, so fewer fit.
-FEW = 4 * LANES
 
 # Pixels in a queue: 160 KB, in the L2 cache. With 1024 more lanes were idle at the end, 8192 were no faster.
 TILE = 4096
@@ -57,15 +56,12 @@ LOOK = 32  # iterations of the first look: with 16 too much was queued, with 64 
 BLOCKS = 4
 YS = BLOCKS * IN_FLIGHT  # where their y begin, behind their x
 SWEEP_COST = 25.0  # twice what a sweep costs apart from its iterations, in iterations
+# What a point costs that left in a sweep, in iterations: a constant, and for each iteration of the sweep, a quarter of
+# which is done again with tests. Half and twice as much are as good.
+LEAVER_COST, LEAVER_STEP = 12.0, 0.6
+# A queue of so many points sends scouts, and follows them for so many iterations at the most.
+SCOUTED, SCOUT_STEPS = 512, 512
 CYCLES_FROM = 128  # iterations before states are compared: few cycles close earlier
-
-RING = 1e-6  # of |c|² on either side of 4
-TINY = 1e-280
-
-# _nrt=False: no reference counting, which took half of the time. The arrays outlive every helper's call.
-compiled_helper = numba.njit(
-    nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
 
 
 class Scratch(NamedTuple):
@@ -75,6 +71,7 @@ class Scratch(NamedTuple):
     leavers: Any  # points that left it in the present sweep: 6 fields of ROOM
     history: Any  # x, then y, of all lanes in flight at the beginning of each block of a sweep
     counts: Any  # int64, FEW of them: from here a vector of counts is copied to pixels that are not side by side
+    scouts: Any  # the counts of FEW points of the queue, infinite where unknown
 
 
 class Points(NamedTuple):
@@ -89,7 +86,8 @@ class Points(NamedTuple):
 def body(lo: int, hi: int, out: Any, *view: Any) -> None:
     """Fill the pixels lo .. hi of the flat image; touch nothing else. The view is as in counts.py."""
     real, imag, step, height, width, max_iter = view
-    scratch = Scratch(np.empty(5 * ROOM), np.empty(6 * ROOM), np.empty(2 * BLOCKS * IN_FLIGHT), np.empty(FEW, np.int64))
+    states = np.empty(2 * BLOCKS * IN_FLIGHT)
+    scratch = Scratch(np.empty(5 * ROOM), np.empty(6 * ROOM), states, np.empty(FEW, np.int64), np.empty(FEW))
     waiting = calm = 0
     for row in range(lo // width, -(-hi // width)):
         begin = row * width
@@ -110,46 +108,6 @@ def body(lo: int, hi: int, out: Any, *view: Any) -> None:
 
 
 @compiled_helper
-def needs_definition(cx: Any, cy: float) -> bool:
-    """Whether one of these points is among the few that the shortcuts do not cover."""
-    cc = cx * cx + cy * cy
-    return not all_false((cc - 4.0) * (cc - 4.0) < RING * RING) or 0.0 < abs(cy) < TINY
-
-
-@compiled_helper
-def iterated(x: Any, y: Any, cx: Any, cy: Any) -> Any:
-    """z² + c."""
-    return (x * x - y * y) + cx, (x + x) * y + cy
-
-
-@compiled_helper
-def iterated_fused(x: Any, y: Any, cx: Any, cy: Any) -> Any:
-    """z² + c, with the doubling in a multiply-add, which is exact: it uses the multipliers instead of the adders."""
-    return (x * x - y * y) + cx, mul_add(x * y, 2.0, cy)
-
-
-if not has_fma():
-    iterated_fused = iterated
-
-
-@compiled_helper
-def in_disk(x: Any, y: Any) -> Any:
-    return x * x + y * y <= 4.0
-
-
-@compiled_helper
-def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
-    """Count the iterations until |z|² > 4, for some steps (rounded up to fours) or until all lanes have left."""
-    for _ in range((steps + 3) // 4):
-        for _ in range(4):
-            count = count - vec_from_mask(in_disk(x, y))  # true is -1
-            x, y = iterated(x, y, cx, cy)
-        if all_false(in_disk(x, y)):
-            break
-    return x, y, count
-
-
-@compiled_helper
 def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm: int, c: Any, max_iter: int) -> Any:
     """Follow neighbours for LOOK iterations, and queue those still in the disk.
 
@@ -164,7 +122,7 @@ def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm
     skipped = calm
     for _ in range(skipped // 2):
         for _ in range(2):
-            x, y = iterated(x, y, cx, cy)
+            x, y = iterated_both(x, y, cx, cy)
     if not all_false(here & ~in_disk(x, y)):
         x, y, skipped, calm = cx, cy, 0, max(calm - 16, -8)
     x, y, count = follow(x, y, cx, cy, set_(1 + skipped, cx), LOOK - skipped)
@@ -190,9 +148,16 @@ def first_look(index: int, stop: int, out: Any, scratch: Any, waiting: int, calm
 @compiled_helper
 def finish(scratch: Any, live: int, out: Any, max_iter: int) -> None:
     """Count the iterations of all points in the queue. `out` has max_iter for them until they leave."""
-    live = without_interior(scratch.queue, live)
     n, block, gone = 1 + LOOK, 4, 0
+    # Where a scout is of the interior, so are others, and none is sent. Else few are, which are looked for later.
+    interior_at, until = 0, 0
+    if live >= SCOUTED and pick_scouts(scratch, live):
+        interior_at, until = CYCLES_FROM, n + send_scouts(scratch, live, n)
     while live and n < max_iter:
+        if n >= interior_at:
+            live, interior_at = without_interior(scratch.queue, live), max_iter
+        if n < until:
+            block = foreseen(scratch.scouts, n, until) or block
         block = min(block, -(-(max_iter - n) // (4 * BLOCKS)) * 4)
         before = live
         live, gone = sweep(scratch, live, n, block, n >= CYCLES_FROM and gone * 8 < live)
@@ -204,16 +169,63 @@ def finish(scratch: Any, live: int, out: Any, max_iter: int) -> None:
 
 
 @compiled_helper
+def pick_scouts(scratch: Any, live: int) -> Any:
+    """Copy FEW points of the queue, evenly apart, to where its states will be; whether none is of the interior."""
+    queue, states = scratch.queue, scratch.history
+    for k in range(FEW):
+        at = k * live // FEW
+        states[k], states[FEW + k] = queue[X + at], queue[Y + at]
+        states[2 * FEW + k], states[3 * FEW + k] = queue[CX + at], queue[CY + at]
+    return all_true(outside_interior(load_u(states, 2 * FEW, FEW), load_u(states, 3 * FEW, FEW)))
+
+
+@compiled_helper
+def send_scouts(scratch: Any, live: int, n: int) -> int:
+    """Follow the scouts until nearly all have left; return for how many iterations."""
+    states = scratch.history
+    x, y = load_u(states, 0, FEW), load_u(states, FEW, FEW)
+    cx, cy = load_u(states, 2 * FEW, FEW), load_u(states, 3 * FEW, FEW)
+    count, steps = set_(n, FEW), 0
+    while steps < min(SCOUT_STEPS, live // 8) and count_true(in_disk(x, y)) > FEW // 16:
+        x, y, count = follow(x, y, cx, cy, count, 4 * BLOCKS)
+        steps += 4 * BLOCKS
+    store_u(scratch.counts, 0, count)
+    store_u(scratch.scouts, 0, if_then_else(in_disk(x, y), np.inf, set_(0.0, FEW)))
+    for k in range(FEW):
+        scratch.scouts[k] += scratch.counts[k]
+    return steps
+
+
+@compiled_helper
+def foreseen(scouts: Any, n: int, until: int) -> int:
+    """Iterations for each block of the next sweep, if the queue leaves as its scouts did; 0 if too few of them stay.
+
+    They are those that cost least for each iteration that a point needs.
+    """
+    counts = load_u(scouts, 0, FEW)
+    alive = count_true(counts > float(n))
+    if alive < 3:
+        return 0
+    stay, useful, best, least = 1.0, 0.0, 0, np.inf
+    for steps in range(4 * BLOCKS, until - n + 1, 4 * BLOCKS):
+        later = count_true(counts > float(n + steps)) / alive
+        useful += 2 * BLOCKS * (stay + later)
+        stay = later
+        cost = (0.5 * SWEEP_COST + steps + (1.0 - stay) * (LEAVER_COST + LEAVER_STEP * steps)) / useful
+        if cost < least:
+            best, least = steps, cost
+        if stay == 0.0:
+            break
+    return best // BLOCKS
+
+
+@compiled_helper
 def without_interior(queue: Any, live: int) -> int:
     """Drop the points of the main cardioid and of the disk of period 2 from the queue; return how many are left."""
     kept = 0
     for g in range(0, live, FEW):
         cx, cy = load_u(queue, CX + g, FEW), load_u(queue, CY + g, FEW)
-        right, left, yy = cx - 0.25, cx + 1.0, cy * cy
-        q = right * right + yy
-        # With 1 - 4c = a + bi and m = |a + bi|, the first is -(2(m + a) - m²)(m² - 2a + 2m)/256, the multiplier
-        # |1 - sqrt(a + bi)|; in the disk of period 2 it is 4|c + 1|. Both are at most 1 - 5e-5 where these are less.
-        stay = (q * (q + right) - 0.25 * yy >= -1e-4) & (left * left + yy >= 0.0624) & first_n(live - g, FEW)
+        stay = outside_interior(cx, cy) & first_n(live - g, FEW)
         points = Points(load_u(queue, X + g, FEW), load_u(queue, Y + g, FEW), cx, cy)
         kept = keep(queue, g, kept, stay, points)
     return kept

@@ -192,7 +192,8 @@ def test_bad_out_is_named():
 # ---------------------------------------------------------------- to the bit
 
 # Six views, 210,000 pixels: whole set, outside alone, inside of a disk of period 3, the tip where |c| is 2, the cusp
-# (where orbits crawl), and a zoom whose pixels are closer than float64's numbers.
+# (where orbits crawl), and a zoom whose pixels are closer than float64's numbers. Two smaller ones: all leave together,
+# and so few are of the interior that no scout is.
 SIDES = (183, 191)
 VIEWS = [
     (SIDES, -0.75 + 0j, 3.0, 70),
@@ -201,6 +202,8 @@ VIEWS = [
     (SIDES, -2.0 + 0j, 1e-5, 60),
     (SIDES, 0.25 + 0j, 0.01, 110),
     (SIDES, -0.10109636384562216 + 0.95628651080914j, 3e-15, 150),
+    ((40, 60), -0.160700717245 + 1.037566353265j, 6.25e-8, 500),
+    ((40, 60), 0.132201 - 0.59195j, 0.00995, 700),
 ]
 
 
@@ -279,7 +282,8 @@ import kernels.vectors.target
 kernels.vectors.target.vector_width = lambda dtype, lanes=int(sys.argv[1]): lanes
 from kernels.compilation.compiler import compiled
 from kernels.escape_time.counts import mandelbrot
-from kernels.escape_time.counts_compiled import LANES, body
+from kernels.escape_time.counts_compiled import body
+from kernels.vectors.blocks import LANES
 assert LANES == int(sys.argv[1])
 for line in sys.stdin:
     print(hashlib.sha256(mandelbrot.nogil(*eval(line))).hexdigest())
