@@ -15,6 +15,7 @@ import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,9 @@ from kernels.compilation import garbage, signal_guard
 
 WAITS = 10.0  # s that a fork waits for another thread's import of numba, and for its compilation, at the most
 
-in_turn = threading.RLock()
-_held = threading.local()  # .locks: those that a fork of this thread holds
+in_turn: Any = threading.RLock()
+# .locks: those that a fork of this thread holds; .missing: the places of those for which it has waited in vain.
+_held = threading.local()
 
 
 @contextlib.contextmanager
@@ -61,23 +63,67 @@ def mind_forks() -> None:
 
 
 def _hold() -> None:
-    """Before a fork, wait for imports of numba and for its compiler lock.
+    """Before a fork, wait for imports of numba, for its compiler lock and for LLVM's, at the most WAITS seconds.
 
     Otherwise what another thread has begun of these would stay unfinished in the child, with the lock held.
     """
-    numbas: Any = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
-    locks = (in_turn, *([numbas._lock] if numbas else ()))
-    _held.locks = [*getattr(_held, "locks", ()), *(lock for lock in locks if lock.acquire(timeout=WAITS))]
+    missing = _held.__dict__.get("missing", [])  # a fork may call this twice: see _come_before_logging
+    _held.locks, _held.missing = _held.__dict__.get("locks", []), []
+    until = time.monotonic() + WAITS
+    for place in _places():
+        lock = getattr(*place)
+        if isinstance(lock, _Lost):
+            continue
+        if lock.acquire(timeout=0 if place in missing else max(0.0, until - time.monotonic())):
+            _held.locks.append(lock)
+        else:
+            _held.missing.append(place)
+
+
+def _places() -> list[tuple[Any, str]]:
+    """The locks, by the object that has each and the attribute that it is, in the order in which they are taken."""
+    numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    llvms = getattr(getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None), "_lock", None)
+    return [(sys.modules[__name__], "in_turn"), *((lock, "_lock") for lock in (numbas, llvms) if lock is not None)]
 
 
 def _let_go() -> None:
+    _held.__dict__.pop("missing", None)
     for lock in reversed(_held.__dict__.pop("locks", [])):
         lock.release()
 
 
+def _begin_as_child() -> None:
+    """Replace the locks for which the fork has waited in vain: here nobody releases them."""
+    for holder, name in _held.__dict__.get("missing", []):
+        # LLVM's is taken by finalizers as well, which must not fail. Who compiles holds numba's before it.
+        is_llvms = type(holder).__name__ == "_LLVMLock"
+        setattr(holder, name, threading.RLock() if is_llvms else _Lost())
+    _let_go()
+
+
+class _Lost:
+    """A lock that a thread of the parent held as this process was forked: what that was at will stay unfinished."""
+
+    def acquire(self, *_: Any, **__: Any) -> bool:
+        raise RuntimeError(
+            f"process {os.getpid()} cannot compile: it was forked while another thread of its parent imported or"
+            f" compiled with numba, for longer than {WAITS:g} s; fork before that, or start processes by forkserver"
+        )
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def _at_forks() -> None:
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_begin_as_child)
 
 
 @functools.cache

@@ -295,6 +295,74 @@ def test_forks_of_several_threads_let_go_what_each_of_them_holds(cache):
     says_right(cache, TWO_FORKS, "triad")
 
 
+IN_VAIN = """
+import signal
+import numpy as np
+import numba
+from compute import Serial, Threads, run
+from kernels import kernel
+from kernels.compilation import importing
+from llvmlite.binding import ffi
+importing.WAITS = 0.5
+importing.compiler()
+from numba.core.compiler_lock import global_compiler_lock as numbas
+held, go = threading.Event(), threading.Event()
+locks = {"numba's": numbas, "LLVM's": ffi.lib._lock, "ours": importing.in_turn}
+
+@kernel
+def doubled(lo, hi, out, x):
+    for i in range(lo, hi):
+        out[i] = 2 * x[i]
+
+def holds(lock):
+    with lock:
+        held.set()
+        go.wait()
+
+def refused(do):
+    try:
+        do()
+    except RuntimeError as error:
+        return "forked while another thread of its parent imported or" in str(error) and chr(10) not in str(error)
+
+def child():
+    expected = [2.0, 2.0, 2.0]
+    if sys.argv[1] == "LLVM's":
+        return run(doubled, np.ones(3)).value.tolist() == expected and numba.njit(lambda x: x + 1)(1) == 2
+    compiles = [lambda: run(doubled, np.ones(3), on=Threads(2))]
+    if sys.argv[1] == "numba's":
+        compiles.append(lambda: numba.njit(lambda x: x + 1)(1))
+    for do in compiles * 2:
+        assert refused(do)
+    assert run(doubled.python, np.ones(3), on=Serial()).value.tolist() == expected
+    if not (grandchild := os.fork()):  # which waits for nothing
+        os._exit(refused(compiles[-1]) is not True)
+    return os.waitpid(grandchild, 0)[1] == 0
+
+thread = threading.Thread(target=holds, args=[locks[sys.argv[1]]])
+thread.start()
+held.wait()
+if not (forked := os.fork()):
+    signal.alarm(60)
+    os._exit(child() is not True)
+code = os.waitpid(forked, 0)[1]
+go.set()
+thread.join()
+assert code == 0, code
+assert run(doubled, np.ones(3), on=Threads(2)).value.tolist() == [2.0, 2.0, 2.0]
+print("right")
+"""
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("whose", ["numba's", "LLVM's", "ours"])
+def test_a_child_of_a_fork_that_waited_in_vain_refuses_to_compile(cache, whose):
+    says_right(cache, IN_VAIN, whose)
+
+
 BROKEN = """
 import sys
 import numpy as np
