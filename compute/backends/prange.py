@@ -149,10 +149,12 @@ class PrangePool(Pool):
                 raise
             chunk, lane = min(failed)  # the region raises what that chunk has raised
             if NOTHING_RAISED in str(error) and self._raised_in_python(self._rows[lane]):
+                lost = error.with_traceback(None)  # whose frames hold the run's arrays
                 error = RuntimeError(
                     "Python has raised an exception inside objmode on a thread of numba's, where it is lost; use"
                     " Threads to see it"
                 )
+                error.__cause__ = lost
             return [Outcome(lane, error, chunk)]
         return [Outcome(lane) for lane in range(job.lanes)]
 

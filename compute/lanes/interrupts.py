@@ -163,7 +163,8 @@ class InterruptWatch:
 
     Python loses what is raised in a finalizer or in a weak reference's callback, of which the garbage collector calls
     many at once: it prints "Exception ignored in …", and lanes would go on. Besides, code may take a handler's
-    TimeoutError for one of its own system call, and go on.
+    TimeoutError for one of its own system call, and go on. And numba goes on as it enters `objmode`, until Python finds
+    an exception where there should be none, and says so in a SystemError.
     """
 
     def __init__(self) -> None:
@@ -204,11 +205,22 @@ class InterruptWatch:
         if self._raised is not None:
             raise self._raised
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._replacement.close()
         raised, self._raised = self._raised, None
         try:
-            if raised is not None and kind is None:
-                raise raised
+            if raised is not None and (error is None or _hides(error, raised)):
+                raise raised from None
         finally:
             del raised  # its traceback holds this frame
+
+
+def _hides(error: BaseException, raised: BaseException) -> bool:
+    """Whether an error is only Python's word for the loss of what a handler has raised."""
+    found: BaseException | None = error
+    while found is not None and found is not raised and not isinstance(found, SystemError):
+        found = found.__cause__ or found.__context__
+    if not isinstance(found, SystemError):  # a body has caught it, and raises an error of its own instead
+        return False
+    found.__cause__ = found.__context__ = None  # each would refer to the other
+    return True

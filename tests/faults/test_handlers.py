@@ -265,3 +265,74 @@ print("done")
 
 def test_a_handler_that_is_not_pythons_stays_in_place(warm_python, no_leaks):
     assert warm_python.run(IN_C) == "done\n"
+
+
+IN_OBJMODE = """
+import signal, sys, warnings
+import numba
+import numpy as np
+from numba.core import serialize
+from compute import *
+from kernels import Plan, kernel
+
+warnings.simplefilter("ignore", numba.NumbaWarning)  # objmode holds the GIL
+unpickle, armed = serialize._numba_unpickle, False
+
+def interrupted(*given):  # numba looks this function up once, and goes on whatever it raises
+    global armed
+    if armed:
+        armed = False
+        signal.raise_signal(signal.SIGINT)
+    return unpickle(*given)
+
+serialize._numba_unpickle = interrupted
+
+def times_two(x):
+    return 2 * x
+
+def of_its_own(x):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("its own") from None
+
+by_one = {"plan": lambda x: Plan(len(x), (x,), grain=1)}
+
+@kernel(**by_one)
+def doubled(lo, hi, out, x):
+    value = x[lo]
+    with numba.objmode(y="float64"):
+        y = times_two(value)
+    out[lo] = y
+
+@kernel(**by_one)
+def catches(lo, hi, out, x):
+    value = x[lo]
+    with numba.objmode():
+        of_its_own(value)
+    out[lo] = value
+
+for backend in map(eval, sys.argv[1:]):
+    with backend.open() as pool:
+        assert pool.run(doubled.nogil, np.ones(3)).value.tolist() == [2.0, 2.0, 2.0]
+        if backend.name == "prange" and numba.threading_layer() == "workqueue":
+            break  # its only lane is on another thread
+        for _ in range(5):
+            armed = True
+            try:
+                pool.run(doubled.nogil, np.ones(3))
+            except KeyboardInterrupt:
+                print("interrupted")
+        armed = False
+        try:
+            pool.run(catches.nogil, np.ones(1))
+        except ValueError as error:
+            print(error)
+"""
+
+
+def test_an_interrupt_that_numba_loses_in_objmode_is_raised_as_one(script, no_leaks):
+    on = ["Serial()", "Threads(1)", "Prange(1)"]  # of one lane: others are on threads that hear no signal
+    told = script(IN_OBJMODE, *on).stdout
+    assert told == (5 * "interrupted\n" + "its own\n") * told.count("its own")
+    assert told.count("its own") >= 2
