@@ -57,7 +57,7 @@ class ChunkTurns(NamedTuple):
 class Buckets(NamedTuple):
     """The multiples of large primes by segment; `fill_buckets` says how they lie."""
 
-    cursors: Any  # uint64, one for each segment
+    cursors: Any  # uint64, two for each segment
     pages: Any  # uint32
     links: Any  # uint32, one for each page
 
@@ -65,12 +65,12 @@ class Buckets(NamedTuple):
 def fill_buckets(span: Any, primes: Any, count: Any) -> Any:
     """Walk every large prime through the chunk and drop each multiple into its segment's bucket.
 
-    A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: cursors[segment] is
-    where its next multiple goes, links[page] one more than the page before. count: pages to begin with, of
-    `pages_expected`. Returns the Buckets.
+    A multiple is (byte in the segment) << 3 | bit. A bucket is a list of pages, the newest first: its cursor is where
+    its next multiple goes, links[page] one more than the page before. A segment has two buckets, which take turns: a
+    cursor that was just stored is not at hand yet. count: pages to begin with, of `pages_expected`.
     """
     turns, segment = span.turns, span.segment
-    cursors = np.empty(np.int64((turns + segment - ONE) // segment), np.uint64)
+    cursors = np.empty(np.int64((turns + segment - ONE) // segment << ONE), np.uint64)
     for i in range(len(cursors)):
         cursors[i] = 0
     if len(primes) == 0:
@@ -95,7 +95,7 @@ def pages_expected(span: Any, primes: Any) -> Any:
         return ZERO
     reciprocals = math.log(math.log(float(primes[-1])) / math.log(float(primes[0])))
     multiples = 48 / 7 * float(span.turns) * (reciprocals + 2 / float(primes[0]))
-    buckets = float(span.turns // span.segment + ONE)
+    buckets = 2 * float(span.turns // span.segment + ONE)
     return U(1.02 * multiples / float(ONE << PAGE_SHIFT) + 3 * buckets + 8)
 
 
@@ -134,7 +134,7 @@ def drop_multiples(span: Any, primes: Any, places: Any, starts: Any, buckets: An
         if walking == ZERO:
             break
         for i in range(walking):
-            bucket = at[i] >> shift
+            bucket = (at[i] >> shift) << ONE | (i & ONE)
             cursor = cursors[bucket]
             if cursor & PAGE_MASK == ZERO:  # its page is full, or it has none
                 links[free] = cursor >> PAGE_SHIFT
@@ -222,12 +222,13 @@ def begin_walk(turn: Any, turns: Any, chosen: Any, starts: Any, places: Any, wal
 
 
 def empty_bucket(segment: Any, index: Any, buckets: Any) -> None:
-    """Cross off the multiples that were dropped into a segment's bucket."""
+    """Cross off the multiples that were dropped into a segment's buckets."""
     cursors, pages, links = buckets
-    end = cursors[index]
-    while end != ZERO:
-        page = (end - ONE) >> PAGE_SHIFT
-        for i in range(page << PAGE_SHIFT, end):
-            multiple = U(pages[i])
-            segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
-        end = U(links[page]) << PAGE_SHIFT
+    for bucket in range(index << ONE, (index << ONE) + U(2)):
+        end = cursors[bucket]
+        while end != ZERO:
+            page = (end - ONE) >> PAGE_SHIFT
+            for i in range(page << PAGE_SHIFT, end):
+                multiple = U(pages[i])
+                segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
+            end = U(links[page]) << PAGE_SHIFT

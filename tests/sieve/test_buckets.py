@@ -38,7 +38,7 @@ def test_buckets_grow_where_the_estimate_is_short():
     sieving = np.array([p for p in range(601, 3_000) if is_prime(p)], np.uint32)
     span = buckets.ChunkTurns(np.uint64(first), np.uint64(turns), np.uint64(segment))
     size, room, found = int(buckets.PAGE_MASK) + 1, 88, []
-    cursors, links = np.zeros(turns // segment, np.uint64), np.zeros(room, np.uint32)
+    cursors, links = np.zeros(2 * (turns // segment), np.uint64), np.zeros(room, np.uint32)
     pages = np.zeros(room * size, np.uint32)
     ends = importing.compiler().compiled(filled)(span, sieving, np.uint64(11), cursors, pages, links)
     assert room >= ends[1] > 11
@@ -46,7 +46,7 @@ def test_buckets_grow_where_the_estimate_is_short():
     for bucket, cursor in enumerate(cursors.tolist()):
         while cursor:
             page = (cursor - 1) // size
-            places = [bucket * segment * 8 + int(place) for place in pages[size * page : cursor]]
+            places = [bucket // 2 * segment * 8 + int(place) for place in pages[size * page : cursor]]
             found += [30 * (first + place // 8) + RESIDUES[place % 8] for place in places]
             cursor = int(links[page]) * size
     low, high = 30 * first, 30 * (first + turns)
