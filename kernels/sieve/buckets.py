@@ -228,7 +228,12 @@ def empty_bucket(segment: Any, index: Any, buckets: Any) -> None:
         end = cursors[bucket]
         while end != ZERO:
             page = (end - ONE) >> PAGE_SHIFT
-            for i in range(page << PAGE_SHIFT, end):
-                multiple = U(pages[i])
-                segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))
+            clear(segment, pages, page << PAGE_SHIFT, end)
             end = U(links[page]) << PAGE_SHIFT
+
+
+def clear(segment: Any, multiples: Any, lo: Any, hi: Any) -> None:
+    """Cross off the multiples lo .. hi of a list: each is (byte in the segment) << 3 | bit."""
+    for i in range(lo, hi):
+        multiple = U(multiples[i])
+        segment[multiple >> THREE] &= ~(np.uint8(1) << np.uint8(multiple & SEVEN))

@@ -49,8 +49,8 @@ def begin_small(turn: Any, primes: Any, distances: Any, l1: Any) -> Any:
     """The small primes where a chunk begins: with the wheel turn `turn`, behind the margin."""
     sevens, near = first_above(primes, U(SEVENS_TO)), first_above(primes, U(l1 * NEAR_QUARTERS // 8))
     blocks = np.empty(len(primes), np.uint32)
-    begin_blocks(turn, primes, blocks, 0, np.int64(sevens), MARGIN, SEVENS_EARLY, 7)
-    begin_blocks(turn, primes, blocks, np.int64(sevens), len(primes), MARGIN, 0, 1)
+    begin_blocks(turn, primes, blocks, ZERO, sevens, MARGIN, SEVENS_EARLY, 7)
+    begin_blocks(turn, primes, blocks, sevens, U(len(primes)), MARGIN, 0, 1)
     return SmallPrimes(primes, blocks, distances, sevens, near)
 
 
