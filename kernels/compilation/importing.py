@@ -80,11 +80,13 @@ def _hold() -> None:
             _held.missing.append(place)
 
 
-def _places() -> list[tuple[Any, str]]:
+def _places() -> Iterator[tuple[Any, str]]:
     """The locks, by the object that has each and the attribute that it is, in the order in which they are taken."""
+    yield sys.modules[__name__], "in_turn"
+    # Only now: whoever had the turn before may just have imported numba, and compile by now.
     numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
     llvms = getattr(getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None), "_lock", None)
-    return [(sys.modules[__name__], "in_turn"), *((lock, "_lock") for lock in (numbas, llvms) if lock is not None)]
+    yield from ((lock, "_lock") for lock in (numbas, llvms) if lock is not None)
 
 
 def _let_go() -> None:

@@ -1,6 +1,10 @@
 """Python's garbage collector: it does nothing while something is compiled, and is as it was before and after."""
 
+import contextlib
 import gc
+import os
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from compiler import needs_compiler
 
 from compute import Serial
 from kernels import kernel
+from kernels.compilation import garbage
 
 
 @needs_compiler
@@ -45,3 +50,32 @@ def test_no_collection_while_a_body_is_compiled(was, fails):
             (gc.enable if former else gc.disable)()
     # A compilation makes some 80,000 objects: by default, a hundred collections.
     assert len(collections) < 15
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "another thread's"])
+def test_a_fork_has_no_block_of_another_thread(own):
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with garbage.uncollected():
+            entered.set()
+            leave.wait()
+
+    other, former = threading.Thread(target=stay), gc.isenabled()
+    gc.enable()
+    try:
+        if not own:
+            other.start()
+            entered.wait()
+        with garbage.uncollected() if own else contextlib.nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fork beside a thread: that is what is tried
+            child = os.fork()
+            if child == 0:
+                os._exit(gc.isenabled() is own)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        leave.set()
+        if not own:
+            other.join()
+        (gc.enable if former else gc.disable)()

@@ -98,6 +98,36 @@ all_right()
 print("right")
 """
 
+BESIDE_A_FIRST_COMPILATION = """
+import gc, warnings
+from kernels.compilation import importing, provenance
+
+warnings.simplefilter("ignore")  # of a fork beside threads: that is what is tried
+has_turn = threading.Event()
+
+def imports_and_compiles():
+    importing.in_turn.acquire()
+    has_turn.set()
+    time.sleep(0.5)  # the fork waits for the turn by now
+    with provenance.numbas_lock():
+        importing.in_turn.release()
+        time.sleep(0.5)
+
+thread = threading.Thread(target=imports_and_compiles)
+thread.start()
+has_turn.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    assert gc.isenabled(), "collections are off for good"
+    all_right()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0, "the child cannot compile"
+all_right()
+print("right")
+"""
+
 BESIDE_A_LATER_IMPORT = """
 import warnings
 
@@ -192,6 +222,12 @@ def test_several_threads_may_be_the_first(cache, names):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
     says_right(cache, FORKS, "triad transpose doubled")
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_that_waited_for_an_import_waits_for_the_compilation_behind_it(cache):
+    says_right(cache, BESIDE_A_FIRST_COMPILATION, "triad doubled")
 
 
 @needs_compiler
