@@ -7,7 +7,7 @@ from typing import Any
 import numba
 
 from kernels.vectors.blocks import LANES
-from kernels.vectors.operations import all_false, combine, lower_half, mul_add, upper_half, vec_from_mask
+from kernels.vectors.operations import all_false, mul_add, vec_from_mask
 from kernels.vectors.target import has_fma, vector_registers
 
 # Vectors in flight. An iteration has a latency of 8 to 9 cycles and occupies the units for 2, so 4 to 5 vectors or more
@@ -53,14 +53,6 @@ if not has_fma():
 
 
 @compiled_helper
-def iterated_both(x: Any, y: Any, cx: Any, cy: Any) -> Any:
-    """z² + c of FEW points, half of them by each of the two."""
-    x0, y0 = iterated(lower_half(x), lower_half(y), lower_half(cx), lower_half(cy))
-    x1, y1 = iterated_fused(upper_half(x), upper_half(y), upper_half(cx), upper_half(cy))
-    return combine(x0, x1), combine(y0, y1)
-
-
-@compiled_helper
 def in_disk(x: Any, y: Any) -> Any:
     return x * x + y * y <= 4.0
 
@@ -71,7 +63,7 @@ def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
     for _ in range((steps + 3) // 4):
         for _ in range(4):
             count = count - vec_from_mask(in_disk(x, y))  # true is -1
-            x, y = iterated_both(x, y, cx, cy)
+            x, y = iterated(x, y, cx, cy)
         if all_false(in_disk(x, y)):
             break
     return x, y, count

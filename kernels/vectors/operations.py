@@ -16,8 +16,6 @@ v, a, b, c are vectors; m is a mask; `array, index` is a place in a contiguous a
     a << b, a >> b                      v     of integers; b, which may be a number, below their bits
     population_count(v)                 v     how many bits of each lane are 1, of integers
     reduce_sum(v)                       x     the sum of the lanes, halves added to halves
-    lower_half(v), upper_half(v)        v     the first half of the lanes, and the others
-    combine(lower, upper)               v     both halves
     bit_cast_u64(v)                     v     the same bits as lanes of uint64
     promote_to(array, v)                v     unsigned integers in the array's wider dtype, an integer or a float
     truncate_to(array, v)               v     the low bits of integers, in the array's dtype, which is no wider
@@ -212,38 +210,6 @@ def mul_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return emit_mul_add(builder, *as_vectors(context, builder, vector_type, sig.args, args))
 
     return vector_type(a, b, c), codegen
-
-
-def _half(name: str, place: int) -> Any:
-    def half(typingctx: Any, vector: Any) -> Any:
-        if not isinstance(vector, Vector) or vector.lanes % 2:
-            raise TypingError(f"{name} takes a vector of an even number of lanes, not {vector}")
-        lanes = vector.lanes // 2
-        chosen = list(range(place * lanes, (place + 1) * lanes))
-
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return emit_shuffle(builder, args[0], args[0], chosen)
-
-        return Vector(vector.dtype, lanes)(vector), codegen
-
-    half.__name__ = name
-    half.__doc__ = f"`{name}(v)`: {'the lanes behind the first half' if place else 'the first half of the lanes'}."
-    return intrinsic(half)
-
-
-lower_half, upper_half = _half("lower_half", 0), _half("upper_half", 1)
-
-
-@intrinsic
-def combine(typingctx: Any, lower: Any, upper: Any) -> Any:
-    """`combine(lower, upper)`: the lanes of two vectors of one type, one behind the other."""
-    if not isinstance(lower, Vector) or lower != upper:
-        raise TypingError(f"combine takes two vectors of one type, not {lower} and {upper}")
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return emit_shuffle(builder, args[0], args[1], list(range(2 * lower.lanes)))
-
-    return Vector(lower.dtype, 2 * lower.lanes)(lower, upper), codegen
 
 
 @intrinsic

@@ -10,14 +10,12 @@ from kernels.vectors.operations import (
     all_false,
     all_true,
     bit_cast_u64,
-    combine,
     count_true,
     first_n,
     gather_index,
     if_then_else,
     iota,
     load_u,
-    lower_half,
     min_,
     mul_add,
     population_count,
@@ -26,7 +24,6 @@ from kernels.vectors.operations import (
     set_,
     store_u,
     truncate_to,
-    upper_half,
     vec_from_mask,
 )
 from kernels.vectors.target import compress_instruction, has_fma, vector_registers, vector_width
@@ -53,19 +50,6 @@ def arithmetic(lanes):
             store_u(out, i, s / y)
 
     return body
-
-
-@pytest.mark.parametrize("lanes", [2, 4, 64])
-@pytest.mark.parametrize("dtype", ["f8", "u2"])
-def test_halves_are_taken_apart_and_put_together(lanes, dtype):
-    def body(out, a):
-        for i in range(0, len(a) - lanes + 1, lanes):
-            v = load_u(a, i, lanes)
-            store_u(out, i, combine(upper_half(v), lower_half(v)))
-
-    a, out = np.arange(64).astype(dtype), np.zeros(64, dtype)
-    compiled(body)(out, a)
-    assert out.tolist() == np.roll(a.reshape(-1, lanes), lanes // 2, axis=1).ravel().tolist()
 
 
 def masking(lanes):
