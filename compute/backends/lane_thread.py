@@ -46,7 +46,7 @@ class LaneThread:
         self.jobs: SimpleQueue[Given | None] = SimpleQueue()
         self.sleeps = False
         self.served = int(bell[0])  # jobs so far, with those of the thread before it
-        self.number, self.ended_by = number, ""
+        self.number, self.ended_by, self._has_left = number, "", False
         self._run, self._leave = run, leave
         self._former: set[int] = set()
         self.thread = threading.Thread(
@@ -77,6 +77,12 @@ class LaneThread:
             self.ended_by = type(error).__name__
             raise
 
+    def leave(self) -> None:
+        """Call what is to be called as it ends, once: a thread that was ended from outside has not."""
+        if not self._has_left:
+            self._has_left = True
+            self._leave()
+
     @property
     def is_dead(self) -> bool:
         return not self.thread.is_alive()
@@ -88,7 +94,7 @@ class LaneThread:
             self.sleeps = False
             usage.let_go(self._former)
             if given is None:
-                self._leave()
+                self.leave()
                 return
             self._former = set()
             job, context = given
@@ -175,6 +181,7 @@ class LaneThreads:
         """Wait until each has ended."""
         for lane in self._lanes:
             lane.thread.join()
+            lane.leave()
 
     def _forget_answers(self) -> None:
         while not self._done.empty():

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from kernels.compilation.garbage import uncollected
 
+PYTHONS_OWN = 2_000  # objects that Python may have frozen itself: 375 in 3.12. A program freezes 5,000 at the least
+
 _lock = threading.Lock()
 _blocks = 0  # of garbage_set_aside that are under way
 _frozen_by_others = False
@@ -23,7 +25,7 @@ def garbage_set_aside() -> Iterator[None]:
     global _blocks, _frozen_by_others
     with _lock:
         if _blocks == 0:  # inside another block it would count all that this has frozen, which takes 40 ms
-            _frozen_by_others = gc.get_freeze_count() > 0
+            _frozen_by_others = gc.get_freeze_count() > PYTHONS_OWN
         _blocks += 1
     try:
         gc.collect()

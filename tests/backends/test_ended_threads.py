@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import threading
 import time
 
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 POOLS = [Threads(2), *([] if Interpreters(2).lacks() else [Interpreters(2)])]
 
 
+def interpreters() -> list:
+    """Those of this process; a fork in which there are some dies in Python 3.13."""
+    return [] if Interpreters(2).lacks() else importlib.import_module("_interpreters").list_all()
+
+
 def raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
     """What an IDE does to stop a thread. One that waits notices it when it wakes."""
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(kind)) == 1
@@ -27,6 +33,7 @@ def raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, ValueError])
 @pytest.mark.parametrize("backend", POOLS, ids=repr)
 def test_threads_that_are_ended_while_they_wait_are_started_again(backend, kind):
+    before = interpreters()
     with backend.open() as pool:
         for _ in range(2):
             assert pool.run(meeting, 2, PATIENCE, variant="nogil").value.tolist() == [1.0, 1.0]
@@ -41,6 +48,7 @@ def test_threads_that_are_ended_while_they_wait_are_started_again(backend, kind)
             for lane in former:  # one that noticed it within the run lives on
                 while not (lane.is_dead or lane.served == pool._threads._bell[0]):
                     time.sleep(0.001)
+    assert interpreters() == before
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
