@@ -13,8 +13,9 @@ kernel on threads does not pay for processes, joblib and statistics. README.md b
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernels.on_demand import getter
 
 if TYPE_CHECKING:
     from compute.advice import Advice as Advice
@@ -65,16 +66,11 @@ _HOMES = {
     "scaling.results": ["CutShort", "Scaling"],
     "scaling.rounds": ["scale"],
 }
-_HOME = {name: f"compute.{module}" for module, names in _HOMES.items() for name in names}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'compute' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-    return value
+__getattr__ = getter(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -13,15 +13,14 @@ matrix/        matmul, matvec
 streams/       transpose, triad
 waiting/       fetch, read
 texts.py       text from outside, made visible in messages
-
-A name's module is imported when the name is first used (as scientific-python's SPEC 1 does it): a worker process that
-is sent machine code needs none of the kernels' modules.
+on_demand.py   imports a name's module when the name is first used
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from kernels.on_demand import getter
 
 if TYPE_CHECKING:
     from kernels.definition import Kernel as Kernel
@@ -62,15 +61,13 @@ _HOMES = _READY_MADE | {
 
 __all__ = sorted([*_HOMES, "REGISTRY"])
 
+_value_of = getter(__name__, _HOMES)
+
 
 def __getattr__(name: str) -> Any:
-    if name == "REGISTRY":
-        value: Any = {name: getattr(importlib.import_module(__name__), name) for name in _READY_MADE}
-    elif name in _HOMES:
-        value = getattr(importlib.import_module(f"kernels.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module 'kernels' has no attribute {name!r}")
-    return globals().setdefault(name, value)  # of two threads that come at once, both get the same REGISTRY
+    if name == "REGISTRY":  # of two threads that come at once, both get the same one
+        return globals().setdefault(name, {ready_made: _value_of(ready_made) for ready_made in _READY_MADE})
+    return _value_of(name)
 
 
 def __dir__() -> list[str]:

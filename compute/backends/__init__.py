@@ -33,9 +33,10 @@ A backend's module is imported when it is first asked for: a worker process need
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernels.on_demand import getter
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -56,12 +57,7 @@ _OWN = ("serial", "threads", "prange", "processes", "joblib", "coroutines", "int
 # The module of each name that is imported from here.
 _HOME = {name.capitalize(): name for name in _OWN} | {"Backend": "backend", "Pool": "backend"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+__getattr__ = getter(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
