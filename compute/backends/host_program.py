@@ -106,15 +106,15 @@ def check_semaphores(whose: str, remedy: str) -> None:
 def able_to_start_processes() -> Iterator[None]:
     """Within the block this process may start children, even as a daemon, and they run the Python executable.
 
-    multiprocessing forbids its daemons (a Pool's workers) to have children, because these would stay behind. Our
-    workers end when their parent has.
+    Their BLAS does not spin as they begin. multiprocessing forbids its daemons (a Pool's workers) to have children,
+    because these would stay behind. Our workers end when their parent has.
     """
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     is_daemon, executable = config.pop("daemon", None), sys.executable
     try:
         python_executable.use_for_children()
         sys.executable = python_executable.find()
-        with _streams(), blas_asleep():
+        with _streams(), _blas_asleep():
             yield
     finally:
         sys.executable = executable
@@ -123,7 +123,7 @@ def able_to_start_processes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def blas_asleep() -> Iterator[None]:
+def _blas_asleep() -> Iterator[None]:
     """Processes that are started within the block have threads of OpenBLAS's that sleep when they have nothing to do.
 
     Otherwise these spin for 60 ms as numpy is imported, on a CPU that somebody needs. The library reads this variable

@@ -308,7 +308,7 @@ def start_server() -> None:
     """Start multiprocessing's fork server where there is none, without waiting for its imports."""
     from multiprocessing import forkserver
 
-    with children.with_sigint_blocked(), without_main(), host_program.blas_asleep():
+    with children.with_sigint_blocked(), host_program.able_to_start_processes(), without_main():
         forkserver.ensure_running()
 
 

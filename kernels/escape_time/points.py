@@ -58,12 +58,17 @@ def in_disk(x: Any, y: Any) -> Any:
 
 
 @compiled_helper
+def tested(x: Any, y: Any, cx: Any, cy: Any, count: Any) -> Any:
+    """z² + c, and the count, one more where |z|² <= 4."""
+    return *iterated(x, y, cx, cy), count - vec_from_mask(in_disk(x, y))  # true is -1
+
+
+@compiled_helper
 def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
     """Count the iterations until |z|² > 4, for some steps (rounded up to fours) or until all lanes have left."""
     for _ in range((steps + 3) // 4):
         for _ in range(4):
-            count = count - vec_from_mask(in_disk(x, y))  # true is -1
-            x, y = iterated(x, y, cx, cy)
+            x, y, count = tested(x, y, cx, cy, count)
         if all_false(in_disk(x, y)):
             break
     return x, y, count

@@ -64,10 +64,11 @@ BLAS_MULTIPLE = 8  # of the rows and columns of a BLAS's tiles: 16, 24 and 64 we
 def packed_tile(
     matrices: int, rows: int, columns: int, depth: int, block: int = REGISTER_BLOCK, cores: int = CORES
 ) -> tuple[int, int]:
-    """Rows and columns of a tile: equal parts, halved while they are too few or too long, or smaller ones cost more.
+    """Rows and columns of a tile: equal parts, halved while they are too few or take too long, and are worth a chunk.
 
     matrices: how many products of that size there are.
     block: of which rows and columns are multiples.
+    cores: of the machine.
     """
     down, across = -(-rows // SIDE) or 1, -(-columns // SIDE) or 1
     flops, enough = 2 * rows * columns * depth, max(LEAST_TILES, TILES_A_CORE * cores)
