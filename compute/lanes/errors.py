@@ -147,13 +147,13 @@ def _notes_of(error: BaseException, where: str) -> list[str]:
 def _forget_frames(error: BaseException) -> None:
     """Remove the tracebacks. Where tblib is installed, a pickle has every frame in them, and a deep one fails."""
     try:
-        for one in _related(error):
+        for one in related(error):
             BaseException.with_traceback(one, None)
     except BaseException:  # a class may have something else in place of a cause
         pass
 
 
-def _related(error: BaseException) -> Iterator[BaseException]:
+def related(error: BaseException) -> Iterator[BaseException]:
     """The error, those that it was raised from or during, and those that it groups."""
     known, more = set[int](), [error]
     while more:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from compute.lanes.errors import related
 from kernels.compilation import signal_guard
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -210,17 +211,15 @@ class InterruptWatch:
         raised, self._raised = self._raised, None
         try:
             if raised is not None and (error is None or _hides(error, raised)):
-                raise raised from None
+                raise raised from raised.__cause__  # where it has none, without what it interrupted
         finally:
             del raised  # its traceback holds this frame
 
 
 def _hides(error: BaseException, raised: BaseException) -> bool:
     """Whether an error is only Python's word for the loss of what a handler has raised."""
-    found: BaseException | None = error
-    while found is not None and found is not raised and not isinstance(found, SystemError):
-        found = found.__cause__ or found.__context__
-    if not isinstance(found, SystemError):  # a body has caught it, and raises an error of its own instead
+    found = next((one for one in related(error) if one is raised or isinstance(one, SystemError)), raised)
+    if found is raised:  # a body has caught it, and raises an error of its own instead
         return False
     found.__cause__ = found.__context__ = None  # each would refer to the other
     return True
