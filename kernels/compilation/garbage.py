@@ -12,30 +12,41 @@ import os
 import threading
 from collections.abc import Iterator
 
-_switched_off_by: int | None = None  # the thread
+_lock = threading.RLock()  # a signal's handler may compile, too
+_blocks, _was_on = 0, False  # blocks that are under way on all threads, and what was before the first
+_own = threading.local()  # .blocks: those of this thread
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Within the block nothing is collected, on any thread, unless somebody asks for it."""
-    global _switched_off_by
-    was = gc.isenabled()
-    if was:
-        _switched_off_by = threading.get_ident()
-    gc.disable()
+    _count(1)
     try:
         yield
     finally:
-        if was:
-            _switched_off_by = None
+        _count(-1)
+
+
+def _count(more: int) -> None:
+    global _blocks, _was_on
+    with _lock:
+        if _blocks == 0:
+            _was_on = gc.isenabled()
+            gc.disable()
+        _own.blocks = getattr(_own, "blocks", 0) + more
+        _blocks += more
+        if _blocks == 0 and _was_on:
             gc.enable()
 
 
-def _on_in_child() -> None:
-    """In a fork: the block of another thread does not end here. Forks wait for a compilation, but not for ever."""
-    if _switched_off_by not in (None, threading.get_ident()):
+def _begin_as_child() -> None:
+    """In a fork: blocks of other threads do not end here. Forks wait for a compilation, but not for ever."""
+    global _lock, _blocks
+    _lock, blocks = threading.RLock(), getattr(_own, "blocks", 0)
+    if _blocks and not blocks and _was_on:
         gc.enable()
+    _blocks = blocks
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_on_in_child)
+    os.register_at_fork(after_in_child=_begin_as_child)

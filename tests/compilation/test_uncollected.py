@@ -52,9 +52,9 @@ def test_no_collection_while_a_body_is_compiled(was, fails):
     assert len(collections) < 15
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("own", [True, False], ids=["its own", "another thread's"])
-def test_a_fork_has_no_block_of_another_thread(own):
+@contextlib.contextmanager
+def staying():
+    """Collections are on, but for a block of another thread that lasts as long as this one."""
     entered, leave = threading.Event(), threading.Event()
 
     def stay():
@@ -65,17 +65,35 @@ def test_a_fork_has_no_block_of_another_thread(own):
     other, former = threading.Thread(target=stay), gc.isenabled()
     gc.enable()
     try:
-        if not own:
-            other.start()
-            entered.wait()
-        with garbage.uncollected() if own else contextlib.nullcontext(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a fork beside a thread: that is what is tried
-            child = os.fork()
-            if child == 0:
-                os._exit(gc.isenabled() is own)
-            assert os.waitpid(child, 0)[1] == 0
+        other.start()
+        entered.wait()
+        yield
     finally:
         leave.set()
-        if not own:
-            other.join()
-        (gc.enable if former else gc.disable)()
+        other.join()
+        if not former:
+            gc.disable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(("own", "others"), [(True, False), (False, True), (True, True)])
+def test_a_fork_has_no_block_of_another_thread(own, others):
+    with (
+        staying() if others else contextlib.nullcontext(),
+        garbage.uncollected() if own else contextlib.nullcontext(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of a fork beside a thread: that is what is tried
+        child = os.fork()
+        if child == 0:
+            os._exit(gc.isenabled() is own)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_block_is_not_ended_by_that_of_another_thread():
+    with contextlib.ExitStack() as others:
+        others.enter_context(staying())
+        with garbage.uncollected():
+            others.close()
+            assert not gc.isenabled()
+        assert gc.isenabled()
