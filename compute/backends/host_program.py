@@ -43,6 +43,7 @@ ROOTS = "/tmp", "/var/tmp", SHARED_MEMORY  # where a socket's folder can be if T
 IN_MEMORY = re.compile(r"(?:sem\.loky|nfold)-(\d+)-\w+")
 IN_FOLDERS = re.compile(r"(?:pymp|nfold-mapped|nfold-code|nfold-dask)-(\d+)-\w+|pymp-\w+")
 BLAS_WAIT = "OPENBLAS_THREAD_TIMEOUT"  # the binary logarithm of how many cycles its idle threads spin; at least 4
+AT_ONCE = "04"  # written so that nobody else does: a worker takes it out of its environment again
 SIGNED = re.compile(r"nfold-owner-(\d+)")
 
 
@@ -132,11 +133,17 @@ def _blas_asleep() -> Iterator[None]:
     if BLAS_WAIT in os.environ:
         yield
         return
-    os.environ[BLAS_WAIT] = "4"
+    os.environ[BLAS_WAIT] = AT_ONCE
     try:
         yield
     finally:
         os.environ.pop(BLAS_WAIT, None)
+
+
+def forget_start() -> None:
+    """In a process that was started in such a block, when numpy is imported: have the caller's environment."""
+    if os.environ.get(BLAS_WAIT) == AT_ONCE:
+        del os.environ[BLAS_WAIT]
 
 
 @contextlib.contextmanager

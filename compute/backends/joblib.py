@@ -100,7 +100,6 @@ class LokyPool(Pool):
         check_address_space("run on threads")
         check_room(LOKYS_THREADS, "run on threads")
         check_tasks(LOKYS_OWN + (A_WORKER + blas_threads()) * self.workers, remedy)
-        waits = os.environ.get(host_program.BLAS_WAIT)
         with interrupts.put_off(), host_program.able_to_start_processes():
             with warnings.catch_warnings():  # joblib says at its import what is said below, with a remedy
                 warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
@@ -109,7 +108,7 @@ class LokyPool(Pool):
             self._shut_down()
             self._caller.forget()
             host_program.check_semaphores("loky's", f"use Processes({self.workers}), which needs none")
-            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(), waits))
+            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
             arrived: set[int] = set()
             while len(arrived) < self.workers:  # until each has had a task: loky gives them to any worker that is free
                 with children.with_sigint_blocked():
@@ -211,8 +210,8 @@ class LokyPool(Pool):
             manager.executor_reference = None  # and so would the end of our copy of the executor
 
 
-def _settle(parent: int, waits: str | None) -> None:
-    """Called first in each loky worker: become one of ours. waits: what the caller's environment says of BLAS_WAIT.
+def _settle(parent: int) -> None:
+    """Called first in each loky worker: become one of ours.
 
     loky replaces a worker whose resident memory has grown by 300 MB, in the middle of a run. Here that is not a leak:
     the caller's arrays are mapped. So this check is switched off.
@@ -220,8 +219,6 @@ def _settle(parent: int, waits: str | None) -> None:
     from joblib.externals.loky import process_executor
 
     process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # in this process alone
-    if waits is None:  # numpy is imported by now, and what a body starts is to have the caller's environment
-        os.environ.pop(host_program.BLAS_WAIT, None)
     remote.become_worker(parent)
 
 

@@ -200,6 +200,7 @@ def become_worker(parent: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     children.be_a_worker()
+    host_program.forget_start()
     kept_code.say_nothing()
     # numba says in four lines that its threads begin without a lock where /dev/shm is missing: the caller has told so.
     warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock")

@@ -80,16 +80,3 @@ def test_it_is_run_again_where_it_may_be(slowly_sent, tmp_path):
 def test_what_a_lane_raised_is_not_lost_where_another_dies():
     with Joblib(2).open() as pool, pytest.raises(ValueError, match="no good"):
         pool.run(each(raises_or_dies, retry=False), ["raise", "die"])
-
-
-def told_by_environment(_):
-    return os.environ.get("OPENBLAS_THREAD_TIMEOUT")
-
-
-@pytest.mark.parametrize("setting", [None, "9"])
-def test_workers_have_the_callers_environment(setting, monkeypatch):
-    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
-    if setting is not None:
-        monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", setting)
-    with Joblib(1).open() as pool:
-        assert pool.map(told_by_environment, [0]) == [setting]

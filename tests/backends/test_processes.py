@@ -17,8 +17,8 @@ from compiler import needs_compiler
 from example_kernels import fails, nothing, spin
 from patience import PATIENCE
 
-from compute import Processes
-from compute.backends import caller
+from compute import Joblib, Processes
+from compute.backends import caller, host_program
 from compute.backends.worker import Tally
 from compute.lanes import usage
 from kernels import Plan, kernel
@@ -169,7 +169,7 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do(monkeypatch):
 
 BREAKS = """
 import sys
-from compute import Processes
+from compute import Joblib, Processes
 
 try:
     Processes(1).open()
@@ -197,7 +197,7 @@ def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken)
 
 LEAN = """
 import os, sys
-from compute import Processes
+from compute import Joblib, Processes
 from kernels import each
 
 def loaded(_):
@@ -222,3 +222,19 @@ def test_workers_import_what_they_need_and_have_the_callers_environment(script, 
     methods = [name for name in ("forkserver", "spawn") if name in multiprocessing.get_all_start_methods()]
     done = script(LEAN, *methods, **kept)
     assert done.stdout.splitlines() == [f"{method} {setting} {setting}" for method in methods]
+
+
+def told_by_environment(_):
+    return os.environ.get("OPENBLAS_THREAD_TIMEOUT")
+
+
+@pytest.mark.parametrize("setting", [None, "9"])
+@pytest.mark.parametrize("backend", [Processes(1), Joblib(1)], ids=repr)
+def test_workers_have_the_callers_environment_though_others_start_some(backend, setting, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", setting)
+    with host_program.able_to_start_processes():  # as another thread may be, which opens a pool meanwhile
+        pool = backend.open()
+    with pool:
+        assert pool.map(told_by_environment, [0]) == [setting]
