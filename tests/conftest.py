@@ -111,6 +111,8 @@ def garbage_aside():
 
     with garbage_set_aside():
         yield
+        gc.collect()
+    gc.freeze()  # pytest looks for garbage twice more, each time among all that was ever imported: a second
 
 
 @pytest.fixture(scope="module", autouse=True)
