@@ -54,6 +54,14 @@ def pairs(ones: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     ]
 
 
+def quick_first(count: int, cases: Iterable[Any]) -> list[Any]:
+    """All the cases as parameters: the first ones are quick."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if k < count else pytest.mark.slow)
+        for k, case in enumerate(cases)
+    ]
+
+
 def one_of_each(backends: Sequence[Any]) -> list[Any]:
     """All the backends as parameters: of those with one name and equal traits, the first with two workers is quick."""
     quick: dict[Hashable, Any] = {}

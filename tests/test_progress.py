@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_kernels import gated, nothing
+from sampling import quick_first
 
 from compute import Serial, Threads, drawing, progress, run
 
@@ -66,7 +67,7 @@ RIGHT = "True\nended\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals are POSIX's")
-@pytest.mark.parametrize("backend", [pytest.param("Serial()", marks=pytest.mark.slow), "Threads(2)", "Processes(2)"])
+@pytest.mark.parametrize("backend", quick_first(1, ["Threads(2)", "Processes(2)", "Serial()"]))
 def test_a_bar_is_drawn_on_a_terminal_and_removed(backend):
     out, drawn, code = on_a_terminal(backend, "{}")
     assert (out, code) == (RIGHT, 0)
@@ -202,6 +203,7 @@ def test_without_another_thread_the_last_call_comes_from_the_caller(monkeypatch)
             pool.run(nothing, 5, progress=lambda done, total: 1 // (total - done))
 
 
+@pytest.mark.slow
 def test_without_progress_there_is_no_thread_and_no_look(monkeypatch):
     monkeypatch.setattr(progress, "Teller", None)
     monkeypatch.setattr(threading.Thread, "start", None)

@@ -187,7 +187,7 @@ def test_figures_go_to_extra_info_and_to_reports(told, folder, capsys):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([*BENCHMARK, "-p", "xdist.plugin", "-n", "2"], "SKIPPED"),
+        pytest.param([*BENCHMARK, "-p", "xdist.plugin", "-n", "2"], "SKIPPED", marks=pytest.mark.slow),
         ([*BENCHMARK, "--benchmark-disable"], "PASSED"),
         pytest.param([*BENCHMARK, "--benchmark-skip"], "SKIPPED", marks=pytest.mark.slow),
         pytest.param(["-p", "no:benchmark"], "PASSED", marks=pytest.mark.slow),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 
 import example_kernels
@@ -147,7 +148,7 @@ def advised(kernel, size, budget, on=("threads",)):
         pytest.param(example_kernels.pairs, 3_000_000, marks=pytest.mark.slow),  # hours
         pytest.param(example_kernels.at_once, 10_000_000, marks=pytest.mark.slow),
         pytest.param(example_kernels.at_once, 10**13, marks=pytest.mark.slow),
-        (example_kernels.hardly_grows, 100_000_000),
+        pytest.param(example_kernels.hardly_grows, 100_000_000, marks=pytest.mark.slow),
         (example_kernels.squares, 300_000),
     ],
     ids=lambda x: getattr(x, "name", x),
@@ -229,7 +230,8 @@ def test_the_command_prints_the_advice_and_keeps_it(capsys, tmp_path):
     assert main(["advise", "count_primes", "1e5", "--on", "threads", "--budget", "5s", "--json", str(kept)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("use ")
+    assert out.startswith(("use ", "too little to choose by: "))  # which a busy machine may have measured
+    assert re.search("^use ", out, re.MULTILINE)
     assert "count_primes · size 100,000" in out
     assert json.loads(kept.read_text())["kernel"] == "count_primes"
 

@@ -259,6 +259,7 @@ def test_what_only_the_caller_runs_stays_there(pool, placed, sent, variant):
     assert max(sent) < 2000
 
 
+@pytest.mark.slow
 def test_threads_agree_on_what_a_lock_in_a_body_is():
     with Threads(2).open() as pool:
         assert pool.run(takes_anything, threading.Lock()).value.tolist() == [1, 1]

@@ -77,6 +77,7 @@ def test_it_is_run_again_where_it_may_be(slowly_sent, tmp_path):
     assert (tmp_path / "one").read_text() == "begun\nbegun\n"
 
 
+@pytest.mark.slow
 def test_what_a_lane_raised_is_not_lost_where_another_dies():
     with Joblib(2).open() as pool, pytest.raises(ValueError, match="no good"):
         pool.run(each(raises_or_dies, retry=False), ["raise", "die"])

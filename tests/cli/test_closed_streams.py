@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
+from sampling import quick_first
 
 from compute.scaling.dataset import Point
 from compute.scaling.results import Scaling
@@ -46,14 +47,21 @@ def closing(streams: str, *argv: str) -> subprocess.CompletedProcess[str]:
     ("line", "code"),
     [
         ("report a.json --details", 1),
-        ("doctor", 1),
         ("check a.json b.json --same-machine", 3),
         ("run triad 8 --variant python --on serial", 1),
-        ("command --workers 1 --budget 1ms -- true {workers}", 1),
         ("report none.json", 2),
         *(
             pytest.param(line, 1, marks=pytest.mark.slow)
-            for line in ("list", "show triad", "--help", "--version", "lessons --list", "compare a.json b.json")
+            for line in (
+                "doctor",
+                "command --workers 1 --budget 1ms -- true {workers}",
+                "list",
+                "show triad",
+                "--help",
+                "--version",
+                "lessons --list",
+                "compare a.json b.json",
+            )
         ),
     ],
 )
@@ -67,7 +75,7 @@ def test_a_command_whose_output_is_closed_says_so_in_one_line(line, code):
 
 
 @pytest.mark.parametrize(
-    ("line", "code"), [("list", 0), ("report a.json", 0), ("report none.json", 2), ("show none", 2)]
+    ("line", "code"), quick_first(2, [("report a.json", 0), ("report none.json", 2), ("list", 0), ("show none", 2)])
 )
 def test_errors_do_not_go_to_the_output_where_theirs_is_closed(line, code):
     done = closing("2", *line.split())

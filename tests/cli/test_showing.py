@@ -195,6 +195,7 @@ def nfold(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_without_a_compiler_what_python_runs_is_shown():
     done = nfold("show", "triad", NUMBA_DISABLE_JIT="1")  # as good as none, and there may be none
     assert done.returncode == 0

@@ -157,6 +157,7 @@ def test_a_lesson_asked_for_twice_is_held_once(capsys):
     assert capsys.readouterr().out.count("1  What a task is bound by") == 1
 
 
+@pytest.mark.slow
 def test_two_interpreters_stand_side_by_side(capsys):
     assert main(["lessons", *SHORT, "--python", sys.executable, "--task", "mine:nap", "--json", "a.json"]) == 0
     out = capsys.readouterr().out

@@ -64,6 +64,7 @@ def test_a_chunk_that_kills_every_worker_is_named(pool):
     assert pool.run(naps, 4, 0.0).value.all()
 
 
+@pytest.mark.slow
 def test_what_may_not_be_repeated_is_not(pool):
     def ends(item):
         if item == 3:
@@ -147,6 +148,7 @@ def slowly_summed(lo, hi, out, a):
     out[0] = a[lo:hi].sum()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_gone_is_an_error_in_bounded_time(caplog):
     with RealCluster(1) as cluster, Dask(cluster.address).open() as pool:
         threading.Timer(0.5, cluster.scheduler.kill).start()

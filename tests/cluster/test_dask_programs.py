@@ -400,6 +400,7 @@ def test_pools_are_ended_by_the_programs_end(script):
     assert script(NEVER_CLOSED.format("print(pool.map(abs, [-1]))")).stdout == "[1]\n"
 
 
+@pytest.mark.slow
 def test_workers_that_a_pool_started_are_ended_at_once_and_none_comes_in_their_place():
     with Dask(workers=2).open() as pool:
         pool.map(abs, [-1])

@@ -148,8 +148,9 @@ def test_a_refused_write_leaves_no_file(warm_python, tmp_path):
     warm_python.run(REFUSED.format(LIMITED), NFOLD_CACHE_DIR=str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(refused() is not None, reason=str(refused()))
-@pytest.mark.parametrize("size", ["4k", pytest.param("20k", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", ["4k", "20k"])
 def test_a_full_disk_leaves_no_file(tmp_path, size):
     command = in_private([f"mount -t tmpfs -o size={size} tmpfs /mnt"], sys.executable, "-c", REFUSED.format(""))
     done = subprocess.run(

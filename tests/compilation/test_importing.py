@@ -209,9 +209,11 @@ def says_right(cache: Path, script: str, names: str, firsts: str = FIRSTS) -> No
 @pytest.mark.parametrize(
     "names",
     [
-        OURS,
         "import doubled triad",
-        *(pytest.param(names, marks=pytest.mark.slow) for names in (f"{OURS} doubled check import", "doubled check")),
+        *(
+            pytest.param(names, marks=pytest.mark.slow)
+            for names in (OURS, f"{OURS} doubled check import", "doubled check")
+        ),
     ],
 )
 def test_several_threads_may_be_the_first(cache, names):
@@ -230,6 +232,7 @@ def test_a_fork_that_waited_for_an_import_waits_for_the_compilation_behind_it(ca
     says_right(cache, BESIDE_A_FIRST_COMPILATION, "triad doubled")
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_what_numba_imports_later_has_no_half_of_it(cache):

@@ -34,6 +34,7 @@ print((body.nogil(np.arange(9.0)) == expected).all(), expected[0])
 """
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="takes a library made by a C compiler")
 def test_another_sin_gives_what_it_gives_numba(tmp_path):

@@ -104,8 +104,10 @@ def entry_of_count_primes() -> Path:
     "damage",
     [
         "bit",
-        "open to others",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("short", "empty", "exchanged", "sealed")),
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("open to others", "short", "empty", "exchanged", "sealed")
+        ),
     ],
 )
 def test_a_damaged_entry_is_made_again(cache, tmp_path, damage):

@@ -88,7 +88,9 @@ REACHED = [
     pytest.param(with_tasks(4), on("processes"), THREADS, id="none for processes", marks=NO_TASKS),
     pytest.param(with_tasks(4), on("joblib"), THREADS, id="none for joblib", marks=[NO_TASKS, slow]),
     pytest.param(with_tasks(9), on("joblib"), THREADS, id="few for joblib", marks=[NO_TASKS, slow]),
-    pytest.param(with_tasks(5), f"scale {on('processes')[4:]} --budget 1s", THREADS, id="scale", marks=NO_TASKS),
+    pytest.param(
+        with_tasks(5), f"scale {on('processes')[4:]} --budget 1s", THREADS, id="scale", marks=[NO_TASKS, slow]
+    ),
     pytest.param(with_tasks(2), on("prange"), THREADS, id="none for prange", marks=[NO_TASKS, slow]),
     pytest.param(limited("-n 20"), on("processes"), "raise `ulimit -n`", id="files of processes"),
     pytest.param(limited("-n 20"), on("joblib"), "raise `ulimit -n`", id="files of joblib", marks=slow),
@@ -106,7 +108,7 @@ REACHED = [
     pytest.param(
         limited("-v 300000"), "run count_primes 1e4 --on prange", "raise `ulimit -v`", id="no space for numba"
     ),
-    pytest.param(limited("-v 300000"), "lessons 8 --budget 1s", NO_WORKER, id="for a lesson"),
+    pytest.param(limited("-v 300000"), "lessons 8 --budget 1s", NO_WORKER, id="for a lesson", marks=slow),
     pytest.param(
         limited("-f 1"), "run primes 3e6 --on processes --workers 2", "and `ulimit -f` allows", id="no file so large"
     ),
@@ -175,6 +177,7 @@ def kills_its_worker(lo, hi, out):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_death_of_loky_s_is_told_by_its_signal_alone(no_leaks):
     with Joblib(1).open() as pool, pytest.raises(WorkerDied, match=r"died \(SIGKILL\(-9\)\); run it on Serial") as died:
         pool.run(kills_its_worker)

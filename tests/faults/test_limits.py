@@ -129,6 +129,7 @@ with Processes(1).open() as pool:
 """
 
 
+@pytest.mark.slow
 def test_a_read_only_shared_memory_is_replaced_by_a_file_with_a_warning(tmp_path, no_leaks):
     path = tmp_path / "script.py"
     path.write_text(READ_ONLY)

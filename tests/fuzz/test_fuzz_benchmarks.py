@@ -17,6 +17,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_changed_benchmarks_are_shown_or_refused():
     for case in cases(150):
         seed = case.choice(SEEDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
 from patience import PATIENCE
 
 SECONDS = float(os.environ.get("NFOLD_FUZZ_SECONDS", "3"))
@@ -122,6 +123,7 @@ print(json.dumps(counts | {"peak MB": resource.getrusage(resource.RUSAGE_SELF).r
 """
 
 
+@pytest.mark.slow
 def test_no_damaged_entry_is_used(script):
     seed = str(int.from_bytes(os.urandom(4)))
     counts = json.loads(script(DAMAGES, seed, str(SECONDS), timeout=SECONDS + PATIENCE).stdout)

@@ -44,6 +44,7 @@ def read_everywhere(before: bytes, after: bytes, case: Case) -> None:
             hold_file(Path(name), case, line, given)
 
 
+@pytest.mark.slow
 def test_results_are_shown_or_refused():
     for case in cases(200):
         seed, kind = case.choice(SEEDS), case.random()

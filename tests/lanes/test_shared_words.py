@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from patience import PATIENCE
+from sampling import quick_first
 
 pytest.importorskip("numba")
 
@@ -167,7 +168,7 @@ sys.calls = shared_words.calls()
 """
 
 
-@pytest.mark.parametrize("way", ["as found", "by LLVM"])
+@pytest.mark.parametrize("way", quick_first(1, ["as found", "by LLVM"]))
 def test_a_program_may_end_while_they_are_called(script, tmp_path, way):
     """Their memory outlasts the modules of this library, which Python takes apart first."""
     for _ in range(2):

@@ -323,6 +323,7 @@ def test_a_task_of_the_current_folder_is_found_there(other, tmp_path, monkeypatc
     assert held.evidence["own"]["name"] == "tasks_of_mine:work"
 
 
+@pytest.mark.slow
 def test_a_ctrl_c_ends_the_lesson_there(other, no_leaks):
     there = Interpreter.of(other)
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))

@@ -172,6 +172,7 @@ def test_what_is_kept_has_the_evidence_and_the_words():
     assert all(f"`{name}`" in document for name in told)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_one_below_the_other():
     assert drawn.render([BARS, LINES]).startswith(b"\x89PNG")
     assert len(drawn.render([BARS, LINES])) > len(drawn.render([BARS]))

@@ -83,6 +83,7 @@ def test_without_a_compiler_the_atomic_add_is_said_to_be_missing() -> None:
     assert judgement.why.endswith("The atomic add was not tried: it needs numba's compiler, which is not here")
 
 
+@pytest.mark.slow
 def test_two_real_threads_lose_updates_and_no_guarded_one() -> None:
     for _ in range(TRIES):
         held = conduct.run_lesson(race.LESSON, Setting(1.0))

@@ -118,6 +118,7 @@ def _cut_off(partners: Any) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_short_real_run(no_leaks: None) -> None:
     told = switching.measure(Setting(0.3))
     assert json.loads(json.dumps(told, allow_nan=False)) == told

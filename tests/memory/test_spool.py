@@ -163,6 +163,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="spools are in memory on Linux")
 def test_results_have_room_under_a_limit_of_files_and_the_refusal_names_it(script):
     """A file's limit is one of offsets, and a chunk's results lie at an offset of their own."""

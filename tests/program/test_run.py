@@ -76,6 +76,7 @@ def test_cpu_faults_and_switches_are_of_all_its_processes(python_once):
     assert three.cpu <= os.cpu_count() * three.seconds * 1.1
 
 
+@pytest.mark.slow
 @linux
 def test_waits_for_a_cpu_are_seen_and_how_much_was_seen_is_known(python_once):
     crowd = python_once(

@@ -42,12 +42,12 @@ COUNTS = [(1,), (1, 2), (1, 64), (1, 2, 3), (1, 2, 4, 8, 16, 24, 32, 48, 64)]
     ("counts", "kernels", "with_all"),
     [
         *(
-            pytest.param(counts, 1, with_all, marks=pytest.mark.slow if (k + with_all) % 2 else ())
+            pytest.param(counts, 1, with_all, marks=pytest.mark.slow if (k + with_all) % 3 else ())
             for k, counts in enumerate(COUNTS)
             for with_all in (False, True)
         ),
-        *((counts, 4, False) for counts in ((1, 2), COUNTS[-1])),  # more than stand in a row
-        pytest.param((1, 2), 3, True, marks=pytest.mark.slow),
+        (COUNTS[-1], 4, False),  # more than stand in a row
+        *(pytest.param((1, 2), *these, marks=pytest.mark.slow) for these in ((4, False), (3, True))),
         (COUNTS[-1], 2, True),
     ],
 )

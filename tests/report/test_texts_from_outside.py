@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from example_points import a_point, a_scaling, explained
 from matplotlib.image import imread
+from sampling import pairs, quick_first
 
 import compute
 from compute import report, texts
@@ -40,7 +41,7 @@ def test_there_is_one_way_to_each_format(past, place):
     assert [path.relative_to(ROOM).as_posix() for path in found] == [place] * (place is not None)
 
 
-@pytest.mark.parametrize("text", MATH)
+@pytest.mark.parametrize("text", quick_first(2, MATH))
 def test_no_picture_typesets_a_name(text):
     picture = Picture(f"what {text} takes", (1.0, 2.0), (Series(f"{text}x", (1.0, 2.0)), Series(text, (2.0, 3.0))))
     bars = Picture(text, (text, "b"), (Series(text, (1.0, 2.0)),), x_label=text, y_label=text)
@@ -49,7 +50,7 @@ def test_no_picture_typesets_a_name(text):
         assert imread(io.BytesIO(drawn.render([picture, bars]))).ndim == 3
 
 
-@pytest.mark.parametrize("counts", [(1, 2), (1, 2, 4)])
+@pytest.mark.parametrize("counts", [(1, 2), pytest.param((1, 2, 4), marks=pytest.mark.slow)])
 def test_no_report_typesets_a_name(counts):
     named = explained(a_scaling(counts, kernels=["$$", r"$\frac{"]))
     assert imread(io.BytesIO(report.render(named, "png"))).ndim == 3
@@ -61,8 +62,7 @@ def test_labels_that_leave_no_room_are_drawn_without_a_word_on_stderr(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("workers", [7, 64, 2**20, 2**22])
-@pytest.mark.parametrize("seconds", [1e-12, 1e12])
+@pytest.mark.parametrize(("workers", "seconds"), pairs([7, 64, 2**20, 2**22], [1e-12, 1e12]))
 def test_speedups_beyond_all_measure_are_drawn(workers, seconds):
     points = compare_points([a_point(), *(a_point("threads", n, [seconds] * 6) for n in (2, 3, workers))])
     assert imread(io.BytesIO(report.render(Scaling(points), "png"))).ndim == 3

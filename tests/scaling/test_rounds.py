@@ -498,6 +498,7 @@ def test_real_pools_give_a_dataset_that_survives_its_json(tmp_path):
     assert Scaling.from_json(tmp_path / "a.json") == scaling
 
 
+@pytest.mark.slow
 def test_real_runs_find_the_pages_of_the_run_before_though_other_works_and_pools_had_their_turn():
     """Else a run is measured with its page faults, which on a virtual machine can take longer than the kernel."""
     sizes = [(2500, 1000), (2600, 1000)]  # 25 and 27 MB, and at once computed
