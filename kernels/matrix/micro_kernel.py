@@ -40,6 +40,17 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
     a, b and c are addresses: of a sliver of depth x ROWS numbers, one of depth x COLUMNS, and the block's first
     element, with `stride` elements from row to row. depth is at least 1.
     """
+    return _multiply(VECTORS, of)
+
+
+@intrinsic
+def multiply_strip(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: Any, add: Any, of: Any) -> Any:
+    """The same for the columns of one vector, where b and c are: what a block costs that few columns are left for."""
+    return _multiply(1, of)
+
+
+def _multiply(vectors: int, of: Any) -> Any:
+    """The signature, and what emits the code, for so many of a block's vectors."""
     numbers = Numbers(of)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -53,17 +64,17 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         builder.branch(loop)
         builder.position_at_end(loop)
         step = builder.phi(index)
-        sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(ROWS)]
+        sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(ROWS)]
         at_a = builder.gep(a, [builder.mul(step, index(ROWS))])
         at_b = builder.gep(b, [builder.mul(step, index(columns))])
-        row = [emit_load(builder, builder.gep(at_b, [index(v * lanes)]), vector) for v in range(VECTORS)]
+        row = [emit_load(builder, builder.gep(at_b, [index(v * lanes)]), vector) for v in range(vectors)]
         added = []
         for r in range(ROWS):
             factor = splat(builder, builder.load(builder.gep(at_a, [index(r)])), lanes)
-            added.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(VECTORS)])
+            added.append([emit_mul_add(builder, factor, row[v], sums[r][v]) for v in range(vectors)])
         # c is read and written after the loop, and mostly not in L2 by then. Each step asks for a line of it, and
         # further ones for the last line again. All at once they kept a and b waiting (1 %).
-        ahead = builder.select(builder.icmp_unsigned("<", step, index(ROWS * VECTORS)), step, index(ROWS * VECTORS - 1))
+        ahead = builder.select(builder.icmp_unsigned("<", step, index(ROWS * vectors)), step, index(ROWS * vectors - 1))
         ahead_row, ahead_vector = builder.urem(ahead, index(ROWS)), builder.udiv(ahead, index(ROWS))
         place = builder.add(builder.mul(stride, ahead_row), builder.mul(ahead_vector, index(lanes)))
         emit_prefetch(builder, builder.gep(c, [place]))
@@ -72,7 +83,7 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
         step.add_incoming(following, loop)
         zero = ir.Constant(vector, [0.0] * lanes)
         for r in range(ROWS):
-            for v in range(VECTORS):
+            for v in range(vectors):
                 sums[r][v].add_incoming(zero, before)
                 sums[r][v].add_incoming(added[r][v], loop)
         builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
@@ -82,7 +93,7 @@ def multiply_block(typingctx: Any, a: Any, b: Any, depth: Any, c: Any, stride: A
             for branch, is_added in ((adding, True), (fresh, False)):
                 with branch:
                     for r in range(ROWS):
-                        for v in range(VECTORS):
+                        for v in range(vectors):
                             address = builder.gep(c, [builder.add(builder.mul(stride, index(r)), index(v * lanes))])
                             value = added[r][v]
                             if is_added:
