@@ -295,7 +295,7 @@ def unavailable() -> str | None:
     """Why there is no dask.distributed here, or None."""
     if importlib.util.find_spec("distributed") is not None:
         return None
-    return "Dask needs dask.distributed, which is not installed; pip install 'nfold[dask]'"
+    return "Dask needs dask.distributed, which is not installed; pip install distributed"
 
 
 def _knock(address: str, security: Any) -> None:
