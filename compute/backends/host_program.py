@@ -63,6 +63,13 @@ def is_folder_gone() -> bool:
 
 def prepare() -> None:
     """Called before workers are started. LimitReached where multiprocessing cannot start any."""
+    make_able()
+    with interrupts.put_off():
+        _sweep_once()
+
+
+def make_able() -> None:
+    """`prepare` without what can wait until workers are on their way: sweeping takes milliseconds."""
     # A TimeoutError that a signal's handler raises would be taken for the system's: for a closed stream, or for the
     # death of the resource tracker, of which users would be warned.
     with interrupts.put_off():
@@ -72,7 +79,6 @@ def prepare() -> None:
         _open_standard_streams()
         with able_to_start_processes():
             resource_tracker.ensure_running()
-        _sweep_once()
 
 
 def _check_temporary_folder() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute.backends import caller, children, tasks
+from compute.backends import caller, children, host_program, tasks
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
 from compute.backends.worker import PRELOAD, Tally, Worker, failed_import, start_server
@@ -74,7 +74,8 @@ class ProcessPool(Pool):
     def start(self) -> None:
         import multiprocessing
 
-        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
+        children.check_may_start(self.backend)
+        host_program.make_able()
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
@@ -83,12 +84,14 @@ class ProcessPool(Pool):
         self._context: Any = multiprocessing.get_context(self.backend.start)
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
+        self._make_way(self.workers)  # first of all: the rest is done while the server imports
+        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
         self._make_board()
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         try:
-            self.repair()
+            self._start_workers(range(self.workers))
         except BaseException:
             self._kill_all()
             self._caller.forget()
@@ -108,17 +111,23 @@ class ProcessPool(Pool):
         self.repair()
 
     def repair(self) -> None:
-        """Start a worker for each lane that has none, all at the same time; return when all are ready."""
-        missing = [lane for lane in range(self.workers) if lane not in self._workers]
-        if not missing:
-            return
-        check_files(DESCRIPTORS * (len(missing) + 1))  # the fork server would die of too few in the middle of its work
+        """Start a worker for each lane that has none."""
+        if missing := [lane for lane in range(self.workers) if lane not in self._workers]:
+            self._make_way(len(missing))
+            self._start_workers(missing)
+
+    def _make_way(self, count: int) -> None:
+        """See that so many workers can be started, and start the fork server. It takes 0.1 s for its imports."""
+        check_files(DESCRIPTORS * (count + 1))  # the fork server would die of too few in the middle of its work
         remedy = "use fewer workers" if self.workers > 1 else "run on Serial()"
         tasks.check_address_space("run on threads")
-        tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * len(missing), remedy)
+        tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * count, remedy)
         if self.backend.start == "forkserver":
             children.check_server()
-            start_server()  # it imports what workers need, while we do the rest
+            start_server()
+
+    def _start_workers(self, missing: Sequence[int]) -> None:
+        """Start the workers of these lanes, all at the same time; return when all are ready."""
         if numba_is_here():
             shared_words.calls()  # the workers find it on disk, and make none
         board = reference(self._board)

@@ -6,9 +6,9 @@ itself a Ctrl-C). So the pools whose workers are processes, or numba's threads, 
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
-import threading
 
 from compute.lanes import interrupts
 from compute.memory import address_space
@@ -34,23 +34,30 @@ def check_tasks(count: int, remedy: str) -> None:
     """LimitReached where so many more processes and threads, which count alike, cannot be beside each other."""
     if os.name != "posix":
         return
-    ended, started = threading.Event(), list[threading.Thread]()
+    all_started, ends = _thread.allocate_lock(), list[_thread.LockType]()
     with interrupts.put_off():
         try:
-            for _ in range(min(count, MOST_TRIED, _most_that_fit())):
-                thread = threading.Thread(target=ended.wait, name="nfold-trial")
-                thread.start()
-                started.append(thread)
+            with all_started:
+                for _ in range(min(count, MOST_TRIED, _most_that_fit())):
+                    # Thread.start would wait until the thread has a CPU, for milliseconds where others are at work.
+                    end = _thread.allocate_lock()
+                    end.acquire()
+                    _thread.start_new_thread(_try, (all_started, end))
+                    ends.append(end)
         except RuntimeError:
             raise LimitReached(
                 errno.EAGAIN,
-                f"{count} more processes and threads are needed, and the system lets this user start {len(started)};"
+                f"{count} more processes and threads are needed, and the system lets this user start {len(ends)};"
                 f" {address_space.limits_of_threads()}, or {remedy}",
             ) from None
         finally:
-            ended.set()
-            for thread in started:
-                thread.join()
+            for end in ends:
+                end.acquire()
+
+
+def _try(all_started: _thread.LockType, end: _thread.LockType) -> None:
+    with all_started:
+        end.release()
 
 
 def _most_that_fit() -> int:

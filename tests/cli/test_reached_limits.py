@@ -27,10 +27,10 @@ def test_where_threads_cannot_be_started_each_limit_is_named_that_may_be_why(tol
 
 
 def test_so_it_is_where_they_are_tried_for_workers(told, monkeypatch):
-    def start(thread):
+    def start(function, arguments):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("threading.Thread.start", start)
+    monkeypatch.setattr("_thread.start_new_thread", start)
     monkeypatch.setattr(address_space, "room_for_threads", lambda: 100)
     with pytest.raises(
         LimitReached, match=r"4 more processes .* start 0; raise `ulimit -u`.* or run on Serial"
