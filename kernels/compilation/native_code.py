@@ -108,6 +108,16 @@ class NativeCode:
             raise TypeError(f"machine code for {self.words} was called with {words_of(arguments)}")
         return self._run(flat(arguments))
 
+    def but_for(self, k: int, *arguments: Any) -> Callable[[Any], Any]:
+        """This function of argument number k alone, an int; the others are as given, and are looked at once.
+
+        It has the addresses of arrays and not the arrays: they must be there for as long as it is called.
+        """
+        if words_of(arguments) != self.words:
+            raise TypeError(f"machine code for {self.words} was called with {words_of(arguments)}")
+        before, after, run = flat(arguments[:k]), flat(arguments[k + 1 :]), self._run
+        return lambda value: run([*before, value, *after])
+
     def _run(self, values: list[Any]) -> Any:
         result, error = ctypes.c_int64(), ctypes.c_void_p()
         status = self._function(ctypes.byref(result), ctypes.byref(error), *values)

@@ -106,6 +106,21 @@ def test_results_and_numbers_beyond_the_usual():
     assert words_of((2**63,)) is None
 
 
+def test_all_arguments_but_one_can_be_laid_out_before():
+    def shifted(out, k, a):
+        out[0] = k + a[0]
+
+    out, a = np.zeros(1), np.array([10, 20])
+    native = without_numba(compiled(shifted), out, 0, a)
+    call = native.but_for(1, out, 0, a)
+    for k, first in ((1, 10), (-3, 20)):
+        a[0] = first
+        call(k)
+        assert out[0] == k + first
+    with pytest.raises(TypeError, match="was called with"):
+        native.but_for(1, out, 0, a[::-1])
+
+
 @pytest.mark.parametrize("wrong", [(np.zeros(3, np.float32),), (np.zeros((3, 1)),), (np.zeros(6)[::2],), (1.0,), ()])
 def test_arguments_of_other_types_are_refused(wrong):
     def first(x):
