@@ -40,6 +40,9 @@ BELL, LIMIT = 1, 2
 ASK = 1 << 40
 LEAVE = b""  # sent instead of a job
 STARTS = 3  # attempts to start a worker, each but the first with a new fork server: it may be killed at any moment
+# A worker may spin for so many times as long where its last job came within that time: the next one is likely to. In a
+# program that runs one short kernel after another, some 200 us of Python are between two jobs.
+AGAIN = 5
 NUMBER = 8  # bytes: an answer with an error begins with the job's number
 
 
@@ -85,9 +88,13 @@ class Tally:
         self._board[self._limit] = limit
         self._bell[0] += 1
 
-    def spin(self, heard: int) -> None:
-        """The worker's side: spin until more than `heard` messages were signalled, or for as long as it may."""
-        spin.until_rung(self._bell, heard, int(self._board[self._limit]))
+    def spin(self, heard: int, waited: int) -> None:
+        """The worker's side: spin until more than `heard` messages were signalled, or for as long as it may.
+
+        waited: ns that it has waited for its last job.
+        """
+        limit = int(self._board[self._limit])
+        spin.until_rung(self._bell, heard, AGAIN * limit if waited < AGAIN * limit else limit)
 
 
 class Worker:
@@ -330,10 +337,13 @@ def _serve(
     tally = Tally(board.open({}), lane)
     try:
         pipe.send_bytes(b"ready")
+        waited = sys.maxsize
         for number in itertools.count(1):
             former_cpus = None if cpu is None else usage.pin_to(cpu)
-            tally.spin(number - 1)
+            began = time.perf_counter_ns()
+            tally.spin(number - 1, waited)
             message = pipe.recv_bytes()
+            waited = time.perf_counter_ns() - began
             usage.let_go(former_cpus or set())
             if message == LEAVE:
                 break

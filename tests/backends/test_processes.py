@@ -19,7 +19,7 @@ from patience import PATIENCE
 
 from compute import Joblib, Processes
 from compute.backends import caller, host_program
-from compute.backends.worker import Tally
+from compute.backends.worker import AGAIN, Tally
 from compute.lanes import usage
 from kernels import Plan, kernel
 
@@ -63,6 +63,18 @@ def test_a_new_worker_begins_at_nothing():
     worker.answer(), pool.ask(), worker.answer()
     renewed = Tally(pool._board, 2, afresh=True)
     assert (renewed.answers, Tally(pool._board, 2).answer(), renewed.answers) == (0, False, 1)
+
+
+def test_a_worker_may_spin_longer_where_its_last_job_came_soon(monkeypatch):
+    worker, pool = two_sides()
+    limits = []
+    monkeypatch.setattr("compute.lanes.spin.until_rung", lambda bell, heard, limit: limits.append(limit))
+    pool.ring(1000)
+    for waited in (10**9, 1000 * AGAIN, 1000 * AGAIN - 1):
+        worker.spin(1, waited)
+    pool.ring(0)
+    worker.spin(2, 0)
+    assert limits == [1000, 1000, 1000 * AGAIN, 0]
 
 
 def test_of_an_ask_and_an_answer_that_meet_one_sees_the_other():
