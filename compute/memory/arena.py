@@ -228,10 +228,13 @@ class Arena:
             return
         with self._lock:
             self._collect()
-            aged = ((segment, age + 1) for segment, age in self._idle.items())
             once = 1 if recycled.is_on() else -1
-            kept = [(segment, age) for segment, age in aged if age <= (SMALL_LASTS if len(segment) <= SMALL else once)]
-            self._idle = dict(kept[:IDLE])
+            kept = {
+                segment: age + 1
+                for segment, age in self._idle.items()
+                if age < (SMALL_LASTS if len(segment) <= SMALL else once)
+            }
+            self._idle = kept if len(kept) <= IDLE else dict(itertools.islice(kept.items(), IDLE))
             if sum(map(len, self._idle)) >= recycled.LEAST:
                 recycled.look_after(self)
             self._spool_age += 1

@@ -59,6 +59,10 @@ class EndWatcher(Generic[Key]):
         if known is None or known() is not watched:
             self._watched[key] = weakref.ref(watched, partial(self._ended.__setitem__, key))
 
+    def has_news(self) -> bool:
+        """Whether `latest` would tell any key."""
+        return bool(self._ended)
+
     def latest(self) -> list[Key]:
         """The keys of the objects that have ended since the last call."""
         keys = [self._ended.popitem()[0] for _ in range(len(self._ended))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -18,7 +19,7 @@ from example_kernels import fails, nothing, spin
 from patience import PATIENCE
 
 from compute import Joblib, Processes
-from compute.backends import caller, host_program
+from compute.backends import caller, host_program, sender
 from compute.backends.worker import AGAIN, Tally
 from compute.lanes import usage
 from kernels import Plan, kernel
@@ -29,6 +30,16 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's"
 @kernel(plan=lambda n: Plan(n, grain=1), compiled=False)
 def cpus_allowed(lo, hi, out):
     out[lo:hi] = len(os.sched_getaffinity(0))
+
+
+@kernel(plan=lambda x: Plan(2, (x,), grain=1))
+def signs(lo, hi, out, x):
+    out[lo] = math.copysign(1.0, x)
+
+
+@kernel(plan=lambda x: Plan(2, (x,), grain=1))
+def doubled(lo, hi, out, x):
+    out[lo] = 2 * x
 
 
 @kernel(plan=lambda slow: Plan(2, (slow,), grain=1), compiled=False)
@@ -55,6 +66,28 @@ def test_answers_are_counted_and_the_next_one_after_an_ask_is_told():
     assert [worker.answer() for _ in range(3)] == [True, False, False]  # two asks, one word
     assert pool.ask() == pool.answers == 6
     assert worker.answer()
+
+
+@needs_compiler
+def test_a_repeated_message_tells_numbers_apart_that_are_equal():
+    with Processes(2).open() as pool:
+        for x in (0.0, -0.0, 1.0, 1) * 8:
+            assert pool.run(signs, x).value.tolist() == [math.copysign(1.0, x)] * 2
+
+
+@needs_compiler
+def test_a_repeated_message_reaches_new_workers_when_other_code_took_its_place(monkeypatch):
+    monkeypatch.setattr(sender, "CODES", 1)
+    with Processes(2).open() as pool:
+        for _ in range(10):
+            assert pool.run(doubled, 3.0).value.tolist() == [6.0, 6.0]
+        pool.run(signs, 3.0)
+        pool.begin_anew()
+        for _ in range(10):
+            assert pool.run(doubled, 3.0).value.tolist() == [6.0, 6.0]
+        for worker in list(pool._workers.values()):
+            worker.handle.kill()
+        assert pool.run(doubled, 3.0).value.tolist() == [6.0, 6.0]
 
 
 @needs_compiler
