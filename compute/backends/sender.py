@@ -255,7 +255,7 @@ def _identity(value: Any) -> Hashable:
     if type(value) is np.ndarray:
         place = value.__array_interface__["data"][0]
         return home_of(value).serial, place, value.shape, value.strides, value.dtype, value.flags.writeable
-    return type(value), repr(value)  # as it is written: 0.0 and -0.0 are equal, and so are 1 and 1.0
+    return pickle.dumps(value)  # 0.0 and -0.0 are equal, so are 1 and 1.0; and NaNs of both signs have one text
 
 
 def _digest(content: bytes) -> bytes:

@@ -71,7 +71,7 @@ def test_answers_are_counted_and_the_next_one_after_an_ask_is_told():
 @needs_compiler
 def test_a_repeated_message_tells_numbers_apart_that_are_equal():
     with Processes(2).open() as pool:
-        for x in (0.0, -0.0, 1.0, 1) * 8:
+        for x in (0.0, -0.0, math.nan, -math.nan, 1.0, 1) * 8:
             assert pool.run(signs, x).value.tolist() == [math.copysign(1.0, x)] * 2
 
 
