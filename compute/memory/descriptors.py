@@ -90,14 +90,25 @@ class File:
         """Whether the number still refers to the file for which it was opened."""
         return self._identity is not None and _identity_of(self.descriptor) == self._identity
 
-    def leave_to_mapping(self) -> None:
-        """Close ours and use the one that mmap opened when it mapped this file, which is open nowhere else yet."""
-        others = (int(number) for number in os.listdir("/proc/self/fd"))
-        for number in sorted(others, reverse=True):  # the latest is among the highest
-            if number != self.descriptor and _identity_of(number) == self._identity:
-                os.close(self.descriptor)
-                self.descriptor, self.is_mappings = number, True
-                return
+    def next_number(self) -> int:
+        """The number that a duplicate of the descriptor has: the lowest that is free."""
+        number = os.dup(self.descriptor)
+        os.close(number)
+        return number
+
+    def leave_to_mapping(self, likely: int) -> None:
+        """Close ours and use the one that mmap opened when it mapped this file, which is open nowhere else yet.
+
+        likely: the `next_number` of before. Another thread may have opened a file since.
+        """
+        if not self._is_of_mapping(likely):  # to look at all of a thousand takes a millisecond
+            likely = next(filter(self._is_of_mapping, map(int, os.listdir("/proc/self/fd"))), self.descriptor)
+        if likely != self.descriptor:
+            os.close(self.descriptor)
+            self.descriptor, self.is_mappings = likely, True
+
+    def _is_of_mapping(self, number: int) -> bool:
+        return number != self.descriptor and _identity_of(number) == self._identity
 
     def close(self) -> None:
         """Close our descriptor. One of mmap's is closed with its mapping."""

@@ -288,9 +288,11 @@ def _from_descriptor(descriptor: int, size: int, name: str = "", unlink: Callabl
     file = File(descriptor)
     try:
         _reserve(descriptor, size)
+        is_duplicated = unlink is None and not UNTRACKED
+        likely = file.next_number() if is_duplicated else -1
         segment = Segment.over(file, size, name, serial)
-        if unlink is None and not UNTRACKED:
-            file.leave_to_mapping()
+        if is_duplicated:
+            file.leave_to_mapping(likely)
     except BaseException:
         file.close()
         if unlink is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from compute.memory.descriptors import File
 from compute.memory.segments import NAMELESS, create_segment
 from compute.memory.spool import Spool
 
@@ -53,6 +57,29 @@ def test_what_has_no_name_is_found_by_others_all_the_same(tmp_path, kind):
     assert Path(segment.address).read_bytes()[:3] == b"abc"
     assert segment.is_nameless
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("opens", ["nothing", "a file"])
+def test_a_segment_has_the_one_descriptor_of_its_mapping(tmp_path, opens):
+    """Also where another thread has opened a file in between, and so has the number that was expected."""
+    descriptor, path = tempfile.mkstemp(dir=tmp_path)
+    os.unlink(path)
+    os.truncate(descriptor, 4096)
+    file = File(descriptor)
+    likely = file.next_number()
+    with open(os.devnull) if opens == "a file" else nullcontext():
+        mapping = mmap.mmap(descriptor, 4096)
+        file.leave_to_mapping(likely)
+        assert file.is_mappings
+        assert (file.descriptor == likely) == (opens == "nothing")
+        assert file.is_open()
+    mapping.close()
+    assert not file.is_open()
+
+
+def test_a_segment_is_made_without_a_look_at_all_open_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail(f"{path} was listed"))
+    assert create_segment(5000, "mapped", str(tmp_path), set()).is_nameless
 
 
 def test_a_spool_has_no_name_either(tmp_path):
