@@ -45,8 +45,8 @@ def difference(first: Any, second: Any, exactly: bool = False) -> str | None:
 def _difference_of_items(first: Sequence[Any], second: Sequence[Any], exactly: bool) -> str | None:
     if len(first) != len(second):
         return f"{len(first)} and {len(second)} items"
-    found = ((k, difference(a, b, exactly)) for k, (a, b) in enumerate(zip(first, second, strict=True)))
-    return next((f"item {k}: {text}" for k, text in found if text), None)
+    differences = ((k, difference(a, b, exactly)) for k, (a, b) in enumerate(zip(first, second, strict=True)))
+    return next((f"item {k}: {text}" for k, text in differences if text), None)
 
 
 def _equal(first: Any, second: Any) -> bool:

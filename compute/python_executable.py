@@ -18,13 +18,13 @@ class NoPython(RuntimeError, OSError):
 
 def find() -> str:
     """The path of a Python of this version and environment. NoPython where there is none that this user may execute."""
-    found = _find()
-    if os.name == "posix" and os.path.isabs(found) and not _may_execute(found):
+    path = _find()
+    if os.name == "posix" and os.path.isabs(path) and not _may_execute(path):
         raise NoPython(
-            f"worker processes need a Python, and this user may not execute {visible(found)}; let it (chmod), or set"
+            f"worker processes need a Python, and this user may not execute {visible(path)}; let it (chmod), or set"
             " sys.executable to the path of another"
         )
-    return found
+    return path
 
 
 def _may_execute(path: str) -> bool:

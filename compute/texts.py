@@ -157,5 +157,5 @@ def as_json(data: Mapping[str, Any]) -> str:
     """
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # A list of numbers is a line. Within a text there is no line break, so no text looks like one.
-    text = re.sub(r'\[\n *([^\[\]{}"]*?)\n *\]', lambda found: f"[{re.sub(LINE_END, ' ', found[1])}]", text)
-    return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    text = re.sub(r'\[\n *([^\[\]{}"]*?)\n *\]', lambda match: f"[{re.sub(LINE_END, ' ', match[1])}]", text)
+    return re.sub(r"[^\n -~]", lambda match: match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1], text)

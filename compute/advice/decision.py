@@ -208,7 +208,7 @@ def break_evens(by_size: Mapping[int, Sequence[Candidate]], cost_scale: CostScal
     crossings = []
     for name in sorted(ranks, key=lambda name: ranks[name]):
         warm, cold = (_crossing(by_size, name, seconds, cost_scale) for seconds in (_warm, _cold))
-        crossings.append(BreakEven(name, warm, max(warm, cold, key=lambda one: (one.how == "never", one.size))))
+        crossings.append(BreakEven(name, warm, max(warm, cold, key=lambda seen: (seen.how == "never", seen.size))))
     return crossings
 
 

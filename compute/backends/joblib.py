@@ -236,8 +236,8 @@ def _arrive() -> int:
 
 def _exit_codes(error: BaseException) -> str:
     """`SIGKILL(-9)` from loky's message, whose further lines are about what it may have printed."""
-    told = re.search(r"exit codes of the workers are \{([^}]+)\}", str(error))
-    return told[1] if told else "killed"
+    match = re.search(r"exit codes of the workers are \{([^}]+)\}", str(error))
+    return match[1] if match else "killed"
 
 
 def _kill(pid: int) -> None:

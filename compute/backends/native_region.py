@@ -165,7 +165,7 @@ def _object_code() -> bytes:
     module.triple = llvm.get_process_triple()
     region, lane = inner_functions(make_region, "region", "lane")
     visits = native_usage.emit_visits(module)
-    one = ir.Function(module, ir.FunctionType(WORD, [WORDS, WORDS, WORD]), f"{SYMBOL}_lane")
+    one_lane = ir.Function(module, ir.FunctionType(WORD, [WORDS, WORDS, WORD]), f"{SYMBOL}_lane")
     operations = (
         PARTS
         | visits
@@ -175,11 +175,11 @@ def _object_code() -> bytes:
             "ident": _ident,
         }
     )
-    _translated(lane, one, operations)
-    several = _several(module, one)
+    _translated(lane, one_lane, operations)
+    many_lanes = _several(module, one_lane)
     operations |= {
         "begin": native_loop.emit_frame,
-        "side_by_side": lambda builder, *given: _side_by_side(builder, several, *given),
+        "side_by_side": lambda builder, *given: _side_by_side(builder, many_lanes, *given),
     }
     _translated(region, ir.Function(module, _REGION, SYMBOL), operations)
     return linking.object_code_of(module, speed=0)  # all the time is spent in the loop, which is not in it

@@ -291,9 +291,9 @@ def failed_import() -> ImportError | None:
 
     words = [python_executable.find(), "-c", IMPORTING, json.dumps(sys.path), *PRELOAD]
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-        said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORTED).stdout
-        if said:
-            module, why = json.loads(said.splitlines()[-1])
+        answer = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORTED).stdout
+        if answer:
+            module, why = json.loads(answer.splitlines()[-1])
             return ImportError(
                 f"worker processes cannot import {module} ({visible(why)}); see that no file of yours has the name of a"
                 " module that it needs, or run on threads",

@@ -40,14 +40,14 @@ def advise(
     from compute.scaling import files
 
     with refusing():
-        found = words.kernel(kernel)
+        chosen = words.kernel(kernel)
         number = words.size(size)
         names = [backend.name for backend in words.backends(on)]
         seconds = words.budget(budget)
         if json:
             files.check_output_path(json)
-        args = words.operands(found, number)
-    advice = advise_for_size(found, number, args=args, on=names, budget=seconds, progress=True)
+        args = words.operands(chosen, number)
+    advice = advise_for_size(chosen, number, args=args, on=names, budget=seconds, progress=True)
     return terminal.deliver(
         lambda: text.show(advice, terminal.console()), (lambda: advice.to_json(json)) if json else None
     )

@@ -109,8 +109,8 @@ def about_counts(cpus: int, counts: Sequence[int]) -> list[str]:
     missing = [count for count in all_counts(cpus) if count not in counts]
     if not missing:
         return []
-    told = ", ".join(map(str, missing))
-    return [f"left out {told} workers to keep to the time; nfold scale KERNEL measures one kernel with all of them"]
+    omitted = ", ".join(map(str, missing))
+    return [f"left out {omitted} workers to keep to the time; nfold scale KERNEL measures one kernel with all of them"]
 
 
 def choose_memory(room: Room) -> float:

@@ -219,19 +219,19 @@ def scale(
 
     with refusing():
         wanted = outputs()
-        found = words.kernel(kernel)
+        chosen = words.kernel(kernel)
         number = None if size is None else words.size(size)
         backends = words.backends(on, scheduler)
         counts = words.worker_counts(workers, scheduler)
-        variants = words.variants(variant, found)
+        variants = words.variants(variant, chosen)
         seconds = words.budget(budget)
         words.scaling_mode(mode)
         report.ready(wanted)
         if number is None:  # to each its own: a size that suits Python is over in microseconds where it is compiled
-            sizes = {name: calibrate(found, seconds / 200, name) for name in variants}
-            works = [words.work(found, size, [name], counts, mode) for name, size in sizes.items()]
+            sizes = {name: calibrate(chosen, seconds / 200, name) for name in variants}
+            works = [words.work(chosen, size, [name], counts, mode) for name, size in sizes.items()]
         else:
-            works = [words.work(found, number, variants, counts, mode)]
+            works = [words.work(chosen, number, variants, counts, mode)]
     scaling, was_cut = measured(
         lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell), asked.get()
     )
@@ -281,23 +281,24 @@ def run(
     from compute.scaling import formatting as worded
 
     with refusing():
-        found = words.kernel(kernel).held_to(variant)
+        chosen = words.kernel(kernel).held_to(variant)
         number = words.size(size, least=0)
         count = None if workers is None else words.worker_count(workers, scheduler)
         backend = words.backend(on, count, scheduler)
-        if reason := backend.refuses(found):
+        if reason := backend.refuses(chosen):
             raise ValueError(reason)
-        args = words.operands(found, number, dtype)
-        if png and not words.gives_matrix(found, args):
-            raise ValueError(f"--png draws a matrix, and the value of {found.name} is none; leave it out")
+        args = words.operands(chosen, number, dtype)
+        if png and not words.gives_matrix(chosen, args):
+            raise ValueError(f"--png draws a matrix, and the value of {chosen.name} is none; leave it out")
         report.ready({"png": png, "json": trace})
         pool = backend.open()
     with pool:
-        compiling = pool.warm(found, *args)
-        result = pool.run(found, *args)
+        compiling = pool.warm(chosen, *args)
+        result = pool.run(chosen, *args)
         startup = pool.startup
     about = (
-        f"{found.name} · {found.variant} · {backend.name} · start-up {worded.seconds(startup)} and compiling or loading"
+        f"{chosen.name} · {chosen.variant} · {backend.name} · "
+        f"start-up {worded.seconds(startup)} and compiling or loading"
         f" {worded.seconds(compiling)} not counted"
     )
 

@@ -71,8 +71,8 @@ def compare(
         wanted = _wanted(markdown, html, output or [])
         if len(files) < 2:
             raise ValueError(f"compare takes two files or more, not {len(files)}; nfold report FILE shows one")
-        found = _read(files, kernel or [], scale_by_controls)
-        document = comparison.compared(found)
+        compared = _read(files, kernel or [], scale_by_controls)
+        document = comparison.compared(compared)
     return _deliver(document, wanted)
 
 
@@ -134,11 +134,11 @@ def check(
                 scale_by_controls,
                 allow_new,
             )
-            found = _read([before, after], kernel or [], scale_by_controls)
+            compared = _read([before, after], kernel or [], scale_by_controls)
             if not scale_by_controls:
-                _refuse_other_machines(found, same_machine)
-        judgement = judge_pairs(found.pairs[0], found.datasets[1], limits)
-        unprinted = _deliver(comparison.judged(found, judgement), wanted)
+                _refuse_other_machines(compared, same_machine)
+        judgement = judge_pairs(compared.pairs[0], compared.datasets[1], limits)
+        unprinted = _deliver(comparison.judged(compared, judgement), wanted)
     except Refusal:
         raise
     except Exception as error:  # an error of nfold must not look like a regression
@@ -171,13 +171,13 @@ def _read(files: Sequence[Path], kernels: Sequence[str], by_controls: bool) -> C
                     f"{str(path)!r} and {str(files[k])!r} are the same measurement; measure again, into another file"
                 )
     pairs = tuple(pair_up(datasets[0], dataset, kernels) for dataset in datasets[1:])
-    for path, found in zip(files[1:], pairs, strict=True):
-        if not any(pair.before and pair.after for pair in found):
+    for path, matched in zip(files[1:], pairs, strict=True):
+        if not any(pair.before and pair.after for pair in matched):
             raise ValueError(
                 f"{str(files[0])!r} and {str(path)!r} have no point in common (kernel, variant, backend, workers);"
                 " measure the same in both"
             )
-        ready = [pair for pair in found if pair.problem is None]
+        ready = [pair for pair in matched if pair.problem is None]
         if by_controls and ready and not any(pair.expected for pair in ready):
             raise ValueError(
                 f"{str(files[0])!r} and {str(path)!r} do not both hold controls to scale by; measure again with this"
@@ -192,11 +192,11 @@ def _names(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(path.name if names.count(path.name) == 1 else str(path) for path in files)
 
 
-def _refuse_other_machines(found: Compared, trusted: bool) -> None:
+def _refuse_other_machines(compared: Compared, trusted: bool) -> None:
     """ValueError where the two were measured on different machines, or where nobody knows and it is not `trusted`."""
     from compute.scaling.comparing.machines import other_machine, unknown
 
-    before, after = (dataset.machine for dataset in found.datasets)
+    before, after = (dataset.machine for dataset in compared.datasets)
     lacks = {"A": unknown(before, after), "B": unknown(after, before)}
     silent = {letter: names for letter, names in lacks.items() if names}
     if silent and not trusted:

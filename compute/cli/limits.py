@@ -24,25 +24,25 @@ UNLOADED = "failed to map", "cannot allocate memory", "memory protection"  # the
 def reached(error: BaseException) -> str | None:
     """The line, where that is what an error is about, or one that it came from; None for a kernel's own error."""
     chain = list(_chain(error))
-    if any(getattr(one, "__notes__", None) for one in chain):  # it came from a body, whose place the notes name
+    if any(getattr(link, "__notes__", None) for link in chain):  # it came from a body, whose place the notes name
         return str(with_figures(error)) if isinstance(error, MemoryError) else None
-    for one in chain:
-        if isinstance(one, LimitReached):
-            return str(one)
-        if isinstance(one, MemoryError):
-            if not str(one) and _has_a_limit():
+    for link in chain:
+        if isinstance(link, LimitReached):
+            return str(link)
+        if isinstance(link, MemoryError):
+            if not str(link) and _has_a_limit():
                 return MEMORY.format("Python has none left")
-            return str(with_figures(one))
-        if isinstance(one, RuntimeError) and "start new thread" in str(one):
+            return str(with_figures(link))
+        if isinstance(link, RuntimeError) and "start new thread" in str(link):
             return f"no more threads can be started; {limits_of_threads()}, or use fewer workers"
-        if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in UNLOADED):
-            return MEMORY.format(" ".join(str(one).split()))
-        if isinstance(one, SystemError) and LOST in str(one) and _has_a_limit():
+        if isinstance(link, ImportError | OSError) and any(words in str(link).lower() for words in UNLOADED):
+            return MEMORY.format(" ".join(str(link).split()))
+        if isinstance(link, SystemError) and LOST in str(link) and _has_a_limit():
             return MEMORY.format("Python lost an error that it had no memory for")
-        if isinstance(one, FileNotFoundError) and one.filename is None and is_folder_gone():
+        if isinstance(link, FileNotFoundError) and link.filename is None and is_folder_gone():
             return FOLDER_GONE
-        if isinstance(one, OSError) and one.errno in BY_ERRNO:
-            return BY_ERRNO[one.errno]
+        if isinstance(link, OSError) and link.errno in BY_ERRNO:
+            return BY_ERRNO[link.errno]
     return None
 
 
@@ -60,6 +60,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         met.add(id(error))
         yield error
         if isinstance(error, BaseExceptionGroup):
-            for one in error.exceptions:
-                yield from _chain(one)
+            for member in error.exceptions:
+                yield from _chain(member)
         error = error.__cause__ or error.__context__

@@ -92,8 +92,8 @@ def _rows(names: Sequence[str]) -> list[Row]:
     rows = []
     for variant, on in ON.items():
         for name in names:
-            found = kernels.REGISTRY[name].variants.get(variant)
-            if found is not None and (numba_is_here() or not found.compiled):
+            body = kernels.REGISTRY[name].variants.get(variant)
+            if body is not None and (numba_is_here() or not body.compiled):
                 others = [backend for *where, backend in (ON_ONE_LOOP,) if where == [name, variant]]
                 rows.append(Row(name, variant, tuple(_way(backend, variant) for backend in (*on, *others))))
     return rows

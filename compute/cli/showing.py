@@ -44,12 +44,12 @@ def show(
     from compute.cli import words
 
     with refusing():
-        found = words.kernel(kernel)
-        names = list(found.variants) if variant is None else words.variants(variant, found)
+        chosen = words.kernel(kernel)
+        names = list(chosen.variants) if variant is None else words.variants(variant, chosen)
         parts, reasons = [], []
         for name in names:
             try:
-                parts.append("\n".join(_shown(found, name)))
+                parts.append("\n".join(_shown(chosen, name)))
             except ValueError as error:
                 reasons.append(f"{name}: {error}")
     if not parts:

@@ -86,8 +86,8 @@ def complain(message: str, head: str = "nfold: ") -> None:
 
 def explain(error: BaseException) -> None:
     """Print an error's traceback on stderr as the interpreter would, with control characters made visible."""
-    told = "".join(traceback.format_exception(error)).rstrip("\n")
-    _say_aside("\n".join(map(cut, told.split("\n"))))
+    text = "".join(traceback.format_exception(error)).rstrip("\n")
+    _say_aside("\n".join(map(cut, text.split("\n"))))
 
 
 def _say_aside(text: str) -> None:

@@ -88,21 +88,21 @@ def budget(word: str, option: str = "--budget") -> float:
 
 def backend(word: str, workers: int | None = None, scheduler: str | None = None) -> Backend:
     """One backend by its name; scheduler: of the cluster that it is to use."""
-    found = named(word.strip()) if scheduler is None else named(word.strip()).at(scheduler)
-    return found if workers is None else found.with_workers(workers)
+    chosen = named(word.strip()) if scheduler is None else named(word.strip()).at(scheduler)
+    return chosen if workers is None else chosen.with_workers(workers)
 
 
 def backends(words: str, scheduler: str | None = None) -> list[Backend]:
     """The backends of a comma list, each once; scheduler: of the cluster for those that compute on one."""
-    found = [backend(word) for word in _items(words, "--on", "threads,processes")]
+    chosen = [backend(word) for word in _items(words, "--on", "threads,processes")]
     if scheduler is None:
-        return found
-    if not any(one.traits.remote for one in found):
+        return chosen
+    if not any(each.traits.remote for each in chosen):
         raise ValueError(
             f"--scheduler is for backends that compute on a cluster, and --on {words} names none: nfold list shows"
             " which do"
         )
-    return [one.at(scheduler) if one.traits.remote else one for one in found]
+    return [each.at(scheduler) if each.traits.remote else each for each in chosen]
 
 
 def worker_counts(words: str | None, scheduler: str | None = None) -> list[int]:
@@ -174,11 +174,11 @@ def _in_dtype(of: Kernel, args: tuple[Any, ...], word: str) -> tuple[Any, ...]:
 
     given = tuple(converted(x) for x in args)
     try:
-        found = np.dtype(of.plan(*given).dtype)
+        computed = np.dtype(of.plan(*given).dtype)
     except ValueError as error:
         raise ValueError(f"{of.name} does not take {word}: {error}") from None
-    if found != dtype or not any(isinstance(x, np.ndarray) for x in args):
-        raise ValueError(f"{of.name} does not compute in {word} (its result is {found}); leave --dtype out")
+    if computed != dtype or not any(isinstance(x, np.ndarray) for x in args):
+        raise ValueError(f"{of.name} does not compute in {word} (its result is {computed}); leave --dtype out")
     return given
 
 

@@ -51,8 +51,8 @@ def packed(error: BaseException, where: str, dumps: Callable[[Any], bytes]) -> t
     for way in _ways(error, text):
         try:
             pickled = dumps(way())
-            found = text_of(_unpickled(pickled, notes))
-            if found == text or not (found in LOST or found.startswith(NO_WORDS)):
+            arrived = text_of(_unpickled(pickled, notes))
+            if arrived == text or not (arrived in LOST or arrived.startswith(NO_WORDS)):
                 content = pickled
                 break
         except BaseException:  # a pickle may call anything, sys.exit too
@@ -147,8 +147,8 @@ def _notes_of(error: BaseException, where: str) -> list[str]:
 def _forget_frames(error: BaseException) -> None:
     """Remove the tracebacks. Where tblib is installed, a pickle has every frame in them, and a deep one fails."""
     try:
-        for one in related(error):
-            BaseException.with_traceback(one, None)
+        for relative in related(error):
+            BaseException.with_traceback(relative, None)
     except BaseException:  # a class may have something else in place of a cause
         pass
 
@@ -157,9 +157,9 @@ def related(error: BaseException) -> Iterator[BaseException]:
     """The error, those that it was raised from or during, and those that it groups."""
     known, more = set[int](), [error]
     while more:
-        one = more.pop()
-        if id(one) not in known:
-            known.add(id(one))
-            yield one
-            grouped = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
-            more += [other for other in (one.__cause__, one.__context__, *grouped) if other is not None]
+        relative = more.pop()
+        if id(relative) not in known:
+            known.add(id(relative))
+            yield relative
+            grouped = relative.exceptions if isinstance(relative, BaseExceptionGroup) else ()
+            more += [other for other in (relative.__cause__, relative.__context__, *grouped) if other is not None]

@@ -218,8 +218,10 @@ class InterruptWatch:
 
 def _hides(error: BaseException, raised: BaseException) -> bool:
     """Whether an error is only Python's word for the loss of what a handler has raised."""
-    found = next((one for one in related(error) if one is raised or isinstance(one, SystemError)), raised)
-    if found is raised:  # a body has caught it, and raises an error of its own instead
+    cause = next(
+        (relative for relative in related(error) if relative is raised or isinstance(relative, SystemError)), raised
+    )
+    if cause is raised:  # a body has caught it, and raises an error of its own instead
         return False
-    found.__cause__ = found.__context__ = None  # each would refer to the other
+    cause.__cause__ = cause.__context__ = None  # each would refer to the other
     return True

@@ -135,8 +135,8 @@ class Framed:
         array = make_array(kind)(context, builder, out)
         extents, strides = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
         data = cgutils.pointer_add(builder, array.data, builder.mul(chunk, strides[0]), array.data.type)
-        one = ir.Constant(WORD, 1)
-        view = make_view(context, builder, kind, array, self._target, data, [one, *extents[1:]], strides)
+        length = ir.Constant(WORD, 1)
+        view = make_view(context, builder, kind, array, self._target, data, [length, *extents[1:]], strides)
         return view._getvalue()
 
 

@@ -43,8 +43,8 @@ def inner_functions(outer: Callable[..., Any], *names: str) -> list[ast.Function
             f"the source of {outer.__module__}.{outer.__qualname__}, which compiled code is made of, is not there, or"
             " was changed after it was imported; install nfold with its .py files, and start this program again"
         )
-    found = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return [found[name] for name in names]
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return [functions[name] for name in names]
 
 
 def _computed(code: types.CodeType, name: str) -> Any:
@@ -53,8 +53,8 @@ def _computed(code: types.CodeType, name: str) -> Any:
         if isinstance(inner, types.CodeType):
             if inner.co_name == name:
                 return inner.co_code, inner.co_consts, inner.co_names, inner.co_varnames, inner.co_freevars
-            if (found := _computed(inner, name)) is not None:
-                return found
+            if (value := _computed(inner, name)) is not None:
+                return value
     return None
 
 
@@ -211,16 +211,16 @@ class _Translation:
     def _chosen(self, node: ast.IfExp) -> Any:
         with self._builder.if_else(self._truth(node.test)) as (then, otherwise):
             with then:
-                one = self._value(node.body), self._builder.block
+                chosen = self._value(node.body), self._builder.block
             with otherwise:
-                other = self._value(node.orelse), self._builder.block
-        return self._either(one, other)
+                alternative = self._value(node.orelse), self._builder.block
+        return self._either(chosen, alternative)
 
-    def _either(self, one: tuple[Any, Any], other: tuple[Any, Any]) -> Any:
+    def _either(self, first: tuple[Any, Any], second: tuple[Any, Any]) -> Any:
         """One of two values, by the block from which it came here."""
-        either = self._builder.phi(one[0].type)
-        either.add_incoming(*one)
-        either.add_incoming(*other)
+        either = self._builder.phi(first[0].type)
+        either.add_incoming(*first)
+        either.add_incoming(*second)
         return either
 
     def _binary(self, operator: ast.operator, left: Any, right: Any) -> Any:

@@ -71,7 +71,7 @@ def measure(setting: Setting) -> Evidence:
         CALL: lambda: _beside_a_thread(lambda: compute_in_one_call_of_c(calls), total_of_calls),
     }
     costs = {ONE_GO: lambda: awaited(compute_in_one_go, n), PARTS: lambda: awaited(compute_in_pieces, n, piece)}
-    told = {
+    evidence = {
         "held_up": in_rounds(held_up, setting, 0.6, tells=True),
         "took": in_rounds(costs, setting, 0.3, answer=total),
         "sleeps": SLEEPS,
@@ -81,7 +81,7 @@ def measure(setting: Setting) -> Evidence:
         "cpus": machine.usable_cpus(),
         "interval": sys.getswitchinterval(),
     }
-    return told
+    return evidence
 
 
 async def _beside_a_coroutine(compute: Callable[[], Coroutine[Any, Any, int]], total: int) -> float:
@@ -157,8 +157,8 @@ def _why(evidence: Evidence, holds: bool | None, waits: Mapping[str, float], sle
     if holds is None:
         return f"the rounds do not tell whether that is over {LONGER:g} times as long; measure for longer"
     if not holds:
-        one = ", and all share one CPU" if evidence["cpus"] < 2 else ""
-        return f"threads are not let run at once here: the switch interval is {interval}{one}"
+        crowded = ", and all share one CPU" if evidence["cpus"] < 2 else ""
+        return f"threads are not let run at once here: the switch interval is {interval}{crowded}"
     remedy = (
         f"one that awaits between {evidence['pieces']} pieces holds them up for {in_words(waits[PARTS])}, at"
         f" {in_words(sleep)} for each await asyncio.sleep(0)"

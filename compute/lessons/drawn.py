@@ -53,8 +53,8 @@ def _draw(ax: Axes, picture: Picture) -> None:
         ax.set_ylim(bottom=0)
     ax.set_title(canvas.folded(picture.about, TITLE), loc="left", fontsize=9, color=INK)
     ax.set_xlabel(picture.x_label, fontsize=8)
-    told = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # on a logarithmic axis each tick has it
-    ax.set_ylabel(f"{picture.y_label}{told}", fontsize=8)
+    in_unit = f" ({unit})" if unit and "y" not in picture.logarithmic else ""  # on a logarithmic axis each tick has it
+    ax.set_ylabel(f"{picture.y_label}{in_unit}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     if _rows_below(picture):

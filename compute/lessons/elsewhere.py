@@ -92,10 +92,10 @@ class Interpreter:
         if setting.task and lesson.takes_task:
             words.append(setting.task.name)
         try:
-            told = _answer(self.path, words, LONGEST + TIMES * setting.seconds)
+            answer = _answer(self.path, words, LONGEST + TIMES * setting.seconds)
         except (OSError, _Silent) as error:
             return Experiment(lesson, {}, self.told, unavailable=str(error))
-        return Experiment(lesson, told["evidence"], told["python"], told["seconds"], told["unavailable"])
+        return Experiment(lesson, answer["evidence"], answer["python"], answer["seconds"], answer["unavailable"])
 
 
 def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
@@ -104,8 +104,8 @@ def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
         code, out, error = _run([path, *words], _environment(folder), timeout)
     if code:
         asked = words[1] == CHECK and not out.startswith(IS_PYTHON)
-        said = _first_words(error or out) if asked else _last_words(error or out)
-        raise _Silent(said or caller.describe_exit(code))
+        words_said = _first_words(error or out) if asked else _last_words(error or out)
+        raise _Silent(words_said or caller.describe_exit(code))
     try:
         answer = json.loads((out.splitlines() or [""])[-1])
     except ValueError:
@@ -115,19 +115,19 @@ def _answer(path: str, words: Sequence[str], timeout: float) -> dict[str, Any]:
     return answer
 
 
-def _last_words(said: str) -> str:
+def _last_words(output: str) -> str:
     """The line that says why a Python ended: the last one, or that of a fatal error of the interpreter."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return (fatal or lines[-1:] or [""])[0]
 
 
-def _first_words(said: str) -> str:
+def _first_words(output: str) -> str:
     """The line that says why a program ended that is no Python: the first one, as others are often advice."""
-    if "import sys" in said:  # it repeats our question, which it could not run
+    if "import sys" in output:  # it repeats our question, which it could not run
         return "it is no Python"
-    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
-    fatal = _last_words(said)
+    line = next((line.strip() for line in output.splitlines() if line.strip()), "")
+    fatal = _last_words(output)
     line = fatal if fatal.startswith("Fatal Python error") else line
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 

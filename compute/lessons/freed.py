@@ -89,10 +89,10 @@ def judge(evidence: Evidence) -> Judgement:
     held = [name for name, is_faster in side_by_side.items() if is_faster is False]
     untold = [name for name, is_faster in side_by_side.items() if is_faster is None]
     crowd = too_crowded(evidence["crowded"]) if side_by_side else None
-    found = listed([f"{name} {in_digits(figure.value)}" for name, figure in speedups.items()])
+    gains = listed([f"{name} {in_digits(figure.value)}" for name, figure in speedups.items()])
     return Judgement(
         None if crowd or (untold and not held) or not side_by_side else not held,
-        f"a second worker makes {found} times as fast" if speedups else "nothing was measured",
+        f"a second worker makes {gains} times as fast" if speedups else "nothing was measured",
         "; ".join([crowd or _why(evidence, held, untold), *_absent(evidence["missing"]), *_to_try(evidence)]),
         tuple(speedups.values()),
         (_picture(speedups, cpus),) if speedups else (),
@@ -130,8 +130,10 @@ def _to_try(evidence: Evidence) -> list[str]:
     if evidence["can_be_without"]:
         return ["this Python can be without its GIL: PYTHON_GIL=0 switches it off"]
     path = evidence["elsewhere"] or "PATH"
-    told = f"{path} has no GIL" if evidence["elsewhere"] else "a Python without a GIL, such as python3.14t, is not here"
-    return [f"{told}: nfold lessons 5 --python {path} puts it beside this one"]
+    reason = (
+        f"{path} has no GIL" if evidence["elsewhere"] else "a Python without a GIL, such as python3.14t, is not here"
+    )
+    return [f"{reason}: nfold lessons 5 --python {path} puts it beside this one"]
 
 
 def _picture(speedups: Mapping[str, Figure], cpus: int) -> Picture:

@@ -58,8 +58,8 @@ def measure(setting: Setting) -> Evidence:
         ways |= {_switched(interval): functools.partial(switching_every, interval) for interval in INTERVALS}
         samples = in_rounds(ways, setting, OF_IT, answer=steps_by(pools["1"], n))
         waited = {count: _waited(pool, n) for count, pool in pools.items()}
-    told = {"n": n, "cpus": machine.usable_cpus(), "gil": machine.has_gil(), "usual_interval": usual}
-    return told | {"samples": samples, "waited": waited}
+    evidence = {"n": n, "cpus": machine.usable_cpus(), "gil": machine.has_gil(), "usual_interval": usual}
+    return evidence | {"samples": samples, "waited": waited}
 
 
 def _switched(interval: float) -> str:
@@ -89,20 +89,20 @@ def blocked(waited: Mapping[str, float | None]) -> float:
 def judge(evidence: Evidence) -> Judgement:
     samples, cpus = evidence["samples"], evidence["cpus"]
     speedups = {name: ratio(_of(name), samples["1"], taken) for name, taken in samples.items() if name != "1"}
-    two, shares = speedups["2"], {count: blocked(told) for count, told in evidence["waited"].items()}
+    two, shares = speedups["2"], {count: blocked(counted) for count, counted in evidence["waited"].items()}
     figures = [*speedups.values()]
     figures += [Figure(f"{_threads(count)}: of their time, blocked", share, "%") for count, share in shares.items()]
     figures += [
-        Figure(f"{_threads(count)}: switches in a run", told["switches"])
-        for count, told in evidence["waited"].items()
-        if told["switches"] is not None
+        Figure(f"{_threads(count)}: switches in a run", counted["switches"])
+        for count, counted in evidence["waited"].items()
+        if counted["switches"] is not None
     ]
-    found = f"two threads are {two.value:.2f} times as fast as one"
+    headline = f"two threads are {two.value:.2f} times as fast as one"
     side_by_side = is_above(two, FASTER) if cpus > 1 else None
     crowd = None if cpus < 2 or side_by_side is False else too_crowded(evidence["crowded"])
     return Judgement(
         None if side_by_side is None or crowd else not side_by_side,
-        found,
+        headline,
         crowd or _why(evidence, side_by_side, shares["2"]),
         tuple(figures),
         (_picture(samples, speedups, cpus),),

@@ -29,7 +29,7 @@ def scaling_of(variant, n, **how):
 def measure(setting: Setting) -> Evidence:
     """What `scale` measures of a loop that holds no GIL, with 2, 4 … lanes up to the CPUs; nothing on a single CPU."""
     variant = "nogil" if numba_is_here() else "python"
-    told = {
+    evidence = {
         "cpus": machine.usable_cpus(),
         "cores": min(len(machine.cores()), machine.usable_cpus()),
         "gil": machine.has_gil(),
@@ -37,10 +37,10 @@ def measure(setting: Setting) -> Evidence:
     }
     counts = [count for count in worker_counts() if count > 1]
     if not counts:
-        return told | {"points": []}
+        return evidence | {"points": []}
     setting.say("compiling")
     n = enough(collatz.held_to(variant), 256, setting.seconds / PARTS)
-    found = scaling_of(
+    scaling = scaling_of(
         variant,
         n,
         workers=counts,
@@ -59,9 +59,9 @@ def measure(setting: Setting) -> Evidence:
             "cause": point.cause,
             "verdict": point.verdict,
         }
-        for point in found.points
+        for point in scaling.points
     ]
-    return told | {"n": n, "points": points, "warnings": list(found.warnings)}
+    return evidence | {"n": n, "points": points, "warnings": list(scaling.warnings)}
 
 
 def judge(evidence: Evidence) -> Judgement:

@@ -141,13 +141,13 @@ def kind(figure: Figure) -> str | None:
 def judge(evidence: Evidence) -> Judgement:
     shares = {name: computing(f"{name}: of its time on a CPU", calls) for name, calls in evidence["tasks"].items()}
     kinds = {name: kind(figure) for name, figure in shares.items()}
-    wrong = [name for name, found in kinds.items() if found not in (None, KNOWN[name])]
-    untold = [name for name, found in kinds.items() if found is None]
+    wrong = [name for name, kind_found in kinds.items() if kind_found not in (None, KNOWN[name])]
+    untold = [name for name, kind_found in kinds.items() if kind_found is None]
     figures, own = list(shares.values()), ""
-    if told := evidence["own"]:
-        figures.append(computing(f"{told['name']}: of its time on a CPU", told["calls"]))
-        shares[told["name"]] = figures[-1]
-        own = f"; {_of_own(told, figures[-1])}"
+    if task := evidence["own"]:
+        figures.append(computing(f"{task['name']}: of its time on a CPU", task["calls"]))
+        shares[task["name"]] = figures[-1]
+        own = f"; {_of_own(task, figures[-1])}"
     return Judgement(
         False if wrong else None if untold else True,
         _found(kinds) + own,
@@ -159,29 +159,32 @@ def judge(evidence: Evidence) -> Judgement:
 
 def _found(kinds: Mapping[str, str | None]) -> str:
     """`squares and unpack are CPU-bound, sleep and reply I/O-bound, both is mixed`"""
-    groups = {word: [name for name, found in kinds.items() if found == word] for word in (CPU_BOUND, IO_BOUND, MIXED)}
-    groups["of an uncertain kind"] = [name for name, found in kinds.items() if found is None]
-    told = {word: names for word, names in groups.items() if names}
-    return ", ".join(f"{listed(names)} {'is' if len(names) == 1 else 'are'} {word}" for word, names in told.items())
+    groups = {
+        word: [name for name, kind_found in kinds.items() if kind_found == word]
+        for word in (CPU_BOUND, IO_BOUND, MIXED)
+    }
+    groups["of an uncertain kind"] = [name for name, kind_found in kinds.items() if kind_found is None]
+    by_kind = {word: names for word, names in groups.items() if names}
+    return ", ".join(f"{listed(names)} {'is' if len(names) == 1 else 'are'} {word}" for word, names in by_kind.items())
 
 
-def _of_own(told: Mapping[str, Any], figure: Figure) -> str:
+def _of_own(task: Mapping[str, Any], figure: Figure) -> str:
     """What the reader's own task is bound by, and which way of running it helps."""
-    calls, share = told["calls"], figure.value
-    found = kind(figure)
+    calls, share = task["calls"], figure.value
+    kind_found = kind(figure)
     few = ""
-    if found is None:
-        found = CPU_BOUND if share > COMPUTES else IO_BOUND if share < WAITS else MIXED
+    if kind_found is None:
+        kind_found = CPU_BOUND if share > COMPUTES else IO_BOUND if share < WAITS else MIXED
         few = f" by the look of {len(calls)} call{'s' * (len(calls) != 1)}"
     childrens = statistics.median([cost["children"] / cost["wall"] for cost in calls])
-    if childrens > WAITS and found != CPU_BOUND:
-        return f"{told['name']} waits for processes of its own, which compute for {percent(childrens)} of its time"
+    if childrens > WAITS and kind_found != CPU_BOUND:
+        return f"{task['name']} waits for processes of its own, which compute for {percent(childrens)} of its time"
     advice = {
         CPU_BOUND: "CPUs are what it needs, from processes or from code without the GIL",
         IO_BOUND: "threads or coroutines overlap its waits",
         MIXED: f"lanes overlap its waits, up to {1 / max(share, 0.01):.1f}-fold on one CPU",
     }
-    return f"{told['name']} is {found}{few}: it computes for {percent(share)} of its time, so {advice[found]}"
+    return f"{task['name']} is {kind_found}{few}: it computes for {percent(share)} of its time, so {advice[kind_found]}"
 
 
 def _why(shares: Mapping[str, Figure], wrong: Sequence[str], untold: Sequence[str]) -> str:

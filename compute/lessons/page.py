@@ -42,12 +42,12 @@ def render(course: Course) -> str:
 
 
 def _machine(course: Course) -> str:
-    told = course.machine
+    machine = course.machine
     parts = [
-        told.get("model"),
-        f"{told['cpus']} usable CPU{'s' * (told['cpus'] != 1)}" if "cpus" in told else None,
+        machine.get("model"),
+        f"{machine['cpus']} usable CPU{'s' * (machine['cpus'] != 1)}" if "cpus" in machine else None,
         "Python " + " and ".join(dict.fromkeys(map(label, course.experiments))),
-        str(told.get("date", ""))[:16].replace("T", " "),
+        str(machine.get("date", ""))[:16].replace("T", " "),
     ]
     return visible(" · ".join(str(part) for part in parts if part))
 

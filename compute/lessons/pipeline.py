@@ -192,8 +192,8 @@ def measure(setting: Setting) -> Evidence:
     samples: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
     for kind, way in ways:
         samples[kind][way] = [s / counts[kind] for s in taken[f"{kind}: {way}"]]
-    told = {"samples": samples, "missing": missing, "cpus": machine.usable_cpus(), "gil": machine.has_gil()}
-    return told
+    evidence = {"samples": samples, "missing": missing, "cpus": machine.usable_cpus(), "gil": machine.has_gil()}
+    return evidence
 
 
 def _coroutines_of(work: str, room: int, n: int) -> int:
@@ -221,13 +221,14 @@ def judge(evidence: Evidence) -> Judgement:
     dearer = {at: is_above(times[at], 1.0) for at in ((ONE, THREADS), (LIGHT, PROCESSES)) if at in times}
     lost = [at for at, is_dearer in dearer.items() if is_dearer is False]
     untold = [at for at, is_dearer in dearer.items() if is_dearer is None]
-    one, light = (
+    in_turn, pipelined = (
         listed([f"{in_words(costs[kind, way].value)} as {way}" for way in samples[kind]]) for kind in (ONE, LIGHT)
     )
     crowd = too_crowded(evidence["crowded"]) if lost or untold else None
     return Judgement(
         None if crowd or (untold and not lost) else not lost,
-        f"an item goes through {STAGES} light stages in {one}, one by one, and in {light} with room between them",
+        f"an item goes through {STAGES} light stages in {in_turn}, one by one, "
+        f"and in {pipelined} with room between them",
         "; ".join(
             [
                 crowd or _why(evidence, lost, untold),

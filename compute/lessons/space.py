@@ -88,9 +88,9 @@ class _Trials:
         if way not in self._latest or size <= TELLING:  # these are always measured: the judgement needs them
             return None
         before, setting_up, took = self._latest[way]
-        set_up, one = setting_up * size / before, took * size / before
-        rounds = (self._round + one) * (FEWEST + 1)  # one of them only warms up
-        if self.spent + set_up + 2 * one + rounds > self._budget or set_up > SETTING_UP * self._budget:
+        set_up, run = setting_up * size / before, took * size / before
+        rounds = (self._round + run) * (FEWEST + 1)  # one of them only warms up
+        if self.spent + set_up + 2 * run + rounds > self._budget or set_up > SETTING_UP * self._budget:
             return "the lesson has no time for it"
         return None
 
@@ -140,18 +140,18 @@ def _figures(way: str, by: Mapping[int, Any]) -> Iterator[Figure]:
         yield seconds(f"{way}: {formatting.in_bytes(size)}", by[size])
     if way in COPYING:
         size = max(by)
-        one = seconds(way, by[size])
-        ends = one.interval and (size / one.interval[1], size / one.interval[0])
-        yield Figure(f"{way}: rate at {formatting.in_bytes(size)}", size / one.value, "B/s", ends)
+        took = seconds(way, by[size])
+        ends = took.interval and (size / took.interval[1], size / took.interval[0])
+        yield Figure(f"{way}: rate at {formatting.in_bytes(size)}", size / took.value, "B/s", ends)
 
 
 def _found(measured: Mapping[str, Mapping[int, Any]], size: int) -> str:
     if not size:
         return "hand-overs could not be compared"
-    told = {way: formatting.seconds(seconds(way, by[size]).value) for way, by in measured.items() if size in by}
-    parts = [f"{told[THREAD]} to reach a thread", f"{told[PIPE]} to reach a process through a pipe"]
-    if ARENA in told:
-        parts.append(f"{told[ARENA]} where they lie in nfold's shared memory")
+    times = {way: formatting.seconds(seconds(way, by[size]).value) for way, by in measured.items() if size in by}
+    parts = [f"{times[THREAD]} to reach a thread", f"{times[PIPE]} to reach a process through a pipe"]
+    if ARENA in times:
+        parts.append(f"{times[ARENA]} where they lie in nfold's shared memory")
     return f"{formatting.in_bytes(size)} take {formatting.listed(parts)}"
 
 

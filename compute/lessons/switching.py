@@ -180,12 +180,12 @@ def judge(evidence: Evidence) -> Judgement:
     cheaper = is_above(times, 1.0)
     needed = system["coroutines"] is not None and system["coroutines"] > OF_THE_SYSTEM
     shown = [name for name in ("coroutines", cheapest, "processes") if name in costs]
-    found = listed([f"two {name} {in_words(costs[name].value)}" for name in shown])
+    switches = listed([f"two {name} {in_words(costs[name].value)}" for name in shown])
     holds = False if needed else cheaper
     crowd = None if holds else too_crowded(evidence["crowded"])
     return Judgement(
         None if crowd else holds,
-        f"a switch takes {found}",
+        f"a switch takes {switches}",
         (crowd or _why(evidence, cheapest, cheaper, needed))
         + "".join(f"; no {n}: {why}" for n, why in evidence["missing"].items()),
         (times, *figures),

@@ -57,8 +57,8 @@ class Command:
     @property
     def told_by(self) -> str:
         """How the program is told: `OMP_NUM_THREADS`, `{workers}`, or both."""
-        told = [name for name, value in self.variables if PLACE in value]
-        return "+".join(told + [PLACE] * any(PLACE in word for word in self.words))
+        names = [name for name, value in self.variables if PLACE in value]
+        return "+".join(names + [PLACE] * any(PLACE in word for word in self.words))
 
 
 def command(words: Sequence[str], env: Iterable[str] = ()) -> Command:

@@ -92,11 +92,11 @@ def children(pid: int) -> list[int]:
 
 
 def _children(pid: int | str, threads: Iterable[str]) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for thread in threads:
         with contextlib.suppress(OSError):  # the thread has ended
-            found += map(int, read(f"/proc/{pid}/task/{thread}/children").split())
-    return found
+            pids += map(int, read(f"/proc/{pid}/task/{thread}/children").split())
+    return pids
 
 
 def read(path: str) -> bytes:
@@ -137,18 +137,18 @@ class Family:
 
     def members(self) -> list[int]:
         """All of its processes, the dead ones included that nobody has reaped."""
-        roots, found = self.roots(), dict[int, None]()
+        roots, pids = self.roots(), dict[int, None]()
         for _ in range(AGAIN):
-            found = dict.fromkeys(roots)
-            for pid in (queue := list(found)):
+            pids = dict.fromkeys(roots)
+            for pid in (queue := list(pids)):
                 below = children(pid) if can_see_children() else _below(pid)
-                queue += [child for child in below if child not in found]
-                found |= dict.fromkeys(below)
+                queue += [child for child in below if child not in pids]
+                pids |= dict.fromkeys(below)
             # An orphan whose parent ended just now was here neither before, as a root, nor below its parent.
-            if set(now := self.roots()) <= found.keys():
+            if set(now := self.roots()) <= pids.keys():
                 break
             roots = now
-        return list(found)
+        return list(pids)
 
     def living(self) -> list[int]:
         """Those that have not ended."""

@@ -125,16 +125,16 @@ class Watch:
         cpu = sum(on_cpu for on_cpu, _ in threads)
         shares = itertools.accumulate(sorted((on_cpu for on_cpu, _ in threads), reverse=True))
         # Slices much longer than a phase of the program say nothing of it, and a single one nothing at all.
-        told = len(self._slices) > 2
+        is_seen = len(self._slices) > 2
         return Watched(
             cpu=cpu / 1e9,
             queued=sum(waited for _, waited in threads) / 1e9,
             threads=1 + sum(share < WORK * cpu for share in shares),
-            one=sum(part.alone for part in self._slices) if told else None,
-            nobody=sum(part.nobody for part in self._slices) if told else None,
-            first=sum(part.alone for part in _unbroken(self._slices)) if told else None,
-            last=sum(part.alone for part in _unbroken(self._slices[::-1])) if told else None,
-            late=self._late() if told else None,
+            one=sum(part.alone for part in self._slices) if is_seen else None,
+            nobody=sum(part.nobody for part in self._slices) if is_seen else None,
+            first=sum(part.alone for part in _unbroken(self._slices)) if is_seen else None,
+            last=sum(part.alone for part in _unbroken(self._slices[::-1])) if is_seen else None,
+            late=self._late() if is_seen else None,
             cost=self._cost,
         )
 

@@ -80,10 +80,10 @@ def _fastest(lines: Sequence[Line], best: str) -> str:
     without = {why: mine for why in WITHOUT if (mine := [line for line in lines if line.fastest == why])}
     if starred and list(without) == [ALONE] and all(line.fastest in (CELL, ALONE) for line in lines):
         return f"{best} fastest (no {best}: one core is)"
-    told = "; ".join(_without(why, mine, len(lines)) for why, mine in without.items())
+    reasons = "; ".join(_without(why, mine, len(lines)) for why, mine in without.items())
     if not starred:
-        return told
-    return f"{best} fastest (no {best}: {told})" if told else f"{best} fastest"
+        return reasons
+    return f"{best} fastest (no {best}: {reasons})" if reasons else f"{best} fastest"
 
 
 def _without(why: str, mine: Sequence[Line], of: int) -> str:
@@ -95,9 +95,9 @@ def _without(why: str, mine: Sequence[Line], of: int) -> str:
 
 
 def _letters(seen: Screen) -> str:
-    told = [reason.letter for reason in seen.reasons]
-    if not told:
+    letters = [reason.letter for reason in seen.reasons]
+    if not letters:
         return ""
-    which = told[0] if len(told) == 1 else f"{told[0]}–{told[-1]}"
+    which = letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}"
     rest = "; no letter: nothing wrong" if seen.judged and not all(cell.letter for cell in seen.cells) else ""
     return f"{which} why not more, below{rest}"

@@ -87,7 +87,7 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
         lines += _about_controls(letter, pairs)
         lines += _about_processes(letter, pairs)
     lines += [
-        line for letter, found in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, found)
+        line for letter, data in zip(letters, files.datasets, strict=True) for line in _about_rounds(letter, data)
     ]
     many = sum(pair.problem is None for pairs in files.pairs for pair in pairs)
     if many >= 20:
@@ -101,9 +101,9 @@ def _about(files: Compared, letters: Sequence[str]) -> tuple[str, ...]:
 
 def _about_machine(letter: str, first: Mapping[str, Any], machine: Mapping[str, Any], by_controls: bool) -> list[str]:
     if changes := machines.other_machine(first, machine):
-        told = ", ".join(map(str, changes))
+        listed_changes = ", ".join(map(str, changes))
         remedy = "" if by_controls else ": ratios compare the machines, too (--scale-by-controls takes that out)"
-        return [f"{letter} was measured on another machine ({told}){remedy}"]
+        return [f"{letter} was measured on another machine ({listed_changes}){remedy}"]
     if not machines.is_known(first, machine):
         return [f"A or {letter} does not say on which machine it was measured: nobody knows whether it is the same"]
     return []
@@ -251,13 +251,13 @@ def _summary(letter: str, pairs: Sequence[Pair], by_controls: bool) -> str:
 def _most(letter: str, pairs: Sequence[Pair], by_controls: bool) -> Iterator[str]:
     """The points that became slower by most, and those that became faster by most."""
     for change in ("slower", "faster"):
-        found = [(_figures(pair, by_controls), pair) for pair in pairs if _change(pair, by_controls) == change]
-        found.sort(key=lambda one: one[0][0] or 1.0, reverse=change == "slower")
+        changed = [(_figures(pair, by_controls), pair) for pair in pairs if _change(pair, by_controls) == change]
+        changed.sort(key=lambda change_of_pair: change_of_pair[0][0] or 1.0, reverse=change == "slower")
         named = [
-            f"{pair.name} {with_interval(value or 1.0, interval)}" for (value, interval), pair in found[:MENTIONED]
+            f"{pair.name} {with_interval(value or 1.0, interval)}" for (value, interval), pair in changed[:MENTIONED]
         ]
         if named:
-            more = f"; {len(found) - MENTIONED} more" if len(found) > MENTIONED else ""
+            more = f"; {len(changed) - MENTIONED} more" if len(changed) > MENTIONED else ""
             yield f"{letter} is {change}: {'; '.join(named)}{more}"
 
 
@@ -269,9 +269,9 @@ def _counted(judgement: CheckResult) -> str:
     if judgement.outcome == "fine":
         times = [finding for finding in tests if finding.test == "time"]
         kinds = [f"{len(times)} of {len(times)} tests, at most {percent(judgement.limits.slowdown)} slower"]
-        for test, told in LEAST.items():
+        for test, unit in LEAST.items():
             if reached := [finding for finding in tests if finding.test == test]:
-                kinds.append(f"{len(reached)} of {len(reached)} at {_asked(test, judgement.limits):g} {told} or more")
+                kinds.append(f"{len(reached)} of {len(reached)} at {_asked(test, judgement.limits):g} {unit} or more")
         return "; ".join([*kinds, *[f"{new} new, and not compared"] * bool(new)])
     parts = [f"{bad} of {many} tests beyond doubt"] * bool(bad) + [f"{unclear} of {many} undecided"] * bool(unclear)
     return ", ".join(parts) or "nothing could be compared"

@@ -26,14 +26,14 @@ def render(kept: Mapping[str, Any], spent: Mapping[str, float] | None = None) ->
 def _figure(drawn: Sequence[Slice]) -> Figure:
     from matplotlib.patches import Patch
 
-    rows = list(dict.fromkeys(one.row for one in drawn))[: MOST_ROWS + 1]
+    rows = list(dict.fromkeys(part.row for part in drawn))[: MOST_ROWS + 1]
     figure = canvas.figure(WIDTH, 0.85 + max(0.09, min(0.26, 6 / max(len(rows), 1))) * len(rows), DPI)
     ax = figure.subplots()
-    factor, unit = _unit(max((one.stop for one in drawn), default=0.0))
+    factor, unit = _unit(max((part.stop for part in drawn), default=0.0))
     for place, row in enumerate(rows):
-        own = [one for one in drawn if one.row == row]
-        ax.broken_barh([(one.start / factor, (one.stop - one.start) / factor) for one in own], (place - 0.4, 0.8),
-                       facecolors=[ENTRY_COLOURS[one.kind] for one in own], alpha=[_shade(one) for one in own],
+        own = [part for part in drawn if part.row == row]
+        ax.broken_barh([(part.start / factor, (part.stop - part.start) / factor) for part in own], (place - 0.4, 0.8),
+                       facecolors=[ENTRY_COLOURS[part.kind] for part in own], alpha=[_shade(part) for part in own],
                        linewidth=0)  # fmt: skip
     ax.set_yticks(range(len(rows)), rows, fontsize=8)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -43,7 +43,7 @@ def _figure(drawn: Sequence[Slice]) -> Figure:
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.5)
     ax.set_axisbelow(True)
-    seen = [kind for kind in DOING if any(one.kind == kind for one in drawn)]
+    seen = [kind for kind in DOING if any(part.kind == kind for part in drawn)]
     handles = [Patch(color=ENTRY_COLOURS[kind], label=DOING[kind]) for kind in seen]
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=min(len(seen), 6), frameon=False, fontsize=8)
@@ -55,6 +55,6 @@ def _unit(seconds: float) -> tuple[float, str]:
     return next(((step, name) for step, name in reversed(STEPS) if seconds >= step), STEPS[0])
 
 
-def _shade(one: Slice) -> float:
+def _shade(part: Slice) -> float:
     """The shade of a slice: chunks that follow each other have different ones."""
-    return 0.75 if one.chunk is not None and one.chunk % 2 else 1.0
+    return 0.75 if part.chunk is not None and part.chunk % 2 else 1.0

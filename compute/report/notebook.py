@@ -35,10 +35,10 @@ def of_scaling(scaling: Scaling) -> str:
         parts.append(image(plots.render(scaling), f"Speedup by workers of {kernels}; the tables hold the numbers"))
     parts += [f"<p>⚠ {in_html(text)}</p>" for text in scaling.warnings]
     for group in table.groups(scaling):
-        said = "".join(f"<li>{in_html(str(remark))}</li>" for remark in group.verdicts)
+        remarks = "".join(f"<li>{in_html(str(remark))}</li>" for remark in group.verdicts)
         sheets = "".join(f"<p><b>{in_html(sheet.title)}</b></p>{_sheet(sheet)}" for sheet in group.details)
         parts.append(
-            f"<details><summary>{in_html(group.title)}</summary><ul>{said}</ul>{_sheet(group.sheet)}{sheets}</details>"
+            f"<details><summary>{in_html(group.title)}</summary><ul>{remarks}</ul>{_sheet(group.sheet)}{sheets}</details>"
         )
     return "".join(parts)
 
@@ -52,10 +52,12 @@ def _screen(scaling: Dataset) -> str:
         f'<tr><th style="{LEFT}">{in_html(line.title)}</th>{"".join(_cell(cell, seen) for cell in line.cells)}</tr>'
         for line in seen.lines
     )
-    told = "".join(f"<li><b>{in_html(reason.letter)}</b> {in_html(str(reason))}</li>" for reason in seen.reasons)
-    told += f"<li><b>{OTHER}</b> {more_reasons(seen)}: see the kernels below</li>" if seen.untold else ""
+    reasons = "".join(f"<li><b>{in_html(reason.letter)}</b> {in_html(str(reason))}</li>" for reason in seen.reasons)
+    reasons += f"<li><b>{OTHER}</b> {more_reasons(seen)}: see the kernels below</li>" if seen.untold else ""
     fine = f"<p>{FINE}</p>" if seen.judged and not seen.reasons else ""
-    return f"<p>{in_html(str(caption(seen)))}</p><table><tr><th></th>{heads}</tr>{lines}</table><ul>{told}</ul>{fine}"
+    return (
+        f"<p>{in_html(str(caption(seen)))}</p><table><tr><th></th>{heads}</tr>{lines}</table><ul>{reasons}</ul>{fine}"
+    )
 
 
 def _cell(cell: Cell | None, seen: Screen) -> str:

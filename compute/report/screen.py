@@ -214,9 +214,9 @@ def _under(seen: Screen, lay: _Layout, warnings: Sequence[str], width: int) -> I
     if aside := _aside(seen, lay):
         yield Text(aside, "dim")
     room = max(1, min(WARNINGS, SENTENCES - len(seen.reasons) - bool(aside)))
-    told = [_cut(warning, max(width - 2, 10)) for warning in warnings[:room]]
-    yield from (warned(text) for text, _ in told)
-    is_cut = len(warnings) > room or any(cut for _, cut in told)
+    shown_warnings = [_cut(warning, max(width - 2, 10)) for warning in warnings[:room]]
+    yield from (warned(text) for text, _ in shown_warnings)
+    is_cut = len(warnings) > room or any(cut for _, cut in shown_warnings)
     rest = listed([*filter(None, [more_reasons(seen), "all warnings in full" * is_cut])])
     if rest:
         yield warned(f"{rest}: see the tables ({DETAILS})")

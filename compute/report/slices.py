@@ -43,8 +43,8 @@ def slices(kept: Mapping[str, Any], spent: Mapping[str, float] | None = None) ->
     sections = kept["sections"]
     before = sections["plan"] + sections["transfer"]
     least = SEEN * (before + sections["dispatch"] + sections["finish"])
-    found = [*_caller(sections, before), *_lanes(kept, before, _outside(spent or {}))]
-    return [one for one in found if one.stop - one.start > least]
+    pieces = [*_caller(sections, before), *_lanes(kept, before, _outside(spent or {}))]
+    return [piece for piece in pieces if piece.stop - piece.start > least]
 
 
 def _outside(spent: Mapping[str, float]) -> float:

@@ -101,8 +101,8 @@ def _of_rounds(dataset: Dataset) -> Iterator[str]:
                 )
 
 
-def _near(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=NEAR)
+def _near(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=NEAR)
 
 
 def _pair(interval: Sequence[float]) -> str:

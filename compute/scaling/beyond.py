@@ -140,14 +140,14 @@ def reach(work: Work, cluster: Cluster, here: float) -> Reach:
     return Reach(first, last, max(beyond.lost, key=lambda cause: beyond.lost[cause]))
 
 
-def tell(found: Reach) -> str:
+def tell(reach: Reach) -> str:
     """`pays from 4 up to 64 workers; beyond, every worker needs its copy of the inputs`"""
-    if found.pays:
-        upto = f"from {found.first} up to {found.last}" if found.first != found.last else f"with {found.last}"
-        if found.last == COUNTS[-1]:
-            return f"pays from {found.first} up to {found.last} workers and more"
-        return f"pays {upto} worker{'s' * (found.last != 1)}; beyond, {CAUSES[found.limit]}"
-    why = CAUSES[found.limit]
+    if reach.pays:
+        upto = f"from {reach.first} up to {reach.last}" if reach.first != reach.last else f"with {reach.last}"
+        if reach.last == COUNTS[-1]:
+            return f"pays from {reach.first} up to {reach.last} workers and more"
+        return f"pays {upto} worker{'s' * (reach.last != 1)}; beyond, {CAUSES[reach.limit]}"
+    why = CAUSES[reach.limit]
     return f"does not pay: {why}"
 
 

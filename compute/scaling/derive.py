@@ -34,8 +34,8 @@ class Baselines:
     def of(self, p: Point) -> tuple[str | None, Point | None]:
         """What a point's baseline is called, and the baseline; (None, None) where it was not measured."""
         for called, backend in (SERIAL, SERIAL), (ONE_WORKER, p.backend):
-            if found := self._alone.get((*_work(p), backend)):
-                return called, found
+            if alone := self._alone.get((*_work(p), backend)):
+                return called, alone
         return None, None
 
 

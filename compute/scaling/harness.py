@@ -143,8 +143,8 @@ def about_runs(points: Sequence[Point], costs: Mapping[str, float]) -> Iterator[
         part = max(cost, spent) / p.seconds
         if part > max(SMALL_OVERHEAD, worst.get(p.backend, (0.0,))[0]):
             here = f", and {formatting.seconds(spent)} beside this work" * (spent > cost)
-            told = f"{p.backend} {p.workers}, {formatting.seconds(cost)} of {formatting.seconds(p.seconds)}{here}"
-            worst[p.backend] = part, f"{told} ({formatting.percent(part)}, {p.kernel} · {p.variant})"
+            sentence = f"{p.backend} {p.workers}, {formatting.seconds(cost)} of {formatting.seconds(p.seconds)}{here}"
+            worst[p.backend] = part, f"{sentence} ({formatting.percent(part)}, {p.kernel} · {p.variant})"
     if worst:
-        told = "; ".join(text for _, text in worst.values())
-        yield f"an empty run takes a good part of some times: {told}; a larger budget makes runs longer"
+        sentence = "; ".join(text for _, text in worst.values())
+        yield f"an empty run takes a good part of some times: {sentence}; a larger budget makes runs longer"

@@ -90,12 +90,12 @@ def _apart(kept: Iterable[tuple[str, Sequence[Point]]], taken: set[tuple[object,
 
 def _measurements(points: Iterable[Point]) -> Iterable[list[Point]]:
     """A test's points by measurement: a configuration that comes again begins another one."""
-    found: list[list[Point]] = [[]]
+    measurements: list[list[Point]] = [[]]
     for p in points:
-        if p.configuration in {other.configuration for other in found[-1]}:
-            found.append([])
-        found[-1].append(p)
-    return found
+        if p.configuration in {other.configuration for other in measurements[-1]}:
+            measurements.append([])
+        measurements[-1].append(p)
+    return measurements
 
 
 def _kept_points(benchmark: Mapping[str, Any], path: StrPath) -> list[Point] | None:

@@ -266,7 +266,7 @@ class Trial:
             passed.append((c, self.work.amount(c.kernel, value, c.pool.workers), result.seconds))
             self._processes |= {lane.process for lane in result.timeline.lanes}
             del result, value  # their pages are free for the next run
-        passed = [one for one in passed if one[0].kernel.variant not in failed]
+        passed = [entry for entry in passed if entry[0].kernel.variant not in failed]
         self.contenders = [c for c, _, _ in passed]
         self._amounts, self._took = [amount for _, amount, _ in passed], [seconds for _, _, seconds in passed]
         self._compare_variants(references, failed)

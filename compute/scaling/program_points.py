@@ -64,7 +64,7 @@ def make_point(
 
 def inflated(workers: int, runs: Sequence[Finished], alone: Sequence[Finished]) -> float:
     """The part of the core-seconds in which the program used more CPU than with one worker; median over rounds."""
-    return _median([(run.cpu - one.cpu) / (workers * run.seconds) for run, one in zip(runs, alone, strict=True)])
+    return _median([(run.cpu - single.cpu) / (workers * run.seconds) for run, single in zip(runs, alone, strict=True)])
 
 
 def _entries(run: Finished, workers: int, alone: Finished, waits: bool) -> dict[str, float]:
@@ -131,7 +131,7 @@ def _details(runs: Sequence[Finished], alone: Sequence[Finished]) -> dict[str, f
     }
     details = _medians(runs, seen)
     of_one = _medians(alone, {name: seen[name] for name in ("used", "threads")} | {"seconds": lambda run: run.seconds})
-    beyond = _median([run.system - one.system for run, one in zip(runs, alone, strict=True)])
+    beyond = _median([run.system - single.system for run, single in zip(runs, alone, strict=True)])
     return details | {f"{name}_alone": value for name, value in of_one.items()} | {"system": beyond}
 
 
@@ -156,22 +156,22 @@ def _notes(workers: int, runs: Sequence[Finished], details: Mapping[str, float],
         parts.append(f"most of it on {counted(round(details['threads']), 'thread')}")
     parts.append(f"{details['voluntary']:.0f} voluntary and {details['involuntary']:.0f} involuntary switches")
     parts.append(counted(round(details["faults"]), "minor page fault"))
-    told = [listed(parts)]
+    notes = [listed(parts)]
     if not known:
         queued = _median([run.watched.queued for run in runs if run.watched]) / budget if runs[0].watched else 0.0
         covered = f"only {percent(details['covered'])} of its CPU time was seen" if "covered" in details else ""
         least = f"; at least {percent(queued)} of core-seconds were waits for a CPU" if queued >= LEAST_NOTED else ""
         if covered:
-            told.append(f"its threads end too soon to be watched: {covered}{least}")
+            notes.append(f"its threads end too soon to be watched: {covered}{least}")
     if lost := max(run.uncharged for run in runs):
-        told.append(
+        notes.append(
             "the system charges nobody for what its children used, as it ignores their ends (SIGCHLD): up to"
             f" {seconds(lost)} of its CPU time is what was seen of them, and may be more"
         )
     left = sorted({name for run in runs for name in run.left})
     if left:
-        told.append(f"it left processes running when it ended ({', '.join(left)}), and these were ended")
-    return tuple(told)
+        notes.append(f"it left processes running when it ended ({', '.join(left)}), and these were ended")
+    return tuple(notes)
 
 
 def _time(value: float) -> str:

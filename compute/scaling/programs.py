@@ -150,14 +150,14 @@ class _ProgramTrial:
 
     def check(self, same_output: bool) -> None:
         """Run it once with each count, the most workers first; compare what it prints where that is asked for."""
-        found: dict[int, Finished] = {}
+        runs: dict[int, Finished] = {}
         for count in reversed(self.counts):
             self.pace.say(f"{self.command.name} · {count} · checking")
-            found[count] = self._run(count, keep_output=same_output)
-        self._quickest = min(finished.seconds for finished in found.values())
+            runs[count] = self._run(count, keep_output=same_output)
+        self._quickest = min(finished.seconds for finished in runs.values())
         self.pace.step()
         if same_output:
-            self._compare({count: finished.printed for count, finished in found.items() if finished.printed})
+            self._compare({count: finished.printed for count, finished in runs.items() if finished.printed})
 
     def _compare(self, printed: dict[int, tuple[int, str]]) -> None:
         first = printed[1]

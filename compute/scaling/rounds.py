@@ -111,11 +111,11 @@ def scale_all(
     for work in () if callable(works) else works:
         _check(work)
     _check_apart(() if callable(works) else works)
-    told = drawing.stages(progress)
+    reporting = drawing.stages(progress)
     trials: list[Trial] = []
     measured: list[Point] = []
     began, chooser = time.perf_counter(), None
-    with _keeping_rounds(trials) as cut, told as tell, ExitStack() as stack:
+    with _keeping_rounds(trials) as cut, reporting as tell, ExitStack() as stack:
         pools, left_out = _opened(chosen, stack, tell)
         pages = stack.enter_context(kept_pages(pool.arena for pool in pools))
         costs = {"timer_resolution": harness.resolution(), "overhead": harness.overhead(pools[0])}
@@ -158,10 +158,10 @@ def scale_all(
             measured += [point for trial in trials for point in trial.make_points(probe=False)]
     given = budget_given if chooser is None else None  # a chooser's is what is left of another one
     ended = _about_budget(trials, given, most if rounds else None, ready) if is_whole else []
-    found = _as_scaling(trials, look_across(measured), costs, [*known, *warnings], ended)
+    scaling = _as_scaling(trials, look_across(measured), costs, [*known, *warnings], ended)
     if cut:
-        raise CutShort(found)
-    return found
+        raise CutShort(scaling)
+    return scaling
 
 
 @contextmanager

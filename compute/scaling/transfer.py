@@ -38,10 +38,10 @@ def without_copies(
     copied = _copied(pool, kernel, args, kw)
     if not copied:
         return {}
-    found = {"copied": ", ".join(copied)}
+    evidence = {"copied": ", ".join(copied)}
     room = min(free for free in (machine.memory_available(), machine.shared_memory_free()) if free is not None)
     if sum(x.nbytes for x in copied.values()) > ROOM * room or 5 * point.seconds > LONGEST:
-        return found
+        return evidence
     seen = {id(x): shared.array(x) for x in copied.values()}
 
     def there(x: Any) -> Any:
@@ -52,7 +52,7 @@ def without_copies(
     until, pairs = time.perf_counter() + SECONDS, list[tuple[float, float]]()
     while len(pairs) < 2 or time.perf_counter() < until:
         pairs.append((_seconds(pool, kernel, args, kw), _seconds(pool, kernel, given, named)))
-    return found | {"without_copies": statistics.median([copying / seeing for copying, seeing in pairs])}
+    return evidence | {"without_copies": statistics.median([copying / seeing for copying, seeing in pairs])}
 
 
 def _seconds(pool: Pool, kernel: Kernel, args: tuple[Any, ...], kw: Mapping[str, Any]) -> float:

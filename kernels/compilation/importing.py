@@ -38,9 +38,9 @@ def whole() -> Iterator[None]:
             import numba  # noqa: F401
         except Exception as error:
             if getattr(error, "name", None) != "numba":  # where it is not installed, what needs it says so itself
-                said = " ".join(str(error).split())
+                words = " ".join(str(error).split())
                 raise ImportError(
-                    f"numba is installed and cannot be imported ({type(error).__name__}: {said}); install it again, or"
+                    f"numba is installed and cannot be imported ({type(error).__name__}: {words}); install it again, or"
                     " set NUMBA_DISABLE_JIT=1 to run everything in Python"
                 ) from error
         else:

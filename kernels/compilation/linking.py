@@ -92,7 +92,7 @@ def image_of(object_codes: list[bytes], entry: str) -> Image | None:
         return None
     try:
         objects = list(map(_Object, object_codes))
-        named = {symbol.name for one in objects for symbol in one.symbols}
+        named = {symbol.name for object_file in objects for symbol in object_file.symbols}
         provided = [_Object(code) for name, code in _provided.items() if name in named]
         runtime = [_runtime()] if any(name.startswith("NRT_") for name in named) else []  # it takes 10 ms
         return _Layout([*objects, *provided, *runtime], entry).image()
@@ -157,8 +157,8 @@ class _Layout:
                         addresses.append(begin + at)
                     struct.pack_into("<q", self._content, begin + at, (place or 0) + addend)
         self._drop_unreached(reached)
-        found = {_found_by(name, llvm.address_of_symbol(name)): places for name, places in outside.items()}
-        return Image(bytes(self._content), entry, self._read_only, addresses, found)
+        located = {_found_by(name, llvm.address_of_symbol(name)): places for name, places in outside.items()}
+        return Image(bytes(self._content), entry, self._read_only, addresses, located)
 
     def _place(self, which: int, symbol: _Symbol) -> int:
         return self._places[which, symbol.section] + symbol.value
@@ -178,12 +178,12 @@ class _Layout:
     @functools.cached_property
     def _functions(self) -> dict[tuple[int, int], list[_Symbol]]:
         """The functions of each section."""
-        found: dict[tuple[int, int], list[_Symbol]] = {}
+        by_section: dict[tuple[int, int], list[_Symbol]] = {}
         for which, of in enumerate(self._objects):
             for symbol in of.symbols:
                 if symbol.kind == _FUNCTION and (which, symbol.section) in self._places:
-                    found.setdefault((which, symbol.section), []).append(symbol)
-        return found
+                    by_section.setdefault((which, symbol.section), []).append(symbol)
+        return by_section
 
     def _function_at(self, which: int, number: int, at: int) -> int:
         """Where in the image the function begins that has this place of a section."""
@@ -232,9 +232,9 @@ def _found_by(name: str, address: int | None) -> str:
     """
     if not _OTHERS.match(name):
         called = _jumps(address)
-        for found in (name, *(f"{name}@{version}" for version in _VERSIONS)):
-            if address_of(found) in called:
-                return found
+        for spelling in (name, *(f"{name}@{version}" for version in _VERSIONS)):
+            if address_of(spelling) in called:
+                return spelling
     raise _Unknown(f"it calls {name}")
 
 
@@ -243,9 +243,9 @@ _VERSIONS = ("GLIBC_2.2.5",)  # of x86-64's first C library: what programs that 
 
 def _jumps(address: int | None) -> list[int]:
     """The address of a function, and where it jumps to if it does nothing else."""
-    found: list[int] = []
-    while address and len(found) < MOST_JUMPS:
-        found.append(address)
+    addresses: list[int] = []
+    while address and len(addresses) < MOST_JUMPS:
+        addresses.append(address)
         code = ctypes.string_at(address, 16)
         begin = 4 if code[:4] == b"\xf3\x0f\x1e\xfa" else 0  # endbr64
         begin += code[begin : begin + 2] == b"\xf2\xff"  # bnd jmp
@@ -256,7 +256,7 @@ def _jumps(address: int | None) -> list[int]:
             address = ctypes.c_uint64.from_address(address + begin + 6 + far).value
         else:
             break
-    return found
+    return addresses
 
 
 MOST_JUMPS = 4  # numba's function, its library's entry for C's, that itself

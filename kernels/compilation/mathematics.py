@@ -42,9 +42,9 @@ def identity() -> str:
     places: dict[tuple[bytes, int], list[tuple[str, int]]] = {}
     for name in FOLDED:
         functions = [getattr(library, name) for library in (process, *c_libraries()) if hasattr(library, name)]
-        address, found = ctypes.cast(functions[0], ctypes.c_void_p).value if functions else None, _Found()
-        if address and where(address, ctypes.byref(found)):
-            places.setdefault((found.file, found.begin), []).append((name, address - found.begin))
+        address, home = ctypes.cast(functions[0], ctypes.c_void_p).value if functions else None, _Found()
+        if address and where(address, ctypes.byref(home)):
+            places.setdefault((home.file, home.begin), []).append((name, address - home.begin))
     described = repr([(functions, _about(*library)) for library, functions in places.items()])
     return digests.sha256(described.encode()).hexdigest()
 

@@ -50,7 +50,7 @@ def is_noting() -> bool:
 def described(reach: Reach) -> Described | None:
     """What code has read of our modules; None where others could not tell whether they would read the same."""
     words: Described = {}
-    waiting = [(names, name) for names, found in reach.ours.values() for name in found]
+    waiting = [(names, name) for names, values in reach.ours.values() for name in values]
     for names, name in waiting:
         module = str(names.get("__name__"))
         if vars(sys.modules.get(module, types)) is not names:
@@ -129,7 +129,7 @@ class Agreeing(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether nothing in them was set since, and none was loaded."""
-        return self.absent.isdisjoint(sys.modules) and all(found.is_current() for found in self.loaded)
+        return self.absent.isdisjoint(sys.modules) and all(values.is_current() for values in self.loaded)
 
 
 def agreeing(words: Described) -> Agreeing | None:
@@ -138,8 +138,8 @@ def agreeing(words: Described) -> Agreeing | None:
     for module, values in words.items():
         if module in sys.modules:
             names = vars(sys.modules[module])
-            found = {name: names.get(name) for name in values}
-            if any(_in_words(found[name]) != word for name, word in values.items()):
+            current = {name: names.get(name) for name in values}
+            if any(_in_words(current[name]) != word for name, word in values.items()):
                 return None
-            loaded.append(Found(names, found))
+            loaded.append(Found(names, current))
     return Agreeing(loaded, frozenset(words.keys() - sys.modules.keys()))

@@ -247,12 +247,12 @@ class _Walk:
         written_by = provenance.intrinsic_of_ours(value)  # what runs while numba compiles: its constants alone
         if isinstance(function := written_by or value, types.FunctionType) and provenance.is_our_code(function):
             for name in globals_of(function.__code__):
-                found = function.__globals__.get(name)  # None for a builtin, which a later global would hide
-                if written_by is None or type(found) in PLAIN_TYPES:
+                read_value = function.__globals__.get(name)  # None for a builtin, which a later global would hide
+                if written_by is None or type(read_value) in PLAIN_TYPES:
                     self._global_of_ours(function.__globals__, name)
-                if isinstance(found, types.ModuleType) and provenance.is_ours(found.__name__):
-                    for read in sorted(attributes_of(function.__code__) & vars(found).keys()):
-                        self._global_of_ours(vars(found), read)
+                if isinstance(read_value, types.ModuleType) and provenance.is_ours(read_value.__name__):
+                    for read in sorted(attributes_of(function.__code__) & vars(read_value).keys()):
+                        self._global_of_ours(vars(read_value), read)
 
     def _global_of_ours(self, names: dict[str, Any], name: str) -> None:
         known = self._reach.ours.setdefault(id(names), (names, {}))[1]

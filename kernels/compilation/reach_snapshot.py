@@ -103,25 +103,25 @@ class Reach:
 
     def watch(self, called: Called, value: Any) -> None:
         """Look before each run whether a function of C is still the same; not those of this library's own code."""
-        if not any(value is one for _, held in self.ours.values() for one in held.values()):
+        if not any(value is held_value for _, held in self.ours.values() for held_value in held.values()):
             self.called.append(called)
 
     def ours_are_current(self) -> bool:
         """Whether nothing in this library's modules that it reached has been replaced since."""
-        return all(found.is_current() for found in self._found)
+        return all(values.is_current() for values in self._found)
 
     @functools.cached_property
     def _found(self) -> list[Found]:  # made when the walk is over
-        return [Found(names, found) for names, found in self.ours.values()]
+        return [Found(names, values) for names, values in self.ours.values()]
 
 
 class Found:
     """What a module held under some names, None where it had nothing. Looked at in 25 ns a name."""
 
-    def __init__(self, names: dict[str, Any], found: dict[str, Any]) -> None:
-        present = [name for name in found if name in names]
-        self._names, self._absent = names, frozenset(found).difference(present)
-        self._values = tuple(found[name] for name in [*present, *present[:1]])
+    def __init__(self, names: dict[str, Any], values: dict[str, Any]) -> None:
+        present = [name for name in values if name in names]
+        self._names, self._absent = names, frozenset(values).difference(present)
+        self._values = tuple(values[name] for name in [*present, *present[:1]])
         self._get = (
             operator.itemgetter(*present, *present[:1]) if present else _nothing
         )  # of one name it gives no tuple

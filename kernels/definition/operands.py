@@ -48,19 +48,19 @@ def dtype_of(operands: tuple[Any, ...], own: tuple[np.dtype[Any], ...]) -> np.dt
 
     As in numpy, Python's own numbers go along with the arrays. Lists are float64. complex64 is computed in complex128.
     """
-    found = set()
+    dtypes = set()
     for value in operands:
         if (type(value) is np.ndarray and value.dtype is FLOAT64) or isinstance(value, list | tuple):
-            found.add(FLOAT64)
+            dtypes.add(FLOAT64)
         elif not isinstance(value, int | float | complex) or isinstance(value, np.generic):
             try:
-                found.add(np.asarray(value).dtype)
+                dtypes.add(np.asarray(value).dtype)
             except ValueError:  # `as_operand` says what is wrong with it
                 return FLOAT64
-    if not found or found == {FLOAT64}:
+    if not dtypes or dtypes == {FLOAT64}:
         return FLOAT64
     try:
-        common = np.result_type(*found).newbyteorder("=")
+        common = np.result_type(*dtypes).newbyteorder("=")
     except TypeError:  # dates, texts
         return FLOAT64
     common = COMPLEX128 if common.kind == "c" else common

@@ -20,8 +20,8 @@ _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
 @functools.cache
 def cache_bytes(level: int) -> int:
     """Bytes of the first CPU's data cache of a level, from Linux; a usual size where they are not known."""
-    told = _told(level, "size")
-    return int(told.rstrip("K")) << 10 if told.rstrip("K").isdecimal() else _USUAL[level]
+    size = _told(level, "size")
+    return int(size.rstrip("K")) << 10 if size.rstrip("K").isdecimal() else _USUAL[level]
 
 
 @functools.cache

@@ -95,9 +95,9 @@ def memory_total(root: Path = ROOT) -> int:
 
 def _memory(root: Path) -> tuple[int, int]:
     """Bytes that the system has, and that it can still give."""
-    told = dict(re.findall(r"^(\w+): *(\d+) kB$", text(root / "proc/meminfo"), re.MULTILINE))
-    if "MemTotal" in told and "MemAvailable" in told:
-        return int(told["MemTotal"]) << 10, int(told["MemAvailable"]) << 10
+    figures = dict(re.findall(r"^(\w+): *(\d+) kB$", text(root / "proc/meminfo"), re.MULTILINE))
+    if "MemTotal" in figures and "MemAvailable" in figures:
+        return int(figures["MemTotal"]) << 10, int(figures["MemAvailable"]) << 10
     try:
         import psutil  # where there is no such file; loading it takes longer than reading one
 
@@ -138,7 +138,7 @@ def _own_limits(root: Path) -> dict[str, tuple[int, int]]:
         return {}
     # Of the numbers of pages, all that is mapped is the first, what is written to the sixth.
     limits = [(name, resource.getrlimit(getattr(resource, name))[0], at) for name, at in OWN_LIMITS]
-    limits = [one for one in limits if one[1] != resource.RLIM_INFINITY]
+    limits = [bound for bound in limits if bound[1] != resource.RLIM_INFINITY]
     pages = text(root / "proc/self/statm").split() if limits else []
     return {name: (limit, int(pages[at]) * resource.getpagesize()) for name, limit, at in limits if len(pages) > at}
 
@@ -172,14 +172,14 @@ def groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
 
 def _mounts(root: Path) -> dict[str, tuple[Path, str]]:
     """Controller ("" for version 2) -> (where it is mounted, which path of the hierarchy is seen there)."""
-    found: dict[str, tuple[Path, str]] = {}
+    mounts: dict[str, tuple[Path, str]] = {}
     for line in text(root / "proc/self/mountinfo").splitlines():
         place, _, kind = line.partition(" - ")
         fields, (system, _, options) = place.split(), (kind.split() + [""] * 3)[:3]
         if system in ("cgroup", "cgroup2") and len(fields) > 4:
             for name in options.split(",") if system == "cgroup" else [""]:
-                found.setdefault(name, (root / fields[4].lstrip("/"), fields[3]))
-    return found
+                mounts.setdefault(name, (root / fields[4].lstrip("/"), fields[3]))
+    return mounts
 
 
 def text(path: Path) -> str:

@@ -96,9 +96,9 @@ class Dask(Backend):
 
 def _is_address(text: str) -> bool:
     """Whether this has a scheme and, where that needs one, a port."""
-    scheme, found, place = text.partition("://")
+    scheme, separator, place = text.partition("://")
     port = place.rpartition(":")[2]
-    return bool(scheme and found and place) and (
+    return bool(scheme and separator and place) and (
         scheme not in ("tcp", "tls") or (port.isdecimal() and 0 < int(port) < 2**16 and ":" in place)
     )
 

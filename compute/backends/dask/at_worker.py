@@ -174,7 +174,9 @@ def _carried() -> tuple[tuple[int, int], ...]:
         return here - int(1e9 * (now + ahead[action] - at))
 
     return tuple(
-        (ago(action, one["start"]), ago(action, one["stop"])) for one in noted if (action := one["action"]) in ahead
+        (ago(action, transfer["start"]), ago(action, transfer["stop"]))
+        for transfer in noted
+        if (action := transfer["action"]) in ahead
     )
 
 

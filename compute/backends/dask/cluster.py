@@ -58,7 +58,7 @@ class Cluster:
         self.hosts: dict[str, Host] = {}
         self._asked: dict[str, asyncio.Task[None]] = {}  # address -> the question to that worker
         self.refused: dict[str, str] = {}  # address -> why it gets no work
-        self._told: list[Any] = []  # dask's own warnings of versions, which are given where ours allow to go on
+        self._caught: list[Any] = []  # dask's own warnings of versions, which are given where ours allow to go on
         try:
             self.client = self._connected(address, workers, security)
             self.address = str(self.client.scheduler.address)
@@ -73,7 +73,7 @@ class Cluster:
             reason = next(iter(self.refused.values()))
             self.close()
             raise Unfit(reason)
-        for warning in self._told:
+        for warning in self._caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def _connected(self, address: Any, workers: int, security: Any) -> Any:
@@ -90,7 +90,7 @@ class Cluster:
         try:
             if isinstance(address, str):
                 _knock(address, security)
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", self._distributed.versions.VersionMismatchWarning)
                 client = client_class(address, security=security, set_as_default=False, timeout=CONNECTING)
         except (OSError, concurrent.futures.TimeoutError) as error:
@@ -100,7 +100,7 @@ class Cluster:
                 " workers of this machine"
             ) from error
         self._owned.insert(0, client)
-        self._told = told
+        self._caught = caught
         return client
 
     def _local_cluster(self, workers: int, security: Any) -> Any:
@@ -216,8 +216,8 @@ class Cluster:
         question = f"(lambda names: (exec({self._question!r}, names), names['asked']())[1])({{}})"
         run = self.client.run(eval, question, workers=[address], on_error="ignore", asynchronous=True)
         try:
-            for told in (await asyncio.wait_for(run, ANSWER)).values():
-                self._admit(address, threads, told)
+            for answer in (await asyncio.wait_for(run, ANSWER)).values():
+                self._admit(address, threads, answer)
         except (OSError, TimeoutError):  # it may be gone by now
             pass
         finally:
@@ -229,20 +229,20 @@ class Cluster:
         if self._asked:
             await asyncio.wait(list(self._asked.values()))
 
-    def _admit(self, address: str, threads: int, told: dict[str, Any]) -> None:
+    def _admit(self, address: str, threads: int, answer: dict[str, Any]) -> None:
         own = own_account()
         differing = [
             f"{name} is {theirs} on the worker and {own['versions'][name]} here"
-            for name, theirs in told["versions"].items()
+            for name, theirs in answer["versions"].items()
             if theirs != own["versions"][name]
         ]
         if differing:
             self.refused[address] = (
-                f"the worker {address} on {told['host']} does not have what this process has: {'; '.join(differing)}."
+                f"the worker {address} on {answer['host']} does not have what this process has: {'; '.join(differing)}."
                 " It could compute something else; install the same there and here"
             )
             return
-        self.hosts[address] = host_of(address, threads, told)
+        self.hosts[address] = host_of(address, threads, answer)
 
     @property
     def _question(self) -> str:

@@ -87,21 +87,21 @@ class Host(NamedTuple):
     usable: int
 
 
-def host_of(address: str, threads: int, told: dict[str, Any]) -> Host:
+def host_of(address: str, threads: int, answer: dict[str, Any]) -> Host:
     """The worker that has answered this."""
     own = own_account()
-    has_clock = told["boot"] == own["boot"]
+    has_clock = answer["boot"] == own["boot"]
     return Host(
         address=address,
         threads=threads,
-        pid=told["pid"],
-        life=told["life"],
-        machine=told["host"],
-        is_local=has_clock and told["sees"] and told["host"] == own["host"],
+        pid=answer["pid"],
+        life=answer["life"],
+        machine=answer["host"],
+        is_local=has_clock and answer["sees"] and answer["host"] == own["host"],
         has_clock=has_clock,
-        boot=told["boot"],
-        cpus=frozenset(told["allowed"]),
-        usable=told["usable"],
+        boot=answer["boot"],
+        cpus=frozenset(answer["allowed"]),
+        usable=answer["usable"],
     )
 
 

@@ -179,8 +179,8 @@ class _Description:
         for inner in codes_of(code):
             self._check(function, inner)
         number = self._number(function)
-        found = {read: function.__globals__[read] for read in globals_of(code) if read in function.__globals__}
-        names = {read: self.of(one, read) for read, one in (found | builtins_of(function)).items()}
+        used = {read: function.__globals__[read] for read in globals_of(code) if read in function.__globals__}
+        names = {read: self.of(value, read) for read, value in (used | builtins_of(function)).items()}
         cells = [
             self.of(cell.cell_contents, read)
             for read, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)

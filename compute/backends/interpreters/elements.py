@@ -141,13 +141,13 @@ class _Body(Expressions):
                 self._bind(name, kind)
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
                 several = isinstance(kind, tuple) and not isinstance(kind, View) and len(kind) == len(targets)
-                for place, one in enumerate(targets):
-                    if isinstance(one, ast.Starred):
-                        one, several = one.value, False
+                for place, element in enumerate(targets):
+                    if isinstance(element, ast.Starred):
+                        element, several = element.value, False
                     if not several and not is_own(kind):
                         self._refuse_element(node)
                     item: Any = kind[place] if several and kind else UNKNOWN if kind == UNKNOWN else OWN
-                    self._assign(one, item, node)
+                    self._assign(element, item, node)
             case ast.Subscript(value=value, slice=index):
                 of = self._kind(value)
                 if not isinstance(of, View):

@@ -347,7 +347,7 @@ def is_slice(node: ast.AST) -> Any:
 
 
 def _is_any(value: Any, *these: Any) -> bool:
-    return any(value is one for one in these)  # `in` would ask an array whether it is equal
+    return any(value is other for other in these)  # `in` would ask an array whether it is equal
 
 
 def _is_small(node: ast.expr) -> bool:

@@ -132,7 +132,7 @@ def _python(
     views: list[memoryview] = []
     try:
         control, out = (_view(array, views) for array in arrays)
-        given = tuple(_given(one, views) for one in inputs)
+        given = tuple(_given(described, views) for described in inputs)
         state: int = lane(control, line, out, given, 2**62)
         return state
     finally:
@@ -153,9 +153,9 @@ def _view(array: tuple[Any, ...], views: list[memoryview]) -> memoryview:
     return views[-1]
 
 
-def _given(one: Any, views: list[memoryview]) -> Any:
+def _given(described: Any, views: list[memoryview]) -> Any:
     """An input of a body: an array's view, a tuple, items and what keeps their results, a plain value."""
-    kind, value = one
+    kind, value = described
     if kind == "array":
         return _view(value, views)
     if kind == "tuple":

@@ -193,8 +193,8 @@ def unpacked(job: Job) -> Array:
     """The lists of results that the lanes wrote, while their interpreters still keep them."""
     lists = np.empty(len(job.out), object)
     for chunk, (address, length) in enumerate(job.out.tolist()):
-        found = pickle.loads(ctypes.string_at(address, length))
-        lists[chunk], errors = found if type(found) is tuple else (found, {})
+        content = pickle.loads(ctypes.string_at(address, length))
+        lists[chunk], errors = content if type(content) is tuple else (content, {})
         for index, parts in errors.items():
             lists[chunk][index] = arrived(*parts)
     return lists

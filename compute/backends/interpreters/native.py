@@ -95,8 +95,8 @@ def _python_in(library: Any) -> str:
     """A function of Python's that the code calls itself; or ""."""
     for function in library._get_module_for_linking().functions:
         is_own = not function.is_declaration and not function.name.startswith(WRAPPERS)
-        if is_own and (found := NEEDS_PYTHON.search(str(function))):
-            return found[1]
+        if is_own and (match := NEEDS_PYTHON.search(str(function))):
+            return match[1]
     return ""
 
 

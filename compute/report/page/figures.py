@@ -86,16 +86,20 @@ def _run(kept: Mapping[str, Any], spent: Mapping[str, float] | None) -> dict[str
     rows: by name; kind: by its place in DOING; times: in 1/GRID of `seconds`. recorded: whether chunks are told apart.
     """
     drawn = slices(kept, spent)
-    rows, kinds = list(dict.fromkeys(one.row for one in drawn)), list(DOING)
-    whole = max((one.stop for one in drawn), default=0.0) or 1.0
+    rows, kinds = list(dict.fromkeys(piece.row for piece in drawn)), list(DOING)
+    whole = max((piece.stop for piece in drawn), default=0.0) or 1.0
     return {
         "rows": rows,
         "seconds": whole,
         "recorded": bool(kept["spans"]),
         "slices": [
-            [rows.index(one.row), kinds.index(one.kind), *(round(GRID * t / whole) for t in (one.start, one.stop))]
-            + ([one.what] if one.chunk is None else [one.chunk, one.chunks])
-            for one in drawn
+            [
+                rows.index(piece.row),
+                kinds.index(piece.kind),
+                *(round(GRID * t / whole) for t in (piece.start, piece.stop)),
+            ]
+            + ([piece.what] if piece.chunk is None else [piece.chunk, piece.chunks])
+            for piece in drawn
         ],
     }
 
@@ -114,7 +118,7 @@ def speedups_of_rounds(p: Point, baseline: Point | None) -> list[float]:
     grown = p.work / baseline.work if p.mode == "weak" and p.work and baseline.work else 1.0
     pairs = len(p.samples) == len(baseline.samples)
     of = baseline.samples if pairs else [statistics.median(baseline.samples)] * len(p.samples)
-    return [grown * one / sample for one, sample in zip(of, p.samples, strict=True)]
+    return [grown * alone / sample for alone, sample in zip(of, p.samples, strict=True)]
 
 
 def _laws(
@@ -127,9 +131,9 @@ def _laws(
         if p is None or name is None or baseline is None:
             continue
         further = [
-            [one["workers"], *(one[key] for key in ("speedup", "low", "high"))]
-            for one in law.get("projection") or ()
-            if one["speedup"] is not None
+            [projected["workers"], *(projected[key] for key in ("speedup", "low", "high"))]
+            for projected in law.get("projection") or ()
+            if projected["speedup"] is not None
         ]
         most = max([*law["counts"], *(row[0] for row in further)])
         grid = sorted({*_grid(most), *law["counts"]})  # the curve ends at a count, however far it is drawn

@@ -16,9 +16,9 @@ def expected_ratio(before: Point, after: Point) -> Ratio | None:
     A run is limited by computing and by memory, as its memory_share says, and by waits, which no machine shortens.
     """
     parts = _parts(before)
-    found = {kind: _control_ratio(before, after, kind) for kind, part in parts.items() if part > IGNORED}
-    known = {kind: ratio for kind, ratio in found.items() if ratio is not None}
-    if len(known) < len(found):
+    ratios = {kind: _control_ratio(before, after, kind) for kind, part in parts.items() if part > IGNORED}
+    known = {kind: ratio for kind, ratio in ratios.items() if ratio is not None}
+    if len(known) < len(ratios):
         return None
     whole = sum(parts[kind] for kind in known) or 1.0
     waits = min(max((before.evidence or {}).get("waits") or 0.0, 0.0), 1.0)

@@ -243,8 +243,10 @@ def disturbance(p: Point) -> float:
 
 def _disturbed(pair: Pair) -> str:
     points = {"the first file's": pair.before, "the second file's": pair.after}
-    told = [f"{p.contaminated} of {which} {len(p.samples)}" for which, p in points.items() if p and disturbance(p) > 1]
-    return f"others disturbed {listed(told)} rounds, which may explain it; measure on a quiet machine"
+    counts = [
+        f"{p.contaminated} of {which} {len(p.samples)}" for which, p in points.items() if p and disturbance(p) > 1
+    ]
+    return f"others disturbed {listed(counts)} rounds, which may explain it; measure on a quiet machine"
 
 
 def drifted(expected: tuple[float, Interval], allowed: float) -> bool:

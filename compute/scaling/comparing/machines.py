@@ -80,9 +80,9 @@ def _other_amounts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 def _amounts(machine: Mapping[str, Any]) -> dict[str, float]:
     """The bytes of its memory and of each level of cache, of those that the file tells."""
     caches = machine.get("caches")
-    told = {f"{level} cache": held for level, held in caches.items()} if isinstance(caches, Mapping) else {}
-    told["memory"] = machine.get("memory")
-    return {name: held for name, held in told.items() if isinstance(held, int | float)}
+    amounts = {f"{level} cache": held for level, held in caches.items()} if isinstance(caches, Mapping) else {}
+    amounts["memory"] = machine.get("memory")
+    return {name: held for name, held in amounts.items() if isinstance(held, int | float)}
 
 
 def _changes(names: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -72,10 +72,10 @@ def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tup
 
     ValueError where a file holds a configuration twice: one of them would be compared and the other forgotten.
     """
-    one, other = _by_configuration(before, "first", kernels), _by_configuration(after, "second", kernels)
+    lefts, rights = _by_configuration(before, "first", kernels), _by_configuration(after, "second", kernels)
     pairs: list[Pair] = []
-    for configuration in one | other:
-        left, right = one.get(configuration, {}), other.get(configuration, {})
+    for configuration in lefts | rights:
+        left, right = lefts.get(configuration, {}), rights.get(configuration, {})
         counts = [Counter(size for size, _ in works) for works in (left, right)]
         for pair in _pairs_of(left, right):
             several = any(count[pair.point.size] > 1 for count in counts)
@@ -118,18 +118,18 @@ def _arguments(p: Point) -> str | None:
 
 
 def _by_configuration(dataset: Dataset, which: str, kernels: Sequence[str]) -> dict[Configuration, dict[Work, Point]]:
-    found: dict[Configuration, dict[Work, Point]] = {}
+    points_by_work: dict[Configuration, dict[Work, Point]] = {}
     for p in dataset.points:
         if kernels and p.kernel not in kernels and p.title not in kernels:
             continue
-        works = found.setdefault(_configuration(p), {})
+        works = points_by_work.setdefault(_configuration(p), {})
         work = p.size, _arguments(p)
         if work in works:
             raise ValueError(
                 f"the {which} file holds {Pair(None, p).name} twice; give a file of one measurement, written by nfold"
             )
         works[work] = p
-    return found
+    return points_by_work
 
 
 def _compare(before: Point, after: Point) -> Pair:
@@ -155,16 +155,18 @@ def _of_two_sizes(before: Point, after: Point) -> Pair:
         return Pair(before, after, problem)
     if before.unit in COUNTED:
         return Pair(before, after, problem)
-    one, other = ([sample / work for sample in p.samples] for p, work in ((before, before.work), (after, after.work)))
-    ratio, interval = statistics.ratio_over_pairs(other, one)
+    first, second = (
+        [sample / work for sample in p.samples] for p, work in ((before, before.work), (after, after.work))
+    )
+    ratio, interval = statistics.ratio_over_pairs(second, first)
     return Pair(before, after, f"{problem}; the ratio is of the times for one of the {before.unit}", ratio, interval)
 
 
 def _other_work(before: Point, after: Point) -> str | None:
     """Why the two are not two measurements of the same work."""
-    told = [arguments for p in (before, after) if (arguments := _arguments(p)) is not None]
-    if len(set(told)) == 2:
-        return f"the arguments differ: {told[0]} and {told[1]}"
+    arguments_of_each = [arguments for p in (before, after) if (arguments := _arguments(p)) is not None]
+    if len(set(arguments_of_each)) == 2:
+        return f"the arguments differ: {arguments_of_each[0]} and {arguments_of_each[1]}"
     if before.unit and after.unit and before.work and after.work:
         works = [amount(p.work or 0.0, p.unit or "") for p in (before, after)]
         if before.unit != after.unit or not math.isclose(before.work, after.work, rel_tol=1e-9):

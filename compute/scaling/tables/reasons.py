@@ -81,12 +81,12 @@ def find_reasons(
     ranked = sorted(groups.values(), key=rank)
     letters = [*LETTERS[:MOST], *OTHER * len(ranked)]
     there = {(line, way) for line, row in enumerate(points) for way, p in enumerate(row) if p}
-    told = [
+    reasons = [
         Reason(letter, _where([h.place for h in held], there, ways, kernels), _text(held))
         for letter, held in zip(letters[:MOST], ranked, strict=False)
     ]
     of_cells = {h.place: letter for letter, held in zip(letters, ranked, strict=False) for h in held}
-    return Reasons(tuple(told), max(0, len(ranked) - MOST), of_cells)
+    return Reasons(tuple(reasons), max(0, len(ranked) - MOST), of_cells)
 
 
 def _text(held: Sequence[_Cell]) -> str:

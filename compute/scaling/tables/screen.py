@@ -154,8 +154,8 @@ def _ways(points: Iterable[Point]) -> list[Way]:
     points = list(points)
     variants = dict.fromkeys(p.variant for p in points)
     plain = USUAL if USUAL in variants or len(variants) > 1 else next(iter(variants), USUAL)
-    found = dict.fromkeys(Way(p.backend, p.variant, p.variant == plain) for p in points if not p.is_serial)
-    return sorted(found, key=lambda way: way.is_plain)
+    ways = dict.fromkeys(Way(p.backend, p.variant, p.variant == plain) for p in points if not p.is_serial)
+    return sorted(ways, key=lambda way: way.is_plain)
 
 
 def _line(points: Sequence[Point], ways: Sequence[Way], arguments: str, several: bool) -> Line:

@@ -77,8 +77,8 @@ def wants_more(e: Evidence) -> bool:
 
 def takes_turns(e: Evidence) -> bool:
     """Whether several of its threads work, one at a time. Time for which no thread works does not count."""
-    one, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
-    return e.workers > 1 and one is not None and one - nobody >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
+    alone, nobody = seen(e, "one"), seen(e, "nobody") or 0.0
+    return e.workers > 1 and alone is not None and alone - nobody >= TURNS * e.seconds and (seen(e, "threads") or 0) > 1
 
 
 def alone_share(e: Evidence) -> float:
@@ -103,17 +103,18 @@ def queues_together(e: Evidence) -> bool:
 
     This is so where others took the CPUs. It then cannot be seen whether its threads take turns or share the work out.
     """
-    one, used = seen(e, "one"), seen(e, "used")
-    if one is None or used is None or one >= e.seconds or (seen(e, "threads") or 0) <= 1:
+    alone, used = seen(e, "one"), seen(e, "used")
+    if alone is None or used is None or alone >= e.seconds or (seen(e, "threads") or 0) <= 1:
         return False
-    together = used * e.seconds - max(0.0, one - (seen(e, "nobody") or 0.0))  # CPU time of when it wanted more than one
-    return together < MORE * (e.seconds - one)
+    # CPU time of when it wanted more than one
+    together = used * e.seconds - max(0.0, alone - (seen(e, "nobody") or 0.0))
+    return together < MORE * (e.seconds - alone)
 
 
 def serial_fraction(e: Evidence) -> float | None:
     """The part of its time with one worker for which one thread at most is at work with several, as a step of it."""
-    one, whole = seen(e, "one"), seen(e, "seconds_alone")
-    return min(max(0.0, one - (seen(e, "late") or 0.0)) / whole, 1.0) if one is not None and whole else None
+    alone, whole = seen(e, "one"), seen(e, "seconds_alone")
+    return min(max(0.0, alone - (seen(e, "late") or 0.0)) / whole, 1.0) if alone is not None and whole else None
 
 
 def too_few(e: Evidence) -> str:
@@ -154,9 +155,9 @@ def crowding(e: Evidence) -> str:
 
 
 def turns(e: Evidence) -> str:
-    one = min((seen(e, "one") or 0.0) / e.seconds, 1.0) if e.seconds else 0.0
+    alone = min((seen(e, "one") or 0.0) / e.seconds, 1.0) if e.seconds else 0.0
     return (
-        f"its {seen(e, 'threads') or 0:.0f} threads take turns, one at most at work {percent(one)} of the time:"
+        f"its {seen(e, 'threads') or 0:.0f} threads take turns, one at most at work {percent(alone)} of the time:"
         " consistent with a GIL or another lock"
     )
 
@@ -164,12 +165,12 @@ def turns(e: Evidence) -> str:
 def serial(e: Evidence) -> str:
     """`one thread at most at work for 310 ms of 650 ms: a serial fraction of 30 %`"""
     late = seen(e, "late") or 0.0
-    one = max(0.0, (seen(e, "one") or 0.0) - late)
+    alone = max(0.0, (seen(e, "one") or 0.0) - late)
     ends = {"beginning": seen(e, "first") or 0.0, "end": max(0.0, (seen(e, "last") or 0.0) - late)}
-    apart = sum(ends.values()) <= one  # else it was so all the time
-    where = [f"{seconds(part)} of it at the {end}" for end, part in ends.items() if apart and part >= one / 5 > 0]
+    apart = sum(ends.values()) <= alone  # else it was so all the time
+    where = [f"{seconds(part)} of it at the {end}" for end, part in ends.items() if apart and part >= alone / 5 > 0]
     at = f" ({', '.join(where)})" if where else ""
-    text = f"one thread at most at work for {seconds(one)} of {seconds(e.seconds)}{at}"
+    text = f"one thread at most at work for {seconds(alone)} of {seconds(e.seconds)}{at}"
     fraction = serial_fraction(e)
     return text if fraction is None else f"{text}: a serial fraction of {percent(fraction)} of one worker's time"
 
