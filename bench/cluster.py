@@ -28,8 +28,9 @@ from compute.scaling.formatting import amount, seconds, three_digits
 from compute.scaling.statistics import median_interval, paired_ratio
 from kernels import Kernel, Plan, count_primes, kernel, mandelbrot, matmul, triad
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
-from dask_processes import RealCluster
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS / "cluster"), str(TESTS)]
+from dask_processes import RealCluster  # noqa: E402
 
 ROUNDS = 7  # 6 carry an interval
 WORKERS = 2

@@ -23,7 +23,7 @@ async def main():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)])
     kernel = {"name": "python3", "display_name": "", "language": "python"}
     notebook.metadata["kernelspec"] = kernel
-    await NotebookClient(notebook, timeout=300, allow_errors=True).async_execute()
+    await NotebookClient(notebook, timeout=float(sys.argv[1]), allow_errors=True).async_execute()
     print(json.dumps([cell.outputs for cell in notebook.cells]))
 
 asyncio.run(main())
@@ -40,7 +40,7 @@ def outputs_of(cells: Sequence[str], folder: Path) -> list[list[dict[str, Any]]]
     env = os.environ | {"JUPYTER_PATH": str(folder), "JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder),
                         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}  # fmt: skip
     told = subprocess.run(
-        [sys.executable, "-c", EXECUTE], input=json.dumps(list(cells)), env=env, cwd=folder,
+        [sys.executable, "-c", EXECUTE, str(PATIENCE)], input=json.dumps(list(cells)), env=env, cwd=folder,
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr

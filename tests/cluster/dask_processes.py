@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 600.0  # s: it only ends a hang
 ELSEWHERE = "import socket\nsocket.gethostname = lambda: 'elsewhere'\n"  # preloaded: a worker of another machine
 
 

@@ -11,8 +11,9 @@ import time
 
 import numpy as np
 import pytest
-from dask_processes import PATIENCE, RealCluster
+from dask_processes import RealCluster
 from killed_workers import killed_runs
+from patience import PATIENCE
 from rules import dies_once, raises
 
 from compute import Dask

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from dask_processes import PATIENCE, ROOT, RealCluster
+from dask_processes import ROOT, RealCluster
+from patience import PATIENCE
 
 from compute.backends.dask.cluster import without_broken_connections
 
@@ -58,7 +59,7 @@ def interrupt_in(phase):
 
 def left(client, count):
     '''Tasks on the scheduler and runs on the workers; other than 0 only if they stay.'''
-    until = time.monotonic() + 600
+    until = time.monotonic() + {PATIENCE}
     while (found := count(client)) and time.monotonic() < until:
         time.sleep(0.02)
     return found
@@ -196,26 +197,26 @@ TASKS = "print(pool._cluster.client.run_on_scheduler(lambda dask_scheduler: len(
 
 def execute(code):
     told = []
-    reply = client.execute_interactive(code, timeout=600, output_hook=told.append)
+    reply = client.execute_interactive(code, timeout={PATIENCE}, output_hook=told.append)
     return reply["content"], "".join(message["content"].get("text", "") for message in told)
 
-manager, client = start_new_kernel(startup_timeout=600)
+manager, client = start_new_kernel(startup_timeout={PATIENCE})
 try:
     for code in (FIRST.format(sys.argv[1]), CHECK):
         content, _ = execute(code)
         assert content["status"] == "ok", content
     for _ in range(2):
         asked = client.execute("open('runs', 'w').close(); pool.run(doubled, x, 1.0)")
-        while client.get_iopub_msg(timeout=600)["content"].get("execution_state") != "busy":
+        while client.get_iopub_msg(timeout={PATIENCE})["content"].get("execution_state") != "busy":
             pass
         time.sleep(1.0)  # two of the 256 naps
         manager.interrupt_kernel()
-        while (reply := client.get_shell_msg(timeout=600))["parent_header"]["msg_id"] != asked:
+        while (reply := client.get_shell_msg(timeout={PATIENCE}))["parent_header"]["msg_id"] != asked:
             pass
         assert reply["content"].get("ename") == "KeyboardInterrupt", reply
         content, _ = execute(CHECK)
         assert content["status"] == "ok", content
-    until = time.monotonic() + 600
+    until = time.monotonic() + {PATIENCE}
     while (left := execute(TASKS)[1]) != "0\\n" and time.monotonic() < until:
         time.sleep(0.05)
     assert left == "0\\n", left

@@ -15,7 +15,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from dask_processes import PATIENCE, ROOT, Daemon, RealCluster
+from dask_processes import ROOT, Daemon, RealCluster
+from patience import PATIENCE
 
 import compute
 from compute import BACKENDS, Dask, run
@@ -67,6 +68,7 @@ def test_a_scripts_own_kernels_run_on_the_embedded_cluster_and_nothing_is_left(s
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from compute import Dask
+from patience import PATIENCE
 from test_dask_faults import naps
 
 backend = Dask(sys.argv[1]) if len(sys.argv) > 1 else Dask(workers=2)
@@ -88,10 +90,10 @@ if __name__ == "__main__":
                 time.sleep(1.0)  # the second one
             except KeyboardInterrupt:
                 pass
-            assert time.monotonic() - began < 500
+            assert time.monotonic() - began < PATIENCE
             assert pool.run(naps, 8, 0.0).value.all()
         client = pool._cluster.client
-        until = time.monotonic() + 500
+        until = time.monotonic() + PATIENCE
         while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) and time.monotonic() < until:
             time.sleep(0.05)
         print(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), "tasks left")

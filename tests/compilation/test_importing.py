@@ -200,7 +200,7 @@ def cache(tmp_path_factory):
 def says_right(cache: Path, script: str, names: str, firsts: str = FIRSTS) -> None:
     """Run it where no image is on disk: a variable of numba's that nothing reads is in their key."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NFOLD_CACHE_DIR": str(cache), "NUMBA_NOTHING": script + names}
-    command = [sys.executable, "-c", firsts + script, names]
+    command = [sys.executable, "-c", f"PATIENCE = {PATIENCE}\n{firsts}{script}", names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
 
@@ -320,7 +320,7 @@ for other in others:
 go.set()
 compiles.join()
 assert ends == [0, 0], ends
-assert importing.in_turn.acquire(timeout=20), "a fork kept it"
+assert importing.in_turn.acquire(timeout=PATIENCE), "a fork kept it"
 importing.in_turn.release()
 all_right()
 print("right")

@@ -323,7 +323,7 @@ def test_pools_end_whoever_ends_them(no_leaks):
     gc.collect()
     assert gone() is None
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert len(interpreters.list_all()) == before
 
@@ -370,7 +370,7 @@ def test_ctrl_c_ends_a_run_and_the_pool_goes_on(script):
 def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
     done = script(
         "import atexit, threading, time\n"
-        "def told():\n    running.join(60)\n    print(*said)\n"
+        f"def told():\n    running.join({PATIENCE})\n    print(*said)\n"
         "atexit.register(told)\n"  # called after what modules register that are imported later
         "from compute import Interpreters\n"
         "def slowly(x):\n    import time\n    time.sleep(0.02)\n    return x\n"

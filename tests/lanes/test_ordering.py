@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from compute import Threads
 from compute.dispatch import place
@@ -79,7 +80,7 @@ def test_a_lane_whose_chunk_is_long_keeps_no_chunks_from_the_others(machine):
 
     def item(number):
         if number == 0:
-            return came.wait(600)
+            return came.wait(PATIENCE)
         if number == 2:  # in turn, the lane of item 0 would have this one
             came.set()
         return True

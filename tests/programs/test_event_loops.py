@@ -28,13 +28,13 @@ def test_an_asyncio_server_whose_executor_runs_kernels(start, folder, backend):
 NOTEBOOK = """
 import os, sys, time
 from jupyter_client.manager import start_new_kernel
+from patience import PATIENCE
 
 cell, backend = open("cell.py").read(), sys.argv[1]
-TIMEOUT = 600
 CHECK = "assert pool.run(squares, x).value.tobytes() == (x * x).tobytes()"
 
 def execute(code):
-    reply = client.execute_interactive(code, timeout=TIMEOUT, output_hook=said.append)
+    reply = client.execute_interactive(code, timeout=PATIENCE, output_hook=said.append)
     return reply["content"]
 
 def checked(requests, first):
@@ -54,13 +54,13 @@ def begin_for_ever():
     return asked
 
 said = []
-manager, client = start_new_kernel(startup_timeout=TIMEOUT)
+manager, client = start_new_kernel(startup_timeout=PATIENCE)
 try:
     assert execute(cell)["status"] == "ok", said
     checked(40, 0)
     asked = begin_for_ever()
     manager.interrupt_kernel()
-    while (reply := client.get_shell_msg(timeout=TIMEOUT))["parent_header"]["msg_id"] != asked:
+    while (reply := client.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != asked:
         pass
     assert reply["content"]["ename"] == "KeyboardInterrupt", reply
     checked(20, 100)
@@ -69,7 +69,7 @@ try:
         if not now:
             manager.interrupt_kernel()
         manager.restart_kernel(now=now)
-        client.wait_for_ready(timeout=TIMEOUT)
+        client.wait_for_ready(timeout=PATIENCE)
         assert execute(cell)["status"] == "ok", said
         checked(20, 200)
     # a cell that is changed and run again
