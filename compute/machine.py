@@ -130,13 +130,10 @@ def _model(cpuinfo: str) -> str | None:
 
 def caches(root: Path) -> dict[str, int] | None:
     """Bytes by cache of the first CPU, such as {"L1d": 49152, "L2": 1048576}; None where unreadable."""
-    sizes = {}
-    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        size = re.fullmatch(r"(\d+)([KMG]?)", text(folder / "size"))
-        if size:
-            suffix = {"Data": "d", "Instruction": "i"}.get(text(folder / "type"), "")
-            unit = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[2]]
-            sizes[f"L{text(folder / 'level')}{suffix}"] = int(size[1]) * unit
+    from kernels.vectors.caches import first_cpus_caches  # which imports numpy
+
+    suffixes = {"Data": "d", "Instruction": "i"}
+    sizes = {f"L{c.level}{suffixes.get(c.kind, '')}": c.bytes for c in first_cpus_caches(root) if c.bytes}
     return sizes or None
 
 

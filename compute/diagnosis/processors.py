@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compute import machine
 from compute.diagnosis.finding import Finding, count, in_bytes, unknown
+from kernels.vectors.caches import first_cpus_caches
 
 CPU = "sys/devices/system/cpu"
 # With these drivers "powersave" follows the load. With all others it is the lowest clock speed.
@@ -133,15 +134,10 @@ def caches(root: Path) -> Finding:
     data = {name: size for name, size in sizes.items() if not name.endswith("i")}
     value = ", ".join(f"{name} {in_bytes(size)}" for name, size in data.items())
     last = list(data)[-1]
-    shared = machine.text(root / CPU / "cpu0/cache" / _index(root, last) / "shared_cpu_list")
+    shared = {f"L{c.level}": c.cpus for c in first_cpus_caches(root) if c.kind != "Instruction"}[last.rstrip("d")]
     sharers = f", shared by {count(len(numbers(shared)), 'CPU')}" if shared else ""
     meaning = f"arrays beyond {in_bytes(data[last])} ({last}{sharers}) come from memory, whose bandwidth all share"
     return Finding("caches", value, meaning)
-
-
-def _index(root: Path, name: str) -> str:
-    folders = sorted((root / CPU / "cpu0/cache").glob("index*"))
-    return next((f.name for f in reversed(folders) if f"L{machine.text(f / 'level')}" == name.rstrip("d")), "index0")
 
 
 def numbers(text: str) -> list[int]:

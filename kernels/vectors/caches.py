@@ -5,41 +5,57 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.vectors.memory import check_memory
+from kernels.vectors.memory import ROOT, check_memory, text
 
 BYTES_PER_LINE = 64  # of a cache line, on x86 and most ARM
 FLOATS_PER_LINE = BYTES_PER_LINE // 8  # float64 to a cache line
 _USUAL = {1: 32 << 10, 2: 512 << 10, 3: 16 << 20}
 
 
+class Cache(NamedTuple):
+    """A cache of the first CPU, as Linux tells of it. bytes: 0 where it is not known. cpus: those that share it."""
+
+    level: str
+    kind: str  # Data, Instruction or Unified
+    bytes: int
+    cpus: str
+
+
+def first_cpus_caches(root: Path = ROOT) -> list[Cache]:
+    """The caches of the first CPU, the smallest first; none where the system does not tell."""
+    folders = sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*"))
+    names = "level", "type", "size", "shared_cpu_list"
+    read = ([text(folder / name) for name in names] for folder in folders)
+    return [Cache(level, kind, _size(size), cpus) for level, kind, size, cpus in read]
+
+
+def _size(listed: str) -> int:
+    size = re.fullmatch(r"(\d+)([KMG]?)", listed)
+    return int(size[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[2]] if size else 0
+
+
 @functools.cache
+def _data_caches() -> dict[str, Cache]:
+    return {cache.level: cache for cache in first_cpus_caches() if cache.kind != "Instruction"}
+
+
 def cache_bytes(level: int) -> int:
     """Bytes of the first CPU's data cache of a level, from Linux; a usual size where they are not known."""
-    size = _told(level, "size")
-    return int(size.rstrip("K")) << 10 if size.rstrip("K").isdecimal() else _USUAL[level]
+    cache = _data_caches().get(str(level))
+    return (cache.bytes if cache else 0) or _USUAL[level]
 
 
-@functools.cache
 def cache_cpus(level: int) -> int:
     """How many CPUs share that cache, such as the hardware threads of a core; 1 where it is not known."""
-    ends = [part.split("-") for part in _told(level, "shared_cpu_list").split(",")]
+    cache = _data_caches().get(str(level))
+    ends = [part.split("-") for part in (cache.cpus if cache else "").split(",")]
     return sum(int(end[-1]) - int(end[0]) + 1 for end in ends if "".join(end).isdecimal()) or 1
-
-
-def _told(level: int, what: str) -> str:
-    """What Linux says of the first CPU's data cache of a level; "" where it does not."""
-    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        try:
-            if (cache / "level").read_text() == f"{level}\n" and (cache / "type").read_text() != "Instruction\n":
-                return (cache / what).read_text().strip()
-        except OSError:
-            continue
-    return ""
 
 
 LARGE_BYTES = cache_bytes(3)  # arrays larger than the last-level cache are written with non-temporal stores
