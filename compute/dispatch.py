@@ -18,7 +18,7 @@ import numpy as np
 from compute import notebook_html
 from compute.lanes.control import ControlArray
 from compute.lanes.interrupts import InterruptWatch
-from compute.lanes.loop import Job, Outcome, arguments_of, lane_of, run_lane
+from compute.lanes.loop import Job, Outcome, arguments_of, lane_of
 from compute.memory.arena import Arena
 from compute.memory.spool import ROW
 from compute.progress import Tell, Teller, teller_of
@@ -114,44 +114,6 @@ def refuse_own_name(kernel: Kernel, args: tuple[Any, ...], name: str) -> None:
             f"{name}= is run's own, and {kernel.name} has an input of that name; give that input by position, or"
             " rename it"
         )
-
-
-class Nested:
-    """The pool for a run that is started inside a lane: one lane on this thread, whatever backend was asked for.
-
-    All CPUs have lanes already.
-    """
-
-    workers = 1
-    die_together = False
-    detailed = False
-    pins: Sequence[int] = ()
-
-    def __init__(self) -> None:
-        self.arena = Arena("heap")
-
-    def make_ready(self, job: Job) -> None:
-        pass
-
-    def lanes(self, job: Job) -> Sequence[Outcome]:
-        return [run_lane(job, 0)]
-
-    def stop_lanes(self, job: Job) -> None:
-        pass
-
-    def repair(self) -> None:
-        pass
-
-    def packed(self, kernel: Kernel, plan: Plan) -> Plan:
-        if kernel.timeout is not None:
-            raise ValueError(f"{kernel.name} has a timeout, and within a lane nobody can end it; leave that out here")
-        return plan
-
-    def unpacked(self, job: Job) -> Any:
-        return job.out
-
-    def put_result(self, job: Job, chunk: int, values: list[Any]) -> None:
-        job.out[chunk] = values
 
 
 def execute(

@@ -15,6 +15,7 @@ from compute.dispatch import Result, as_kernel
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import inside_a_lane
 from compute.memory.arena import Arena
+from compute.nested import Nested
 from compute.progress import Progress
 from kernels.definition import Kernel
 
@@ -56,7 +57,7 @@ def run(
     execute = checking.way_to_run(kernel, args, check, progress)
     if inside_a_lane():
         with InterruptWatch() as watch:
-            return execute(dispatch.Nested(), kernel, args, kw, watch)
+            return execute(Nested(), kernel, args, kw, watch)
     plan = kernel.plan(*args, **kw)
     if isinstance(backend, Backend):  # before its workers start, which may take a second
         dispatch.check_room(kernel, plan, backend.workers, Arena("heap" if backend.traits.shares_memory else "shared"))

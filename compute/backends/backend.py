@@ -19,6 +19,7 @@ from compute.lanes.loop import Job, Outcome, inside_a_lane
 from compute.memory.arena import Arena
 from compute.memory.ownership import Owner, in_children
 from compute.memory.segments import ArenaKind
+from compute.nested import Nested
 from compute.progress import Progress
 from compute.traits import Traits
 from kernels.compilation.importing import mind_forks
@@ -219,7 +220,7 @@ class Pool(ABC):
             # Inside a lane, all CPUs are at work already. Inside a plan, a finish or a finalizer of a run of this pool,
             # that run has the workers.
             if inside_a_lane() or self._has_run_lock():
-                return do(dispatch.Nested(), kernel, args, kw, watch)
+                return do(Nested(), kernel, args, kw, watch)
             executors = self.executors.copy()
             try:
                 for executor in executors:

@@ -14,7 +14,7 @@ from leaks import children
 from outcomes import CHUNKS, HANGS, SAID, check, check_idle_deaths, check_poison
 from sampling import pairs
 
-from compute import Processes, WorkerDied, dispatch
+from compute import Processes, WorkerDied, dispatch, nested
 from compute.lanes.interrupts import InterruptWatch
 from compute.lanes.loop import Outcome
 
@@ -83,7 +83,7 @@ def test_a_chunk_that_always_kills_is_named(patient, poison, together):
 
 
 def test_workers_that_die_together_blame_a_chunk_once():
-    class Unlucky(dispatch.Nested):
+    class Unlucky(nested.Nested):
         passes = 0
 
         def lanes(self, job):
