@@ -350,17 +350,18 @@ def show_list() -> int:
     import kernels
     from compute.backends import BACKENDS
 
-    width = terminal.width()
+    width, names = terminal.width(), max(map(len, (*kernels.REGISTRY, *BACKENDS)))
     lines = ["kernels"]
     for name, kernel in kernels.REGISTRY.items():
-        lines.append(terminal.beside(f"  {name:13} {', '.join(kernel.variants):20}", _first_of(kernel.__doc__), width))
+        named = f"  {name:{names}}  {', '.join(kernel.variants):20}"
+        lines.append(terminal.beside(named, _first_of(kernel.__doc__), width))
     lines += ["", "backends"]
     for name in BACKENDS:
         try:
             about = BACKENDS[name].__doc__
         except ValueError as error:
             about = str(error)
-        lines.append(terminal.beside(f"  {name:13}", _first_of(about), width))
+        lines.append(terminal.beside(f"  {name:{names}} ", _first_of(about), width))
     return terminal.deliver(lambda: terminal.say("\n".join(lines)))
 
 

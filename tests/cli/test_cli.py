@@ -241,6 +241,14 @@ def test_list_shows_every_kernel_and_backend(capsys):
     assert "each product and sum rounded as numpy rounds them" in told
 
 
+def test_a_long_name_moves_the_columns_of_all(capsys, monkeypatch):
+    monkeypatch.setitem(kernels.REGISTRY, "sum_of_squares_of_rows", kernels.count_primes)
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if words(line)[:1] in (["triad"], ["sum_of_squares_of_rows"])]
+    assert len({line.index("python, nogil") for line in lines}) == 1 < len(lines)
+
+
 @pytest.mark.parametrize("word", ["table", "table.py"])
 def test_a_file_of_that_name_is_what_was_meant(word, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
