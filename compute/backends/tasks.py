@@ -31,7 +31,10 @@ def blas_threads() -> int:
 
 
 def check_tasks(count: int, remedy: str) -> None:
-    """LimitReached where so many more processes and threads, which count alike, cannot be beside each other."""
+    """LimitReached where the system does not let this user start so many more processes and threads at once.
+
+    Both count against the same limit. So threads are started to see whether they can be, and end again.
+    """
     if os.name != "posix":
         return
     all_started, ends = _thread.allocate_lock(), list[_thread.LockType]()
@@ -61,7 +64,7 @@ def _try(all_started: _thread.LockType, end: _thread.LockType) -> None:
 
 
 def _most_that_fit() -> int:
-    """How many threads may be tried: half of the address space is left to what is started then."""
+    """How many threads `check_tasks` may start: they leave half of the address space to what is started afterwards."""
     room = address_space.room_for_threads()
     return MOST_TRIED if room is None else room // 2
 

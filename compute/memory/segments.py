@@ -367,7 +367,11 @@ class ArrayRef(NamedTuple):
     dtype: Any
 
     def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
-        """The array, by the process's table of segments, into which its segment is mapped if need be; as its last."""
+        """The array, as a view of its segment, which is mapped if it is not among `segments`.
+
+        segments: those that this process has mapped, by serial. The one that is used goes to its end, so that the
+        first is the one that has not been used for longest.
+        """
         segment = segments.pop(self.serial, None)
         if segment is None:
             segment = attach_segment(self.address, self.segment_size, self.serial)

@@ -31,14 +31,17 @@ _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 class Keeper:
-    """Who sees to it that nothing of a program is left. adopts: whether orphans are handed to this process."""
+    """Makes sure that nothing of a program is left, even if this process is killed: a guard then kills the program.
+
+    adopts: whether orphans are handed to this process.
+    """
 
     def __init__(self, adopts: bool, guard: subprocess.Popen[bytes] | None) -> None:
         self.adopts = adopts
         self._guard = guard
 
     def watch_over(self, program: int | None) -> None:
-        """Have this program's process group killed should this process be; None for none any more."""
+        """Tell the guard which program's process group it is to kill if this one is killed; None: no program runs."""
         if self._guard is not None and self._guard.stdin is not None:
             with contextlib.suppress(OSError):  # somebody has ended the guard
                 self._guard.stdin.write(f"{program or ''}\n".encode())

@@ -138,7 +138,10 @@ def span_of(lo: Any, hi: Any, window: Any) -> Any:
 
 
 def open_chunk(span: Any, window: Any) -> Any:
-    """A segment's bytes between margins, the spill, small primes, medium primes with their blocks; and large primes."""
+    """What a chunk works on: a tuple, and the large primes, which go into buckets.
+
+    The tuple: the segment's bytes between margins, its spill, the small primes, the medium primes, their blocks.
+    """
     turn, turns, segment = span
     sieving = window.sieving
     first = first_above(sieving, U(window.last))
@@ -153,7 +156,10 @@ def open_chunk(span: Any, window: Any) -> Any:
 
 
 def sieve_segment(index: Any, span: Any, window: Any, chunk: Any, buckets: Any) -> Any:
-    """Leave a 1 for each prime of the window in the segment's bytes behind the margin; its first turn, its size."""
+    """Sieve one segment: a bit of its bytes, behind the margin, is 1 where the number is a prime of the window.
+
+    Returns the segment's first wheel turn, and how many it has.
+    """
     buffer, spill, small, medium, blocks = chunk
     patterns, places = window.patterns, window.places
     turn, size = span.turn + index * span.segment, min(span.segment, span.turns - index * span.segment)
@@ -246,7 +252,7 @@ def begin_pattern(places: Any, k: Any, turn: Any) -> Any:
 
 
 def go_on(at: Any, end: Any, period: Any) -> Any:
-    """STEP bytes further in a pattern, from its beginning again where its period is over."""
+    """The place in a pattern's table STEP bytes further on; a pattern that has ended begins again."""
     return at + STEP - period if at + STEP >= end else at + STEP
 
 

@@ -9,12 +9,12 @@ NAMES = {"amdahl": "Amdahl's law", "gustafson": "Gustafson's law", "usl": "USL"}
 
 
 def name_of(law: Mapping[str, Any]) -> str | None:
-    """What the law is called that was projected with; None where none was identifiable, and in files of before."""
+    """The name of the law that the projections use; None where no law was identifiable, or an older file names none."""
     return NAMES.get(law.get("law") or "")
 
 
 def speedups(law: Mapping[str, Any], baseline: float, counts: Sequence[float]) -> list[float]:
-    """The speedup at each worker count; empty where no law was identifiable. baseline: its seconds of a run."""
+    """The speedup at each worker count; empty where no law was identifiable. baseline: seconds of the serial run."""
     figures = law.get(law.get("law") or "")
     if not isinstance(figures, Mapping):
         return []
