@@ -13,7 +13,7 @@ from compute.advice import Advice, remarks, text
 from compute.advice.decision import BreakEven, Crossing
 
 
-def invented(**changes) -> Advice:
+def example_advice(**changes) -> Advice:
     serial, threads = candidate(Serial(), 0.023, loading=0.6), candidate(Threads(2), 0.0121, loading=0.6)
     processes = candidate(Processes(2), 0.0135, opening=0.9, loading=0.3)
     found = {
@@ -37,13 +37,13 @@ def invented(**changes) -> Advice:
 
 
 def test_the_advice_is_the_first_line():
-    assert str(invented()).splitlines()[0] == (
+    assert str(example_advice()).splitlines()[0] == (
         "use Threads(2) with the nogil variant: 12.1 ms against 23.0 ms serial (1.90×)"
     )
 
 
 def test_the_text_fits_its_width_and_shows_the_measurements_and_the_break_evens():
-    told = text.render(invented(), 80)
+    told = text.render(example_advice(), 80)
     lines = [line.rstrip() for line in told.splitlines()]
     assert max(map(len, lines)) <= 80
     assert "mandelbrot · size 1,000" in lines
@@ -59,38 +59,38 @@ def test_the_text_fits_its_width_and_shows_the_measurements_and_the_break_evens(
 
 def test_an_interval_is_told_in_one_unit():
     serial = candidate(Serial(), 0.002, width=0.9)
-    told = text.render(invented(use=serial, serial=serial, candidates=(serial,)))
+    told = text.render(example_advice(use=serial, serial=serial, candidates=(serial,)))
     assert "0.20–3.80 ms" in told
 
 
 def test_equals_are_named_and_the_simplest_preferred():
     threads, prange = candidate(Threads(2), 0.0122), candidate(Prange(2), 0.0121)
     blas = candidate(Processes(2), 0.0122, "blas")
-    told = list(text.sentences(invented(use=threads, equals=(prange, blas))))
+    told = list(text.sentences(example_advice(use=threads, equals=(prange, blas))))
     assert told[1] == "Threads(2) or Prange(2) or Processes(2) · blas: within noise; Threads(2) is the simplest"
 
 
 def test_serial_is_advised_in_words_of_its_own():
     serial, threads = candidate(Serial(), 31e-6), candidate(Threads(2), 58e-6)
-    advice = invented(use=serial, serial=serial, candidates=(serial, threads))
+    advice = example_advice(use=serial, serial=serial, candidates=(serial, threads))
     assert list(text.sentences(advice)) == [
         "use Serial() with the nogil variant: 31.0 µs on one core, and nothing here is faster; the next, Threads(2),"
         " takes 58.0 µs"
     ]
-    alone = invented(use=serial, serial=serial, candidates=(serial,))
+    alone = example_advice(use=serial, serial=serial, candidates=(serial,))
     assert list(text.sentences(alone)) == [
         "use Serial() with the nogil variant: 31.0 µs on one core, and nothing here is faster"
     ]
 
 
 def test_a_smaller_size_and_another_serial_variant_are_told():
-    told = list(text.sentences(invented(size=10**9, serial=candidate(Serial(), 0.023, "blas"))))
+    told = list(text.sentences(example_advice(size=10**9, serial=candidate(Serial(), 0.023, "blas"))))
     assert "against 23.0 ms serial (blas)" in told[0]
     assert told[1] == "measured at size 1,000: 1,000,000,000 takes longer than the budget"
 
 
 def test_json_holds_all_of_it(tmp_path):
-    invented().to_json(tmp_path / "a.json")
+    example_advice().to_json(tmp_path / "a.json")
     kept = json.loads((tmp_path / "a.json").read_text())
     assert kept["schema"] == "nfold-advice/1"
     assert (kept["use"]["on"], kept["use"]["workers"], kept["use"]["variant"]) == ("Threads(2)", 2, "nogil")
@@ -104,7 +104,7 @@ def test_names_and_notes_are_shown_as_they_are(tmp_path):
     evil = "\x1b[31m\u202e\n[red]k[/nothing]"
     threads = candidate(Threads(2), 0.0121, variant=evil)
     breaks = (BreakEven(evil, Crossing(34, "measured"), Crossing(30, "always")),)
-    advice = invented(
+    advice = example_advice(
         kernel=evil, use=threads, candidates=(threads,), break_evens=breaks, notes=(evil,), machine={"model": evil}
     )
     told = text.render(advice, 200)
@@ -115,14 +115,14 @@ def test_names_and_notes_are_shown_as_they_are(tmp_path):
 
 
 def test_too_little_to_choose_by_is_said_first():
-    told = str(invented(caution="too little to choose by: one round fitted")).splitlines()
+    told = str(example_advice(caution="too little to choose by: one round fitted")).splitlines()
     assert told[0] == "too little to choose by: one round fitted"
     assert told[1].startswith("use Threads(2)")
 
 
 def test_a_speedup_that_cannot_be_is_called_noise_and_never_shown(tmp_path):
     serial, threads = candidate(Serial(), 0.023), candidate(Threads(2), 0.001)
-    advice = invented(use=threads, serial=serial, candidates=(threads, serial), doubtful=(threads,))
+    advice = example_advice(use=threads, serial=serial, candidates=(threads, serial), doubtful=(threads,))
     told = text.render(advice)
     assert "(23.0×)" not in told
     assert "noise" in next(line for line in told.splitlines() if line.startswith("Threads(2)  ")).split()
@@ -133,7 +133,7 @@ def test_a_speedup_that_cannot_be_is_called_noise_and_never_shown(tmp_path):
 
 def test_the_simplest_of_those_that_clearly_beat_one_core_is_called_that():
     threads, joblib = candidate(Threads(2), 0.0122, width=0.9), candidate(Joblib(2), 0.0121)
-    told = list(text.sentences(invented(use=joblib, equals=(threads,))))
+    told = list(text.sentences(example_advice(use=joblib, equals=(threads,))))
     assert told[1] == (
         "Joblib(2) or Threads(2): within noise; Joblib(2) is the simplest that is clearly faster than one core"
     )
@@ -165,7 +165,7 @@ def test_a_short_run_that_came_too_late_is_not_called_too_long():
 
 
 def test_a_notebook_shows_a_picture_and_tables():
-    told = invented(kernel="<b>mine</b>", notes=("<i>\x1b[31m",))._repr_html_()
+    told = example_advice(kernel="<b>mine</b>", notes=("<i>\x1b[31m",))._repr_html_()
     assert told.startswith(
         "<p><b>use Threads(2) with the nogil variant: 12.1 ms against 23.0 ms serial (1.90×)</b></p>"
     )
@@ -174,4 +174,4 @@ def test_a_notebook_shows_a_picture_and_tables():
         assert cell in told
     assert "<b>mine" not in told
     assert "<script" not in told
-    assert "beats serial" not in invented(break_evens=())._repr_html_()
+    assert "beats serial" not in example_advice(break_evens=())._repr_html_()

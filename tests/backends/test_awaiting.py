@@ -16,7 +16,7 @@ from kernels import each
 pytestmark = pytest.mark.sampled
 
 BACKENDS = [Serial(), Coroutines(3), Threads(3), Processes(2), Joblib(2), Joblib(2, kind="threading")]
-everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+on_every_backend = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
 at_once = pytest.mark.parametrize("backend", BACKENDS[1:], ids=repr)
 
 
@@ -37,12 +37,12 @@ FUNCTIONS = {"function": doubled, "object": Doubles(), "method": Doubles().metho
 
 
 @pytest.mark.parametrize("case", FUNCTIONS)
-@everywhere
+@on_every_backend
 def test_results_are_in_order(pool_of, backend, case):
     assert pool_of(backend).map(FUNCTIONS[case], range(50)) == [2 * k for k in range(50)]
 
 
-@everywhere
+@on_every_backend
 def test_options_are_those_of_plain_functions(pool_of, backend):
     async def random(item, rng):
         return item, rng.random()
@@ -62,7 +62,7 @@ def test_a_kernel_of_it_is_a_plain_function():
     assert each(doubled)([1, 2]) == [2, 4]
 
 
-@everywhere
+@on_every_backend
 def test_where_a_loop_runs_already(backend):
     async def within():
         return run(each(doubled), range(5), on=backend).value, each(doubled)([3])
@@ -105,7 +105,7 @@ def test_an_exception_ends_all_waits_and_names_its_item(pool_of, backend):
     assert pool_of(backend).map(doubled, [1]) == [2]
 
 
-@everywhere
+@on_every_backend
 def test_an_interrupt_ends_all_waits(pool_of, backend, tmp_path):
     begun = str(tmp_path / "begun")
 
@@ -127,7 +127,7 @@ def test_an_interrupt_ends_all_waits(pool_of, backend, tmp_path):
     assert pool.map(doubled, [1]) == [2]
 
 
-@everywhere
+@on_every_backend
 def test_an_interrupt_ends_all_waits_where_a_loop_runs_already(pool_of, backend, tmp_path):
     """As in a notebook: the main thread has a loop, and ours has a thread of its own."""
     begun = tmp_path / "begun"
@@ -157,7 +157,7 @@ def test_an_interrupt_ends_all_waits_where_a_loop_runs_already(pool_of, backend,
         loop.close()
 
 
-@everywhere
+@on_every_backend
 def test_what_runs_in_an_awaiting_body_runs_serially_where_a_loop_runs_already(pool_of, backend):
     async def nests(x):
         return run(each(lambda y: os.getpid()), [x], on=Processes(2)).value == [os.getpid()]
@@ -168,7 +168,7 @@ def test_what_runs_in_an_awaiting_body_runs_serially_where_a_loop_runs_already(p
     assert asyncio.run(within()) == [True, True]
 
 
-@everywhere
+@on_every_backend
 def test_what_a_body_begins_and_leaves_is_cancelled(pool_of, backend, tmp_path):
     marks = str(tmp_path / "cancelled")
 
@@ -207,7 +207,7 @@ def test_a_body_that_is_cancelled_may_wait_for_its_end(pool_of, backend, tmp_pat
     assert undone.exists()
 
 
-@everywhere
+@on_every_backend
 def test_what_runs_in_an_awaiting_body_runs_serially(pool_of, backend):
     async def nests(x):
         return run(each(abs), [x, -x], on=Processes(2)).value
@@ -221,7 +221,7 @@ def test_the_caller_is_no_lane_afterwards():
     assert run(each(lambda x: os.getpid()), [1], on=Processes(1)).value != [os.getpid()]
 
 
-@everywhere
+@on_every_backend
 def test_no_lane_has_more_cpu_time_than_there_was_time(pool_of, backend):
     """Making an event loop takes longer than a short lane, and several lanes share the CPU time of one thread."""
     pool = pool_of(backend)

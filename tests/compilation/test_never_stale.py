@@ -39,7 +39,7 @@ def prange():
         yield [pool]
 
 
-def everywhere(pools, made, right, variants=("python", "nogil")) -> None:
+def assert_right_everywhere(pools, made, right, variants=("python", "nogil")) -> None:
     """Every variant on every pool gives the right value."""
     for pool in pools:
         for variant in variants:
@@ -69,7 +69,7 @@ def test_a_global_that_was_set(pools):
     m = module("set_global", "RATE = 2.0" + BODY.format("x[i] * RATE"))
     for rate in (2.0, 3, 2.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate)
+        assert_right_everywhere(pools, m.body, x * rate)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_a_global_that_was_set_on_numbas_threads(prange):
     m = module("set_global_prange", "RATE = 2.0" + BODY.format("x[i] * RATE"))
     for rate in (2.0, 3.0):
         m.RATE = rate
-        everywhere(prange, m.body, x * rate)
+        assert_right_everywhere(prange, m.body, x * rate)
 
 
 def test_a_global_that_only_an_inner_function_reads(pools):
@@ -85,7 +85,7 @@ def test_a_global_that_only_an_inner_function_reads(pools):
     m = module("inner_global", text)
     for rate in (2.0, 3.0):
         m.RATE = rate
-        everywhere(pools, m.body, (x + rate) * rate)
+        assert_right_everywhere(pools, m.body, (x + rate) * rate)
 
 
 @pytest.mark.slow  # a package with a version has one, too
@@ -95,7 +95,7 @@ def test_an_attribute_of_a_module_that_was_set(pools):
     m = module("reads_settings", "import set_settings as settings" + BODY.format("x[i] + settings.CE"))
     for value in (1.0, 5.0):
         settings.CE = value
-        everywhere(pools, m.body, x + value)
+        assert_right_everywhere(pools, m.body, x + value)
 
 
 def test_a_module_that_was_reloaded(pools, tmp_path, monkeypatch):
@@ -106,28 +106,28 @@ def test_a_module_that_was_reloaded(pools, tmp_path, monkeypatch):
     import reloaded_helper
 
     m = module("reloads", "import reloaded_helper\nfrom reloaded_helper import step" + BODY.format("step(x[i])"))
-    everywhere(pools, m.body, x + 1)
+    assert_right_everywhere(pools, m.body, x + 1)
     path.write_text("def step(v):\n    return v + 10 * 1")
-    everywhere(pools, m.body, x + 1)  # nobody has loaded it: what runs is what the caller has
+    assert_right_everywhere(pools, m.body, x + 1)  # nobody has loaded it: what runs is what the caller has
     importlib.reload(reloaded_helper)
     m.step = reloaded_helper.step
-    everywhere(pools, m.body, x + 10)
+    assert_right_everywhere(pools, m.body, x + 10)
 
 
 @pytest.mark.slow
 def test_a_helper_that_was_written_anew(pools):
     m = module("rewritten", "def h(v):\n    return g(v)\ndef g(v):\n    return v + 1" + BODY.format("h(x[i])"))
-    everywhere(pools, m.body, x + 1)
+    assert_right_everywhere(pools, m.body, x + 1)
     exec("def g(v):\n    return v + 2", vars(m))
-    everywhere(pools, m.body, x + 2)
+    assert_right_everywhere(pools, m.body, x + 2)
     scope: dict = {}
     exec("def g(v):\n    return v + 3", scope)
     m.g.__code__ = scope["g"].__code__  # as IPython's autoreload does
-    everywhere(pools, m.body, x + 3)
+    assert_right_everywhere(pools, m.body, x + 3)
     exec("def h(v, plus=4):\n    return v + plus", vars(m))
-    everywhere(pools, m.body, x + 4)
+    assert_right_everywhere(pools, m.body, x + 4)
     m.h.__defaults__ = (5,)
-    everywhere(pools, m.body, x + 5)
+    assert_right_everywhere(pools, m.body, x + 5)
 
 
 @pytest.mark.slow
@@ -137,9 +137,9 @@ def test_a_helper_of_numbas_whose_global_was_set_and_whose_options_changed(pools
     assert m.h(1.0) == 2.0  # numba has frozen it now
     for rate in (3.0, 4.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate)
+        assert_right_everywhere(pools, m.body, x * rate)
     exec("@njit(fastmath=True)\ndef h(v):\n    return v + RATE", vars(m))
-    everywhere(pools, m.body, x + 4.0)
+    assert_right_everywhere(pools, m.body, x + 4.0)
 
 
 def test_a_closure_that_was_changed(pools):
@@ -160,7 +160,7 @@ def test_a_closure_that_was_changed(pools):
     body, set_rate = make()
     for rate in (2.0, 3.0):
         set_rate(rate)
-        everywhere(pools, body, x * rate)
+        assert_right_everywhere(pools, body, x * rate)
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ def test_a_global_array_that_was_changed_in_place(pools, size):
     m.TABLE = np.ones(size)
     for value in (1.0, 7.0):
         m.TABLE[-1] = value
-        everywhere(pools, m.body, x * value)
+        assert_right_everywhere(pools, m.body, x * value)
     m.TABLE = np.full(size, 9.0)
-    everywhere(pools, m.body, x * 9)
+    assert_right_everywhere(pools, m.body, x * 9)
     m.TABLE = np.full((size, 2), 3.0)[:, 0]  # not contiguous
-    everywhere(pools, m.body, x * 3)
+    assert_right_everywhere(pools, m.body, x * 3)
 
 
 def test_objects_that_change_in_place_where_python_runs(pools):
@@ -191,12 +191,12 @@ def test_objects_that_change_in_place_where_python_runs(pools):
     m.model, m.table = Model(), {"a": [1.0]}
     for rate, factor in ((2.0, 1.0), (3.0, 1.0), (3.0, 5.0)):
         m.model.rate, m.table["a"][0] = rate, factor
-        everywhere(pools, m.body, x * rate * factor, variants=("python",))
+        assert_right_everywhere(pools, m.body, x * rate * factor, variants=("python",))
 
 
 def test_a_body_that_was_put_under_the_name_of_another(pools):
     m = module("other_body", BODY.format("x[i] + 1"))
-    everywhere(pools, m.body, x + 1)
+    assert_right_everywhere(pools, m.body, x + 1)
 
     def other(lo, hi, out, x):
         for i in range(lo, hi):
@@ -204,7 +204,7 @@ def test_a_body_that_was_put_under_the_name_of_another(pools):
 
     m.body.add_variant("python", other)
     m.body.add_variant("nogil", other, compiled=True)
-    everywhere(pools, m.body, x + 2)
+    assert_right_everywhere(pools, m.body, x + 2)
 
 
 def test_a_global_that_does_not_pickle(pools, tmp_path, monkeypatch):
@@ -216,16 +216,16 @@ def test_a_global_that_does_not_pickle(pools, tmp_path, monkeypatch):
     import locked
 
     with Processes(2).open() as pool:  # whose workers can import it
-        everywhere([pool], locked.body, x * 2, variants=("python",))
+        assert_right_everywhere([pool], locked.body, x * 2, variants=("python",))
         locked.RATE = 3.0
-        everywhere([pool], locked.body, x * 3, variants=("python",))
+        assert_right_everywhere([pool], locked.body, x * 3, variants=("python",))
 
 
 def test_code_that_cannot_leave_the_process_is_compiled_where_it_runs(pools):
     m = module("addresses", "import ctypes\nlabs = ctypes.CDLL(None).labs\nlabs.argtypes = [ctypes.c_long]\n"
                "labs.restype = ctypes.c_long" + BODY.format("labs(int(-x[i]))"))  # fmt: skip
     here = [pool for pool in pools if isinstance(pool.backend, Serial | Threads | Coroutines)]
-    everywhere(here, m.body, x)
+    assert_right_everywhere(here, m.body, x)
 
 
 @pytest.mark.slow
@@ -255,12 +255,12 @@ def test_a_package_with_a_version_and_a_callee_of_a_callee(pools, tmp_path, monk
     from versioned import deep, settings
 
     m = module("uses_versioned", "from versioned.near import near" + BODY.format("near(x[i])"))
-    everywhere(pools, m.body, (x + 1) * 2)
+    assert_right_everywhere(pools, m.body, (x + 1) * 2)
     settings.CE = 5.0
-    everywhere(pools, m.body, (x + 5) * 2)
+    assert_right_everywhere(pools, m.body, (x + 5) * 2)
     exec("def deep(v):\n    return v - settings.CE", vars(deep))
     sys.modules["versioned.near"].deep = deep.deep
-    everywhere(pools, m.body, (x - 5) * 2)
+    assert_right_everywhere(pools, m.body, (x - 5) * 2)
 
 
 FREEZING = {
@@ -280,7 +280,7 @@ def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what)
     made, call = FREEZING[what]
     m = module(f"freezes_{what}", "import numba\nRATE = 2.0\n" + made + BODY.format(call))
     here = [pool for pool in pools if isinstance(pool.backend, Serial | Threads | Coroutines)]
-    everywhere(here, m.body, x * 2, variants=("nogil",))
+    assert_right_everywhere(here, m.body, x * 2, variants=("nogil",))
     m.RATE = 3.0
     for pool in pools:
         for variant in ("nogil", "python"):
@@ -288,4 +288,4 @@ def test_what_numba_freezes_for_good_is_refused_once_it_has_changed(pools, what)
                 with pytest.raises(RuntimeError, match=r"h was compiled by numba .* run its definition again"):
                     pool.run(m.body, x, variant=variant)
     exec(made, vars(m))
-    everywhere(here, m.body, x * 3, variants=("nogil",))
+    assert_right_everywhere(here, m.body, x * 3, variants=("nogil",))

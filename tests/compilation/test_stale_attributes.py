@@ -6,7 +6,7 @@ import importlib
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, TO_AND_FRO, everywhere, module, x
+from test_never_stale import BODY, TO_AND_FRO, assert_right_everywhere, module, x
 
 from compute import Processes
 
@@ -35,8 +35,8 @@ def test_a_class_attribute(finding_pools, importable, read, by_value):
     by_name = module("names_a_class", f"from {name} import *" + BODY.format(f"x[i] * {read}"))
     for value in TO_AND_FRO:
         settings.Base.RATE = settings.Base.Inner.RATE = value
-        everywhere(finding_pools, by_module.body, x * value, variants=("python",))
-        everywhere(finding_pools, by_name.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, by_module.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, by_name.body, x * value, variants=("python",))
 
 
 IMPORTS = {
@@ -69,7 +69,7 @@ def test_what_a_body_imports_itself(finding_pools, importable, how):
     for value in TO_AND_FRO:
         for each in imported:
             each.RATE = each.Config.RATE = value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
 def test_an_input_whose_class_brings_other_attributes(finding_pools):
@@ -85,7 +85,7 @@ def test_an_input_whose_class_brings_other_attributes(finding_pools):
         for pool in finding_pools:
             np.testing.assert_array_equal(pool.run(m.other, x, m.Pair(7.0)).value, x * 7)
         m.Pair.RATE = value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
 def test_workers_do_not_keep_every_state_of_an_object():

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, TO_AND_FRO, everywhere, module, x
+from test_never_stale import BODY, TO_AND_FRO, assert_right_everywhere, module, x
 
 from kernels import Plan, kernel
 
@@ -102,7 +102,7 @@ def test_a_module_that_was_reloaded(finding_pools, importable, read):
         for name in dir(settings):
             if name[0].isupper():
                 setattr(m, name, getattr(settings, name))
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
 def test_a_method_that_was_replaced_and_taken_away(finding_pools, importable):
@@ -116,13 +116,13 @@ def test_a_method_that_was_replaced_and_taken_away(finding_pools, importable):
     by_input = kernel(plan=lambda x, o: Plan(len(x), (x, o)), compiled=False)(calls_f)
     for value in TO_AND_FRO:
         patched.Base.f = lambda self, value=value: value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
         patched.Sub.f = lambda self, value=value: value + 5
-        everywhere(finding_pools, m.body, x * (value + 5), variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * (value + 5), variants=("python",))
         for pool in finding_pools:
             np.testing.assert_array_equal(pool.run(by_input, x, m.OBJECT).value, x * (value + 5))
         del patched.Sub.f
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
         for pool in finding_pools:
             np.testing.assert_array_equal(pool.run(by_input, x, m.OBJECT).value, x * value)
 
@@ -147,7 +147,7 @@ def test_a_class_is_one_object_in_a_worker(finding_pools, importable, name):
         os.utime(file, (value, value))
         importlib.reload(one_object)
         setattr(m, name, getattr(one_object, name))
-        everywhere(finding_pools, m.body, np.ones(len(x)), variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, np.ones(len(x)), variants=("python",))
 
 
 KINDS = """
@@ -226,6 +226,6 @@ def test_classes_of_all_kinds(finding_pools, importable, read):
     kinds = importlib.import_module("kinds")
     m = module("uses_kinds", "from kinds import *\n" + BODY.format(f"x[i] * ({read})"))
     for _ in range(2):
-        everywhere(finding_pools, m.body, x * 2, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * 2, variants=("python",))
     kinds.Made.rate = 2.0
-    everywhere(finding_pools, m.body, x * 2, variants=("python",))
+    assert_right_everywhere(finding_pools, m.body, x * 2, variants=("python",))

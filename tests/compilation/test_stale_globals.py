@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, everywhere, module, x
+from test_never_stale import BODY, assert_right_everywhere, module, x
 from test_stale_code import BODY as ONE_BODY
 from test_stale_code import HEAD, session
 
@@ -46,7 +46,7 @@ def test_an_array_of_another_kind_that_was_changed_in_place(pools, variants, kin
     m.TABLE = (array,) if kind == "tuple" else array
     for factor in (2.0, 3.0):
         array[:] = factor
-        everywhere(pools, m.body, x * factor, variants)
+        assert_right_everywhere(pools, m.body, x * factor, variants)
 
 
 def test_a_record_array_that_was_changed_in_place(pools, variants):
@@ -54,7 +54,7 @@ def test_a_record_array_that_was_changed_in_place(pools, variants):
     m.TABLE = np.rec.fromarrays([[2.0, 2.0]], names="v")
     for factor in (2.0, 3.0):
         m.TABLE.v[:] = factor
-        everywhere(pools, m.body, x * factor, variants)
+        assert_right_everywhere(pools, m.body, x * factor, variants)
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -71,17 +71,17 @@ def test_an_array_with_arithmetic_of_its_own_is_refused_by_compiled_code():
 def test_fields_that_were_named_anew_in_place(pools, variants):
     m = module("renamed_fields", BODY.format("x[i] * TABLE[0]['a']"))
     m.TABLE = np.array([(2.0, 3.0)], [("a", "f8"), ("b", "f8")])
-    everywhere(pools, m.body, 2 * x, variants)
+    assert_right_everywhere(pools, m.body, 2 * x, variants)
     m.TABLE.dtype.names = "b", "a"
-    everywhere(pools, m.body, 3 * x, variants)
+    assert_right_everywhere(pools, m.body, 3 * x, variants)
 
 
 def test_inner_fields_that_were_named_anew_in_place(pools):
     m = module("renamed_inner", BODY.format("x[i] * TABLE[0]['p']['a']"))
     m.TABLE = np.array([((2.0, 3.0),)], [("p", [("a", "f8"), ("b", "f8")])])
-    everywhere(pools, m.body, 2 * x, ("nogil",))
+    assert_right_everywhere(pools, m.body, 2 * x, ("nogil",))
     m.TABLE.dtype["p"].names = "b", "a"
-    everywhere(pools, m.body, 3 * x, ("nogil",))
+    assert_right_everywhere(pools, m.body, 3 * x, ("nogil",))
 
 
 LAZY = """
@@ -98,7 +98,7 @@ def test_a_module_whose_attributes_are_computed(pools, variants):
     m = module("reads_computed", "import computes" + BODY.format("x[i] * computes.CE"))
     for value in (2.0, 3.0):
         lazy.VALUES["CE"] = value
-        everywhere(pools, m.body, x * value, variants)
+        assert_right_everywhere(pools, m.body, x * value, variants)
 
 
 def test_a_module_whose_functions_are_computed(pools):
@@ -107,7 +107,7 @@ def test_a_module_whose_functions_are_computed(pools):
     for value in (2.0, 3.0):
         exec(f"@njit\ndef f(v):\n    return v * {value}", vars(lazy))
         lazy.VALUES["f"] = vars(lazy).pop("f")
-        everywhere(pools, m.body, x * value, ("nogil",))
+        assert_right_everywhere(pools, m.body, x * value, ("nogil",))
 
 
 def test_a_module_with_a_class_of_its_own():
@@ -129,18 +129,18 @@ def test_an_attribute_that_comes_later(pools, tmp_path, monkeypatch):
     (tmp_path / "set_later.py").write_text("")
     settings = importlib.import_module("set_later")
     m = module("reads_later", "import set_later" + BODY.format("x[i] * getattr(set_later, 'GAIN', 1.0)"))
-    everywhere(pools, m.body, x, ("python",))
+    assert_right_everywhere(pools, m.body, x, ("python",))
     settings.GAIN = 3.0
-    everywhere(pools, m.body, 3 * x, ("python",))
+    assert_right_everywhere(pools, m.body, 3 * x, ("python",))
 
 
 def test_a_builtin_of_the_users(pools, variants, monkeypatch):
     m = module("reads_builtin", BODY.format("x[i] * POWER_OF_MINE"))
     for value in (2.0, 3.0):
         monkeypatch.setattr(builtins, "POWER_OF_MINE", value, raising=False)
-        everywhere(pools, m.body, x * value, variants)
+        assert_right_everywhere(pools, m.body, x * value, variants)
     m.POWER_OF_MINE = 4.0  # which hides it
-    everywhere(pools, m.body, x * 4.0, variants)
+    assert_right_everywhere(pools, m.body, x * 4.0, variants)
 
 
 def test_what_another_session_left_on_disk(tmp_path):
@@ -156,7 +156,7 @@ def test_a_compiled_function_as_an_input(pools, variants):
     m = module("given_compiled", text + BODY.replace("@kernel", PLANNED).replace("x):", "x, f):").format("f(x[i])"))
     for rate in (2.0, 3.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate, variants)
+        assert_right_everywhere(pools, m.body, x * rate, variants)
 
 
 @pytest.mark.parametrize("read", ["method()", "read", "static()"])

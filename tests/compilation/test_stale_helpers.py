@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, everywhere, module, x
+from test_never_stale import BODY, assert_right_everywhere, module, x
 from test_stale_code import BODY as ONE_BODY
 from test_stale_code import HEAD, session
 
@@ -46,16 +46,16 @@ def test_a_helper_that_was_compiled_before_wherever_it_is_held(pools, name):
     assert m.f(1.0) == 2.0
     for rate in (3.0, 4.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate, ("python",))
+        assert_right_everywhere(pools, m.body, x * rate, ("python",))
 
 
 def test_a_helper_that_was_put_into_a_list_later(pools):
     m = module("put_later", "RATE = 2.0\nFS = [abs]\n" + HELPER + PYTHON.format("FS[-1](x[i])"))
-    everywhere(pools, m.body, x, ("python",))
+    assert_right_everywhere(pools, m.body, x, ("python",))
     assert m.f(1.0) == 2.0
     m.FS.append(m.f)
     m.RATE = 3.0
-    everywhere(pools, m.body, x * 3.0, ("python",))
+    assert_right_everywhere(pools, m.body, x * 3.0, ("python",))
 
 
 def test_an_attribute_of_a_function_is_seen_by_processes():
@@ -63,7 +63,7 @@ def test_an_attribute_of_a_function_is_seen_by_processes():
     with Processes(1).open() as pool:
         for rate in (2.0, 3.0):
             m.f.rate = rate
-            everywhere([pool], m.body, x * rate, ("python",))
+            assert_right_everywhere([pool], m.body, x * rate, ("python",))
 
 
 def test_what_a_parallel_helper_reads(pools):
@@ -72,13 +72,13 @@ def test_what_a_parallel_helper_reads(pools):
     m = module("parallel_reads", text + BODY.format("h(x[i])"))
     for change in range(1, 4):
         m.TABLE[0] = change
-        everywhere(pools, m.body, x * m.RATE * change)
+        assert_right_everywhere(pools, m.body, x * m.RATE * change)
         m.RATE += 1.0
-        everywhere(pools, m.body, x * m.RATE * change)
+        assert_right_everywhere(pools, m.body, x * m.RATE * change)
     one, m.RATE = m.body, 9.0
     exec(BODY.format("h(x[i])"), vars(m))  # the same again, as a cell that is run a second time
-    everywhere(pools, m.body, x * 27.0)
-    everywhere(pools, one, x * 27.0)
+    assert_right_everywhere(pools, m.body, x * 27.0)
+    assert_right_everywhere(pools, one, x * 27.0)
 
 
 def test_a_parallel_helper_keeps_its_signature_and_its_locals(pools):
@@ -86,7 +86,7 @@ def test_a_parallel_helper_keeps_its_signature_and_its_locals(pools):
     text += "@njit(parallel=True, locals={'w': numba.float32})\ndef g(v):\n    w = v / 3\n    return w\n"
     m = module("parallel_signature", text + BODY.format("f(x[i] * 2.7) + g(x[i])"))
     right = (x * 2.7).astype(int) * 2 + (x / 3).astype(np.float32).astype(float)
-    everywhere(pools, m.body, right)
+    assert_right_everywhere(pools, m.body, right)
 
 
 def test_a_global_that_a_body_sets_beside_a_parallel_helper():
@@ -113,7 +113,7 @@ def test_a_closure_of_which_a_cell_is_not_bound(pools):
         yield made
         never = None
 
-    everywhere(pools, next(make()), 2 * x, ("python",))
+    assert_right_everywhere(pools, next(make()), 2 * x, ("python",))
 
 
 LAUNCHES = """

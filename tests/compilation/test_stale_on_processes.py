@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, TO_AND_FRO, everywhere, module, x
+from test_never_stale import BODY, TO_AND_FRO, assert_right_everywhere, module, x
 
 from compute import Processes
 from kernels import Plan, kernel
@@ -39,7 +39,7 @@ def test_a_read_only_array_that_changed(finding_pools, how):
     m.TABLE = array
     for value in TO_AND_FRO:
         put(value)
-        everywhere(finding_pools, m.body, x * value)
+        assert_right_everywhere(finding_pools, m.body, x * value)
 
 
 @pytest.mark.parametrize("how", ["an earlier view", "the flag"])
@@ -52,7 +52,7 @@ def test_a_read_only_array_in_a_list_that_changed(finding_pools, how):
 
     for value in TO_AND_FRO:
         put(value)
-        everywhere(finding_pools, body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, body, x * value, variants=("python",))
 
 
 BORROWED_NAMES = {
@@ -73,7 +73,7 @@ def test_a_helper_with_the_name_of_a_librarys(finding_pools, how):
     exec(BODY.format("step(x[i])"), vars(m))
     for value in TO_AND_FRO:
         m.RATE = value
-        everywhere(
+        assert_right_everywhere(
             finding_pools, m.body, x * value, variants=("python", "nogil") if how.startswith("wraps") else ("python",)
         )
 
@@ -82,7 +82,7 @@ def test_an_attribute_of_a_function(finding_pools):
     m = module("function_attributes", "def step(v):\n    return v * step.rate\n" + BODY.format("step(x[i])"))
     for value in TO_AND_FRO:
         m.step.rate = value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
 
 
 COMPUTED_NAMES = [
@@ -114,13 +114,13 @@ def test_an_attribute_of_a_module_by_a_computed_name(finding_pools, importable, 
         + BODY.format(f"x[i] * ({read})"),
     )
     if read == "or_else()" or "1.0" in read:
-        everywhere(finding_pools, m.body, x, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x, variants=("python",))
     for value in TO_AND_FRO:
         settings.RATE_A = value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
     del settings.RATE_A
     if read == "or_else()" or "1.0" in read:
-        everywhere(finding_pools, m.body, x, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x, variants=("python",))
 
 
 def test_an_attribute_that_an_import_in_a_body_finds_absent_again(finding_pools, importable):
@@ -134,9 +134,9 @@ def test_an_attribute_that_an_import_in_a_body_finds_absent_again(finding_pools,
     )
     for value in TO_AND_FRO:
         settings.RATE = value
-        everywhere(finding_pools, m.body, x * value, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value, variants=("python",))
         del settings.RATE
-        everywhere(finding_pools, m.body, x, variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x, variants=("python",))
 
 
 class Holds:
@@ -179,7 +179,9 @@ def test_a_function_among_the_inputs(finding_pools, given, how):
     compiles = given.startswith("compiled") and how in ("itself", "tuple")
     for value in TO_AND_FRO:
         m.RATE = value
-        everywhere(finding_pools, m.body, x * value, variants=("python", "nogil") if compiles else ("python",))
+        assert_right_everywhere(
+            finding_pools, m.body, x * value, variants=("python", "nogil") if compiles else ("python",)
+        )
 
 
 HAVE_A_LOCK = """
@@ -208,7 +210,7 @@ def test_objects_with_locks_and_numbas_containers(finding_pools, importable):
     m = importlib.import_module("has_locks")
     for value in TO_AND_FRO:
         m.config.rate, m.table["rate"], m.numbers[0] = value, value + 1, value + 2
-        everywhere(finding_pools, m.body, x * value * (value + 1) * (value + 2), variants=("python",))
+        assert_right_everywhere(finding_pools, m.body, x * value * (value + 1) * (value + 2), variants=("python",))
 
 
 def test_what_each_worker_has_of_its_own_is_named(importable):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from test_never_stale import BODY, everywhere, module, x
+from test_never_stale import BODY, assert_right_everywhere, module, x
 
 from compute import Processes, Serial, Threads
 
@@ -24,18 +24,18 @@ def pools():
 def test_an_array_whose_layout_was_changed_in_place(pools, size):
     m = module("changed_layout", BODY.format("x[i] * TABLE.shape[0] + TABLE.itemsize"))
     m.TABLE = np.ones((2, size // 2))
-    everywhere(pools, m.body, x * 2 + 8)
+    assert_right_everywhere(pools, m.body, x * 2 + 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         m.TABLE.shape = (3, size // 3)
-    everywhere(pools, m.body, x * 3 + 8)
+    assert_right_everywhere(pools, m.body, x * 3 + 8)
     m.TABLE.resize((size, 1), refcheck=False)
-    everywhere(pools, m.body, x * size + 8)
+    assert_right_everywhere(pools, m.body, x * size + 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         m.TABLE.dtype = np.complex64
         m.TABLE.shape = (size // 2, 2)
-    everywhere(pools, m.body, x * (size // 2) + 8)
+    assert_right_everywhere(pools, m.body, x * (size // 2) + 8)
 
 
 def test_a_record_that_was_changed_in_place(pools):
@@ -44,7 +44,7 @@ def test_a_record_that_was_changed_in_place(pools):
     m.RECORD, m.PAIR = records[0], (records[1], 1)
     for one, other in ((2.0, 1.0), (3.0, 1.0), (3.0, 4.0)):
         records["a"] = one, other
-        everywhere(pools, m.body, x * one + other)
+        assert_right_everywhere(pools, m.body, x * one + other)
 
 
 def test_compiled_helpers_that_call_each_other(pools):
@@ -55,7 +55,7 @@ def test_compiled_helpers_that_call_each_other(pools):
     m = module("nested_compiled", text + BODY.format("outer(x[i])"))
     for rate in (2.0, 3.0, 4.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * 2 * rate)
+        assert_right_everywhere(pools, m.body, x * 2 * rate)
 
 
 def test_a_kernel_that_is_called_directly(pools):
@@ -72,16 +72,16 @@ def test_a_compiled_helper_with_options_of_its_own(pools, options):
     m = module("own_options", text + BODY.format("h(x[i])"))
     for rate in (2.0, 3.0, 4.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate)
+        assert_right_everywhere(pools, m.body, x * rate)
 
 
 def test_a_body_that_was_written_anew_beside_a_parallel_helper(pools):
     m = module("anew_parallel", "@njit(parallel=True)\ndef h(v):\n    return v\n" + BODY.format("h(x[i]) * 2"))
-    everywhere(pools, m.body, x * 2)
+    assert_right_everywhere(pools, m.body, x * 2)
     scope = {"kernel": lambda function: function}
     exec(BODY.format("h(x[i]) * 3"), scope)
     m.body.variants["python"].function.__code__ = scope["body"].__code__  # as IPython's autoreload does
-    everywhere(pools, m.body, x * 3)
+    assert_right_everywhere(pools, m.body, x * 3)
 
 
 def test_a_read_only_view_of_an_array_that_changed(pools):
@@ -91,7 +91,7 @@ def test_a_read_only_view_of_an_array_that_changed(pools):
     m.TABLE.flags.writeable = False
     for value in (1.0, 3.0):
         base[0] = value
-        everywhere(pools, m.body, x * value)
+        assert_right_everywhere(pools, m.body, x * value)
 
 
 HOLDERS = {
@@ -113,10 +113,10 @@ def test_functions_that_something_holds(pools, holder, helper):
     )
     for rate in (2.0, 3.0):
         m.RATE = rate
-        everywhere(pools, m.body, x * rate * 2, variants=("python",))
+        assert_right_everywhere(pools, m.body, x * rate * 2, variants=("python",))
     if "settings" in helper:
         settings.CE = 5.0
-        everywhere(pools, m.body, x * 15, variants=("python",))
+        assert_right_everywhere(pools, m.body, x * 15, variants=("python",))
 
 
 def test_a_kernel_in_a_kernel_whose_body_was_replaced(pools):
@@ -124,7 +124,7 @@ def test_a_kernel_in_a_kernel_whose_body_was_replaced(pools):
     m = module(
         "inner_kernel", text + "@kernel(compiled=False)\ndef body(lo, hi, out, x):\n    out[lo:hi] = inner(x[lo:hi])\n"
     )
-    everywhere(pools, m.body, x * 2, variants=("python",))
+    assert_right_everywhere(pools, m.body, x * 2, variants=("python",))
 
     def other(lo, hi, out, x):
         for i in range(lo, hi):
@@ -132,7 +132,7 @@ def test_a_kernel_in_a_kernel_whose_body_was_replaced(pools):
 
     m.inner.add_variant("python", other)
     m.inner.add_variant("nogil", other, compiled=True)
-    everywhere(pools, m.body, x * 3, variants=("python",))
+    assert_right_everywhere(pools, m.body, x * 3, variants=("python",))
 
 
 OVERLOADED = """

@@ -21,12 +21,12 @@ from kernels.waiting import requests, server
 pytestmark = pytest.mark.sampled
 
 BACKENDS = [Serial(), Threads(3), Coroutines(3), Processes(2), Joblib(2)]
-everywhere = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
+on_every_backend = pytest.mark.parametrize("backend", BACKENDS, ids=repr)
 both = pytest.mark.parametrize("variant", ["python", "awaits"])
 
 
 @both
-@everywhere
+@on_every_backend
 def test_every_reply_is_in_its_place(pool_of, backend, variant):
     value = pool_of(backend).run(fetch, 20, 0.001, variant=variant).value
     assert value.dtype == np.int64
@@ -63,7 +63,7 @@ def test_more_waits_than_cpus_overlap(no_leaks):
 
 
 @both
-@everywhere
+@on_every_backend
 def test_a_server_that_refuses_is_named(pool_of, backend, variant):
     pool = pool_of(backend)
     with socket.socket() as taken:
@@ -74,7 +74,7 @@ def test_a_server_that_refuses_is_named(pool_of, backend, variant):
 
 
 @both
-@everywhere
+@on_every_backend
 def test_a_server_that_goes_away_is_named(pool_of, backend, variant):
     pool = pool_of(backend)
     with (
@@ -86,7 +86,7 @@ def test_a_server_that_goes_away_is_named(pool_of, backend, variant):
 
 
 @both
-@everywhere
+@on_every_backend
 def test_a_late_server_is_an_error(pool_of, backend, variant):
     pool = pool_of(backend)
     with (
@@ -124,7 +124,7 @@ def file(tmp_path):
 
 
 @both
-@everywhere
+@on_every_backend
 def test_blocks_are_read(pool_of, backend, variant, file):
     value = pool_of(backend).run(read, str(file), block=4096, variant=variant).value
     content = file.read_bytes()
