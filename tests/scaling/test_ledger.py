@@ -214,7 +214,7 @@ def observed(kernel, *args, on):
 
 def test_planted_waiting_is_blocked_and_the_rest_of_the_longer_lane_is_idle():
     found, _ = observed(sleeps, 0.2, on=Threads(2))
-    assert found["blocked"] >= 0.99 * (0.2 + 0.4)
+    assert found["blocked"] >= 0.9 * (0.2 + 0.4)  # 99 % where no lane waits for a CPU as it begins or wakes
     assert found["idle"] > 0.05  # 0.2, but for how late a busy machine wakes the lanes
 
 
