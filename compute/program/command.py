@@ -13,7 +13,7 @@ from compute.texts import short, visible
 
 PLACE = "{workers}"
 LONGEST = 60  # characters of a command's name in a report
-LINE = 300  # characters of a command in an error
+LONGEST_LINE = 300  # characters of a command in an error
 NAME = re.compile(r"[^=\0]+")
 
 
@@ -44,7 +44,7 @@ class Command:
     def line_at(self, workers: int) -> str:
         """The same with the number of workers in it, for an error: its end is left out where it is long."""
         line = self.line.replace(PLACE, str(workers))
-        return visible(line if len(line) <= LINE else line[: LINE - 1] + "…")
+        return visible(line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…")
 
     @property
     def name(self) -> str:

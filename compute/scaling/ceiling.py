@@ -32,7 +32,7 @@ GROWS = 1.05  # from one worker count to the next: less growth than this is with
 SPARE = 8  # the triad may take this part of the memory that is free
 CROWD = 4  # lanes on a CPU, at most: with more, gauges would show the scheduler, not what the machine allows
 NEXT_TO_NOTHING = 1e-3  # of the serial time: work that computes for less is not limited by CPUs, even with 1,000 lanes
-CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
+GAUGE_CHUNKS = 128  # of the register gauge: the last one is under 1 % of a lane's part
 # s that a gauge runs before it is timed, where CPUs have idled for as long: the hypervisor takes its time to wake them.
 # After a program two lanes reached 1.5 times the rate of one without this, 1.98 with 0.02 s and 1.99 with 0.05 s.
 AWAKE = 0.05
@@ -135,7 +135,7 @@ def array_bytes() -> int:
 
 
 def _registers() -> tuple[Bound, Kernel, tuple[Any, ...], dict[str, Any]]:
-    return "compute", registers.nogil, (CHUNKS, STEPS), {}
+    return "compute", registers.nogil, (GAUGE_CHUNKS, STEPS), {}
 
 
 def _triad() -> tuple[Bound, Kernel, tuple[Any, ...], dict[str, Any]]:
@@ -186,7 +186,7 @@ class Ceilings:
     def controls(self, workers: int) -> dict[str, float] | None:
         """Seconds of each gauge on so many lanes for 1e9 of its steps or bytes, and their intervals, for a Point."""
         known: dict[str, float] = {}
-        amounts: dict[Bound, int] = {"compute": CHUNKS * STEPS, "memory": 3 * array_bytes()}
+        amounts: dict[Bound, int] = {"compute": GAUGE_CHUNKS * STEPS, "memory": 3 * array_bytes()}
         for bound, amount in amounts.items():
             if rates := self._rates_at(bound, workers):
                 seconds = [1e9 / amount / rate for rate in rates]

@@ -20,13 +20,10 @@ import numpy as np
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.definition.kernel_class import Kernel, nearest
 from kernels.definition.notes import add_note
-from kernels.definition.plan import Plan, as_index
+from kernels.definition.plan import MOST_CHUNKS, Plan, as_index
 from kernels.definition.variant import Variant
 from kernels.vectors.memory import check_memory
 
-# Chunks at most. The last lane to end is late by one chunk, which is 1/4096 of the work, however long an item takes.
-# 10^6 items of 1 us cost 4096 tickets, which is under 1 % of their time.
-CHUNKS = 4096
 BYTES_PER_PLACE = 16  # of an item: in the list of items and in that of results
 BYTES_PER_ITEM = BYTES_PER_PLACE + 32  # and a number, the smallest of items
 BATCH = 2**20  # items between two looks at the memory that is left
@@ -250,7 +247,7 @@ def _planner(name: str, cost: Callable[[Any], float] | None, alone: bool) -> Cal
         if isinstance(items, Iterator):  # `settled` was not called
             raise TypeError(f"the items for {name} can be read only once; pass list(items)")
         values = listed(items, name)
-        grain = 1 if alone else max(1, -(-len(values) // CHUNKS))
+        grain = 1 if alone else max(1, -(-len(values) // MOST_CHUNKS))
         plan = Plan(len(values), (Items(values), keep), (), object, grain=grain)
         return plan if cost is None else plan._replace(order=_longest_first(plan, values, cost))
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kernels.definition import arguments
 from kernels.definition.arguments import check_subclass
+from kernels.definition.plan import MOST_CHUNKS
 from kernels.vectors.memory import check_ever_fits, check_memory
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +36,6 @@ LEAST_ELEMENTS, MOST_ELEMENTS = 1 << 16, 1 << 20
 #   128 x 512  30 GB/s
 #   256 x 512  26 GB/s
 TALL, WIDE = 64, 512
-MOST_CHUNKS = 4096  # a timeline keeps a span for each
 
 
 def chunk_elements(elements: int) -> int:

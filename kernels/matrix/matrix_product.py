@@ -16,7 +16,6 @@ import numpy as np
 from kernels.definition import as_index, kernel
 from kernels.definition.operands import (
     FLOAT32,
-    MOST_CHUNKS,
     SEED,
     Array,
     as_operand,
@@ -30,7 +29,7 @@ from kernels.definition.operands import (
     tile_at,
     tiles,
 )
-from kernels.definition.plan import Plan
+from kernels.definition.plan import MOST_CHUNKS, Plan
 
 # A tile's packing moves k·(tall + wide) numbers for 2k·tall·wide flops. Its share of the speed, on Zen 5:
 #   tile         AVX-512 (120 GFLOP/s)   AVX2

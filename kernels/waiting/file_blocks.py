@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
-from kernels.definition.plan import Plan
+from kernels.definition.plan import MOST_CHUNKS, Plan
 from kernels.texts import visible
 
 Array = np.ndarray[Any, Any]
 BLOCK = 2**20  # bytes: large enough that the time of a request is small against reading
 PAGE = 4096  # bytes: O_DIRECT takes addresses, offsets and sizes that are multiples of it, on every disk that is sold
 LARGEST_BLOCK = 2**30  # bytes: each lane has a buffer of one block
-CHUNKS = 4096
 DIRECT, ADVISED = 1, 0  # how the page cache is avoided: by O_DIRECT, or by advice to drop what is in it
 
 
@@ -51,7 +50,7 @@ def plan_read(path: Any, blocks: Any = None, block: Any = BLOCK) -> Plan:
     if count > there:
         raise ValueError(f"{visible(os.fsdecode(name))} has {there} blocks of {size} bytes, not {count}")
     way = _way_of(name)
-    grain = max(1, -(-count // CHUNKS))
+    grain = max(1, -(-count // MOST_CHUNKS))
     return Plan(count, (os.path.abspath(name), size, way), dtype=np.int64, grain=grain, work=float(count * size))
 
 

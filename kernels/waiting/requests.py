@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from kernels.definition import as_index, kernel
-from kernels.definition.plan import Plan
+from kernels.definition.plan import MOST_CHUNKS, Plan
 from kernels.waiting.server import reply_to, served
 
 Array = np.ndarray[Any, Any]
-CHUNKS = 4096  # at most this many; up to that, each request is a chunk of its own
 LATE = 30.0  # s beyond the delay after which a reply is an error
 HOST = "127.0.0.1"
 
@@ -40,7 +39,7 @@ def plan_fetch(n: Any, delay: Any = 0.01) -> Plan:
         count,
         (seconds + LATE,),
         dtype=np.int64,
-        grain=max(1, -(-count // CHUNKS)),
+        grain=max(1, -(-count // MOST_CHUNKS)),
         around=functools.partial(served, seconds),
     )
 

@@ -18,7 +18,8 @@ import pytest
 
 from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, advise, run, scale
 from kernels import each
-from kernels.definition.each import CHUNKS, rng_of
+from kernels.definition.each import rng_of
+from kernels.definition.plan import MOST_CHUNKS
 
 pytestmark = pytest.mark.sampled
 
@@ -93,7 +94,7 @@ FUNCTIONS = {
     "one": (times, [5]),
     "none": (times, []),
     "generator": (times, (k for k in range(10))),
-    "more than chunks": (times, range(3 * CHUNKS + 5)),
+    "more than chunks": (times, range(3 * MOST_CHUNKS + 5)),
     "dictionary's items": (lambda pair: pair[0], {"a": 1, "b": 2}.items()),
     "large text": (len, ["x" * 200_000, "y"]),
     "0-dimensional": (lambda x: np.array(x), [1, 2]),
@@ -315,7 +316,7 @@ def test_what_does_not_unpickle_is_named(pool_of, backend):
         pool.map(lambda x: (OneWay(), np.ones(10**6)) if x else x, [0, 1, 0])
     with pytest.raises(TypeError, match=r"item 2 of times cannot be unpickled in a worker process \(ValueError"):
         pool.map(times, [1, 2, OneWay()])
-    many = 2 * CHUNKS
+    many = 2 * MOST_CHUNKS
     with pytest.raises(TypeError, match=rf"one of the items {many - 2} to {many - 1} of times cannot be unpickled"):
         pool.map(times, [1] * (many - 1) + [OneWay()])
     assert pool.map(times, [1]) == [3]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import matvec
-from kernels.definition.operands import MOST_CHUNKS, stacked
+from kernels.definition.operands import stacked
+from kernels.definition.plan import MOST_CHUNKS
 
 
 @given(rows=st.integers(1, 11), columns=st.integers(0, 70), gap=st.integers(0, 3), seed=st.integers(0, 9))

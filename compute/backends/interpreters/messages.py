@@ -24,7 +24,9 @@ from kernels.definition.containers import ATOMS
 from kernels.definition.each import Each, Items, keep, short
 
 Array = np.ndarray[Any, Any]
-LINE = 7  # where a lane's line stands among the flat arguments: an array of one axis, the control, goes before it
+LINE_ARGUMENT = (
+    7  # where a lane's line stands among the flat arguments: an array of one axis, the control, goes before it
+)
 ROW = 2  # words of a chunk of items: where its results lie, and how many bytes they are
 USUAL = {"warn", "ignore"}  # of numpy's errstate: what is computed is the same
 
@@ -68,7 +70,7 @@ def message_of(job: Job) -> tuple[Array, by_value.Code | None]:
     kernel: Kernel = job.kernel
     if kernel.variants[kernel.variant].compiled:
         entry = native.entry_of(kernel.name, job.lane, arguments_of(job.control, job.out, job.inputs))
-        return _pickled("compiled", *entry, LINE), None
+        return _pickled("compiled", *entry, LINE_ARGUMENT), None
     around = ambient.here()
     if around is not None and not (set(around[0].values()) <= USUAL and around[1] is None):
         raise Refused(
