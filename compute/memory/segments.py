@@ -367,11 +367,7 @@ class ArrayRef(NamedTuple):
     dtype: Any
 
     def open(self, segments: dict[tuple[int, int], Segment]) -> Array:
-        """The array, as a view of its segment, which is mapped if it is not among `segments`.
-
-        segments: those that this process has mapped, by serial. The one that is used goes to its end, so that the
-        first is the one that has not been used for longest.
-        """
+        """The array. segments: what this process has mapped, the latest used last; its own is mapped if it must be."""
         segment = segments.pop(self.serial, None)
         if segment is None:
             segment = attach_segment(self.address, self.segment_size, self.serial)
