@@ -7,7 +7,7 @@ from typing import Any
 import numba
 
 from kernels.vectors.blocks import LANES
-from kernels.vectors.operations import all_false, mul_add, vec_from_mask
+from kernels.vectors.operations import all_false, if_then_else, mul_add, vec_from_mask
 from kernels.vectors.target import has_fma, vector_registers
 
 # Vectors in flight. An iteration has a latency of 8 to 9 cycles and occupies the units for 2, so 4 to 5 vectors or more
@@ -58,20 +58,25 @@ def in_disk(x: Any, y: Any) -> Any:
 
 
 @compiled_helper
-def tested(x: Any, y: Any, cx: Any, cy: Any, count: Any) -> Any:
-    """z² + c, and the count, one more where |z|² <= 4."""
-    return *iterated(x, y, cx, cy), count - vec_from_mask(in_disk(x, y))  # true is -1
+def tested_twice(x: Any, y: Any, cx: Any, cy: Any, pairs: Any, between: Any) -> Any:
+    """Two iterations, of which only the first state is compared: `counted` says what pairs and between are.
+
+    Returns x, y, pairs, between, and where |z|² <= 4 was before.
+    """
+    inside = in_disk(x, y)
+    x, y = iterated(x, y, cx, cy)
+    between = if_then_else(inside, x * x + y * y, between)
+    x, y = iterated_fused(x, y, cx, cy)
+    return x, y, pairs - vec_from_mask(inside), between, inside  # true is -1
 
 
 @compiled_helper
-def follow(x: Any, y: Any, cx: Any, cy: Any, count: Any, steps: int) -> Any:
-    """Count the iterations until |z|² > 4, for some steps (rounded up to fours) or until all lanes have left."""
-    for _ in range((steps + 3) // 4):
-        for _ in range(4):
-            x, y, count = tested(x, y, cx, cy, count)
-        if all_false(in_disk(x, y)):
-            break
-    return x, y, count
+def counted(pairs: Any, between: Any) -> Any:
+    """The iterations until |z|² > 4.
+
+    pairs: of iterations, that began with |z|² <= 4. between: |z|² in the middle of the last one, 0 where there is none.
+    """
+    return pairs + pairs + vec_from_mask(between > 4.0)
 
 
 @compiled_helper

@@ -192,8 +192,8 @@ def test_bad_out_is_named():
 # ---------------------------------------------------------------- to the bit
 
 # Six views, 210,000 pixels: whole set, outside alone, inside of a disk of period 3, the tip where |c| is 2, the cusp
-# (where orbits crawl), and a zoom whose pixels are closer than float64's numbers. Two smaller ones: all leave together,
-# and so few are of the interior that no scout is.
+# (where orbits crawl), and a zoom whose pixels are closer than float64's numbers. Three smaller ones: all leave
+# together; few are of the interior; and neighbours leave together, often sooner than those before them.
 SIDES = (183, 191)
 VIEWS = [
     (SIDES, -0.75 + 0j, 3.0, 70),
@@ -204,6 +204,7 @@ VIEWS = [
     (SIDES, -0.10109636384562216 + 0.95628651080914j, 3e-15, 150),
     ((40, 60), -0.160700717245 + 1.037566353265j, 6.25e-8, 500),
     ((40, 60), 0.132201 - 0.59195j, 0.00995, 700),
+    ((20, 480), 0.275336142511115 + 0.006759649405327j, 1e-5, 1000),
 ]
 
 
