@@ -141,8 +141,9 @@ def first_look(index: int, stop: int, out: Any, scratch: Any, course: Any, cx: A
     pairs, between = set_(0, cx), set_(0.0, cx)
     for limit in (LOOK, min(reach, max_iter)):
         while n < limit and alive > STRAGGLERS:
-            for _ in range(2):
-                x, y, pairs, between, inside = tested_twice(x, y, cx, cy, pairs, between)
+            # Written twice: with a loop of two passes around it the whole kernel is 3 % slower.
+            x, y, pairs, between, inside = tested_twice(x, y, cx, cy, pairs, between)
+            x, y, pairs, between, inside = tested_twice(x, y, cx, cy, pairs, between)
             n += 4
             alive = count_true(here & inside)
             if all_false(here & ~inside):
