@@ -126,15 +126,29 @@ def tell_by_pidfd(process: Any) -> None:
         process._sentinel = pidfd
 
 
+LOKYS_END, FIRST = (
+    20,
+    30,
+)  # of exit handlers; those of multiprocessing's queues have 10, and the highest is called first
+_lokys_end = -1  # the process that has loky's exit handler among multiprocessing's
+
+
 def close_before_exit(pool: Any, close: Callable[[Any], None]) -> None:
     """If this process is a child of multiprocessing's, close the pool when it exits, unless it is gone by then.
 
-    Such a child first waits for its own child processes, and only then does loky's exit handler end them.
+    Such a child first closes its queues, then waits for its own child processes, and only then does loky's exit handler
+    end them. A loky pool that was dropped just before has to tell its workers through such a queue.
     """
+    global _lokys_end
     if processes.parent_process() is not None:
         from multiprocessing import util
 
-        util.Finalize(pool, _close, (weakref.ref(pool), close), exitpriority=0)
+        from joblib.externals.loky.process_executor import _python_exit
+
+        util.Finalize(pool, _close, (weakref.ref(pool), close), exitpriority=FIRST)
+        if _lokys_end != os.getpid():
+            _lokys_end = os.getpid()
+            util.Finalize(None, _python_exit, exitpriority=LOKYS_END)
 
 
 def _close(pool: weakref.ref[Any], close: Callable[[Any], None]) -> None:

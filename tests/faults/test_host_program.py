@@ -67,6 +67,28 @@ def test_pools_open_in_the_daemons_of_multiprocessing(tmp_path, no_leaks, backen
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+DROPPED = """
+import multiprocessing
+from compute import Joblib
+
+def job():
+    Joblib(2).open().map(abs, [-1, -2])  # the pool is dropped, and the process ends
+
+if __name__ == "__main__":
+    for _ in range(10):
+        process = multiprocessing.get_context("fork").Process(target=job)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    print("done")
+"""
+
+
+def test_a_child_that_dropped_a_pool_ends(tmp_path, no_leaks):
+    done = program(tmp_path, DROPPED)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 NESTED = """
 import multiprocessing, sys
 import compute, joblib
