@@ -162,7 +162,7 @@ def test_nothing_grows(warm_python, no_leaks, backend):
 
 
 MANY = {
-    "Processes(2)": {"few_chunks_after_many": (300, 4500), "sizes": (300, 1500), "results": (300, 1500)},
+    "Processes(2)": {"few_chunks_after_many": (300, 1500), "sizes": (300, 1500), "results": (300, 1500)},
     "Joblib(2)": {"sizes": (300, 9000), "few_chunks_after_many": (300, 2000), "results": (300, 1500)},
     "Joblib(2, arrays='memmap')": {"few_chunks_after_many": (300, 1500)},
     "Prange(2)": {"pools": (10, 200)},
