@@ -6,7 +6,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +76,8 @@ class Job:
         return int(self.control[N_LANES])
 
 
-def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each under a name of its own
-    body: Callable[..., Any],
-    target: Callable[..., Any],
-    take: Callable[..., Any],
-    load: Callable[..., Any],
-    store: Callable[..., Any],
-    enter: Callable[..., Any],
-    clock: Callable[[], int],
-    cpu_clock: Callable[[], int],
-    begin: Callable[[Any, Any], None],
-    end: Callable[[Any, Any], None],
+def make_lane(
+    body: Callable[..., Any], target: Callable[..., Any], take: Callable[..., Any], parts: Mapping[Any, Any]
 ) -> Callable[..., int]:
     """The lane loop around a body. native_loop.py makes machine code of this source, once for all bodies.
 
@@ -99,6 +90,9 @@ def make_lane(  # noqa: PLR0913, the parts of one loop: compiled code finds each
     Where the lane's line names a FILE, `begin` and `end` note what the system knows of the thread. They are called in
     here: a thread that comes back to Python may first wait for the GIL, and that wait is no part of the lane's work.
     """
+    # Compiled code finds each by its name.
+    load, store, enter = parts["load"], parts["store"], parts["enter"]
+    clock, cpu_clock, begin, end = parts["clock"], parts["cpu_clock"], parts["begin"], parts["end"]
 
     def lane(control, line, out, inputs, until):  # type: ignore[no-untyped-def]
         # int(): a body run as Python gets Python's integers, not numpy's slow and overflowing ones.
@@ -179,7 +173,7 @@ def take_in_turn(control: Any, line: Any) -> Any:
     return ticket
 
 
-# What Python's lane loop is made of beside its body, as the parameters of make_lane. Lanes elsewhere take these, too.
+# What Python's lane loop is made of beside its body, by make_lane's names. Lanes elsewhere take these, too.
 PYTHON_PARTS: dict[str, Callable[..., Any]] = {
     "load": ordering.load,
     "store": ordering.store,
@@ -220,7 +214,7 @@ def python_lane(body: Callable[..., Any], reduces: bool, alone: bool, together: 
         from compute.lanes.awaiting import AwaitingLane
 
         return AwaitingLane(body, target, take, (usage.begin, usage.end), be_a_lane)
-    lane = make_lane(body, target, take, **PYTHON_PARTS | ordering.parts(alone))
+    lane = make_lane(body, target, take, PYTHON_PARTS | ordering.parts(alone))
     if alone or not together or has_gil():
         return lane
     objects.settle_constants(body)
@@ -315,12 +309,12 @@ def mark_worker(job: Job, me: int) -> int:
 def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> Outcome:
     """Run a lane to its end on this thread; an error in a body stops every lane and comes back as the outcome."""
     line, was_inside = mark_worker(job, me), inside_a_lane()
-    former: set[int] | None = None
+    former = set[int]()
     try:
         _inside.lane = True
         lane = job.lane
         if job.control[DETAILED]:
-            former = usage.arrive(job.control, line)
+            usage.arrive(job.control, line, former)
         while lane(job.control, line, job.out, job.inputs, until()) == SLICE_OVER:
             pass
     except BaseException as error:
@@ -331,7 +325,7 @@ def run_lane(job: Job, me: int, until: Callable[[], int] = lambda: FOREVER) -> O
     finally:
         # A plain assignment: a Ctrl-C could come at a call, and this thread would count as a lane for good.
         _inside.lane = was_inside
-        if former is not None:
+        if former:
             usage.leave(job.control, line, former)
     return Outcome(me)
 

@@ -70,18 +70,18 @@ def sleeps() -> int | None:
     return None if RUSAGE_THREAD is None else resource.getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-def arrive(control: Words, line: int) -> set[int]:
+def arrive(control: Words, line: int, former: set[int]) -> None:
     """Prepare this thread for an observed lane: put its schedstat into the lane's line, pin it to the CPU given there.
 
-    Returns what `leave` needs: the CPUs on which it could run before. A pin that the system refuses is cleared.
+    former: what `leave` needs is added, the CPUs on which it could run before. A pin that is refused is cleared.
     """
     file = schedstat()
     control[line + FILE] = UNKNOWN if file == UNKNOWN else file + 1
     pin = int(control[line + PIN])
-    former = pin_to(pin - 1) if pin else set()
-    if former is None:
+    before = pin_to(pin - 1) if pin else set()
+    if before is None:
         control[line + PIN] = 0
-    return former or set()
+    former.update(before or ())
 
 
 def leave(control: Words, line: int, former: set[int]) -> None:
@@ -124,8 +124,8 @@ def held_to(cpu: int | None) -> Iterator[bool]:
 @contextlib.contextmanager
 def shared_thread_usage(control: Words, me: int) -> Iterator[None]:
     """Record this thread's usage within the block on one lane's line, for all lanes that share the thread."""
-    line = line_of(me)
-    former = arrive(control, line)
+    line, former = line_of(me), set[int]()
+    arrive(control, line, former)
     file = int(control[line + FILE])
     control[line + FILE] = 0  # so that no lane records anything itself
     before = read(file)

@@ -148,7 +148,7 @@ def test_a_file_that_says_something_else_says_nothing(monkeypatch, tmp_path, afr
     (tmp_path / "schedstat").write_text(text)
     monkeypatch.setattr(usage, "SCHEDSTAT", str(tmp_path / "schedstat"))
     control, line = a_control(), line_of(0)
-    usage.arrive(control.words, line)
+    usage.arrive(control.words, line, set())
     of("begin")(control.words, line)
     of("end")(control.words, line)
     assert control.words[line + BEFORE] == (UNKNOWN if waited is None else 1234567890123)
@@ -162,7 +162,7 @@ def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
     monkeypatch.setattr(usage, "SCHEDSTAT", str(path))
     path.write_text("5 1000 7\n")
     control, line = a_control(), line_of(0)
-    usage.arrive(control.words, line)
+    usage.arrive(control.words, line, set())
     begin, end = of("begin"), of("end")
     for waits in (30, 12):  # a lane may come back to Python and go on: its parts add up
         begin(control.words, line)
@@ -181,10 +181,10 @@ def test_what_is_noted_is_what_came_between(monkeypatch, tmp_path, afresh, of):
 
 def visit(of, control, line):
     """The CPUs of this thread once it has arrived, and once it has left."""
-    scratch = [np.full(16, -1)] if of is native else []
-    former = of("arrive")(control, line, *scratch)
+    former = np.full(16, -1) if of is native else set()
+    of("arrive")(control, line, former)
     there = os.sched_getaffinity(0)
-    of("leave")(control, line, *(scratch or [former]))
+    of("leave")(control, line, former)
     return there, os.sched_getaffinity(0)
 
 
@@ -219,7 +219,7 @@ def test_a_cpu_that_is_not_there_is_not_claimed_by_either_kind(afresh, of, cpu):
 @both
 def test_both_kinds_of_lanes_read_the_same(afresh, of):
     control, line = a_control(), line_of(0)
-    usage.arrive(control.words, line)
+    usage.arrive(control.words, line, set())
     before = usage.read(int(control.words[line + FILE]))
     of("begin")(control.words, line)
     now = control.words[line + BEFORE : line + BEFORE + READINGS].tolist()

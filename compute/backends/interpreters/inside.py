@@ -127,8 +127,7 @@ def _python(
         importlib.invalidate_caches()
     parts = _code(loop)
     take = parts["take"] if taker is None else _taker(*taker)
-    rest = {name: part for name, part in parts.items() if name not in ("make_lane", "take", False, True)}
-    lane = parts["make_lane"](_code(body), parts[reduces], take, **rest)
+    lane = parts["make_lane"](_code(body), parts[reduces], take, parts)
     views: list[memoryview] = []
     try:
         control, out = (_view(array, views) for array in arrays)
