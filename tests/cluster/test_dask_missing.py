@@ -15,7 +15,7 @@ def test_without_distributed_it_is_refused_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *of: None if name == "distributed" else find(name, *of)
     )
-    with pytest.raises(ValueError, match="which is not installed; pip install 'nfold"):
+    with pytest.raises(ValueError, match="which is not installed; pip install distributed"):
         Dask().open()
     assert main(["run", "count_primes", "1000", "--on", "dask"]) == 2
     told = capsys.readouterr().err
