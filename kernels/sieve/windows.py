@@ -18,7 +18,7 @@ from kernels.definition import as_index, kernel, numba_is_here
 from kernels.definition.arguments import guarded
 from kernels.definition.plan import CHUNKS, Plan
 from kernels.definition.recycled import empty
-from kernels.sieve.answers import check_count, check_list, most_primes
+from kernels.sieve.bounds_and_checks import check_count, check_list, most_primes
 from kernels.sieve.wheel import MARGIN, patterns, small_distances
 from kernels.vectors.caches import cache_bytes, cache_cpus
 from kernels.vectors.memory import check_ever_fits
@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 # - the square root fits the sieving primes' uint32,
 # - the wheel's turns fit `divide`,
 # - numbers just past the window fit uint64,
-# - the bounds that size results are proven (answers.py; up to 10^19).
+# - the bounds that size results are proven (bounds_and_checks.py; up to 10^19).
 LARGEST = 2**63 - 1
 
 # The grid (with CHUNKS), which must not depend on the machine. Tuned on a Zen 5 with 48 KiB L1 and 1 MiB L2.

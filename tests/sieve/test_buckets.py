@@ -10,7 +10,7 @@ pytest.importorskip("numba")
 
 from kernels.compilation import importing
 from kernels.sieve import buckets
-from kernels.sieve.answers import is_prime
+from kernels.sieve.bounds_and_checks import is_prime
 from kernels.sieve.buckets import BATCH, LANES, REFILL, begin_walk, choose, fill_buckets
 from kernels.sieve.windows import LARGEST
 

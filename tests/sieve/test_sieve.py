@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kernels.definition.arguments import guarded
 from kernels.sieve import windows
-from kernels.sieve.answers import (
+from kernels.sieve.bounds_and_checks import (
     PRIMES_UP_TO_POWER_OF_TEN,
     check_count,
     check_list,

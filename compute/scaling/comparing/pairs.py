@@ -14,7 +14,7 @@ from compute.scaling.dataset import Dataset, Point
 from compute.scaling.formatting import amount, listed
 from compute.scaling.statistics import FEWEST_ROUNDS, Interval
 
-Configuration = tuple[str, str, str, int, str]
+Identity = tuple[str, str, str, int, str]  # of a point in two files: title, variant, backend, workers, mode
 Work = tuple[int | None, str | None]  # size and arguments
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object among the arguments: another one in every process
 COUNTED = ("indices", "items")  # the units where nobody named one: what one of them costs may depend on the size
@@ -72,7 +72,7 @@ def pair_up(before: Dataset, after: Dataset, kernels: Sequence[str] = ()) -> tup
 
     ValueError where a file holds a configuration twice: one of them would be compared and the other forgotten.
     """
-    lefts, rights = _by_configuration(before, "first", kernels), _by_configuration(after, "second", kernels)
+    lefts, rights = _by_identity(before, "first", kernels), _by_identity(after, "second", kernels)
     pairs: list[Pair] = []
     for configuration in lefts | rights:
         left, right = lefts.get(configuration, {}), rights.get(configuration, {})
@@ -103,12 +103,12 @@ def _pairs_of(before: Mapping[Work, Point], after: Mapping[Work, Point]) -> Iter
 
 def same_measurement(before: Dataset, after: Dataset) -> bool:
     """Whether both hold the very same samples: one file twice, or a copy of it, whatever it says of its machine."""
-    return sorted((_configuration(p), p.samples) for p in before.points) == sorted(
-        (_configuration(p), p.samples) for p in after.points
+    return sorted((_identity(p), p.samples) for p in before.points) == sorted(
+        (_identity(p), p.samples) for p in after.points
     )
 
 
-def _configuration(p: Point) -> Configuration:
+def _identity(p: Point) -> Identity:
     """What a point is of, its work aside. Files of before there was weak scaling do not name the mode."""
     return p.title, p.variant, p.backend, p.workers, p.mode or "strong"
 
@@ -117,12 +117,12 @@ def _arguments(p: Point) -> str | None:
     return None if p.arguments is None else ADDRESS.sub("", p.arguments)
 
 
-def _by_configuration(dataset: Dataset, which: str, kernels: Sequence[str]) -> dict[Configuration, dict[Work, Point]]:
-    points_by_work: dict[Configuration, dict[Work, Point]] = {}
+def _by_identity(dataset: Dataset, which: str, kernels: Sequence[str]) -> dict[Identity, dict[Work, Point]]:
+    points_by_work: dict[Identity, dict[Work, Point]] = {}
     for p in dataset.points:
         if kernels and p.kernel not in kernels and p.title not in kernels:
             continue
-        works = points_by_work.setdefault(_configuration(p), {})
+        works = points_by_work.setdefault(_identity(p), {})
         work = p.size, _arguments(p)
         if work in works:
             raise ValueError(
