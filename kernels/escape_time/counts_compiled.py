@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.escape_time.counts import escape_count
-from kernels.escape_time.points import (
+from kernels.escape_time.iteration import (
     FEW,
     IN_FLIGHT,
     LOWER,
