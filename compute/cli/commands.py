@@ -91,7 +91,12 @@ def _parser() -> Any:
     return typer.main.get_command(app)
 
 
-SAY_IT_ALL = {"compute.dispatch.WorkerDied", "compute.program.run.ProgramFailed", "compute.scaling.verify.WrongAnswer"}
+SAY_IT_ALL = {
+    "compute.dispatch.WorkerDied",
+    "compute.program.run.ProgramFailed",
+    "compute.scaling.verify.WrongAnswer",
+    "kernels.definition.compile_errors.NotCompiled",
+}
 
 
 def _failed(error: BaseException, words: list[str]) -> int:

@@ -32,6 +32,7 @@ SMALL = ["--variant", "python", "--on", "threads", "--workers", "1,2", "--budget
 words = str.split
 
 USER_MODULE = """
+import numpy as np
 from kernels import kernel
 
 @kernel
@@ -42,6 +43,11 @@ def twice(lo, hi, out, x):
 @kernel
 def broken(lo, hi, out, x):
     raise ZeroDivisionError("as planned")
+
+@kernel
+def seeded(lo, hi, out, seed):  # which has no example, so the seed is an array
+    np.random.seed(seed + lo)
+    out[lo:hi] = 1.0
 """
 
 
@@ -144,6 +150,18 @@ def test_an_output_path_is_tried_before_anything_is_measured(capsys, monkeypatch
     monkeypatch.setattr("compute.scaling.rounds.scale_all", lambda *_, **__: pytest.fail("measured"))
     assert main(["scale", "matmul", "16", "--csv", "no/such/folder.csv"]) == 2
     assert "no/such" in capsys.readouterr().err
+
+
+@needs_compiler
+def test_what_numba_cannot_compile_is_told_in_a_line(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(USER_MODULE)
+    for line in ("run mine:seeded 10", "scale mine:seeded 10 --budget 2s --workers 1"):
+        assert main(line.split()) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(
+            r"nfold: seeded is not compiled: .*seed\(array\(float64, 1d, C\)\) \(at .*mine.py:\d+\)\n", err
+        )
 
 
 def test_scale_prints_the_table_and_writes_what_was_asked_for(capsys, tmp_path):
