@@ -4,6 +4,7 @@ import pytest
 
 from compute import Interpreters, advise, named, scale
 from compute.backends.interpreters.subinterpreter import unavailable
+from compute.machine import usable_cpus
 from compute.scaling.configurations import Unavailable
 from kernels import mandelbrot
 
@@ -29,4 +30,5 @@ def test_measuring_leaves_it_out_with_the_reason():
     with pytest.raises(Unavailable, match=r"CPython 3.13"):
         scale(mandelbrot, (20, 20), on=["interpreters"], workers=[2], rounds=1)
     advice = advise(mandelbrot, (20, 20), on=["interpreters", "threads"], budget=2)
-    assert any("Interpreters" in note and "CPython 3.13" in note for note in advice.notes)
+    alone = usable_cpus() < 2  # where a backend's name stands for none
+    assert alone or any("Interpreters" in note and "CPython 3.13" in note for note in advice.notes)
