@@ -32,7 +32,7 @@ class Caller:
 
     def __init__(self, backend: object, arena: Arena, timeout: float | None) -> None:
         children.check_may_start(backend)
-        host_program.prepare()
+        host_program.make_able()  # and the pool sweeps, when its workers are on their way
         self._sender, self._longest = Sender(arena), timeout
         self._timeout = timeout  # of the job that was sent last
         self._began, self._made = 0, 0.0

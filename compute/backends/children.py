@@ -126,10 +126,8 @@ def tell_by_pidfd(process: Any) -> None:
         process._sentinel = pidfd
 
 
-LOKYS_END, FIRST = (
-    20,
-    30,
-)  # of exit handlers; those of multiprocessing's queues have 10, and the highest is called first
+# Priorities of exit handlers. The highest is called first, and those of multiprocessing's queues have 10.
+LOKYS_END, FIRST = 20, 30
 _lokys_end = -1  # the process that has loky's exit handler among multiprocessing's
 
 

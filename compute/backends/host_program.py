@@ -64,8 +64,7 @@ def is_folder_gone() -> bool:
 def prepare() -> None:
     """Called before workers are started. LimitReached where multiprocessing cannot start any."""
     make_able()
-    with interrupts.put_off():
-        _sweep_once()
+    sweep_once()
 
 
 def make_able() -> None:
@@ -233,7 +232,8 @@ def move_to(to: Place) -> bool:
 _swept_by: int | None = None
 
 
-def _sweep_once() -> None:
+@interrupts.put_off()
+def sweep_once() -> None:
     """Once in a process: remove what killed programs of this user have left behind."""
     global _swept_by
     if _swept_by != os.getpid() and sys.platform == "linux":

@@ -74,8 +74,7 @@ class ProcessPool(Pool):
     def start(self) -> None:
         import multiprocessing
 
-        children.check_may_start(self.backend)
-        host_program.make_able()
+        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
@@ -85,7 +84,7 @@ class ProcessPool(Pool):
         if self.backend.start == "forkserver":
             self._context.set_forkserver_preload(PRELOAD)
         self._make_way(self.workers)  # first of all: the rest is done while the server imports
-        self._caller = Caller(self.backend, self.arena, self.backend.timeout)
+        host_program.sweep_once()
         self._make_board()
         self._spin = spin.spin_time(self.workers)
         self._selector = selectors.DefaultSelector()

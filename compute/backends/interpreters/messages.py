@@ -24,9 +24,8 @@ from kernels.definition.containers import ATOMS
 from kernels.definition.each import Each, Items, keep, short
 
 Array = np.ndarray[Any, Any]
-LINE_ARGUMENT = (
-    7  # where a lane's line stands among the flat arguments: an array of one axis, the control, goes before it
-)
+# Where a lane's line stands among the flat arguments: an array of one axis, the control, goes before it.
+LINE_ARGUMENT = 7
 ROW = 2  # words of a chunk of items: where its results lie, and how many bytes they are
 USUAL = {"warn", "ignore"}  # of numpy's errstate: what is computed is the same
 
