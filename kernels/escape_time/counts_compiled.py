@@ -77,7 +77,7 @@ class Scratch(NamedTuple):
     counts: Any  # int64, FEW of them: from here a vector of counts is copied to pixels that are not side by side
 
 
-class Course(NamedTuple):
+class FirstLook(NamedTuple):
     """Where a chunk's first look is."""
 
     waiting: int  # points in the queue
@@ -100,7 +100,7 @@ def body(lo: int, hi: int, out: Any, *view: Any) -> None:
     real, imag, step, height, width, max_iter = view
     states = np.empty(2 * BLOCKS * IN_FLIGHT)
     scratch = Scratch(np.empty(6 * ROOM), np.empty(6 * ROOM), states, np.empty(FEW, np.int64))
-    course = Course(0, max_iter, 0, REACH)
+    course = FirstLook(0, max_iter, 0, REACH)
     for row in range(lo // width, -(-hi // width)):
         begin = row * width
         cy = imag - (row - (height - 1) / 2) * step
@@ -114,7 +114,7 @@ def body(lo: int, hi: int, out: Any, *view: Any) -> None:
             course = first_look(index, stop, out, scratch, course, cx, cy, max_iter)
             if course.waiting > TILE:
                 finish(scratch, course, out, max_iter)
-                course = Course(0, max_iter, course.calm, course.reach)
+                course = FirstLook(0, max_iter, course.calm, course.reach)
     finish(scratch, course, out, max_iter)
 
 
@@ -172,7 +172,7 @@ def first_look(index: int, stop: int, out: Any, scratch: Any, course: Any, cx: A
     # Where neighbours do not leave, the queue finds those that never will.
     together = alive <= STRAGGLERS or n >= max_iter
     reach = max(LOOK, min(REACH_TIMES * n, REACH)) if together else LOOK
-    return Course(waiting, youngest, calm, reach)
+    return FirstLook(waiting, youngest, calm, reach)
 
 
 @compiled_helper
