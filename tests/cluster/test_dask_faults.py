@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -49,6 +50,32 @@ def test_a_chunk_whose_worker_dies_is_run_again(pool, tmp_path):
     result = pool.run(dies_once, a, str(tmp_path / "died"))
     assert (result.value == 2 * a).all()
     assert any("is gone" in event for event in result.timeline.events)
+
+
+def test_a_client_that_cancels_what_it_gathers_is_told_of():
+    """A user's own, one gather of which was cancelled as it began: distributed remembers it."""
+    import distributed
+
+    async def cancelled_after(client, future, steps):
+        gathering = asyncio.ensure_future(client.gather([future], asynchronous=True))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        gathering.cancel()
+        await asyncio.wait([gathering])
+
+    with RealCluster(1) as cluster:
+        errors = []
+        for steps in range(10):
+            with distributed.Client(cluster.address, set_as_default=False) as client, Dask(client).open() as pool:
+                future = client.submit(int, pure=False)
+                assert future.result() == 0
+                pool._cluster.call(cancelled_after(client, future, steps))
+                try:
+                    assert pool.map(abs, [-1, 2]) == [1, 2]
+                except RuntimeError as error:
+                    errors.append(str(error))
+        assert len(errors) <= 1  # the others came too early or too late
+        assert all(error.endswith("when a gather of it was cancelled once; open another") for error in errors)
 
 
 @kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)

@@ -107,6 +107,18 @@ def test_chunks_that_write_to_the_same_element_are_noticed_over_the_network(pool
         pool.run(clashing, 64)
 
 
+def test_after_many_runs_that_failed_the_pool_goes_on(pool):
+    """As a group fails others have just been asked for; one of ten such runs was the last of its pool."""
+
+    def one_fails(item):
+        return 1 // item
+
+    for _ in range(60):
+        with pytest.raises(ZeroDivisionError):
+            pool.map(one_fails, [1, 1, 0, 1] * 8)
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+
+
 def test_functions_over_items(pool):
     k = 3
     assert pool.map(lambda x: x * k, range(1000)) == [3 * x for x in range(1000)]

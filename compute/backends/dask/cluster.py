@@ -15,7 +15,7 @@ import logging
 import secrets
 import socket
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from compute.backends import children, host_program
@@ -280,6 +280,24 @@ def without_broken_connections() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(nothing)
+
+
+async def to_its_end(asked: Awaitable[Value], late: Callable[[Value], object] | None = None) -> Value:
+    """The answer to what dask was asked. Where the caller is cancelled meanwhile it still comes; `late` is given it.
+
+    A Client whose gather is cancelled as it begins cancels every later one (distributed 2026.8, Client._gather_future).
+    """
+    answering = asyncio.ensure_future(asked)
+
+    def answered(answering: asyncio.Future[Value]) -> None:
+        if not answering.cancelled() and answering.exception() is None and late is not None:
+            late(answering.result())
+
+    try:
+        return await asyncio.shield(answering)
+    except asyncio.CancelledError:
+        answering.add_done_callback(answered)
+        raise
 
 
 async def _end_workers(cluster: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compute.backends import ambient
-from compute.backends.dask.cluster import Cluster
+from compute.backends.dask.cluster import Cluster, to_its_end
 from compute.backends.dask.hosts import Host
 from compute.backends.dask.journal import Journal
 from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, arithmetic
@@ -140,19 +140,8 @@ class Packing:
 
 async def _scattered(cluster: Cluster, value: Parcel | Blocks, host: Host) -> Any:
     """The future of a value that a worker has. Where the run is cut short meanwhile, it is released as it arrives."""
-    sending = asyncio.ensure_future(
-        cluster.client.scatter(value, workers=[host.address], hash=False, asynchronous=True)
-    )
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        sending.add_done_callback(_release)
-        raise
-
-
-def _release(sent: asyncio.Future[Any]) -> None:
-    if not sent.cancelled() and sent.exception() is None:
-        sent.result().release()
+    sending = cluster.client.scatter(value, workers=[host.address], hash=False, asynchronous=True)
+    return await to_its_end(sending, lambda sent: sent.release())
 
 
 def _mapped(array: Array) -> Sent:

@@ -28,7 +28,7 @@ import numpy as np
 
 from compute.backends.caller import outcome_of
 from compute.backends.dask.at_worker import run_group, stop_run
-from compute.backends.dask.cluster import Cluster, Lost
+from compute.backends.dask.cluster import Cluster, Lost, to_its_end
 from compute.backends.dask.hosts import Host, end_process
 from compute.backends.dask.journal import Journal
 from compute.backends.dask.packing import Packing
@@ -239,7 +239,7 @@ class Pass:
         is_large = self._job.out.nbytes > SMALL
         began = time.perf_counter_ns()
         async with self._gathering if is_large else contextlib.nullcontext():
-            [reply] = await client.gather([task.future], asynchronous=True)
+            [reply] = await to_its_end(client.gather([task.future], asynchronous=True))
         if reply is not None and reply.nbytes > MESSAGE:
             self._journal.carried(task.host.address, began, time.perf_counter_ns())
         task.future.release()
@@ -318,7 +318,7 @@ class Pass:
             self._packing.forget_sent()  # it is sent again
             self._failures += 1
             if self._failures > MOST_FAILURES:
-                why = "it was cancelled" if error is None else f"{type(error).__name__}: {error}"
+                why = CANCELLED if error is None else f"{type(error).__name__}: {error}"
                 raise RuntimeError(
                     f"a group of chunks of {self._job.kernel.name} failed on {task.host.address} again and again: {why}"
                 ) from error
@@ -381,6 +381,7 @@ class Pass:
 
 
 MOST_FAILURES = 16  # groups that fail though their worker lives: inputs that were lost and are sent again
+CANCELLED = "the Client cancels what it gathers, as it does when a gather of it was cancelled once; open another"
 
 
 def _overlap(name: str) -> ValueError:
