@@ -19,7 +19,7 @@ import threading
 # _signal instead of signal, whose wrappers convert handlers to enums, at 3 us each: a short run takes 15 us.
 from _signal import NSIG, getsignal, signal
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 from compute.lanes.errors import related
@@ -92,7 +92,6 @@ class _HandlerReplacement:
     def __init__(self, on_signal: Callable[[Handler, int, FrameType | None], None]) -> None:
         self._on_signal: Callable[[Handler, int, FrameType | None], None] | None = on_signal
         self._handlers: dict[int, Any] = {}
-        self._hook = self._handle  # bound once, so that `is` can compare it
         self._thread = threading.get_ident()
 
     def open(self) -> bool:
@@ -101,24 +100,29 @@ class _HandlerReplacement:
             calls_python = _system_calls_python()
             self._handlers = {number: former for number, former in _handlers() if calls_python(number)}
             for number in self._handlers:
-                signal(number, self._hook)
+                signal(number, self._handle)
         return bool(self._handlers)
 
     def close(self) -> None:
         """Put the former handlers back, unless another one was installed since."""
         try:
             for number, former in self._handlers.items():
-                if getsignal(number) is self._hook:
+                if self._is_installed(number):
                     signal(number, former)
         finally:
             # A handler that is back already may have raised above. Where ours is still installed, it calls the former.
             self._on_signal = None
 
+    def _is_installed(self, number: int) -> bool:
+        """Whether a signal's handler is ours. No bound method is kept to compare it with: that would be a cycle."""
+        installed = getsignal(number)
+        return type(installed) is MethodType and installed.__self__ is self
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         former, on_signal = self._handlers[number], self._on_signal
         # In a child that another thread has forked, that thread is the main one, and nobody closes this there.
         if on_signal is None or threading.get_ident() != self._thread:
-            if getsignal(number) is self._hook:
+            if self._is_installed(number):
                 signal(number, former)
             former(number, frame)
         else:

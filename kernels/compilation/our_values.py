@@ -129,7 +129,8 @@ class Agreeing(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether nothing in them was set since, and none was loaded."""
-        return self.absent.isdisjoint(sys.modules) and all(values.is_current() for values in self.loaded)
+        # The other way round it would go through all modules.
+        return sys.modules.keys().isdisjoint(self.absent) and all(values.is_current() for values in self.loaded)
 
 
 def agreeing(words: Described) -> Agreeing | None:
