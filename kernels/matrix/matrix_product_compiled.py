@@ -17,10 +17,10 @@ from kernels.matrix.micro_kernel import ROWS, columns_of, multiply_block, multip
 from kernels.vectors.blocks import copy_row, item_bytes, per_line, per_register, transpose_block
 from kernels.vectors.caches import cache_bytes
 
-# A sliver of A takes three quarters of L1, and those of B stream from L2. Longer sums write the product to memory less
-# often. On a Zen 4 (32 KiB L1), 384 take 2 % less time than the 128 with which two slivers fill L1, and with vectors of
-# 4 lanes than 256; on a Zen 5 (48 KiB), 192 to 384 are as good.
-DEPTH = min(384, max(128, cache_bytes(1) * 3 // 4 // (8 * ROWS) // 64 * 64))
+# The bits depend on it, so it does not follow the cache. A sliver of A takes 24 KiB of L1; those of B stream from L2.
+# Longer sums write the product to memory less often. On a Zen 4 (32 KiB L1), 384 take 2 % less time than the 128 with
+# which two slivers fill L1, and with vectors of 4 lanes than 256; on a Zen 5 (48 KiB), 192 to 384 are as good.
+DEPTH = 384
 # A block of A takes half of L2, and leaves the rest to B. An eighth to a half are as good on both.
 HEIGHT = max(ROWS, cache_bytes(2) // 2 // (8 * DEPTH) // ROWS * ROWS)
 

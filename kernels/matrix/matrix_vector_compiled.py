@@ -19,7 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.definition.operands import Array
-from kernels.vectors.blocks import VECTOR_BYTES, item_bytes, load_u_at, per_register, per_two_registers, store_u_at
+from kernels.vectors.blocks import item_bytes, load_u_at, per_line, store_u_at
+from kernels.vectors.caches import BYTES_PER_LINE
 from kernels.vectors.operations import mul_add, reduce_sum, set_
 
 
@@ -51,10 +52,11 @@ def by_copied_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> Non
 def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x, rows contiguous: four at a time, then one by one with the same sums.
 
-    A row's partial sums are two registers: four rows of them hide the latency of a multiply-add.
+    A row's partial sums are a line of the cache, whatever a register holds: so the bits are the same on all CPUs that
+    multiply and add with one rounding. Four rows of them hide the latency of a multiply-add.
     """
     length, line, v = A.shape[1], A.strides[0], x.ctypes.data
-    sums, zero = per_two_registers(A), A.dtype.type(0.0)
+    sums, zero = per_line(A), A.dtype.type(0.0)
     whole = length - length % sums
     end = whole * item_bytes(A)
     four = bottom - (bottom - top) % 4
@@ -62,7 +64,7 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         a = A.ctypes.data + i * line
         b, c, d = a + line, a + 2 * line, a + 3 * line
         of_a = of_b = of_c = of_d = set_(zero, sums)
-        for j in range(0, end, 2 * VECTOR_BYTES):
+        for j in range(0, end, BYTES_PER_LINE):
             of_x = load_u_at(np.intp(v + j), sums, x)
             of_a = mul_add(load_u_at(np.intp(a + j), sums, A), of_x, of_a)
             of_b = mul_add(load_u_at(np.intp(b + j), sums, A), of_x, of_b)
@@ -76,7 +78,7 @@ def by_rows(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     for i in range(four, bottom):
         a = A.ctypes.data + i * line
         of_a = set_(zero, sums)
-        for j in range(0, end, 2 * VECTOR_BYTES):
+        for j in range(0, end, BYTES_PER_LINE):
             of_a = mul_add(load_u_at(np.intp(a + j), sums, A), load_u_at(np.intp(v + j), sums, x), of_a)
         out[i] = reduce_sum(of_a)
         add_tails(out, A, x, i, i + 1, whole)
@@ -93,7 +95,7 @@ def add_tails(out: Array, A: Array, x: Array, top: int, bottom: int, first: int)
 
 def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
     """out[top:bottom] = A[top:bottom] @ x, columns contiguous: added, four at a time, to a band of sums in L1."""
-    sums, some, size = np.zeros(bottom - top, A.dtype), per_register(A), item_bytes(A)
+    sums, some, size = np.zeros(bottom - top, A.dtype), per_line(A), item_bytes(A)
     column, whole, to = A.strides[1], (bottom - top) // some * some, sums.ctypes.data
     four = A.shape[1] - A.shape[1] % 4
     for j in range(0, four, 4):
@@ -101,7 +103,7 @@ def by_columns(out: Array, A: Array, x: Array, top: int, bottom: int) -> None:
         b, c, d = a + column, a + 2 * column, a + 3 * column
         of_a, of_b = set_(x[j], some), set_(x[j + 1], some)
         of_c, of_d = set_(x[j + 2], some), set_(x[j + 3], some)
-        for i in range(0, whole * size, VECTOR_BYTES):
+        for i in range(0, whole * size, BYTES_PER_LINE):
             total = mul_add(load_u_at(np.intp(a + i), some, A), of_a, load_u_at(np.intp(to + i), some, A))
             total = mul_add(load_u_at(np.intp(b + i), some, A), of_b, total)
             total = mul_add(load_u_at(np.intp(c + i), some, A), of_c, total)

@@ -7,9 +7,9 @@ Addresses are intp, in bytes; strides count elements; `lanes`, `count`, `rows` a
 float64, or of the dtype of an array that is given last (`of`): float32, int64 or complex128, too. A vector of complex
 numbers has two lanes for each, side by side, and shuffles never part them.
 
-    item_bytes(A), per_register(A), per_two_registers(A), per_line(A)
-                                        int   bytes of one of A's numbers; numbers to one register, to two; to a cache
-                                              line. Constants: one body is compiled for each dtype as if by hand
+    item_bytes(A), per_register(A), per_line(A)
+                                        int   bytes of one of A's numbers; numbers to a register, to a cache line.
+                                              Constants: one body is compiled for each dtype as if by hand
     load_u_at(address, lanes, of)       v     the numbers there
     store_u_at(address, v)                    puts v's lanes there
     stream_at(address, v)                     the same past the caches; the address is a multiple of v's size
@@ -145,7 +145,6 @@ def constant(function: Any) -> Any:
 
 item_bytes = constant(lambda numbers: numbers.bytes)
 per_register = constant(lambda numbers: numbers.lanes)
-per_two_registers = constant(lambda numbers: 2 * numbers.lanes)
 per_line = constant(lambda numbers: BYTES_PER_LINE // numbers.bytes)
 
 

@@ -235,5 +235,5 @@ def test_code_is_compiled_for_the_workers_own_cpu():
         cluster.add(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+sse2").told(r"Registered to:\s+(\S+)")
         with Dask(cluster.address).open() as pool:
             assert pool.run(count_primes, 10**5).value == 9592
-            with pytest.raises(ValueError, match=r"adds floats in the order that suits the caller's vectors"):
+            with pytest.raises(ValueError, match=r"matvec multiplies and adds with one rounding on the caller's CPU"):
                 pool.run(matvec, np.ones((300, 200)), np.ones(200))

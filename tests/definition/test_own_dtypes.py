@@ -1,5 +1,6 @@
 """float32, complex128 and int64 in the kernels that have code of their own for them."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from compute import Processes, Threads
-from kernels import matmul, matvec, transpose, triad
+from kernels import count_primes, mandelbrot, matmul, matvec, primes, transpose, triad
 from kernels.definition.arguments import guarded
 from kernels.definition.operands import COMPLEX128, FLOAT32, INT64, as_operand, dtype_of
 from kernels.streams import scaled_sum_compiled
 from kernels.vectors.caches import LARGE_BYTES
+from kernels.vectors.target import has_fma
 
 STREAMED = ["f4", "c16"]
 COPIED = ["i8", *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("f4", "c16"))]
@@ -244,9 +246,31 @@ def test_work_counts_the_bytes_that_are_moved():
     assert matmul.plan(f4, f4).work == matmul.plan(f8, f8).work
 
 
+def digest(values):
+    return hashlib.sha256(b"".join(np.asarray(value).tobytes() for value in values)).hexdigest()[:16]
+
+
+def whole_answers():
+    """Whole numbers, found by vectors of whatever width."""
+    far = 10**15
+    yield from (count_primes.nogil(10**7), count_primes.nogil(far, far + 10**7), primes.nogil(far, far + 10**5))
+    yield mandelbrot.nogil((50, 60), -0.7436 + 0.1318j, 0.01, 2000)
+
+
+def rounded_answers():
+    """Sums of products that are rounded, of odd lengths. Each layout is compiled for anew, which takes seconds."""
+    for dtype, layouts in (("f8", (np.asarray, np.asfortranarray)), ("f4", (np.asarray,))):
+        for n, k, m in ((131, 300, 75), (200, 513, 129), (7, 5, 3), (1, 2000, 50)):
+            A, B = numbers(dtype, n, k), numbers(dtype, k, m, seed=1)
+            for laid_out in layouts:
+                yield matmul.nogil(laid_out(A), B)
+                yield matvec.nogil(laid_out(A), B[:, 0].copy())
+
+
 # Run by itself: numba reads the names of the target when it is imported. Everything is compiled for that CPU alone.
 ON_ANOTHER_CPU = """
 from test_own_dtypes import numbers, scaled_sum, same, matmul, matvec, transpose, triad
+from test_own_dtypes import digest, whole_answers, rounded_answers
 from kernels.streams import scaled_sum_compiled, transposition_compiled
 from kernels.vectors.blocks import LANES
 scaled_sum_compiled.LARGE_BYTES = transposition_compiled.LARGE_BYTES = 0  # small arrays go past the caches, too
@@ -260,7 +284,7 @@ for dtype, s in (("f4", 0.1), ("c16", 0.1 - 2j)):
 A, B = ((numbers("f4", *shape) * 9).round() for shape in ((131, 300), (300, 75)))
 same(matmul.nogil(A, B), A @ B)
 same(matvec.nogil(A, B[:, 0]), A @ B[:, 0])
-print(LANES)
+print(LANES, digest(whole_answers()), digest(rounded_answers()))
 """
 V2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"
 V3 = V2 + ",+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
@@ -283,7 +307,7 @@ def has(flag):
         ("x86-64-v4", V4, "8", "avx512vl"),
     ],
 )
-def test_answers_are_the_same_on_a_cpu_with_less(cpu, features, lanes, flag, tmp_path):
+def test_answers_are_the_same_on_another_cpu(cpu, features, lanes, flag, tmp_path):
     if not has(flag):
         pytest.skip(f"this CPU has no {flag}")
     done = subprocess.run(
@@ -297,4 +321,8 @@ def test_answers_are_the_same_on_a_cpu_with_less(cpu, features, lanes, flag, tmp
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == lanes, done.stderr
+    assert done.returncode == 0, done.stderr
+    width, whole, rounded = done.stdout.split()
+    assert (width, whole) == (lanes, digest(whole_answers()))
+    # Without FMA a product is rounded before it is added. Else neither width nor registers are seen in the last bits.
+    assert (rounded == digest(rounded_answers())) == (("+fma" in features) == has_fma())

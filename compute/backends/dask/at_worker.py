@@ -29,7 +29,7 @@ from compute.backends.dask.travels import (
     Parcel,
     Reply,
     Returned,
-    arithmetic,
+    fuses,
     pieces_of,
     zeros,
 )
@@ -200,11 +200,12 @@ def _run_lanes(job: Job, is_compiled: bool) -> list[Outcome]:
 def _opened(parcel: Parcel) -> _Opened:
     """Open the arrays of a parcel; an error that says what to do, where this worker would compute something else."""
     kept_code.say_nothing()  # the caller has warned already
-    if parcel.numbers is not None and parcel.numbers != arithmetic():
+    if parcel.fuses is not None and parcel.fuses != fuses():
+        has_it, has_not = ("caller", "worker") if parcel.fuses else ("worker", "caller")
         raise ValueError(
-            f"{parcel.name} adds floats in the order that suits the caller's vectors and caches {parcel.numbers}, and"
-            f" the worker has {arithmetic()}: the result would differ in its last bits; use workers of one kind of CPU,"
-            " or a body of your own"
+            f"{parcel.name} multiplies and adds with one rounding on the {has_it}'s CPU, which has FMA, and with two on"
+            f" the {has_not}'s: the result would differ in its last bits; use workers of one kind of CPU, or a body of"
+            " your own"
         )
     segments: dict[tuple[int, int], Segment] = {}
     arrays = [sent.open(segments) for sent in parcel.arrays]

@@ -13,7 +13,7 @@ from compute.backends import ambient
 from compute.backends.dask.cluster import Cluster, to_its_end
 from compute.backends.dask.hosts import Host
 from compute.backends.dask.journal import Journal
-from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, arithmetic
+from compute.backends.dask.travels import FIRST_INPUT, Array, Parcel, Sent, fuses
 from compute.backends.items import Blocks, PackedItems
 from compute.backends.sender import NOTHING, QUICK, by_value, packed_source
 from compute.lanes.control import DETAILED, GRAIN, N_INDICES, SPANS
@@ -134,7 +134,7 @@ class Packing:
             records=bool(control[SPANS]),
             detailed=bool(control[DETAILED]),
             settings=None if variant.compiled else ambient.here(),
-            numbers=arithmetic() if adds_floats else None,
+            fuses=fuses() if adds_floats else None,
         )
 
 

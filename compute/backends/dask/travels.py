@@ -77,7 +77,7 @@ class Parcel:
     code: a body by value, of sender.packed_source. is_alone: whether the code reaches no array of `arrays`. items: the
     inputs, with None for those of `positions` (which of `arrays` is input k) and those in `by_value`. out: the shape
     and dtype of the output. room: where it is, for a worker that sees the caller's memory. shape: the grain and the
-    number of indices. numbers: of `arithmetic`, where the body is one of this library's that adds floats.
+    number of indices. fuses: of `fuses`, where the body is one of this library's that adds floats.
     """
 
     def __init__(self, **parts: Any) -> None:
@@ -95,7 +95,7 @@ class Parcel:
         self.records: bool
         self.detailed: bool
         self.settings: ambient.Ambient | None
-        self.numbers: tuple[Any, ...] | None
+        self.fuses: bool | None
         self.is_compiled: bool
         self.__dict__.update(parts)
         self.opened: Any = None  # in a worker: what at_worker.py has made of it
@@ -251,9 +251,8 @@ class Merge:
 
 
 @functools.cache
-def arithmetic() -> tuple[Any, ...]:
-    """What decides in which order this library's compiled bodies add floats, and how they round: of vectors, caches."""
-    from kernels.vectors.caches import cache_bytes
-    from kernels.vectors.target import has_fma, vector_registers, vector_width
+def fuses() -> bool:
+    """Whether compiled code rounds a·b + c once: of all that CPUs differ in, this alone shows in the last bits."""
+    from kernels.vectors.target import has_fma
 
-    return vector_width(np.float64), vector_registers(), has_fma(), cache_bytes(1), cache_bytes(2)
+    return has_fma()
