@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from peer_rounds import FEWEST_ROUNDS, Row, Run
@@ -15,15 +15,16 @@ from compute.texts import (
     shown,
 )
 
-COLUMNS = ("work", "cores", "ratio", "95 % interval", "goal", "met", "nfold", "peer's", "peer", "rounds")
-NUMBERS = {"cores", "ratio", "95 % interval", "goal", "nfold", "peer's", "rounds"}
+COLUMNS = ("work", "cores", "ratio", "before", "95 % interval", "goal", "met", "nfold", "peer's", "peer", "rounds")
+RULE = "---"  # below the names of the columns
+NUMBERS = {"cores", "ratio", "before", "95 % interval", "goal", "nfold", "peer's", "rounds"}
 GIGA = {"numbers": "G numbers/s", "iterations": "G iterations/s", "flop": "GFLOP/s", "B": "GB/s"}
 METHOD = (
     "In each round every contender of a row runs once, in shuffled order, and its answer is checked. The ratio is the"
     " median of the rounds' own ratios, nfold's to the peer's: of times where less is better (≤), of rates where more"
     f" is (≥). The interval is by ranks and assumes no distribution; it needs {FEWEST_ROUNDS} rounds. Times are wall"
     " times, medians; nfold's are those of a run on an open pool, from call to value, Serial() on one core and"
-    " Threads(n) on all."
+    " Threads(n) on all. Before is the ratio of the page before, on this kind of CPU."
 )
 NOTES = {
     "primes": "primesieve counts through its C interface inside this process, so no start-up is in its time; its own"
@@ -41,13 +42,31 @@ NOTES = {
 }
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """One row, in COLUMNS."""
+Ratios = Mapping[tuple[str, str, str], str]  # (work, cores, peer) -> the ratio, all as a page gives them
+NONE: Ratios = {}
+
+
+def ratios(page: str) -> Ratios:
+    """The ratios of a page that `markdown` has made."""
+    found, columns = {}, list[str]()
+    for line in page.splitlines():
+        entries = [entry.strip() for entry in line.strip("|").split(" | ")]
+        if entries[:2] == list(COLUMNS[:2]):
+            columns = entries
+        elif len(entries) == len(columns) and entries[0] != RULE:
+            told = dict(zip(columns, entries, strict=True))
+            found[told["work"], told["cores"], told["peer"]] = told["ratio"]
+    return found
+
+
+def cells(row: Row, before: Ratios = NONE) -> tuple[str, ...]:
+    """One row, in COLUMNS. before: the ratios of the page before."""
     sign = "≤" if row.by == "time" else "≥"
     return (
         row.title,
         str(row.cores),
         digits(row.ratio),
+        before.get((in_markdown(row.title), str(row.cores), in_markdown(row.peer)), "–"),
         "–" if row.interval is None else " – ".join(digits(end) for end in row.interval),
         "" if row.goal is None else f"{sign} {row.goal:.3g}",
         row.met,
@@ -78,7 +97,7 @@ def title(part: str, rows: Sequence[Row]) -> str:
     return f"{part}: time, and rate in {GIGA[rows[0].unit]}"
 
 
-def text(rows: Sequence[Row]) -> Iterator[Any]:
+def text(rows: Sequence[Row], before: Ratios) -> Iterator[Any]:
     """What rich prints: a table and its note for each part."""
     for part, found in parts(rows):
         table = Table(title=title(part, found), box=SIMPLE, title_justify="left", show_edge=False, pad_edge=False)
@@ -86,7 +105,7 @@ def text(rows: Sequence[Row]) -> Iterator[Any]:
             table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
         for row in found:
             style = "" if row.goal is None else "green" if row.met.endswith("yes") else "red"
-            table.add_row(*cells(row), style=style)
+            table.add_row(*cells(row, before), style=style)
         yield table
         yield NOTES[part] + "\n"
 
@@ -99,13 +118,13 @@ def summary(rows: Sequence[Row]) -> str:
     return told + ("." if not missed else "; not: " + "; ".join(missed) + ".")
 
 
-def markdown(rows: Sequence[Row], told: dict[str, Any], skipped: Sequence[str]) -> str:
+def markdown(rows: Sequence[Row], told: dict[str, Any], skipped: Sequence[str], before: Ratios) -> str:
     """The whole page: machine, method, a table for each part, what was skipped."""
     lines = ["# Kernels beside their peers", "", about(told), "", METHOD, "", in_markdown(summary(rows)), ""]
     for part, found in parts(rows):
-        rule = ["---:" if name in NUMBERS else "---" for name in COLUMNS]
+        rule = ["---:" if name in NUMBERS else RULE for name in COLUMNS]
         lines += [f"## {title(part, found)}", "", _line(COLUMNS), _line(rule)]
-        lines += [_line([in_markdown(cell) for cell in cells(row)]) for row in found]
+        lines += [_line([in_markdown(cell) for cell in cells(row, before)]) for row in found]
         lines += ["", NOTES[part].replace("<", "\\<"), ""]
     if skipped:
         lines += ["## Skipped", "", *(f"- {in_markdown(reason)}" for reason in skipped), ""]

@@ -3,9 +3,10 @@
     make bench-peers
     .venv/bin/python bench/peers.py [--budget 300] [--only primes,matmul] [--quick] [--markdown FILE]
 
-Prints a table and keeps it, with machine and date, in bench/results/. A peer that is not on this machine is skipped
-with the reason: C and C++ peers need a compiler, the primes' peer libprimesieve. `--primesieve LIBRARY`, or the
-environment's PRIMESIEVE, takes another libprimesieve.so than the system's. What is compiled goes to a temporary folder.
+Prints a table, with the ratios of the one before on this kind of CPU, and keeps it in bench/results/. A peer that is
+not on this machine is skipped with the reason: C and C++ peers need a compiler, the primes' peer libprimesieve.
+`--primesieve LIBRARY`, or the environment's PRIMESIEVE, takes another libprimesieve.so than the system's. What is
+compiled goes to a temporary folder.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=300, help="seconds for everything (300)")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between: {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; not kept")
-    parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/peers-DATE.md)")
+    parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/peers-CPU-DATE.md)")
     parser.add_argument(
         "--primesieve",
         metavar="LIBRARY",
@@ -98,7 +99,9 @@ def main(words: list[str] | None = None) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(peer_table.about(told), peer_table.METHOD, sep="\n", end="\n\n")
-    for part in peer_table.text(rows):
+    page = kept.before("peers", told)
+    before = {} if page is None else peer_table.ratios(page.read_text(encoding="utf-8"))
+    for part in peer_table.text(rows, before):
         console.print(part)
     for reason in bench.skipped:
         console.print(f"Skipped {reason}")
@@ -109,7 +112,7 @@ def main(words: list[str] | None = None) -> None:
     if fewest < MOST_ROUNDS and any(row.interval is None for row in rows):
         console.print(f"Fewest rounds of a row: {fewest}; for an interval give it more time with --budget.")
     if path := asked.markdown or (None if asked.quick else kept.place("peers", told)):
-        kept.write(path, peer_table.markdown(rows, told, bench.skipped))
+        kept.write(path, peer_table.markdown(rows, told, bench.skipped, before))
 
 
 if __name__ == "__main__":

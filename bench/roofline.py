@@ -362,8 +362,8 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--budget", type=float, default=40, help="seconds for everything (40)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; not kept")
-    parser.add_argument("--png", type=Path, help="where to draw it (bench/results/roofline-DATE.png)")
-    parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/roofline-DATE.md)")
+    parser.add_argument("--png", type=Path, help="where to draw it (bench/results/roofline-CPU-DATE.png)")
+    parser.add_argument("--markdown", type=Path, help="where to keep the table (bench/results/roofline-CPU-DATE.md)")
     asked, told = parser.parse_args(words), machine.describe()
     roofs, spots, skipped = measure(asked.budget, asked.quick)
     console = Console(markup=False, emoji=False, highlight=False)  # a CPU's name, a peer's complaint are no markup

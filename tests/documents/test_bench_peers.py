@@ -137,12 +137,12 @@ def test_a_missing_peer_is_a_reason_not_an_error(tmp_path, monkeypatch):
 
 def test_tables_say_what_was_measured_and_what_was_not():
     rows = [*group_with([0.05] * 6, [1.0] * 6, goal=0.125).rows(), *group_with([1.0] * 6, [0.5] * 6).rows()]
-    assert peer_table.cells(rows[0])[2:6] == ("0.050", "0.050 – 0.050", "≤ 0.125", "yes")
-    assert peer_table.cells(rows[0])[6] == "50.0 ms, 20.0"
+    assert peer_table.cells(rows[0])[2:7] == ("0.050", "–", "0.050 – 0.050", "≤ 0.125", "yes")
+    assert peer_table.cells(rows[0])[7] == "50.0 ms, 20.0"
     assert peer_table.summary(rows) == "1 of 2 goals met; not: a row on 1 (2.00)."
-    page = peer_table.markdown(rows, TOLD, ["streams: no compiler"])
+    page = peer_table.markdown(rows, TOLD, ["streams: no compiler"], {("a row", "1", "peer"): "0.075"})
     assert "A CPU, 2 usable CPUs (L2 1024 KB)" in page
-    assert "| a row | 1 | 0.050 | 0.050 – 0.050 | ≤ 0.125 | yes | 50.0 ms, 20.0 | 1.00 s, 1.00 | peer | 6 |" in page
+    assert "| a row | 1 | 0.050 | 0.075 | 0.050 – 0.050 | ≤ 0.125 | yes | 50.0 ms, 20.0 | 1.00 s," in page
     assert "- streams: no compiler" in page
     assert "G numbers/s" in page
 
@@ -175,10 +175,39 @@ def test_the_roof_is_the_slower_of_arithmetic_and_traffic():
     assert "50 %" in page
 
 
-def test_what_is_kept_is_named_by_its_day_and_told(tmp_path, monkeypatch, capsys):
+def test_the_ratios_of_a_page_are_those_it_was_made_of():
+    rows = [*group_with([0.05] * 6, [1.0] * 6).rows(), *group_with([1.0] * 6, [0.5] * 6).rows()]
+    rows = [replace(row, title="a | b", peer=peer) for row, peer in zip(rows, ("<c>", "C (d|e)"), strict=True)]
+    page = peer_table.markdown(rows, TOLD, ["a | b"], {})
+    found = peer_table.ratios(page)
+    assert sorted(found.values()) == ["0.050", "2.00"]
+    assert [peer_table.cells(row, found)[3] for row in rows] == ["0.050", "2.00"]
+    assert peer_table.ratios("") == {}
+
+
+def test_the_page_before_is_the_latest_of_this_kind_of_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "RESULTS", tmp_path)
+    assert kept.before("peers", TOLD) is None
+    here = kept.place("peers", TOLD).name
+    older, others = here.replace("11-23", "10-30"), ("peers-another-2026-11-29.md", "peers-2026-11-30.md")
+    for name in (here, older, f"more-{here}", *others):
+        (tmp_path / name).touch()
+    assert kept.before("peers", TOLD) == tmp_path / here
+
+
+def test_kinds_of_cpus_with_one_name_are_told_apart(tmp_path):
+    for model in (1, 17):
+        (tmp_path / f"{model}").write_text(f"cpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\n" * 2)
+    names = [kept.kind_of_cpu({"model": "AMD EPYC"}, tmp_path / name) for name in ("1", "17", "none")]
+    assert names == ["amd-epyc-25-1", "amd-epyc-25-17", "amd-epyc"]
+    assert kept.kind_of_cpu({"model": "../a\n/b"}, tmp_path / "none") == "a-b"
+
+
+def test_what_is_kept_is_named_by_its_cpu_and_day_and_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(kept, "kind_of_cpu", lambda told: "a-cpu")
     kept.keep("peers", ["# Peers", "", "a – b", ""], TOLD)
-    path = tmp_path / "results/peers-2026-11-23.md"
+    path = tmp_path / "results/peers-a-cpu-2026-11-23.md"
     assert path.read_text() == "# Peers\n\na – b\n"
     kept.write(picture := tmp_path / "mine/roof.png", b"\x89PNG")
     assert picture.read_bytes() == b"\x89PNG"
