@@ -29,6 +29,17 @@ def limited_blas() -> Any:
 
 
 @functools.cache
+def keep_to_one_thread() -> None:
+    """Give BLAS, and OpenMP, one thread in this process for good, as far as they are loaded by now.
+
+    What has one is left alone: in a fork, OpenBLAS starts all of its threads before it takes a number.
+    """
+    for library in _blas().lib_controllers:
+        if library.num_threads != 1:
+            library.set_num_threads(1)
+
+
+@functools.cache
 def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compute.backends import ambient, children, host_program, output
+from compute.backends import ambient, blas, children, host_program, output
 from compute.backends.sender import CODES, MACHINE, NATIVE, PATCHING, ByValue, Message
 from compute.lanes.control import LOADING, N_LANES, N_TICKETS, Words, line_of
 from compute.lanes.errors import sendable
@@ -123,6 +123,7 @@ def body_of(digest: bytes, where: tuple[Any, ...]) -> Callable[..., Any]:
             _forget_patching()
             _patching_digests.append(key)
         _make_room()
+        blas.keep_to_one_thread()
         _loaded[key] = prepare_body(carrier.unpacked(code[1:], _segments)[0])
     return _loaded[key]
 
@@ -182,6 +183,7 @@ def _load(content: bytes, lanes: int, arguments: tuple[Any, ...]) -> Callable[..
         return lane
     from compute.backends import carrier
 
+    blas.keep_to_one_thread()
     body, reduces, settings, _ = carrier.unpacked(content[1:], _segments)
     if settings is None:
         return python_lane(prepare_body(body), reduces, lanes == 1)
@@ -201,7 +203,10 @@ def pickled_outcome(outcome: Outcome) -> bytes:
 
 
 def become_worker(parent: int) -> None:
-    """Make this process a worker: it ignores Ctrl-C (the parent decides), ends with its parent, has one BLAS thread."""
+    """Make this process a worker: it ignores Ctrl-C (the parent decides), and ends with its parent.
+
+    BLAS has one thread from the first function on that Python runs here: to say so takes 5 ms of opening a pool.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It may have inherited that SIGTERM is ignored. multiprocessing ends workers with it at exit, and then waits.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -215,9 +220,6 @@ def become_worker(parent: int) -> None:
     output.by_line()
     _keep_freed_memory()
     threading.Thread(target=_die_with, args=(parent,), name="nfold-parent-watch", daemon=True).start()
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
 
 
 # mallopt's numbers for: how much free memory is kept at the heap's end, and from which size on memory is mapped apart.

@@ -270,15 +270,22 @@ if hasattr(os, "register_at_fork"):
 
 # What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to
 # them needs no numba, which would take most of the time of opening a pool, and most of each worker's memory.
-PRELOAD = ["compute.backends.worker", "compute.backends.carrier", "threadpoolctl"]
-# Imports what a worker does, and says as JSON which module cannot be imported, and why.
+PRELOAD = ["compute.backends.worker", "compute.backends.carrier"]
+# Imports what a worker does, and says as JSON which module cannot be imported, the innermost one, and why.
 IMPORTING = """
-import importlib, json, sys
+import importlib, json, os, sys
 sys.path[:] = json.loads(sys.argv[1])
 for module in sys.argv[2:]:
     try:
         importlib.import_module(module)
     except BaseException as error:
+        at = error.__traceback__.tb_next
+        while at is not None:
+            if at.tb_frame.f_code.co_name == "<module>":
+                module = at.tb_frame.f_globals["__name__"]
+            at = at.tb_next
+        if isinstance(error, SyntaxError) and error.filename:
+            module = os.path.basename(error.filename).partition(".")[0]
         print(json.dumps([module, f"{type(error).__name__}: {error}"]))
         break
 """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.managers import SyncManager
 from typing import Any
 
-from compute.backends import children, host_program, remote
+from compute.backends import blas, children, host_program, remote
 from compute.backends.processes import Processes
 from compute.backends.worker import PRELOAD, without_main
 from compute.lanes import interrupts
@@ -38,6 +38,7 @@ def started(target: Callable[..., None], *args: Any) -> Iterator[None]:
 
 def _live(parent: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
     remote.become_worker(parent)
+    blas.keep_to_one_thread()
     target(*args)
 
 

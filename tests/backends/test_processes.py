@@ -14,6 +14,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+import threadpoolctl
 from compiler import needs_compiler
 from example_kernels import fails, nothing, spin
 from patience import PATIENCE
@@ -212,6 +213,22 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do(monkeypatch):
         assert not psutil.pid_exists(hung)
 
 
+def threads_of_blas(_=None):
+    np.ones((300, 300)) @ np.ones((300, 300))
+    return {each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"}
+
+
+@pytest.mark.skipif(not threads_of_blas(), reason="numpy has no BLAS of which that can be told")
+@pytest.mark.parametrize("backend", [Processes(2), Joblib(2)], ids=repr)
+def test_blas_has_one_thread_in_each_worker_for_all_that_python_runs(backend):
+    with backend.open() as pool:
+        assert pool.executor().submit(threads_of_blas).result() == {1}
+    with backend.open() as pool:
+        pool.run(nothing, 2)
+        assert pool.map(threads_of_blas, range(4)) == [{1}] * 4
+        assert pool.executor().submit(threads_of_blas).result() == {1}
+
+
 BREAKS = """
 import sys
 from compute import Joblib, Processes
@@ -231,9 +248,9 @@ except ImportError as error:
     ],
 )
 def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken):
-    (tmp_path / "threadpoolctl.py").write_text(broken)
+    (tmp_path / "cloudpickle.py").write_text(broken)
     done = script(BREAKS, quiet=False)
-    assert done.stdout.startswith("threadpoolctl | worker processes cannot import threadpoolctl ("), done.stderr
+    assert done.stdout.startswith("cloudpickle | worker processes cannot import cloudpickle ("), done.stderr
     assert done.stdout.count("\n") == 1
     assert "ulimit" not in done.stdout
     assert done.stdout.replace("\n", "").isprintable()
