@@ -36,6 +36,13 @@ REMEDIES = {
     "V": "{x}.view(np.uint8)",
 }
 
+# Of random numbers. Where every process draws from a copy of one generator, all of them draw the same numbers.
+GENERATORS = frozenset({"Generator", "RandomState", "Random", "SystemRandom"})
+DRAW = (
+    "draw the numbers before the run and pass the array, or say @kernel(compiled=False) and draw from"
+    " np.random.default_rng((seed, lo)) in the body"
+)
+
 
 def checked(plan: Plan, names: Sequence[str], inout: Sequence[int], compiled: bool) -> Plan:
     """The plan, with inputs that every worker can take.
@@ -97,11 +104,19 @@ def as_input(value: Any, name: str) -> Any:
             raise ValueError(f"{name} must be an array of numbers, with rows of equal length ({error})") from None
     value = _taken(value, name, compiled=False)
     if not isinstance(value, NUMBERS):
-        remedy = (
-            f"; pass np.asarray({name})" if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ""
-        )
-        raise ValueError(f"{name} must be an array or a number, not {type(value).__name__}{remedy}")
+        raise ValueError(f"{name} must be an array or a number, not {type(value).__name__}; {_instead(value, name)}")
     return value
+
+
+def _instead(value: Any, name: str) -> str:
+    """What to do with an argument that is no input."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"pass np.asarray({name})"
+    if callable(value):
+        return "a body calls it by its own name, from outside"
+    if value is None or isinstance(value, str | bytes):
+        return "a body reads it from outside"
+    return "pass the numbers and arrays in it, or say @kernel(compiled=False) and let the body read it from outside"
 
 
 def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
@@ -118,6 +133,8 @@ def _taken(value: Any, name: str, compiled: bool) -> Any:
     """The value as an input; what is neither an array nor a number is left to the planner."""
     if type(value) is tuple:
         return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
+    if type(value).__name__ in GENERATORS and type(value).__module__.startswith(("numpy.random", "random")):
+        raise ValueError(f"{name} is a {type(value).__name__}, and lanes would draw from it in any order; {DRAW}")
     if provenance.is_dispatcher(value):
         return value
     value = _as_array(value, name)

@@ -160,7 +160,9 @@ def test_what_numba_cannot_compile_is_told_in_a_line(tmp_path, capsys):
         out, err = capsys.readouterr()
         assert out == ""
         assert re.fullmatch(
-            r"nfold: seeded is not compiled: .*seed\(array\(float64, 1d, C\)\) \(at .*mine.py:\d+\)\n", err
+            r"nfold: seeded is not compiled: .*seed\(array\(float64, 1d, C\)\); where Python can, say .*"
+            r" \(at .*mine.py:\d+\)\n",
+            err,
         )
 
 
