@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -80,6 +80,17 @@ class Result:
         """What happened. It is made when it is first read."""
         return self.record()
 
+    if not TYPE_CHECKING:  # a type checker is to find what a Result has not
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "timeline":  # the latter's own error
+                return object.__getattribute__(self, name)
+            instead = f": write .value.{name}" if hasattr(self.value, name) else ""
+            raise AttributeError(f"a Result has no {name}; it has .value, .seconds and .timeline{instead}")
+
+        def __getitem__(self, key: Any) -> Any:
+            raise TypeError("a Result is no value itself, and holds one; write .value after it")
+
     def _repr_html_(self) -> str:
         return notebook_html.render("run", self.value, self.seconds, self.timeline)
 
@@ -96,9 +107,12 @@ class WorkerDied(RuntimeError):
 
 
 def as_kernel(kernel: Any) -> Kernel:
-    """The kernel itself; a TypeError with the remedy for a plain function."""
+    """The kernel itself; a TypeError with the remedy for a plain function, or what belongs elsewhere."""
     if not isinstance(kernel, Kernel):
-        raise TypeError(f"{kernel!r} is not a kernel; decorate its body with @kernels.kernel")
+        from kernels import REGISTRY
+        from kernels.definition import misplaced
+
+        raise TypeError(misplaced.no_kernel(kernel, REGISTRY))
     return kernel
 
 

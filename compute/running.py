@@ -74,5 +74,18 @@ def as_backend(on: Any) -> Any:
     if isinstance(on, str):
         return named(on)
     if isinstance(on, type) or not hasattr(on, "open"):
-        raise TypeError(f"on must be a backend such as Threads(2), not {on!r}; leave it out for threads on all CPUs")
+        raise TypeError(f"on must be a backend such as Threads(2), not {on!r}; {_instead(on)}")
     return on
+
+
+def _instead(on: Any) -> str:
+    """What to write for something that is no backend."""
+    from kernels.definition import misplaced
+
+    if misplaced.is_pool(on):
+        return "write pool.run(kernel, …)"
+    if misplaced.says_who(on):
+        return f"write on={misplaced.in_words(on)}"
+    if type(on) is int and on > 0:
+        return f"write on=Threads({on})"
+    return "leave it out for threads on all CPUs"

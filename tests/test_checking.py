@@ -217,7 +217,7 @@ def test_run_without_a_backend_takes_threads_on_all_cpus():
     assert {lane.process for lane in result.timeline.lanes} == {
         lane.process for lane in run(never, np.zeros(9)).timeline.lanes
     }
-    with pytest.raises(TypeError, match=r"on must be a backend such as Threads\(2\), not 2; leave it out"):
+    with pytest.raises(TypeError, match=r"on must be a backend such as Threads\(2\), not 2; write on=Threads\(2\)"):
         run(rules.doubled, np.zeros(3), on=2)
     with pytest.raises(TypeError, match=r"not <class 'compute.backends.processes.Processes'>"):
         run(rules.doubled, np.zeros(3), on=Processes)

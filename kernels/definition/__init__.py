@@ -15,6 +15,7 @@ rows.py           whether a reducing body writes beyond its own row of the outpu
 notes.py          notes of exceptions, whatever their class refuses
 refusals.py       errors of numpy and numba about a body, in one line with a remedy; bodies that write to an input
 compile_errors.py the part of it that reads numba's errors of compiling
+misplaced.py      what a caller has put in the wrong place, in one line with a remedy
 written.py        functions as they are written: file, line, text
 """
 

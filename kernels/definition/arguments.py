@@ -385,8 +385,10 @@ def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout
 def _count(needed: Sequence[inspect.Parameter], most: int | None) -> str:
     least = len(needed)
     if most is None:
-        return f"at least {least} inputs"
-    return f"{least} inputs" if least == most else f"{least} to {most} inputs"
+        return f"at least {least} input{'' if least == 1 else 's'}"
+    if least == most:
+        return "1 input" if least == 1 else f"{least} inputs"
+    return f"{least} to {most} inputs"
 
 
 def random_operands(body: FunctionType) -> Callable[[int], tuple[Any, ...]]:

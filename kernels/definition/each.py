@@ -133,7 +133,7 @@ def each(
             each, star=star, seed=seed, errors=errors, retry=retry, cost=cost, timeout=timeout, example=example
         )
     if not callable(f):
-        raise TypeError(f"each takes a function of one item, not {f!r}")
+        raise TypeError(f"each takes a function of one item, not {short(f)}; give it before the items")
     if isinstance(f, Kernel):
         raise TypeError(f"{f!r} is a kernel already; run it as it is, or pass a function of one item to each")
     if inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):

@@ -121,13 +121,13 @@ class Kernel:
             return (self.variants[self.variant].planner or self.planner)(*args, **kw)
         except MemoryError as error:
             raise with_figures(error) from None
-        except TypeError:
-            takes = inspect.signature(self.planner)
-            try:
-                takes.bind(*args, **kw)
-            except TypeError as error:
-                raise TypeError(f"{self.name}{takes}: {error}") from None
-            raise
+        except (TypeError, ValueError) as error:
+            from kernels.definition import misplaced
+
+            reason = misplaced.in_call(self, args, kw, error)
+            if reason is None:
+                raise
+            raise TypeError(reason) from None
 
     def _check_extent(self, plan: Plan) -> None:
         """ValueError where the body's text shows that it writes beyond an output that is shorter than the indices."""

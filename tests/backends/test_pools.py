@@ -296,15 +296,6 @@ def test_more_lanes_than_numba_has_threads():
         run(nothing, 1, on=Prange(numba.config.NUMBA_NUM_THREADS + 1))
 
 
-def test_a_plain_function_is_not_a_kernel():
-    def plain(lo, hi, out):
-        pass
-
-    for bad in (plain, "mandelbrot", None):
-        with pytest.raises(TypeError, match="is not a kernel; decorate its body with "):
-            run(bad, 1, on=Threads(1))
-
-
 @pytest.mark.parametrize("on", [Threads, "thread", 2], ids=repr)
 def test_what_is_not_a_backend_is_named(on):
     with pytest.raises((TypeError, ValueError), match=r"on must be a backend|no backend"):

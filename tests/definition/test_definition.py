@@ -146,8 +146,8 @@ def test_a_bad_grain_is_named(bad):
 @pytest.mark.parametrize(
     ("args", "error", "says"),
     [
-        ((), ValueError, "squares takes 1 inputs (x), not 0"),
-        ((1, 2), ValueError, "squares takes 1 inputs (x), not 2"),
+        ((), ValueError, "squares takes 1 input (x), not 0"),
+        ((1, 2), ValueError, "squares takes 1 input (x), not 2"),
         (("text",), ValueError, "x must be an array or a number, not str"),
         ((np.array([None]),), ValueError, "Python objects"),
         ((-1,), ValueError, "at least 0, not -1"),
