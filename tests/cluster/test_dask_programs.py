@@ -159,7 +159,7 @@ def test_tls_as_the_guide_has_it(tmp_path, monkeypatch):
         exec(code.replace("run(", "result = run(").replace("tls://scheduler:8786", where), names)
         assert names["result"].value == 50847534
         monkeypatch.setattr("compute.backends.dask.cluster.CONNECTING", 2.0)
-        with pytest.raises(ConnectionError, match="no scheduler answers"):
+        with pytest.raises(ConnectionError, match=r"no scheduler answers .*takes TLS alone, Dask\('tls://"):
             Dask(f"tcp://127.0.0.1:{port}").open()
         told = {
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "cert.pem",
@@ -173,6 +173,34 @@ def test_tls_as_the_guide_has_it(tmp_path, monkeypatch):
     finally:
         for daemon in reversed(began):
             daemon.kill()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "security", "says"),
+    [
+        (
+            "tls",
+            {},
+            r"needs certificates, and none are given; say Dask\('tls://127.0.0.1:1', security=",
+        ),
+        (
+            "tcp",
+            {"require_encryption": True},
+            "is a plain connection, and encryption is required; write tls://",
+        ),
+        (
+            "tls",
+            {"tls_ca_file": "no.pem", "tls_client_cert": "no.pem"},
+            r"cannot be read \(.*\); check the paths",
+        ),
+    ],
+    ids=["no certificates", "plain", "no file"],
+)
+def test_an_address_and_security_that_do_not_go_together(scheme, security, says):
+    distributed = pytest.importorskip("distributed")
+    for given in (security, distributed.Security(**security)):
+        with pytest.raises(ValueError, match=says):
+            Dask(f"{scheme}://127.0.0.1:1", security=given).open()
 
 
 @pytest.mark.parametrize(
@@ -191,11 +219,11 @@ def test_tls_as_the_guide_has_it(tmp_path, monkeypatch):
     ],
 )
 def test_a_plain_connection_to_another_machine_warns(address, is_plain):
-    from compute.backends.dask.cluster import _warn_of_plain
+    from compute.backends.dask.knocking import warn_of_plain
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        _warn_of_plain(address)
+        warn_of_plain(address)
     assert [str(w.message).startswith(f"{address} is a plain connection") for w in told] == [True] * is_plain
 
 

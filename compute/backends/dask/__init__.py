@@ -1,6 +1,7 @@
 """A cluster that runs dask.distributed: a call becomes a task for each of some groups of chunks.
 
 cluster.py     the connection: which workers there are, and whether they may be used
+knocking.py    before it: whether a scheduler answers, and whether others may listen
 hosts.py       a worker: what it is asked of itself, and what is known of it
 packing.py     packs a job: code by value, inputs, where the output is
 travels.py     the messages, and how large outputs are cut into pieces and put together
@@ -43,7 +44,7 @@ class Dask(Backend):
     address:  of a scheduler, or a distributed.Client; where left out, workers of this machine are started (a
               LocalCluster of processes with one thread each), and ended when the pool is closed.
     workers:  how many of the workers' threads to use; all of them where left out, also those that come later.
-    security: a distributed.Security, for TLS.
+    security: a distributed.Security, for TLS; where left out, dask's configuration says which certificates.
     """
 
     address: Any = None

@@ -10,16 +10,15 @@ import asyncio
 import concurrent.futures
 import contextlib
 import importlib.util
-import ipaddress
 import logging
 import secrets
-import socket
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from compute.backends import children, host_program
 from compute.backends.dask.hosts import QUESTION, Host, host_of, own_account
+from compute.backends.dask.knocking import Unfit, knock, warn_of_plain
 from compute.backends.worker import without_main
 from compute.memory.descriptors import check_files
 from compute.memory.segments import Segment, create_segment
@@ -34,10 +33,6 @@ ANSWER = 30.0  # s for an answer to a question; a scheduler of thousands of work
 
 class Lost(ConnectionError):
     """The scheduler does not answer any more; what it had not given back is lost. Raised in bounded time."""
-
-
-class Unfit(ValueError):
-    """A cluster that cannot be used as it is; the text says why, and the remedy. No lane has begun."""
 
 
 class Cluster:
@@ -62,7 +57,7 @@ class Cluster:
         try:
             self.client = self._connected(address, workers, security)
             self.address = str(self.client.scheduler.address)
-            _warn_of_plain(self.address)
+            warn_of_plain(self.address)
             self.call(self.settled())
             if not self.hosts and not self.refused:
                 self.call(self._first_worker())
@@ -89,7 +84,7 @@ class Cluster:
             security = getattr(address, "security", security)
         try:
             if isinstance(address, str):
-                _knock(address, security)
+                knock(address, security, CONNECTING)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", self._distributed.versions.VersionMismatchWarning)
                 client = client_class(address, security=security, set_as_default=False, timeout=CONNECTING)
@@ -316,34 +311,6 @@ def unavailable() -> str | None:
     return "Dask needs dask.distributed, which is not installed; pip install distributed"
 
 
-def _knock(address: str, security: Any) -> None:
-    """OSError where no scheduler answers at an address: a Client that fails to connect leaves its event loop behind."""
-    from distributed import Security
-    from distributed.comm import connect
-
-    scheme, _, place = address.partition("://")
-    host, _, port = place.rpartition(":")
-    if scheme not in ("tcp", "tls") or not port.isdecimal():
-        return
-    # Dask would try again and again where nobody listens.
-    socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
-    if security is None or isinstance(security, dict):
-        security = Security(**(security or {}))
-
-    async def knock() -> None:
-        (await connect(address, timeout=CONNECTING, **security.get_connection_args("client"))).abort()
-
-    if isinstance(security, Security):
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop that runs
-            knocking = thread.submit(asyncio.run, asyncio.wait_for(knock(), CONNECTING))
-            try:
-                knocking.result()
-            except (OSError, concurrent.futures.TimeoutError):
-                raise
-            except Exception as error:  # dask reads what another program answers as lengths and such
-                raise ConnectionError("what answers there is another program") from error
-
-
 def _said(error: BaseException) -> str:
     """What an error says; of one that says nothing, what it is."""
     return str(error) or type(error).__name__
@@ -357,24 +324,3 @@ def _segment_with(token: bytes) -> Segment | None:
         return None
     segment[: len(token)] = token
     return segment
-
-
-def _warn_of_plain(address: str) -> None:
-    """A RuntimeWarning for a connection that others can read, and on which they can have a worker run anything."""
-    scheme, _, place = address.partition("://")
-    host = place.rpartition(":")[0].strip("[]")
-    if scheme not in ("tcp", "ws") or _is_loopback(host):
-        return
-    warnings.warn(
-        f"{visible(address)} is a plain connection: whoever is on that network can read the data and have the workers"
-        " run code; use TLS, Dask('tls://…', security=distributed.Security(…)) (docs/cluster.md)",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
