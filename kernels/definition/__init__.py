@@ -7,7 +7,8 @@ variant.py        Variant: one way to run a body; whether there is a compiler fo
 module_names.py   module:name as a user writes it, and what is there in place of a wrong one
 plan.py           Plan: what one call of a kernel will do
 bodies.py         what may be a body
-arguments.py      what its inputs may be, and how they are bound
+arguments.py      what its inputs may be
+default_plan.py   the plan and the example of a kernel that gives none, and how its arguments are bound
 containers.py     arrays inside of inputs, which are read-only, too
 operands.py       arrays as the matrix kernels and streams take them: of one dtype, cut into tiles
 recycled.py       memory of large results that are gone, used again for the next ones

@@ -7,19 +7,16 @@ of array would lose (a mask, a unit, an index) is named, with the remedy.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
-from collections.abc import Callable, Sequence
-from types import FunctionType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kernels.compilation import importing, provenance
 from kernels.compilation.jitted_inputs import as_they_are_now
-from kernels.definition.bodies import POSITIONAL, inputs_of, names_of
 from kernels.definition.containers import ATOMS, read_only
-from kernels.definition.plan import Plan, as_index
+from kernels.definition.plan import Plan
 
 Array = np.ndarray[Any, Any]
 
@@ -117,16 +114,6 @@ def _instead(value: Any, name: str) -> str:
     if value is None or isinstance(value, str | bytes):
         return "a body reads it from outside"
     return "pass the numbers and arrays in it, or say @kernel(compiled=False) and let the body read it from outside"
-
-
-def _check_real(inputs: Sequence[Any], names: Sequence[str], body: str) -> None:
-    """ValueError where an input is complex, of a kernel that did not say what its output's dtype is."""
-    for k, x in enumerate(inputs):
-        if type(x) not in (float, int) and np.iscomplexobj(x) and np.result_type(x) in PLAIN_DTYPES:  # others: later
-            raise ValueError(
-                f"{name_at(names, k)} is complex, and {body} fills float64, which has no imaginary part; say"
-                " @kernel(dtype=np.complex128), or dtype=np.float64 where it makes real numbers of it"
-            )
 
 
 def _taken(value: Any, name: str, compiled: bool) -> Any:
@@ -320,79 +307,3 @@ def _shares_elements(array: Array) -> bool:
     for step, extent in steps:
         places = np.add.outer(places, step * np.arange(extent)).ravel()
     return bool((np.diff(np.sort(places)) < array.itemsize).any())
-
-
-def plan_from_arguments(body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int]) -> Callable[..., Plan]:
-    """A planner for a kernel that gives none: an index for each element along the arrays' first axis.
-
-    dtype: the output's; float64 where it is None, which refuses complex inputs. It takes what the body takes after
-    (lo, hi, out), and binds it as Python would.
-    """
-    signature, names = inputs_of(body), names_of(body)
-    dtype, is_said = np.float64 if dtype is None else dtype, dtype is not None
-    is_plain = all(p.default is p.empty and p.kind in POSITIONAL for p in signature.parameters.values())
-    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-    most = len(names) if not any(name.startswith("*") for name in names) else None
-
-    def bound_as_python_does(args: tuple[Any, ...], kw: dict[str, Any]) -> Sequence[Any]:
-        if is_plain and not kw and len(args) == len(names):
-            return args  # the usual case: binding would take as long as the rest of a plan
-        if not kw and (len(args) < len(needed) or (most is not None and len(args) > most)):
-            raise ValueError(f"{body.__name__} takes {_count(needed, most)} ({', '.join(names)}), not {len(args)}")
-        bound = signature.bind(*args, **kw)
-        bound.apply_defaults()
-        given = list(bound.args)
-        # A default that is no input, such as None, is left out where the caller gave no value: Python fills it in.
-        while len(given) > len(args) and names[len(given) - 1] not in kw and not isinstance(given[-1], NUMBERS):
-            given.pop()
-        return given
-
-    def plan(*args: Any, **kw: Any) -> Plan:
-        given = bound_as_python_does(args, kw)
-        for k in inout:
-            if k < len(given) and type(given[k]) not in (np.ndarray, np.memmap):
-                kind = type(given[k]).__name__
-                raise ValueError(f"{names[k]} is written to, so it must be an array, not {kind}; pass np.asarray(…)")
-        inputs = tuple(as_input(x, name_at(names, k)) for k, x in enumerate(given))
-        if not is_said:
-            _check_real(inputs, names, body.__name__)
-        arrays = [(k, x) for k, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.ndim]
-        if arrays:
-            first, longest = arrays[0][0], len(arrays[0][1])
-            for k, x in arrays[1:]:
-                if len(x) != longest:
-                    a, b = name_at(names, first), name_at(names, k)
-                    raise ValueError(
-                        f"{a} has {longest} along its first axis and {b} has {len(x)}; pass arrays of one length, or"
-                        f" say which counts: @kernel(plan=lambda {', '.join(names)}: Plan(len({a}), …))"
-                    )
-            return Plan(longest, inputs, dtype=dtype, grain=grain)
-        if not inputs:
-            raise ValueError(f"{body.__name__} has no input to count indices by; give it plan=")
-        try:
-            count = as_index(inputs[0], name_at(names, 0))
-        except ValueError as error:
-            raise ValueError(
-                f"{error}: where no input is an array, the first is how many indices there are; pass an array"
-                f" (np.atleast_1d({name_at(names, 0)})), or give {body.__name__} a plan="
-            ) from None
-        return Plan(count, inputs, dtype=dtype, grain=grain)
-
-    plan.__signature__ = signature  # type: ignore[attr-defined]
-    return plan
-
-
-def _count(needed: Sequence[inspect.Parameter], most: int | None) -> str:
-    least = len(needed)
-    if most is None:
-        return f"at least {least} input{'' if least == 1 else 's'}"
-    if least == most:
-        return "1 input" if least == 1 else f"{least} inputs"
-    return f"{least} to {most} inputs"
-
-
-def random_operands(body: FunctionType) -> Callable[[int], tuple[Any, ...]]:
-    """An example for a kernel that gives none: an array of random numbers for each input that has no default."""
-    parameters = inputs_of(body).parameters.values()
-    count = sum(p.default is p.empty for p in parameters)
-    return lambda size: tuple(np.random.default_rng(20261122).random((count, size)))

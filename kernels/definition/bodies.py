@@ -122,7 +122,8 @@ def _look_closely(name: str, code: types.CodeType) -> None:
     for step in dis.get_instructions(code):
         value = latest if step.opname == "RETURN_VALUE" else step if step.opname == "RETURN_CONST" else None
         if value and _is_a_value(value):
-            raise ValueError(f"{name} returns a value, which is lost; write it into {out}[lo:hi] and return nothing")
+            third = "" if out == "out" else f" ({out}, the third parameter, is the output)"
+            raise ValueError(f"{name} returns a value, which is lost; {WRITE.replace('out', out)}{third}")
         if step.opname not in ("NOP", "CACHE"):
             latest = step
 
@@ -178,7 +179,8 @@ def nothing_returned(value: Any) -> None:
         raise ValueError(RETURNED)
 
 
-RETURNED = "a body must return nothing: what it returns is lost; write it into out[lo:hi]"
+WRITE = "write it into out[lo:hi], or a chunk's one partial result into out[0] with @kernel(reduce=sum)"
+RETURNED = f"a body must return nothing: what it returns is lost; {WRITE}"
 
 
 def inputs_of(function: types.FunctionType) -> inspect.Signature:

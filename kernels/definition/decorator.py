@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypedDict, Unpack, overload
 
-from kernels.definition.arguments import plan_from_arguments, random_operands
 from kernels.definition.bodies import Body, names_of, places_of, plain
+from kernels.definition.default_plan import made_up, plan_from_arguments
 from kernels.definition.kernel_class import Kernel, nearest
 from kernels.definition.plan import Plan, as_index
 from kernels.definition.rows import check_row
@@ -101,10 +101,10 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
         name=body.__name__,
         module=body.__module__,
         variants=variants,
-        planner=plan or plan_from_arguments(body, options.get("dtype"), grain, places),
+        planner=plan or plan_from_arguments(body, options.get("dtype"), grain, places, bool(options.get("reduce"))),
         reduce=options.get("reduce"),
         finisher=options.get("finish"),
-        example=options.get("example") or ((lambda size: (size,)) if plan else random_operands(body)),
+        example=options.get("example") or made_up(body, plan),
         cost=options.get("cost", float),
         check=options.get("check"),
         memory=options.get("memory") or (lambda size: 0.0),

@@ -166,7 +166,7 @@ class Kernel:
 
     def finish(self, out: Any, plan: Plan) -> Any:
         """Turn the filled output, in chunk order, into the caller's value."""
-        value = self.reduce(_wide(out) if self.reduce is sum else out) if self.reduce else out
+        value = self._reduced(out) if self.reduce else out
         if plan.out is not None and value is out and not self.finisher and np.may_share_memory(out, plan.out):
             return plan.out  # which `allocate` gave the bodies
         if self.finisher:
@@ -179,6 +179,22 @@ class Kernel:
                 target[...] = value
             return plan.out
         return value.item() if isinstance(value, np.generic) else value
+
+    def _reduced(self, rows: Any) -> Any:
+        assert self.reduce
+        try:
+            return self.reduce(_wide(rows) if self.reduce is sum else rows)
+        except (ValueError, TypeError, IndexError) as error:
+            name = self.reduce.__name__ if self.reduce in (max, min) else ""
+            if not len(rows):
+                value = f"{name}(rows, default=0.0)" if name else "… if len(rows) else 0.0"
+                reason = f"is given no indices, and its reduce makes no value of no partial results ({error})"
+            elif name and rows.ndim > 1:
+                value = f"rows.{name}(axis=0)"
+                reason = f"has partial results of several numbers, and {name} compares single ones"
+            else:
+                raise
+            raise ValueError(f"{self.name} {reason}; say reduce=lambda rows: {value}") from error
 
     def explained(self, error: Exception) -> Exception:
         """What a body raised: one line with a remedy, where numpy or numba raised it about the body; else unchanged."""

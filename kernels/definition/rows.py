@@ -60,6 +60,20 @@ def writes_at_every_index(function: Any) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=1024)
+def sole_element(function: types.FunctionType) -> str | None:
+    """The one element of `out` that a body's text writes, "0" or "lo", where it does nothing else with `out`."""
+    tree = tree_of(function)
+    if tree is None:
+        return None
+    lo = next(iter(inspect.signature(function).parameters))
+    indices = {"?" if index is None else ast.unparse(index) for index, _ in _uses(function)}
+    if indices == {lo}:
+        names = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == lo)
+        return None if any(isinstance(name.ctx, ast.Store) for name in names) else lo
+    return "0" if indices == {"0"} else None
+
+
 def _stores(loop: ast.For, out: str, i: str) -> bool:
     for step in loop.body:
         if isinstance(step, ast.For) and _stores(step, out, i):
