@@ -36,7 +36,7 @@ def advise(
       nfold advise mymodule:mykernel 1e6 --json advice.json
     """
     from compute.advice import advise_for_size, text
-    from compute.cli import words
+    from compute.cli import made_up, words
     from compute.scaling import files
 
     with refusing():
@@ -46,8 +46,10 @@ def advise(
         seconds = words.budget(budget)
         if json:
             files.check_output_path(json)
-        args = words.operands(chosen, number)
-    advice = advise_for_size(chosen, number, args=args, on=names, budget=seconds, progress=True)
+        with made_up.told(chosen):
+            args = words.operands(chosen, number)
+    with made_up.told(chosen):
+        advice = advise_for_size(chosen, number, args=args, on=names, budget=seconds, progress=True)
     return terminal.deliver(
         lambda: text.show(advice, terminal.console()), (lambda: advice.to_json(json)) if json else None
     )

@@ -217,7 +217,7 @@ def scale(
       nfold scale mandelbrot 4000 --on dask --scheduler tcp://host:8786 --workers 1,2,4,8
     """
     from compute import report
-    from compute.cli import words
+    from compute.cli import made_up, words
     from compute.cli.ending import deliver, measured
     from compute.scaling.calibration import calibrate
     from compute.scaling.rounds import scale_all
@@ -232,14 +232,17 @@ def scale(
         seconds = words.budget(budget)
         words.scaling_mode(mode)
         report.ready(wanted)
-        if number is None:  # to each its own: a size that suits Python is over in microseconds where it is compiled
-            sizes = {name: calibrate(chosen, seconds / 200, name) for name in variants}
-            works = [words.work(chosen, size, [name], counts, mode) for name, size in sizes.items()]
-        else:
-            works = [words.work(chosen, number, variants, counts, mode)]
-    scaling, was_cut = measured(
-        lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell), asked.get()
-    )
+        with made_up.told(chosen):
+            if number is None:  # to each its own: a size that suits Python is over in microseconds where it is compiled
+                sizes = {name: calibrate(chosen, seconds / 200, name) for name in variants}
+                works = [words.work(chosen, size, [name], counts, mode) for name, size in sizes.items()]
+            else:
+                works = [words.work(chosen, number, variants, counts, mode)]
+    with made_up.told(chosen):
+        scaling, was_cut = measured(
+            lambda tell: scale_all(works, on=backends, workers=counts, budget=seconds, pin=pin, progress=tell),
+            asked.get(),
+        )
     return deliver(scaling, wanted, was_cut=was_cut)
 
 
@@ -282,7 +285,7 @@ def run(
       nfold run count_primes 1e11 --on dask --scheduler tcp://host:8786    on a cluster (docs/cluster.md)
     """
     from compute import report
-    from compute.cli import words
+    from compute.cli import made_up, words
     from compute.scaling import formatting as worded
 
     with refusing():
@@ -292,12 +295,13 @@ def run(
         backend = words.backend(on, count, scheduler)
         if reason := backend.refuses(chosen):
             raise ValueError(reason)
-        args = words.operands(chosen, number, dtype)
+        with made_up.told(chosen):
+            args = words.operands(chosen, number, dtype)
         if png and not words.gives_matrix(chosen, args):
             raise ValueError(f"--png draws a matrix, and the value of {chosen.name} is none; leave it out")
         report.ready({"png": png, "json": trace})
         pool = backend.open()
-    with pool:
+    with pool, made_up.told(chosen):
         compiling = pool.warm(chosen, *args)
         result = pool.run(chosen, *args)
         startup = pool.startup

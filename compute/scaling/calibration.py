@@ -32,7 +32,12 @@ def predict(kernel: Kernel, *args: Any, enough: float = ENOUGH, **kw: Any) -> fl
     of the caller's.
     """
     with surrounded(kernel.plan(*args, **kw)) as plan:
-        return _predict(kernel, with_copied_inputs(plan, kernel.inout), enough)
+        try:
+            return _predict(kernel, with_copied_inputs(plan, kernel.inout), enough)
+        except Exception as error:
+            if (explanation := kernel.explained(error)) is not error:
+                raise explanation from None
+            raise
 
 
 def _predict(kernel: Kernel, plan: Plan, enough: float) -> float:

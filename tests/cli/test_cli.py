@@ -156,12 +156,13 @@ def test_an_output_path_is_tried_before_anything_is_measured(capsys, monkeypatch
 def test_what_numba_cannot_compile_is_told_in_a_line(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(USER_MODULE)
     for line in ("run mine:seeded 10", "scale mine:seeded 10 --budget 2s --workers 1"):
-        assert main(line.split()) == 1
+        assert main(line.split()) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert re.fullmatch(
-            r"nfold: seeded is not compiled: .*seed\(array\(float64, 1d, C\)\); where Python can, say .*"
-            r" \(at .*mine.py:\d+\)\n",
+            r"nfold: seeded has no example=, so it was given random arrays for seed; where it takes something else, say"
+            r" @kernel\(example=lambda size: \(seed,\)\)\. It failed: seeded is not compiled: .*"
+            r"seed\(array\(float64, 1d, C\)\); where Python can, say .* \(at .*mine.py:\d+\)\n",
             err,
         )
 
