@@ -92,7 +92,10 @@ def _check_parameters(function: types.FunctionType) -> None:
     parameters = list(signature.parameters.values())
     first = parameters[:3]
     if len(first) < 3 or any(p.kind not in POSITIONAL for p in first) or first[0].name in ("self", "cls"):
-        raise ValueError(f"{name} must take (lo, hi, out, *inputs), not {signature}")
+        raise ValueError(
+            f"{name} must take (lo, hi, out, *inputs), not {signature}: a body is a loop, for i in range(lo, hi), that"
+            " fills out[i]; of a function of one item, each(f) makes a kernel"
+        )
     for position, p in enumerate(parameters):
         if PARAMETER_POSITIONS.get(p.name, position) != position:
             raise ValueError(f"{name} must take (lo, hi, out, *inputs), in this order, not {signature}")

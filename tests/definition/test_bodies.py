@@ -122,7 +122,14 @@ def fine(lo, hi, out, x):
         (lambda lo, hi, out, *, k: None, "parameter k is keyword-only"),
         (lambda lo, hi, out, **more: None, "parameter **more cannot be an input"),
         (lambda *args: None, "must take (lo, hi, out, *inputs), not (*args)"),
-        (lambda lo, hi: None, "must take (lo, hi, out, *inputs), not (lo, hi)"),
+        (
+            lambda lo, hi: None,
+            "must take (lo, hi, out, *inputs), not (lo, hi): a body is a loop, for i in range(lo, hi)",
+        ),
+        (
+            lambda x: 2 * x,
+            "not (x): a body is a loop, for i in range(lo, hi), that fills out[i]; of a function of one item",
+        ),
         (lambda out, lo, hi, x: None, "<lambda> must take (lo, hi, out, *inputs), in this order, not (out, lo, hi, x)"),
         (lambda lo, hi, x, out: None, "in this order, not (lo, hi, x, out)"),
         (numba.njit(fastmath=True)(fine), "fine is compiled with fastmath=True, which a kernel cannot keep"),

@@ -60,6 +60,7 @@ LONG = (
     ("docs/pytest.md", 0),
     ("docs/pytest.md", 1),
     ("docs/advise.md", 0),
+    ("docs/advise.md", 1),
     ("docs/command.md", 0),
     ("docs/scaling.md", 1),
 )
