@@ -183,6 +183,11 @@ def _only_ours(dispatcher: Any) -> Any:
                 and called not in _adopted
                 and not provenance.is_fixed(provenance.home_of(called.py_func))
             ):
+                if called.py_func.__qualname__.startswith("closure.<locals>."):  # numba's name for a function in a body
+                    raise RuntimeError(
+                        f"{dispatcher.py_func.__qualname__} hands on a function that is written in its body"
+                        f" ({called.py_func.__name__}), which compiled code cannot here; write that function outside it"
+                    )
                 raise RuntimeError(
                     f"{dispatcher.py_func.__qualname__} would be linked with the old machine code of"
                     f" {called.py_func.__qualname__}, which numba has compiled already; call it by its name"

@@ -318,6 +318,22 @@ def test_a_complex_element_says_the_dtype():
         made(np.ones(3) * 1j)
 
 
+def falling(v):
+    return -v
+
+
+def test_a_function_that_is_written_in_a_body_and_handed_on_is_told_where_to_write_it():
+    def hands_on_a_lambda(lo, hi, out, x):
+        out[lo:hi] = np.array(sorted(x[lo:hi], key=lambda v: -v))
+
+    def hands_on_one_from_outside(lo, hi, out, x):
+        out[lo:hi] = np.array(sorted(x[lo:hi], key=falling))
+
+    with pytest.raises(RuntimeError, match=r"written in its body \(<lambda>\), .*; write that function outside it"):
+        kernel(hands_on_a_lambda)(np.arange(3.0))
+    assert kernel(grain=3)(hands_on_one_from_outside)(np.arange(3.0)).tolist() == [2.0, 1.0, 0.0]
+
+
 def test_a_global_array_is_not_taken_for_an_input():
     with pytest.raises(WritesToInput, match=r"counts writes to COUNTS, a global array, .* with reduce="):
         run(kernel(counts), np.ones(5), on=Serial())
