@@ -12,7 +12,8 @@ interpreters/     lanes in subinterpreters of this process
 prange.py         lanes on numba's threads
 native_region.py  its parallel region, in machine code for all bodies
 processes.py      lanes in worker processes
-joblib.py         lanes on joblib's workers
+joblib.py         lanes on joblib's workers: its threads, or the processes of its executor
+loky.py           the pool of those processes
 dask/             lanes on the workers of a Dask cluster
 caller.py         what every pool of worker processes needs on the caller's side
 sender.py         builds the message for a job, and keeps code and arrays in the arena

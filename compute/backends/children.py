@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
 from types import FrameType
@@ -116,42 +116,6 @@ class ProcessHandle:
         """Close the pidfd. Nothing else may be called afterwards."""
         if self._pidfd is not None and self._closing.detach():
             os.close(self._pidfd)
-
-
-def tell_by_pidfd(process: Any) -> None:
-    """Replace a process's sentinel, the end of a pipe, by a pidfd: waiting for it then depends on the system alone."""
-    with contextlib.suppress(AttributeError, OSError):
-        pidfd = os.pidfd_open(process.pid)
-        weakref.finalize(process, os.close, pidfd).atexit = False
-        process._sentinel = pidfd
-
-
-# Priorities of exit handlers. The highest is called first, and those of multiprocessing's queues have 10.
-LOKYS_END, FIRST = 20, 30
-_lokys_end = -1  # the process that has loky's exit handler among multiprocessing's
-
-
-def close_before_exit(pool: Any, close: Callable[[Any], None]) -> None:
-    """If this process is a child of multiprocessing's, close the pool when it exits, unless it is gone by then.
-
-    Such a child first closes its queues, then waits for its own child processes, and only then does loky's exit handler
-    end them. A loky pool that was dropped just before has to tell its workers through such a queue.
-    """
-    global _lokys_end
-    if processes.parent_process() is not None:
-        from multiprocessing import util
-
-        from joblib.externals.loky.process_executor import _python_exit
-
-        util.Finalize(pool, _close, (weakref.ref(pool), close), exitpriority=FIRST)
-        if _lokys_end != os.getpid():
-            _lokys_end = os.getpid()
-            util.Finalize(None, _python_exit, exitpriority=LOKYS_END)
-
-
-def _close(pool: weakref.ref[Any], close: Callable[[Any], None]) -> None:
-    if (live := pool()) is not None:
-        close(live)
 
 
 @interrupts.put_off()  # a TimeoutError that a signal's handler raises would be taken for the system's
