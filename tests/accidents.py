@@ -7,7 +7,6 @@ accidents came in time to matter.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing.forkserver
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ from fault_kernels import awaited, busy, map_items, measured
 from watched import await_children, in_child, said
 
 from compute import Processes
+from compute.backends import fork_server
 
 CHUNKS, LONG = 40, 400_000  # 16 ms of work for one core
 WITHIN = 0.02  # s from a run's beginning
@@ -113,7 +113,7 @@ def a_lost_server(_: Any, pool: Any, rng: random.Random) -> int:
     killed = []
 
     def kill() -> None:
-        if pid := multiprocessing.forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
+        if pid := fork_server.server._forkserver_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)

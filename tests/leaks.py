@@ -31,6 +31,12 @@ OWNER = re.compile(r"(?:nfold-|sem\.loky-|joblib_memmapping_folder_)(\d+)")
 os.environ[MARK] = str(os.getpid())  # always: a session may be started by another one's test
 
 
+def _fork_servers() -> list[Any]:
+    """multiprocessing's own, and the pools' where there is one."""
+    ours = sys.modules.get("compute.backends.fork_server")
+    return [multiprocessing.forkserver._forkserver, *([ours.server] if ours else [])]
+
+
 def _helpers() -> list:
     """The servers that multiprocessing and loky start once and keep as long as this process lives."""
     found = [multiprocessing.resource_tracker._resource_tracker]
@@ -69,14 +75,14 @@ def _environment(pid: str) -> list[bytes]:
 
 def children() -> set[int]:
     """The processes of the tree that work for this one, the helpers and what is kept aside."""
-    helpers = {helper._pid for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_pid}
+    helpers = {helper._pid for helper in _helpers()} | {server._forkserver_pid for server in _fork_servers()}
     helpers |= {server.pid for server in KEPT}
     return tree() - helpers
 
 
 def descriptors() -> dict[int, str]:
     """Number -> what it points at, of this process's open descriptors; not the helpers', nor matplotlib's fonts."""
-    helpers = {helper._fd for helper in _helpers()} | {multiprocessing.forkserver._forkserver._forkserver_alive_fd}
+    helpers = {helper._fd for helper in _helpers()} | {server._forkserver_alive_fd for server in _fork_servers()}
     helpers |= {pipe.fileno() for server in KEPT for pipe in (server.stdin, server.stdout) if pipe}
     found = {}
     for entry in os.listdir("/proc/self/fd"):

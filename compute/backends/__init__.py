@@ -23,7 +23,8 @@ carrier.py        pickles the user's functions, classes and modules by value
 reducers.py       reducers for objects that do not pickle, or would carry stale state
 ambient.py        carries the caller's errstate and decimal context to workers
 items.py          sends the items of each(f) to workers, and brings the results back
-children.py       child processes: whether they are alive, Ctrl-C, the fork server, forks
+children.py       child processes: how they are started, whether they are alive, forks
+fork_server.py    the fork server from which workers are started
 host_program.py   makes the current program able to start workers
 tasks.py          whether the system lets this user start the processes and threads that a pool needs
 output.py         flushes what workers print

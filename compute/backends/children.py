@@ -1,4 +1,4 @@
-"""Child processes: whether one is alive, how none of them receives Ctrl-C, the fork server, forks of this process.
+"""Child processes: how they are started, without Ctrl-C and `__main__`; whether one is alive; forks of this process.
 
 multiprocessing learns of a child's end from the end of a pipe, which any process that the program forks meanwhile may
 hold open, and from its fork server, which may be killed. A pidfd (Linux) is signalled by the system itself.
@@ -15,10 +15,9 @@ import weakref
 from collections.abc import Iterator
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
-from compute.backends import host_program
 from compute.lanes import interrupts
 from compute.lanes.loop import inside_a_lane
 
@@ -70,6 +69,45 @@ def with_sigint_blocked() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_starting = threading.Lock()
+_hidden: tuple[ModuleType, Any] | None = None  # the caller's __main__ and start method, while they are hidden
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Keep multiprocessing from running the caller's script again in each worker.
+
+    It is not needed there: what is defined in __main__ is pickled by value. So a script needs no
+    `if __name__ == "__main__"`, and workers do not repeat its imports.
+    A start method that is not Python's own is kept from them, too: loky's processes have one, and a worker that has not
+    imported loky would end before it begins.
+    """
+    global _hidden
+    from multiprocessing import context
+
+    default: Any = context._default_context
+    with _starting:
+        method = default._actual_context
+        _hidden = sys.modules["__main__"], method
+        sys.modules["__main__"] = ModuleType("__main__")
+        if default.get_start_method(allow_none=True) not in default.get_all_start_methods():
+            default._actual_context = None
+        try:
+            yield
+        finally:
+            _uncover()
+
+
+def _uncover() -> None:
+    global _hidden
+    if _hidden is not None:
+        from multiprocessing import context
+
+        default: Any = context._default_context
+        sys.modules["__main__"], default._actual_context = _hidden
+        _hidden = None
+
+
 REAPED_WITHIN = 5.0  # s to wait for the exit code of a dead child; it never comes if its fork server is dead as well
 
 
@@ -118,79 +156,26 @@ class ProcessHandle:
             os.close(self._pidfd)
 
 
-@interrupts.put_off()  # a TimeoutError that a signal's handler raises would be taken for the system's
-def check_server() -> None:
-    """Before workers are started: forget a fork server that this process cannot use, so that a new one is started.
-
-    It may have died, its socket may be gone (cleaners of temporary folders take it), or it may be the parent's.
-    """
-    from multiprocessing import forkserver
-
-    server: Any = forkserver._forkserver
-    with server._lock:
-        address, pid = server._forkserver_address, server._forkserver_pid
-        if pid is not None and not (os.path.exists(address) and _is_running(pid)):
-            _end_server(server)
-        _check_folder()
+def forget_server(server: Any) -> None:
+    """In a fork: forget the parent's fork server, and renew the lock."""
+    server._lock = threading.Lock()
+    if server._forkserver_pid is not None:
+        os.close(server._forkserver_alive_fd)  # while it is open, the parent's server does not end
+        server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
-def renew_server() -> None:
-    """After it has failed: end the fork server of this process, so that a new one is started."""
-    from multiprocessing import forkserver
-
-    server: Any = forkserver._forkserver
-    with server._lock:
-        if server._forkserver_pid is not None:
-            _end_server(server)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:  # it has ended, and was reaped elsewhere
-        return False
-
-
-def _end_server(server: Any) -> None:
-    pid = server._forkserver_pid
-    os.close(server._forkserver_alive_fd)
-    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
-    with contextlib.suppress(OSError):
-        if _is_running(pid):
-            os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
-
-
-_inherited_folder: str | None = None  # of the parent, which removes it as it ends
-
-
-def _check_folder() -> None:
-    """Make sure that the folder of multiprocessing's sockets exists, and is not the parent's."""
-    config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
-    folder = config.get("tempdir")
-    if folder is not None and folder == _inherited_folder:
-        del config["tempdir"]
-    elif folder is not None:
-        with contextlib.suppress(PermissionError):
-            os.makedirs(folder, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
-    host_program.socket_folder()
-
-
-def _forget_parents() -> None:
-    """In a fork: forget the parent's children and fork server, and renew the locks.
+def _begin_as_child() -> None:
+    """In a fork: forget the parent's children and multiprocessing's fork server, and renew the locks.
 
     Otherwise multiprocessing would at exit terminate the daemons among these children, which are the parent's workers,
-    and wait for the others for ever.
+    and wait for the others for ever. Another thread of the parent may have forked while its `__main__` was hidden.
     """
-    global _inherited_folder
+    global _starting
+    _starting = threading.Lock()
+    _uncover()
     processes._children.clear()  # type: ignore[attr-defined]
-    _inherited_folder = processes.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
     if module := sys.modules.get("multiprocessing.forkserver"):
-        server: Any = module._forkserver
-        server._lock = threading.Lock()
-        if server._forkserver_pid is not None:
-            os.close(server._forkserver_alive_fd)  # while it is open, the parent's server does not end
-            server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+        forget_server(module._forkserver)
     for name in ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker"):
         if module := sys.modules.get(name):
             tracker: Any = module._resource_tracker
@@ -198,4 +183,4 @@ def _forget_parents() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents)
+    os.register_at_fork(after_in_child=_begin_as_child)

@@ -178,14 +178,23 @@ def _open_standard_streams() -> None:
             os.set_inheritable(opened, True)
 
 
+_inherited_folder: str | None = None  # of the parent, which removes it as it ends
+
+
 def socket_folder() -> None:
-    """Make multiprocessing put its sockets into a folder whose path is short enough, with our number in its name."""
+    """Make multiprocessing put its sockets into a folder that is there, is not the parent's, and has a short path.
+
+    One that is made here has our number in its name, another one is marked with it.
+    """
     config: dict[str, Any] = processes.current_process()._config  # type: ignore[attr-defined]
     known = config.get("tempdir")
-    if known is not None and len(os.fsencode(known)) + LISTENER <= SOCKET_PATH and os.access(known, os.W_OK | os.X_OK):
-        if processes.parent_process() is None:  # a child of multiprocessing's uses its parent's folder
-            Path(known, f"nfold-owner-{os.getpid()}").touch()
-        return
+    if known is not None and known != _inherited_folder:
+        with contextlib.suppress(OSError):
+            os.makedirs(known, mode=0o700, exist_ok=True)  # cleaners of temporary folders take it
+        if len(os.fsencode(known)) + LISTENER <= SOCKET_PATH and os.access(known, os.W_OK | os.X_OK):
+            if processes.parent_process() is None:  # a child of multiprocessing's uses its parent's folder
+                Path(known, f"nfold-owner-{os.getpid()}").touch()
+            return
     from multiprocessing import util
     from shutil import rmtree
 
@@ -202,6 +211,15 @@ def socket_folder() -> None:
         f"the folder for temporary files, {visible(tempfile.gettempdir())}, has too long a path for a socket, and none"
         f" of {', '.join(ROOTS)} can be written to; set TMPDIR to a shorter one, or use start='spawn'"
     )
+
+
+def _note_parents_folder() -> None:
+    global _inherited_folder
+    _inherited_folder = processes.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_parents_folder)
 
 
 Place = tuple[list[str], str | None]  # sys.path, and the current folder; None where that was removed

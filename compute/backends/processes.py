@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compute.backends import caller, children, host_program, tasks
+from compute.backends import caller, host_program, tasks
 from compute.backends.backend import LOOK, RESTING, Backend, Pool
 from compute.backends.caller import Caller
-from compute.backends.worker import PRELOAD, Tally, Worker, failed_import, start_server
+from compute.backends.worker import PRELOAD, Tally, Worker, failed_import
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, ordering, shared_words, spin
 from compute.lanes.control import N_TICKETS, ControlArray
@@ -67,22 +67,29 @@ class Processes(Backend):
         return ProcessPool(self)
 
 
+def context_of(start: StartMethod) -> Any:
+    """multiprocessing's context of this start method; for "forkserver" ours, which has a fork server of its own."""
+    if start == "forkserver":
+        from compute.backends import fork_server
+
+        return fork_server.Context()
+    import multiprocessing
+
+    return multiprocessing.get_context(start)
+
+
 class ProcessPool(Pool):
     arena_kind = "shared"
     backend: Processes
 
     def start(self) -> None:
-        import multiprocessing
-
         self._caller = Caller(self.backend, self.arena, self.backend.timeout)
         if self.backend.start == "fork" and threading.active_count() > 1:
             raise RuntimeError(
                 f"start='fork' would copy a process with {threading.active_count()} threads, whose locks may be held"
                 " for ever; use start='forkserver', or open this pool before anything that uses threads"
             )
-        self._context: Any = multiprocessing.get_context(self.backend.start)
-        if self.backend.start == "forkserver":
-            self._context.set_forkserver_preload(PRELOAD)
+        self._context: Any = context_of(self.backend.start)
         self._make_way(self.workers)  # first of all: the rest is done while the server imports
         host_program.sweep_once()
         self._make_board()
@@ -122,8 +129,9 @@ class ProcessPool(Pool):
         tasks.check_address_space("run on threads")
         tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * count, remedy)
         if self.backend.start == "forkserver":
-            children.check_server()
-            start_server()
+            from compute.backends import fork_server
+
+            fork_server.start(PRELOAD)
 
     def _start_workers(self, missing: Sequence[int]) -> None:
         """Start the workers of these lanes, all at the same time; return when all are ready."""

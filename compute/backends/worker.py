@@ -8,13 +8,9 @@ import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
-import types
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +121,7 @@ class Worker:
                 with (
                     children.with_sigint_blocked(),
                     host_program.able_to_start_processes(),
-                    without_main(),
+                    children.without_main(),
                     own_forks(),
                 ):
                     self.process.start()
@@ -140,7 +136,9 @@ class Worker:
                             " printed above, and `ulimit -a` for what it may have lacked",
                         ) from None
                     raise
-                children.renew_server()
+                from compute.backends import fork_server
+
+                fork_server.renew()
             finally:
                 there.close()
         self.handle = children.ProcessHandle(self.process)
@@ -218,56 +216,6 @@ def _dismiss(pipe: Connection, owner: int) -> None:
         pipe.close()
 
 
-_starting = threading.Lock()
-_hidden: tuple[types.ModuleType, Any] | None = None  # the caller's __main__ and start method, while they are hidden
-
-
-@contextmanager
-def without_main() -> Iterator[None]:
-    """Keep multiprocessing from running the caller's script again in each worker.
-
-    It is not needed there: what is defined in __main__ is pickled by value. So a script needs no
-    `if __name__ == "__main__"`, and workers do not repeat its imports.
-    A start method that is not Python's own is kept from them, too: loky's processes have one, and a worker that has not
-    imported loky would end before it begins.
-    """
-    global _hidden
-    from multiprocessing import context
-
-    default: Any = context._default_context
-    with _starting:
-        method = default._actual_context
-        _hidden = sys.modules["__main__"], method
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        if default.get_start_method(allow_none=True) not in default.get_all_start_methods():
-            default._actual_context = None
-        try:
-            yield
-        finally:
-            _uncover()
-
-
-def _uncover() -> None:
-    global _hidden
-    if _hidden is not None:
-        from multiprocessing import context
-
-        default: Any = context._default_context
-        sys.modules["__main__"], default._actual_context = _hidden
-        _hidden = None
-
-
-def _uncover_in_child() -> None:
-    """In a fork: another thread may have forked while these were hidden."""
-    global _starting
-    _starting = threading.Lock()
-    _uncover()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_uncover_in_child)
-
-
 # What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to
 # them needs no numba, which would take most of the time of opening a pool, and most of each worker's memory.
 PRELOAD = ["compute.backends.worker", "compute.backends.carrier"]
@@ -316,14 +264,6 @@ def _adopt_environment(environment: dict[str, str]) -> None:
         os.environ.update(environment)
         if hasattr(time, "tzset"):
             time.tzset()
-
-
-def start_server() -> None:
-    """Start multiprocessing's fork server where there is none, without waiting for its imports."""
-    from multiprocessing import forkserver
-
-    with children.with_sigint_blocked(), host_program.able_to_start_processes(), without_main():
-        forkserver.ensure_running()
 
 
 def _serve(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +9,14 @@ from multiprocessing.managers import SyncManager
 from typing import Any
 
 from compute.backends import blas, children, host_program, remote
-from compute.backends.processes import Processes
-from compute.backends.worker import PRELOAD, without_main
+from compute.backends.processes import Processes, context_of
+from compute.backends.worker import PRELOAD
 from compute.lanes import interrupts
 
 
 def context() -> Any:
     """multiprocessing with the start method that nfold's own workers have: fork would copy our threads' locks."""
-    return multiprocessing.get_context(Processes().start)
+    return context_of(Processes().start)
 
 
 @contextmanager
@@ -59,8 +58,9 @@ def manager() -> Iterator[SyncManager]:
 @contextmanager
 def _starting() -> Iterator[None]:
     host_program.prepare()
-    if (chosen := context()).get_start_method() == "forkserver":
-        chosen.set_forkserver_preload(PRELOAD)  # pools that are opened later use the same server
-        children.check_server()
-    with children.with_sigint_blocked(), host_program.able_to_start_processes(), without_main():
+    if Processes().start == "forkserver":
+        from compute.backends import fork_server
+
+        fork_server.start(PRELOAD)
+    with children.with_sigint_blocked(), host_program.able_to_start_processes(), children.without_main():
         yield

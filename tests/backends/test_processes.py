@@ -257,6 +257,51 @@ def test_the_import_that_ends_the_fork_server_is_named(script, tmp_path, broken)
     assert {"raise": "AttributeError", "def (": "SyntaxError", "impor": "SystemExit"}[broken[:5]] in done.stdout
 
 
+USERS_SERVER = """
+import multiprocessing, os, sys
+from pathlib import Path
+from compute import Processes
+from kernels import each
+
+def parent_of(_):
+    return os.getppid()
+
+def ours():
+    with Processes(1).open() as pool:
+        return pool.map(parent_of, [0])[0]
+
+if __name__ == "__main__":
+    import mine
+    Path("chosen.py").write_text("import os; SERVER = os.getpid()")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["chosen"])
+    servers = [ours()] if sys.argv[1] == "after" else []
+    for _ in range(2):
+        here, there = context.Pipe()
+        process = context.Process(target=mine.tell, args=(there,))
+        process.start()
+        parent, preloaded_in = here.recv()
+        process.join()
+        assert parent == preloaded_in, (parent, preloaded_in)
+        servers += [parent, ours()]
+    print(len(servers), len(set(servers)))
+"""
+MINE = """
+import os, sys
+
+def tell(pipe):
+    chosen = sys.modules.get("chosen")
+    pipe.send((os.getppid(), chosen and chosen.SERVER))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_users_own_fork_server_is_as_they_set_it(script, tmp_path, when):
+    (tmp_path / "mine.py").write_text(MINE)
+    count = script(USERS_SERVER, when).stdout
+    assert count == {"before": "4 2\n", "after": "5 2\n"}[when]  # two servers, each the same one all the time
+
+
 LEAN = """
 import os, sys
 from compute import Joblib, Processes

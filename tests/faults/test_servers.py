@@ -10,14 +10,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 SERVER = """
-import multiprocessing.forkserver, multiprocessing.util, os, shutil, signal, sys, threading, time
+import multiprocessing.util, os, shutil, signal, sys, threading, time
 from compute import *
+from compute.backends.fork_server import server
 from fault_kernels import answer, busy, risky
 from example_kernels import squares
 from watched import serve, wait_for
 
 what, when = sys.argv[1:]
-server = multiprocessing.forkserver._forkserver
 
 def destroy():
     if what == "killed":
@@ -64,12 +64,13 @@ def test_a_fork_server_that_is_lost_is_started_again(warm_python, no_leaks, what
 
 
 AT_RANDOM = """
-import multiprocessing.forkserver, os, random, signal, threading, time, contextlib
+import os, random, signal, threading, time, contextlib
 from compute import *
+from compute.backends.fork_server import server
 from example_kernels import squares
 from watched import serve
 
-server, rng, over = multiprocessing.forkserver._forkserver, random.Random(4), threading.Event()
+rng, over = random.Random(4), threading.Event()
 
 def kills():
     while not over.is_set():

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from compute.backends import children, host_program
 from compute.backends.dask.hosts import QUESTION, Host, host_of, own_account
 from compute.backends.dask.knocking import Unfit, knock, warn_of_plain
-from compute.backends.worker import without_main
 from compute.memory.descriptors import check_files
 from compute.memory.segments import Segment, create_segment
 from kernels.texts import visible
@@ -104,7 +103,7 @@ class Cluster:
         folder = self._folder.enter_context(host_program.own_folder("dask"))
         in_folder = dask.config.set({"temporary-directory": folder})  # the scheduler has no argument for it
         # The event loop's thread gets no Ctrl-C, nor does any process that it starts, now or in place of one that died.
-        with host_program.able_to_start_processes(), children.with_sigint_blocked(), without_main(), in_folder:
+        with host_program.able_to_start_processes(), children.with_sigint_blocked(), children.without_main(), in_folder:
             cluster = self._distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
