@@ -20,7 +20,7 @@ from peer_rounds import Agreement, Comparison, Group, Run
 from peer_tools import Missing
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.scaling import statistics
 from kernels import count_primes, mandelbrot, matmul, matvec, primes, transpose, triad
 from kernels.definition import Kernel

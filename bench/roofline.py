@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compute import Serial, Threads, machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.report.canvas import FONT
 from compute.report.plots import DPI
 from compute.report.style import COLOURS, FAINT, RULE

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from compute.backends import BACKENDS as BACKENDS
     from compute.backends import named as named
     from compute.backends.backend import Backend as Backend
-    from compute.backends.backend import Pool as Pool
     from compute.backends.coroutines import Coroutines as Coroutines
     from compute.backends.dask import Dask as Dask
     from compute.backends.interpreters import Interpreters as Interpreters
     from compute.backends.joblib import Joblib as Joblib
+    from compute.backends.pool import Pool as Pool
     from compute.backends.prange import Prange as Prange
     from compute.backends.processes import Processes as Processes
     from compute.backends.serial import Serial as Serial

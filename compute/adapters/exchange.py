@@ -23,7 +23,7 @@ from typing import Any
 from compute.adapters.calls import CallEncoder, perform, set_outcome
 from compute.adapters.task_queue import Task, TaskQueue, this_thread
 from compute.backends import host_program
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.backends.sender import Sender
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts

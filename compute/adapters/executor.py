@@ -19,7 +19,8 @@ from typing import Any
 
 from compute.adapters import exchange
 from compute.adapters.task_queue import Task, TaskQueue, this_thread
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.dispatch import WorkerDied
 from compute.lanes import interrupts
 from compute.lanes.loop import inside_a_lane

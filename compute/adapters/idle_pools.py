@@ -7,7 +7,7 @@ import threading
 import time
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.backends.processes import Processes
 
 

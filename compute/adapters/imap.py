@@ -9,7 +9,7 @@ from concurrent import futures
 from typing import Any
 
 from compute.adapters.executor import Executor
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from kernels.definition import as_index
 from kernels.definition.each import task_of
 

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from compute.backends.backend import Backend, Pool
+    from compute.backends.backend import Backend
+    from compute.backends.pool import Pool
     from kernels import Kernel
 
 Scale = Callable[..., Any]

@@ -10,7 +10,7 @@ import numpy as np
 
 from compute.advice import growth
 from compute.advice.decision import Configuration
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.differences import difference
 from compute.scaling import verify
 from compute.scaling.dataset import Point

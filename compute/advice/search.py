@@ -17,8 +17,9 @@ import kernels
 from compute.advice import decision, growth, remarks
 from compute.advice.bench import Bench, Size, VariantOnPool
 from compute.advice.decision import Candidate, CostScale
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.blas import one_blas_thread
+from compute.backends.pool import Pool
 from compute.backends.serial import Serial
 from compute.drawing import Stages
 from compute.scaling import calibration, statistics, verify

@@ -2,7 +2,8 @@
 
 No backend imports another one. README.md beside this file has a paragraph a file.
 
-backend.py        the contract: Backend, a frozen value, and Pool, its live workers
+backend.py        the contract of backends: Backend, a frozen value
+pool.py           the contract of pools: Pool, its live workers
 blas.py           holds BLAS to one thread, while lanes are what is counted
 serial.py         one lane on the caller's thread
 threads.py        lanes on threads
@@ -44,11 +45,11 @@ if TYPE_CHECKING:
     from importlib import metadata
 
     from compute.backends.backend import Backend as Backend
-    from compute.backends.backend import Pool as Pool
     from compute.backends.coroutines import Coroutines as Coroutines
     from compute.backends.dask import Dask as Dask
     from compute.backends.interpreters import Interpreters as Interpreters
     from compute.backends.joblib import Joblib as Joblib
+    from compute.backends.pool import Pool as Pool
     from compute.backends.prange import Prange as Prange
     from compute.backends.processes import Processes as Processes
     from compute.backends.serial import Serial as Serial
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 GROUP = "nfold.backends"
 _OWN = ("serial", "threads", "prange", "processes", "joblib", "coroutines", "interpreters", "dask")
 # The module of each name that is imported from here.
-_HOME = {name.capitalize(): name for name in _OWN} | {"Backend": "backend", "Pool": "backend"}
+_HOME = {name.capitalize(): name for name in _OWN} | {"Backend": "backend", "Pool": "pool"}
 
 __getattr__ = getter(__name__, _HOME)
 

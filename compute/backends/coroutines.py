@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.lanes import interrupts, usage
 from compute.lanes.control import DETAILED, PIN, ControlArray, line_of
 from compute.lanes.loop import SLICE_OVER, Job, Outcome, be_a_lane, inside_a_lane, mark_worker

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compute.backends import caller
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.loky import ARRAYS, LokyPool
+from compute.backends.pool import Pool
 from compute.lanes import interrupts
 from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane

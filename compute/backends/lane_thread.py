@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.backends.backend import LOOK, RESTING
+from compute.backends.pool import LOOK, RESTING
 from compute.lanes import interrupts, spin, usage
 from compute.lanes.control import ControlArray, Words
 from compute.lanes.loop import Job, Outcome

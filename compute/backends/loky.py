@@ -20,8 +20,8 @@ from multiprocessing import process as processes
 from typing import TYPE_CHECKING, Any
 
 from compute.backends import caller, children, host_program, remote
-from compute.backends.backend import Pool
 from compute.backends.caller import Caller
+from compute.backends.pool import Pool
 from compute.backends.tasks import A_WORKER, blas_threads, check_address_space, check_tasks
 from compute.lanes import interrupts
 from compute.lanes.control import N_TICKETS, STOP, ControlArray

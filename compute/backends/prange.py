@@ -13,7 +13,8 @@ import numpy as np
 
 from compute import machine
 from compute.backends import tasks
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.lanes.control import ControlArray, line_of
 from compute.lanes.loop import (
     SLICE_OVER,

@@ -19,8 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from compute.backends import caller, host_program, tasks
-from compute.backends.backend import LOOK, RESTING, Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.caller import Caller
+from compute.backends.pool import LOOK, RESTING, Pool
 from compute.backends.worker import PRELOAD, Tally, Worker, failed_import
 from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts, ordering, shared_words, spin

@@ -13,7 +13,8 @@ from compute.backends import ambient, host_program
 from compute.lanes.loop import Job, arguments_of
 from compute.memory.arena import Arena
 from compute.memory.copies import Copies
-from compute.memory.segments import Array, ArrayRef, EndWatcher, home_of
+from compute.memory.ends import EndWatcher
+from compute.memory.segments import Array, ArrayRef, home_of
 from kernels.compilation import digests, provenance
 from kernels.compilation.bounded import Bounded
 from kernels.compilation.native_code import NativeCode

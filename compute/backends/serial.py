@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane
 
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.lane_thread import LaneThreads
+from compute.backends.pool import Pool
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import ControlArray
 from compute.lanes.loop import Job, Outcome, in_slices, run_lane

@@ -9,8 +9,9 @@ import sysconfig
 from collections.abc import Callable, Mapping
 
 from compute import machine
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.interpreters import Interpreters
+from compute.backends.pool import Pool
 from compute.backends.threads import Threads
 from compute.lessons.computing import collatz
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.backends.threads import Threads
 from compute.lessons.lesson import Evidence, Figure, Judgement, Lesson, Picture, Series, Setting
 from compute.lessons.opened import opened

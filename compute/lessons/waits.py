@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute import machine
-from compute.backends.backend import Pool
 from compute.backends.coroutines import Coroutines
+from compute.backends.pool import Pool
 from compute.backends.processes import Processes
 from compute.backends.serial import Serial
 from compute.backends.threads import Threads

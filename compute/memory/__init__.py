@@ -9,5 +9,6 @@ spool.py         files in memory into which workers write results of any size
 regions.py       the parts of a spool's file that a worker keeps mapped, because it writes to them repeatedly
 descriptors.py   whether a descriptor number still refers to its file; how many files may be open
 address_space.py whether the address space that `ulimit -v` allows holds more threads
+ends.py          which of the objects that somebody watches have ended
 ownership.py     which process owns pools and arrays, because a fork copies them
 """

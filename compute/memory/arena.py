@@ -14,8 +14,9 @@ import numpy as np
 
 from compute import machine
 from compute.memory.copying import copy_into
+from compute.memory.ends import EndWatcher
 from compute.memory.ownership import Lending
-from compute.memory.segments import ArenaKind, Array, EndWatcher, Segment, create_segment, segment_of
+from compute.memory.segments import ArenaKind, Array, Segment, create_segment, segment_of
 from compute.memory.spool import Spool
 from kernels.definition import recycled
 from kernels.vectors.caches import empty

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from compute.memory.arena import Arena
-from compute.memory.segments import Array, EndWatcher
+from compute.memory.ends import EndWatcher
+from compute.memory.segments import Array
 from kernels.compilation.parts import same_bytes
 
 

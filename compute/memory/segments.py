@@ -21,8 +21,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,48 +35,10 @@ from kernels.vectors.memory import in_bytes
 
 ArenaKind = Literal["heap", "shared", "mapped"]
 Array = np.ndarray[Any, Any]
-Key = TypeVar("Key")
 
 SHARED_MEMORY = "/dev/shm"  # where Linux has it, as a file system
 NAMELESS = os.path.isdir("/proc/self/fd")  # others can open our descriptors, so a name is needed only for a moment
 _serials = itertools.count(1)
-
-
-class EndWatcher(Generic[Key]):
-    """Tells which of the objects that it watches were collected, in whatever thread.
-
-    The weak references' callbacks run no Python code (a Ctrl-C inside would be lost) and never wait for a lock.
-    """
-
-    def __init__(self) -> None:
-        self._watched: dict[Key, Any] = {}
-        self._ended: dict[Key, Any] = {}
-
-    def watch(self, key: Key, watched: Any) -> None:
-        """Watch this object, under a key. Repeated calls have no further effect."""
-        known = self._watched.get(key)
-        if known is None or known() is not watched:
-            self._watched[key] = weakref.ref(watched, partial(self._ended.__setitem__, key))
-
-    def has_news(self) -> bool:
-        """Whether `latest` would tell any key."""
-        return bool(self._ended)
-
-    def latest(self) -> list[Key]:
-        """The keys of the objects that have ended since the last call."""
-        keys = [self._ended.popitem()[0] for _ in range(len(self._ended))]
-        for key in keys:
-            self._watched.pop(key, None)
-        return keys
-
-    def watched(self) -> list[Key]:
-        """The keys of the objects that are watched, those that have ended since the last call of `latest` included."""
-        return list(self._watched)
-
-    def forget(self) -> None:
-        """Stop watching all of them."""
-        self._watched.clear()
-        self._ended.clear()
 
 
 POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, since Linux 5.14; Python has no name for it yet

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.scaling import kept_timeline, ledger, statistics
 from compute.scaling.ceiling import Ceilings, array_bytes, memory_share
 from compute.scaling.dataset import Point

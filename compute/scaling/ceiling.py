@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.backends.threads import Threads
 from compute.scaling import statistics
 from compute.timeline import Timeline

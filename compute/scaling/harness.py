@@ -17,7 +17,8 @@ from contextlib import closing
 import numpy as np
 
 from compute import machine
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.backends.serial import Serial
 from compute.memory.arena import Arena
 from compute.memory.segments import ArenaKind

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from compute import machine
-from compute.backends.backend import Pool, Refused
+from compute.backends.backend import Refused
+from compute.backends.pool import Pool
 from compute.backends.serial import Serial
 from compute.differences import difference
 from compute.dispatch import Result

@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from compute import backends, drawing, machine
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.dispatch import as_kernel
 from compute.drawing import Stages
 from compute.lanes import interrupts
@@ -148,9 +149,8 @@ def scale_all(
         _measure(trials, most, pace, OVERTIME * asked if chooser is not None else 0.0)
         measured += [point for trial in trials for point in trial.make_points()]
         tell(1, 1, "done")
-    is_whole = bool(
-        measured
-    )  # False if a Ctrl-C came before all was measured; later, while pools close, it changes nothing
+    # Not where a Ctrl-C came before all was measured. One that comes later, while pools close, changes nothing.
+    is_whole = bool(measured)
     warnings = left_out if is_whole else [_about_cut(trials), *left_out]
     if not is_whole:
         trials = [trial for trial in trials if trial.rounds]

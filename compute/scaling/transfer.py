@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compute import machine
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.memory.arena import shared
 from compute.scaling import statistics
 from compute.scaling.build_point import share_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compute.backends.backend import Pool
+from compute.backends.pool import Pool
 from compute.backends.serial import Serial
 from compute.drawing import Stages
 from compute.scaling import calibration

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from compute import Processes, Threads
 from compute.adapters.executor import Executor
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 
 
 def _workers(max_workers: int | None) -> tuple[int, ...]:

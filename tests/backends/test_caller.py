@@ -13,8 +13,9 @@ from fault_kernels import answer, begun, risky
 from sampling import quick_first
 
 from compute.backends import remote
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.caller import Caller, describe_exit, outcome_of
+from compute.backends.pool import Pool
 from compute.lanes.control import ControlArray
 from compute.traits import PROCESSES
 

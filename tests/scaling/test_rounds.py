@@ -15,7 +15,8 @@ import pytest
 from compiler import needs_compiler
 
 from compute import Coroutines, Processes, Serial, Threads, machine
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.dispatch import Result
 from compute.memory.arena import Arena
 from compute.scaling import calibration, ceiling, collecting, harness, measure, rounds, workload

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from compute import machine
 from compute.backends import children, host_program
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
+from compute.backends.pool import Pool
 from compute.lanes import interrupts
 from compute.lanes.control import PICKLING, ControlArray
 from compute.lanes.loop import Job, Outcome

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compute.backends.backend import Backend, Pool
+from compute.backends.backend import Backend
 from compute.backends.interpreters import messages, native
 from compute.backends.interpreters.inside import FAILED
 from compute.backends.interpreters.subinterpreter import Subinterpreter, pause_all, unavailable
 from compute.backends.lane_thread import LaneThreads
+from compute.backends.pool import Pool
 from compute.lanes import interrupts, ordering, spin
 from compute.lanes.control import STOP, ControlArray, Words
 from compute.lanes.errors import arrived, text_of
