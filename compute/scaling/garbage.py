@@ -12,7 +12,7 @@ from kernels.compilation.garbage import uncollected
 PYTHONS_OWN = 2_000  # objects that Python may have frozen itself: 375 in 3.12. A program freezes 5,000 at the least
 
 _lock = threading.Lock()
-_blocks = 0  # of garbage_set_aside that are under way
+_blocks = set[object]()  # of garbage_set_aside that are under way
 _frozen_by_others = False
 
 
@@ -22,20 +22,33 @@ def garbage_set_aside() -> Iterator[None]:
 
     The last block to end takes the exemption back, unless the program had frozen objects of its own.
     """
-    global _blocks, _frozen_by_others
-    with _lock:
-        if _blocks == 0:  # inside another block it would count all that this has frozen, which takes 40 ms
-            _frozen_by_others = gc.get_freeze_count() > PYTHONS_OWN
-        _blocks += 1
+    block = object()
     try:
-        gc.collect()
-        gc.freeze()
+        _begin(block)
         yield
     finally:
-        with _lock:
-            _blocks -= 1
-            if _blocks == 0 and not _frozen_by_others:
-                gc.unfreeze()
+        try:
+            _end(block)
+        except BaseException:  # a Ctrl-C, perhaps before it has begun
+            _end(block)
+            raise
+
+
+def _begin(block: object) -> None:
+    global _frozen_by_others
+    with _lock:
+        if not _blocks:  # inside another block it would count all that this has frozen, which takes 40 ms
+            _frozen_by_others = gc.get_freeze_count() > PYTHONS_OWN
+        _blocks.add(block)
+    gc.collect()
+    gc.freeze()
+
+
+def _end(block: object) -> None:
+    with _lock:
+        if _blocks == {block} and not _frozen_by_others:
+            gc.unfreeze()
+        _blocks.discard(block)
 
 
 @contextmanager

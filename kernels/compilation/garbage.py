@@ -13,39 +13,48 @@ import threading
 from collections.abc import Iterator
 
 _lock = threading.RLock()  # a signal's handler may compile, too
-_blocks, _was_on = 0, False  # blocks that are under way on all threads, and what was before the first
-_own = threading.local()  # .blocks: those of this thread
+_blocks: dict[object, int] = {}  # those that are under way, each with its thread
+_was_on = False  # before the first of them
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Within the block nothing is collected, on any thread, unless somebody asks for it."""
-    _count(1)
+    block = object()
     try:
+        _begin(block)
         yield
     finally:
-        _count(-1)
+        try:
+            _end(block)
+        except BaseException:  # a Ctrl-C, perhaps before it has begun
+            _end(block)
+            raise
 
 
-def _count(more: int) -> None:
-    global _blocks, _was_on
+def _begin(block: object) -> None:
+    global _was_on
     with _lock:
-        if _blocks == 0:
+        if not _blocks:
             _was_on = gc.isenabled()
-            gc.disable()
-        _own.blocks = getattr(_own, "blocks", 0) + more
-        _blocks += more
-        if _blocks == 0 and _was_on:
+        _blocks[block] = threading.get_ident()
+        gc.disable()
+
+
+def _end(block: object) -> None:
+    with _lock:
+        if _was_on and [*_blocks] == [block]:
             gc.enable()
+        _blocks.pop(block, None)
 
 
 def _begin_as_child() -> None:
     """In a fork: blocks of other threads do not end here. Forks wait for a compilation, but not for ever."""
     global _lock, _blocks
-    _lock, blocks = threading.RLock(), getattr(_own, "blocks", 0)
-    if _blocks and not blocks and _was_on:
+    _lock, former = threading.RLock(), _blocks
+    _blocks = {block: thread for block, thread in former.items() if thread == threading.get_ident()}
+    if former and not _blocks and _was_on:
         gc.enable()
-    _blocks = blocks
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 BLOCKS = """
 import gc, sys
 from compute.scaling.garbage import PYTHONS_OWN, garbage_set_aside
@@ -35,3 +37,28 @@ def test_the_last_block_takes_it_back_and_only_the_first_counts(script):
 
 def test_what_the_program_has_frozen_stays_so(script):
     assert script(BLOCKS, "frozen").stdout == "True True\n"
+
+
+ANYWHERE = """
+import gc, sys
+from ctrl_c import CtrlC
+from compute.scaling.garbage import PYTHONS_OWN, garbage_set_aside, no_garbage_collection
+
+block, k, came = {"aside": garbage_set_aside, "off": no_garbage_collection}[sys.argv[1]], 0, True
+while came:
+    k += 1
+    try:
+        with CtrlC(k) as at:
+            with block():
+                pass
+    except KeyboardInterrupt:
+        pass
+    came = at.came
+    assert gc.isenabled() and gc.get_freeze_count() <= PYTHONS_OWN, k
+print(k > 15)
+"""
+
+
+@pytest.mark.parametrize("block", ["aside", "off"])
+def test_a_ctrl_c_anywhere_leaves_the_collector_as_it_was(script, block):
+    assert script(ANYWHERE, block).stdout == "True\n"
