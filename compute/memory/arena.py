@@ -150,7 +150,7 @@ class Arena:
     def _collect(self) -> None:
         ended = self._lent.latest()
         while ended:
-            # Otherwise a fork of this process may still use it, or whoever took it from behind an array.
+            # Otherwise another process may still use it, or whoever took it from behind an array.
             if not ended[-1].lending.is_copied and _references(ended) == ALONE:
                 segment = ended.pop()
                 segment.lending.end()

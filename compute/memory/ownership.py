@@ -84,7 +84,7 @@ def own_forks() -> Iterator[None]:
 
 
 class Lending:
-    """Whether a fork has happened while something was lent: then a child may use it for as long as it lives."""
+    """Whether another process may use what is lent for as long as it lives: a fork, or one that was told."""
 
     def __init__(self) -> None:
         self._since: object | None = None  # the latest fork when it was lent
@@ -97,9 +97,13 @@ class Lending:
         """Call it when the object is no longer lent."""
         self._since = None
 
+    def leave(self) -> None:
+        """Call it where another process goes on to use the object, and nobody will learn when it ends."""
+        self._since = object()
+
     @property
     def is_copied(self) -> bool:
-        """Whether there was a fork since `begin`, as far as this process knows."""
+        """Whether there was a fork since `begin`, or a call of `leave`, as far as this process knows."""
         return self._since is not None and self._since is not _latest_fork
 
 

@@ -66,7 +66,7 @@ class Segment(mmap.mmap):
         if not self.is_nameless or is_at_exit():
             return
         if os.getpid() == self.serial[0]:
-            if not self.lending.is_copied:  # a fork that reads the array would die of SIGBUS
+            if not self.lending.is_copied:  # another process that uses the array would die of SIGBUS
                 os.ftruncate(self.file.descriptor, 0)  # frees the pages at once, also where a worker still maps them
             self.file.close()
         elif self.file.is_open():  # in a fork: only close our descriptor; the pages belong to the parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from patience import PATIENCE
 from rules import dies_once, raises
 
 from compute import Dask
+from compute.backends.dask.cluster import to_its_end
 from compute.dispatch import WorkerDied
 from kernels import Plan, count_primes, kernel, matvec
 
@@ -76,6 +78,94 @@ def test_a_client_that_cancels_what_it_gathers_is_told_of():
                     errors.append(str(error))
         assert len(errors) <= 1  # the others came too early or too late
         assert all(error.endswith("when a gather of it was cancelled once; open another") for error in errors)
+
+
+def test_what_is_gathered_as_a_run_ends_is_not_asked_for_again():
+    """Where its future was cancelled, distributed warned of it, and asked anew for whatever it gathered with it."""
+
+    def gathers_slowly(dask_scheduler):
+        gather = dask_scheduler.handlers["gather"]
+
+        async def slowly(*args, **kw):
+            await asyncio.sleep(0.5)
+            return await gather(*args, **kw)
+
+        dask_scheduler.handlers["gather"] = slowly
+
+    async def gathers():
+        return [task for task in asyncio.all_tasks() if "Client._gather" in repr(task)]
+
+    @kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)
+    def first_fails(lo, hi, out):
+        time.sleep(0.25 * (lo > 0))
+        out[lo] = 1 // lo
+
+    logger, told = logging.getLogger("distributed.client"), []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = told.append
+    with RealCluster(2, elsewhere=True) as cluster, Dask(cluster.address).open() as pool:
+        client = pool._cluster.client
+        client.run_on_scheduler(gathers_slowly)
+        logger.addHandler(handler)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                pool.run(first_fails, 2)
+            until = time.monotonic() + PATIENCE
+            while pool._cluster.call(gathers()) and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            logger.removeHandler(handler)
+        assert (list(client.futures), [record.getMessage() for record in told]) == ([], [])
+
+
+def test_what_comes_late_is_no_error_of_the_event_loop():
+    """asyncio.shield would make it one, from Python 3.14 on."""
+
+    async def raises_late():
+        await asyncio.sleep(0)
+        raise OSError("late")
+
+    async def told_of():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        asked = asyncio.ensure_future(to_its_end(raises_late()))
+        await asyncio.sleep(0)
+        asked.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert asked.cancelled()
+        return told
+
+    assert asyncio.run(told_of()) == []
+
+
+@kernel(plan=lambda x, nap, begun: Plan(len(x), (x, nap, begun), shape=(len(x), 1000), grain=1), compiled=False)
+def late_rows(lo, hi, out, x, nap, begun):
+    with open(begun, "a"):
+        time.sleep(nap)
+    out[lo:hi] = x[lo:hi, None]
+
+
+def test_two_ctrl_c_leave_the_workers_alive(tmp_path):
+    """A worker that maps the caller's memory still writes to it when the caller has dropped it."""
+    x, begun = np.arange(8.0), tmp_path / "begun"
+    with RealCluster(2) as cluster, Dask(cluster.address).open() as pool:
+
+        def twice():
+            while not begun.exists():
+                time.sleep(0.02)
+            for stops in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                while pool._hurries == stops:
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=twice)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(late_rows, x, 2.0, str(begun))
+        thread.join()
+        assert (pool.run(late_rows, x, 0.0, str(begun)).value == x[:, None]).all()
+        assert [worker.process.poll() for worker in cluster.workers] == [None, None]
 
 
 @kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)

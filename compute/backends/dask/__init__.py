@@ -130,13 +130,10 @@ class DaskPool(Pool):
                 self._cluster = Cluster(self.backend.address, self.backend.workers, self.backend.security)
                 stack.callback(self._cluster.close)
                 self._cluster.call(self._cluster.await_threads(self.backend.workers))
-                self._make_arena()
+                is_local = any(host.is_local for host in self._cluster.hosts.values())
+                self.arena = Arena("shared" if is_local else "heap")
             stack.pop_all()
         self._count()
-
-    def _make_arena(self) -> None:
-        is_local = any(host.is_local for host in self._cluster.hosts.values())
-        self.arena = Arena("shared" if is_local else "heap")
 
     def _count(self) -> None:
         """Note how many threads there are: of one run it is always the same number, though workers come and go."""
@@ -178,8 +175,8 @@ class DaskPool(Pool):
                 if is_over:  # so that nothing of the caller's is held, here or on the cluster
                     self._latest = None, None
                     self._cluster.loop.call_soon_threadsafe(prepared.packing.forget_sent)
-                if pass_.gave_up:
-                    self._make_arena()  # lanes that still run may write to memory of this one
+                if pass_.leaves_lanes:
+                    prepared.packing.leave_memory()
 
     def _prepared(self, job: Job) -> Prepared:
         """What the passes of a job have in common: made at its first one."""

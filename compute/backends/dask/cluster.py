@@ -288,10 +288,11 @@ async def to_its_end(asked: Awaitable[Value], late: Callable[[Value], object] | 
             late(answering.result())
 
     try:
-        return await asyncio.shield(answering)
+        await asyncio.wait([answering])  # asyncio.shield would log, from Python 3.14, that what comes late is an error
     except asyncio.CancelledError:
         answering.add_done_callback(answered)
         raise
+    return answering.result()
 
 
 async def _end_workers(cluster: Any) -> None:

@@ -18,7 +18,7 @@ from compute.backends.items import Blocks, PackedItems
 from compute.backends.sender import NOTHING, QUICK, by_value, packed_source
 from compute.lanes.control import DETAILED, GRAIN, N_INDICES, SPANS
 from compute.lanes.loop import Job
-from compute.memory.segments import segment_of
+from compute.memory.segments import Segment, segment_of
 from kernels.compilation import provenance
 
 SMALL = 2**16  # bytes of a parcel up to which it is a part of each group's message: sending it apart takes longer
@@ -37,6 +37,7 @@ class Packing:
         self._has_it: str | None = None  # the worker to which it was
         self._sending = asyncio.Lock()
         self._kept: dict[int, Array] = {}
+        self._mapped: dict[tuple[int, int], Segment] = {}  # what workers of this machine map, by serial
         self._items = next((x for x in job.inputs if isinstance(x, PackedItems)), None)
 
     def keep_inputs_of(self, out: Array) -> None:
@@ -79,6 +80,11 @@ class Packing:
                 self._sent.release()
             self._sent = self._has_it = None
 
+    def leave_memory(self) -> None:
+        """Neither lend nor free again what workers map: lanes there go on to use it."""
+        for segment in self._mapped.values():
+            segment.lending.leave()
+
     def _parcel(self, is_mapped: bool) -> Parcel | bytes:
         known = self._parcels.get(is_mapped)
         if known is None:
@@ -99,7 +105,7 @@ class Packing:
             if id(array) not in numbers:
                 numbers[id(array)] = len(arrays)
                 held.append(array)
-                arrays.append(_mapped(array) if is_mapped and segment_of(array) is not None else Sent.of(array))
+                arrays.append(self._reference(array) if is_mapped else Sent.of(array))
             return (numbers[id(array)],)
 
         held: list[Array] = []
@@ -129,7 +135,7 @@ class Packing:
             by_value=others,
             arrays=arrays,
             out=(job.out.shape, job.out.dtype),
-            room=_mapped(job.out).ref if is_mapped else None,
+            room=self._reference(job.out).ref if is_mapped else None,
             shape=(int(control[GRAIN]), int(control[N_INDICES])),
             records=bool(control[SPANS]),
             detailed=bool(control[DETAILED]),
@@ -137,14 +143,16 @@ class Packing:
             fuses=fuses() if adds_floats else None,
         )
 
+    def _reference(self, array: Array) -> Sent:
+        """How a worker of this machine finds an array; the array itself where it lies in no segment."""
+        segment = segment_of(array)
+        if segment is None:
+            return Sent.of(array)
+        self._mapped[segment.serial] = segment
+        return Sent(None, 0, (), (), None, tuple(segment.reference(array)))
+
 
 async def _scattered(cluster: Cluster, value: Parcel | Blocks, host: Host) -> Any:
     """The future of a value that a worker has. Where the run is cut short meanwhile, it is released as it arrives."""
     sending = cluster.client.scatter(value, workers=[host.address], hash=False, asynchronous=True)
     return await to_its_end(sending, lambda sent: sent.release())
-
-
-def _mapped(array: Array) -> Sent:
-    segment = segment_of(array)
-    assert segment is not None
-    return Sent(None, 0, (), (), None, tuple(segment.reference(array)))

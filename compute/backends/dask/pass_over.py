@@ -59,6 +59,7 @@ class _Task:
     sent: int  # when, in ns
     is_suspect: bool  # of a group whose worker died; its worker has no other
     is_done: asyncio.Event = field(default_factory=asyncio.Event)
+    is_gathered: bool = False  # or will be: then it ends by itself
 
 
 class Prepared(NamedTuple):
@@ -95,6 +96,7 @@ class Pass:
         self._wake = asyncio.Event()
         self._gathering = asyncio.Semaphore(1)
         self._stops = self._failures = 0
+        self.leaves_lanes = False  # whether lanes may still be at work, and use the caller's memory
         self._strange: list[Host] = []  # workers in whose place another one has come, at the same address
         self._given: Counter[str] = Counter()  # address -> how many chunks it was given
         self._shifts: dict[str, tuple[int, int]] = {}  # address -> the least time under way, and the shift of its clock
@@ -105,11 +107,6 @@ class Pass:
         self._stops += 1
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._cluster.loop.call_soon_threadsafe(self._wake.set)
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether lanes may still be at work, and write to the caller's memory."""
-        return self._stops > 1
 
     async def drive(self) -> list[Outcome]:
         """Run the pass to its end. Returns an outcome for each worker that died, and that of the body that raised."""
@@ -239,7 +236,9 @@ class Pass:
         is_large = self._job.out.nbytes > SMALL
         began = time.perf_counter_ns()
         async with self._gathering if is_large else contextlib.nullcontext():
-            [reply] = await to_its_end(client.gather([task.future], asynchronous=True))
+            task.is_gathered = True
+            gathering = client.gather([task.future], asynchronous=True)
+            [reply] = await to_its_end(gathering, lambda _: task.future.release())
         if reply is not None and reply.nbytes > MESSAGE:
             self._journal.carried(task.host.address, began, time.perf_counter_ns())
         task.future.release()
@@ -361,22 +360,27 @@ class Pass:
 
     async def _halt(self) -> None:
         """Cancel what is under way on the cluster, and wait until the lanes that run have left their chunks."""
+        self.leaves_lanes = True
         tasks, replies = list(self._tasks), list(self._tasks.values())
         for reply in replies:
             reply.cancel()
         self._tasks.clear()
-        await self._cancel(tasks)
+        # A gather whose future is cancelled makes dask log a warning, and ask again for all that it brings.
+        await self._cancel([task for task in tasks if not task.is_gathered])
         await asyncio.wait(replies, timeout=LOOK)  # what has not ended when the loop does keeps the run's arrays
         addresses = sorted({task.host.address for task in tasks} & set(self._cluster.hosts))
+        if not addresses:
+            self.leaves_lanes = False
         if not addresses or self._cluster.client.status != "running":
             return
         run = self._cluster.client.run(stop_run, self._run, workers=addresses, on_error="ignore", asynchronous=True)
         stopping = asyncio.ensure_future(run)
-        while not stopping.done() and not self.gave_up and self._cluster.client.status == "running":
+        while not stopping.done() and self._stops < 2 and self._cluster.client.status == "running":
             self._wake.clear()
             wake = asyncio.ensure_future(self._wake.wait())
             await asyncio.wait([stopping, wake], timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
             wake.cancel()
+        self.leaves_lanes = not stopping.done()
         stopping.cancel()
 
 
