@@ -70,29 +70,41 @@ import os, signal, sys, threading, time
 from compute import Dask
 from patience import PATIENCE
 from test_dask_faults import naps
+from watched import wait_for
 
 backend = Dask(sys.argv[1]) if len(sys.argv) > 1 else Dask(workers=2)
 if __name__ == "__main__":
     with backend.open() as pool:
         pool.run(naps, 4, 0.0)
+        client = pool._cluster.client
+        processes = client.run(os.getpid)
+        def at_work(dask_scheduler):
+            return any(worker.processing for worker in dask_scheduler.workers.values())
         for times in (1, 2):
+            is_interrupted = False
             def interrupt():
-                for _ in range(times):
-                    time.sleep(0.4)
-                    os.killpg(0, signal.SIGINT)  # as a terminal does, workers that we started included
-            threading.Thread(target=interrupt).start()
+                wait_for(lambda: client.run_on_scheduler(at_work))
+                run = pool._running
+                os.killpg(0, signal.SIGINT)  # as a terminal does, workers that we started included
+                if times == 2:
+                    wait_for(lambda: pool._running is not run or run.has_raised)  # it is ending
+                    os.killpg(0, signal.SIGINT)
+            thread = threading.Thread(target=interrupt)
+            thread.start()
             began = time.monotonic()
             try:
-                pool.run(naps, 100_000, 0.02)
-            except KeyboardInterrupt:
-                print("interrupted")
-            try:
-                time.sleep(1.0)  # the second one
-            except KeyboardInterrupt:
-                pass
+                try:
+                    pool.run(naps, 100_000, 0.02)
+                except KeyboardInterrupt:
+                    is_interrupted = True
+                thread.join()
+            except KeyboardInterrupt:  # the second one, where it came after the run's end
+                thread.join()
+            assert is_interrupted
+            print("interrupted")
             assert time.monotonic() - began < PATIENCE
             assert pool.run(naps, 8, 0.0).value.all()
-        client = pool._cluster.client
+            assert client.run(os.getpid) == processes  # none has died
         until = time.monotonic() + PATIENCE
         while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) and time.monotonic() < until:
             time.sleep(0.05)

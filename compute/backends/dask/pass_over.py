@@ -381,7 +381,9 @@ class Pass:
             await asyncio.wait([stopping, wake], timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
             wake.cancel()
         self.leaves_lanes = not stopping.done()
-        stopping.cancel()
+        if self._stops < 2:  # else it is left to come: lanes that are not told would go on with all of their group
+            stopping.cancel()
+        stopping.add_done_callback(lambda stopping: stopping.cancelled() or stopping.exception())
 
 
 MOST_FAILURES = 16  # groups that fail though their worker lives: inputs that were lost and are sent again
