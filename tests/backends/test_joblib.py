@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from example_kernels import squares, who
+from watched import wait_for
 
 from compute import Joblib, WorkerDied
 from kernels import each
@@ -39,10 +40,13 @@ def kills_once(path):
     return "alive"
 
 
-def raises_or_dies(what):
+def raises_or_dies(what, begun, known):
+    """One raises when both have begun; the other one dies when the caller knows of it."""
     if what == "raise":
+        wait_for(Path(begun).exists)
         raise ValueError("no good")
-    time.sleep(0.3)  # until the other has raised
+    Path(begun).touch()
+    wait_for(Path(known).exists)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -78,6 +82,20 @@ def test_it_is_run_again_where_it_may_be(slowly_sent, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_lane_raised_is_not_lost_where_another_dies():
-    with Joblib(2).open() as pool, pytest.raises(ValueError, match="no good"):
-        pool.run(each(raises_or_dies, retry=False), ["raise", "die"])
+def test_what_a_lane_raised_is_not_lost_where_another_dies(tmp_path, monkeypatch):
+    begun, known = tmp_path / "begun", tmp_path / "known"
+    with Joblib(2).open() as pool:
+        send = pool._executor.submit
+
+        def submit(*args):
+            task = send(*args)
+            task.add_done_callback(lambda _: known.touch())
+            return task
+
+        monkeypatch.setattr(pool._executor, "submit", submit)
+        with pytest.raises(ValueError, match="no good"):
+            pool.run(
+                each(raises_or_dies, retry=False, star=True),
+                [(what, str(begun), str(known)) for what in ("raise", "die")],
+            )
+    assert begun.exists()

@@ -96,10 +96,9 @@ def test_the_report_in_every_form():
 
 
 def interrupted(number, count):
-    """A long measurement that gets this signal during the run after so many."""
-    process = nfold_command(
-        "--workers", "1,2", "--json", "cut.json", "--env", "N", "--", "sh", "-c", "echo $$ >> pids; sleep 0.2; :"
-    )  # fmt: skip
+    """A long measurement that gets this signal during the run after so many, which would not end by itself."""
+    line = f"echo $$ >> pids; test $(wc -l < pids) -le {count} || sleep {PATIENCE}; sleep 0.2; :"
+    process = nfold_command("--workers", "1,2", "--json", "cut.json", "--env", "N", "--", "sh", "-c", line)
     end = time.monotonic() + PATIENCE
     while not (Path("pids").exists() and len(Path("pids").read_text().split()) > count):
         assert time.monotonic() < end
@@ -129,7 +128,10 @@ def test_a_killed_nfold_leaves_no_program_behind():
         assert time.monotonic() < end
         time.sleep(0.02)
     (program,) = map(int, Path("pids").read_text().split())
-    time.sleep(2)  # the guard is told of a program when it has been started
+    # The program's start has woken nfold, which next sleeps when it has told its guard of the program.
+    while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+        assert time.monotonic() < end
+        time.sleep(0.002)
     process.kill()
     process.communicate(timeout=PATIENCE)
     while psutil.pid_exists(program):

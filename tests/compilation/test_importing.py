@@ -24,6 +24,7 @@ import os, signal, sys, threading, time
 import numpy as np
 from compute import Threads, run
 from kernels import count_primes, kernel, mandelbrot, matmul, matvec, primes, transpose, triad
+from watched import wait_for
 
 A, X = np.arange(64.0).reshape(8, 8), np.arange(8.0)
 
@@ -49,6 +50,14 @@ names = sys.argv[1].split()
 def all_right():
     for name in names:
         assert FIRSTS[name](), name
+
+def await_fork_at(lock):
+    # Wait until the main thread's fork waits for this one of the locks, or is over.
+    def is_there():
+        frame = sys._current_frames()[threading.main_thread().ident]
+        waits = frame.f_code.co_name == "_hold" and frame.f_locals.get("place", [None])[-1] == lock
+        return waits or "child" in globals()
+    wait_for(is_there)
 
 def at_once():
     barrier, failed = threading.Barrier(len(names)), {}
@@ -108,10 +117,10 @@ has_turn = threading.Event()
 def imports_and_compiles():
     importing.in_turn.acquire()
     has_turn.set()
-    time.sleep(0.5)  # the fork waits for the turn by now
+    await_fork_at("in_turn")
     with provenance.numbas_lock():
         importing.in_turn.release()
-        time.sleep(0.5)
+        await_fork_at("_lock")
 
 thread = threading.Thread(target=imports_and_compiles)
 thread.start()
@@ -138,7 +147,7 @@ class Slow:  # numba looks for masked arrays, and numpy 2.4 does not import them
     def find_spec(self, name, *_):
         if name == "numpy.ma.core":
             reached.set()
-            time.sleep(1)
+            await_fork_at("in_turn")
 
 sys.meta_path.insert(0, Slow())
 thread = threading.Thread(target=all_right)
@@ -199,7 +208,11 @@ def cache(tmp_path_factory):
 
 def says_right(cache: Path, script: str, names: str, firsts: str = FIRSTS) -> None:
     """Run it where no image is on disk: a variable of numba's that nothing reads is in their key."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NFOLD_CACHE_DIR": str(cache), "NUMBA_NOTHING": script + names}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "NFOLD_CACHE_DIR": str(cache),
+        "NUMBA_NOTHING": script + names,
+    }
     command = [sys.executable, "-c", f"PATIENCE = {PATIENCE}\n{firsts}{script}", names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from every_case import INTERPRETERS
 from patience import PATIENCE
+from watched import wait_for
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")]
 
@@ -171,7 +172,8 @@ def test_an_interrupted_script_says_so_and_nothing_else(warm_python, no_leaks, b
 def test_an_interrupt_while_a_pool_opens(warm_python, no_leaks, backend):
     script = warm_python.start(OPENING, backend)
     script.await_line("opening")
-    time.sleep(0.35)
+    # The script, a resource tracker (loky has one of its own), and a worker or the fork server that is to make it.
+    wait_for(lambda: len(in_session(script.pid)) >= (4 if "Joblib" in backend else 3))
     os.killpg(script.pid, signal.SIGINT)
     assert script.ended() == -signal.SIGINT
     assert script.stderr.count("Traceback") == 1, script.stderr
@@ -281,24 +283,34 @@ def test_an_interrupt_while_a_pool_closes_loses_no_worker(warm_python, no_leaks)
 
 
 FOUR_POOLS = """
-import os, sys, threading, time
+import os, sys, threading
+import psutil
 from compute import Joblib, Processes
 from fault_kernels import busy
 from kernels.definition import numba_is_here
 from patience import PATIENCE
+from watched import wait_for
 
 pools = [Processes(2, start="fork").open(), Processes(2).open(), Processes(1, start="spawn").open(), Joblib(1).open()]
 for pool in pools:
     pool.warm(busy, 4, 1000)
 LONG = int(2e9 * PATIENCE)  # ns: no chunk ends while the test waits
 variants = ["python", "nogil" if numba_is_here() else "python"] * 2
+
+def used():
+    # Seconds of CPU time of each process below this one.
+    below = psutil.Process().children(recursive=True)
+    return {child.pid: child.cpu_times().user for child in below}
+
+before = used()
 threads = [
     threading.Thread(target=lambda p=p, v=v: p.run(busy, 4, LONG, variant=v), daemon=True)
     for p, v in zip(pools, variants)
 ]
 for thread in threads:
     thread.start()
-time.sleep(0.3)
+WORKERS = 6  # only those that are in a chunk use so much
+wait_for(lambda: sum(now > before[pid] + 0.1 for pid, now in used().items()) == WORKERS)
 print("busy", flush=True)
 threading.Event().wait()
 """

@@ -352,14 +352,29 @@ def test_a_program_that_closes_no_pool_ends_without_a_word(script):
     assert done.stdout.splitlines()[1] == "[1, 2, 3]"
 
 
+# Whether every lane waits for a job, and whether every lane has one.
+AT_WORK = """
+def idle():
+    return all(lane.sleeps for lane in pool._threads._lanes)
+def at_work():
+    return not any(lane.sleeps for lane in pool._threads._lanes)
+"""
+
+
 def test_ctrl_c_ends_a_run_and_the_pool_goes_on(script):
     done = script(
-        "import os, signal, threading, time\n"
+        "import os, signal, threading\n"
         "from compute import Interpreters\n"
+        "from watched import wait_for\n"
         "def slowly(x):\n    import time\n    time.sleep(0.02)\n    return x\n"
+        f"{AT_WORK}"
+        "def interrupt():\n"
+        "    wait_for(at_work)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
         "with Interpreters(2).open() as pool:\n"
         "    pool.map(slowly, range(2))\n"
-        "    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "    wait_for(idle)\n"
+        "    threading.Thread(target=interrupt).start()\n"
         "    try:\n        pool.map(slowly, range(100_000))\n"
         "    except KeyboardInterrupt:\n        print('stopped')\n"
         "    print(pool.map(slowly, range(3)))\n"
@@ -369,19 +384,22 @@ def test_ctrl_c_ends_a_run_and_the_pool_goes_on(script):
 
 def test_the_end_of_a_program_in_the_middle_of_a_run_ends_the_run(script):
     done = script(
-        "import atexit, threading, time\n"
+        "import atexit, threading\n"
         f"def told():\n    running.join({PATIENCE})\n    print(*said)\n"
         "atexit.register(told)\n"  # called after what modules register that are imported later
         "from compute import Interpreters\n"
+        "from watched import wait_for\n"
         "def slowly(x):\n    import time\n    time.sleep(0.02)\n    return x\n"
         "pool, said = Interpreters(2).open(), []\n"
+        f"{AT_WORK}"
         "pool.map(slowly, range(2))\n"
+        "wait_for(idle)\n"
         "def runs():\n"
         "    try:\n        pool.map(slowly, range(100_000))\n"
         "    except RuntimeError as error:\n        said.append(error)\n"
         "running = threading.Thread(target=runs, daemon=True)\n"
         "running.start()\n"
-        "time.sleep(0.5)\n"
+        "wait_for(at_work)\n"
     )
     assert done.stdout.splitlines() == ["the program ended in the middle of this run"]
 

@@ -46,11 +46,10 @@ def begin_for_ever():
     if os.path.exists("runs"):
         os.unlink("runs")
     asked = client.execute(
-        "open('runs', 'x').close()\\nwhile True: " + CHECK
+        CHECK + "\\nopen('runs', 'x').close()\\nwhile True: " + CHECK
     )
     while not os.path.exists("runs"):
         time.sleep(0.01)
-    time.sleep(0.2)
     return asked
 
 said = []
