@@ -23,6 +23,8 @@ from compute.backends import caller, children, host_program, remote
 from compute.backends.caller import Caller
 from compute.backends.pool import Pool
 from compute.backends.tasks import A_WORKER, blas_threads, check_address_space, check_tasks
+from compute.backends.worker import failed_import
+from compute.dispatch import ATTEMPTS, WorkerDied
 from compute.lanes import interrupts
 from compute.lanes.control import N_TICKETS, STOP, ControlArray
 from compute.lanes.loop import Job, Outcome
@@ -67,22 +69,38 @@ class LokyPool(Pool):
         with interrupts.put_off(), host_program.able_to_start_processes():
             with warnings.catch_warnings():  # joblib says at its import what is said below, with a remedy
                 warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
-                from joblib.externals.loky import ProcessPoolExecutor, process_executor
+                from joblib.externals.loky import process_executor
 
             self._shut_down()
             self._caller.forget()
             host_program.check_semaphores("loky's", f"use Processes({self.workers}), which needs none")
-            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
-            arrived: set[int] = set()
-            while len(arrived) < self.workers:  # until each has had a task: loky gives them to any worker that is free
-                with children.with_sigint_blocked():
-                    tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
-                arrived |= {task.result() for task in tasks}
+            self._start_workers()
             # loky would register its exit handler once more for each executor: what it looks at stays None.
             process_executor.process_pool_executor_at_exit = True
             # loky waits for the end of a pipe, which a process that a body forks would hold open.
             for process in list(self._executor._processes.values()):
                 _tell_by_pidfd(process)
+
+    def _start_workers(self) -> None:
+        """Start an executor's workers, and return when each has had a task: loky gives them to any that is free."""
+        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+        for attempt in range(1, ATTEMPTS + 1):
+            self._executor = ProcessPoolExecutor(self.workers, initializer=_settle, initargs=(os.getpid(),))
+            arrived: set[int] = set()
+            try:
+                while len(arrived) < self.workers:
+                    with children.with_sigint_blocked():
+                        tasks = [self._executor.submit(_arrive) for _ in range(self.workers)]
+                    arrived |= {task.result() for task in tasks}
+                return
+            except BrokenProcessPool as error:
+                if attempt == ATTEMPTS:
+                    raise failed_import() or WorkerDied(
+                        f"loky's workers died {ATTEMPTS} times before they were ready ({_exit_codes(error)});"
+                        " what they printed is above"
+                    ) from error
+                self._shut_down()
 
     def lanes(self, job: Job) -> Sequence[Outcome]:
         # If an interrupt cut its code off, loky would leave locks that are never released.

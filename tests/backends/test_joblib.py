@@ -99,3 +99,41 @@ def test_what_a_lane_raised_is_not_lost_where_another_dies(tmp_path, monkeypatch
                 [(what, str(begun), str(known)) for what in ("raise", "die")],
             )
     assert begun.exists()
+
+
+@pytest.fixture
+def dying_as_they_start(monkeypatch, tmp_path):
+    """`deaths(count)`: so many workers of loky's die before they are ready."""
+    path = str(tmp_path / "deaths")
+
+    def deaths(count):
+        Path(path).write_text("." * count)
+
+    def arrive():
+        if left := os.stat(path).st_size:
+            os.truncate(path, left - 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        return os.getpid()
+
+    monkeypatch.setattr("compute.backends.loky._arrive", arrive)
+    return deaths
+
+
+def test_a_worker_that_dies_as_it_starts_is_started_again(no_leaks, dying_as_they_start):
+    dying_as_they_start(1)
+    with Joblib(1).open() as pool:
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+        dying_as_they_start(1)
+        pool.repair()  # as after a death in a run
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+
+
+def test_workers_that_die_again_and_again_as_they_start_are_told_of(no_leaks, dying_as_they_start):
+    dying_as_they_start(0)
+    with Joblib(1).open() as pool:
+        dying_as_they_start(99)
+        with pytest.raises(WorkerDied, match=r"loky's workers died 3 times before they were ready \(SIGTERM\(-15\)\)"):
+            pool.repair()
+        dying_as_they_start(0)
+        assert pool.map(abs, [-1, 2]) == [1, 2]
