@@ -26,6 +26,7 @@ ambient.py        carries the caller's errstate and decimal context to workers
 items.py          sends the items of each(f) to workers, and brings the results back
 children.py       child processes: how they are started, whether they are alive, forks
 fork_server.py    the fork server from which workers are started
+preloaded.py      what that has imported
 host_program.py   makes the current program able to start workers
 tasks.py          whether the system lets this user start the processes and threads that a pool needs
 output.py         flushes what workers print

@@ -216,9 +216,7 @@ def _dismiss(pipe: Connection, owner: int) -> None:
         pipe.close()
 
 
-# What every worker needs. The fork server imports it once, and its children start with it. Machine code that is sent to
-# them needs no numba, which would take most of the time of opening a pool, and most of each worker's memory.
-PRELOAD = ["compute.backends.worker", "compute.backends.carrier"]
+PRELOAD = ["compute.backends.preloaded"]  # what the fork server imports once, and its children start with
 # Imports what a worker does, and says as JSON which module cannot be imported, the innermost one, and why.
 IMPORTING = """
 import importlib, json, os, sys

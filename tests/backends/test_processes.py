@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from example_kernels import fails, nothing, spin
 from patience import PATIENCE
 
 from compute import Joblib, Processes
-from compute.backends import caller, host_program, sender
+from compute.backends import caller, fork_server, host_program, sender
 from compute.backends.worker import AGAIN, Tally
 from compute.lanes import usage
 from kernels import Plan, kernel
@@ -227,6 +228,18 @@ def test_blas_has_one_thread_in_each_worker_for_all_that_python_runs(backend):
         pool.run(nothing, 2)
         assert pool.map(threads_of_blas, range(4)) == [{1}] * 4
         assert pool.executor().submit(threads_of_blas).result() == {1}
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_a_worker_has_the_callers_number_of_blas_threads_and_a_collector(monkeypatch, given):
+    """The fork server has others while it imports."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    fork_server.renew()
+    with Processes(1).open() as pool:
+        [(seen, collects)] = pool.map(lambda _: (os.environ.get("OPENBLAS_NUM_THREADS"), gc.isenabled()), [0])
+    assert (seen, collects) == (given, True)
 
 
 BREAKS = """
