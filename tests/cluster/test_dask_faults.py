@@ -277,6 +277,21 @@ def test_a_scheduler_that_is_gone_is_an_error_in_bounded_time(caplog):
     caplog.clear()  # where dask could tell in time that it cannot connect, its frames hold the arrays of the run
 
 
+def test_a_client_that_is_closed_is_an_error_that_says_so():
+    import distributed
+
+    with RealCluster(1) as cluster:
+        for seconds in (0.0, 0.05, 0.3):
+            client = distributed.Client(cluster.address, set_as_default=False)
+            with Dask(client).open() as pool:
+                closing = threading.Timer(seconds, client.close)
+                closing.start()
+                for _ in range(2):  # in the run, or before it
+                    with pytest.raises(ConnectionError, match=r"is gone.*, or the Client was closed"):
+                        pool.run(naps, 1000, 0.01)
+                    closing.join()
+
+
 def answer_as_a_web_server(listening):
     with contextlib.suppress(OSError):
         while True:

@@ -174,7 +174,7 @@ class DaskPool(Pool):
                 self._count()
                 if is_over:  # so that nothing of the caller's is held, here or on the cluster
                     self._latest = None, None
-                    self._cluster.loop.call_soon_threadsafe(prepared.packing.forget_sent)
+                    self._cluster.soon(prepared.packing.forget_sent)
                 if pass_.leaves_lanes:
                     prepared.packing.leave_memory()
 

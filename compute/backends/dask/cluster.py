@@ -27,6 +27,7 @@ Value = TypeVar("Value")
 
 CONNECTING = 10.0  # s for a scheduler to answer, and for workers to come that an elastic cluster starts on demand
 OWN_FILES, WORKERS_FILES = 24, 13  # that a cluster of this machine has open here; 16 and 13 were counted
+LOOK = 1.0  # s between looks whether the event loop has ended
 ANSWER = 30.0  # s for an answer to a question; a scheduler of thousands of workers takes one
 
 
@@ -55,6 +56,7 @@ class Cluster:
         self._caught: list[Any] = []  # dask's own warnings of versions, which are given where ours allow to go on
         try:
             self.client = self._connected(address, workers, security)
+            self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
             self.address = str(self.client.scheduler.address)
             warn_of_plain(self.address)
             self.call(self.settled())
@@ -147,17 +149,23 @@ class Cluster:
         )
 
     def call(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
-        """Run a coroutine on the client's event loop and wait for its value."""
-        return self.begin(coroutine).result()
+        """Run a coroutine on the client's event loop and wait for its value. Lost where the loop ends before it."""
+        try:
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # it has ended
+            coroutine.close()
+            raise self.lost() from None
+        while not concurrent.futures.wait([answer], LOOK).done:  # a loop that ends forgets what came in the meantime
+            if self._loop.is_closed():
+                raise self.lost()
+        if answer.cancelled():
+            raise self.lost()
+        return answer.result()
 
-    def begin(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
-        """Begin a coroutine on the client's event loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
-        return loop
+    def soon(self, call: Callable[[], object]) -> None:
+        """Have the client's event loop call this, if it has not ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
 
     @property
     def threads(self) -> int:
@@ -174,9 +182,10 @@ class Cluster:
     def lost(self, error: BaseException | None = None) -> Lost:
         """The error where the scheduler is gone."""
         why = f" ({_said(error)})" if error is not None else ""
+        closed = "" if self.client in self._owned else ", or the Client was closed"
         return Lost(
-            f"the scheduler at {self.address} is gone{why}, and what its workers had not given back with it; start it"
-            " again and open another pool"
+            f"the scheduler at {self.address} is gone{why}{closed}, and what its workers had not given back with it;"
+            " start it again and open another pool"
         )
 
     def deserted(self, seconds: float) -> RuntimeError:
@@ -263,17 +272,19 @@ class Cluster:
 
 @contextlib.contextmanager
 def without_broken_connections() -> Iterator[None]:
-    """Within the block dask logs no message that it could not send: what ends here is told of nothing any more."""
-    logger = logging.getLogger("distributed.batched")
+    """Within the block dask logs no message that it could not send, and no connection that it did not get again."""
+    loggers = [logging.getLogger(name) for name in ("distributed.batched", "distributed.client")]
 
     def nothing(record: logging.LogRecord) -> bool:  # of its own: several pools may be closed at once
         return False
 
-    logger.addFilter(nothing)
+    for logger in loggers:
+        logger.addFilter(nothing)
     try:
         yield
     finally:
-        logger.removeFilter(nothing)
+        for logger in loggers:
+            logger.removeFilter(nothing)
 
 
 async def to_its_end(asked: Awaitable[Value], late: Callable[[Value], object] | None = None) -> Value:

@@ -105,8 +105,7 @@ class Pass:
         """End the pass after the chunks that are running; called again, do not wait for these either."""
         self._job.control[STOP] = 1
         self._stops += 1
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._cluster.loop.call_soon_threadsafe(self._wake.set)
+        self._cluster.soon(self._wake.set)
 
     async def drive(self) -> list[Outcome]:
         """Run the pass to its end. Returns an outcome for each worker that died, and that of the body that raised."""
@@ -132,6 +131,8 @@ class Pass:
         finally:
             if self._tasks:
                 await self._halt()
+            else:
+                self.leaves_lanes = False
         if self._end is not None:
             self._outcomes.append(self._end)
         return self._outcomes
@@ -204,6 +205,7 @@ class Pass:
         group = Group(self._run, next(self._numbers), sent, lanes, host.life)
         task = _Task(group, chunks, host, None, time.perf_counter_ns(), is_suspect)
         self._tasks[task] = asyncio.ensure_future(self._reply_of(task))
+        self.leaves_lanes = True
 
     async def _reply_of(self, task: _Task) -> Reply | None:
         parcel = await self._packing.for_host(self._cluster, task.host)
@@ -215,7 +217,7 @@ class Pass:
                 blocks.release()
 
     async def _answer(self, task: _Task, parcel: Any, blocks: Any) -> Reply | None:
-        client, loop = self._cluster.client, asyncio.get_running_loop()
+        client = self._cluster.client
         task.sent = time.perf_counter_ns()
         task.future = client.submit(
             run_group,
@@ -226,12 +228,7 @@ class Pass:
             workers=[task.host.address],
             pure=False,
         )
-
-        def done(future: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(task.is_done.set)
-
-        task.future.add_done_callback(done)
+        task.future.add_done_callback(lambda _: self._cluster.soon(task.is_done.set))
         await task.is_done.wait()
         is_large = self._job.out.nbytes > SMALL
         began = time.perf_counter_ns()
@@ -360,7 +357,6 @@ class Pass:
 
     async def _halt(self) -> None:
         """Cancel what is under way on the cluster, and wait until the lanes that run have left their chunks."""
-        self.leaves_lanes = True
         tasks, replies = list(self._tasks), list(self._tasks.values())
         for reply in replies:
             reply.cancel()
