@@ -18,7 +18,7 @@ from compute.backends.items import Blocks, PackedItems
 from compute.backends.sender import NOTHING, QUICK, by_value, packed_source
 from compute.lanes.control import DETAILED, GRAIN, N_INDICES, SPANS
 from compute.lanes.loop import Job
-from compute.memory.segments import Segment, segment_of
+from compute.memory.segments import home_of, segment_of
 from kernels.compilation import provenance
 
 SMALL = 2**16  # bytes of a parcel up to which it is a part of each group's message: sending it apart takes longer
@@ -37,7 +37,7 @@ class Packing:
         self._has_it: str | None = None  # the worker to which it was
         self._sending = asyncio.Lock()
         self._kept: dict[int, Array] = {}
-        self._mapped: dict[tuple[int, int], Segment] = {}  # what workers of this machine map, by serial
+        self._mapped: list[Array] = []  # what workers of this machine map
         self._items = next((x for x in job.inputs if isinstance(x, PackedItems)), None)
 
     def keep_inputs_of(self, out: Array) -> None:
@@ -82,8 +82,8 @@ class Packing:
 
     def leave_memory(self) -> None:
         """Neither lend nor free again what workers map: lanes there go on to use it."""
-        for segment in self._mapped.values():
-            segment.lending.leave()
+        for array in self._mapped:
+            home_of(array).lending.leave()
 
     def _parcel(self, is_mapped: bool) -> Parcel | bytes:
         known = self._parcels.get(is_mapped)
@@ -148,7 +148,7 @@ class Packing:
         segment = segment_of(array)
         if segment is None:
             return Sent.of(array)
-        self._mapped[segment.serial] = segment
+        self._mapped.append(array)
         return Sent(None, 0, (), (), None, tuple(segment.reference(array)))
 
 
