@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
 import threading
@@ -25,6 +26,8 @@ from kernels.compilation import garbage, signal_guard
 WAITS = 10.0  # s that a fork waits for another thread's import of numba, and for its compilation, at the most
 
 in_turn: Any = threading.RLock()
+of_bodies: Any = threading.RLock()  # held while a body's module is imported
+_imported: set[str] = set()  # the modules of bodies that were
 # .locks: those that a fork of this thread holds; .missing: the places of those for which it has waited in vain.
 _held = threading.local()
 
@@ -56,6 +59,20 @@ def compiler() -> ModuleType:
     return compiler
 
 
+def body_module(name: str) -> ModuleType:
+    """The module of a body. A fork waits for its import: the child would wait for ever for the import's own lock."""
+    if name in _imported:
+        return importlib.import_module(name)  # it may be another one by now
+    has_turn = of_bodies.acquire(timeout=WAITS)  # whoever has it may wait for what this thread is importing
+    try:
+        module = importlib.import_module(name)
+    finally:
+        if has_turn:
+            of_bodies.release()
+    _imported.add(name)
+    return module
+
+
 def mind_forks() -> None:
     """Called as a pool opens: the program may use numba itself, and fork, before anything here needs numba."""
     if "numba" in sys.modules:
@@ -63,7 +80,7 @@ def mind_forks() -> None:
 
 
 def _hold() -> None:
-    """Before a fork, wait for imports of numba, for its compiler lock and for LLVM's, at the most WAITS seconds.
+    """Before a fork, wait for imports of bodies and numba, for its compiler lock and LLVM's, at the most WAITS seconds.
 
     Otherwise what another thread has begun of these would stay unfinished in the child, with the lock held.
     """
@@ -82,6 +99,7 @@ def _hold() -> None:
 
 def _places() -> Iterator[tuple[Any, str]]:
     """The locks, by the object that has each and the attribute that it is, in the order in which they are taken."""
+    yield sys.modules[__name__], "of_bodies"
     yield sys.modules[__name__], "in_turn"
     # Only now: whoever had the turn before may just have imported numba, and compile by now.
     numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
@@ -98,9 +116,10 @@ def _let_go() -> None:
 def _begin_as_child() -> None:
     """Replace the locks for which the fork has waited in vain: here nobody releases them."""
     for holder, name in _held.__dict__.get("missing", []):
-        # LLVM's is taken by finalizers as well, which must not fail. Who compiles holds numba's before it.
-        is_llvms = type(holder).__name__ == "_LLVMLock"
-        setattr(holder, name, threading.RLock() if is_llvms else _Lost())
+        # LLVM's is taken by finalizers as well, which must not fail. Who compiles holds numba's before it. And of all
+        # bodies' modules it is a single one that cannot be imported here.
+        is_needed = type(holder).__name__ == "_LLVMLock" or name == "of_bodies"
+        setattr(holder, name, threading.RLock() if is_needed else _Lost())
     _let_go()
 
 

@@ -43,7 +43,7 @@ class Variant:
         """The Python function of the body."""
         if isinstance(self.function, str):
             module, _, name = self.function.partition(":")
-            body: Body = getattr(importlib.import_module(module), name)
+            body: Body = getattr(importing.body_module(module), name)
             return body
         return self.function
 

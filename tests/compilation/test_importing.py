@@ -107,6 +107,46 @@ all_right()
 print("right")
 """
 
+SLOW_BODIES = """
+import sys, time
+
+sys.modules["__main__"].has_begun.set()
+time.sleep(0.5)  # the fork is asked for by now
+
+def filled(lo, hi, out):
+    out[lo:hi] = range(lo, hi)
+"""
+
+BESIDE_A_BODYS_IMPORT = """
+import os, signal, threading, warnings
+from compute import Serial, run
+from kernels import Plan, kernel
+
+warnings.simplefilter("ignore")  # of a fork beside threads: that is what is tried
+has_begun = threading.Event()
+
+@kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)
+def filled(lo, hi, out):
+    out[lo:hi] = range(lo, hi)
+
+def named():
+    assert run(filled, 4, variant="named", on=Serial()).value.tolist() == [0, 1, 2, 3]
+
+filled.add_variant("named", "slow_bodies:filled")
+thread = threading.Thread(target=named)
+thread.start()
+has_begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    named()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0, "the child waits for the module's lock"
+named()
+print("right")
+"""
+
 BESIDE_A_FIRST_COMPILATION = """
 import gc, warnings
 from kernels.compilation import importing, provenance
@@ -237,6 +277,12 @@ def test_several_threads_may_be_the_first(cache, names):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
     says_right(cache, FORKS, "triad transpose doubled")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_beside_the_import_of_a_bodys_module_can_import_it(cache, tmp_path):
+    (tmp_path / "slow_bodies.py").write_text(SLOW_BODIES)
+    says_right(cache, BESIDE_A_BODYS_IMPORT, "named", f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n")
 
 
 @needs_compiler
