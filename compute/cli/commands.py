@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,9 +65,13 @@ def main(argv: list[str] | None = None) -> int:
     terminal.ready()
     words = sys.argv[1:] if argv is None else argv
     asked.set(words)
-    for word in words:
-        if "\0" in word:  # only a program's own list of words may hold one; in files' names the parser fails on it
+    for word in words:  # only a program's own list may hold such words; in files' names the parser fails on them
+        if "\0" in word:
             return _complain(f"{word!r} holds a NUL character, which no word of a command may; leave it out")
+        try:
+            os.fsencode(word)
+        except UnicodeEncodeError:
+            return _complain(f"{word!r} holds half a character, which no word of a command may; leave it out")
     if words[:1] != ["command"]:  # whose words are another program's
         # A negative number is a value, never an option; behind a blank the parser takes it for one.
         words = [f" {word}" if word[:1] == "-" and word[1:2].isdigit() else word for word in words]

@@ -125,6 +125,13 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(line, told,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("word", "told"), [("a\0b", "holds a NUL character"), ("\ud800", "holds half a character")])
+def test_words_that_only_a_program_can_give_are_refused(word, told, capsys):
+    assert main(["check", word, "b.json"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
