@@ -60,12 +60,16 @@ def compiler() -> ModuleType:
 
 
 def body_module(name: str) -> ModuleType:
-    """The module of a body. A fork waits for its import: the child would wait for ever for the import's own lock."""
+    """The module of a body. A fork waits for its import: the child would wait for ever for the import's own lock.
+
+    Exceptions of signals wait, too: it may be the first to import numba, or what another module of it stands on.
+    """
     if name in _imported:
         return importlib.import_module(name)  # it may be another one by now
     has_turn = of_bodies.acquire(timeout=WAITS)  # whoever has it may wait for what this thread is importing
     try:
-        module = importlib.import_module(name)
+        with signal_guard.postponed():
+            module = importlib.import_module(name)
     finally:
         if has_turn:
             of_bodies.release()

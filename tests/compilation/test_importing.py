@@ -147,6 +147,37 @@ named()
 print("right")
 """
 
+SIGNALLED_BODIES = """
+import os, signal, sys
+
+times = sys.modules["__main__"].times
+times.append("begun")
+os.kill(os.getpid(), signal.SIGINT)
+times.append("ended")
+
+def filled(lo, hi, out):
+    out[lo:hi] = range(lo, hi)
+"""
+
+A_SIGNAL_IN_A_BODYS_IMPORT = """
+from compute import Serial, run
+from kernels import Plan, kernel
+
+@kernel(plan=lambda n: Plan(n, (), grain=1), compiled=False)
+def filled(lo, hi, out):
+    out[lo:hi] = range(lo, hi)
+
+filled.add_variant("named", "signalled_bodies:filled")
+times = []
+try:
+    run(filled, 4, variant="named", on=Serial())
+except KeyboardInterrupt:
+    times.append("raised")
+assert run(filled, 4, variant="named", on=Serial()).value.tolist() == [0, 1, 2, 3]
+assert times == ["begun", "ended", "raised"], times
+print("right")
+"""
+
 BESIDE_A_FIRST_COMPILATION = """
 import gc, warnings
 from kernels.compilation import importing, provenance
@@ -283,6 +314,11 @@ def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
 def test_a_fork_beside_the_import_of_a_bodys_module_can_import_it(cache, tmp_path):
     (tmp_path / "slow_bodies.py").write_text(SLOW_BODIES)
     says_right(cache, BESIDE_A_BODYS_IMPORT, "named", f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n")
+
+
+def test_a_signal_in_the_import_of_a_bodys_module_leaves_no_half_of_it(cache, tmp_path):
+    (tmp_path / "signalled_bodies.py").write_text(SIGNALLED_BODIES)
+    says_right(cache, A_SIGNAL_IN_A_BODYS_IMPORT, "named", f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n")
 
 
 @needs_compiler
