@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from multiprocessing import context, forkserver, popen_forkserver
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from compute.backends import children, host_program
@@ -18,21 +18,27 @@ from compute.lanes import interrupts
 from compute.memory.ownership import in_children
 
 
+def _with(function: Any, **names: Any) -> FunctionType:
+    """A function of multiprocessing's own, which finds these in place of its module's."""
+    return FunctionType(function.__code__, {**function.__globals__, **names})
+
+
 class _Server(forkserver.ForkServer):
     """Also stands for the module in which multiprocessing's function finds its own server."""
 
     read_signed = staticmethod(forkserver.read_signed)
+    # multiprocessing's resource tracker is started with the first process, while the server imports: as it starts, it
+    # would take the CPU from the server, or from what the caller does meanwhile.
+    ensure_running = _with(
+        forkserver.ForkServer.ensure_running, resource_tracker=SimpleNamespace(ensure_running=lambda: None)
+    )
 
 
 server: Any = _Server()
 
 
-_launch: Any = popen_forkserver.Popen._launch  # type: ignore[attr-defined]
-
-
 class _Popen(popen_forkserver.Popen):
-    # multiprocessing's own code, which finds our server in place of its own.
-    _launch = FunctionType(_launch.__code__, {**vars(popen_forkserver), "forkserver": server})
+    _launch = _with(popen_forkserver.Popen._launch, forkserver=server)  # type: ignore[attr-defined]
 
 
 class _Process(context.ForkServerProcess):
