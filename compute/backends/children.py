@@ -48,9 +48,10 @@ def check_may_start(what: object) -> None:
 
 
 @contextlib.contextmanager
-def with_sigint_blocked() -> Iterator[None]:
+def with_sigint_blocked(needs_tracker: bool = True) -> Iterator[None]:
     """Processes that are started within the block never receive Ctrl-C, not even as they start.
 
+    needs_tracker: whether starting them starts multiprocessing's resource tracker where there is none.
     A Ctrl-C that arrives meanwhile is raised here at the end. Children inherit the blocked signal. But the system may
     deliver it to a thread of this process that does not block it (BLAS has some), and Python would raise it within the
     block: so it is put off.
@@ -59,9 +60,10 @@ def with_sigint_blocked() -> Iterator[None]:
         yield
         return
     with interrupts.put_off():
-        from multiprocessing import resource_tracker
+        if needs_tracker:
+            from multiprocessing import resource_tracker
 
-        resource_tracker.ensure_running()  # now, because starting it unblocks all signals
+            resource_tracker.ensure_running()  # now, because starting it unblocks all signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield

@@ -27,8 +27,7 @@ class _Server(forkserver.ForkServer):
     """Also stands for the module in which multiprocessing's function finds its own server."""
 
     read_signed = staticmethod(forkserver.read_signed)
-    # multiprocessing's resource tracker is started with the first process, while the server imports: as it starts, it
-    # would take the CPU from the server, or from what the caller does meanwhile.
+    # Without multiprocessing's resource tracker, which takes a CPU as it starts. It can wait until the caller does.
     ensure_running = _with(
         forkserver.ForkServer.ensure_running, resource_tracker=SimpleNamespace(ensure_running=lambda: None)
     )
@@ -61,7 +60,11 @@ def start(preload: list[str]) -> None:
     in_children(server, children.forget_server)
     _check()
     server.set_forkserver_preload([*preload, __name__])
-    with children.with_sigint_blocked(), host_program.able_to_start_processes(), children.without_main():
+    with (
+        children.with_sigint_blocked(needs_tracker=False),
+        host_program.able_to_start_processes(),
+        children.without_main(),
+    ):
         server.ensure_running()
 
 

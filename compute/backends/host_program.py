@@ -64,20 +64,24 @@ def is_folder_gone() -> bool:
 def prepare() -> None:
     """Called before workers are started. LimitReached where multiprocessing cannot start any."""
     make_able()
+    start_tracker()
     sweep_once()
 
 
 def make_able() -> None:
     """`prepare` without what can wait until workers are on their way: sweeping takes milliseconds."""
-    # A TimeoutError that a signal's handler raises would be taken for the system's: for a closed stream, or for the
-    # death of the resource tracker, of which users would be warned.
-    with interrupts.put_off():
+    with interrupts.put_off():  # a TimeoutError that a signal's handler raises would be taken for a closed stream
         if is_folder_gone():
             raise LimitReached(errno.ENOENT, f"workers begin in the current folder, and {FOLDER_GONE}")
         _check_temporary_folder()
         _open_standard_streams()
-        with able_to_start_processes():
-            resource_tracker.ensure_running()
+
+
+def start_tracker() -> None:
+    """Start multiprocessing's resource tracker where there is none, a Python that takes a CPU for 25 ms to begin."""
+    # What a signal's handler raises would be taken for the death of the tracker, of which users would be warned.
+    with interrupts.put_off(), able_to_start_processes():
+        resource_tracker.ensure_running()
 
 
 def _check_temporary_folder() -> None:

@@ -50,6 +50,7 @@ class LokyPool(Pool):
     def start(self) -> None:
         self.arena = Arena(ARRAYS[self.backend.arrays])
         self._caller = Caller(self.backend, self.arena, self.backend.timeout)
+        host_program.start_tracker()
         host_program.sweep_once()
         self._executor: Any = None
         try:

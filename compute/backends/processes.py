@@ -93,8 +93,11 @@ class ProcessPool(Pool):
         self._context: Any = context_of(self.backend.start)
         self._make_way(self.workers)  # first of all: the rest is done while the server imports
         host_program.sweep_once()
-        self._make_board()
         self._spin = spin.spin_time(self.workers)
+        if numba_is_here():
+            shared_words.calls()  # the workers find it on disk, and make none
+        host_program.start_tracker()  # now, when there is little left to do here but to wait
+        self._make_board()
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         try:
@@ -136,8 +139,6 @@ class ProcessPool(Pool):
 
     def _start_workers(self, missing: Sequence[int]) -> None:
         """Start the workers of these lanes, all at the same time; return when all are ready."""
-        if numba_is_here():
-            shared_words.calls()  # the workers find it on disk, and make none
         board = reference(self._board)
         cpus = spin.waiting_cpus(self.workers)
         # Workers may spin if there is a CPU for each of them beside the caller's, which is at work meanwhile.
