@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compute.timeline import SPAN, LaneTotals
 from kernels.definition.plan import Plan
+
+if TYPE_CHECKING:
+    from compute.timeline import LaneTotals
 
 # x86 fetches cache lines of 64 bytes in pairs, so words that different lanes write must be 128 bytes apart, or lanes
 # slow each other. This is twice that: what a lane writes for each chunk stands in the first half of its line, what it
@@ -193,6 +195,8 @@ class ControlArray:
 
     def totals(self) -> tuple[LaneTotals, ...]:
         """The figures that each lane that ran wrote of itself."""
+        from compute.timeline import LaneTotals  # which no worker needs
+
         rows = self.words[line_of(0) : line_of(self.lanes)].reshape(self.lanes, WORDS_PER_LINE)
         chunks = np.bincount(self.done, minlength=self.lanes + 1)[1:]  # a lane that died did not count its own
         return tuple(
@@ -270,6 +274,8 @@ class ControlArray:
 
     def spans(self) -> np.ndarray[Any, Any]:
         """One row a chunk where every lane recorded spans, else none."""
+        from compute.timeline import SPAN
+
         lanes = range(self.lanes)
         if not self.words[SPANS] or not all(self.words[line_of(lane) + RECORDS] for lane in lanes):
             return np.empty(0, SPAN)
