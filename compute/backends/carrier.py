@@ -34,7 +34,9 @@ from kernels.compilation import provenance
 from kernels.compilation.bounded import MADE, Bounded
 from kernels.compilation.parts import COMPUTED, MISSING, attribute_of, builtins_of
 from kernels.compilation.reach import reach_of
+from kernels.compilation.reach_snapshot import contents
 from kernels.definition import Kernel
+from kernels.definition.arguments import is_generator
 from kernels.texts import visible
 
 LARGE = 2**16  # bytes from which an array is put into a segment: below, a copy in the message costs less
@@ -126,6 +128,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         globals_ = {
             name: self._or_by_name(function.__module__, name, value) for name, value in slots["__globals__"].items()
         }
+        _warn_of_generators(function, globals_)
         globals_ |= {name: value for name, value in builtins_of(function).items() if self._obstacle(value) is None}
         return make, arguments, (state, slots | {"__globals__": globals_}), *rest
 
@@ -339,6 +342,21 @@ def _warn_of(path: str, value: Any, error: Exception) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _warn_of_generators(function: types.FunctionType, read: dict[str, Any]) -> None:
+    """A RuntimeWarning, once, for each generator of random numbers that a function reads, and every worker copies."""
+    enclosed = zip(function.__code__.co_freevars, map(contents, function.__closure__ or ()), strict=True)
+    for name, value in [*read.items(), *enclosed]:
+        if is_generator(value) and (name, id(value)) not in _warned_of:
+            _warned_of.add((name, id(value)))
+            warnings.warn(
+                f"{visible(function.__qualname__)} draws from {visible(name)}, a {type(value).__name__} of which each"
+                " worker process has a copy: several draw the same numbers; say seed= for one of its own for each item"
+                " (docs/items.md), or make one in the body, of the chunk's first index",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 class _ByName:

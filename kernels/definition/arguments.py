@@ -116,11 +116,16 @@ def _instead(value: Any, name: str) -> str:
     return "pass the numbers and arrays in it, or say @kernel(compiled=False) and let the body read it from outside"
 
 
+def is_generator(value: Any) -> bool:
+    """Whether it is numpy's or Python's own kind of generator of random numbers."""
+    return type(value).__name__ in GENERATORS and type(value).__module__.startswith(("numpy.random", "random"))
+
+
 def _taken(value: Any, name: str, compiled: bool) -> Any:
     """The value as an input; what is neither an array nor a number is left to the planner."""
     if type(value) is tuple:
         return tuple(_taken(x, f"{name}[{k}]", compiled) for k, x in enumerate(value))
-    if type(value).__name__ in GENERATORS and type(value).__module__.startswith(("numpy.random", "random")):
+    if is_generator(value):
         raise ValueError(f"{name} is a {type(value).__name__}, and lanes would draw from it in any order; {DRAW}")
     if provenance.is_dispatcher(value):
         return value

@@ -9,14 +9,17 @@ import enum
 import functools
 import math
 import os
+import random
 import signal
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, advise, run, scale
+from compute.backends import carrier
 from kernels import each
 from kernels.definition.each import rng_of
 from kernels.definition.plan import MOST_CHUNKS
@@ -545,3 +548,30 @@ def test_where_nobody_can_end_an_item_a_timeout_is_refused(pool_of, backend):
         pool_of(backend).map(lambda x: run(each(sleeps, timeout=1), [x], on=Processes(1)).value, [0])
     with pytest.raises(ValueError, match="timeout must be more than 0 seconds, not 0"):
         each(sleeps, timeout=0)
+
+
+generator = np.random.default_rng(7)
+OWN = random.Random(7)
+
+
+@pytest.mark.parametrize("backend", [Processes(2), Joblib(2)], ids=repr)
+def test_a_generator_that_a_function_reads_is_warned_of(backend):
+    """Each worker process would draw the same numbers from its copy, and nothing would show it."""
+    enclosed = np.random.RandomState(7)
+    draws = {
+        "generator": lambda _: generator.random(),
+        "OWN": lambda _: OWN.random(),
+        "enclosed": lambda _: enclosed.random(),
+    }
+    with backend.open() as pool:
+        for name, draw in draws.items():
+            carrier._warned_of.clear()
+            with pytest.warns(RuntimeWarning, match=rf"draws from {name}, a \w+ of which each worker process has"):
+                assert len(pool.map(draw, range(4))) == 4
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pool.map(draw, range(4))  # once is enough
+            assert len(set(pool.map(lambda _, rng: rng.random(), range(40), seed=7))) == 40
+    with Threads(2).open() as pool, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(set(pool.map(draws["generator"], range(40)))) == 40

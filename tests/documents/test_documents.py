@@ -69,7 +69,7 @@ WORD = re.compile(r"^([A-Z_]+) = (.+?)  # ([^>\n]+) -> ([^:\n]+): (.+)$", re.MUL
 
 
 def test_every_word_of_the_control_says_who_writes_and_who_reads_it():
-    words = {name for name, value in vars(control).items() if name.isupper() and isinstance(value, int)}
+    words = {name for name, value in vars(control).items() if name.isupper() and type(value) is int}
     words -= {"WORDS_PER_LINE", "WORDS_PER_SPAN", "HEADER", "SPANS_BOUND", "READINGS", "UNKNOWN"}  # sizes, values
     described = [name for name, *_ in WORD.findall(Path(control.__file__).read_text())]
     assert sorted(described) == sorted(words)
