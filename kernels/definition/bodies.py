@@ -16,6 +16,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from kernels.compilation.bounded import MADE
+
 Body = Callable[..., Any]
 POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
 # Positions of a body's own parameters. Other names are allowed, swapped names are not.
@@ -208,7 +210,7 @@ def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[
     return tuple(sorted({names.index(name) for name in inout}))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def tree_of(function: types.FunctionType) -> ast.FunctionDef | None:
     """A function's source text, parsed; None for a lambda and where there is no source."""
     try:
@@ -219,7 +221,7 @@ def tree_of(function: types.FunctionType) -> ast.FunctionDef | None:
     return next((node for node in functions if node.name == function.__name__), None)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
     """The inputs that a body's own text writes to, in its order; nothing where there is no text.
 
@@ -229,7 +231,7 @@ def written_inputs(function: types.FunctionType) -> tuple[str, ...]:
     return tuple(name for name in inputs_of(function).parameters if name in written)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def written_names(function: types.FunctionType) -> tuple[str, ...]:
     """The names whose arrays a body's own text writes to, and that it does not bind itself."""
     tree = tree_of(function)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.compilation.bounded import MADE
 from kernels.definition import refusals
 from kernels.definition.arguments import check_holds_value, checked, checked_out, guarded
 from kernels.definition.bodies import nothing_returned, plain
@@ -303,10 +304,10 @@ def _wide(out: np.ndarray[Any, Any]) -> Any:
     return out.tolist() if out.ndim == 1 else out.astype(np.uint64 if out.dtype.kind == "u" else np.int64)
 
 
-_check_writes_once = functools.lru_cache(maxsize=1024)(refusals.check_writes)
+_check_writes_once = functools.lru_cache(maxsize=MADE)(refusals.check_writes)
 
 
-@functools.lru_cache(maxsize=256)  # making a kernel costs as much as dispatching a small run
+@functools.lru_cache(maxsize=MADE)  # making a kernel costs as much as dispatching a small run
 def _held(kernel: Kernel, variant: str) -> Kernel:
     return replace(kernel, chosen=variant)
 

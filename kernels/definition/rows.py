@@ -15,6 +15,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from kernels.compilation.bounded import MADE
 from kernels.definition.bodies import tree_of
 
 ROW, BEYOND, UNKNOWN = "row", "beyond", "unknown"
@@ -32,7 +33,7 @@ def check_row(function: types.FunctionType) -> None:
             )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def keeps_to_its_row(function: Any) -> bool:
     """Whether a reducing body's text proves that it writes to its chunk's row alone."""
     if not isinstance(function, types.FunctionType):
@@ -41,7 +42,7 @@ def keeps_to_its_row(function: Any) -> bool:
     return bool(uses) and all(verdict == ROW for _, verdict in uses)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def writes_at_every_index(function: Any) -> bool:
     """Whether a body's text shows that it writes out[i], or out[i, …], for every i of lo .. hi, without a condition."""
     tree = tree_of(function) if isinstance(function, types.FunctionType) else None
@@ -60,7 +61,7 @@ def writes_at_every_index(function: Any) -> bool:
     )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MADE)
 def sole_element(function: types.FunctionType) -> str | None:
     """The one element of `out` that a body's text writes, "0" or "lo", where it does nothing else with `out`."""
     tree = tree_of(function)

@@ -175,6 +175,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Assigning a code object of non-matching type")  # numba's own, on Python 3.13
 @pytest.mark.parametrize(("body", "x", "says"), CASES, ids=lambda one: getattr(one, "__name__", None))
 def test_it_is_one_line_with_the_place(body, x, says):
     made = kernel(body)
