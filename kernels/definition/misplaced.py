@@ -20,12 +20,13 @@ WORDS_OF_OTHERS = r"(n|n_|num_|max_)?(workers|jobs|threads|proc(esse)?s|cpus|cor
 
 def says_who(value: Any) -> bool:
     """Whether it is a backend, or the class of one."""
-    return hasattr(value, "with_workers")
+    return hasattr(value if isinstance(value, type) else type(value), "with_workers")
 
 
 def is_pool(value: Any) -> bool:
     """Whether it is a pool of a backend."""
-    return not isinstance(value, type) and says_who(getattr(value, "backend", None))
+    # Statically: what a user's own object does at a look for an attribute is not to be met here.
+    return not isinstance(value, type) and says_who(inspect.getattr_static(value, "backend", None))
 
 
 def in_words(backend: Any) -> str:
@@ -36,7 +37,7 @@ def in_words(backend: Any) -> str:
 def in_call(kernel: Kernel, args: Sequence[Any], kw: Mapping[str, Any], error: Exception) -> str | None:
     """What is wrong with a call that a kernel's planner has refused, or None where the planner's own words say it."""
     name = f"each({kernel.name})" if isinstance(kernel, Each) else kernel.name
-    takes = inspect.signature(kernel.planner)
+    takes = inspect.signature(kernel.variants[kernel.variant].planner or kernel.planner)
     for value in [*args, *kw.values()]:
         if is_pool(value):
             return f"{value!r} computes, and is no input of {kernel.name}: write pool.run({name}, …)"

@@ -88,6 +88,28 @@ def test_a_planners_own_refusal_stays_its_own():
     assert taking(X, on=Threads(2)).tolist() == [2.0] * 3
 
 
+class Closed:
+    """As a closed file of h5py's: every look for an attribute is an error."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("closed")
+
+
+def test_a_planners_refusal_of_an_object_is_not_replaced_by_the_objects_own_error():
+    def planned(x):
+        raise ValueError("not this one")
+
+    with pytest.raises(ValueError, match="not this one"):
+        kernel(compiled=False, plan=planned)(twice)(Closed())
+
+
+def test_a_variants_own_planner_is_the_one_whose_inputs_are_named():
+    made = kernel(compiled=False, plan=lambda x: Plan(len(x), (x,)))(twice)
+    made.add_variant("blocked", twice, plan=lambda x, block=3: Plan(len(x), (x,)))
+    with pytest.raises(TypeError, match=r"twice\(x, block=3\): got an unexpected keyword argument 'blok'"):
+        made.blocked(X, blok=4)
+
+
 @pytest.mark.parametrize("name", ["time", "elapsed", "result", "speedup"])
 def test_a_result_says_what_it_has(name):
     with pytest.raises(AttributeError, match=rf"a Result has no {name}; it has .value, .seconds and .timeline$"):
