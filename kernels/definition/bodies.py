@@ -212,13 +212,21 @@ def places_of(inout: Iterable[str], names: tuple[str, ...], body: str) -> tuple[
 
 @functools.lru_cache(maxsize=MADE)
 def tree_of(function: types.FunctionType) -> ast.FunctionDef | None:
-    """A function's source text, parsed; None for a lambda and where there is no source."""
+    """A function's source text, parsed, without its decorators; None for a lambda and where there is no source.
+
+    None, too, for what `functools.wraps` has wrapped: the text is of the function inside, which may be given anything.
+    """
+    if hasattr(function, "__wrapped__"):
+        return None
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except Exception:  # no text, or one that has changed since, whatever that looks like to a parser
         return None
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return next((node for node in functions if node.name == function.__name__), None)
+    found = next((node for node in functions if node.name == function.__name__), None)
+    if found is not None:
+        found.decorator_list = []  # an `out` in them is another one
+    return found
 
 
 @functools.lru_cache(maxsize=MADE)

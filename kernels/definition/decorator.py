@@ -96,12 +96,12 @@ def kernel(body: Body | None = None, **options: Unpack[Options]) -> Any:
     variants = {"awaits": Variant(body, "awaits")} if awaits else {"python": Variant(body)}
     if compiled:
         variants["nogil"] = Variant(body, "compiled")
-    plan = options.get("plan")
+    plan, ends_otherwise = options.get("plan"), bool(options.get("reduce") or options.get("finish"))
     return Kernel(
         name=body.__name__,
         module=body.__module__,
         variants=variants,
-        planner=plan or plan_from_arguments(body, options.get("dtype"), grain, places, bool(options.get("reduce"))),
+        planner=plan or plan_from_arguments(body, options.get("dtype"), grain, places, ends_otherwise),
         reduce=options.get("reduce"),
         finisher=options.get("finish"),
         example=options.get("example") or made_up(body, plan),

@@ -17,11 +17,12 @@ from kernels.definition.rows import sole_element
 
 
 def plan_from_arguments(
-    body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int], reduces: bool
+    body: FunctionType, dtype: Any, grain: int | None, inout: Sequence[int], ends_otherwise: bool
 ) -> Callable[..., Plan]:
     """A planner for a kernel that gives none: an index for each element along the arrays' first axis.
 
-    dtype: the output's; float64 where it is None, which refuses complex inputs. It takes what the body takes after
+    dtype: the output's; float64 where it is None, which refuses complex inputs. ends_otherwise: whether a reduce or a
+    finish makes the value, which may read a part of the output alone. The planner takes what the body takes after
     (lo, hi, out), and binds it as Python would.
     """
     signature, names = inputs_of(body), names_of(body)
@@ -44,7 +45,8 @@ def plan_from_arguments(
         return given
 
     def filled(plan: Plan) -> Plan:
-        if plan.indices > 1 and not reduces and (element := sole_element(body)) and (element == "0" or plan.step > 1):
+        element = None if ends_otherwise or plan.indices < 2 else sole_element(body)
+        if element == "0" or (element and plan.step > 1):
             raise ValueError(
                 f"{body.__name__} writes out[{element}] and nothing else, and what a chunk has to fill is out[lo:hi]; a"
                 " chunk's one partial result goes into out[0], and @kernel(reduce=sum) makes the value of them all"

@@ -67,8 +67,11 @@ def sole_element(function: types.FunctionType) -> str | None:
     tree = tree_of(function)
     if tree is None:
         return None
-    lo = next(iter(inspect.signature(function).parameters))
+    lo, _, out = list(inspect.signature(function).parameters)[:3]
     indices = {"?" if index is None else ast.unparse(index) for index, _ in _uses(function)}
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda) and node is not tree)
+    if any(isinstance(use, ast.Name) and use.id == out for inner in functions for use in ast.walk(inner)):
+        return None  # a function inside, which may be called for each index, writes to it
     if indices == {lo}:
         names = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == lo)
         return None if any(isinstance(name.ctx, ast.Store) for name in names) else lo

@@ -66,6 +66,74 @@ def test_a_body_that_fills_its_chunk_is_taken():
     assert kernel(compiled=False, plan=lambda x: Plan(1, (x,)))(first_only)(x).tolist() == [1.0 * x[0]]
 
 
+def for_each(function):
+    """A decorator whose body calls the one that is written, index by index."""
+
+    @functools.wraps(function)
+    def body(lo, hi, out, *inputs):
+        for i in range(lo, hi):
+            function(i, i + 1, out, *inputs)
+
+    return body
+
+
+def on_its_element(function):
+    @functools.wraps(function)
+    def body(lo, hi, out, x):
+        for i in range(lo, hi):
+            function(0, 1, out[i : i + 1], x[i : i + 1])
+
+    return body
+
+
+@for_each
+def wrapped_at_lo(lo, hi, out, x):
+    out[lo] = x[lo]
+
+
+@on_its_element
+def wrapped_first(lo, hi, out, x):
+    out[0] = x[0]
+
+
+def puts_one(lo, hi, out, x):
+    def put(lo):
+        out[lo] = x[lo]
+
+    for i in range(lo, hi):
+        put(i)
+
+
+@pytest.mark.parametrize("body", [wrapped_at_lo, wrapped_first, puts_one], ids=lambda body: body.__name__)
+@pytest.mark.parametrize("backend", [Serial(), Threads(2), Processes(2)], ids=repr)
+def test_a_body_that_is_called_for_each_index_is_taken(body, backend):
+    x = np.arange(1000.0)
+    made = kernel(compiled=False)(body)
+    assert run(made, x, on=backend).value.tolist() == x.tolist()
+
+
+def test_a_finish_may_read_one_element_of_each_chunk():
+    x = np.arange(1000.0)
+    made = kernel(finish=lambda out, plan: sum(out[:: plan.step]), compiled=False)(at_lo)
+    assert run(made, x, on=Threads(2)).value == made(x) == x.sum()
+    assert kernel(finish=lambda out, plan: out[0], grain=1000, compiled=False)(first_only)(x) == x.sum()
+
+
+def test_what_a_decorator_calls_out_is_another_out():
+    @kernel(compiled=False, check=lambda out, x: out[5])
+    def decorated(lo, hi, out, x):
+        out[0] = x[lo:hi].sum()
+
+    with pytest.raises(ValueError, match=r"decorated writes out\[0\] and nothing else"):
+        decorated(np.ones(1000))
+
+    @kernel(reduce=lambda out: out[1:].sum() + out[0])
+    def total(lo, hi, out, x):
+        out[0] = x[lo:hi].sum()
+
+    assert total(np.ones(1000)) == 1000
+
+
 @pytest.mark.parametrize(
     ("reduce", "say"),
     [
