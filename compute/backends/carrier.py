@@ -18,6 +18,7 @@ import importlib
 import io
 import marshal
 import pickle
+import random
 import sys
 import types
 import warnings
@@ -345,10 +346,16 @@ def _warn_of(path: str, value: Any, error: Exception) -> None:
 
 
 def _warn_of_generators(function: types.FunctionType, read: dict[str, Any]) -> None:
-    """A RuntimeWarning, once, for each generator of random numbers that a function reads, and every worker copies."""
+    """A RuntimeWarning, once, for each generator of random numbers that a function reads, and every worker copies.
+
+    A name may also be of a generator's method: `from random import gauss`.
+    """
     enclosed = zip(function.__code__.co_freevars, map(contents, function.__closure__ or ()), strict=True)
     for name, value in [*read.items(), *enclosed]:
-        if is_generator(value) and (name, id(value)) not in _warned_of:
+        if isinstance(value, types.MethodType | types.BuiltinMethodType):
+            value = value.__self__
+        # The system's own numbers are others each time. Such a generator cannot be sent, and an error says so.
+        if is_generator(value) and not isinstance(value, random.SystemRandom) and (name, id(value)) not in _warned_of:
             _warned_of.add((name, id(value)))
             warnings.warn(
                 f"{visible(function.__qualname__)} draws from {visible(name)}, a {type(value).__name__} of which each"

@@ -118,7 +118,7 @@ def _instead(value: Any, name: str) -> str:
 
 def is_generator(value: Any) -> bool:
     """Whether it is numpy's or Python's own kind of generator of random numbers."""
-    return type(value).__name__ in GENERATORS and type(value).__module__.startswith(("numpy.random", "random"))
+    return type(value).__name__ in GENERATORS and f"{type(value).__module__}.".startswith(("numpy.random.", "random."))
 
 
 def _taken(value: Any, name: str, compiled: bool) -> Any:

@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 import warnings
+from random import gauss
 
 import numpy as np
 import pytest
 
 from compute import Coroutines, Joblib, Processes, Serial, Threads, WorkerDied, advise, run, scale
 from compute.backends import carrier
-from kernels import each
+from kernels import Plan, each, kernel
 from kernels.definition.each import rng_of
 from kernels.definition.plan import MOST_CHUNKS
 
@@ -558,10 +559,13 @@ OWN = random.Random(7)
 def test_a_generator_that_a_function_reads_is_warned_of(backend):
     """Each worker process would draw the same numbers from its copy, and nothing would show it."""
     enclosed = np.random.RandomState(7)
+    normal = enclosed.normal
     draws = {
         "generator": lambda _: generator.random(),
         "OWN": lambda _: OWN.random(),
         "enclosed": lambda _: enclosed.random(),
+        "gauss": lambda _: gauss(0, 1),  # a method of Python's own generator
+        "normal": lambda _: normal(),
     }
     with backend.open() as pool:
         for name, draw in draws.items():
@@ -575,3 +579,30 @@ def test_a_generator_that_a_function_reads_is_warned_of(backend):
     with Threads(2).open() as pool, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(set(pool.map(draws["generator"], range(40)))) == 40
+
+
+class Generator:
+    """A user's own, of a field and not of numbers, from a module whose name begins as Python's random does."""
+
+    __module__ = "random_fields"
+
+    def __init__(self, scale):
+        self.scale = scale
+
+
+def test_a_users_own_class_is_no_generator_of_random_numbers(pool_of):
+    field = Generator(2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pool_of(Processes(2)).map(lambda i: i * field.scale, range(4)) == [0.0, 2.0, 4.0, 6.0]
+        assert pool_of(Processes(2)).map(lambda one: one.scale, [field]) == [2.0]
+    taking = kernel(lambda lo, hi, out, x: None, compiled=False, plan=lambda field: Plan(0, (field,)))
+    assert len(taking(field)) == 0
+
+
+def test_the_systems_random_numbers_are_refused_by_their_own_error_alone(pool_of):
+    system = random.SystemRandom()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(NotImplementedError, match="does not have state"):
+            pool_of(Processes(2)).map(lambda _: system.random(), range(4))
