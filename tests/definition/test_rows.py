@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -163,3 +164,28 @@ def test_an_output_that_is_shorter_than_what_the_body_writes_is_refused_before_i
 def test_an_output_with_fewer_rows_than_indices_may_be_right(body, shape):
     made = kernel(body, plan=lambda x: Plan(len(x), (x,), shape=shape, grain=20))
     np.testing.assert_array_equal(run(made, np.ones(100), on=Threads(2)).value, np.ones(shape))
+
+
+def spoils_more(function):
+    """A decorator whose body writes beyond the row that the one inside keeps to."""
+
+    @functools.wraps(function)
+    def body(lo, hi, out, x):
+        function(lo, hi, out, x)
+        for k in range(1, 4):
+            out[k] = -1.0
+
+    return body
+
+
+@spoils_more
+def keeps(lo, hi, out, x):
+    out[0] = x[lo:hi].sum()
+
+
+@pytest.mark.parametrize("variant", ["python", "nogil"])
+def test_the_text_of_a_wrapped_body_proves_nothing(variant):
+    """It is of the function inside: compiled without checks, the wrapper wrote into memory of something else."""
+    made = kernel(reduce=sum)(keeps)
+    with pytest.raises(IndexError, match=r"a chunk's out is a single row: write out\[0\]"):
+        run(made, x, on=Serial(), variant=variant)
