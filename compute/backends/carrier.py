@@ -14,11 +14,11 @@ patching code. To run an older one it is unpickled again, so that the attributes
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 import io
 import marshal
 import pickle
-import random
 import sys
 import types
 import warnings
@@ -106,6 +106,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and not provenance.is_installed(obj):
             return self._function(obj)
+        if type(obj) is functools.partial and not self._is_input:
+            name = getattr(obj.func, "__qualname__", type(obj.func).__name__)
+            _warn_of_generators(name, [*(("an argument", x) for x in obj.args), *obj.keywords.items()])
         if isinstance(obj, type):
             if type(obj).__module__.startswith("numba.experimental.jitclass"):
                 raise TypeError(f"{obj.__qualname__} is a jitclass, which Python in another process cannot have")
@@ -129,7 +132,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         globals_ = {
             name: self._or_by_name(function.__module__, name, value) for name, value in slots["__globals__"].items()
         }
-        _warn_of_generators(function, globals_)
+        enclosed = zip(function.__code__.co_freevars, map(contents, function.__closure__ or ()), strict=True)
+        _warn_of_generators(function.__qualname__, [*globals_.items(), *enclosed])
         globals_ |= {name: value for name, value in builtins_of(function).items() if self._obstacle(value) is None}
         return make, arguments, (state, slots | {"__globals__": globals_}), *rest
 
@@ -251,10 +255,8 @@ def _class_like(module: str, name: str, shape: tuple[Any, ...], make: Callable[.
 
     So a class is one object in this worker, whether it comes by value or by an import.
     """
-    holder: Any = importlib.import_module(module)
     *above, last = name.split(".")
-    for part in above:
-        holder = getattr(holder, part)
+    holder: Any = functools.reduce(getattr, above, importlib.import_module(module))
     imported = vars(holder).get(last)
     if isinstance(imported, type) and _shape(imported) == shape:
         return imported
@@ -345,22 +347,17 @@ def _warn_of(path: str, value: Any, error: Exception) -> None:
         )
 
 
-def _warn_of_generators(function: types.FunctionType, read: dict[str, Any]) -> None:
-    """A RuntimeWarning, once, for each generator of random numbers that a function reads, and every worker copies.
-
-    A name may also be of a generator's method: `from random import gauss`.
-    """
-    enclosed = zip(function.__code__.co_freevars, map(contents, function.__closure__ or ()), strict=True)
-    for name, value in [*read.items(), *enclosed]:
-        if isinstance(value, types.MethodType | types.BuiltinMethodType):
-            value = value.__self__
-        # The system's own numbers are others each time. Such a generator cannot be sent, and an error says so.
-        if is_generator(value) and not isinstance(value, random.SystemRandom) and (name, id(value)) not in _warned_of:
-            _warned_of.add((name, id(value)))
+def _warn_of_generators(function: str, read: Iterable[tuple[str, Any]]) -> None:
+    """A RuntimeWarning, once, for each generator of random numbers that is read, itself or by a method (`gauss`)."""
+    for name, value in read:
+        owner = value.__self__ if isinstance(value, types.MethodType | types.BuiltinMethodType) else value
+        kind = type(owner).__name__  # the system's own generator cannot be sent, which its error says
+        if is_generator(owner) and kind != "SystemRandom" and (name, id(owner)) not in _warned_of:
+            _warned_of.add((name, id(owner)))
             warnings.warn(
-                f"{visible(function.__qualname__)} draws from {visible(name)}, a {type(value).__name__} of which each"
-                " worker process has a copy: several draw the same numbers; say seed= for one of its own for each item"
-                " (docs/items.md), or make one in the body, of the chunk's first index",
+                f"{visible(function)} draws from {visible(name)}, a {kind} of which each worker process has a copy:"
+                " several draw the same numbers; say seed= for one of its own for each item (docs/items.md), or make"
+                " one in the body, of the chunk's first index",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -551,6 +551,10 @@ def test_where_nobody_can_end_an_item_a_timeout_is_refused(pool_of, backend):
         each(sleeps, timeout=0)
 
 
+def drawn(rng, _=None):
+    return rng.random()
+
+
 generator = np.random.default_rng(7)
 OWN = random.Random(7)
 
@@ -566,6 +570,8 @@ def test_a_generator_that_a_function_reads_is_warned_of(backend):
         "enclosed": lambda _: enclosed.random(),
         "gauss": lambda _: gauss(0, 1),  # a method of Python's own generator
         "normal": lambda _: normal(),
+        "rng": functools.partial(lambda _, rng: drawn(rng), rng=np.random.default_rng(7)),
+        "an argument": functools.partial(drawn, np.random.default_rng(7)),
     }
     with backend.open() as pool:
         for name, draw in draws.items():
@@ -576,6 +582,10 @@ def test_a_generator_that_a_function_reads_is_warned_of(backend):
             warnings.simplefilter("error")
             pool.map(draw, range(4))  # once is enough
             assert len(set(pool.map(lambda _, rng: rng.random(), range(40), seed=7))) == 40
+            partials = [
+                functools.partial(drawn, np.random.default_rng(k)) for k in range(4)
+            ]  # items, each with its own
+            assert len(set(pool.map(lambda partial: partial(), partials))) == 4
     with Threads(2).open() as pool, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(set(pool.map(draws["generator"], range(40)))) == 40
