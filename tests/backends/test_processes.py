@@ -165,7 +165,10 @@ def test_the_caller_sleeps_while_one_lane_works_and_another_is_done(last, monkey
         pids = [pool._workers[lane].process.pid for lane in range(2)]
         looks, look = [], pool._wait_for_workers
         monkeypatch.setattr(pool, "_wait_for_workers", lambda *args: looks.append(args) or look(*args))
-        assert set(pool.run(one_is_slow, pids[last]).value) == set(pids)
+        deadline = time.monotonic() + PATIENCE
+        while set(pool.run(one_is_slow, pids[last]).value) != set(pids):  # a single CPU may let one do all there is
+            assert time.monotonic() < deadline
+            looks.clear()
         assert len(looks) < 8  # once for each answer, and once more where it came between two looks
 
 
