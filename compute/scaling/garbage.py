@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from kernels.compilation.garbage import uncollected
+from kernels.compilation.garbage import ended, uncollected
 
 PYTHONS_OWN = 2_000  # objects that Python may have frozen itself: 375 in 3.12. A program freezes 5,000 at the least
 
@@ -16,22 +16,12 @@ _blocks = set[object]()  # of garbage_set_aside that are under way
 _frozen_by_others = False
 
 
-@contextmanager
-def garbage_set_aside() -> Iterator[None]:
+def garbage_set_aside() -> AbstractContextManager[None]:
     """Collect once, and exempt what exists now from later collections: with numba loaded each takes 0.1 s.
 
     The last block to end takes the exemption back, unless the program had frozen objects of its own.
     """
-    block = object()
-    try:
-        _begin(block)
-        yield
-    finally:
-        try:
-            _end(block)
-        except BaseException:  # a Ctrl-C, perhaps before it has begun
-            _end(block)
-            raise
+    return ended(_begin, _end)
 
 
 def _begin(block: object) -> None:

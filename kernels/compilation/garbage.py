@@ -10,7 +10,7 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _lock = threading.RLock()  # a signal's handler may compile, too
 _blocks: dict[object, int] = {}  # those that are under way, each with its thread
@@ -18,18 +18,26 @@ _was_on = False  # before the first of them
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Within the block nothing is collected, on any thread, unless somebody asks for it."""
+def ended(begin: Callable[[object], None], end: Callable[[object], None]) -> Iterator[None]:
+    """A block that begins and ends so, wherever a signal's exception comes. Both are given what stands for the block.
+
+    end: may be called twice, and for a block that has not begun.
+    """
     block = object()
     try:
-        _begin(block)
+        begin(block)
         yield
     finally:
         try:
-            _end(block)
+            end(block)
         except BaseException:  # a Ctrl-C, perhaps before it has begun
-            _end(block)
+            end(block)
             raise
+
+
+def uncollected() -> contextlib.AbstractContextManager[None]:
+    """Within the block nothing is collected, on any thread, unless somebody asks for it."""
+    return ended(_begin, _end)
 
 
 def _begin(block: object) -> None:

@@ -73,6 +73,20 @@ def at_once():
     return threads, failed
 """
 
+# Behind FIRSTS or other imports of os and signal: what this process can do, a child can that is forked beside a thread.
+IN_A_FORK = """
+def in_a_fork(check, beside):
+    global child
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        check()
+        os._exit(0)
+    beside.join()
+    assert os.waitpid(child, 0)[1] == 0, "the child cannot, or waits for ever"
+    check()
+"""
+
 THREADS = """
 threads, failed = at_once()
 for thread in threads:
@@ -136,14 +150,7 @@ filled.add_variant("named", "slow_bodies:filled")
 thread = threading.Thread(target=named)
 thread.start()
 has_begun.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    named()
-    os._exit(0)
-thread.join()
-assert os.waitpid(child, 0)[1] == 0, "the child waits for the module's lock"
-named()
+in_a_fork(named, thread)
 print("right")
 """
 
@@ -196,15 +203,12 @@ def imports_and_compiles():
 thread = threading.Thread(target=imports_and_compiles)
 thread.start()
 has_turn.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
+
+def compiles():
     assert gc.isenabled(), "collections are off for good"
     all_right()
-    os._exit(0)
-thread.join()
-assert os.waitpid(child, 0)[1] == 0, "the child cannot compile"
-all_right()
+
+in_a_fork(compiles, thread)
 print("right")
 """
 
@@ -225,13 +229,7 @@ thread = threading.Thread(target=all_right)
 thread.start()
 while thread.is_alive() and not reached.wait(0.01):
     pass
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    all_right()
-    os._exit(0)
-thread.join()
-assert os.waitpid(child, 0)[1] == 0, "the child has a half"
+in_a_fork(all_right, thread)
 print("right")
 """
 
@@ -313,7 +311,9 @@ def test_a_fork_beside_an_import_has_no_half_of_numba(cache):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_the_import_of_a_bodys_module_can_import_it(cache, tmp_path):
     (tmp_path / "slow_bodies.py").write_text(SLOW_BODIES)
-    says_right(cache, BESIDE_A_BODYS_IMPORT, "named", f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n")
+    says_right(
+        cache, IN_A_FORK + BESIDE_A_BODYS_IMPORT, "named", f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    )
 
 
 def test_a_signal_in_the_import_of_a_bodys_module_leaves_no_half_of_it(cache, tmp_path):
@@ -324,14 +324,14 @@ def test_a_signal_in_the_import_of_a_bodys_module_leaves_no_half_of_it(cache, tm
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_that_waited_for_an_import_waits_for_the_compilation_behind_it(cache):
-    says_right(cache, BESIDE_A_FIRST_COMPILATION, "triad doubled")
+    says_right(cache, IN_A_FORK + BESIDE_A_FIRST_COMPILATION, "triad doubled")
 
 
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_beside_what_numba_imports_later_has_no_half_of_it(cache):
-    says_right(cache, BESIDE_A_LATER_IMPORT, "doubled")
+    says_right(cache, IN_A_FORK + BESIDE_A_LATER_IMPORT, "doubled")
 
 
 @needs_compiler
