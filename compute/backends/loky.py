@@ -44,6 +44,8 @@ LOKYS_OWN = 4  # tasks beside the workers: its two threads here, its resource tr
 
 
 class LokyPool(Pool):
+    """Workers of loky's, which joblib starts; a message for each lane is a task of its executor."""
+
     backend: Joblib
     die_together = True  # loky kills every worker when one dies
 

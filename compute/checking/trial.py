@@ -35,11 +35,14 @@ class Trial:
 
 
 class TooLong(Exception):
-    pass
+    """A trial took longer than it may."""
 
 
 def try_chunks(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> Trial:
-    """Run every chunk on this thread, in both orders and on both patterns; CheckFailed where the answers differ."""
+    """Run every chunk on this thread, in both orders and on both patterns; CheckFailed where the answers differ.
+
+    patience: seconds that it may take; TooLong after them.
+    """
     plan = plan._replace(out=None)
     until = time.perf_counter() + patience
     body = checked_body(kernel)
@@ -73,6 +76,7 @@ def try_chunks(kernel: Kernel, plan: Plan, patience: float = float("inf")) -> Tr
 
 
 def checked_body(kernel: Kernel) -> Callable[..., Any]:
+    """The body of the variant that the kernel is held to; a compiled one checks bounds."""
     variant = kernel.variants[kernel.variant]
     if not variant.compiled:
         return kernel.body()
@@ -113,6 +117,7 @@ def restored_inputs(kernel: Kernel, plan: Plan) -> Iterator[Callable[[], None]]:
 
 
 def try_chunk(kernel: Kernel, body: Callable[..., Any], chunk: int, out: Array, plan: Plan) -> None:
+    """Run one chunk on this thread; CheckFailed where its body raises, numba's reason where it cannot compile it."""
     try:
         kernel.run_chunk(body, chunk, out, plan._replace(inputs=guarded(plan.inputs, kernel.inout)))
     except Exception as error:
@@ -158,6 +163,7 @@ def _check_wide_enough(kernel: Kernel, plan: Plan, out: Array, value: Any) -> No
 
 
 def fill(out: Array, pattern: int) -> None:
+    """Set every byte to this one; truth values to its lowest bit."""
     out.reshape(-1).view(np.uint8).fill(pattern & 1 if out.dtype.kind == "b" else pattern)
 
 
@@ -182,13 +188,16 @@ def _at(kernel: Kernel, plan: Plan, where: Array) -> str:
 
 
 def in_words(plan: Plan, chunk: int) -> str:
+    """A chunk, with its indices."""
     lo, hi = plan.bounds(chunk)
     return f"chunk {chunk} (indices {lo}..{hi})"
 
 
 def name_of(kernel: Kernel) -> str:
+    """The kernel and the variant that it is held to."""
     return f"{kernel.name} ({kernel.variant})"
 
 
 def shortened(text: str) -> str:
+    """Its first hundred characters."""
     return text if len(text) <= 100 else f"{text[:100]}…"
