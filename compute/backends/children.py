@@ -176,11 +176,11 @@ def _begin_as_child() -> None:
     _starting = threading.Lock()
     _uncover()
     processes._children.clear()  # type: ignore[attr-defined]
-    if module := sys.modules.get("multiprocessing.forkserver"):
-        forget_server(module._forkserver)
+    # Another thread may have been importing one of these as it was forked: then there is nothing to forget in it.
+    if server := getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None):
+        forget_server(server)
     for name in ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker"):
-        if module := sys.modules.get(name):
-            tracker: Any = module._resource_tracker
+        if tracker := getattr(sys.modules.get(name), "_resource_tracker", None):
             tracker._lock = type(tracker._lock)()
 
 

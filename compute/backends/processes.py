@@ -32,6 +32,9 @@ from compute.memory.segments import reference
 from compute.traits import PROCESSES
 from kernels.definition import nearest, numba_is_here
 
+if sys.platform != "win32":  # here, and not as a pool opens: a fork meanwhile would have half of it, for good
+    from compute.backends import fork_server
+
 StartMethod = Literal["forkserver", "spawn", "fork"]
 
 BACKLOG = 1  # unanswered jobs with which a worker is given another: with more, a slow worker's queue would grow
@@ -71,8 +74,6 @@ class Processes(Backend):
 def context_of(start: StartMethod) -> Any:
     """multiprocessing's context of this start method; for "forkserver" ours, which has a fork server of its own."""
     if start == "forkserver":
-        from compute.backends import fork_server
-
         return fork_server.Context()
     import multiprocessing
 
@@ -133,8 +134,6 @@ class ProcessPool(Pool):
         tasks.check_address_space("run on threads")
         tasks.check_tasks(1 + tasks.blas_threads() + tasks.A_WORKER * count, remedy)
         if self.backend.start == "forkserver":
-            from compute.backends import fork_server
-
             fork_server.start(PRELOAD)
 
     def _start_workers(self, missing: Sequence[int]) -> None:

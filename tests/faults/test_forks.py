@@ -353,3 +353,22 @@ print("done")
 
 def test_prange_in_a_child_where_numbas_threads_survive_a_fork(script, no_leaks):
     assert script(WORKQUEUE, NUMBA_THREADING_LAYER="workqueue").stdout == "done\n"
+
+
+BESIDE_AN_IMPORT = """
+import os, sys, types
+from compute import Processes
+
+assert "compute.backends.fork_server" in sys.modules, "it is imported as a pool opens: a fork could have half of it"
+for name in ("multiprocessing.forkserver", "joblib.externals.loky.backend.resource_tracker"):
+    sys.modules[name] = types.ModuleType(name)  # as another thread that imports it has it first
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_beside_the_import_of_a_server_or_tracker_forgets_the_rest(script):
+    done = script(BESIDE_AN_IMPORT)
+    assert (done.stdout, done.stderr) == ("0\n", "")
